@@ -1,0 +1,207 @@
+-- HybridFlow: tables.
+--
+-- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
+-- hybridflow steps that those functions share; never called from outside
+--
+-- State changes only through the functions. Row level security is on and nothing is granted to
+-- anon or authenticated. Every statement here may run again without harm.
+
+create schema if not exists hybridflow;
+
+create table if not exists public.tenants (
+    id bigint generated always as identity primary key,
+    instance_name text not null unique check (instance_name <> ''),
+    evo_server_url text not null check (evo_server_url ~ '^https?://'),
+    evo_api_key text,
+    system_prompt text,
+    llm_provider text not null default 'anthropic' check (llm_provider in ('anthropic', 'openai')),
+    llm_model text,
+    llm_max_tokens integer check (llm_max_tokens > 0),
+    is_active boolean not null default true,
+    -- Rules of the conversation; null means the deployment's default.
+    debounce_seconds numeric check (debounce_seconds >= 0),
+    resume_after_hours numeric check (resume_after_hours > 0),
+    answer_within_minutes numeric check (answer_within_minutes > 0),
+    auto_reply_seconds numeric not null default 0 check (auto_reply_seconds >= 0),
+    other_client_takeover boolean not null default true,
+    answer_groups boolean not null default false,
+    unanswered_kinds text [] not null default '{}',
+    on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
+    -- What Evolution last said of the connection.
+    connection_state text,
+    connection_reason integer,
+    connection_changed_at timestamptz,
+    owner_jid text,
+    qr_code text,
+    pairing_code text,
+    qr_updated_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
+comment on column public.tenants.auto_reply_seconds is
+'An owner''s message this soon after the customer''s is a WhatsApp Business greeting or away message, not a takeover; 0 turns this off.';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next turn (queue) or starts the running one again (restart).';
+
+create table if not exists public.sessions (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    chat text not null default 'contact' check (chat in ('contact', 'group')),
+    phone_jid text,
+    lid text,
+    contact_name text,
+    is_paused boolean not null default false,
+    pause_source text check (pause_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    pause_reason text,
+    pause_message_id bigint,
+    paused_at timestamptz,
+    paused_until timestamptz,
+    pause_indefinite boolean not null default false,
+    resumed_at timestamptz,
+    resume_source text check (resume_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    last_human_at timestamptz,
+    last_message_at timestamptz,
+    last_contact_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
+comment on column public.sessions.last_human_at is
+'When a human of the business last wrote or paused; a pause without its own end counts from here.';
+comment on column public.sessions.pause_message_id is
+'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+
+create index if not exists sessions_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
+create index if not exists sessions_paused on public.sessions (last_human_at) where is_paused;
+
+create table if not exists public.session_identities (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    jid text not null,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, jid)
+);
+
+comment on table public.session_identities is
+'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
+
+create index if not exists session_identities_by_session on public.session_identities (session_id);
+
+create table if not exists public.turns (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    state text not null default 'pending'
+    check (state in ('pending', 'running', 'sending', 'sent', 'cancelled', 'dead')),
+    reason text,
+    run_after timestamptz not null,
+    debounce_until timestamptz not null,
+    attempt integer not null default 0,
+    token uuid,
+    lease_until timestamptz,
+    worker text,
+    handler text check (handler in ('n8n', 'fallback')),
+    reply jsonb,
+    incomplete boolean not null default false,
+    error_kind text,
+    error text,
+    provider text,
+    model text,
+    tokens_in integer,
+    tokens_out integer,
+    correlation_id text,
+    created_at timestamptz not null default now(),
+    claimed_at timestamptz,
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    check (state not in ('running', 'sending') or (token is not null and lease_until is not null))
+);
+
+comment on table public.turns is
+'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
+comment on column public.turns.token is 'The fencing token of the current attempt; a new attempt makes the old one worthless.';
+comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+
+create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
+create unique index if not exists turns_one_active
+on public.turns (session_id) where state in ('running', 'sending');
+create index if not exists turns_due on public.turns (run_after) where state = 'pending';
+create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
+create index if not exists turns_by_session on public.turns (session_id, id desc);
+create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
+
+create table if not exists public.messages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    wa_id text,
+    from_me boolean not null,
+    sender text not null check (sender in ('contact', 'owner', 'ai', 'client', 'auto')),
+    kind text not null default 'text',
+    body text not null default '',
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null default false,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state text check (send_state in ('sending', 'sent', 'unknown', 'failed')),
+    send_began_at timestamptz,
+    sends integer not null default 0,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
+comment on column public.messages.sender is
+'contact; owner: typed on the business''s phone; ai: HybridFlow; client: another client of Evolution''s API; auto: Evolution''s or WhatsApp''s own automatic reply.';
+comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
+comment on column public.messages.send_state is
+'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
+
+create unique index if not exists messages_once
+on public.messages (tenant_id, wa_id, from_me, session_id) where wa_id is not null;
+create unique index if not exists messages_one_per_part on public.messages (turn_id, part) where part is not null;
+create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
+create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
+create index if not exists messages_in_doubt
+on public.messages (session_id) where send_state in ('sending', 'unknown', 'failed');
+create index if not exists messages_by_creation on public.messages (tenant_id, created_at);
+
+create table if not exists public.processed_events (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    event_key text not null,
+    event text not null,
+    decision jsonb,
+    waiting_for text,
+    change jsonb,
+    processed_at timestamptz not null default clock_timestamp(),
+    unique (tenant_id, event_key)
+);
+
+comment on table public.processed_events is 'The webhook deliveries that were taken, each with the decision made.';
+comment on column public.processed_events.waiting_for is
+'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+
+create index if not exists processed_events_recent on public.processed_events (processed_at desc);
+create index if not exists processed_events_waiting
+on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
+
+alter table public.tenants enable row level security;
+alter table public.sessions enable row level security;
+alter table public.session_identities enable row level security;
+alter table public.turns enable row level security;
+alter table public.messages enable row level security;
+alter table public.processed_events enable row level security;

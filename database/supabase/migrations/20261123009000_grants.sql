@@ -1,0 +1,43 @@
+-- HybridFlow: who may call what: service_role, and nobody else.
+
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables and functions from
+-- public, anon and authenticated, and gives them to service_role. Other things that live in the schema
+-- public are left alone. Roles that do not exist (a plain PostgreSQL) are passed over.
+create or replace function hybridflow.apply_grants(p_tables text [], p_functions text [])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text;
+    v_objects text [] := array(select 'table public.' || t from unnest(p_tables) as t)
+        || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
+        || array['all functions in schema hybridflow'];
+    v_object text;
+begin
+    foreach v_role in array array['public', 'anon', 'authenticated', 'service_role'] loop
+        continue when v_role <> 'public' and not exists (select from pg_catalog.pg_roles where rolname = v_role);
+        foreach v_object in array v_objects loop
+            if v_role = 'service_role' then
+                execute format('grant all on %s to service_role', v_object);
+            else
+                execute format('revoke all on %s from %s', v_object, v_role);
+            end if;
+        end loop;
+    end loop;
+    revoke all on schema hybridflow from public;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema hybridflow to service_role;
+    end if;
+end
+$$;
+
+select hybridflow.apply_grants(
+    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events'],
+    array[
+        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
+        'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
+        'finish_turn', 'retry_turn', 'check_database'
+    ]
+);
+notify pgrst, 'reload schema';

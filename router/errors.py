@@ -1,0 +1,26 @@
+"""What can go wrong between the router and its state, each named after what happened.
+
+The SQL functions raise SQLSTATEs of their own (`PT404`, `PT409`, `PT422`: PostgREST's form of
+`HTTP status n`); `router.state.database` turns them into these, and `router.main` turns these into
+HTTP answers. Errors of Evolution and of LLM providers live beside their clients.
+"""
+
+
+class StateError(Exception):
+    """Base of what the state can answer instead of doing what was asked."""
+
+
+class NotFound(StateError):
+    """There is no such thing, or it belongs to another tenant: the two look the same."""
+
+
+class Conflict(StateError):
+    """The thing is there, but its present state does not allow this."""
+
+
+class Invalid(StateError):
+    """The request's values cannot be right; the text names the value and the cure."""
+
+
+class DatabaseAway(StateError):
+    """The database did not answer. What was asked may or may not have been done."""

@@ -1,0 +1,178 @@
+"""The application: `uvicorn router.main:app`.
+
+Everything that lives longer than a request is made in `_lifespan` and closed there, in the reverse
+order: what feeds the state stops before the state does.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from router import __version__, health
+from router.evolution.client import EvolutionClient
+from router.gap_repair import GapRepairs
+from router.http_errors import install_error_handlers
+from router.llm.provider import LlmProvider
+from router.logs import Action, configure_logging, log_event
+from router.operators.api import api
+from router.policy import policy
+from router.settings import ConfigurationError, Settings, load_settings
+from router.state.database import Database, Json
+from router.state.opening import open_database
+from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
+from router.turns.dispatcher import ClaimLimits, Dispatcher
+from router.turns.fallback import FallbackHandler, FallbackRules
+from router.turns.instances import InstanceFinder
+from router.turns.sender import Sender
+from router.webhook.ingester import Ingester
+from router.webhook.routes import router as webhook_router
+
+_log = logging.getLogger(__name__)
+_MAKE_MARGIN = 5.0  # seconds of a lease that are left for writing the reply down
+_CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the router, ready to be served; it connects to nothing before it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await _start(app, settings, stack)
+            yield
+            log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
+
+    app = FastAPI(
+        title="HybridFlow",
+        version=__version__,
+        summary="AI-answered WhatsApp with humans in charge",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["GET", "POST", "PATCH"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key"],
+    )
+    install_error_handlers(app)
+    app.include_router(webhook_router)
+    app.include_router(api)
+    app.include_router(health.router)
+    return app
+
+
+async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
+    database = await stack.enter_async_context(open_database(settings))
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
+    evolution = EvolutionClient(http)
+    dispatcher = _dispatcher(settings, database, evolution, _providers(settings))
+    repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
+    ingester = Ingester(database, policy(settings), _reactions(dispatcher, repairs))
+
+    app.state.database = database
+    app.state.evolution = evolution
+    app.state.ingester = ingester
+    app.state.wake = dispatcher.wake
+
+    running = asyncio.create_task(dispatcher.run(), name="dispatcher")
+    stack.push_async_callback(_finish, running)
+    stack.push_async_callback(dispatcher.stop)
+    stack.push_async_callback(repairs.stop)
+    stack.push_async_callback(ingester.drain)
+    for line in settings.warnings():
+        log_event(_log, Action.STARTED, line, level=logging.WARNING)
+    log_event(_log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary())
+
+
+async def _finish(task: "asyncio.Task[None]") -> None:
+    await task
+
+
+def _reactions(dispatcher: Dispatcher, repairs: GapRepairs):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """What this process does at once about a decision; another process finds it by itself."""
+
+    def react(event: Json, decision: Json) -> None:
+        kind = decision.get("decision")
+        if decision.get("duplicate"):
+            return
+        if kind == "turn_pending":
+            dispatcher.wake(float(decision.get("due_in") or 0))
+        elif kind == "takeover":
+            dispatcher.abandon(decision["session_id"])
+            log_event(
+                _log, Action.PAUSED, "paused: a human of the business wrote",
+                tenant_id=decision["tenant_id"], session_id=decision["session_id"], source="owner",
+            )
+        elif kind == "own_message":
+            dispatcher.wake()
+        elif kind in ("connection_changed", "qrcode_updated"):
+            action = Action.QRCODE_UPDATED if kind == "qrcode_updated" else Action.CONNECTION_CHANGED
+            log_event(_log, action, f"instance {event['instance']}: {decision.get('state', kind)}")
+            if decision.get("reconnected"):
+                repairs.begin(event["instance"])
+
+    return react
+
+
+def _dispatcher(
+    settings: Settings,
+    database: Database,
+    evolution: EvolutionClient,
+    providers: dict[str, LlmProvider],
+) -> Dispatcher:
+    instances = InstanceFinder(settings.evolution_api_key)
+    sender = Sender(
+        database, evolution, instances.of_turn,
+        send_timeout=settings.send_timeout, check_after=_CHECK_AFTER,
+    )
+    workshop = Workshop(
+        database=database,
+        evolution=evolution,
+        instance_of=instances.of_turn,
+        maker=FallbackHandler(
+            providers,
+            FallbackRules(
+                system_prompt=settings.default_system_prompt,
+                max_tokens=settings.llm_max_tokens,
+                token_budget=settings.prompt_token_budget,
+                second_provider=settings.llm_fallback_provider,
+            ),
+        ),
+        sender=sender,
+        rules=AttemptRules(
+            make_timeout=settings.turn_lease_seconds - _MAKE_MARGIN,
+            max_attempts=settings.turn_max_attempts,
+            retry_base=settings.retry_base_seconds,
+            settle_after=settings.send_settle_seconds,
+        ),
+    )
+    limits = ClaimLimits(
+        parallel=settings.max_concurrent_turns,
+        lease=settings.turn_lease_seconds,
+        max_attempts=settings.turn_max_attempts,
+        history=settings.history_messages,
+        poll=settings.poll_seconds,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
+    return Dispatcher(database, limits, lambda turn: TurnAttempt(turn, workshop))
+
+
+def __getattr__(name: str) -> FastAPI:
+    """Make `app` when a server asks for it, so that importing this module needs no configuration."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        sys.exit(str(error))
+    configure_logging(settings)
+    return create_app(settings)

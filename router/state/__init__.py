@@ -1,0 +1,1 @@
+"""The state: PostgreSQL, reached only through its SQL functions."""

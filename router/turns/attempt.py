@@ -1,0 +1,246 @@
+"""One attempt at a turn: settle what is in doubt, have the reply made, send its parts.
+
+However an attempt ends, the state is told how; an attempt that can tell nothing any more (the process
+died, the database is away) is brought back by its lease.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol
+
+from router.errors import DatabaseAway
+from router.evolution.client import EvolutionClient, Instance
+from router.evolution.errors import EvolutionAway, EvolutionError
+from router.llm.provider import LlmAway, LlmEmpty, LlmError
+from router.logs import Action, bind_correlation, log_event
+from router.state.database import Database
+from router.turns.claimed import ClaimedTurn, TurnPart
+from router.turns.evidence import Finding, judge_send
+from router.turns.sender import SendFailed, Sender, SendStopped
+
+_log = logging.getLogger(__name__)
+_CHECK_AWAY = 30.0  # seconds until a send in doubt is looked up again where Evolution is away
+_CHECK_MIN = 2.0
+_GIVE_UP_HOURS = 24
+_LOOK_BACK = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is to be said, in parts that WhatsApp takes, and what it cost."""
+
+    parts: tuple[str, ...]
+    handler: Literal["n8n", "fallback"]
+    provider: str | None = None
+    model: str | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class ReplyMaker(Protocol):
+    """Makes the reply to a turn; raises LlmError when it cannot."""
+
+    async def make(self, turn: ClaimedTurn) -> Reply:
+        """Return the reply; nothing of it has been sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRules:
+    """Times in seconds."""
+
+    make_timeout: float
+    max_attempts: int
+    retry_base: float
+    settle_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What every attempt works with."""
+
+    database: Database
+    evolution: EvolutionClient
+    instance_of: Callable[[ClaimedTurn], Instance]
+    maker: ReplyMaker
+    sender: Sender
+    rules: AttemptRules
+
+
+class TurnAttempt:
+    """An attempt in progress. `run` it once; `stop` asks it to give the turn back."""
+
+    def __init__(self, turn: ClaimedTurn, workshop: Workshop) -> None:
+        self._turn = turn
+        self._shop = workshop
+        self._sending = False
+        self._stopped = False
+
+    def stop(self) -> bool:
+        """Give the turn back at the next safe point. True: cancel the task, nothing is in flight."""
+        self._stopped = True
+        return not self._sending
+
+    async def run(self) -> None:
+        """Work on the turn; the state hears how it ended."""
+        with bind_correlation(self._turn.correlation_id or f"turn-{self._turn.turn_id}"):
+            try:
+                await self._work()
+            except asyncio.CancelledError:
+                await asyncio.shield(self._release())
+                raise
+            except DatabaseAway as error:
+                self._log(Action.DATABASE_AWAY, f"the lease will bring the turn back: {error}")
+
+    async def _work(self) -> None:
+        try:
+            if not await self._settle_doubts():
+                return
+            parts = self._turn.reply or await self._make_reply()
+            if parts is not None:
+                await self._send(parts)
+        except SendStopped as stopped:
+            self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
+        except SendFailed as failed:
+            await self._fail(failed.cause, Action.EVOLUTION_SEND_FAILED, message_id=failed.message_id)
+        except LlmError as error:
+            await self._fail(error, Action.AI_FAILED)
+
+    async def _make_reply(self) -> tuple[str, ...] | None:
+        try:
+            async with asyncio.timeout(self._shop.rules.make_timeout):
+                reply = await self._shop.maker.make(self._turn)
+        except TimeoutError as error:
+            raise LlmAway("the reply took longer than the turn's lease") from error
+        answer = await self._shop.database.call(
+            "save_reply",
+            {
+                **self._turn.held,
+                "parts": reply.parts,
+                "handler": reply.handler,
+                "provider": reply.provider,
+                "model": reply.model,
+                "tokens_in": reply.tokens_in,
+                "tokens_out": reply.tokens_out,
+            },
+        )
+        if "refused" in answer:
+            raise SendStopped(answer["refused"])
+        return reply.parts
+
+    async def _send(self, parts: tuple[str, ...]) -> None:
+        done = {part.part for part in self._turn.parts if part.send_state == "sent"}
+        for number, body in enumerate(parts):
+            if number in done:
+                continue
+            if self._stopped:
+                await self._release()
+                return
+            self._sending = True
+            try:
+                state = await self._shop.sender.send(self._turn, number, body)
+            finally:
+                self._sending = False
+            if state == "in_doubt":
+                return
+        self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully", parts=len(parts))
+
+    async def _settle_doubts(self) -> bool:
+        """Find out about sends whose outcome is unknown. False: still unknown, look again later."""
+        for part in self._turn.parts:
+            if part.in_doubt and not await self._settle(part):
+                return False
+        return True
+
+    async def _settle(self, part: TurnPart) -> bool:
+        finding, check_after = await self._look_for(part)
+        answer = await self._shop.database.call(
+            "settle_send",
+            {
+                **self._turn.held,
+                "message_id": part.message_id,
+                "outcome": finding.outcome,
+                "wa_id": finding.wa_id,
+                "error": finding.detail,
+                "check_after": check_after,
+                "give_up_hours": _GIVE_UP_HOURS,
+            },
+        )
+        self._log(Action.SEND_SETTLED, f"send in doubt: {finding.outcome}", detail=finding.detail)
+        if "refused" in answer:
+            raise SendStopped(answer["refused"])
+        if finding.outcome == "sent":
+            # Its turn may be complete now, and history must not offer it to be sent again.
+            sent = part.model_copy(update={"send_state": "sent"})
+            others = tuple(p if p.part != part.part else sent for p in self._turn.parts)
+            self._turn = self._turn.model_copy(update={"parts": others})
+            return answer["turn_state"] == "sending"
+        return finding.outcome == "not_sent"
+
+    async def _look_for(self, part: TurnPart) -> tuple[Finding, float]:
+        rules = self._shop.rules
+        now = datetime.now(UTC)
+        theirs = {m.wa_id for m in self._turn.history if not m.from_me and m.wa_id}
+        ours = {m.wa_id for m in self._turn.history if m.from_me and m.wa_id}
+        since = min(
+            [part.send_began_at, *(m.sent_at for m in self._turn.history if m.in_turn)]
+        ) - _LOOK_BACK
+        try:
+            records = await self._shop.sender.stored_messages(self._turn, since)
+        except EvolutionError as error:
+            return Finding("unknown", detail=f"Evolution cannot be asked: {error}"), _CHECK_AWAY
+        finding = judge_send(
+            part.body,
+            part.send_began_at,
+            records,
+            ours=ours,
+            theirs=theirs,
+            now=now,
+            settle_after=timedelta(seconds=rules.settle_after),
+        )
+        remaining = (part.send_began_at - now).total_seconds() + rules.settle_after
+        return finding, max(_CHECK_MIN, min(remaining, 10)) if remaining > 0 else _CHECK_AWAY
+
+    async def _fail(
+        self, error: LlmError | EvolutionError, action: Action, message_id: int | None = None
+    ) -> None:
+        transient = isinstance(error, (LlmAway, LlmEmpty, EvolutionAway))
+        answer = await self._shop.database.call(
+            "fail_turn",
+            {
+                **self._turn.held,
+                "kind": "transient" if transient else "permanent",
+                "error": f"{type(error).__name__}: {error}",
+                "retry_after": getattr(error, "retry_after", None),
+                "message_id": message_id,
+                "max_attempts": self._shop.rules.max_attempts,
+                "base_seconds": self._shop.rules.retry_base,
+            },
+        )
+        state = answer.get("state") or answer.get("refused")
+        self._log(action, f"{type(error).__name__}: {error}", level=logging.WARNING, turn_state=state)
+        if state == "dead":
+            self._log(Action.TURN_DEAD, "the turn is dead; it can be retried", level=logging.ERROR)
+
+    async def _release(self) -> None:
+        try:
+            await self._shop.database.call("release_turn", self._turn.held)
+        except DatabaseAway as error:
+            self._log(Action.DATABASE_AWAY, f"the lease will bring the turn back: {error}")
+
+    def _log(self, action: Action, message: str, *, level: int = logging.INFO, **fields: object) -> None:
+        log_event(
+            _log,
+            action,
+            message,
+            level=level,
+            tenant_id=self._turn.tenant.tenant_id,
+            session_id=self._turn.session.session_id,
+            turn_id=self._turn.turn_id,
+            attempt=self._turn.attempt,
+            **fields,
+        )
+
+

@@ -1,0 +1,83 @@
+"""A turn as it was claimed for one attempt: everything a handler needs, and nothing it may change."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TurnTenant(_Frozen):
+    """The tenant's side of a turn."""
+
+    tenant_id: int
+    instance_name: str
+    evo_server_url: str
+    evo_api_key: SecretStr | None
+    system_prompt: str | None
+    llm_provider: str
+    llm_model: str | None
+    llm_max_tokens: int | None
+
+
+class TurnSession(_Frozen):
+    """The conversation that the turn belongs to."""
+
+    session_id: int
+    chat: Literal["contact", "group"]
+    jid: str
+    jids: tuple[str, ...]
+    contact_name: str | None
+
+
+class TurnMessage(_Frozen):
+    """One message of the conversation."""
+
+    message_id: int
+    wa_id: str | None
+    from_me: bool
+    sender: Literal["contact", "owner", "ai", "client", "auto"]
+    kind: str
+    body: str
+    quoted: dict[str, str | None] | None
+    author_name: str | None
+    sent_at: datetime
+    in_turn: bool
+
+
+class TurnPart(_Frozen):
+    """One part of the reply that an earlier attempt has begun to send."""
+
+    message_id: int
+    part: int
+    body: str
+    send_state: Literal["sending", "sent", "unknown", "failed"]
+    wa_id: str | None
+    send_began_at: datetime
+
+    @property
+    def in_doubt(self) -> bool:
+        """Nobody knows whether it reached the phone."""
+        return self.send_state in ("sending", "unknown")
+
+
+class ClaimedTurn(_Frozen):
+    """One attempt at a turn. `token` is worth nothing once another attempt has been claimed."""
+
+    turn_id: int
+    token: str
+    attempt: int
+    reply: tuple[str, ...] | None
+    correlation_id: str | None
+    tenant: TurnTenant
+    session: TurnSession
+    parts: tuple[TurnPart, ...]
+    history: tuple[TurnMessage, ...]
+
+    @property
+    def held(self) -> dict[str, object]:
+        """What every SQL call about this attempt must show."""
+        return {"turn_id": self.turn_id, "token": self.token}

@@ -1,0 +1,100 @@
+"""Carries webhook events to the state, many at a time.
+
+While one call is in flight, the events that arrive collect; the next call takes them all. There is
+no timer: a lone webhook waits for nothing, and a burst costs one round trip for dozens.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from router.errors import DatabaseAway
+from router.state.database import Database, Json
+
+MAX_EVENTS_PER_CALL = 100
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """The events of one webhook and the place where their decisions are awaited."""
+
+    events: Sequence[Json]
+    decisions: asyncio.Future[list[Json]]
+
+
+class Ingester:
+    """Hands events to the SQL function `ingest_events` and gives each caller its decisions."""
+
+    def __init__(
+        self,
+        database: Database,
+        policy: Mapping[str, object],
+        on_decision: Callable[[Json, Json], None],
+    ) -> None:
+        """Take `on_decision(event, decision)`, called once for each event that was committed."""
+        self._database = database
+        self._policy = dict(policy)
+        self._on_decision = on_decision
+        self._waiting: list[_Waiting] = []
+        self._calling: asyncio.Task[None] | None = None
+
+    async def ingest(self, events: Sequence[Json]) -> list[Json]:
+        """Return one decision for each event, in order, when they are committed.
+
+        Raises DatabaseAway; the events may have been recorded all the same, and giving them again
+        returns the decisions that were made.
+        """
+        waiting = _Waiting(events, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._calling is None:
+            self._calling = asyncio.create_task(self._call_until_empty())
+        return await waiting.decisions
+
+    async def drain(self) -> None:
+        """Wait until nothing is in flight: to be called before the database is closed."""
+        if self._calling is not None:
+            await asyncio.wait([self._calling])
+
+    async def _call_until_empty(self) -> None:
+        try:
+            while batch := self._next_batch():
+                await self._call(batch)
+        finally:
+            self._calling = None
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and (not batch or size + len(self._waiting[0].events) <= MAX_EVENTS_PER_CALL):
+            size += len(self._waiting[0].events)
+            batch.append(self._waiting.pop(0))
+        return batch
+
+    async def _call(self, batch: list[_Waiting]) -> None:
+        events = [event for waiting in batch for event in waiting.events]
+        try:
+            decisions = await self._ask(events)
+        except Exception as error:  # noqa: BLE001 - every waiting webhook must hear of it
+            for waiting in batch:
+                if not waiting.decisions.done():
+                    waiting.decisions.set_exception(error)
+            return
+        for event, decision in zip(events, decisions, strict=True):
+            self._on_decision(event, decision)
+        place = 0
+        for waiting in batch:
+            mine = decisions[place : place + len(waiting.events)]
+            place += len(waiting.events)
+            if not waiting.decisions.done():
+                waiting.decisions.set_result(mine)
+
+    async def _ask(self, events: list[Json]) -> list[Json]:
+        argument = {"events": events, "policy": self._policy}
+        try:
+            answer = await self._database.call("ingest_events", argument)
+        except DatabaseAway:
+            # A connection may have died while it was idle. Asking again is safe: what was recorded
+            # comes back with its decision.
+            answer = await self._database.call("ingest_events", argument)
+        decisions: list[Json] = answer["decisions"]
+        return decisions

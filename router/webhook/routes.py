@@ -1,0 +1,164 @@
+"""`POST /webhook/{instance_name}`: verify, parse, record, answer.
+
+What the answer means to Evolution API (2.3): 2xx is taken; 400, 401, 403, 404 and 422 are never
+retried, so the message would be lost; anything else is retried for some 20 minutes. Hence 2xx for all
+that is recorded or deliberately ignored, 503 for whatever may work later, 4xx only for what can never.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import ORJSONResponse, Response
+
+from router.errors import DatabaseAway
+from router.logs import Action, log_event
+from router.settings import Settings
+from router.state.database import Json
+from router.webhook.auth import authorise
+from router.webhook.events import NotAnEnvelope, parse_webhook
+from router.webhook.ingester import Ingester
+
+router = APIRouter(tags=["webhook"])
+_log = logging.getLogger(__name__)
+_RETRY_SOON = {"Retry-After": "5"}
+
+
+class _Rejected(Exception):
+    """The webhook is answered with this status and code; nothing was recorded."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
+@router.post("/webhook/{instance_name}/{event}", summary="The same, with byEvents")
+async def receive_webhook(request: Request, instance_name: str, event: str | None = None) -> Response:
+    """Answer when the event is committed or deliberately ignored; never wait for an LLM."""
+    del event  # the body names its event; the path segment only repeats it
+    try:
+        return await _take(request, instance_name)
+    except _Rejected as rejected:
+        log_event(
+            _log, Action.WEBHOOK_REJECTED, str(rejected),
+            level=logging.WARNING, instance=instance_name, status=rejected.status,
+        )
+        return ORJSONResponse(
+            {"error": {"code": rejected.code, "message": str(rejected)}},
+            status_code=rejected.status,
+            headers=_RETRY_SOON if rejected.status == 503 else None,
+        )
+
+
+async def _take(request: Request, instance_name: str) -> Response:
+    settings: Settings = request.app.state.settings
+    ingester: Ingester = request.app.state.ingester
+    _authenticate(request, settings)
+    body = _decode(await _read(request, settings.max_webhook_bytes))
+    try:
+        parsed = parse_webhook(instance_name, body)
+    except NotAnEnvelope as error:
+        raise _Rejected(422, "not_an_envelope", str(error)) from error
+    if parsed.ignored is not None:
+        log_event(
+            _log, Action.WEBHOOK_IGNORED, "Webhook ignored",
+            level=logging.DEBUG, event=parsed.event, instance=instance_name, reason=parsed.ignored,
+        )
+        return ORJSONResponse({"status": "ignored", "event": parsed.event, "reason": parsed.ignored})
+
+    correlation_id = uuid4().hex[:16]
+    for item in parsed.events:
+        item["correlation_id"] = correlation_id
+    try:
+        decisions = await ingester.ingest(parsed.events)
+    except DatabaseAway as error:
+        raise _Rejected(503, "database_away", f"nothing was recorded, send it again: {error}") from error
+    _require_recorded(instance_name, decisions)
+    log_event(
+        _log, Action.WEBHOOK_RECEIVED, "Webhook received",
+        event=parsed.event, instance=instance_name, correlation_id=correlation_id,
+        decision=decisions[0]["decision"], session_id=decisions[0].get("session_id"),
+    )
+    return ORJSONResponse(_answer(parsed.event, decisions, correlation_id))
+
+
+def _authenticate(request: Request, settings: Settings) -> None:
+    if not settings.webhook_secrets:
+        raise _Rejected(
+            401, "no_secret_configured",
+            "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so no webhook can be accepted",
+        )
+    if not authorise(
+        request.headers, request.query_params.get("token"), settings.webhook_secrets, time.time()
+    ):
+        raise _Rejected(401, "bad_secret", "the webhook's secret is missing or wrong")
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    too_large = _Rejected(413, "too_large", f"a webhook may have at most {limit} bytes (MAX_WEBHOOK_BYTES)")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _decode(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        body = _decode_leniently(raw)
+    if not isinstance(body, dict):
+        raise _Rejected(422, "not_an_envelope", "the body is not a JSON object")
+    return body
+
+
+def _decode_leniently(raw: bytes) -> object:
+    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise _Rejected(422, "not_json", f"the body is not JSON: {error}") from error
+
+
+def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
+    for decision in decisions:
+        if decision["outcome"] == "unknown_instance":
+            raise _Rejected(
+                503, "unknown_instance",
+                f"no tenant has the instance {instance_name!r} yet: add it with"
+                f" `python -m scripts.tenant add {instance_name}`; Evolution will send this again",
+            )
+        if decision["outcome"] == "failed":
+            refused = str(decision["code"]).startswith(("22", "23514"))
+            raise _Rejected(
+                422 if refused else 503, "not_recorded", f"the event was not recorded: {decision['detail']}"
+            )
+
+
+def _answer(event: str, decisions: Sequence[Json], correlation_id: str) -> Json:
+    first = decisions[0]
+    ignored = all(decision["outcome"] == "ignored" for decision in decisions)
+    return {
+        "status": "ignored" if ignored else "duplicate" if first.get("duplicate") else "accepted",
+        "event": event,
+        "reason": first["decision"],
+        "correlation_id": correlation_id,
+        "decisions": [
+            {key: decision[key] for key in ("decision", "session_id", "turn_id", "duplicate") if key in decision}
+            for decision in decisions
+        ],
+    }
