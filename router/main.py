@@ -24,8 +24,9 @@ from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.operators.api import api
 from router.policy import policy
+from router.reactions import Reactions
 from router.settings import ConfigurationError, Settings, load_settings
-from router.state.database import Database, Json
+from router.state.database import Database
 from router.state.opening import open_database
 from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
@@ -76,7 +77,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     evolution = EvolutionClient(http)
     dispatcher = _dispatcher(settings, database, evolution, _providers(settings))
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
-    ingester = Ingester(database, policy(settings), _reactions(dispatcher, repairs))
+    ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))
 
     app.state.database = database
     app.state.evolution = evolution
@@ -95,32 +96,6 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 
 async def _finish(task: "asyncio.Task[None]") -> None:
     await task
-
-
-def _reactions(dispatcher: Dispatcher, repairs: GapRepairs):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """What this process does at once about a decision; another process finds it by itself."""
-
-    def react(event: Json, decision: Json) -> None:
-        kind = decision.get("decision")
-        if decision.get("duplicate"):
-            return
-        if kind == "turn_pending":
-            dispatcher.wake(float(decision.get("due_in") or 0))
-        elif kind == "takeover":
-            dispatcher.abandon(decision["session_id"])
-            log_event(
-                _log, Action.PAUSED, "paused: a human of the business wrote",
-                tenant_id=decision["tenant_id"], session_id=decision["session_id"], source="owner",
-            )
-        elif kind == "own_message":
-            dispatcher.wake()
-        elif kind in ("connection_changed", "qrcode_updated"):
-            action = Action.QRCODE_UPDATED if kind == "qrcode_updated" else Action.CONNECTION_CHANGED
-            log_event(_log, action, f"instance {event['instance']}: {decision.get('state', kind)}")
-            if decision.get("reconnected"):
-                repairs.begin(event["instance"])
-
-    return react
 
 
 def _dispatcher(

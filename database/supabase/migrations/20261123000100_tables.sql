@@ -25,7 +25,7 @@ create table if not exists public.tenants (
     auto_reply_seconds numeric not null default 0 check (auto_reply_seconds >= 0),
     other_client_takeover boolean not null default true,
     answer_groups boolean not null default false,
-    unanswered_kinds text [] not null default '{}',
+    unanswered_kinds text[] not null default '{}',
     on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
     -- What Evolution last said of the connection.
     connection_state text,
@@ -41,13 +41,13 @@ create table if not exists public.tenants (
 
 comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
 comment on column public.tenants.auto_reply_seconds is
-'An owner''s message this soon after the customer''s is a WhatsApp Business greeting or away message, not a takeover; 0 turns this off.';
+'Seconds after a customer''s message in which an owner''s message is WhatsApp''s own greeting; 0: none.';
 comment on column public.tenants.other_client_takeover is
 'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
 comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
 comment on column public.tenants.on_new_message is
-'A message during a running turn waits for the next turn (queue) or starts the running one again (restart).';
+'A message during a running turn waits for the next (queue) or starts it again (restart).';
 
 create table if not exists public.sessions (
     id bigint generated always as identity primary key,
@@ -127,7 +127,8 @@ create table if not exists public.turns (
 
 comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
-comment on column public.turns.token is 'The fencing token of the current attempt; a new attempt makes the old one worthless.';
+comment on column public.turns.token is
+'The fencing token of the current attempt; a new attempt makes the old one worthless.';
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
 create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
@@ -165,14 +166,16 @@ create table if not exists public.messages (
 
 comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
 comment on column public.messages.sender is
-'contact; owner: typed on the business''s phone; ai: HybridFlow; client: another client of Evolution''s API; auto: Evolution''s or WhatsApp''s own automatic reply.';
+'contact; owner (typed by hand); ai; client (another client of the API); auto (greeting, call reply).';
 comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
 
 create unique index if not exists messages_once
-on public.messages (tenant_id, wa_id, from_me, session_id) where wa_id is not null;
-create unique index if not exists messages_one_per_part on public.messages (turn_id, part) where part is not null;
+on public.messages (tenant_id, wa_id, from_me, session_id)
+where wa_id is not null;
+create unique index if not exists messages_one_per_part
+on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
 create index if not exists messages_in_doubt
@@ -191,7 +194,8 @@ create table if not exists public.processed_events (
     unique (tenant_id, event_key)
 );
 
-comment on table public.processed_events is 'The webhook deliveries that were taken, each with the decision made.';
+comment on table public.processed_events is
+'The webhook deliveries that were taken, each with the decision made.';
 comment on column public.processed_events.waiting_for is
 'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
 

@@ -120,14 +120,14 @@ $$;
 -- new are remembered; JIDs that lead to several sessions show that these are one person: they are
 -- merged into the oldest.
 create or replace function hybridflow.resolve_session(
-    p_tenant_id bigint, p_jids text [], p_chat text, p_name text
+    p_tenant_id bigint, p_jids text[], p_chat text, p_name text
 )
 returns public.sessions
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint [];
+    v_ids bigint[];
     v_known integer;
     v_session public.sessions;
     v_jid text;
@@ -159,13 +159,13 @@ end
 $$;
 
 -- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
-create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text [], p_chat text)
+create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_ids bigint [];
+    v_ids bigint[];
     v_locked integer;
     v_session_id bigint;
     v_other bigint;

@@ -104,7 +104,7 @@ as $$
 declare
     v_tenant public.tenants;
     v_last_said record;
-    v_ids bigint [];
+    v_ids bigint[];
 begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id

@@ -4,7 +4,8 @@
 -- turn is due (debounce), up to a cap counted from the first. Where the tenant prefers it, a running
 -- turn that has said nothing yet starts again with them instead. The session is locked.
 create or replace function hybridflow.join_turn(
-    p_tenant public.tenants, p_session_id bigint, p_message_ids bigint [], p_policy jsonb, p_correlation_id text
+    p_tenant public.tenants, p_session_id bigint, p_message_ids bigint[], p_policy jsonb,
+    p_correlation_id text
 )
 returns bigint
 language plpgsql
@@ -208,7 +209,7 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
-    v_ids bigint [];
+    v_ids bigint[];
     v_turns jsonb;
 begin
     perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);

@@ -181,7 +181,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_jids text [];
+    v_jids text[];
 begin
     select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
     where i.session_id = p_session_id;

@@ -327,7 +327,7 @@ set search_path = ''
 as $$
 declare
     v_session public.sessions;
-    v_jids text [] := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
     v_at timestamptz := least(
         coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
     );
@@ -431,7 +431,7 @@ set search_path = ''
 as $$
 declare
     v_item record;
-    v_decisions jsonb [] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
+    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
     for v_item in
         select e.event, e.place::integer as place

@@ -3,14 +3,14 @@
 -- apply_grants(tables, functions): takes every right on HybridFlow's own tables and functions from
 -- public, anon and authenticated, and gives them to service_role. Other things that live in the schema
 -- public are left alone. Roles that do not exist (a plain PostgreSQL) are passed over.
-create or replace function hybridflow.apply_grants(p_tables text [], p_functions text [])
+create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
 returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_role text;
-    v_objects text [] := array(select 'table public.' || t from unnest(p_tables) as t)
+    v_objects text[] := array(select 'table public.' || t from unnest(p_tables) as t)
         || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
         || array['all functions in schema hybridflow'];
     v_object text;
@@ -37,7 +37,9 @@ select hybridflow.apply_grants(
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'finish_turn', 'retry_turn', 'check_database'
+        'finish_turn', 'retry_turn', 'check_database', 'get_session', 'list_sessions', 'list_messages',
+        'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
+        'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up'
     ]
 );
 notify pgrst, 'reload schema';

@@ -1,0 +1,61 @@
+# One command for each need. PYTHON names the interpreter that the venv is made with (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+LLM ?= loopback
+
+.PHONY: help run demo test check lint types unit fix schema bench clean
+
+help:
+	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000"
+	@echo "make demo    the whole job on loopback, no account needed (LLM=anthropic|openai for a real one)"
+	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault and property tests"
+	@echo "make check   the inner loop: lint, types, unit and state tests"
+	@echo "make fix     format and repair what a tool can repair"
+	@echo "make schema  write database/schema.sql from the migrations"
+	@echo "make bench   measure ingest beside a bare endpoint and beside pgbench"
+	@echo "make clean   remove the venv and the caches (not the data)"
+
+.venv/run.done: requirements.txt constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/dev.done: .venv/run.done requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+run: .venv/run.done
+	@exec $(BIN)/python -m scripts.serve
+
+demo: .venv/run.done
+	@exec $(BIN)/python -m scripts.demo --llm $(LLM)
+
+test: lint types
+	$(BIN)/python -m pytest
+
+check: lint types
+	$(BIN)/python -m pytest tests/unit tests/state
+
+lint: .venv/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m scripts.build_schema --check
+	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar database/supabase/migrations
+
+types: .venv/dev.done
+	$(BIN)/mypy
+
+fix: .venv/dev.done
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python -m scripts.build_schema
+
+schema: .venv/run.done
+	$(BIN)/python -m scripts.build_schema
+
+bench: .venv/dev.done
+	$(BIN)/python -m benchmarks.ingest
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

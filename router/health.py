@@ -1,0 +1,72 @@
+"""`GET /health` for people and uptime monitors, `/health/live` for orchestrators. No LLM token is spent."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from router import __version__
+from router.errors import StateError
+from router.settings import Settings
+from router.state.database import Database
+
+router = APIRouter(tags=["health"])
+_PATIENCE = 3.0  # seconds that the database has to answer
+
+
+class Check(BaseModel):
+    """One thing that must work."""
+
+    status: Literal["ok", "error"]
+    message: str
+
+
+class Health(BaseModel):
+    """Whether HybridFlow can do its work now."""
+
+    ok: bool
+    version: str
+    timestamp: datetime
+    checks: dict[str, Check]
+
+
+@router.get("/health", summary="Can it do its work?", responses={503: {"model": Health}})
+async def health(request: Request, response: Response) -> Health:
+    """Answer 200 if every check is ok, else 503 with what is wrong."""
+    settings: Settings = request.app.state.settings
+    checks = {
+        "database": await _check_database(request.app.state.database, settings),
+        "llm": _check_llm(settings),
+    }
+    ok = all(check.status == "ok" for check in checks.values())
+    response.status_code = 200 if ok else 503
+    return Health(ok=ok, version=__version__, timestamp=datetime.now(UTC), checks=checks)
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live() -> dict[str, bool]:
+    """Answer as long as the process serves requests, whatever else is away."""
+    return {"ok": True}
+
+
+async def _check_database(database: Database, settings: Settings) -> Check:
+    name = "Supabase" if settings.supabase_url else "PostgreSQL"
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await database.call("check_database", {})
+    except TimeoutError:
+        return Check(status="error", message=f"{name} did not answer within {_PATIENCE:.0f} s")
+    except StateError as error:
+        return Check(status="error", message=str(error))
+    return Check(status="ok", message=f"Connected to {name}")
+
+
+def _check_llm(settings: Settings) -> Check:
+    keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
+    if keys[settings.llm_provider] is None:
+        return Check(
+            status="error", message=f"no key for {settings.llm_provider}: set {settings.llm_provider.upper()}_API_KEY"
+        )
+    return Check(status="ok", message="LLM provider configured")

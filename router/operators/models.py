@@ -1,0 +1,187 @@
+"""What the API answers."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+Item = TypeVar("Item")
+PauseSource = Literal["owner", "operator", "contact", "ai", "cron"]
+TurnState = Literal["pending", "running", "sending", "sent", "cancelled", "dead"]
+Sender = Literal["contact", "owner", "ai", "client", "auto"]
+
+
+class Page(BaseModel, Generic[Item]):
+    """Part of a list."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
+
+
+class Session(BaseModel):
+    """One tenant's conversation with one contact (or group)."""
+
+    id: int
+    tenant_id: int
+    chat: Literal["contact", "group"]
+    phone_jid: str | None
+    lid: str | None
+    identities: list[str] = Field(description="Every JID under which the contact is known")
+    contact_name: str | None
+    is_paused: bool
+    pause_source: PauseSource | None
+    pause_reason: str | None
+    paused_at: datetime | None
+    paused_until: datetime | None = Field(description="The end that an operator has set")
+    pause_indefinite: bool
+    pause_ends_at: datetime | None = Field(
+        default=None, description="When the pause ends by itself; null if never"
+    )
+    resumed_at: datetime | None
+    resume_source: PauseSource | None
+    last_human_at: datetime | None
+    last_message_at: datetime | None
+    last_contact_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class PausedSession(BaseModel):
+    """What a pause has done."""
+
+    session: Session
+    cancelled_turns: int = Field(description="Replies that were being made and will not be sent")
+
+
+class ResumedSession(BaseModel):
+    """What a resume has done."""
+
+    session: Session
+    resumed: bool = Field(description="false: it was not paused")
+    turn_id: int | None = Field(
+        description="The turn that answers what came meanwhile and nobody answered, if anything did"
+    )
+
+
+class Message(BaseModel):
+    """One WhatsApp message, in or out."""
+
+    id: int
+    tenant_id: int
+    session_id: int
+    turn_id: int | None
+    wa_id: str | None
+    from_me: bool
+    sender: Sender
+    kind: str
+    body: str
+    media: dict[str, Any] | None
+    quoted: dict[str, Any] | None
+    author_name: str | None
+    expects_reply: bool
+    status: str | None = Field(description="WhatsApp's delivery state")
+    sent_at: datetime
+    edited_at: datetime | None
+    deleted_at: datetime | None
+    part: int | None = Field(description="Which part of a turn's reply, from 0")
+    send_state: Literal["sending", "sent", "unknown", "failed"] | None
+    created_at: datetime
+
+
+class Turn(BaseModel):
+    """The work of making one reply."""
+
+    id: int
+    tenant_id: int
+    session_id: int
+    state: TurnState
+    reason: str | None
+    run_after: datetime
+    attempt: int
+    lease_until: datetime | None
+    worker: str | None
+    handler: Literal["n8n", "fallback"] | None
+    reply: list[str] | None
+    incomplete: bool
+    error_kind: str | None
+    error: str | None
+    provider: str | None
+    model: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    correlation_id: str | None
+    created_at: datetime
+    claimed_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+
+
+class TurnWithMessages(Turn):
+    """A turn, the messages that it answers and the parts of its reply."""
+
+    messages: list[Message]
+
+
+class Tenant(BaseModel):
+    """One business: one Evolution instance, its prompt, provider and rules."""
+
+    id: int
+    instance_name: str
+    evo_server_url: str
+    evo_api_key_set: bool
+    system_prompt: str | None
+    llm_provider: str
+    llm_model: str | None
+    llm_max_tokens: int | None
+    is_active: bool
+    debounce_seconds: float | None
+    resume_after_hours: float | None
+    answer_within_minutes: float | None
+    auto_reply_seconds: float
+    other_client_takeover: bool
+    answer_groups: bool
+    unanswered_kinds: list[str]
+    on_new_message: Literal["queue", "restart"]
+    connection_state: str | None
+    connection_reason: int | None
+    connection_changed_at: datetime | None
+    owner_jid: str | None
+    caught_up_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class QrCodeShown(BaseModel):
+    """The QR code that Evolution last sent."""
+
+    instance_name: str
+    code: str | None = Field(description="The text to be drawn as a QR code")
+    pairing_code: str | None
+    updated_at: datetime
+    age_seconds: int = Field(description="WhatsApp takes a code for less than a minute")
+    connection_state: str | None
+
+
+class AutoResumed(BaseModel):
+    """What one run of auto-resume has done."""
+
+    resumed: int
+    turns: int = Field(description="Turns made for what nobody had answered")
+
+
+class CheckStep(BaseModel):
+    """One step of the way from a customer's message to the reply."""
+
+    step: str
+    ok: bool
+    detail: str
+    cure: str | None = None
+
+
+class InstanceCheck(BaseModel):
+    """The whole way, step by step; what cannot be looked at because a step before it failed is left out."""
+
+    ok: bool
+    failed: str | None = Field(description="The first step that failed")
+    steps: list[CheckStep]
+    warnings: list[str]

@@ -1,0 +1,265 @@
+"""The turn state machine against the SQL functions, in random interleavings.
+
+Never two sends for one turn, never a send while paused, never a lost message.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from router.state.database import DirectDatabase, Json
+from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, held
+
+WAYS = st.sampled_from([(MARIA,), (MARIA_LID,), (MARIA_LID, MARIA)])
+
+
+class Phone:
+    """What really left, as WhatsApp would know it: the ground truth."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, int, str]] = []  # turn, part, wa_id
+
+    def take(self, turn_id: int, part: int) -> str:
+        wa_id = f"3EB0{len(self.said):08X}"
+        self.said.append((turn_id, part, wa_id))
+        return wa_id
+
+
+class TurnMachine(RuleBasedStateMachine):
+    """Everybody who can act on a session, acting in any order."""
+
+    url: str
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.talk = Conversation(self.wait(DirectDatabase.connect(self.url, size=1)))
+        self.wait(self.talk.sql("truncate tenants cascade"))
+        self.tenant_id = self.wait(self.talk.open_shop())
+        self.wait(self.talk.open_shop("restarting", on_new_message="restart"))
+        self.phone = Phone()
+        self.attempts: list[Json] = []  # every claim ever made, living or dead
+        self.in_flight: list[tuple[Json, int, Json, bool]] = []
+        self.written = 0
+        self.texts = 0
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    def teardown(self) -> None:
+        self.wait(self.talk.database.close())
+
+    @rule(way=WAYS, ago=st.sampled_from([0, 0, 5, 40]))
+    def customer_writes(self, way: tuple[str, ...], ago: float) -> None:
+        decision = self.wait(self.talk.maria_writes(f"pergunta {self.written}", jids=way, ago=ago))
+        assert decision["decision"] in ("turn_pending", "paused"), decision
+        self.written += 1
+
+    @rule(way=WAYS)
+    def owner_writes(self, way: tuple[str, ...]) -> None:
+        decision = self.wait(self.talk.owner_writes(f"humano {self.texts}", jids=way))
+        self.texts += 1
+        assert decision["decision"] in ("takeover", "takeover_over")
+        assert decision["decision"] == "takeover_over" or self.paused(decision["session_id"])
+
+    @rule()
+    def operator_pauses(self) -> None:
+        self.wait(
+            self.talk.database.call(
+                "pause_session", {"tenant_id": self.tenant_id, "contact": MARIA, "source": "operator"}
+            )
+        )
+
+    @rule()
+    def operator_resumes(self) -> None:
+        self.wait(
+            self.talk.database.call(
+                "resume_session",
+                {"tenant_id": self.tenant_id, "contact": MARIA, "source": "operator", "policy": POLICY},
+            )
+        )
+
+    @rule(seconds=st.sampled_from([1, 3, 11, 61]))
+    def time_passes(self, seconds: int) -> None:
+        self.wait(self.talk.travel(seconds=seconds))
+
+    @rule()
+    def pauses_run_out(self) -> None:
+        self.wait(self.talk.travel(hours=2.1))
+        self.wait(self.talk.database.call("auto_resume", {"policy": POLICY}))
+
+    @rule()
+    def claim(self) -> None:
+        self.attempts += self.wait(self.talk.claim(max_attempts=50))
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), parts=st.integers(1, 3))
+    def write_reply(self, data: st.DataObject, parts: int) -> None:
+        turn = data.draw(st.sampled_from(self.attempts[-3:]))
+        self.texts += 1
+        self.wait(self.talk.save(turn, *[f"resposta {self.texts} parte {n}" for n in range(parts)]))
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), part=st.integers(0, 2), leaves=st.booleans())
+    def begin_send(self, data: st.DataObject, part: int, leaves: bool) -> None:
+        turn = data.draw(st.sampled_from(self.attempts[-3:]))
+        row = self.wait(self.talk.sql("select reply from turns where id = $1", turn["turn_id"]))
+        reply = row[0]["reply"] or []
+        if part >= len(reply):
+            return
+        session_id = self.wait(
+            self.talk.value("select session_id from turns where id = $1", turn["turn_id"])
+        )
+        paused = self.paused(session_id)
+        begun = self.wait(self.talk.begin(turn, reply[part], part=part))
+        if "refused" in begun:
+            return
+        assert not paused, "the fence let a send through during a pause"
+        if leaves:
+            self.in_flight.append((turn, part, begun, True))
+            begun["wa_id"] = self.phone.take(turn["turn_id"], part)
+        else:
+            self.in_flight.append((turn, part, begun, False))
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data(), how=st.sampled_from(["answer", "echo", "doubt", "fail", "crash"]))
+    def send_ends(self, data: st.DataObject, how: str) -> None:
+        flight = data.draw(st.sampled_from(self.in_flight))
+        self.in_flight.remove(flight)
+        turn, _, begun, left = flight
+        if how == "answer" and left:
+            self.wait(self.talk.finish(turn, begun, begun["wa_id"]))
+        elif how == "echo" and left:
+            body = self.wait(
+                self.talk.value("select body from messages where id = $1", begun["message_id"])
+            )
+            decision = self.wait(
+                self.talk.owner_writes(body, wa_id=begun["wa_id"], origin="send", status="PENDING")
+            )
+            assert decision["decision"] == "own_message", decision
+        elif how == "fail" and not left:
+            self.wait(self.talk.fail(turn, message_id=begun["message_id"]))
+        elif how == "doubt":
+            argument = {"message_id": begun["message_id"], "error": "time-out", "check_after": 1}
+            self.wait(self.talk.database.call("doubt_send", {**held(turn), **argument}))
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        """An attempt that finds a doubt asks the phone, as Evolution's store would tell."""
+        turn = data.draw(st.sampled_from(self.attempts[-3:]))
+        for part in turn["parts"]:
+            if part["send_state"] not in ("sending", "unknown"):
+                continue
+            if any(f[2]["message_id"] == part["message_id"] for f in self.in_flight):
+                continue  # still on its way: the store would say nothing yet
+            known = self.wait(self.talk.sql("select wa_id from messages where wa_id is not null"))
+            ids = [
+                wa_id
+                for turn_id, number, wa_id in self.phone.said
+                if (turn_id, number) == (turn["turn_id"], part["part"])
+                and wa_id not in {row["wa_id"] for row in known}
+            ]
+            self.wait(
+                self.talk.database.call(
+                    "settle_send",
+                    {
+                        **held(turn),
+                        "message_id": part["message_id"],
+                        "outcome": "sent" if ids else "not_sent",
+                        "wa_id": ids[0] if ids else None,
+                        "error": "",
+                        "check_after": 1,
+                        "give_up_hours": 24,
+                    },
+                )
+            )
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), kind=st.sampled_from(["transient", "permanent"]))
+    def llm_fails(self, data: st.DataObject, kind: str) -> None:
+        turn = data.draw(st.sampled_from(self.attempts[-3:]))
+        row = self.wait(self.talk.sql("select state from turns where id = $1", turn["turn_id"]))
+        if row[0]["state"] == "running":
+            self.wait(self.talk.fail(turn, kind))
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def router_stops(self, data: st.DataObject) -> None:
+        turn = data.draw(st.sampled_from(self.attempts[-3:]))
+        self.wait(self.talk.database.call("release_turn", held(turn)))
+
+    def paused(self, session_id: int) -> bool:
+        return bool(
+            self.wait(self.talk.value("select is_paused from sessions where id = $1", session_id))
+        )
+
+    @invariant()
+    def no_part_is_on_the_phone_twice(self) -> None:
+        sent = [(turn_id, part) for turn_id, part, _ in self.phone.said]
+        assert len(sent) == len(set(sent)), self.phone.said
+
+    @invariant()
+    def no_message_is_lost(self) -> None:
+        count = self.wait(self.talk.value("select count(*) from messages where not from_me"))
+        assert count == self.written
+        orphans = self.wait(
+            self.talk.sql(
+                "select m.body, s.is_paused from messages m join sessions s on s.id = m.session_id"
+                " where not m.from_me and m.turn_id is null and not s.is_paused"
+                " and not exists (select from messages o where o.session_id = m.session_id and o.from_me"
+                " and (o.sent_at, o.id) > (m.sent_at, m.id))"
+                " and s.resumed_at is null"
+            )
+        )
+        assert orphans == []
+
+    @invariant()
+    def a_paused_session_is_about_to_say_nothing(self) -> None:
+        talking = self.wait(
+            self.talk.sql(
+                "select t.id from turns t join sessions s on s.id = t.session_id"
+                " where s.is_paused and t.state in ('pending', 'running')"
+            )
+        )
+        assert talking == []
+
+    @invariant()
+    def a_finished_turn_has_said_all_or_says_that_it_is_incomplete(self) -> None:
+        wrong = self.wait(
+            self.talk.sql(
+                "select t.id from turns t where t.state = 'sent' and not t.incomplete"
+                " and jsonb_array_length(t.reply) > (select count(*) from messages m"
+                " where m.turn_id = t.id and m.send_state = 'sent')"
+            )
+        )
+        assert wrong == []
+
+
+def test_the_turn_machine_holds_in_any_interleaving(database_url: str):
+    TurnMachine.url = database_url
+    TurnMachine.loop = asyncio.new_event_loop()
+    try:
+        run_state_machine_as_test(
+            TurnMachine,
+            settings=settings(
+                max_examples=60,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        TurnMachine.loop.close()
+
+

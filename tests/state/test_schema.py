@@ -1,0 +1,100 @@
+"""The schema as the deployment guide uses it: its statements run as they stand."""
+
+import pytest
+
+from tests.state.conversation import Conversation
+
+GUIDE_INSERT = """
+INSERT INTO tenants (instance_name, evo_server_url, system_prompt, llm_provider)
+VALUES (
+    'demo-instance',
+    'https://your-evolution-api.com',
+    'You are a helpful WhatsApp assistant. Be professional and friendly.',
+    'anthropic'
+)
+RETURNING *;
+"""
+GUIDE_QUERIES = {
+    "recent webhook activity": "SELECT * FROM processed_events ORDER BY processed_at DESC LIMIT 50;",
+    "active sessions": "SELECT * FROM sessions WHERE is_paused = FALSE ORDER BY last_message_at DESC;",
+    "paused sessions ready for resume": """
+        SELECT * FROM sessions
+        WHERE is_paused = TRUE
+          AND last_human_at < NOW() - INTERVAL '2 hours';
+    """,
+    "message volume by tenant": """
+        SELECT
+          t.instance_name,
+          COUNT(*) as message_count,
+          COUNT(*) FILTER (WHERE m.from_me = FALSE) as inbound_count,
+          COUNT(*) FILTER (WHERE m.from_me = TRUE) as outbound_count
+        FROM messages m
+        JOIN tenants t ON m.tenant_id = t.id
+        WHERE m.created_at > NOW() - INTERVAL '24 hours'
+        GROUP BY t.instance_name;
+    """,
+}
+GUIDE_TABLES = """
+    SELECT table_name
+    FROM information_schema.tables
+    WHERE table_schema = 'public'
+      AND table_name IN ('tenants', 'sessions', 'messages', 'processed_events');
+"""
+
+
+async def test_the_guides_insert_makes_a_tenant_with_an_integer_id(talk: Conversation):
+    (row,) = await talk.sql(GUIDE_INSERT)
+    assert isinstance(row["id"], int)
+    assert row["instance_name"] == "demo-instance"
+
+
+async def test_the_guides_check_finds_its_four_tables(talk: Conversation):
+    assert len(await talk.sql(GUIDE_TABLES)) == 4
+
+
+@pytest.mark.parametrize("name", GUIDE_QUERIES)
+async def test_the_guides_monitoring_queries_run_as_they_stand(talk: Conversation, name: str):
+    await talk.maria_writes("oi", ago=3 * 3600)
+    await talk.owner_writes("oi", jids=["5511955550009@s.whatsapp.net"])
+    await talk.sql("update sessions set last_human_at = now() - interval '3 hours' where is_paused")
+    assert len(await talk.sql(GUIDE_QUERIES[name])) >= 1
+
+
+async def test_every_table_has_row_level_security_and_every_foreign_key_an_index(talk: Conversation):
+    open_tables = await talk.sql(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace"
+        " and relkind = 'r' and not relrowsecurity"
+    )
+    assert open_tables == []
+    unindexed = await talk.sql(
+        "select c.conrelid::regclass as source, c.conname from pg_constraint c where c.contype = 'f'"
+        " and not exists (select from pg_index i where i.indrelid = c.conrelid"
+        " and (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey)"
+    )
+    assert unindexed == []
+
+
+async def test_every_function_has_a_fixed_search_path_and_is_closed_to_the_public(
+    talk: Conversation,
+):
+    loose = await talk.sql(
+        "select p.proname from pg_proc p where p.pronamespace in"
+        " ('public'::regnamespace, 'hybridflow'::regnamespace)"
+        " and (p.proconfig is null or not p.proconfig @> array['search_path=\"\"'])"
+    )
+    assert loose == []
+    reachable = await talk.sql(
+        "select p.proname from pg_proc p where p.pronamespace in"
+        " ('public'::regnamespace, 'hybridflow'::regnamespace)"
+        " and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a"
+        " where a.grantee = 0)"
+    )
+    assert reachable == []
+
+
+async def test_every_public_function_takes_one_json_argument_and_returns_json(talk: Conversation):
+    odd = await talk.sql(
+        "select p.proname from pg_proc p where p.pronamespace = 'public'::regnamespace"
+        " and (pg_get_function_identity_arguments(p.oid) <> 'p jsonb' or p.prorettype <> 'jsonb'::regtype)"
+    )
+    assert odd == []
