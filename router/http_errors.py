@@ -20,7 +20,7 @@ _RETRY_SOON = {"Retry-After": "5"}
 
 
 class ErrorDetail(BaseModel):
-    """`code` is for programs, `message` names the thing, its fault and where there is one the cure."""
+    """`code` is for programs; `message` names the thing, its fault and, if known, the cure."""
 
     code: str
     message: str
@@ -73,7 +73,7 @@ async def _on_invalid_request(_: Request, error: Exception) -> JSONResponse:
 
 
 def _fault(fault: Mapping[str, object]) -> str:
-    """`query tenant_id: Field required`: where, which and what; never the value, it may be a secret."""
+    """`query tenant_id: Field required`; never the value, which may be a secret."""
     place = fault.get("loc")
     where = " ".join(str(step) for step in place) if isinstance(place, tuple) else str(place)
     return f"{where}: {fault.get('msg')}"

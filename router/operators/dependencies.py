@@ -8,10 +8,10 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from router.evolution.client import EvolutionClient
 from router.http_errors import Unauthorised
 from router.operators.keys import caller_of
+from router.operators.queries import LARGEST_ID
 from router.settings import Settings
 from router.state.database import Database
 
-_LARGEST_ID = 2**63 - 1
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of API_KEYS")
 _bearer = HTTPBearer(auto_error=False, description="A key of API_KEYS")
 
@@ -70,8 +70,5 @@ def authenticate(
 
 
 Caller = Annotated[str, Depends(authenticate)]
-TenantId = Annotated[int, Query(ge=1, le=_LARGEST_ID, description="The tenant; another's is not found")]
-PathId = Annotated[int, Path(ge=1, le=_LARGEST_ID)]
-SessionFilter = Annotated[int | None, Query(ge=1, le=_LARGEST_ID, description="Of this session only")]
-Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
-Cursor = Annotated[str | None, Query(max_length=300, description="next_cursor of the page before")]
+TenantId = Annotated[int, Query(ge=1, le=LARGEST_ID, description="Another's is not found")]
+PathId = Annotated[int, Path(ge=1, le=LARGEST_ID)]

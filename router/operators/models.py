@@ -179,7 +179,7 @@ class CheckStep(BaseModel):
 
 
 class InstanceCheck(BaseModel):
-    """The whole way, step by step; what cannot be looked at because a step before it failed is left out."""
+    """The whole way, step by step, as far as each step can be looked at."""
 
     ok: bool
     failed: str | None = Field(description="The first step that failed")

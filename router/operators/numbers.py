@@ -1,8 +1,9 @@
 """A contact as an operator writes it, as the JIDs under which WhatsApp may know the same person.
 
-WhatsApp keeps some old numbers in the form that they had when they were registered, and sendText of
-Evolution API rewrites what it is given accordingly: Brazil's mobile numbers with or without the ninth
-digit, Mexico's with or without the 1, Argentina's with or without the 9 after the country code.
+WhatsApp keeps some old numbers in the form that they had when they were registered, and sendText
+of Evolution API rewrites what it is given accordingly: Brazil's mobile numbers with or without the
+ninth digit, Mexico's with or without the 1 and Argentina's with or without the 9 that follows the
+country code.
 """
 
 import re
@@ -22,7 +23,7 @@ _DIGIT = ("9", "1", "9")
 
 
 def contact_jids(contact: str) -> tuple[str, ...]:
-    """Return the JIDs of `contact` (a JID, or a phone number with its country code), as given first.
+    """Return the JIDs of `contact`, a JID or a phone number with its country code; as given first.
 
     Raises Invalid for what is neither.
     """
@@ -35,7 +36,8 @@ def contact_jids(contact: str) -> tuple[str, ...]:
     number = _NOT_DIALLED.sub("", text)
     if not _NUMBER.fullmatch(number):
         raise Invalid(
-            f"contact must be a phone number with its country code, such as 5511988887777, not {contact!r}"
+            "contact must be a phone number with its country code, such as 5511955550001,"
+            f" not {contact!r}"
         )
     return tuple(f"{spelling}@s.whatsapp.net" for spelling in _spellings(number))
 

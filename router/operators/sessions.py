@@ -1,93 +1,44 @@
-"""Sessions: to find, read, pause and resume them, and to read their messages."""
+"""Sessions and their messages, to be read."""
 
-import logging
-from typing import Annotated
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
-
-from router.errors import Invalid
-from router.logs import Action, log_event
-from router.operators.dependencies import (
-    Caller,
-    Cursor,
-    Limit,
-    PathId,
-    SessionFilter,
-    TenantId,
-    TheDatabase,
-    TheSettings,
-    TheWake,
-)
-from router.operators.models import Message, Page, PausedSession, ResumedSession, Sender, Session
-from router.operators.numbers import contact_jids
+from router.operators.dependencies import PathId, TenantId, TheDatabase, TheSettings
+from router.operators.models import Message, Page, Session
+from router.operators.queries import AskedMessages, AskedSessions
 from router.policy import policy
-from router.settings import Settings
-from router.state.database import Database, Json
 
 router = APIRouter(tags=["sessions"])
-_log = logging.getLogger(__name__)
 
 
-class Pause(BaseModel, extra="forbid"):
-    """How long a pause holds; with neither `until` nor `indefinite`, RESUME_AFTER_HOURS."""
-
-    until: AwareDatetime | None = None
-    indefinite: bool | None = None
-    reason: str | None = Field(default=None, max_length=500)
-
-
-PauseQuery = Annotated[Pause, Query()]
-
-
-@router.get("/sessions", summary="List sessions, newest activity first")
+@router.get("/sessions", summary="List a tenant's sessions, newest activity first")
 async def list_sessions(
-    tenant_id: TenantId,
-    database: TheDatabase,
-    settings: TheSettings,
-    paused: bool | None = None,
-    contact: Annotated[
-        str | None, Query(max_length=100, description="JID, (part of) the number, or part of the name")
-    ] = None,
-    active_since: AwareDatetime | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    query: AskedSessions, database: TheDatabase, settings: TheSettings
 ) -> Page[Session]:
-    """Sessions of the tenant; those without a message come last."""
-    answer = await database.call(
-        "list_sessions",
-        {
-            "tenant_id": tenant_id,
-            "paused": paused,
-            "contact": contact,
-            "active_since": active_since,
-            "policy": policy(settings),
-            "limit": limit,
-            "cursor": cursor,
-        },
-    )
-    return Page[Session].model_validate(answer)
+    """Sessions that have no message yet come last."""
+    argument = {**query.argument(), "policy": policy(settings)}
+    return Page[Session].model_validate(await database.call("list_sessions", argument))
 
 
 @router.get("/sessions/{session_id}", summary="Read a session")
 async def get_session(
     session_id: PathId, tenant_id: TenantId, database: TheDatabase, settings: TheSettings
 ) -> Session:
-    """The session as it is now."""
-    session = await _read_session(database, settings, tenant_id, session_id)
-    return Session.model_validate(session)
+    """Say among the rest whether it is paused, by whom, and until when."""
+    argument = {"tenant_id": tenant_id, "session_id": session_id, "policy": policy(settings)}
+    answer = await database.call("get_session", argument)
+    return Session.model_validate(answer["session"])
 
 
-@router.post("/sessions/{session_id}/pause", summary="Silence the AI for a session")
-async def pause_session(  # noqa: PLR0913 - each is one thing that the request may say
-    session_id: PathId,
-    tenant_id: TenantId,
-    query: PauseQuery,
-    database: TheDatabase,
-    settings: TheSettings,
-    caller: Caller,
-    body: Pause | None = None,
-) -> PausedSession:
-    """Ends like a takeover's pause, unless given its own `until` or `indefinite`."""
-    argument = {"tenant_id": tenant_id, "session_id": session_id, **_pause(query, body)}
-    return await _paused(await _ask(database, settings, "pause_session", argument), caller)
+@router.get("/sessions/{session_id}/messages", summary="List a session's messages, newest first")
+async def list_session_messages(
+    session_id: PathId, query: AskedMessages, database: TheDatabase
+) -> Page[Message]:
+    """In the order of the conversation: by `sent_at`, WhatsApp's own time."""
+    argument = {**query.argument(), "session_id": session_id}
+    return Page[Message].model_validate(await database.call("list_messages", argument))
+
+
+@router.get("/messages", summary="List a tenant's messages, newest first")
+async def list_messages(query: AskedMessages, database: TheDatabase) -> Page[Message]:
+    """In the order of recording (`created_at`), so that late ones are new here too."""
+    return Page[Message].model_validate(await database.call("list_messages", query.argument()))

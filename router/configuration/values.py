@@ -1,0 +1,150 @@
+"""How each kind of variable is read: pure functions from its text to its value.
+
+Each raises ValueError with what is wrong and the cure, in full sentences after the variable's name.
+None of these texts repeats a secret.
+"""
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+_LONGEST_SHOWN = 40
+_KEY_LIKE = re.compile(r"sk-|sb_|sbp_|eyJ|pk_|gh[pousr]_|github_pat_|xox[abp]-|AKIA|Bearer ", re.I)
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+_SUPABASE_CURE = (
+    "Copy the Project URL from the Supabase dashboard (Settings, API): https://xxx.supabase.co"
+)
+
+
+def shown(value: object) -> str:
+    """Return the value for an error text, or only its length where it may be a misplaced secret."""
+    text = str(value)
+    if len(text) > _LONGEST_SHOWN or "@" in text or _KEY_LIKE.match(text):
+        return f"the value ({len(text)} characters)"
+    return repr(text)
+
+
+def read_url(text: str) -> str:
+    """Return an http(s) address without a slash at its end."""
+    parts = _split(text)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(
+            f"{shown(text)} is not an http address. Write it in full, such as https://host.example"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("the address carries a user name or password. Leave them out")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{shown(text)} goes on after its path. Leave out all from ? or # on")
+    return text.rstrip("/")
+
+
+def read_supabase_url(text: str) -> str:
+    """Return the address of a Supabase project, hosted or not, without a slash at its end."""
+    if text.startswith(("postgres://", "postgresql://")):
+        raise ValueError(
+            "the value is the address of a database, not of a project."
+            f" Put it into DATABASE_URL. {_SUPABASE_CURE}"
+        )
+    try:
+        url = read_url(text)
+    except ValueError as error:
+        raise ValueError(f"{error}. {_SUPABASE_CURE}") from None
+    if urlsplit(url).path:
+        raise ValueError(f"{shown(text)} has a path. {_SUPABASE_CURE}, and nothing behind it")
+    return url
+
+
+def read_database_url(secret: SecretStr) -> SecretStr:
+    """Return the address of a PostgreSQL, as asyncpg takes it; it may carry a password."""
+    text = secret.get_secret_value()
+    if "[YOUR-PASSWORD]" in text:
+        raise ValueError("still has [YOUR-PASSWORD] in it. Put the database's password there")
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(f"cannot be read as an address. {_ENCODE_CURE}") from None
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ValueError(
+            "is not the address of a PostgreSQL."
+            " Write postgresql://user:password@host:5432/database (a project's https:// address"
+            " is SUPABASE_URL)"
+        )
+    if "@" in text and "@" not in parts.netloc:
+        raise ValueError(f"has a user name or password that breaks the address. {_ENCODE_CURE}")
+    return secret
+
+
+_ENCODE_CURE = (
+    "Percent-encode what is special in the password: %40 for @, %2F for /, %23 for #, %3F for ?"
+)
+
+
+def read_origins(text: str) -> tuple[str, ...]:
+    """Return the origins of a comma list, as browsers name themselves: no slash at the end."""
+    return tuple(_origin(item) for item in _items(text))
+
+
+def _origin(text: str) -> str:
+    if text == "*":
+        return text
+    parts = _split(text)
+    if not parts.scheme:
+        raise ValueError(f"{shown(text)} lacks its protocol. Write https://{text}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(
+            f"{shown(text)} is more than an origin."
+            " Write protocol, host and port only, such as https://app.example"
+        )
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def read_secret(secret: SecretStr) -> SecretStr:
+    """Return a secret that an HTTP header can carry."""
+    if not _HEADER_SAFE.fullmatch(secret.get_secret_value()):
+        raise ValueError(
+            "has a space, a line break or a character that HTTP headers cannot carry."
+            " Copy it again, without quotes or spaces"
+        )
+    return secret
+
+
+def read_secrets(text: str) -> tuple[SecretStr, ...]:
+    """Return the secrets of a comma list, the one in use first."""
+    return tuple(read_secret(SecretStr(item)) for item in _items(text))
+
+
+def read_api_keys(text: str) -> dict[str, SecretStr]:
+    """Return the keys of a list `name:key,name2:key2` by name."""
+    keys: dict[str, SecretStr] = {}
+    for number, item in enumerate(_items(text), start=1):
+        name, colon, key = (part.strip() for part in item.partition(":"))
+        if not (colon and key and _NAME.fullmatch(name)):
+            raise ValueError(
+                f"entry {number} is not name:key. Write API_KEYS=name:key,name2:key2,"
+                " with names of up to 40 letters, digits, dots, dashes and underscores"
+            )
+        if name in keys:
+            raise ValueError(f"entry {number} has the name of another. Give each key its own name")
+        keys[name] = read_secret(SecretStr(key))
+    return keys
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        port_is_legal = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_legal = False
+    if not port_is_legal or re.search(r"\s", text):
+        raise ValueError(f"{shown(text)} is not an address. Check host, port and spaces")
+    if parts.scheme and not parts.hostname:
+        raise ValueError(
+            f"{shown(text)} has no host. Write it in full, such as https://host.example"
+        )
+    return parts

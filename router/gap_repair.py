@@ -1,0 +1,240 @@
+"""Gap repair: fetches what Evolution stored and no webhook brought, and ingests it like any event.
+
+Evolution keeps the webhooks that it could not deliver in memory, for some 20 minutes; a longer
+outage or its own restart loses them. What it stored it still lists (`POST
+/chat/findMessages/{instance}`, newest first), in the shape of messages.upsert but for the `status`.
+The dedupe keys are those of the webhooks, so what both bring counts once; what is hours old is
+recorded, not answered.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from router.errors import StateError
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import EvolutionError
+from router.logs import Action, log_event
+from router.policy import policy
+from router.settings import Settings
+from router.state.database import Database, Json
+from router.tenant_instance import TenantInstance, find_instance
+from router.webhook.events import NotAnEnvelope, parse_webhook
+
+_log = logging.getLogger(__name__)
+_PAGE_SIZE = 100
+_MAX_PAGES = 200
+_EVENTS_PER_CALL = 100
+_MARGIN_SECONDS = 600  # WhatsApp's clock, Evolution's and the database's are not one
+_LOOK_BACK_HOURS = 24
+_RETRY_DELAYS = (2.0, 10.0, 30.0)
+_KNOWN = ("known_message", "own_message")
+
+
+@dataclass(frozen=True, slots=True)
+class GapReport:
+    """What a repair found: of `listed` messages since `since`, how many nobody had told us of.
+
+    `unused` are such as groups and status posts; `failed` could not be read or recorded;
+    `complete` is false where there were more than a repair looks through.
+    """
+
+    instance: str
+    since: datetime
+    listed: int
+    new: int
+    known: int
+    unused: int
+    failed: int
+    turns: int
+    complete: bool
+
+
+async def repair_gap(
+    database: Database,
+    evolution: EvolutionClient,
+    tenant: TenantInstance,
+    rules: Mapping[str, float],
+    since: datetime | None = None,
+) -> GapReport:
+    """Ingest what Evolution has stored since `since`, or since when something may be missing.
+
+    `rules` are the policy of the state. Raises EvolutionError and StateError; what was ingested
+    until then stays, and the next repair begins at the same time again.
+    """
+    start = await database.call(
+        "gap_start",
+        {
+            "tenant_id": tenant.tenant_id,
+            "margin_seconds": _MARGIN_SECONDS,
+            "look_back_hours": _LOOK_BACK_HOURS,
+        },
+    )
+    begin = since or datetime.fromisoformat(start["since"])
+    records, complete = await _list_stored(evolution, tenant, begin)
+    events, unused, failed = _as_events(tenant.name, records)
+    decisions = await _ingest(database, events, rules)
+    if since is None and complete:
+        await database.call("caught_up", {"tenant_id": tenant.tenant_id, "until": start["now"]})
+    new = [decision for decision in decisions if _is_new(decision)]
+    refused = sum(decision["outcome"] == "failed" for decision in decisions)
+    ignored = sum(decision["outcome"] == "ignored" for decision in decisions)
+    return GapReport(
+        instance=tenant.name,
+        since=begin,
+        listed=len(records),
+        new=len(new),
+        known=len(decisions) - len(new) - refused - ignored,
+        unused=unused + ignored,
+        failed=failed + refused,
+        turns=len({decision["turn_id"] for decision in new if decision.get("turn_id")}),
+        complete=complete,
+    )
+
+
+async def _list_stored(
+    evolution: EvolutionClient, tenant: TenantInstance, since: datetime
+) -> tuple[list[Mapping[str, Any]], bool]:
+    """Return the records from the oldest to the newest, and whether these are all of them."""
+    instance = tenant.reachable()
+    records: list[Mapping[str, Any]] = []
+    for page in range(1, _MAX_PAGES + 1):
+        answer = await evolution.find_messages(
+            instance, None, page=page, page_size=_PAGE_SIZE, since=since
+        )
+        recent = [record for record in answer.records if _sent_at(record) >= since]
+        records.extend(recent)
+        if page >= answer.pages or not recent:
+            return _in_order(records), True
+    return _in_order(records), False
+
+
+def _in_order(records: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    records.reverse()  # so that those of one second stay in order
+    return sorted(records, key=_sent_at)
+
+
+def _sent_at(record: Mapping[str, Any]) -> datetime:
+    """When the message was sent; now, if the record does not say: it is looked at, not left out."""
+    try:
+        return datetime.fromtimestamp(int(record["messageTimestamp"]), tz=UTC)
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return datetime.now(UTC)
+
+
+def _as_events(instance: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[Json], int, int]:
+    """Return the events of the records, how many are of no use, and how many cannot be read."""
+    correlation_id = f"gap-{uuid4().hex[:12]}"
+    events: list[Json] = []
+    unused = failed = 0
+    for record in records:
+        envelope = {"event": "messages.upsert", "instance": instance, "data": record}
+        try:
+            parsed = parse_webhook(instance, envelope)
+        except NotAnEnvelope:
+            failed += 1
+            continue
+        unused += parsed.ignored is not None
+        events.extend({**event, "correlation_id": correlation_id} for event in parsed.events)
+    return events, unused, failed
+
+
+async def _ingest(
+    database: Database, events: Sequence[Json], rules: Mapping[str, float]
+) -> list[Json]:
+    decisions: list[Json] = []
+    for place in range(0, len(events), _EVENTS_PER_CALL):
+        batch = events[place : place + _EVENTS_PER_CALL]
+        answer = await database.call("ingest_events", {"events": batch, "policy": rules})
+        decisions.extend(answer["decisions"])
+    return decisions
+
+
+def _is_new(decision: Json) -> bool:
+    return (
+        decision["outcome"] == "recorded"
+        and not decision.get("duplicate")
+        and decision.get("decision") not in _KNOWN
+    )
+
+
+class GapRepairs:
+    """Runs repairs in the background, one at a time for each instance."""
+
+    def __init__(
+        self,
+        database: Database,
+        evolution: EvolutionClient,
+        settings: Settings,
+        wake: Callable[[], None],
+        *,
+        retry_delays: Sequence[float] = _RETRY_DELAYS,
+    ) -> None:
+        self._database = database
+        self._evolution = evolution
+        self._settings = settings
+        self._wake = wake
+        self._retry_delays = retry_delays
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def begin(self, instance: str) -> None:
+        """Repair the gap of `instance`; a repair that is under way already is left to it."""
+        if instance not in self._running:
+            task = asyncio.create_task(self._repair(instance), name=f"gap repair of {instance}")
+            self._running[instance] = task
+            task.add_done_callback(lambda _: self._running.pop(instance))
+
+    async def stop(self) -> None:
+        """Break off what is running; it begins again at the next reconnect."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _repair(self, instance: str) -> None:
+        for delay in (*self._retry_delays, None):
+            try:
+                report = await self._repair_once(instance)
+            except (EvolutionError, StateError) as error:
+                log_event(
+                    _log,
+                    Action.GAP_REPAIR_FAILED,
+                    f"gap repair failed: {error}",
+                    level=logging.WARNING,
+                    instance=instance,
+                )
+                if delay is None:
+                    return
+                await asyncio.sleep(delay)
+            else:
+                if report.turns:
+                    self._wake()
+                return
+
+    async def _repair_once(self, instance: str) -> GapReport:
+        tenant = await find_instance(self._database, instance, self._settings.evolution_api_key)
+        report = await repair_gap(self._database, self._evolution, tenant, policy(self._settings))
+        log_report(report, tenant.tenant_id)
+        return report
+
+
+def log_report(report: GapReport, tenant_id: int) -> None:
+    """Log what a repair found."""
+    log_event(
+        _log,
+        Action.GAP_REPAIRED,
+        f"gap repair: {report.new} new of {report.listed} messages"
+        + ("" if report.complete else "; there are more, repair from an earlier time on"),
+        level=logging.INFO if report.complete else logging.WARNING,
+        tenant_id=tenant_id,
+        instance=report.instance,
+        since=report.since.isoformat(),
+        new=report.new,
+        failed=report.failed,
+        turns=report.turns,
+    )

@@ -1,0 +1,31 @@
+"""The operators' API, put together: every `/api` call needs a key, cron has a secret of its own."""
+
+from fastapi import APIRouter, Depends
+
+from router.http_errors import ErrorBody
+from router.operators import cron, instances, pauses, sessions, tenants, turns
+from router.operators.dependencies import authenticate
+
+_KEYED = APIRouter(
+    prefix="/api",
+    dependencies=[Depends(authenticate)],
+    responses={
+        401: {"model": ErrorBody, "description": "No key, a wrong key, or no keys configured"},
+        404: {"model": ErrorBody, "description": "There is none, or it is another tenant's"},
+        409: {"model": ErrorBody, "description": "Its present state does not allow this"},
+        422: {"model": ErrorBody, "description": "A value cannot be right"},
+        503: {"model": ErrorBody, "description": "The database is away; try again soon"},
+    },
+)
+for _part in (tenants, sessions, pauses, turns, instances):
+    _KEYED.include_router(_part.router)
+
+api = APIRouter()
+api.include_router(_KEYED)
+api.include_router(
+    cron.router,
+    responses={
+        401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
+        503: {"model": ErrorBody, "description": "The database is away; try again soon"},
+    },
+)

@@ -1,0 +1,38 @@
+"""Instances: whether the whole way works, and the QR code to connect the phone."""
+
+from typing import Annotated
+
+import httpx
+from fastapi import APIRouter, Path
+
+from router.operators.dependencies import TheDatabase, TheEvolution, TheSettings
+from router.operators.instance_check import InstanceTest
+from router.operators.models import InstanceCheck, QrCodeShown
+
+router = APIRouter(tags=["instances"])
+_Name = Annotated[str, Path(max_length=200, description="Evolution's name of the instance")]
+_PATIENCE = 10.0  # seconds for each request of the test
+
+
+@router.get("/instances/{name}/test-webhook", summary="Test the whole way of an instance")
+async def look_at_instance(
+    name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
+) -> InstanceCheck:
+    """Say which step fails, and its cure. Changes nothing and sends nothing."""
+    async with httpx.AsyncClient(timeout=_PATIENCE) as http:
+        return await InstanceTest(database, evolution, settings, http).run(name, trial=False)
+
+
+@router.post("/instances/{name}/test-webhook", summary="The same, and send an event through")
+async def try_instance(
+    name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
+) -> InstanceCheck:
+    """Also post an event that will be ignored to PUBLIC_URL, as Evolution would."""
+    async with httpx.AsyncClient(timeout=_PATIENCE) as http:
+        return await InstanceTest(database, evolution, settings, http).run(name, trial=True)
+
+
+@router.get("/instances/{name}/qrcode", summary="The QR code that Evolution last sent")
+async def get_qrcode(name: _Name, database: TheDatabase) -> QrCodeShown:
+    """404 where there is none: the phone is connected, or Evolution has sent none yet."""
+    return QrCodeShown.model_validate(await database.call("get_qrcode", {"instance_name": name}))

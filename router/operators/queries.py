@@ -1,0 +1,67 @@
+"""What the lists can be asked for.
+
+An unknown parameter is refused: a misspelt filter would otherwise look like a list of everything.
+"""
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import AwareDatetime, BaseModel, Field
+
+from router.operators.models import Sender, TurnState
+from router.state.database import Json
+
+LARGEST_ID = 2**63 - 1
+_MessageSince = Annotated[
+    AwareDatetime | None, Field(description="Not before this, by the time that orders the list")
+]
+
+
+class ListQuery(BaseModel, extra="forbid"):
+    """Which part of a list."""
+
+    limit: int = Field(default=50, ge=1, le=200, description="Items on a page")
+    cursor: str | None = Field(
+        default=None, max_length=300, description="next_cursor of the page before"
+    )
+
+    def argument(self) -> Json:
+        """Return the query as the SQL functions take it."""
+        return self.model_dump(mode="json")
+
+
+class OwnListQuery(ListQuery):
+    """Which part of a list of one tenant's."""
+
+    tenant_id: int = Field(ge=1, le=LARGEST_ID)
+
+
+class SessionsQuery(OwnListQuery):
+    """Which sessions."""
+
+    paused: bool | None = None
+    contact: str | None = Field(
+        default=None, max_length=100, description="JID, (part of) the number, or part of the name"
+    )
+    active_since: AwareDatetime | None = None
+
+
+class MessagesQuery(OwnListQuery):
+    """Which messages."""
+
+    sender: Sender | None = None
+    from_me: bool | None = None
+    since: _MessageSince = None
+
+
+class TurnsQuery(OwnListQuery):
+    """Which turns."""
+
+    state: TurnState | None = None
+    session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+
+AskedTenants = Annotated[ListQuery, Query()]
+AskedSessions = Annotated[SessionsQuery, Query()]
+AskedMessages = Annotated[MessagesQuery, Query()]
+AskedTurns = Annotated[TurnsQuery, Query()]

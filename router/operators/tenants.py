@@ -1,0 +1,102 @@
+"""Tenants: to list, read, create and change them."""
+
+import logging
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, SecretStr
+
+from router.logs import Action, log_event
+from router.operators.dependencies import Caller, PathId, TheDatabase
+from router.operators.models import Page, Tenant
+from router.operators.queries import AskedTenants
+
+router = APIRouter(tags=["tenants"])
+_log = logging.getLogger(__name__)
+
+
+class TenantValues(BaseModel, extra="forbid"):
+    """What may be set of a tenant: what is left out stays, null brings the default back."""
+
+    instance_name: str | None = None
+    evo_server_url: str | None = Field(default=None, examples=["https://evolution.example.com"])
+    evo_api_key: SecretStr | None = Field(
+        default=None, description="Written, never read; without it EVOLUTION_API_KEY serves"
+    )
+    system_prompt: str | None = None
+    llm_provider: Literal["anthropic", "openai"] | None = None
+    llm_model: str | None = None
+    llm_max_tokens: int | None = None
+    is_active: bool | None = None
+    debounce_seconds: float | None = None
+    resume_after_hours: float | None = None
+    answer_within_minutes: float | None = None
+    auto_reply_seconds: float | None = Field(
+        default=None, description="How long after the customer's message the owner's is automatic"
+    )
+    other_client_takeover: bool | None = None
+    answer_groups: bool | None = None
+    unanswered_kinds: list[str] | None = Field(default=None, examples=[["sticker"]])
+    on_new_message: Literal["queue", "restart"] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what the request says, ready for the state."""
+        values = self.model_dump(exclude_unset=True)
+        key = values.get("evo_api_key")
+        if isinstance(key, SecretStr):
+            values["evo_api_key"] = key.get_secret_value()
+        return values
+
+
+class NewTenant(TenantValues):
+    """A tenant to be created."""
+
+    instance_name: str
+    evo_server_url: str = Field(examples=["https://evolution.example.com"])
+
+
+@router.get("/tenants", summary="List the tenants")
+async def list_tenants(query: AskedTenants, database: TheDatabase) -> Page[Tenant]:
+    """In the order of creation."""
+    return Page[Tenant].model_validate(await database.call("list_tenants", query.argument()))
+
+
+@router.post("/tenants", status_code=201, summary="Create a tenant")
+async def create_tenant(tenant: NewTenant, database: TheDatabase, caller: Caller) -> Tenant:
+    """409: another tenant has the instance. 422: which value is wrong, and how."""
+    answer = await database.call("create_tenant", {"values": tenant.given()})
+    created = Tenant.model_validate(answer["tenant"])
+    _say(Action.TENANT_CREATED, "tenant created", created, caller, tenant)
+    return created
+
+
+@router.get("/tenants/{tenant_id}", summary="Read a tenant")
+async def get_tenant(tenant_id: PathId, database: TheDatabase) -> Tenant:
+    """Say that there is a key of Evolution, never which."""
+    answer = await database.call("get_tenant", {"tenant_id": tenant_id})
+    return Tenant.model_validate(answer["tenant"])
+
+
+@router.patch("/tenants/{tenant_id}", summary="Change a tenant")
+async def change_tenant(
+    tenant_id: PathId, values: TenantValues, database: TheDatabase, caller: Caller
+) -> Tenant:
+    """Change what is given and nothing else; it holds from the next message on."""
+    answer = await database.call(
+        "change_tenant", {"tenant_id": tenant_id, "values": values.given()}
+    )
+    changed = Tenant.model_validate(answer["tenant"])
+    _say(Action.TENANT_CHANGED, "tenant changed", changed, caller, values)
+    return changed
+
+
+def _say(action: Action, message: str, tenant: Tenant, caller: str, values: TenantValues) -> None:
+    log_event(
+        _log,
+        action,
+        message,
+        tenant_id=tenant.id,
+        instance=tenant.instance_name,
+        caller=caller,
+        columns=sorted(values.model_fields_set),
+    )

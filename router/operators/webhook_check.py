@@ -1,0 +1,104 @@
+"""Whether the webhook that Evolution has for an instance can work: pure judgements."""
+
+import hmac
+from collections.abc import Iterator, Sequence
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import SecretStr
+
+from router.evolution.client import WebhookSettings
+from router.operators.models import CheckStep
+
+_NEEDED = ("MESSAGES_UPSERT", "CONNECTION_UPDATE")
+_USEFUL = {
+    "SEND_MESSAGE": "what another client of Evolution sends is not seen as a takeover",
+    "MESSAGES_UPDATE": "delivery and read states are not recorded",
+    "MESSAGES_EDITED": "a message that the customer edits stays as it was",
+    "MESSAGES_DELETE": "a message that the customer deletes is answered all the same",
+    "QRCODE_UPDATED": "a new QR code is not kept for you",
+}
+
+
+def judge_webhook(
+    found: WebhookSettings | None,
+    name: str,
+    public_url: str | None,
+    secrets: Sequence[SecretStr],
+) -> list[CheckStep]:
+    """Return the steps `webhook`, `webhook_url`, `webhook_events` and `webhook_secret`."""
+    cure = f"run `python -m scripts.tenant connect {name}`"
+    if found is None or not found.url:
+        return [_failed("webhook", "Evolution has no webhook for this instance", cure)]
+    if not found.enabled:
+        return [_failed("webhook", "the webhook is set but not enabled", cure)]
+    return [
+        CheckStep(step="webhook", ok=True, detail="set and enabled"),
+        _judge_url(found.url, name, public_url, cure),
+        _judge_events(found.events, cure),
+        _judge_secret(found, secrets, cure),
+    ]
+
+
+def webhook_warnings(found: WebhookSettings | None) -> Iterator[str]:
+    """Yield what is lost by events that the webhook does not bring."""
+    if found is not None and found.enabled:
+        for event, loss in _USEFUL.items():
+            if event not in found.events:
+                yield f"the webhook does not bring {event}: {loss}"
+
+
+def _judge_url(url: str, name: str, public_url: str | None, cure: str) -> CheckStep:
+    parts = urlsplit(url)
+    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"  # the query may hold the secret
+    wanted = f"{public_url.rstrip('/')}/webhook/{name}" if public_url else None
+    if wanted is not None and shown.rstrip("/") != wanted:
+        return _failed("webhook_url", f"it points to {shown}, not to {wanted}", cure)
+    if not parts.path.rstrip("/").endswith(f"/webhook/{name}"):
+        return _failed("webhook_url", f"{shown} does not end in /webhook/{name}", cure)
+    unsure = "" if wanted else "; set PUBLIC_URL to have the address compared, too"
+    return CheckStep(step="webhook_url", ok=True, detail=f"points to {shown}{unsure}")
+
+
+def _judge_events(events: Sequence[str], cure: str) -> CheckStep:
+    missing = [event for event in _NEEDED if event not in events]
+    if missing:
+        return _failed("webhook_events", f"not subscribed: {', '.join(missing)}", cure)
+    return CheckStep(step="webhook_events", ok=True, detail=f"{len(events)} events subscribed")
+
+
+def _judge_secret(found: WebhookSettings, secrets: Sequence[SecretStr], cure: str) -> CheckStep:
+    if not secrets:
+        return _failed(
+            "webhook_secret",
+            "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so every webhook is refused",
+            f"set it, then {cure}",
+        )
+    shown = dict(_secrets_shown(found))
+    for form, value in shown.items():
+        if any(_same(value, secret) for secret in secrets):
+            return CheckStep(step="webhook_secret", ok=True, detail=f"the secret is sent as {form}")
+    if shown:
+        forms = " and ".join(shown)
+        return _failed("webhook_secret", f"the secret sent as {forms} is not ours", cure)
+    return _failed("webhook_secret", "the webhook carries no secret", cure)
+
+
+def _secrets_shown(found: WebhookSettings) -> Iterator[tuple[str, str]]:
+    """Yield each form in which the webhook shows a secret, and the secret."""
+    headers = {key.lower(): value for key, value in found.headers.items()}
+    if "x-webhook-secret" in headers:
+        yield "X-Webhook-Secret", headers["x-webhook-secret"]
+    if "authorization" in headers:
+        yield "Authorization", headers["authorization"].removeprefix("Bearer ")
+    if "jwt_key" in headers:
+        yield "a JWT (jwt_key)", headers["jwt_key"]
+    for token in parse_qs(urlsplit(found.url).query).get("token", ()):
+        yield "?token=", token
+
+
+def _same(shown: str, secret: SecretStr) -> bool:
+    return hmac.compare_digest(shown.encode(), secret.get_secret_value().encode())
+
+
+def _failed(step: str, detail: str, cure: str) -> CheckStep:
+    return CheckStep(step=step, ok=False, detail=detail, cure=cure)

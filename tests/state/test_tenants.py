@@ -1,0 +1,211 @@
+"""Tenants in the state: made and changed as they should be, and what their gaps are."""
+
+import json
+
+import pytest
+
+from router.errors import Conflict, Invalid, NotFound
+from router.state.database import DirectDatabase, Json
+from tests.state.conversation import MARIA, Conversation
+
+NEW = {"instance_name": "padaria", "evo_server_url": "https://evolution.example"}
+
+
+async def create(database: DirectDatabase, **values: object) -> Json:
+    answer = await database.call("create_tenant", {"values": NEW | values})
+    tenant: Json = answer["tenant"]
+    return tenant
+
+
+async def change(database: DirectDatabase, tenant_id: int = 1, **values: object) -> Json:
+    answer = await database.call("change_tenant", {"tenant_id": tenant_id, "values": values})
+    tenant: Json = answer["tenant"]
+    return tenant
+
+
+async def test_a_new_tenant_has_the_defaults_for_what_was_not_said(database: DirectDatabase):
+    tenant = await create(database, unanswered_kinds=["sticker"])
+    assert tenant["llm_provider"] == "anthropic"
+    assert tenant["is_active"]
+    assert tenant["unanswered_kinds"] == ["sticker"]
+    assert tenant["resume_after_hours"] is None
+
+
+async def test_a_change_touches_what_it_names_and_nothing_else(database: DirectDatabase):
+    before = await create(database, system_prompt="Be kind.", resume_after_hours=3)
+    after = await change(database, resume_after_hours=None, llm_max_tokens=300)
+    assert before["resume_after_hours"] == 3
+    assert after == before | {
+        "resume_after_hours": None,
+        "llm_max_tokens": 300,
+        "updated_at": after["updated_at"],
+    }
+
+
+async def test_the_key_of_evolution_is_written_and_never_read(database: DirectDatabase):
+    tenants = [
+        await create(database, evo_api_key="EVO-SECRET"),
+        await change(database, system_prompt="Be brief."),
+        await database.call("get_tenant", {"tenant_id": 1}),
+        await database.call("get_tenant", {"instance_name": "padaria"}),
+        await database.call("list_tenants", {}),
+    ]
+    assert "EVO-SECRET" not in json.dumps(tenants)
+    assert tenants[1]["evo_api_key_set"]
+    assert not (await change(database, evo_api_key=None))["evo_api_key_set"]
+
+
+async def test_the_router_itself_gets_the_key(database: DirectDatabase):
+    await create(database, evo_api_key="EVO-SECRET")
+    instance = await database.call("get_instance", {"instance_name": "padaria"})
+    assert instance["evo_api_key"] == "EVO-SECRET"
+    with pytest.raises(NotFound, match="with the instance nobody"):
+        await database.call("get_instance", {"instance_name": "nobody"})
+
+
+async def test_one_instance_has_one_tenant(database: DirectDatabase):
+    await create(database)
+    await create(database, instance_name="acougue")
+    with pytest.raises(Conflict, match="another tenant has the instance padaria"):
+        await create(database)
+    with pytest.raises(Conflict, match="another tenant has the instance padaria"):
+        await change(database, 2, instance_name="padaria")
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"instance_name": ""}, "instance_name must not be empty"),
+        ({"instance_name": None}, "instance_name must have a value"),
+        ({"evo_server_url": "evolution.example"}, "evo_server_url must begin with http"),
+        ({"evo_server_url": None}, "evo_server_url must have a value"),
+        ({"llm_provider": "abacus"}, "llm_provider must be anthropic or openai"),
+        ({"llm_max_tokens": 0}, "llm_max_tokens must be more than 0"),
+        ({"llm_max_tokens": "many"}, "llm_max_tokens: invalid input syntax"),
+        ({"llm_max_tokens": 1e12}, "llm_max_tokens"),
+        ({"is_active": None}, "is_active must have a value"),
+        ({"debounce_seconds": -1}, "debounce_seconds must not be negative"),
+        ({"resume_after_hours": 0}, "resume_after_hours must be more than 0"),
+        ({"answer_within_minutes": 0}, "answer_within_minutes must be more than 0"),
+        ({"auto_reply_seconds": -1}, "auto_reply_seconds must not be negative"),
+        ({"on_new_message": "ignore"}, "on_new_message must be queue or restart"),
+        ({"unanswered_kinds": "sticker"}, "unanswered_kinds: "),
+        ({"tenant_name": "x", "id": 7}, "no id, tenant_name that can be set"),
+        ({"connection_state": "open"}, "no connection_state that can be set"),
+    ],
+)
+async def test_a_wrong_value_is_named_with_its_fault(
+    database: DirectDatabase, values: Json, fault: str
+):
+    with pytest.raises(Invalid, match=fault):
+        await create(database, **values)
+    assert (await database.call("list_tenants", {}))["items"] == []
+    before = await create(database)
+    with pytest.raises(Invalid, match=fault):
+        await change(database, before["id"], **values)
+    after = await database.call("get_tenant", {"tenant_id": before["id"]})
+    assert after["tenant"] == before
+
+
+async def test_every_rule_of_the_table_has_its_own_words(talk: Conversation):
+    rules = await talk.sql(
+        "select hybridflow.tenant_rule(conname) as words from pg_constraint"
+        " where conrelid = 'public.tenants'::regclass and contype = 'c'"
+    )
+    assert rules
+    assert not [rule for rule in rules if "breaks the rule" in rule["words"]]
+
+
+async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
+    rows = await talk.sql("select unnest(hybridflow.tenant_settings()) as name")
+    wanted = {"instance_name": "nova", "evo_server_url": "http://e", "evo_api_key": "k"}
+    wanted |= {"system_prompt": "s", "llm_provider": "openai", "llm_model": "m"}
+    wanted |= {"llm_max_tokens": 9, "is_active": False, "debounce_seconds": 1.5}
+    wanted |= {"resume_after_hours": 0.5, "answer_within_minutes": 5, "auto_reply_seconds": 2}
+    wanted |= {"other_client_takeover": False, "answer_groups": True, "unanswered_kinds": ["ptt"]}
+    wanted |= {"on_new_message": "restart"}
+    assert {row["name"] for row in rows} == set(wanted)
+    changed = await change(talk.database, **wanted)
+    assert changed.items() >= {k: v for k, v in wanted.items() if k != "evo_api_key"}.items()
+
+
+async def test_an_unknown_tenant_is_not_found(database: DirectDatabase):
+    for tenant_id in (1, None):
+        with pytest.raises(NotFound):
+            await database.call("get_tenant", {"tenant_id": tenant_id})
+        with pytest.raises(NotFound):
+            await database.call("change_tenant", {"tenant_id": tenant_id, "values": {}})
+
+
+async def test_tenants_are_listed_page_by_page(database: DirectDatabase):
+    for name in "abc":
+        await create(database, instance_name=name)
+    first = await database.call("list_tenants", {"limit": 2})
+    second = await database.call("list_tenants", {"limit": 2, "cursor": first["next_cursor"]})
+    shown = [tenant["instance_name"] for tenant in first["items"] + second["items"]]
+    assert shown == ["a", "b", "c"]
+    assert second["next_cursor"] is None
+
+
+async def test_the_qr_code_is_kept_until_the_phone_is_connected(talk: Conversation):
+    with pytest.raises(NotFound, match="no QR code for the instance shop"):
+        await talk.database.call("get_qrcode", {"instance_name": "shop"})
+    code = {"instance": "shop", "event": "qrcode.updated", "type": "qrcode", "key": "q1"}
+    await talk.ingest(code | {"code": "2@REF", "pairing_code": "ABCD1234"})
+    await talk.travel(seconds=20)
+    shown = await talk.database.call("get_qrcode", {"instance_name": "shop"})
+    assert (shown["code"], shown["pairing_code"]) == ("2@REF", "ABCD1234")
+    assert shown["age_seconds"] in (20, 21)
+    tenant = (await talk.database.call("get_tenant", {"tenant_id": 1}))["tenant"]
+    assert "2@REF" not in json.dumps(tenant)
+    opened = {"instance": "shop", "event": "connection.update", "type": "connection", "key": "c1"}
+    await talk.ingest(opened | {"state": "open", "reason": 200, "owner_jid": None})
+    with pytest.raises(NotFound, match="its connection is open"):
+        await talk.database.call("get_qrcode", {"instance_name": "shop"})
+
+
+# From when on something may be missing
+
+
+async def hours_back(talk: Conversation, look_back: float = 24, margin: float = 0) -> float:
+    answer = await talk.database.call(
+        "gap_start", {"tenant_id": 1, "margin_seconds": margin, "look_back_hours": look_back}
+    )
+    hours: float = await talk.value(
+        "select extract(epoch from $1::text::timestamptz - $2::text::timestamptz)::float8 / 3600",
+        answer["now"],
+        answer["since"],
+    )
+    return hours
+
+
+async def test_a_new_tenant_misses_nothing_from_before_it_was_made(talk: Conversation):
+    await talk.travel(hours=5)
+    assert await hours_back(talk) == pytest.approx(5, abs=0.02)
+
+
+async def test_a_long_outage_is_repaired_from_the_last_known_message_on(talk: Conversation):
+    await talk.maria_writes("oi")
+    await talk.travel(hours=72)
+    assert await hours_back(talk) == pytest.approx(72, abs=0.02)
+    assert await hours_back(talk, margin=1800) == pytest.approx(72.5, abs=0.02)
+
+
+async def test_a_message_after_the_gap_does_not_hide_it(talk: Conversation):
+    await talk.maria_writes("antes")
+    await talk.travel(hours=6)
+    await talk.maria_writes("depois")
+    assert await hours_back(talk) == pytest.approx(6, abs=0.02)
+    assert await hours_back(talk, look_back=2) == pytest.approx(2, abs=0.02)
+
+
+async def test_what_has_been_repaired_is_not_asked_for_again(talk: Conversation):
+    await talk.maria_writes("oi")
+    await talk.travel(hours=6)
+    await talk.maria_writes("oi de novo", jids=[MARIA])
+    now = await talk.value("select (hybridflow.clock() - interval '1 hour')::text")
+    await talk.database.call("caught_up", {"tenant_id": 1, "until": now})
+    assert await hours_back(talk) == pytest.approx(1, abs=0.02)
+    earlier = await talk.value("select (hybridflow.clock() - interval '9 hours')::text")
+    await talk.database.call("caught_up", {"tenant_id": 1, "until": earlier})
+    assert await hours_back(talk) == pytest.approx(1, abs=0.02)
