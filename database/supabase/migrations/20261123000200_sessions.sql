@@ -132,7 +132,14 @@ declare
     v_session public.sessions;
     v_jid text;
 begin
-    loop
+    if cardinality(p_jids) = 1 then
+        select s.* into v_session
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        for update of s;
+    end if;
+    while v_session.id is null loop
         select array_agg(distinct i.session_id order by i.session_id), count(*)
         into v_ids, v_known
         from public.session_identities as i

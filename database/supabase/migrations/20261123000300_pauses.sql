@@ -105,6 +105,7 @@ declare
     v_tenant public.tenants;
     v_last_said record;
     v_ids bigint[];
+    v_turn public.turns;
 begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id
@@ -126,7 +127,9 @@ begin
     if v_ids is null then
         return null;
     end if;
-    return hybridflow.join_turn(v_tenant, p_session_id, v_ids, jsonb_build_object('debounce_seconds', 0), null);
+    v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
+    update public.messages set turn_id = v_turn.id where id = any(v_ids);
+    return v_turn.id;
 end
 $$;
 

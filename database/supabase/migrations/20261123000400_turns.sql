@@ -1,24 +1,18 @@
 -- HybridFlow: turns, from pending to sent, cancelled or dead.
 
--- Gives messages to the session's pending turn, or makes one. Each message moves the moment when the
--- turn is due (debounce), up to a cap counted from the first. Where the tenant prefers it, a running
--- turn that has said nothing yet starts again with them instead. The session is locked.
+-- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
+-- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
+-- with the message instead. The session is locked.
 create or replace function hybridflow.join_turn(
-    p_tenant public.tenants, p_session_id bigint, p_message_ids bigint[], p_policy jsonb,
-    p_correlation_id text
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text
 )
-returns bigint
+returns public.turns
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_due timestamptz := v_now + hybridflow.seconds(
-        coalesce((p_policy ->> 'debounce_seconds')::numeric, 2)
-    );
-    v_cap timestamptz := v_now + hybridflow.seconds(
-        hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10)
-    );
+    v_due timestamptz := v_now + hybridflow.seconds(p_debounce);
     v_turn public.turns;
 begin
     if p_tenant.on_new_message = 'restart' then
@@ -29,23 +23,23 @@ begin
         end if;
     end if;
 
-    select * into v_turn from public.turns
-    where session_id = p_session_id and state = 'pending' for update;
-    if found then
-        update public.turns
-        set run_after = case
-                when attempt > 0 then greatest(run_after, v_due)
-                else greatest(run_after, least(v_due, debounce_until))
-            end,
-            reply = null, updated_at = v_now
-        where id = v_turn.id;
-    else
+    update public.turns
+    set run_after = case
+            when attempt > 0 then greatest(run_after, v_due)
+            else greatest(run_after, least(v_due, debounce_until))
+        end,
+        reply = null, updated_at = v_now
+    where session_id = p_session_id and state = 'pending'
+    returning * into v_turn;
+    if not found then
         insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
-        values (p_tenant.id, p_session_id, v_due, greatest(v_due, v_cap), p_correlation_id)
+        values (
+            p_tenant.id, p_session_id, v_due,
+            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+        )
         returning * into v_turn;
     end if;
-    update public.messages set turn_id = v_turn.id where id = any(p_message_ids);
-    return v_turn.id;
+    return v_turn;
 end
 $$;
 

@@ -37,14 +37,15 @@ begin
 end
 $$;
 
--- Applies the changes that arrived before the message itself.
+-- Applies the changes that arrived before the message itself. Returns whether there were any.
 create or replace function hybridflow.apply_waiting(p_tenant_id bigint, p_message_id bigint, p_wa_id text)
-returns void
+returns boolean
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_event record;
+    v_any boolean := false;
 begin
     for v_event in
         update public.processed_events set waiting_for = null
@@ -52,12 +53,27 @@ begin
         returning change
     loop
         perform hybridflow.change_message(p_message_id, v_event.change);
+        v_any := true;
     end loop;
+    return v_any;
 end
 $$;
 
--- An edit, deletion or delivery state: to the message if it is known, else kept until it is. A turn
--- all of whose messages are deleted is cancelled.
+-- A pending turn all of whose messages are deleted has nothing to answer: cancelled.
+create or replace function hybridflow.cancel_deleted_turn(p_turn_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t
+    set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where t.id = p_turn_id and t.state = 'pending' and not exists (
+        select from public.messages as m
+        where m.turn_id = t.id and not m.from_me and m.deleted_at is null
+    )
+$$;
+
+-- An edit, deletion or delivery state: to the message if it is known, else kept until it is.
 create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -78,12 +94,7 @@ begin
     perform from public.sessions where id = v_message.session_id for update;
     perform hybridflow.change_message(v_message.id, p_event);
     if p_event ->> 'type' = 'delete' and not v_message.from_me then
-        update public.turns as t
-        set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where t.id = v_message.turn_id and t.state = 'pending' and not exists (
-            select from public.messages as m
-            where m.turn_id = t.id and not m.from_me and m.deleted_at is null
-        );
+        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
     end if;
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
@@ -168,9 +179,23 @@ begin
 end
 $$;
 
--- Records a message of the event in its (locked) session.
+-- Whether the (locked) session has this message already.
+create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.tenant_id = p_session.tenant_id and m.wa_id = p_event ->> 'wa_id'
+            and m.from_me = (p_event ->> 'from_me')::boolean and m.session_id = p_session.id
+    )
+$$;
+
+-- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
 create or replace function hybridflow.insert_message(
-    p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz
+    p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
 )
 returns bigint
 language plpgsql
@@ -180,24 +205,23 @@ declare
     v_id bigint;
 begin
     insert into public.messages (
-        tenant_id, session_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+        tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
         expects_reply, status, sent_at
     )
     values (
-        p_session.tenant_id, p_session.id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean, p_sender,
-        p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
+        p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
+        p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
         nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
         coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
         coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
     )
-    on conflict do nothing
     returning id into v_id;
     update public.sessions
     set last_message_at = greatest(last_message_at, p_at),
         last_contact_at = case when p_sender = 'contact' then greatest(last_contact_at, p_at) else last_contact_at end
     where id = p_session.id;
-    if v_id is not null then
-        perform hybridflow.apply_waiting(p_session.tenant_id, v_id, p_event ->> 'wa_id');
+    if hybridflow.apply_waiting(p_session.tenant_id, v_id, p_event ->> 'wa_id') and p_turn_id is not null then
+        perform hybridflow.cancel_deleted_turn(p_turn_id);
     end if;
     return v_id;
 end
@@ -247,10 +271,7 @@ declare
     v_decision text := 'recorded';
 begin
     v_judged := hybridflow.judge_business_message(p_tenant, p_session, p_event, p_at);
-    v_message_id := hybridflow.insert_message(p_session, p_event, v_judged.sender, p_at);
-    if v_message_id is null then
-        return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', p_session.id);
-    end if;
+    v_message_id := hybridflow.insert_message(p_session, p_event, v_judged.sender, p_at, null);
     if v_judged.takeover then
         v_decision := hybridflow.take_over(
             p_session, p_tenant, p_policy, p_at, v_message_id,
@@ -276,18 +297,9 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_message_id bigint := hybridflow.insert_message(p_session, p_event, 'contact', p_at);
-    v_paused boolean := p_session.is_paused;
-    v_decision text;
-    v_turn_id bigint;
-begin
-    if v_message_id is null then
-        return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', p_session.id);
-    end if;
-    if v_paused and hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy) then
-        v_paused := false;
-    end if;
-    v_decision := case
+    v_paused boolean := p_session.is_paused
+        and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    v_decision text := case
         when not p_tenant.is_active then 'tenant_inactive'
         when v_paused then 'paused'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
@@ -295,26 +307,24 @@ begin
         when p_at < hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         ) then 'too_old'
-        when exists (select from public.messages where id = v_message_id and deleted_at is not null)
-            then 'no_reply_needed'
         else 'turn_pending'
     end;
+    v_turn public.turns;
+    v_message_id bigint;
+begin
     if v_decision = 'turn_pending' then
-        v_turn_id := hybridflow.join_turn(
-            p_tenant, p_session.id, array[v_message_id],
-            jsonb_build_object(
-                'debounce_seconds', hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
-                'debounce_cap_seconds', hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10)
-            ),
+        v_turn := hybridflow.join_turn(
+            p_tenant, p_session.id,
+            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
+            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
             p_event ->> 'correlation_id'
         );
     end if;
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn_id,
-        'due_in', (
-            select extract(epoch from t.run_after - hybridflow.clock()) from public.turns as t where t.id = v_turn_id
-        )
+        'message_id', v_message_id, 'turn_id', v_turn.id,
+        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
     ));
 end
 $$;
@@ -347,7 +357,9 @@ begin
         case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
             then p_event ->> 'author_name' end
     );
-    if (p_event ->> 'from_me')::boolean then
+    if hybridflow.has_message(v_session, p_event) then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
+    elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
     return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);

@@ -1,0 +1,98 @@
+"""Values of a webhook, made fit to be stored: whatever comes in, a plain value of one type goes out.
+
+Nothing here raises. PostgreSQL's jsonb and text take neither U+0000 nor lone surrogates, both of which
+WhatsApp clients and JavaScript can send, so every text on its way to SQL passes `clean` once.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_DIGITS = re.compile(r"-?[0-9]{1,19}")
+_LARGEST = 2**53  # beyond it JavaScript, where the numbers come from, is not exact
+_MILLISECONDS_FROM = 10**11  # as seconds that would be the year 5138
+_EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800  # 2009, when WhatsApp began, to 2100
+_NOTHING: Mapping[str, object] = {}
+
+
+def clean(text: str) -> str:
+    """Return the text without U+0000 and with U+FFFD for each lone surrogate."""
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    if text.isascii():
+        return text
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def as_object(value: object) -> Mapping[str, object]:
+    """Return a JSON object as it is, anything else as an empty one."""
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def as_text(value: object) -> str:
+    """Return a text, cleaned; anything else as an empty one."""
+    return clean(value) if isinstance(value, str) else ""
+
+
+def as_line(value: object) -> str:
+    """Return a text as one line: a name, a title, a label."""
+    return " ".join(as_text(value).split())
+
+
+def as_list(value: object) -> list[object]:
+    """Return a list as it is, anything else as an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def as_number(value: object) -> int | None:
+    """Return a whole number, or None for what is none or is too large to be exact.
+
+    Takes also a numeric text, and protobuf's 64-bit form in JSON: `{low, high, unsigned}`, two halves
+    of 32 bits of which JavaScript shows the lower one signed.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    elif isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    elif isinstance(value, dict):
+        value = _joined(value.get("low"), value.get("high"))
+    if isinstance(value, int) and -_LARGEST <= value <= _LARGEST:
+        return value
+    return None
+
+
+def as_time(value: object) -> str | None:
+    """Return a moment (Unix seconds or milliseconds, in any form of a number) as ISO 8601 in UTC.
+
+    None for what is no moment in the life of WhatsApp.
+    """
+    number = as_number(value)
+    if number is None:
+        return None
+    moment = number / 1000 if abs(number) > _MILLISECONDS_FROM else number
+    if not _EARLIEST <= moment < _LATEST:
+        return None
+    return datetime.fromtimestamp(moment, tz=UTC).isoformat()
+
+
+def as_coordinate(value: object) -> str | None:
+    """Return a latitude or longitude in degrees, as short as it is exact."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(value) if -180 <= value <= 180 else None
+
+
+def _joined(low: object, high: object) -> int | None:
+    if isinstance(low, bool) or isinstance(high, bool):
+        return None
+    if not isinstance(low, int) or not isinstance(high, int):
+        return None
+    return (high << 32) + (low & 0xFFFFFFFF) if abs(high) < 2**32 else None

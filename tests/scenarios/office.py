@@ -1,0 +1,94 @@
+"""The operators' API over the real state, called over HTTP in the process: a desk to work at."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from router.evolution.client import EvolutionClient
+from router.http_errors import install_error_handlers
+from router.operators.api import api
+from router.settings import Settings, load_settings
+from router.state.database import Database, DirectDatabase
+from tests.state.conversation import Conversation
+
+KEY = "key-of-the-office-000000000001"
+OTHER_KEY = "key-of-the-night-shift-0000002"
+CRON_SECRET = "cron-secret-0000000000000003"
+WEBHOOK_SECRET = "webhook-secret-0000000000004"
+CONFIGURATION = {
+    "API_KEYS": f"office:{KEY},night:{OTHER_KEY}",
+    "CRON_SECRET": CRON_SECRET,
+    "EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET,
+    "ANTHROPIC_API_KEY": "sk-ant-made-up-for-tests",
+}
+
+
+class Office:
+    """One tenant, `shop` (id 1); `api` shows a right key, `talk` is the conversation behind it."""
+
+    def __init__(self, app: FastAPI, http: httpx.AsyncClient, talk: Conversation) -> None:
+        self.app = app
+        self.api = http
+        self.talk = talk
+        self.wakes = 0
+        app.state.wake = self._wake
+
+    def _wake(self, due_in: float = 0.0) -> None:
+        self.wakes += 1
+
+    async def get(self, path: str, status: int = 200, **query: Any) -> Any:
+        answer = await self.api.get(path, params=query)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def post(
+        self, path: str, status: int = 200, *, json: object = None, **query: Any
+    ) -> Any:
+        answer = await self.api.post(path, params=query, json=json)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def patch(self, path: str, status: int = 200, *, json: object = None) -> Any:
+        answer = await self.api.patch(path, json=json)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def cron(self, secret: str | None = CRON_SECRET) -> httpx.Response:
+        headers = {} if secret is None else {"X-Cron-Secret": secret}
+        return await self.api.post("/cron/auto-resume", headers=headers)
+
+
+def settings_with(changes: Mapping[str, str | None]) -> Settings:
+    """Settings for tests; None takes a variable away."""
+    given = {**CONFIGURATION, **changes}
+    return load_settings({name: text for name, text in given.items() if text}, env_file=None)
+
+
+@asynccontextmanager
+async def open_office(database_url: str, **changes: str | None) -> AsyncIterator[Office]:
+    """Open an office over a fresh database, with the configuration changed as said."""
+    database = await DirectDatabase.connect(database_url, size=1)
+    async with httpx.AsyncClient(timeout=5) as out:
+        app = build_app(database, EvolutionClient(out), settings_with(changes))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://router", headers={"X-API-Key": KEY}
+        ) as http:
+            office = Office(app, http, Conversation(database))
+            await office.talk.open_shop()
+            yield office
+    await database.close()
+
+
+def build_app(database: Database, evolution: EvolutionClient, settings: Settings) -> FastAPI:
+    """The part of the application that operators use."""
+    app = FastAPI()
+    app.state.database = database
+    app.state.evolution = evolution
+    app.state.settings = settings
+    install_error_handlers(app)
+    app.include_router(api)
+    return app
