@@ -1,0 +1,1 @@
+"""Speed, as ratios: each script measures what it compares in one run."""

@@ -1,4 +1,4 @@
-"""`GET /health` for people and uptime monitors, `/health/live` for orchestrators. No LLM token is spent."""
+"""`GET /health` for people and monitors, `/health/live` for orchestrators; spends no LLM token."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -66,7 +66,6 @@ async def _check_database(database: Database, settings: Settings) -> Check:
 def _check_llm(settings: Settings) -> Check:
     keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
     if keys[settings.llm_provider] is None:
-        return Check(
-            status="error", message=f"no key for {settings.llm_provider}: set {settings.llm_provider.upper()}_API_KEY"
-        )
+        variable = f"{settings.llm_provider.upper()}_API_KEY"
+        return Check(status="error", message=f"no key for {settings.llm_provider}: set {variable}")
     return Check(status="ok", message="LLM provider configured")

@@ -91,11 +91,35 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     stack.push_async_callback(ingester.drain)
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
-    log_event(_log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary())
+    log_event(
+        _log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary()
+    )
 
 
 async def _finish(task: "asyncio.Task[None]") -> None:
     await task
+
+
+def _providers(settings: Settings) -> dict[str, LlmProvider]:
+    """Return the providers that have a key; their SDKs are loaded when they are first asked."""
+    providers: dict[str, LlmProvider] = {}
+    if settings.anthropic_api_key:
+        providers["anthropic"] = AnthropicProvider(
+            settings.anthropic_api_key,
+            base_url=settings.anthropic_base_url,
+            model=settings.anthropic_model,
+            timeout=settings.llm_timeout,
+            attempts=settings.llm_attempts,
+        )
+    if settings.openai_api_key:
+        providers["openai"] = OpenAiProvider(
+            settings.openai_api_key,
+            base_url=settings.openai_base_url,
+            model=settings.openai_model,
+            timeout=settings.llm_timeout,
+            attempts=settings.llm_attempts,
+        )
+    return providers
 
 
 def _dispatcher(
@@ -106,8 +130,11 @@ def _dispatcher(
 ) -> Dispatcher:
     instances = InstanceFinder(settings.evolution_api_key)
     sender = Sender(
-        database, evolution, instances.of_turn,
-        send_timeout=settings.send_timeout, check_after=_CHECK_AFTER,
+        database,
+        evolution,
+        instances.of_turn,
+        send_timeout=settings.send_timeout,
+        check_after=_CHECK_AFTER,
     )
     workshop = Workshop(
         database=database,
@@ -142,7 +169,7 @@ def _dispatcher(
 
 
 def __getattr__(name: str) -> FastAPI:
-    """Make `app` when a server asks for it, so that importing this module needs no configuration."""
+    """Make `app` when a server asks for it: importing this module needs no configuration."""
     if name != "app":
         raise AttributeError(name)
     try:

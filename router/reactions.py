@@ -36,7 +36,10 @@ class Reactions:
                 self._on_connection(event, decision)
             case "qrcode_updated":
                 log_event(
-                    _log, Action.QRCODE_UPDATED, "a QR code waits to be scanned", instance=event["instance"]
+                    _log,
+                    Action.QRCODE_UPDATED,
+                    "a QR code waits to be scanned",
+                    instance=event["instance"],
                 )
 
     def _on_takeover(self, decision: Json) -> None:

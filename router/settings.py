@@ -1,43 +1,17 @@
-"""The configuration: every variable, read and checked once, at start, all faults at once.
-
-`.env.example` explains each variable. A field has the name of its variable in lower case.
-"""
+"""The configuration: every variable, read and checked once, at start, all faults at once."""
 
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import SecretStr, ValidationError
 
-from router.configuration import values
 from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
+from router.configuration.variables import LEASE_MARGIN, Variables
 
-_LEASE_MARGIN = 5.0  # seconds of a lease beyond the LLM's time-out, for writing the reply down
-
-_Lower = BeforeValidator(str.lower)
-_Provider = Literal["anthropic", "openai"]
-_Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-_SecondsOrNone = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
-_Port = Annotated[int, Field(ge=1, le=65535)]
-_Url = Annotated[str, AfterValidator(values.read_url)]
-_Secret = Annotated[SecretStr, AfterValidator(values.read_secret)]
+_GIVEN_BY_OTHERS = frozenset({"SUPABASE_SERVICE_ROLE_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"})
 
 
 class ConfigurationError(ValueError):
@@ -49,162 +23,8 @@ class ConfigurationError(ValueError):
         self.faults = dict(faults)
 
 
-class Settings(BaseSettings):
-    """All variables, checked. Made by `load_settings`; made directly, it reads no environment."""
-
-    model_config = SettingsConfigDict(
-        alias_generator=str.upper,
-        case_sensitive=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        validate_default=False,
-    )
-
-    # Where the state is kept
-    supabase_url: Annotated[str, AfterValidator(values.read_supabase_url)] | None = None
-    supabase_service_role_key: _Secret | None = Field(None, validate_default=True)
-    database_url: Annotated[SecretStr, AfterValidator(values.read_database_url)] | None = None
-    hybridflow_data: Annotated[Path, AfterValidator(Path.expanduser)] = Path(".hybridflow")
-
-    # Who may call
-    webhook_secrets: Annotated[
-        tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_secrets)
-    ] = Field((), alias="EVOLUTION_WEBHOOK_SHARED_SECRET")
-    cron_secret: _Secret | None = None
-    api_keys: Annotated[
-        Mapping[str, SecretStr], NoDecode, BeforeValidator(values.read_api_keys)
-    ] = Field(default_factory=dict)
-    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_origins)] = ()
-
-    # The server
-    port: _Port | None = None
-    api_port: _Port = Field(8000, validate_default=True)
-    public_url: _Url | None = None
-    max_webhook_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 20_000_000
-    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], _Lower] = "info"
-    log_format: Annotated[Literal["json", "text"], _Lower] = "json"
-
-    # Evolution API
-    evolution_api_key: _Secret | None = None
-    send_timeout: _Seconds = 30
-    send_settle_seconds: _SecondsOrNone = 30
-    typing_seconds: Annotated[float, Field(ge=0, le=25)] = Field(1, validate_default=True)
-
-    # The LLM
-    llm_provider: Annotated[_Provider, _Lower] = "anthropic"
-    llm_fallback_provider: Annotated[_Provider | None, _Lower] = None
-    anthropic_api_key: _Secret | None = None
-    anthropic_base_url: _Url | None = None
-    anthropic_model: str = "claude-haiku-5-5"
-    openai_api_key: _Secret | None = None
-    openai_base_url: _Url | None = None
-    openai_model: str = "gpt-5.4-mini"
-    llm_max_tokens: Annotated[int, Field(ge=1, le=200_000)] = 1024
-    llm_timeout: _Seconds = 10
-    llm_attempts: Annotated[int, Field(ge=1, le=10)] = 3
-    default_system_prompt: str = "You are a helpful WhatsApp assistant."
-    prompt_token_budget: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
-    history_messages: Annotated[int, Field(ge=1, le=500)] = 40
-
-    # Turns and pauses
-    resume_after_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = 2
-    answer_within_minutes: Annotated[float, Field(gt=0, le=10_080, allow_inf_nan=False)] = 60
-    debounce_seconds: _SecondsOrNone = 2
-    debounce_cap_seconds: _SecondsOrNone = Field(10, validate_default=True)
-    max_concurrent_turns: Annotated[int, Field(ge=1, le=1000)] = 20
-    turn_lease_seconds: _Seconds = Field(60, validate_default=True)
-    turn_max_attempts: Annotated[int, Field(ge=1, le=100)] = 6
-    retry_base_seconds: _Seconds = 2
-    poll_seconds: _Seconds = 5
-
-    # n8n
-    n8n_enabled: bool = False
-    n8n_webhook_url: _Url | None = Field(None, validate_default=True)
-    n8n_api_key: _Secret | None = Field(None, validate_default=True)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Leave the process's environment to `load_settings`, which can be given another."""
-        del settings_cls, env_settings, file_secret_settings
-        return init_settings, dotenv_settings
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_blank(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return {name: text.strip() for name, text in given.items() if text and text.strip()}
-
-    # Checks across variables. Each stands with the later one; a variable with a fault of its own is
-    # missing from info.data and gets no second complaint.
-
-    @field_validator("supabase_service_role_key")
-    @classmethod
-    def _check_supabase(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if "supabase_url" in info.data:
-            url = info.data["supabase_url"]
-            if url and not key:
-                raise ValueError("is not set, but SUPABASE_URL is. " + _SERVICE_KEY_CURE)
-            if key and not url:
-                raise ValueError(
-                    "is set, but SUPABASE_URL is not."
-                    " Set it to the Project URL: https://xxx.supabase.co"
-                )
-        if key and supabase_role(key) == "anon":
-            raise ValueError("is the public (anon) key, which may do nothing. " + _SERVICE_KEY_CURE)
-        return key
-
-    @field_validator("api_port")
-    @classmethod
-    def _prefer_port(cls, api_port: int, info: ValidationInfo) -> int:
-        return info.data.get("port") or api_port
-
-    @field_validator("typing_seconds")
-    @classmethod
-    def _check_typing(cls, seconds: float, info: ValidationInfo) -> float:
-        # Evolution API answers a send only after it has shown the typing.
-        limit = info.data.get("send_timeout", seconds + 1)
-        if seconds >= limit:
-            raise ValueError(
-                f"{seconds:g} is not below SEND_TIMEOUT ({limit:g}): every send would time out."
-                " Lower it, or raise SEND_TIMEOUT"
-            )
-        return seconds
-
-    @field_validator("debounce_cap_seconds")
-    @classmethod
-    def _check_cap(cls, cap: float, info: ValidationInfo) -> float:
-        debounce = info.data.get("debounce_seconds", cap)
-        if cap < debounce:
-            raise ValueError(
-                f"{cap:g} is below DEBOUNCE_SECONDS ({debounce:g})."
-                f" Raise it to {debounce:g} or more, or lower DEBOUNCE_SECONDS"
-            )
-        return cap
-
-    @field_validator("turn_lease_seconds")
-    @classmethod
-    def _check_lease(cls, lease: float, info: ValidationInfo) -> float:
-        least = info.data.get("llm_timeout", 0) + _LEASE_MARGIN
-        if lease <= least:
-            raise ValueError(
-                f"{lease:g} is too short for LLM_TIMEOUT: turns would be made twice."
-                f" Raise it above {least:g}, or lower LLM_TIMEOUT"
-            )
-        return lease
-
-    @field_validator("n8n_webhook_url", "n8n_api_key")
-    @classmethod
-    def _check_n8n(cls, value: object, info: ValidationInfo) -> object:
-        if info.data.get("n8n_enabled") and value is None:
-            raise ValueError("is not set, but N8N_ENABLED is true. Set it, or N8N_ENABLED=false")
-        return value
+class Settings(Variables):
+    """The one frozen settings object. Made by `load_settings`."""
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is allowed but unwise or incomplete, a sentence each; no secret."""
@@ -260,55 +80,59 @@ class Settings(BaseSettings):
             yield f"{name} is not set: messages are recorded, but {self.llm_provider} cannot answer"
         second = self.llm_fallback_provider
         if second == self.llm_provider:
-            yield "LLM_FALLBACK_PROVIDER is LLM_PROVIDER itself, so it helps nobody: choose the other"
+            yield "LLM_FALLBACK_PROVIDER is LLM_PROVIDER itself, which is no help: choose the other"
         elif second and keys[second] is None:
             yield f"LLM_FALLBACK_PROVIDER is {second}, but {second.upper()}_API_KEY is not set"
-        least = self.llm_timeout * self.llm_attempts + _LEASE_MARGIN
+        least = self.llm_timeout * self.llm_attempts + LEASE_MARGIN
         if self.turn_lease_seconds < least:
             yield (
-                f"TURN_LEASE_SECONDS is too short for LLM_ATTEMPTS x LLM_TIMEOUT: the last attempts"
-                f" are cut off; raise it to {least:g}"
+                "TURN_LEASE_SECONDS is too short for LLM_ATTEMPTS times LLM_TIMEOUT:"
+                f" the last attempts are cut off; raise it to {least:g}"
             )
-
-
-_SERVICE_KEY_CURE = "Copy the service_role key from the Supabase dashboard (Settings, API)"
-_GIVEN_BY_OTHERS = frozenset({"SUPABASE_SERVICE_ROLE_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"})
 
 
 def load_settings(
     env: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
 ) -> Settings:
-    """Return the settings from `env` (the process's own if None) and `env_file` if it exists.
+    """Return the settings from `env` (the process's own if None) and from `env_file` if it exists.
 
-    `env` wins. A blank value counts as not set. Raises ConfigurationError with all faults.
+    `env` wins; a blank value counts as not set. Raises ConfigurationError with all faults.
     """
     fields = {str(field.alias): field for field in Settings.model_fields.values()}
     given = os.environ if env is None else env
-    chosen: dict[str, Any] = {name: given[name] for name in fields if given.get(name, "").strip()}
+    arguments: dict[str, Any] = {
+        name: given[name] for name in fields if given.get(name, "").strip()
+    }
+    arguments["_env_file"] = env_file
     try:
-        return Settings(_env_file=env_file, _env_file_encoding="utf-8", **chosen)
+        return Settings(**arguments)
     except ValidationError as error:
-        faults = error.errors(include_url=False)
-        texts = {str(fault["loc"][0]): fault for fault in faults}
+        # A variable that is not set is named by its field.
+        details = {str(detail["loc"][0]).upper(): detail for detail in error.errors()}
+        faults = {name: fault_text(detail, fields[name]) for name, detail in details.items()}
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigurationError({str(env_file): f"cannot be read: {reason}."}) from None
-    raise ConfigurationError({name: fault_text(texts[name], fields[name]) for name in texts})
+        faults = {str(env_file): f"cannot be read: {reason}."}
+    # Raised out here, so that no traceback shows the values which the causes carry.
+    raise ConfigurationError(faults)
 
 
 def _summarised(value: object) -> str:
+    if value is None or value in ((), {}):
+        return "not set"
     match value:
-        case None | () | {}:
-            return "not set"
         case SecretStr():
-            return "set"
+            text = "set"
         case dict():
-            return f"set ({', '.join(value)})"
+            text = f"set ({', '.join(value)})"
         case (SecretStr(), *_):
-            return f"set ({len(value)})"
+            text = f"set ({len(value)})"
         case tuple():
-            return ",".join(value)
+            text = ",".join(value)
+        case bool():
+            text = str(value).lower()
         case float():
-            return f"{value:g}"
-    text = str(value)
+            text = f"{value:g}"
+        case _:
+            text = str(value)
     return text if len(text) <= 100 else f"{text[:100]}… ({len(text)} characters)"

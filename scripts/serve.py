@@ -16,7 +16,6 @@ from router.logs import configure_logging
 from router.main import create_app
 from router.settings import ConfigurationError, Settings, load_settings
 
-_GENERATED = ("EVOLUTION_WEBHOOK_SHARED_SECRET", "CRON_SECRET", "API_KEYS")
 _GRACE_SECONDS = 30
 
 
@@ -24,8 +23,8 @@ def main() -> int:
     """Serve until stopped. Returns the exit code."""
     try:
         first = load_settings()
-        made = keep_secrets(first.hybridflow_data)
-        settings = load_settings()
+        made = keep_secrets(first)
+        settings = load_settings({**os.environ, **made})
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
@@ -42,21 +41,26 @@ def main() -> int:
     return 0
 
 
-def keep_secrets(data: Path) -> dict[str, str]:
-    """Put a secret into the environment for each that is not configured; the same at every start.
+def keep_secrets(settings: Settings) -> dict[str, str]:
+    """Return a secret for each that is not configured; the same ones at every start.
 
-    They are kept in `<data>/secrets.env`, readable by the owner only. Returns those in use.
+    They are kept in `secrets.env` in the data folder, readable by the owner only.
     """
-    kept = data / "secrets.env"
-    known = dict(line.split("=", 1) for line in _lines(kept) if "=" in line)
-    missing = [name for name in _GENERATED if not _configured(name)]
+    configured = {
+        "EVOLUTION_WEBHOOK_SHARED_SECRET": bool(settings.webhook_secrets),
+        "CRON_SECRET": settings.cron_secret is not None,
+        "API_KEYS": bool(settings.api_keys),
+    }
+    missing = [name for name, given in configured.items() if not given]
+    if not missing:
+        return {}
+    kept = settings.hybridflow_data / "secrets.env"
+    known = _read_secrets(kept)
     for name in missing:
         known.setdefault(name, _new_secret(name))
-        os.environ[name] = known[name]
-    if missing:
-        data.mkdir(parents=True, exist_ok=True)
-        kept.touch(mode=0o600)
-        kept.write_text("".join(f"{name}={value}\n" for name, value in sorted(known.items())))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch(mode=0o600)
+    kept.write_text("".join(f"{name}={value}\n" for name, value in sorted(known.items())))
     return {name: known[name] for name in missing}
 
 
@@ -85,9 +89,10 @@ def _next_steps(settings: Settings, made: dict[str, str], here: str) -> list[str
         steps.append("set ANTHROPIC_API_KEY in .env (or LLM_PROVIDER=openai and OPENAI_API_KEY)")
     if settings.llm_provider == "openai" and settings.openai_api_key is None:
         steps.append("set OPENAI_API_KEY in .env")
+    tenant = ".venv/bin/python -m scripts.tenant"
     steps += [
-        "add your business:  .venv/bin/python -m scripts.tenant add my-instance --server https://evolution.example --key KEY",
-        f"connect WhatsApp:   .venv/bin/python -m scripts.tenant connect my-instance --url {here}",
+        f"add your business:  {tenant} add my-instance --server https://evolution.example --key KEY",
+        f"connect WhatsApp:   {tenant} connect my-instance --url {here}",
         f"look around:        curl -H 'X-API-Key: {key}' {here}/api/tenants",
         "no account yet?     make demo",
     ]
@@ -102,20 +107,16 @@ def _database(settings: Settings) -> str:
     return f"embedded PostgreSQL, data in {settings.hybridflow_data / 'postgres'}"
 
 
-def _configured(name: str) -> bool:
-    env_file = Path(".env")
-    return bool(os.environ.get(name)) or any(
-        line.split("=", 1)[1].strip() for line in _lines(env_file) if line.startswith(f"{name}=")
-    )
-
-
 def _new_secret(name: str) -> str:
     secret = secrets.token_urlsafe(24)
     return f"local:{secret}" if name == "API_KEYS" else secret
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
+def _read_secrets(kept: Path) -> dict[str, str]:
+    if not kept.exists():
+        return {}
+    lines = kept.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 if __name__ == "__main__":

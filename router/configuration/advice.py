@@ -1,4 +1,4 @@
-"""What is allowed but unwise: warnings about secrets, for the log at start. No secret is repeated."""
+"""Which secrets are allowed but unwise. No text repeats one."""
 
 import base64
 import binascii
@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 _SHORTEST = 16
 _FEWEST_DIFFERENT = 6
-# Keys that Evolution API's own example configurations ship with (2.x and 1.x): everybody knows them.
+# The keys in the example configurations of Evolution API 2.x and 1.x: everybody knows them.
 _WELL_KNOWN = frozenset({"429683C4C977415CAAFCCE10F7D57E11", "B6D711FCDE4D4FD5936544120E713976"})
-_PLACEHOLDER = re.compile(r"your[-_]|change[-_ ]?me|mude[-_ ]?me|\.\.\.|<.*>|-here$", re.I)
+_PLACEHOLDER = re.compile(r"your[-_]|change[-_ ]?me|mude[-_ ]?me|\.\.\.|<.*>|-here$", re.IGNORECASE)
 _MAKE_ONE = "make one with: openssl rand -hex 32"
 
 
@@ -37,7 +37,7 @@ def is_placeholder(secret: SecretStr) -> bool:
 def supabase_role(key: SecretStr) -> str | None:
     """Return the role that a Supabase key gives, or None where its form is not known.
 
-    Keys are JWTs (base64, `eyJ…`) with a `role`, or since 2025 `sb_secret_…` and `sb_publishable_…`.
+    Keys are JWTs (base64, `eyJ…`) with a `role`; the newer are `sb_secret_…`, `sb_publishable_…`.
     The JWT is only read, not verified: that is Supabase's part.
     """
     value = key.get_secret_value()

@@ -43,7 +43,7 @@ def _cure(field: FieldInfo) -> str:
         return "Write true or false"
     if kind in (int, float):
         number = "whole number" if kind is int else "number"
-        default = "" if field.default is None else f" (the default is {field.default:g})"
+        default = "" if field.default is None else f" (the default is {field.default})"
         return f"Give a {number} {_range(field)}{default}"
     return "See .env.example"
 

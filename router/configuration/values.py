@@ -5,12 +5,13 @@ None of these texts repeats a secret.
 """
 
 import re
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
 _LONGEST_SHOWN = 40
-_KEY_LIKE = re.compile(r"sk-|sb_|sbp_|eyJ|pk_|gh[pousr]_|github_pat_|xox[abp]-|AKIA|Bearer ", re.I)
+_KEY_LIKE = re.compile(r"(sk|pk)[-_]|sbp?_|eyJ|gh[pousr]_|github_pat_|xox[abp]-|AKIA|Bearer ")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SUPABASE_CURE = (
@@ -21,7 +22,7 @@ _SUPABASE_CURE = (
 def shown(value: object) -> str:
     """Return the value for an error text, or only its length where it may be a misplaced secret."""
     text = str(value)
-    if len(text) > _LONGEST_SHOWN or "@" in text or _KEY_LIKE.match(text):
+    if len(text) > _LONGEST_SHOWN or set(text) & set("@?") or _KEY_LIKE.match(text):
         return f"the value ({len(text)} characters)"
     return repr(text)
 
@@ -36,7 +37,7 @@ def read_url(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise ValueError("the address carries a user name or password. Leave them out")
     if parts.query or parts.fragment:
-        raise ValueError(f"{shown(text)} goes on after its path. Leave out all from ? or # on")
+        raise ValueError("the address goes on after its path. Leave out all from ? or # on")
     return text.rstrip("/")
 
 
@@ -81,6 +82,14 @@ _ENCODE_CURE = (
 )
 
 
+def read_folder(text: str) -> Path:
+    """Return the path of a folder; `~` is the user's home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(text)} is not a path. Write it in full") from None
+
+
 def read_origins(text: str) -> tuple[str, ...]:
     """Return the origins of a comma list, as browsers name themselves: no slash at the end."""
     return tuple(_origin(item) for item in _items(text))
@@ -91,7 +100,7 @@ def _origin(text: str) -> str:
         return text
     parts = _split(text)
     if not parts.scheme:
-        raise ValueError(f"{shown(text)} lacks its protocol. Write https://{text}")
+        raise ValueError(f"{shown(text)} lacks its protocol. Write https:// before it")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(
             f"{shown(text)} is more than an origin."
@@ -112,7 +121,7 @@ def read_secret(secret: SecretStr) -> SecretStr:
 
 def read_secrets(text: str) -> tuple[SecretStr, ...]:
     """Return the secrets of a comma list, the one in use first."""
-    return tuple(read_secret(SecretStr(item)) for item in _items(text))
+    return tuple(_entry(number, item) for number, item in enumerate(_items(text), start=1))
 
 
 def read_api_keys(text: str) -> dict[str, SecretStr]:
@@ -127,8 +136,15 @@ def read_api_keys(text: str) -> dict[str, SecretStr]:
             )
         if name in keys:
             raise ValueError(f"entry {number} has the name of another. Give each key its own name")
-        keys[name] = read_secret(SecretStr(key))
+        keys[name] = _entry(number, key)
     return keys
+
+
+def _entry(number: int, text: str) -> SecretStr:
+    try:
+        return read_secret(SecretStr(text))
+    except ValueError as error:
+        raise ValueError(f"entry {number} {error}") from None
 
 
 def _items(text: str) -> list[str]:
@@ -141,7 +157,7 @@ def _split(text: str) -> SplitResult:
         port_is_legal = parts.port is None or parts.port > 0
     except ValueError:
         port_is_legal = False
-    if not port_is_legal or re.search(r"\s", text):
+    if not port_is_legal or re.search(r"[\s\x00-\x1f]", text):
         raise ValueError(f"{shown(text)} is not an address. Check host, port and spaces")
     if parts.scheme and not parts.hostname:
         raise ValueError(

@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from router.configuration.advice import weakness
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError, EvolutionRefused
 from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
-from router.operators.webhook_check import judge_webhook, webhook_warnings
+from router.operators.webhook_check import judge_webhook, webhook_url, webhook_warnings
 from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import TenantInstance, find_instance
 
-# AUTHENTICATION_API_KEY of Evolution's own .env.example, which everybody can look up.
-_WELL_KNOWN_KEY = "429683C4C977415CAAFCCE10F7D57E11"
 _TRIAL_EVENT = "hybridflow.test"
 
 
@@ -76,11 +75,8 @@ class InstanceTest:
         found.ok("tenant", f"tenant {tenant.tenant_id}")
         if not tenant.is_active:
             found.warnings.append("the tenant is not active: messages are recorded, not answered")
-        if tenant.key is not None and tenant.key.get_secret_value() == _WELL_KNOWN_KEY:
-            found.warnings.append(
-                "Evolution runs with the key of its .env.example, which everybody knows:"
-                " change AUTHENTICATION_API_KEY"
-            )
+        if tenant.key is not None and (fault := weakness(tenant.key)):
+            found.warnings.append(f"the key of Evolution {fault}")
         return tenant
 
     async def _check_evolution(self, tenant: TenantInstance, found: _Findings) -> None:
@@ -123,7 +119,7 @@ class InstanceTest:
                 "no trial event was sent: PUBLIC_URL and EVOLUTION_WEBHOOK_SHARED_SECRET are needed"
             )
             return
-        url = f"{self.settings.public_url.rstrip('/')}/webhook/{name}"
+        url = webhook_url(self.settings.public_url, name)
         secret = self.settings.webhook_secrets[0].get_secret_value()
         cure = "PUBLIC_URL must lead to this router from where Evolution runs"
         try:

@@ -9,17 +9,16 @@ country code.
 import re
 
 from router.errors import Invalid
-from router.webhook.jids import normalise_jid
+from router.webhook.jids import JidKind, kind_of, normalise_jid
 
-_NOT_DIALLED = re.compile(r"[\s()+./-]")
-_NUMBER = re.compile(r"[1-9][0-9]{6,14}")  # E.164, with the country code
+_NUMBER = re.compile(r"[1-9][0-9]{6,14}")  # E.164: the country code and all that follows
+# Country (and area), the digit that may be there, the rest; and that digit.
 _REWRITTEN = (
-    # country, area; the digit that may be there; the rest
-    re.compile(r"(55[1-9]{2})(9?)([6-9][0-9]{7})"),
-    re.compile(r"(52)(1?)([0-9]{10})"),
-    re.compile(r"(54)(9?)([0-9]{10})"),
+    # An eight-digit number from 2 to 5 is a landline: with a 9 it would be somebody else's.
+    (re.compile(r"(55[1-9]{2})(9?)([6-9][0-9]{7})"), "9"),
+    (re.compile(r"(52)(1?)([0-9]{10})"), "1"),
+    (re.compile(r"(54)(9?)([0-9]{10})"), "9"),
 )
-_DIGIT = ("9", "1", "9")
 
 
 def contact_jids(contact: str) -> tuple[str, ...]:
@@ -27,23 +26,20 @@ def contact_jids(contact: str) -> tuple[str, ...]:
 
     Raises Invalid for what is neither.
     """
-    text = contact.strip()
-    if "@" in text:
-        jid = normalise_jid(text)
-        if jid.endswith(("@s.whatsapp.net", "@lid")):
-            return (jid,)
-        raise Invalid(f"contact must be a person's JID (…@s.whatsapp.net, …@lid), not {contact!r}")
-    number = _NOT_DIALLED.sub("", text)
-    if not _NUMBER.fullmatch(number):
+    jid = normalise_jid(contact)
+    if kind_of(jid) is JidKind.LID:
+        return (jid,)
+    number = jid.partition("@")[0]
+    if kind_of(jid) is not JidKind.PHONE or not _NUMBER.fullmatch(number):
         raise Invalid(
             "contact must be a phone number with its country code, such as 5511955550001,"
-            f" not {contact!r}"
+            f" or a person's JID, not {contact!r}"
         )
     return tuple(f"{spelling}@s.whatsapp.net" for spelling in _spellings(number))
 
 
 def _spellings(number: str) -> tuple[str, ...]:
-    for pattern, digit in zip(_REWRITTEN, _DIGIT, strict=True):
+    for pattern, digit in _REWRITTEN:
         if match := pattern.fullmatch(number):
             country, present, rest = match.groups()
             return number, country + ("" if present else digit) + rest

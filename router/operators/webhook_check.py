@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Iterator, Sequence
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import SecretStr
 
@@ -17,6 +17,11 @@ _USEFUL = {
     "MESSAGES_DELETE": "a message that the customer deletes is answered all the same",
     "QRCODE_UPDATED": "a new QR code is not kept for you",
 }
+
+
+def webhook_url(public_url: str, name: str) -> str:
+    """Return where Evolution must send the events of the instance `name`."""
+    return f"{public_url.rstrip('/')}/webhook/{quote(name, safe='')}"
 
 
 def judge_webhook(
@@ -50,10 +55,10 @@ def webhook_warnings(found: WebhookSettings | None) -> Iterator[str]:
 def _judge_url(url: str, name: str, public_url: str | None, cure: str) -> CheckStep:
     parts = urlsplit(url)
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}"  # the query may hold the secret
-    wanted = f"{public_url.rstrip('/')}/webhook/{name}" if public_url else None
+    wanted = webhook_url(public_url, name) if public_url else None
     if wanted is not None and shown.rstrip("/") != wanted:
         return _failed("webhook_url", f"it points to {shown}, not to {wanted}", cure)
-    if not parts.path.rstrip("/").endswith(f"/webhook/{name}"):
+    if not parts.path.rstrip("/").endswith(webhook_url("", name)):
         return _failed("webhook_url", f"{shown} does not end in /webhook/{name}", cure)
     unsure = "" if wanted else "; set PUBLIC_URL to have the address compared, too"
     return CheckStep(step="webhook_url", ok=True, detail=f"points to {shown}{unsure}")

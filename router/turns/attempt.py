@@ -1,7 +1,7 @@
 """One attempt at a turn: settle what is in doubt, have the reply made, send its parts.
 
-However an attempt ends, the state is told how; an attempt that can tell nothing any more (the process
-died, the database is away) is brought back by its lease.
+However an attempt ends, the state is told how; an attempt that can tell nothing any more (the
+process died, the database is away) is brought back by its lease.
 """
 
 import asyncio
@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
-from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.llm.provider import LlmAway, LlmEmpty, LlmError
+
+from router.errors import DatabaseAway
 from router.logs import Action, bind_correlation, log_event
 from router.state.database import Database
 from router.turns.claimed import ClaimedTurn, TurnPart
 from router.turns.evidence import Finding, judge_send
-from router.turns.sender import SendFailed, Sender, SendStopped
+from router.turns.sender import Sender, SendFailed, SendStopped
 
 _log = logging.getLogger(__name__)
 _CHECK_AWAY = 30.0  # seconds until a send in doubt is looked up again where Evolution is away
@@ -79,7 +80,7 @@ class TurnAttempt:
         self._stopped = False
 
     def stop(self) -> bool:
-        """Give the turn back at the next safe point. True: cancel the task, nothing is in flight."""
+        """Give the turn back at the next safe point. True: cancel the task, it sends nothing."""
         self._stopped = True
         return not self._sending
 
@@ -104,7 +105,9 @@ class TurnAttempt:
         except SendStopped as stopped:
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
-            await self._fail(failed.cause, Action.EVOLUTION_SEND_FAILED, message_id=failed.message_id)
+            await self._fail(
+                failed.cause, Action.EVOLUTION_SEND_FAILED, message_id=failed.message_id
+            )
         except LlmError as error:
             await self._fail(error, Action.AI_FAILED)
 
@@ -184,9 +187,10 @@ class TurnAttempt:
         now = datetime.now(UTC)
         theirs = {m.wa_id for m in self._turn.history if not m.from_me and m.wa_id}
         ours = {m.wa_id for m in self._turn.history if m.from_me and m.wa_id}
-        since = min(
-            [part.send_began_at, *(m.sent_at for m in self._turn.history if m.in_turn)]
-        ) - _LOOK_BACK
+        since = (
+            min([part.send_began_at, *(m.sent_at for m in self._turn.history if m.in_turn)])
+            - _LOOK_BACK
+        )
         try:
             records = await self._shop.sender.stored_messages(self._turn, since)
         except EvolutionError as error:
@@ -220,7 +224,9 @@ class TurnAttempt:
             },
         )
         state = answer.get("state") or answer.get("refused")
-        self._log(action, f"{type(error).__name__}: {error}", level=logging.WARNING, turn_state=state)
+        self._log(
+            action, f"{type(error).__name__}: {error}", level=logging.WARNING, turn_state=state
+        )
         if state == "dead":
             self._log(Action.TURN_DEAD, "the turn is dead; it can be retried", level=logging.ERROR)
 
@@ -230,7 +236,9 @@ class TurnAttempt:
         except DatabaseAway as error:
             self._log(Action.DATABASE_AWAY, f"the lease will bring the turn back: {error}")
 
-    def _log(self, action: Action, message: str, *, level: int = logging.INFO, **fields: object) -> None:
+    def _log(
+        self, action: Action, message: str, *, level: int = logging.INFO, **fields: object
+    ) -> None:
         log_event(
             _log,
             action,
@@ -242,5 +250,3 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
-
-

@@ -1,4 +1,4 @@
-"""A turn as it was claimed for one attempt: everything a handler needs, and nothing it may change."""
+"""A turn as it was claimed for one attempt: all that a handler needs, and may not change."""
 
 from datetime import datetime
 from typing import Literal

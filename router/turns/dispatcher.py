@@ -17,7 +17,9 @@ from router.state.database import Database, Json
 from router.turns.claimed import ClaimedTurn
 
 _log = logging.getLogger(__name__)
-_LOCKED_ELSEWHERE = 0.2  # seconds until a due turn that another process is looking at is tried again
+_LOCKED_ELSEWHERE = (
+    0.2  # seconds until a due turn that another process is looking at is tried again
+)
 
 
 class Attempt(Protocol):
@@ -149,6 +151,9 @@ class Dispatcher:
         self._woken.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log_event(
-                _log, Action.AI_FAILED, f"{task.get_name()} ended unexpectedly: {error!r}",
-                level=logging.ERROR, exc_info=error,
+                _log,
+                Action.AI_FAILED,
+                f"{task.get_name()} ended unexpectedly: {error!r}",
+                level=logging.ERROR,
+                exc_info=error,
             )

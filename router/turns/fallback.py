@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.llm.provider import LlmMisconfigured, LlmProvider, complete_with_fallback
-from router.turns.attempt import Reply
-from router.turns.claimed import ClaimedTurn, TurnMessage
 from router.turns.markdown import to_whatsapp
 from router.turns.prompt import HistoryMessage, build_prompt
 from router.turns.reply import finish_truncated, split_reply
+
+from router.turns.attempt import Reply
+from router.turns.claimed import ClaimedTurn, TurnMessage
 
 
 @dataclass(frozen=True, slots=True)

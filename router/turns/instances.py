@@ -1,9 +1,9 @@
 """Where a turn's reply is sent: the tenant's Evolution instance and its key."""
 
 from pydantic import SecretStr
-
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
+
 from router.turns.claimed import ClaimedTurn
 
 
@@ -14,7 +14,7 @@ class InstanceFinder:
         self._default_key = default_key
 
     def of_turn(self, turn: ClaimedTurn) -> Instance:
-        """Return the instance of the turn's tenant. Raises EvolutionRefused where no key is known."""
+        """Return the instance of the turn's tenant. Raises EvolutionRefused without a key."""
         key = turn.tenant.evo_api_key or self._default_key
         if key is None:
             raise EvolutionRefused(

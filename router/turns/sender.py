@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionError, SendInDoubt
+
+from router.errors import DatabaseAway
 from router.logs import Action, log_event
 from router.state.database import Database
 from router.turns.claimed import ClaimedTurn
@@ -19,7 +20,7 @@ _RECORD_TRIES = 5
 _MAX_PAGES = 5
 
 
-class SendStopped(Exception):  # noqa: TRY003
+class SendStopped(Exception):
     """The fence refused: `reason` is 'paused', 'stale', 'superseded', …; nothing was sent."""
 
     def __init__(self, reason: str) -> None:
@@ -98,8 +99,11 @@ class Sender:
 
     async def _doubt(self, turn: ClaimedTurn, message_id: int, error: SendInDoubt) -> None:
         log_event(
-            _log, Action.SEND_IN_DOUBT, f"it may be on the phone: {error}",
-            level=logging.WARNING, turn_id=turn.turn_id,
+            _log,
+            Action.SEND_IN_DOUBT,
+            f"it may be on the phone: {error}",
+            level=logging.WARNING,
+            turn_id=turn.turn_id,
         )
         await self._database.call(
             "doubt_send",

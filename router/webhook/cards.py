@@ -6,10 +6,20 @@ Those that have no kind of their own are "unsupported": told to the LLM in brack
 import re
 from collections.abc import Mapping
 
-from router.webhook.clean import as_coordinate, as_line, as_list, as_number, as_object, as_text, as_time
+from router.webhook.clean import (
+    as_coordinate,
+    as_line,
+    as_list,
+    as_number,
+    as_object,
+    as_text,
+    as_time,
+)
 from router.webhook.reading import Reader, Reading, bracketed
 
-_PHONE_IN_VCARD = re.compile(r"^(?:item[0-9]{1,3}\.)?TEL[^:\n]*:(.+)$", re.MULTILINE | re.IGNORECASE)
+_PHONE_IN_VCARD = re.compile(
+    r"^(?:item[0-9]{1,3}\.)?TEL[^:\n]*:(.+)$", re.MULTILINE | re.IGNORECASE
+)
 _NAME_IN_VCARD = re.compile(r"^FN[^:\n]*:(.+)$", re.MULTILINE | re.IGNORECASE)
 _CALLS_MISSED = ("MISSED", 1, "REJECTED", 3, "SILENCED_BY_DND", 6, "SILENCED_UNKNOWN_CALLER", 7)
 
@@ -72,17 +82,20 @@ def read_product(content: Mapping[str, object]) -> Reading:
 
 
 def read_order(content: Mapping[str, object]) -> Reading:
-    """Read `orderMessage`: a cart, as Baileys or (with `product_items`) as the Cloud API tells it."""
+    """Read `orderMessage`: a cart, from Baileys or (with `product_items`) the Cloud API."""
     items = [as_object(item) for item in as_list(content.get("product_items"))]
     listed = [
-        f"{as_number(item.get('quantity')) or 1} × {as_line(item.get('product_retailer_id'))}"
+        f"{as_number(item.get('quantity')) or 1} x {as_line(item.get('product_retailer_id'))}"
         for item in items
     ]
     count = as_number(content.get("itemCount"))
     if count is not None and not items:
         listed = [f"{count} item{'' if count == 1 else 's'}"]
     price = _price(content.get("totalAmount1000"), content.get("totalCurrencyCode"))
-    title, note = as_line(content.get("orderTitle")), as_line(content.get("message") or content.get("text"))
+    title, note = (
+        as_line(content.get("orderTitle")),
+        as_line(content.get("message") or content.get("text")),
+    )
     return _told("order", title, *listed, price, note)
 
 
@@ -90,7 +103,11 @@ def read_payment(content: Mapping[str, object]) -> Reading:
     """Read `requestPaymentMessage` and `sendPaymentMessage`."""
     note = as_object(content.get("noteMessage"))
     words = note.get("conversation") or as_object(note.get("extendedTextMessage")).get("text")
-    return _told("payment", _price(content.get("amount1000"), content.get("currencyCodeIso4217")), as_line(words))
+    return _told(
+        "payment",
+        _price(content.get("amount1000"), content.get("currencyCodeIso4217")),
+        as_line(words),
+    )
 
 
 def read_group_invite(content: Mapping[str, object]) -> Reading:
@@ -103,7 +120,9 @@ def read_event(content: Mapping[str, object]) -> Reading:
     place = as_line(as_object(content.get("location")).get("name"))
     what = "cancelled event" if content.get("isCanceled") is True else "event"
     start = as_time(content.get("startTime")) or ""
-    return _told(what, as_line(content.get("name")), start, place, as_line(content.get("description")))
+    return _told(
+        what, as_line(content.get("name")), start, place, as_line(content.get("description"))
+    )
 
 
 def read_call(content: Mapping[str, object]) -> Reading:

@@ -2,33 +2,34 @@
 
 from collections.abc import Mapping
 
-from router.webhook.envelope import Envelope, Ignored, NotAnEnvelope
-from router.webhook.jids import JidKind, chat_of, kind_of
+from router.webhook.envelope import Envelope, Ignored
+from router.webhook.jids import JidKind, chat_of, identities, kind_of
 
 _UNUSED = {
-    JidKind.STATUS: "status post",
-    JidKind.NEWSLETTER: "newsletter",
-    JidKind.BROADCAST: "broadcast list",
-    JidKind.OTHER: "kind of chat not used",
+    JidKind.STATUS: Ignored("status post"),
+    JidKind.NEWSLETTER: Ignored("newsletter"),
+    JidKind.BROADCAST: Ignored("broadcast list"),
+    JidKind.OTHER: Ignored("kind of chat not used"),
 }
 
 
-def used_chat(envelope: Envelope, key: Mapping[str, object]) -> str | Ignored:
-    """Return the normalised JID of the key's chat, or why it is not used.
+def is_from_me(key: Mapping[str, object]) -> bool:
+    """Whether a key says that the business's side sent the message."""
+    value = key.get("fromMe")
+    return value is True or value == "true"
 
-    Raises NotAnEnvelope if the key names no chat.
+
+def conversation_of(
+    envelope: Envelope, key: Mapping[str, object], *, from_me: bool
+) -> tuple[str, ...] | Ignored:
+    """Return the JIDs of the key's chat, the chat's own first, or why the chat is not used.
+
+    No JIDs: the key names no chat, or only the business itself.
     """
     chat = chat_of(key)
-    if chat is None:
-        raise NotAnEnvelope("the event names no chat: its key has no remoteJid")
-    reason = _UNUSED.get(kind_of(chat))
-    if reason is not None:
-        return Ignored(reason)
-    if chat == envelope.owner:
-        return Ignored("note to self")
-    return chat
-
-
-def says_true(value: object) -> bool:
-    """Whether a flag such as `fromMe` is set."""
-    return value is True or value == "true"
+    if chat is None or chat == envelope.owner:
+        return ()
+    unused = _UNUSED.get(kind_of(chat))
+    if unused is not None:
+        return unused
+    return identities(key, chat, from_me=from_me, owner=envelope.owner)

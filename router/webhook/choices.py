@@ -1,14 +1,14 @@
 """Readers of what is chosen (buttons, lists, forms, reactions, votes) and of what is offered.
 
-A choice is told in the words that the customer saw and tapped, without brackets: for the conversation
-it is what they said.
+A choice is told in the words that the customer saw and tapped, without brackets: for the
+conversation it is what they said.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 
 from router.webhook.clean import as_line, as_list, as_object, as_text
-from router.webhook.reading import Reader, Reading, bracketed
+from router.webhook.reading import DASH, Reader, Reading, bracketed
 
 _LONGEST_FORM = 20_000
 _NO_ANSWERS = ("flow_token", "id")
@@ -29,11 +29,13 @@ def read_list_reply(content: Mapping[str, object]) -> Reading:
 def read_button_reply(content: Mapping[str, object]) -> Reading:
     """Read `buttonsResponseMessage` and `templateButtonReplyMessage`."""
     shown = as_text(content.get("selectedDisplayText")).strip()
-    return _choice("button_reply", shown, content.get("selectedButtonId") or content.get("selectedId"))
+    return _choice(
+        "button_reply", shown, content.get("selectedButtonId") or content.get("selectedId")
+    )
 
 
 def read_interactive_reply(content: Mapping[str, object]) -> Reading:
-    """Read `interactiveResponseMessage`: a quick reply, or a form (a WhatsApp Flow) with its answers."""
+    """Read `interactiveResponseMessage`: a quick reply, or a form (WhatsApp Flow) filled in."""
     shown = as_text(as_object(content.get("body")).get("text")).strip()
     flow = as_object(content.get("nativeFlowResponseMessage"))
     answers = _parameters(flow.get("paramsJson"))
@@ -76,7 +78,7 @@ def read_reaction(content: Mapping[str, object]) -> Reading:
 
 
 def read_poll_vote(content: Mapping[str, object]) -> Reading:
-    """Read `pollUpdateMessage`. Only newer versions of Evolution decrypt the names of the options."""
+    """Read `pollUpdateMessage`; only Evolution 2.3.7 and newer decrypts the options' names."""
     options = as_list(as_object(content.get("vote")).get("selectedOptions"))
     names = ", ".join(filter(None, map(as_line, options)))
     return Reading(
@@ -93,9 +95,13 @@ def _id_in(key: object) -> str | None:
 
 def read_poll(content: Mapping[str, object]) -> Reading:
     """Read `pollCreationMessage` in its versions."""
-    options = [as_line(as_object(option).get("optionName")) for option in as_list(content.get("options"))]
+    options = [
+        as_line(as_object(option).get("optionName")) for option in as_list(content.get("options"))
+    ]
     question = as_line(content.get("name"))
-    return Reading("poll", bracketed("poll", " – ".join(filter(None, (question, " / ".join(options))))))
+    return Reading(
+        "poll", bracketed("poll", DASH.join(filter(None, (question, " / ".join(options)))))
+    )
 
 
 def read_menu(content: Mapping[str, object]) -> Reading:
@@ -110,12 +116,22 @@ def read_menu(content: Mapping[str, object]) -> Reading:
     return Reading("text", shown) if shown else Reading("unsupported", "[menu]")
 
 
-_MENU_WORDS = ("title", "hydratedTitleText", "header", "description", "contentText", "hydratedContentText", "body")
+_MENU_WORDS = (
+    "title",
+    "hydratedTitleText",
+    "header",
+    "description",
+    "contentText",
+    "hydratedContentText",
+    "body",
+)
 
 
 def _words(value: object) -> str:
     fields = as_object(value)
-    return as_text(value or "").strip() or as_text(fields.get("text") or fields.get("title")).strip()
+    return (
+        as_text(value or "").strip() or as_text(fields.get("text") or fields.get("title")).strip()
+    )
 
 
 def _labels(content: Mapping[str, object]) -> Iterable[str]:

@@ -1,10 +1,10 @@
-"""Values of a webhook, made fit to be stored: whatever comes in, a plain value of one type goes out.
+"""Values of a webhook, made fit to be stored: whatever comes in, a plain value goes out.
 
-Nothing here raises. PostgreSQL's jsonb and text take neither U+0000 nor lone surrogates, both of which
-WhatsApp clients and JavaScript can send, so every text on its way to SQL passes `clean` once.
+Nothing here raises. PostgreSQL's jsonb and text take neither U+0000 nor lone surrogates, both of
+which WhatsApp clients and JavaScript can send, so every text on its way to SQL passes `clean`
+once.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -53,19 +53,17 @@ def as_list(value: object) -> list[object]:
 def as_number(value: object) -> int | None:
     """Return a whole number, or None for what is none or is too large to be exact.
 
-    Takes also a numeric text, and protobuf's 64-bit form in JSON: `{low, high, unsigned}`, two halves
-    of 32 bits of which JavaScript shows the lower one signed.
+    Takes also a numeric text, and protobuf's 64-bit form in JSON: `{low, high, unsigned}`, two
+    halves of 32 bits of which JavaScript shows the lower one signed.
     """
     if isinstance(value, bool):
         return None
-    if isinstance(value, float) and math.isfinite(value):
-        value = int(value)
-    elif isinstance(value, str) and _DIGITS.fullmatch(value):
-        value = int(value)
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         value = _joined(value.get("low"), value.get("high"))
-    if isinstance(value, int) and -_LARGEST <= value <= _LARGEST:
-        return value
+    if isinstance(value, str):
+        value = int(value) if _DIGITS.fullmatch(value) else None
+    if isinstance(value, int | float) and -_LARGEST <= value <= _LARGEST:
+        return int(value)
     return None
 
 

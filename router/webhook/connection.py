@@ -13,7 +13,7 @@ _LARGEST_REASON = 2**31 - 1
 
 
 def read_connection(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
-    """Return the event of `connection.update`; `reason` is Baileys' DisconnectReason (401, 428, …)."""
+    """Return the event of `connection.update`; `reason` is Baileys' DisconnectReason."""
     state = as_line(data.get("state"))
     if state not in _STATES:
         return Ignored("connection state not used")
@@ -22,7 +22,9 @@ def read_connection(envelope: Envelope, data: Mapping[str, object]) -> JsonObjec
         reason = None
     wuid = data.get("wuid")
     owner = normalise_jid(wuid) if isinstance(wuid, str) else ""
-    event = envelope.event_of("connection", f"{envelope.event}:{state}:{reason}:{envelope.date_time}")
+    event = envelope.event_of(
+        "connection", f"{envelope.event}:{state}:{reason}:{envelope.date_time}"
+    )
     return event | {
         "state": state,
         "reason": reason,
@@ -48,5 +50,5 @@ def read_logout(envelope: Envelope, _: Mapping[str, object]) -> JsonObject:
 
 
 def read_removal(envelope: Envelope, _: Mapping[str, object]) -> JsonObject:
-    """Return the event of `remove.instance` (data null) and `instance.delete`; Evolution sends both."""
+    """Return the event of `remove.instance` and `instance.delete`; Evolution sends both."""
     return envelope.event_of("removed", f"{envelope.event}:{envelope.date_time}")

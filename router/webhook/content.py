@@ -1,8 +1,8 @@
 """From a message's content, as Evolution passes it on, to what the state keeps and the LLM sees.
 
-`message` holds one field named after the type (`imageMessage`, …), or `conversation` for plain text,
-with others beside it that say nothing (`messageContextInfo`, `base64`). Evolution leaves some types
-wrapped: `ephemeralMessage` and its like carry the content one `message` deeper.
+`message` holds one field named after the type (`imageMessage`, …), or `conversation` for plain
+text, with others beside it that say nothing (`messageContextInfo`, `base64`). Evolution leaves
+some types wrapped: `ephemeralMessage` and its like carry the content one `message` deeper.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from router.webhook import cards, choices, media
 from router.webhook.clean import JsonObject, as_line, as_object, as_text
-from router.webhook.reading import Reader, Reading, bracketed
+from router.webhook.reading import DASH, Reader, Reading, bracketed
 
 _READERS: dict[str, Reader] = {**media.READERS, **choices.READERS, **cards.READERS}
 _KNOWN = frozenset({*_READERS, "conversation", "extendedTextMessage", "protocolMessage"})
@@ -69,8 +69,8 @@ def innermost(message: Mapping[str, object]) -> Mapping[str, object]:
 def read_content(message: Mapping[str, object], message_type: object = None) -> Reading | None:
     """Read an innermost message; None if there is nothing to read.
 
-    `message_type` is Evolution's `messageType`: on the EVOLUTION channel the only sign of what a sent
-    picture was, and on the Cloud channel of what a tapped label was.
+    `message_type` is Evolution's `messageType`: on the EVOLUTION channel the only sign of what a
+    sent picture was, and on the Cloud channel of what a tapped label was.
     """
     text = as_text(message.get("conversation")) or as_text(
         as_object(message.get("extendedTextMessage")).get("text")
@@ -144,5 +144,5 @@ def ad_note(context: Mapping[str, object]) -> str:
     ad = context.get("externalAdReply")
     if not isinstance(ad, dict):
         return ""
-    words = " – ".join(filter(None, (as_line(ad.get("title")), as_line(ad.get("body")))))
+    words = DASH.join(filter(None, (as_line(ad.get("title")), as_line(ad.get("body")))))
     return bracketed("came from the ad", words or as_line(ad.get("sourceUrl")))

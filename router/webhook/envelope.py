@@ -1,6 +1,7 @@
-"""The envelope of a webhook: `{event, instance, data, date_time, sender, …}`, as far as it is used.
+"""The envelope of a webhook: `{event, instance, data, date_time, sender}` and more.
 
-`apikey` in it is the instance's token or, on the Cloud channel, Meta's access token: it is never read.
+`apikey` in it is the instance's token or, on the Cloud channel, Meta's access token: it is never
+read.
 """
 
 from collections.abc import Mapping
@@ -30,8 +31,9 @@ class Ignored:
 class Envelope:
     """What all events of one webhook have in common.
 
-    `owner` is the JID of the instance's own account, where Evolution says it (`sender`). `date_time`
-    is when Evolution made the event, the same in all deliveries of it; its zone is not reliable.
+    `owner` is the JID of the instance's own account, where Evolution says it (`sender`).
+    `date_time` is when Evolution made the event, the same in all deliveries of it; its zone is
+    not reliable.
     """
 
     instance: str
@@ -55,8 +57,8 @@ def open_envelope(instance: str, body: Mapping[str, object]) -> Envelope:
     named = body.get("instance")
     if named is not None and named != instance:
         raise NotAnEnvelope(
-            "the webhook's URL and its body name different instances: set the URL of each instance's"
-            " webhook to /webhook/<its own name>"
+            "the webhook's URL and its body name different instances: set the URL of each"
+            " instance's webhook to /webhook/<its own name>"
         )
     sender = body.get("sender")
     owner = normalise_jid(sender) if isinstance(sender, str) and sender else None
@@ -77,6 +79,6 @@ def message_id(value: object) -> str:
 
 
 def _dotted(event: str) -> str:
-    """`MESSAGES_UPSERT` and `messages-upsert` are `messages.upsert`."""
+    """Return `messages.upsert` for `MESSAGES_UPSERT` and for `messages-upsert`."""
     name = as_line(event)[:_LONGEST_EVENT].lower()
-    return name.replace("_", ".").replace("-", ".")
+    return name if "." in name else name.replace("_", ".").replace("-", ".")

@@ -1,11 +1,12 @@
 """From the body of a webhook to the events that the state takes: `parse_webhook`.
 
-Pure and fast, for it runs on every webhook. It is tolerant: a field that is missing or of another type
-than Evolution sends is as if it were empty. Only what cannot be recorded at all is refused.
+Pure and fast, for it runs on every webhook. It is tolerant: a field that is missing or of another
+type than Evolution sends is as if it were empty. Only what cannot be recorded at all is refused.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from router.webhook.changes import read_deleted, read_edited, read_status
 from router.webhook.clean import JsonObject
@@ -20,8 +21,8 @@ __all__ = ["NotAnEnvelope", "Parsed", "parse_webhook"]
 class Parsed:
     """What a webhook says: `events` for the state, or else why it is `ignored`.
 
-    Each event is a JSON object that PostgreSQL can store: `instance`, `event`, `type` and `key` (the
-    same for every delivery of the event), and the fields of its type.
+    Each event is a JSON object that PostgreSQL can store: `instance`, `event`, `type` and `key`
+    (the same for every delivery of the event), and the fields of its type.
     """
 
     event: str
@@ -29,15 +30,17 @@ class Parsed:
     ignored: str | None
 
 
-_About: type = Mapping[str, object]
-_MESSAGE_READERS: dict[str, Callable[[Envelope, Mapping[str, object]], JsonObject | Ignored]] = {
+_Outcome: TypeAlias = JsonObject | Ignored
+_Reader: TypeAlias = Callable[[Envelope, Mapping[str, object]], _Outcome]
+
+_MESSAGE_READERS: dict[str, _Reader] = {
     "messages.upsert": read_message,
     "send.message": read_message,
     "messages.edited": read_edited,
     "messages.delete": read_deleted,
     "messages.update": read_status,
 }
-_INSTANCE_READERS: dict[str, Callable[[Envelope, Mapping[str, object]], JsonObject | Ignored]] = {
+_INSTANCE_READERS: dict[str, _Reader] = {
     "connection.update": read_connection,
     "qrcode.updated": read_qrcode,
     "logout.instance": read_logout,
@@ -68,3 +71,25 @@ def parse_webhook(instance: str, body: Mapping[str, object]) -> Parsed:
     events = tuple(outcome for outcome in outcomes if not isinstance(outcome, Ignored))
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Ignored)]
     return Parsed(envelope.event, events, None if events else reasons[0])
+
+
+def _read_each(reader: _Reader, envelope: Envelope, data: object) -> list[_Outcome]:
+    """Read one object or a list of them; what cannot be recorded costs only itself."""
+    outcomes: list[_Outcome] = []
+    refused: NotAnEnvelope | None = None
+    for item in data if isinstance(data, list) else [data]:
+        try:
+            outcomes.append(reader(envelope, _object(envelope, item)))
+        except NotAnEnvelope as error:
+            refused = error
+    if outcomes:
+        return outcomes
+    if refused is not None:
+        raise refused
+    return [Ignored(NOTHING_TO_READ)]
+
+
+def _object(envelope: Envelope, item: object) -> Mapping[str, object]:
+    if not isinstance(item, dict):
+        raise NotAnEnvelope(f"the data of {envelope.event} is not an object")
+    return item

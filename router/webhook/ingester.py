@@ -65,7 +65,9 @@ class Ingester:
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].events) <= MAX_EVENTS_PER_CALL):
+        while self._waiting and (
+            not batch or size + len(self._waiting[0].events) <= MAX_EVENTS_PER_CALL
+        ):
             size += len(self._waiting[0].events)
             batch.append(self._waiting.pop(0))
         return batch

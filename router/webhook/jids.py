@@ -1,9 +1,9 @@
 """JIDs: WhatsApp's addresses, brought into the one form under which the state knows them.
 
-A person may be known by a phone JID (`5511…@s.whatsapp.net`), by a LID (`2019…@lid`, which hides the
-number) or by both; a group is `…@g.us`. Which fields of a message's key carry the other identity
-differs: `remoteJidAlt` (Evolution 2.3.5 and newer), `senderPn`, `senderLid` and `previousRemoteJid`
-before that.
+A person may be known by a phone JID (`5511…@s.whatsapp.net`), by a LID (`2019…@lid`, which hides
+the number) or by both; a group is `…@g.us`. Which fields of a message's key carry the other
+identity differs: `remoteJidAlt` (Evolution 2.3.5 and newer), `senderPn`, `senderLid` and
+`previousRemoteJid` before that.
 """
 
 import re
@@ -19,8 +19,8 @@ _NOT_DIALLED = re.compile(r"[\s()+./-]")
 _PERSON = re.compile(r"[1-9][0-9]{4,19}")
 _GROUP = re.compile(r"[0-9]{5,30}(-[0-9]{5,20})?")
 
-# What is said of the chat holds whoever wrote; what is said of the sender is the contact only if the
-# contact wrote. (Baileys 6.7 fills senderPn of an own message from the peer, but not always.)
+# What is said of the chat holds whoever wrote; what is said of the sender is the contact only if
+# the contact wrote. (Baileys 6.7 fills senderPn of an own message from the peer, but not always.)
 _OF_CHAT = ("remoteJidAlt", "previousRemoteJid")
 _OF_SENDER = ("senderPn", "senderLid")
 
@@ -85,8 +85,9 @@ def is_group(jid: str) -> bool:
 def number_of(jid: str) -> str:
     """Return what sendText takes as `number`: the whole JID.
 
-    Evolution rewrites a bare number (Brazil's ninth digit, the prefixes of Mexico and Argentina) but
-    leaves a JID alone, and the JID is what WhatsApp itself gave. The Cloud channel takes the digits.
+    Evolution rewrites a bare number (Brazil's ninth digit, the prefixes of Mexico and Argentina)
+    but leaves a JID alone, and the JID is what WhatsApp itself gave. The Cloud channel takes the
+    digits.
     """
     return normalise_jid(jid)
 

@@ -1,7 +1,8 @@
 """Readers of media: pictures, videos, audio, stickers, documents.
 
 On Baileys the fields are `mimetype`, `fileLength`, `seconds`; on the Cloud channel `mime_type`,
-`filename`, `voice`. The bytes themselves (`message.base64`, thumbnails) and the keys are never read.
+`filename`, `voice`. The bytes themselves (`message.base64`, thumbnails) and the keys are never
+read.
 """
 
 from collections.abc import Mapping
@@ -52,7 +53,9 @@ def read_image(content: Mapping[str, object]) -> Reading:
 
 def read_video(content: Mapping[str, object]) -> Reading:
     """Read `videoMessage`; a GIF is a video that plays by itself."""
-    what = "GIF" if content.get("gifPlayback") is True else _lasting("video", content.get("seconds"))
+    what = (
+        "GIF" if content.get("gifPlayback") is True else _lasting("video", content.get("seconds"))
+    )
     return Reading("video", bracketed(what, _captioned(content)), media=_media(content))
 
 
@@ -80,7 +83,9 @@ def read_document(content: Mapping[str, object]) -> Reading:
     """Read `documentMessage`; a caption that only repeats the name is none."""
     name = _file_name(content)
     caption = as_text(content.get("caption")).strip()
-    text = bracketed(f'document "{name}"' if name else "document", caption if caption != name else "")
+    text = bracketed(
+        f'document "{name}"' if name else "document", caption if caption != name else ""
+    )
     return Reading("document", text, media=_media(content))
 
 

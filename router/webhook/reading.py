@@ -22,6 +22,8 @@ class Reading:
     about: str | None = None
 
 
+DASH = " \u2013 "
+
 Reader: TypeAlias = Callable[[Mapping[str, object]], Reading]
 
 

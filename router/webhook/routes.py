@@ -1,8 +1,8 @@
 """`POST /webhook/{instance_name}`: verify, parse, record, answer.
 
 What the answer means to Evolution API (2.3): 2xx is taken; 400, 401, 403, 404 and 422 are never
-retried, so the message would be lost; anything else is retried for some 20 minutes. Hence 2xx for all
-that is recorded or deliberately ignored, 503 for whatever may work later, 4xx only for what can never.
+retried, so the message would be lost; anything else is retried for some 20 minutes. Hence 2xx for
+all that is recorded or deliberately ignored, 503 for what may work later, 4xx for what never can.
 """
 
 import json
@@ -14,13 +14,13 @@ from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import ORJSONResponse, Response
+from fastapi.responses import Response
 
 from router.errors import DatabaseAway
 from router.logs import Action, log_event
 from router.settings import Settings
 from router.state.database import Json
-from router.webhook.auth import authorise
+from router.webhook.auth import Verdict, examine
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import Ingester
 
@@ -40,19 +40,25 @@ class _Rejected(Exception):
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
 @router.post("/webhook/{instance_name}/{event}", summary="The same, with byEvents")
-async def receive_webhook(request: Request, instance_name: str, event: str | None = None) -> Response:
+async def receive_webhook(
+    request: Request, instance_name: str, event: str | None = None
+) -> Response:
     """Answer when the event is committed or deliberately ignored; never wait for an LLM."""
     del event  # the body names its event; the path segment only repeats it
     try:
         return await _take(request, instance_name)
     except _Rejected as rejected:
         log_event(
-            _log, Action.WEBHOOK_REJECTED, str(rejected),
-            level=logging.WARNING, instance=instance_name, status=rejected.status,
+            _log,
+            Action.WEBHOOK_REJECTED,
+            str(rejected),
+            level=logging.WARNING,
+            instance=instance_name,
+            status=rejected.status,
         )
-        return ORJSONResponse(
+        return _json(
             {"error": {"code": rejected.code, "message": str(rejected)}},
-            status_code=rejected.status,
+            status=rejected.status,
             headers=_RETRY_SOON if rejected.status == 503 else None,
         )
 
@@ -68,10 +74,15 @@ async def _take(request: Request, instance_name: str) -> Response:
         raise _Rejected(422, "not_an_envelope", str(error)) from error
     if parsed.ignored is not None:
         log_event(
-            _log, Action.WEBHOOK_IGNORED, "Webhook ignored",
-            level=logging.DEBUG, event=parsed.event, instance=instance_name, reason=parsed.ignored,
+            _log,
+            Action.WEBHOOK_IGNORED,
+            "Webhook ignored",
+            level=logging.DEBUG,
+            event=parsed.event,
+            instance=instance_name,
+            reason=parsed.ignored,
         )
-        return ORJSONResponse({"status": "ignored", "event": parsed.event, "reason": parsed.ignored})
+        return _json({"status": "ignored", "event": parsed.event, "reason": parsed.ignored})
 
     correlation_id = uuid4().hex[:16]
     for item in parsed.events:
@@ -79,31 +90,46 @@ async def _take(request: Request, instance_name: str) -> Response:
     try:
         decisions = await ingester.ingest(parsed.events)
     except DatabaseAway as error:
-        raise _Rejected(503, "database_away", f"nothing was recorded, send it again: {error}") from error
+        raise _Rejected(
+            503, "database_away", f"nothing was recorded, send it again: {error}"
+        ) from error
     _require_recorded(instance_name, decisions)
     log_event(
-        _log, Action.WEBHOOK_RECEIVED, "Webhook received",
-        event=parsed.event, instance=instance_name, correlation_id=correlation_id,
-        decision=decisions[0]["decision"], session_id=decisions[0].get("session_id"),
+        _log,
+        Action.WEBHOOK_RECEIVED,
+        "Webhook received",
+        event=parsed.event,
+        instance=instance_name,
+        correlation_id=correlation_id,
+        decision=decisions[0]["decision"],
+        session_id=decisions[0].get("session_id"),
     )
-    return ORJSONResponse(_answer(parsed.event, decisions, correlation_id))
+    return _json(_answer(parsed.event, decisions, correlation_id))
 
 
 def _authenticate(request: Request, settings: Settings) -> None:
-    if not settings.webhook_secrets:
+    verdict = examine(
+        request.headers,
+        request.query_params.get("token"),
+        [secret.get_secret_value() for secret in settings.webhook_secrets],
+        time.time(),
+    )
+    if verdict is Verdict.ACCEPTED:
+        return
+    if verdict is Verdict.NO_SECRET_CONFIGURED:
         raise _Rejected(
-            401, "no_secret_configured",
+            401,
+            "no_secret_configured",
             "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so no webhook can be accepted",
         )
-    if not authorise(
-        request.headers, request.query_params.get("token"), settings.webhook_secrets, time.time()
-    ):
-        raise _Rejected(401, "bad_secret", "the webhook's secret is missing or wrong")
+    raise _Rejected(401, "bad_secret", str(verdict))
 
 
 async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
-    too_large = _Rejected(413, "too_large", f"a webhook may have at most {limit} bytes (MAX_WEBHOOK_BYTES)")
+    too_large = _Rejected(
+        413, "too_large", f"a webhook may have at most {limit} bytes (MAX_WEBHOOK_BYTES)"
+    )
     if declared.isdigit() and int(declared) > limit:
         raise too_large
     chunks: list[bytes] = []
@@ -138,14 +164,17 @@ def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
     for decision in decisions:
         if decision["outcome"] == "unknown_instance":
             raise _Rejected(
-                503, "unknown_instance",
+                503,
+                "unknown_instance",
                 f"no tenant has the instance {instance_name!r} yet: add it with"
                 f" `python -m scripts.tenant add {instance_name}`; Evolution will send this again",
             )
         if decision["outcome"] == "failed":
             refused = str(decision["code"]).startswith(("22", "23514"))
             raise _Rejected(
-                422 if refused else 503, "not_recorded", f"the event was not recorded: {decision['detail']}"
+                422 if refused else 503,
+                "not_recorded",
+                f"the event was not recorded: {decision['detail']}",
             )
 
 
@@ -158,7 +187,17 @@ def _answer(event: str, decisions: Sequence[Json], correlation_id: str) -> Json:
         "reason": first["decision"],
         "correlation_id": correlation_id,
         "decisions": [
-            {key: decision[key] for key in ("decision", "session_id", "turn_id", "duplicate") if key in decision}
+            {
+                key: decision[key]
+                for key in ("decision", "session_id", "turn_id", "duplicate")
+                if key in decision
+            }
             for decision in decisions
         ],
     }
+
+
+def _json(body: Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        orjson.dumps(body), status_code=status, headers=headers, media_type="application/json"
+    )

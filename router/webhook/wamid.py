@@ -1,9 +1,9 @@
 """The customer's number inside a message id of the Cloud API: proof of whose message it is.
 
-Evolution 2.3 handles the Cloud API's webhooks with shared state: when several customers write at once,
-it puts the JID of one on the message of another (its issues 1848 and 2407). Answering that would show
-one customer what another wrote. Meta's ids carry the right number: `wamid.` and base64 of
-`1c 18 <length> <digits> …`, as the examples in Meta's own documentation show.
+Evolution 2.3 handles the Cloud API's webhooks with shared state: when several customers write at
+once, it puts the JID of one on the message of another (EvolutionAPI/evolution-api#1848, #2407).
+Answering that would show one customer what another wrote. Meta's ids carry the right number:
+`wamid.` and base64 of `1c 18 <length> <digits> …`, as the examples in Meta's documentation show.
 """
 
 import binascii

@@ -76,7 +76,8 @@ class TurnMachine(RuleBasedStateMachine):
     def operator_pauses(self) -> None:
         self.wait(
             self.talk.database.call(
-                "pause_session", {"tenant_id": self.tenant_id, "contact": MARIA, "source": "operator"}
+                "pause_session",
+                {"tenant_id": self.tenant_id, "contact": MARIA, "source": "operator"},
             )
         )
 
@@ -85,7 +86,12 @@ class TurnMachine(RuleBasedStateMachine):
         self.wait(
             self.talk.database.call(
                 "resume_session",
-                {"tenant_id": self.tenant_id, "contact": MARIA, "source": "operator", "policy": POLICY},
+                {
+                    "tenant_id": self.tenant_id,
+                    "contact": MARIA,
+                    "source": "operator",
+                    "policy": POLICY,
+                },
             )
         )
 
@@ -261,5 +267,3 @@ def test_the_turn_machine_holds_in_any_interleaving(database_url: str):
         )
     finally:
         TurnMachine.loop.close()
-
-

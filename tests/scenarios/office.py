@@ -44,9 +44,7 @@ class Office:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    async def post(
-        self, path: str, status: int = 200, *, json: object = None, **query: Any
-    ) -> Any:
+    async def post(self, path: str, status: int = 200, *, json: object = None, **query: Any) -> Any:
         answer = await self.api.post(path, params=query, json=json)
         assert answer.status_code == status, answer.text
         return answer.json()

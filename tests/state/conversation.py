@@ -95,7 +95,9 @@ class Conversation:
             "status": status or ("SERVER_ACK" if from_me else "DELIVERY_ACK"),
             "kind": kind,
             "text": text,
-            "expects_reply": (not from_me and kind != "reaction") if expects_reply is None else expects_reply,
+            "expects_reply": (not from_me and kind != "reaction")
+            if expects_reply is None
+            else expects_reply,
             "media": None,
             "quoted": None,
             "sent_at": sent_at.isoformat(),
@@ -115,7 +117,9 @@ class Conversation:
     async def owner_writes(self, text: str, **how: Any) -> Json:
         return (await self.ingest(self.message(text, from_me=True, **how)))[0]
 
-    async def claim(self, *, limit: int = 10, lease: float = 60, max_attempts: int = 5) -> list[Json]:
+    async def claim(
+        self, *, limit: int = 10, lease: float = 60, max_attempts: int = 5
+    ) -> list[Json]:
         answer = await self.database.call(
             "claim_turns",
             {
@@ -149,13 +153,26 @@ class Conversation:
     async def finish(self, turn: Json, begun: Json, wa_id: str, jid: str = MARIA) -> Json:
         return await self.database.call(
             "finish_send",
-            {**held(turn), "message_id": begun["message_id"], "wa_id": wa_id, "jid": jid, "status": "pending"},
+            {
+                **held(turn),
+                "message_id": begun["message_id"],
+                "wa_id": wa_id,
+                "jid": jid,
+                "status": "pending",
+            },
         )
 
     async def fail(self, turn: Json, kind: str = "transient", **more: object) -> Json:
         return await self.database.call(
             "fail_turn",
-            {**held(turn), "kind": kind, "error": "it did not work", "max_attempts": 5, "base_seconds": 2, **more},
+            {
+                **held(turn),
+                "kind": kind,
+                "error": "it did not work",
+                "max_attempts": 5,
+                "base_seconds": 2,
+                **more,
+            },
         )
 
     async def answer(self, text: str = "Olá!", wa_id: str | None = None) -> Json:

@@ -129,6 +129,29 @@ async def test_an_edit_reaches_the_turn_even_when_it_arrives_before_the_message(
     assert answered(turn) == ["qual o preço do B?", "oi!!"]
 
 
+async def test_an_edit_that_evolution_labels_as_ours_still_reaches_the_contacts_message(
+    talk: Conversation,
+):
+    await talk.maria_writes("oi", wa_id="AC01")
+    await talk.ingest(change(talk, "edit", "AC01", text="olá") | {"from_me": True})
+    assert answered(await talk.claim_one()) == ["olá"]
+
+
+async def test_nobody_can_rewrite_what_our_side_said(talk: Conversation):
+    await talk.owner_writes("custa 100", wa_id="3EB001")
+    await talk.ingest(change(talk, "edit", "3EB001", text="custa 1") | {"from_me": True})
+    assert await talk.sayings() == [("owner", "custa 100")]
+
+
+async def test_a_removed_instance_stays_removed_whatever_evolution_says_after_it(
+    talk: Conversation,
+):
+    await talk.ingest(base(talk, "removed", "remove.instance"))
+    await talk.ingest(base(talk, "logout", "logout.instance"))
+    await talk.ingest(base(talk, "connection", "connection.update") | {"state": "close"})
+    assert await talk.value("select connection_state from tenants") == "removed"
+
+
 async def test_a_turn_all_of_whose_messages_are_deleted_is_cancelled(talk: Conversation):
     await talk.maria_writes("oi", wa_id="AC01")
     await talk.maria_writes("ops", wa_id="AC02")
@@ -149,7 +172,11 @@ async def test_the_connection_and_the_qr_code_are_kept_for_the_operator(talk: Co
     qr = base(talk, "qrcode", "qrcode.updated") | {"code": "2@abc", "pairing_code": "WZYX"}
     await talk.ingest(qr)
     assert await talk.value("select qr_code from tenants") == "2@abc"
-    up = base(talk, "connection", "connection.update") | {"state": "open", "reason": 200, "owner_jid": JOAO}
+    up = base(talk, "connection", "connection.update") | {
+        "state": "open",
+        "reason": 200,
+        "owner_jid": JOAO,
+    }
     (decision,) = await talk.ingest(up)
     assert decision["reconnected"]
     (again,) = await talk.ingest(up | {"key": "another"})

@@ -60,7 +60,9 @@ async def test_the_guides_monitoring_queries_run_as_they_stand(talk: Conversatio
     assert len(await talk.sql(GUIDE_QUERIES[name])) >= 1
 
 
-async def test_every_table_has_row_level_security_and_every_foreign_key_an_index(talk: Conversation):
+async def test_every_table_has_row_level_security_and_every_foreign_key_an_index(
+    talk: Conversation,
+):
     open_tables = await talk.sql(
         "select relname from pg_class where relnamespace = 'public'::regnamespace"
         " and relkind = 'r' and not relrowsecurity"

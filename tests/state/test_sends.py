@@ -22,7 +22,9 @@ async def test_the_echo_after_the_rest_answer_is_ours(talk: Conversation):
 
 async def test_the_echo_before_the_rest_answer_is_ours_by_text_and_time(talk: Conversation):
     turn, begun = await sending(talk)
-    echo = await talk.owner_writes(" Olá,  Maria! ", wa_id="3EB0AA", origin="send", status="PENDING")
+    echo = await talk.owner_writes(
+        " Olá,  Maria! ", wa_id="3EB0AA", origin="send", status="PENDING"
+    )
     assert echo["decision"] == "own_message"
     assert await talk.turn_states() == ["sent"]
     assert (await talk.finish(turn, begun, "3EB0AA"))["turn_state"] == "sent"

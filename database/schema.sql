@@ -1,0 +1,2733 @@
+-- HybridFlow: the whole schema. Made by `python -m scripts.build_schema` from supabase/migrations/;
+-- change those, not this.
+--
+-- Paste it into Supabase's SQL editor, or run `psql -f schema.sql`. It does what `python -m
+-- scripts.migrate` does, all or nothing, and doing it again does no harm.
+
+begin;
+
+create schema if not exists supabase_migrations;
+create table if not exists supabase_migrations.schema_migrations (
+    version text not null primary key
+);
+alter table supabase_migrations.schema_migrations add column if not exists statements text[];
+alter table supabase_migrations.schema_migrations add column if not exists name text;
+do $hybridflow$
+declare
+    v_newest text := (select max(version) from supabase_migrations.schema_migrations);
+begin
+    if v_newest > '20261123009000' then
+        raise exception 'the database has migration %, this file knows none after 20261123009000', v_newest
+            using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
+    end if;
+end
+$hybridflow$;
+
+-- ==================== 20261123000100_tables.sql
+
+-- HybridFlow: tables.
+--
+-- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
+-- hybridflow steps that those functions share; never called from outside
+--
+-- State changes only through the functions. Row level security is on and nothing is granted to
+-- anon or authenticated. Every statement here may run again without harm.
+
+create schema if not exists hybridflow;
+
+create table if not exists public.tenants (
+    id bigint generated always as identity primary key,
+    instance_name text not null unique check (instance_name <> ''),
+    evo_server_url text not null check (evo_server_url ~ '^https?://'),
+    evo_api_key text,
+    system_prompt text,
+    llm_provider text not null default 'anthropic' check (llm_provider in ('anthropic', 'openai')),
+    llm_model text,
+    llm_max_tokens integer check (llm_max_tokens > 0),
+    is_active boolean not null default true,
+    -- Rules of the conversation; null means the deployment's default.
+    debounce_seconds numeric check (debounce_seconds >= 0),
+    resume_after_hours numeric check (resume_after_hours > 0),
+    answer_within_minutes numeric check (answer_within_minutes > 0),
+    auto_reply_seconds numeric not null default 0 check (auto_reply_seconds >= 0),
+    other_client_takeover boolean not null default true,
+    answer_groups boolean not null default false,
+    unanswered_kinds text[] not null default '{}',
+    on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
+    -- What Evolution last said of the connection.
+    connection_state text,
+    connection_reason integer,
+    connection_changed_at timestamptz,
+    owner_jid text,
+    qr_code text,
+    pairing_code text,
+    qr_updated_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
+comment on column public.tenants.auto_reply_seconds is
+'Seconds after a customer''s message in which an owner''s message is WhatsApp''s own greeting; 0: none.';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next (queue) or starts it again (restart).';
+
+create table if not exists public.sessions (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    chat text not null default 'contact' check (chat in ('contact', 'group')),
+    phone_jid text,
+    lid text,
+    contact_name text,
+    is_paused boolean not null default false,
+    pause_source text check (pause_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    pause_reason text,
+    pause_message_id bigint,
+    paused_at timestamptz,
+    paused_until timestamptz,
+    pause_indefinite boolean not null default false,
+    resumed_at timestamptz,
+    resume_source text check (resume_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    last_human_at timestamptz,
+    last_message_at timestamptz,
+    last_contact_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
+comment on column public.sessions.last_human_at is
+'When a human of the business last wrote or paused; a pause without its own end counts from here.';
+comment on column public.sessions.pause_message_id is
+'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+
+create index if not exists sessions_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
+create index if not exists sessions_paused on public.sessions (last_human_at) where is_paused;
+
+create table if not exists public.session_identities (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    jid text not null,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, jid)
+);
+
+comment on table public.session_identities is
+'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
+
+create index if not exists session_identities_by_session on public.session_identities (session_id);
+
+create table if not exists public.turns (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    state text not null default 'pending'
+    check (state in ('pending', 'running', 'sending', 'sent', 'cancelled', 'dead')),
+    reason text,
+    run_after timestamptz not null,
+    debounce_until timestamptz not null,
+    attempt integer not null default 0,
+    token uuid,
+    lease_until timestamptz,
+    worker text,
+    handler text check (handler in ('n8n', 'fallback')),
+    reply jsonb,
+    incomplete boolean not null default false,
+    error_kind text,
+    error text,
+    provider text,
+    model text,
+    tokens_in integer,
+    tokens_out integer,
+    correlation_id text,
+    created_at timestamptz not null default now(),
+    claimed_at timestamptz,
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    check (state not in ('running', 'sending') or (token is not null and lease_until is not null))
+);
+
+comment on table public.turns is
+'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
+comment on column public.turns.token is
+'The fencing token of the current attempt; a new attempt makes the old one worthless.';
+comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+
+create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
+create unique index if not exists turns_one_active
+on public.turns (session_id) where state in ('running', 'sending');
+create index if not exists turns_due on public.turns (run_after) where state = 'pending';
+create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
+create index if not exists turns_by_session on public.turns (session_id, id desc);
+create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
+
+create table if not exists public.messages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    wa_id text,
+    from_me boolean not null,
+    sender text not null check (sender in ('contact', 'owner', 'ai', 'client', 'auto')),
+    kind text not null default 'text',
+    body text not null default '',
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null default false,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state text check (send_state in ('sending', 'sent', 'unknown', 'failed')),
+    send_began_at timestamptz,
+    sends integer not null default 0,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
+comment on column public.messages.sender is
+'contact; owner (typed by hand); ai; client (another client of the API); auto (greeting, call reply).';
+comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
+comment on column public.messages.send_state is
+'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
+
+create unique index if not exists messages_once
+on public.messages (tenant_id, wa_id, from_me, session_id)
+where wa_id is not null;
+create unique index if not exists messages_one_per_part
+on public.messages (turn_id, part) where part is not null;
+create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
+create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
+create index if not exists messages_in_doubt
+on public.messages (session_id) where send_state in ('sending', 'unknown', 'failed');
+create index if not exists messages_by_creation on public.messages (tenant_id, created_at);
+
+create table if not exists public.processed_events (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    event_key text not null,
+    event text not null,
+    decision jsonb,
+    waiting_for text,
+    change jsonb,
+    processed_at timestamptz not null default clock_timestamp(),
+    unique (tenant_id, event_key)
+);
+
+comment on table public.processed_events is
+'The webhook deliveries that were taken, each with the decision made.';
+comment on column public.processed_events.waiting_for is
+'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+
+create index if not exists processed_events_recent on public.processed_events (processed_at desc);
+create index if not exists processed_events_waiting
+on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
+
+alter table public.tenants enable row level security;
+alter table public.sessions enable row level security;
+alter table public.session_identities enable row level security;
+alter table public.turns enable row level security;
+alter table public.messages enable row level security;
+alter table public.processed_events enable row level security;
+
+-- ==================== 20261123000200_sessions.sql
+
+-- HybridFlow: the clock, and who is who.
+
+-- The one clock of every rule. clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it with
+-- `set hybridflow.clock_offset = '3 hours'`.
+create or replace function hybridflow.clock()
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select clock_timestamp()
+        + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval
+$$;
+
+-- A rule's value: the tenant's own, else the caller's policy, else the product's default.
+create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_own, (p_policy ->> p_name)::numeric, p_default)
+$$;
+
+-- A number of seconds as an interval.
+create or replace function hybridflow.seconds(p_seconds numeric)
+returns interval
+language sql
+immutable
+set search_path = ''
+as $$
+    select make_interval(secs => p_seconds::double precision)
+$$;
+
+-- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
+-- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
+-- is folded into the other's; one that has is closed, so that nothing is said twice.
+create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_from public.sessions;
+    v_pending bigint;
+begin
+    select * into v_from from public.sessions where id = p_from;
+    perform hybridflow.close_turn_for_merge(t.id)
+    from public.turns as t
+    where t.session_id = p_from and t.state in ('running', 'sending')
+        and exists (
+            select from public.turns as o
+            where o.session_id = p_into and o.state in ('running', 'sending')
+        );
+    select id into v_pending from public.turns where session_id = p_into and state = 'pending';
+    if v_pending is not null then
+        update public.messages as m set turn_id = v_pending
+        from public.turns as t
+        where t.session_id = p_from and t.state = 'pending' and m.turn_id = t.id and not m.from_me;
+        update public.turns
+        set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where session_id = p_from and state = 'pending';
+        update public.turns set reply = null where id = v_pending;
+    end if;
+    update public.turns set session_id = p_into where session_id = p_from;
+    delete from public.messages as m
+    using public.messages as twin
+    where m.session_id = p_from and twin.session_id = p_into
+        and twin.tenant_id = m.tenant_id and twin.wa_id = m.wa_id and twin.from_me = m.from_me;
+    update public.messages set session_id = p_into where session_id = p_from;
+    update public.session_identities set session_id = p_into where session_id = p_from;
+    update public.sessions as s
+    set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
+        lid = coalesce(s.lid, v_from.lid),
+        contact_name = coalesce(s.contact_name, v_from.contact_name),
+        is_paused = s.is_paused or v_from.is_paused,
+        pause_source = case when s.is_paused then s.pause_source else v_from.pause_source end,
+        pause_reason = case when s.is_paused then s.pause_reason else v_from.pause_reason end,
+        pause_message_id = case when s.is_paused then s.pause_message_id else v_from.pause_message_id end,
+        paused_at = least(s.paused_at, v_from.paused_at),
+        paused_until = greatest(s.paused_until, v_from.paused_until),
+        pause_indefinite = s.pause_indefinite or v_from.pause_indefinite,
+        resumed_at = greatest(s.resumed_at, v_from.resumed_at),
+        last_human_at = greatest(s.last_human_at, v_from.last_human_at),
+        last_message_at = greatest(s.last_message_at, v_from.last_message_at),
+        last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        updated_at = hybridflow.clock()
+    where s.id = p_into;
+    delete from public.sessions where id = p_from;
+    if (select is_paused from public.sessions where id = p_into) then
+        perform hybridflow.cancel_turns(p_into, 'paused');
+    end if;
+end
+$$;
+
+-- Closes an active turn whose session is merged into one that has an active turn too. One that has
+-- said something counts as sent; one that has not goes back to pending and is folded by the caller.
+create or replace function hybridflow.close_turn_for_merge(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn_id for update;
+    if v_turn.state = 'sending' then
+        update public.turns
+        set state = 'sent', incomplete = true, reason = 'merged', token = null, lease_until = null,
+            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where id = p_turn_id;
+        return;
+    end if;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+end
+$$;
+
+-- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
+-- new are remembered; JIDs that lead to several sessions show that these are one person: they are
+-- merged into the oldest.
+create or replace function hybridflow.resolve_session(
+    p_tenant_id bigint, p_jids text[], p_chat text, p_name text
+)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_known integer;
+    v_session public.sessions;
+    v_jid text;
+begin
+    if cardinality(p_jids) = 1 then
+        select s.* into v_session
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        for update of s;
+    end if;
+    while v_session.id is null loop
+        select array_agg(distinct i.session_id order by i.session_id), count(*)
+        into v_ids, v_known
+        from public.session_identities as i
+        where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+
+        if cardinality(v_ids) = 1 and v_known = cardinality(p_jids) then
+            select * into v_session from public.sessions where id = v_ids[1] for update;
+            exit when found;
+            continue;  -- merged away while we waited for it
+        end if;
+
+        for v_jid in select j from unnest(p_jids) as j order by j loop
+            perform pg_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || v_jid, 0));
+        end loop;
+        perform hybridflow.connect_identities(p_tenant_id, p_jids, p_chat);
+    end loop;
+
+    if p_name is not null and p_name <> '' and p_name is distinct from v_session.contact_name then
+        update public.sessions set contact_name = p_name where id = v_session.id;
+        v_session.contact_name := p_name;
+    end if;
+    return v_session;
+end
+$$;
+
+-- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
+create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_locked integer;
+    v_session_id bigint;
+    v_other bigint;
+begin
+    select array_agg(distinct i.session_id order by i.session_id) into v_ids
+    from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+    perform from public.sessions where id = any(v_ids) order by id for update;
+    get diagnostics v_locked = row_count;
+    if v_locked <> coalesce(cardinality(v_ids), 0) then
+        return;  -- one was merged away while we waited: the caller looks again
+    end if;
+
+    v_session_id := v_ids[1];
+    if v_session_id is null then
+        insert into public.sessions (tenant_id, chat) values (p_tenant_id, p_chat)
+        returning id into v_session_id;
+    end if;
+    foreach v_other in array coalesce(v_ids[2:], '{}') loop
+        perform hybridflow.merge_sessions(v_session_id, v_other);
+    end loop;
+
+    insert into public.session_identities (tenant_id, jid, session_id)
+    select p_tenant_id, j, v_session_id from unnest(p_jids) as j
+    on conflict do nothing;
+    update public.sessions
+    set phone_jid = coalesce((select j from unnest(p_jids) as j where j not like '%@lid' limit 1), phone_jid),
+        lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid)
+    where id = v_session_id;
+end
+$$;
+
+-- ==================== 20261123000300_pauses.sql
+
+-- HybridFlow: takeover, pause and resume.
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
+-- An end of its own (paused_until) does not shorten what a human's later message asks for.
+create or replace function hybridflow.pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused or p_session.pause_indefinite then null
+        when p_session.paused_until is not null and p_session.pause_source <> 'owner'
+            then p_session.paused_until
+        else greatest(
+            p_session.paused_until,
+            coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+            + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+        )
+    end
+$$;
+
+-- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
+-- with it. A turn that is sending is left to the fence: the part in flight cannot be called back, and
+-- the next is refused.
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_cancelled integer;
+begin
+    update public.turns
+    set state = 'cancelled', reason = p_reason, token = null, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where session_id = p_session_id and state in ('pending', 'running');
+    get diagnostics v_cancelled = row_count;
+    return v_cancelled;
+end
+$$;
+
+-- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
+-- Returns 'takeover'; 'takeover_over' when the pause that it asks for has run out already or an
+-- operator resumed after it (10 s of tolerance: WhatsApp's clock is not ours and counts in seconds).
+create or replace function hybridflow.take_over(
+    p_session public.sessions, p_tenant public.tenants, p_policy jsonb,
+    p_at timestamptz, p_message_id bigint, p_reason text
+)
+returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ends timestamptz := p_at + hybridflow.seconds(
+        3600 * hybridflow.rule(p_tenant.resume_after_hours, p_policy, 'resume_after_hours', 2)
+    );
+    v_over boolean := v_ends <= hybridflow.clock()
+        or coalesce(
+            p_session.resume_source = 'operator' and p_at < p_session.resumed_at - interval '10 seconds', false
+        );
+begin
+    update public.sessions as s
+    set last_human_at = greatest(s.last_human_at, p_at),
+        is_paused = s.is_paused or not v_over,
+        pause_source = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_source else 'owner' end,
+        pause_reason = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_reason else p_reason end,
+        pause_message_id = case when v_over or s.is_paused then s.pause_message_id else p_message_id end,
+        paused_at = case when v_over or s.is_paused then s.paused_at else hybridflow.clock() end,
+        paused_until = case when s.is_paused then s.paused_until end,
+        pause_indefinite = s.is_paused and s.pause_indefinite,
+        updated_at = hybridflow.clock()
+    where s.id = p_session.id;
+    if v_over then
+        return 'takeover_over';
+    end if;
+    perform hybridflow.cancel_turns(p_session.id, 'takeover');
+    return 'takeover';
+end
+$$;
+
+-- Ends the pause of the locked session, whoever asks. The columns that say why it was paused stay,
+-- for the operator to read.
+create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.sessions
+    set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        resumed_at = hybridflow.clock(), resume_source = p_source, updated_at = hybridflow.clock()
+    where id = p_session_id
+$$;
+
+-- Gives the customer's recent messages that nobody answered (newer than anything the business said)
+-- to one turn, due at once. Returns the turn's id, or null when there is nothing to answer.
+create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_last_said record;
+    v_ids bigint[];
+    v_turn public.turns;
+begin
+    select t.* into v_tenant from public.tenants as t
+    inner join public.sessions as s on s.tenant_id = t.id
+    where s.id = p_session_id;
+    if not v_tenant.is_active then
+        return null;
+    end if;
+    select m.sent_at, m.id into v_last_said from public.messages as m
+    where m.session_id = p_session_id and m.from_me and m.kind <> 'reaction' and m.sender <> 'auto'
+        and m.send_state is distinct from 'failed'
+    order by m.sent_at desc, m.id desc limit 1;
+    select array_agg(m.id) into v_ids from public.messages as m
+    where m.session_id = p_session_id and not m.from_me and m.expects_reply and m.deleted_at is null
+        and m.kind <> all(v_tenant.unanswered_kinds)
+        and m.sent_at >= hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        and (v_last_said.id is null or (m.sent_at, m.id) > (v_last_said.sent_at, v_last_said.id));
+    if v_ids is null then
+        return null;
+    end if;
+    v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
+    update public.messages set turn_id = v_turn.id where id = any(v_ids);
+    return v_turn.id;
+end
+$$;
+
+-- Ends the pause of the locked session if it has run out. Returns whether it did.
+create or replace function hybridflow.end_expired_pause(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if coalesce(hybridflow.pause_ends_at(p_session, p_resume_after, p_policy) <= hybridflow.clock(), false) then
+        perform hybridflow.end_pause(p_session.id, 'cron');
+        return true;
+    end if;
+    return false;
+end
+$$;
+
+-- The locked session that a request of an operator means: by session_id, or by contact (a JID or a
+-- phone number), which makes the session if there is none: a pause works before any message.
+-- Raises PT404 where the tenant or the session is not the tenant's own.
+create or replace function hybridflow.session_of(p jsonb)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session public.sessions;
+begin
+    if p ? 'contact' then
+        if not exists (select from public.tenants where id = v_tenant_id) then
+            raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
+        end if;
+        return hybridflow.resolve_session(v_tenant_id, array[p ->> 'contact'], 'contact', null);
+    end if;
+    select * into v_session from public.sessions
+    where id = (p ->> 'session_id')::bigint and tenant_id = v_tenant_id
+    for update;
+    if not found then
+        raise exception 'tenant % has no session %', v_tenant_id, p ->> 'session_id' using errcode = 'PT404';
+    end if;
+    return v_session;
+end
+$$;
+
+-- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
+-- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
+-- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say.
+-- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
+create or replace function public.pause_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p);
+    v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_cancelled integer;
+begin
+    if v_until <= hybridflow.clock() then
+        raise exception 'until must be in the future, not %', p ->> 'until' using errcode = 'PT422';
+    end if;
+    update public.sessions
+    set is_paused = true,
+        pause_source = p ->> 'source',
+        pause_reason = p ->> 'reason',
+        pause_message_id = null,
+        paused_at = hybridflow.clock(),
+        paused_until = v_until,
+        pause_indefinite = coalesce((p ->> 'indefinite')::boolean, false),
+        last_human_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where id = v_session.id;
+    v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id), 'cancelled_turns', v_cancelled
+    );
+end
+$$;
+
+-- resume_session({tenant_id, session_id | contact, source, policy})
+-- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and
+-- nobody answered gets a turn if it is recent. Returns the session and that turn. PT404 as above.
+create or replace function public.resume_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p);
+    v_turn_id bigint;
+begin
+    if v_session.is_paused then
+        perform hybridflow.end_pause(v_session.id, p ->> 'source');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id),
+        'resumed', v_session.is_paused,
+        'turn_id', v_turn_id
+    );
+end
+$$;
+
+-- auto_resume({policy, limit?})
+-- Ends every pause that has run out, however many there are, in one statement; sessions that someone
+-- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
+create or replace function public.auto_resume(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_result jsonb;
+begin
+    with ended as (
+        select s.id, s.tenant_id
+        from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.is_paused
+            and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
+        order by s.id
+        for update of s skip locked
+    ),
+
+    resumed as (
+        update public.sessions as s
+        set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+            resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
+        from ended
+        where s.id = ended.id
+        returning s.id, s.tenant_id
+    )
+
+    select jsonb_build_object(
+        'resumed', count(*),
+        'sessions', coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
+    )
+    into v_result from resumed as r;
+
+    return v_result || jsonb_build_object('turns', (
+        select count(hybridflow.answer_unanswered((s ->> 'session_id')::bigint, p -> 'policy'))
+        from jsonb_array_elements(v_result -> 'sessions') as s
+    ));
+end
+$$;
+
+-- ==================== 20261123000400_turns.sql
+
+-- HybridFlow: turns, from pending to sent, cancelled or dead.
+
+-- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
+-- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
+-- with the message instead. The session is locked.
+create or replace function hybridflow.join_turn(
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text
+)
+returns public.turns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_due timestamptz := v_now + hybridflow.seconds(p_debounce);
+    v_turn public.turns;
+begin
+    if p_tenant.on_new_message = 'restart' then
+        select * into v_turn from public.turns
+        where session_id = p_session_id and state = 'running' for update;
+        if found then
+            perform hybridflow.requeue_turn(v_turn, v_due);
+        end if;
+    end if;
+
+    update public.turns
+    set run_after = case
+            when attempt > 0 then greatest(run_after, v_due)
+            else greatest(run_after, least(v_due, debounce_until))
+        end,
+        reply = null, updated_at = v_now
+    where session_id = p_session_id and state = 'pending'
+    returning * into v_turn;
+    if not found then
+        insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
+        values (
+            p_tenant.id, p_session_id, v_due,
+            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+        )
+        returning * into v_turn;
+    end if;
+    return v_turn;
+end
+$$;
+
+-- Puts a turn that has sent nothing back to pending, due at p_run_after, and folds into it what has
+-- become pending meanwhile; its reply is kept only if nothing new has to be answered. The session is
+-- locked.
+create or replace function hybridflow.requeue_turn(p_turn public.turns, p_run_after timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_newer bigint;
+begin
+    update public.turns
+    set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
+    where session_id = p_turn.session_id and state = 'pending'
+    returning id into v_newer;
+    update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    update public.turns
+    set state = 'pending', token = null, lease_until = null, run_after = p_run_after,
+        reply = case when v_newer is null then reply end, updated_at = v_now
+    where id = p_turn.id;
+end
+$$;
+
+-- Closes a turn for good.
+create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = p_state, reason = p_reason, token = null, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = p_turn_id
+$$;
+
+-- Closes a turn that may not say more: as sent (incomplete) if it has said something, else cancelled.
+create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
+        update public.turns set incomplete = true where id = p_turn_id;
+        perform hybridflow.close_turn(p_turn_id, 'sent', p_reason);
+    else
+        perform hybridflow.close_turn(p_turn_id, 'cancelled', p_reason);
+    end if;
+end
+$$;
+
+-- The sends of a turn, in order, for the handler that goes on with it.
+create or replace function hybridflow.turn_parts(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', m.id, 'part', m.part, 'body', m.body, 'send_state', m.send_state,
+        'wa_id', m.wa_id, 'send_began_at', m.send_began_at
+    ) order by m.part), '[]')
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null
+$$;
+
+-- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
+-- where an earlier reply left after they were written. Left out are sends that certainly failed and
+-- messages that wait for a later turn.
+create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
+        'body', case when h.deleted_at is null then h.body else '[deleted message]' end,
+        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at, 'media', h.media,
+        'in_turn', h.in_turn
+    ) order by h.in_turn, h.sent_at, h.id), '[]')
+    from (
+        select m.*, (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
+        from public.messages as m
+        where m.session_id = p_turn.session_id
+            and m.send_state is distinct from 'failed'
+            and not exists (
+                select from public.turns as o
+                where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+            )
+        order by m.sent_at desc, m.id desc
+        limit p_limit
+    ) as h
+$$;
+
+-- All that a handler needs for one attempt at a turn.
+create or replace function hybridflow.turn_context(p_turn public.turns, p_history_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'turn_id', p_turn.id, 'token', p_turn.token, 'attempt', p_turn.attempt,
+        'lease_until', p_turn.lease_until, 'reply', p_turn.reply, 'correlation_id', p_turn.correlation_id,
+        'tenant', jsonb_build_object(
+            'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
+            'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
+            'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens
+        ),
+        'session', jsonb_build_object(
+            'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
+            'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+            'contact_name', s.contact_name
+        ),
+        'parts', hybridflow.turn_parts(p_turn.id),
+        'history', hybridflow.turn_history(p_turn, p_history_limit)
+    )
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_turn.session_id
+$$;
+
+-- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
+-- does not: its outcome must be found out first.
+create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = 'dead', token = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id in (
+        select t.id from public.turns as t
+        where t.state in ('running', 'sending') and t.lease_until <= hybridflow.clock()
+            and t.attempt >= p_max_attempts
+            and not exists (
+                select from public.messages as m
+                where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
+            )
+        for update skip locked
+    )
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker})
+-- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
+-- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
+-- about a send in doubt does not count as an attempt. Never waits for a lock. Returns
+-- {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an earlier attempt.
+create or replace function public.claim_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_ids bigint[];
+    v_turns jsonb;
+begin
+    perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    select array_agg(d.id) into v_ids from (
+        select t.id from public.turns as t
+        where t.state in ('running', 'sending') and t.lease_until <= v_now
+        order by t.lease_until limit v_limit for update skip locked
+    ) as d;
+    select v_ids || array_agg(d.id) into v_ids from (
+        select t.id from public.turns as t
+        where t.state = 'pending' and t.run_after <= v_now
+            and not exists (
+                select from public.turns as a
+                where a.session_id = t.session_id and a.state in ('running', 'sending')
+            )
+        order by t.run_after limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
+        for update skip locked
+    ) as d;
+
+    with claimed as (
+        update public.turns as t
+        set state = case when t.state = 'pending' then 'running' else t.state end,
+            attempt = t.attempt + case when exists (
+                select from public.messages as m
+                where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
+            ) then 0 else 1 end,
+            token = gen_random_uuid(),
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
+        where t.id = any(v_ids)
+        returning t as turn
+    )
+
+    select jsonb_agg(hybridflow.turn_context(c.turn, (p ->> 'history_limit')::integer) order by (c.turn).id)
+    into v_turns from claimed as c;
+
+    return jsonb_build_object(
+        'turns', coalesce(v_turns, '[]'),
+        'now', v_now,
+        'next_due_at', (
+            select least(
+                (
+                    select min(t.run_after) from public.turns as t
+                    where t.state = 'pending' and not exists (
+                        select from public.turns as a
+                        where a.session_id = t.session_id and a.state in ('running', 'sending')
+                    )
+                ),
+                (select min(t.lease_until) from public.turns as t where t.state in ('running', 'sending'))
+            )
+        )
+    );
+end
+$$;
+
+-- The turn that a handler holds with p_token, locked together with its session (session first).
+-- `refusal` says why it may not go on: 'stale' (a newer attempt has it, or the lease ran out),
+-- 'paused', 'superseded' (closed or merged), 'unknown_turn'.
+create or replace function hybridflow.hold_turn(
+    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = p_turn_id
+    for update of s;
+    select * into turn from public.turns where id = p_turn_id for update;
+    refusal := case
+        when turn.id is null then 'unknown_turn'
+        when turn.state = 'cancelled' and turn.reason in ('takeover', 'paused') then 'paused'
+        when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
+        when turn.token is distinct from p_token or turn.token is null then 'stale'
+        when turn.lease_until <= hybridflow.clock() then 'stale'
+    end;
+end
+$$;
+
+-- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
+-- asking the LLM again. Returns {ok} or {refused: reason}.
+create or replace function public.save_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns
+    set reply = p -> 'parts', handler = p ->> 'handler', provider = p ->> 'provider', model = p ->> 'model',
+        tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
+        tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
+        updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, max_attempts, base_seconds})
+-- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
+-- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
+-- once; message_id names the send that certainly did not leave. Returns {state, run_after?} or
+-- {refused: reason}.
+create or replace function public.fail_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_delay numeric;
+    v_due timestamptz;
+begin
+    update public.messages set send_state = 'failed'
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = v_turn.id;
+    if p ->> 'kind' = 'permanent' or v_turn.attempt >= (p ->> 'max_attempts')::integer then
+        perform hybridflow.close_turn(v_turn.id, 'dead', v_turn.reason);
+        return jsonb_build_object('state', 'dead');
+    end if;
+    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_turn.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_due := hybridflow.clock() + hybridflow.seconds(greatest(least(v_delay, 900), (p ->> 'retry_after')::numeric));
+    if (v_held.session).is_paused then
+        perform hybridflow.stop_turn(v_turn.id, 'paused');
+        return jsonb_build_object('state', 'cancelled');
+    elsif exists (select from public.messages where turn_id = v_turn.id and send_state = 'sent') then
+        update public.turns set state = 'sending', lease_until = v_due, updated_at = hybridflow.clock()
+        where id = v_turn.id;
+    else
+        perform hybridflow.requeue_turn(v_turn, v_due);
+    end if;
+    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
+-- release_turn({turn_id, token})
+-- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the
+-- attempt does not count; what is half said can be claimed at once. Returns {ok} or {refused}.
+create or replace function public.release_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
+    if v_turn.state = 'running' then
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    else
+        update public.turns set lease_until = hybridflow.clock() where id = v_turn.id;
+    end if;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- finish_turn({turn_id, token, reason})
+-- Closes a turn with nothing (more) to say. Returns {ok} or {refused: reason}.
+create or replace function public.finish_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- retry_turn({tenant_id, turn_id})
+-- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
+-- PT409: it is not dead, or its session is paused.
+create or replace function public.retry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
+    for update of s;
+    if not found then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint for update;
+    if v_turn.state <> 'dead' then
+        raise exception 'turn % is %, only a dead turn can be retried', v_turn.id, v_turn.state
+            using errcode = 'PT409';
+    end if;
+    if v_session.is_paused then
+        raise exception 'session % is paused: resume it first', v_session.id using errcode = 'PT409';
+    end if;
+    if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
+    then
+        if exists (
+            select from public.turns where session_id = v_session.id and state in ('running', 'sending')
+        ) then
+            raise exception 'session % is being answered by another turn: retry when it is done', v_session.id
+                using errcode = 'PT409';
+        end if;
+        update public.turns
+        set state = 'sending', token = gen_random_uuid(), lease_until = hybridflow.clock(), attempt = 0,
+            finished_at = null, updated_at = hybridflow.clock()
+        where id = v_turn.id;
+    else
+        update public.turns set attempt = 0, finished_at = null where id = v_turn.id;
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    end if;
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
+end
+$$;
+
+-- ==================== 20261123000500_sends.sql
+
+-- HybridFlow: the fence, and what became of each send.
+
+-- Text as it is compared when a send of ours comes back: white space folded.
+create or replace function hybridflow.folded(p_text text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
+$$;
+
+-- The digits by which two spellings of one phone number are the same: sendText rewrites Brazil's ninth
+-- digit and the Mexican and Argentinian prefixes, all in front of the last eight.
+create or replace function hybridflow.number_tail(p_jid text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
+$$;
+
+-- The pause that message p_message_id caused was wrong, for the message was our own: takes it back.
+create or replace function hybridflow.take_back_pause(p_session_id bigint, p_message_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.sessions as s
+    set is_paused = false, pause_source = null, pause_reason = null, pause_message_id = null,
+        paused_at = null, paused_until = null,
+        last_human_at = (
+            select max(m.sent_at) from public.messages as m
+            where m.session_id = s.id and m.sender in ('owner', 'client') and m.id <> p_message_id
+        ),
+        updated_at = hybridflow.clock()
+    where s.id = p_session_id and s.pause_message_id = p_message_id and s.is_paused
+$$;
+
+-- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
+-- message, that record and the pause that it caused go. If the message had left already under another
+-- id, the second one is recorded as well: the phone has both. Closes the turn when all of its reply
+-- has been sent. The session is locked.
+create or replace function hybridflow.mark_sent(p_message_id bigint, p_wa_id text, p_status text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_twin public.messages;
+begin
+    select * into v_message from public.messages where id = p_message_id for update;
+    select * into v_twin from public.messages
+    where tenant_id = v_message.tenant_id and wa_id = p_wa_id and from_me and id <> p_message_id
+    limit 1;
+    if v_twin.id is not null then
+        perform hybridflow.take_back_pause(v_twin.session_id, v_twin.id);
+        delete from public.messages where id = v_twin.id;
+    end if;
+
+    if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
+        insert into public.messages (
+            tenant_id, session_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state
+        )
+        values (
+            v_message.tenant_id, v_message.session_id, p_wa_id, true, 'ai', v_message.kind, v_message.body,
+            p_status, v_message.sent_at, 'sent'
+        );
+    else
+        update public.messages
+        set wa_id = p_wa_id, send_state = 'sent', status = coalesce(v_twin.status, p_status, status)
+        where id = p_message_id;
+        perform hybridflow.apply_waiting(v_message.tenant_id, p_message_id, p_wa_id);
+    end if;
+
+    update public.sessions set last_message_at = greatest(last_message_at, v_message.sent_at)
+    where id = v_message.session_id;
+    perform hybridflow.close_turn(t.id, 'sent', null)
+    from public.turns as t
+    where t.id = v_message.turn_id and t.state = 'sending' and t.reply is not null
+        and jsonb_array_length(t.reply) <= (
+            select count(*) from public.messages as m where m.turn_id = t.id and m.send_state = 'sent'
+        );
+end
+$$;
+
+-- begin_send({turn_id, token, part, body, kind?, lease_seconds})
+-- The fence, to be passed before every part of a reply, right before it is sent. Records the message
+-- as `sending` and says {ok, message_id, jid}; or {refused: reason}: 'stale', 'superseded',
+-- 'unknown_turn' (see hold_turn), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
+-- 'in_doubt' (this part has begun and nobody knows how it ended).
+create or replace function public.begin_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_turn public.turns;
+    v_message public.messages;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    if (v_held.session).is_paused then
+        perform hybridflow.stop_turn(v_turn.id, 'paused');
+        return jsonb_build_object('refused', 'paused');
+    end if;
+
+    select * into v_message from public.messages
+    where turn_id = v_turn.id and part = (p ->> 'part')::integer;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object('refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id);
+    elsif v_message.send_state in ('sending', 'unknown') then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, sent_at, send_state,
+        send_began_at, sends
+    )
+    values (
+        v_turn.tenant_id, v_turn.session_id, v_turn.id, (p ->> 'part')::integer, true, 'ai',
+        coalesce(p ->> 'kind', 'text'), p ->> 'body', date_trunc('second', v_now), 'sending', v_now, 1
+    )
+    on conflict (turn_id, part) where part is not null do update
+        set body = excluded.body, kind = excluded.kind, sent_at = excluded.sent_at, send_state = 'sending',
+            send_began_at = excluded.send_began_at, sends = messages.sends + 1
+    returning * into v_message;
+    update public.turns
+    set state = 'sending', lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+        updated_at = v_now
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- finish_send({turn_id, token, message_id, wa_id, jid?, status?})
+-- Evolution has taken the message: records its id, whatever has become of the turn meanwhile (failing
+-- to record is not failing to send), and the JID that Evolution really sent to as one of the contact's.
+-- Returns {turn_state}.
+create or replace function public.finish_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    select m.* into v_message from public.messages as m
+    where m.id = (p ->> 'message_id')::bigint and m.turn_id = (p ->> 'turn_id')::bigint;
+    if not found then
+        raise exception 'turn % has no send %', p ->> 'turn_id', p ->> 'message_id' using errcode = 'PT404';
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status');
+    if p ->> 'jid' is not null and not exists (
+        select from public.session_identities as i
+        where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
+    ) then
+        perform hybridflow.learn_identity(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    end if;
+    return jsonb_build_object(
+        'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
+    );
+end
+$$;
+
+-- The session is also known under p_jid. What was recorded under p_jid before is merged.
+create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_jids text[];
+begin
+    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
+    where i.session_id = p_session_id;
+    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+end
+$$;
+
+-- doubt_send({turn_id, token, message_id, error, check_after})
+-- The send has begun and nobody knows how it ended (time-out, lost answer). The part is `unknown`
+-- until evidence settles it; the turn can be claimed again in check_after seconds to look for it.
+create or replace function public.doubt_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    update public.messages set send_state = 'unknown'
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns
+    set error_kind = 'in_doubt', error = left(p ->> 'error', 2000), updated_at = hybridflow.clock(),
+        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'check_after')::numeric)
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours})
+-- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never
+-- left, and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the
+-- turn is dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
+create or replace function public.settle_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_message public.messages;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    select * into v_message from public.messages
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
+    if p ->> 'outcome' = 'sent' then
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null);
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_message.send_state = 'sent' then
+        null;  -- a webhook has settled it meanwhile
+    elsif p ->> 'outcome' = 'not_sent' then
+        update public.messages set send_state = 'failed' where id = v_message.id;
+    elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
+        update public.turns set error_kind = 'in_doubt', error = p ->> 'error' where id = (v_held.turn).id;
+        perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+    else
+        update public.messages set send_state = 'unknown' where id = v_message.id;
+        update public.turns
+        set error_kind = 'in_doubt', error = p ->> 'error', updated_at = v_now,
+            lease_until = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        where id = (v_held.turn).id;
+    end if;
+    return jsonb_build_object(
+        'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
+    );
+end
+$$;
+
+-- ==================== 20261123000600_ingest.sql
+
+-- HybridFlow: the way in. One call takes many events and decides each.
+
+-- The order in which a delivery state may only advance; 'error' ends it.
+create or replace function hybridflow.status_rank(p_status text)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(
+        array['pending', 'server_ack', 'delivery_ack', 'read', 'played', 'error'], lower(p_status)
+    ), 0)
+$$;
+
+-- Applies one change (edit, delete or delivery state) to a message.
+create or replace function hybridflow.change_message(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    case p_change ->> 'type'
+        when 'edit' then
+            update public.messages
+            set body = p_change ->> 'text',
+                edited_at = coalesce((p_change ->> 'edited_at')::timestamptz, hybridflow.clock())
+            where id = p_message_id
+                and (edited_at is null or edited_at <= coalesce((p_change ->> 'edited_at')::timestamptz, edited_at));
+        when 'delete' then
+            update public.messages set deleted_at = hybridflow.clock()
+            where id = p_message_id and deleted_at is null;
+        else
+            update public.messages set status = p_change ->> 'status'
+            where id = p_message_id
+                and hybridflow.status_rank(p_change ->> 'status') > hybridflow.status_rank(status);
+    end case;
+end
+$$;
+
+-- Applies the changes that arrived before the message itself. Returns whether there were any.
+create or replace function hybridflow.apply_waiting(p_tenant_id bigint, p_message_id bigint, p_wa_id text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_event record;
+    v_any boolean := false;
+begin
+    for v_event in
+        update public.processed_events set waiting_for = null
+        where tenant_id = p_tenant_id and waiting_for = p_wa_id
+        returning change
+    loop
+        perform hybridflow.change_message(p_message_id, v_event.change);
+        v_any := true;
+    end loop;
+    return v_any;
+end
+$$;
+
+-- A pending turn all of whose messages are deleted has nothing to answer: cancelled.
+create or replace function hybridflow.cancel_deleted_turn(p_turn_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t
+    set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where t.id = p_turn_id and t.state = 'pending' and not exists (
+        select from public.messages as m
+        where m.turn_id = t.id and not m.from_me and m.deleted_at is null
+    )
+$$;
+
+-- An edit, deletion or delivery state: to the message if it is known, else kept until it is.
+create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    select * into v_message from public.messages
+    where tenant_id = p_tenant.id and wa_id = p_event ->> 'wa_id'
+        and (p_event ->> 'type' = 'status' or from_me = (p_event ->> 'from_me')::boolean)
+    order by id limit 1;
+    if v_message.id is null then
+        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event
+        where id = p_event_id;
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    perform hybridflow.change_message(v_message.id, p_event);
+    if p_event ->> 'type' = 'delete' and not v_message.from_me then
+        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
+        'session_id', v_message.session_id, 'message_id', v_message.id
+    );
+end
+$$;
+
+-- The state of the instance's connection, for the operator; says when it has just come (back) up.
+create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_state text := case p_event ->> 'type'
+        when 'logout' then 'logged_out' when 'removed' then 'removed' else p_event ->> 'state'
+    end;
+begin
+    if p_event ->> 'type' = 'qrcode' then
+        update public.tenants
+        set qr_code = p_event ->> 'code', pairing_code = p_event ->> 'pairing_code',
+            qr_updated_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where id = p_tenant.id;
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'qrcode_updated');
+    end if;
+    update public.tenants
+    set connection_state = v_state,
+        connection_reason = (p_event ->> 'reason')::integer,
+        connection_changed_at = case
+            when connection_state is distinct from v_state then hybridflow.clock() else connection_changed_at
+        end,
+        owner_jid = coalesce(p_event ->> 'owner_jid', owner_jid),
+        qr_code = case when v_state = 'open' then null else qr_code end,
+        pairing_code = case when v_state = 'open' then null else pairing_code end,
+        updated_at = hybridflow.clock()
+    where id = p_tenant.id;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'connection_changed', 'state', v_state,
+        'reconnected', v_state = 'open' and p_tenant.connection_state is distinct from 'open'
+    );
+end
+$$;
+
+-- A message that our side sent, already known: by its id, or, while the id of a send of ours is not
+-- known yet, by its text and time. Returns the decision, or null: it is somebody else's.
+create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
+begin
+    select * into v_message from public.messages
+    where tenant_id = p_tenant.id and wa_id = p_event ->> 'wa_id' and from_me limit 1;
+    if v_message.id is null then
+        select m.* into v_message
+        from public.messages as m
+        inner join public.sessions as s on s.id = m.session_id
+        where m.tenant_id = p_tenant.id and m.send_state in ('sending', 'unknown', 'failed')
+            and m.wa_id is null and hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
+            and m.send_began_at between v_at - interval '15 minutes' and v_at + interval '1 minute'
+            and exists (
+                select from jsonb_array_elements_text(p_event -> 'jids') as j
+                where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
+                    or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
+                    or (j like '%@lid' and s.lid is null)
+            )
+        order by m.send_began_at, m.id limit 1;
+        if v_message.id is null then
+            return null;
+        end if;
+        perform from public.sessions where id = v_message.session_id for update;
+        perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'));
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message',
+        'session_id', v_message.session_id, 'message_id', v_message.id, 'turn_id', v_message.turn_id
+    );
+end
+$$;
+
+-- Whether the (locked) session has this message already.
+create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.tenant_id = p_session.tenant_id and m.wa_id = p_event ->> 'wa_id'
+            and m.from_me = (p_event ->> 'from_me')::boolean and m.session_id = p_session.id
+    )
+$$;
+
+-- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
+create or replace function hybridflow.insert_message(
+    p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    insert into public.messages (
+        tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+        expects_reply, status, sent_at
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
+        p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
+        nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
+        coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+    )
+    returning id into v_id;
+    update public.sessions
+    set last_message_at = greatest(last_message_at, p_at),
+        last_contact_at = case when p_sender = 'contact' then greatest(last_contact_at, p_at) else last_contact_at end
+    where id = p_session.id;
+    if hybridflow.apply_waiting(p_session.tenant_id, v_id, p_event ->> 'wa_id') and p_turn_id is not null then
+        perform hybridflow.cancel_deleted_turn(p_turn_id);
+    end if;
+    return v_id;
+end
+$$;
+
+-- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
+-- sender; p_takeover is true for a human.
+create or replace function hybridflow.judge_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz,
+    out sender text, out takeover boolean
+)
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
+    if p_event ->> 'origin' = 'send' then
+        sender := 'client';
+        takeover := takeover and p_tenant.other_client_takeover;
+    elsif p_event ->> 'status' = 'PENDING' then
+        sender := 'auto';  -- Evolution's own, such as its reply to a call
+        takeover := false;
+    elsif p_tenant.auto_reply_seconds > 0
+        and p_at between p_session.last_contact_at
+            and p_session.last_contact_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
+    then
+        sender := 'auto';  -- a greeting or away message of WhatsApp Business
+        takeover := false;
+    else
+        sender := 'owner';
+    end if;
+end
+$$;
+
+-- A message from the business's side that is not a send of ours.
+create or replace function hybridflow.ingest_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_judged record;
+    v_message_id bigint;
+    v_decision text := 'recorded';
+begin
+    v_judged := hybridflow.judge_business_message(p_tenant, p_session, p_event, p_at);
+    v_message_id := hybridflow.insert_message(p_session, p_event, v_judged.sender, p_at, null);
+    if v_judged.takeover then
+        v_decision := hybridflow.take_over(
+            p_session, p_tenant, p_policy, p_at, v_message_id,
+            case v_judged.sender when 'client' then 'another client of Evolution wrote' else 'the owner wrote' end
+        );
+    elsif v_judged.sender = 'auto' then
+        v_decision := 'automatic_reply';
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
+        'session_id', p_session.id, 'message_id', v_message_id
+    );
+end
+$$;
+
+-- A message of the contact: recorded always; answered by a turn unless the session is paused, the
+-- message is hours old, or it is of a kind that needs no answer.
+create or replace function hybridflow.ingest_contact_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_paused boolean := p_session.is_paused
+        and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    v_decision text := case
+        when not p_tenant.is_active then 'tenant_inactive'
+        when v_paused then 'paused'
+        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
+            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when p_at < hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        ) then 'too_old'
+        else 'turn_pending'
+    end;
+    v_turn public.turns;
+    v_message_id bigint;
+begin
+    if v_decision = 'turn_pending' then
+        v_turn := hybridflow.join_turn(
+            p_tenant, p_session.id,
+            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
+            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
+            p_event ->> 'correlation_id'
+        );
+    end if;
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
+        'message_id', v_message_id, 'turn_id', v_turn.id,
+        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
+    ));
+end
+$$;
+
+-- A message, from either side.
+create or replace function hybridflow.ingest_message(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    v_at timestamptz := least(
+        coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
+    );
+    v_own jsonb;
+begin
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
+    end if;
+    if (p_event ->> 'from_me')::boolean then
+        v_own := hybridflow.recognise_own(p_tenant, p_event);
+        if v_own is not null then
+            return v_own;
+        end if;
+    end if;
+    v_session := hybridflow.resolve_session(
+        p_tenant.id, v_jids, p_event ->> 'chat',
+        case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
+            then p_event ->> 'author_name' end
+    );
+    if hybridflow.has_message(v_session, p_event) then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
+    elsif (p_event ->> 'from_me')::boolean then
+        return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
+    end if;
+    return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
+end
+$$;
+
+-- One event came again. If it is a message that came first under a LID and now under a phone number
+-- (or the other way round), these are one person. The stored decision is the answer.
+create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_decision jsonb;
+    v_session public.sessions;
+    v_jid text := p_event -> 'jids' ->> 0;
+begin
+    select decision into v_decision from public.processed_events
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key';
+    select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
+    if p_event ->> 'type' = 'message' and v_session.id is not null
+        and (
+            (v_jid like '%@lid' and v_session.lid is null)
+            or (v_jid like '%@s.whatsapp.net' and v_session.phone_jid is null)
+        )
+    then
+        perform hybridflow.learn_identity(p_tenant.id, v_session.id, v_jid);
+    end if;
+    return coalesce(v_decision, '{"outcome": "recorded"}') || '{"duplicate": true}';
+end
+$$;
+
+-- Takes one event: remembers it, decides, keeps the decision with it.
+create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_event_id bigint;
+    v_decision jsonb;
+begin
+    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
+    if not found then
+        return jsonb_build_object('outcome', 'unknown_instance');
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event)
+    values (v_tenant.id, p_event ->> 'key', p_event ->> 'event')
+    on conflict do nothing
+    returning id into v_event_id;
+    if v_event_id is null then
+        return hybridflow.ingest_again(v_tenant, p_event);
+    end if;
+
+    v_decision := case p_event ->> 'type'
+        when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'status' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        else hybridflow.ingest_connection(v_tenant, p_event)
+    end;
+    v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
+    update public.processed_events set decision = v_decision where id = v_event_id;
+    return v_decision;
+end
+$$;
+
+-- ingest_events({events: [event], policy})
+-- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
+-- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
+-- given. A bad event fails alone: {outcome: 'failed', code, detail}. The decision is stored: the same
+-- event again gets the same answer with `duplicate`. An instance that no tenant has:
+-- {outcome: 'unknown_instance'}, and nothing is stored.
+-- The events are worked off in the order of their JIDs, so that two calls cannot deadlock.
+create or replace function public.ingest_events(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_item record;
+    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
+begin
+    for v_item in
+        select e.event, e.place::integer as place
+        from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
+        order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+    loop
+        begin
+            v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
+        exception
+            when deadlock_detected then
+                raise;
+            when others then
+                v_decisions[v_item.place] := jsonb_build_object(
+                    'outcome', 'failed', 'code', sqlstate, 'detail', sqlerrm
+                );
+        end;
+    end loop;
+    return jsonb_build_object('decisions', to_jsonb(v_decisions));
+end
+$$;
+
+-- ==================== 20261123000700_reading.sql
+
+-- HybridFlow: what operators read.
+--
+-- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
+-- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
+-- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given.
+
+-- A place in the list p_list: its name and the key of the last item given, opaque to callers.
+create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select translate(
+        encode(convert_to(jsonb_build_array(p_list, p_key)::text, 'UTF8'), 'base64'), e'+/=\n', '-_'
+    )
+$$;
+
+-- The key in p's cursor; null where there is none. Raises PT422 for a cursor of another list.
+create or replace function hybridflow.from_cursor(p_list text, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_text text := translate(p ->> 'cursor', '-_', '+/');
+    v_place jsonb;
+begin
+    if v_text is null then
+        return null;
+    end if;
+    begin
+        v_place := convert_from(
+            decode(rpad(v_text, (length(v_text) + 3) / 4 * 4, '='), 'base64'), 'UTF8'
+        )::jsonb;
+    exception
+        when data_exception then
+            null;
+    end;
+    if v_place ->> 0 is distinct from p_list or jsonb_typeof(v_place -> 1) is distinct from 'array' then
+        raise exception 'cursor must be the next_cursor of a page of %, not %', p_list, p ->> 'cursor'
+            using errcode = 'PT422';
+    end if;
+    return v_place -> 1;
+end
+$$;
+
+-- How many items a page may have.
+create or replace function hybridflow.page_size(p jsonb)
+returns integer
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_limit integer := coalesce((p ->> 'limit')::integer, 50);
+begin
+    if v_limit not between 1 and 200 then
+        raise exception 'limit must be from 1 to 200, not %', v_limit using errcode = 'PT422';
+    end if;
+    return v_limit;
+end
+$$;
+
+-- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more).
+create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'items', coalesce(
+            jsonb_agg(r.entry -> 'item' order by r.place) filter (where r.place <= p_limit), '[]'
+        ),
+        'next_cursor', case
+            when count(*) > p_limit then hybridflow.to_cursor(p_list, p_rows[p_limit] -> 'key')
+        end
+    )
+    from unnest(p_rows) with ordinality as r (entry, place)
+$$;
+
+-- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
+create or replace function hybridflow.require_own(p jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
+        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
+            using errcode = 'PT404';
+    end if;
+    if p ->> 'session_id' is not null and not exists (
+        select from public.sessions
+        where id = (p ->> 'session_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no session %', p ->> 'tenant_id', p ->> 'session_id'
+            using errcode = 'PT404';
+    end if;
+end
+$$;
+
+-- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
+create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(s) - 'pause_message_id' || jsonb_build_object(
+        'identities', (
+            select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
+            from public.session_identities as i where i.session_id = s.id
+        )
+    ) || case when p_policy is null then '{}' else jsonb_build_object(
+        'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
+    ) end
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_session_id
+$$;
+
+-- A turn as the API shows it: without its token.
+create or replace function hybridflow.turn_json(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(t) - 'token' from public.turns as t where t.id = p_turn_id
+$$;
+
+-- A message as the API shows it.
+create or replace function hybridflow.message_json(p_message public.messages)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_message) - 'send_began_at'
+$$;
+
+-- get_session({tenant_id, session_id, policy?})
+-- Returns {session}. PT404: not this tenant's.
+create or replace function public.get_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_own(p);
+    return jsonb_build_object(
+        'session', hybridflow.session_json((p ->> 'session_id')::bigint, p -> 'policy')
+    );
+end
+$$;
+
+-- Whether a session is one that the filters `paused` and `contact` ask for: a contact is given as a
+-- JID, as (part of) a phone number in any spelling, or as part of the name.
+create or replace function hybridflow.session_matches(p_session public.sessions, p jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p ->> 'contact'));
+    v_digits text := regexp_replace(v_contact, '[\s()+./-]', '', 'g');
+begin
+    if p_session.is_paused <> (p ->> 'paused')::boolean then
+        return false;
+    elsif v_contact is null then
+        return true;
+    elsif v_contact like '%@%' then
+        return exists (
+            select from public.session_identities as i where i.session_id = p_session.id and i.jid = v_contact
+        );
+    elsif v_digits ~ '^[0-9]+$' then
+        return exists (
+            select from public.session_identities as i
+            where i.session_id = p_session.id and split_part(i.jid, '@', 1) like '%' || v_digits || '%'
+        );
+    end if;
+    return coalesce(position(v_contact in lower(p_session.contact_name)) > 0, false);
+end
+$$;
+
+-- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
+-- The tenant's sessions, newest activity first; those without any message (a pause came first) last.
+create or replace function public.list_sessions(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('sessions', p);
+    -- Three starts: at the top, after a session with messages, after one without.
+    v_at timestamptz := case
+        when v_after is null then 'infinity' else coalesce((v_after ->> 0)::timestamptz, '-infinity')
+    end;
+    v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
+    v_silent_id bigint := case when v_after ->> 0 is null then v_id else 9223372036854775807 end;
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.last_message_at, f.id),
+        'item', hybridflow.session_json(f.id, p -> 'policy')
+    ) order by f.last_message_at desc nulls last, f.id desc)
+    into v_rows
+    from (
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
+            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
+                and v_since is null and hybridflow.session_matches(s, p)
+            order by s.id desc limit v_limit + 1
+        )
+        order by last_message_at desc nulls last, id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('sessions', v_rows, v_limit);
+end
+$$;
+
+-- A page of a session's messages, in the order of the conversation, newest first.
+create or replace function hybridflow.messages_of_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('session_messages', p);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f)
+    ) order by f.sent_at desc, f.id desc)
+    into v_rows
+    from (
+        select m.* from public.messages as m
+        where m.session_id = (p ->> 'session_id')::bigint
+            and (m.sent_at, m.id) < (
+                coalesce((v_after ->> 0)::timestamptz, 'infinity'),
+                coalesce((v_after ->> 1)::bigint, 9223372036854775807)
+            )
+            and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+            and m.sender = coalesce(p ->> 'sender', m.sender)
+            and m.from_me = coalesce((p ->> 'from_me')::boolean, m.from_me)
+        order by m.sent_at desc, m.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('session_messages', v_rows, v_limit);
+end
+$$;
+
+-- A page of a tenant's messages, in the order in which they were recorded, newest first: what a late
+-- webhook or gap repair brings is new here, however old the message is.
+create or replace function hybridflow.messages_of_tenant(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('tenant_messages', p);
+    v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f)
+    ) order by f.created_at desc, f.id desc)
+    into v_rows
+    from (
+        select m.* from public.messages as m
+        where m.tenant_id = (p ->> 'tenant_id')::bigint
+            and m.created_at <= v_before
+            and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
+            and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+            and m.sender = coalesce(p ->> 'sender', m.sender)
+            and m.from_me = coalesce((p ->> 'from_me')::boolean, m.from_me)
+        order by m.created_at desc, m.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('tenant_messages', v_rows, v_limit);
+end
+$$;
+
+-- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
+-- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
+-- `since` goes by the same time as the order. PT404: not this tenant's.
+create or replace function public.list_messages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_own(p);
+    if p ->> 'session_id' is not null then
+        return hybridflow.messages_of_session(p);
+    end if;
+    return hybridflow.messages_of_tenant(p);
+end
+$$;
+
+-- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
+-- The tenant's turns, or a session's, newest first. PT404: not this tenant's.
+create or replace function public.list_turns(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_own(p);
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.turn_json(f.id)
+    ) order by f.id desc)
+    into v_rows
+    from (
+        (
+            select t.id from public.turns as t
+            where v_session_id is null and t.tenant_id = v_tenant_id and t.id < v_before
+                and t.state = coalesce(p ->> 'state', t.state)
+            order by t.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select t.id from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before
+                and t.state = coalesce(p ->> 'state', t.state)
+            order by t.id desc limit v_limit + 1
+        )
+    ) as f;
+    return hybridflow.page('turns', v_rows, v_limit);
+end
+$$;
+
+-- get_turn({tenant_id, turn_id})
+-- Returns {turn} with its messages: those that it answers and the parts of its reply. PT404: not this
+-- tenant's.
+create or replace function public.get_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := (p ->> 'turn_id')::bigint;
+begin
+    perform hybridflow.require_own(p - 'session_id');
+    if not exists (
+        select from public.turns where id = v_turn_id and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn_id) || jsonb_build_object('messages', (
+        select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
+        from public.messages as m where m.turn_id = v_turn_id
+    )));
+end
+$$;
+
+-- check_database({})
+-- For the health check: which migrations are in place, and what waits.
+create or replace function public.check_database(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'now', hybridflow.clock(),
+        'tenants', (select count(*) from public.tenants),
+        'turns_due', (
+            select count(*) from public.turns where state = 'pending' and run_after <= hybridflow.clock()
+        )
+    )
+$$;
+
+-- ==================== 20261123000800_tenants.sql
+
+-- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+
+-- Up to when it is known that no message is missing (see gap_start).
+alter table public.tenants add column if not exists caught_up_at timestamptz;
+comment on column public.tenants.caught_up_at is
+'Gap repair has asked Evolution for everything that was sent before this.';
+
+-- What an operator may set of a tenant.
+create or replace function hybridflow.tenant_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_model',
+        'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
+        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message'
+    ]
+$$;
+
+-- A tenant as the API shows it: that there is a key, not which; the QR code has its own function.
+create or replace function hybridflow.tenant_json(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_tenant) - array['evo_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+        || jsonb_build_object('evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '')
+$$;
+
+-- The tenant that p names by tenant_id or instance_name. Raises PT404.
+create or replace function hybridflow.tenant_of(p jsonb)
+returns public.tenants
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    if p ->> 'instance_name' is not null then
+        select * into v_tenant from public.tenants where instance_name = p ->> 'instance_name';
+    else
+        select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    end if;
+    if not found then
+        raise exception 'there is no tenant %', coalesce(
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+        ) using errcode = 'PT404';
+    end if;
+    return v_tenant;
+end
+$$;
+
+-- list_tenants({limit?, cursor?})
+-- Every tenant, in the order of creation.
+create or replace function public.list_tenants(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after bigint := coalesce((hybridflow.from_cursor('tenants', p) ->> 0)::bigint, 0);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_json(f)
+    ) order by f.id)
+    into v_rows
+    from (select t.* from public.tenants as t where t.id > v_after order by t.id limit v_limit + 1) as f;
+    return hybridflow.page('tenants', v_rows, v_limit);
+end
+$$;
+
+-- get_tenant({tenant_id | instance_name})
+-- Returns {tenant}. PT404: there is none.
+create or replace function public.get_tenant(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant', hybridflow.tenant_json(hybridflow.tenant_of(p)))
+$$;
+
+-- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
+create or replace function hybridflow.check_tenant_values(p_values jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_unknown text;
+    v_name text;
+begin
+    select string_agg(k, ', ' order by k) into v_unknown from jsonb_object_keys(p_values) as k
+    where k <> all(hybridflow.tenant_settings());
+    if v_unknown is not null then
+        raise exception 'a tenant has no % that can be set; there are %',
+            v_unknown, array_to_string(hybridflow.tenant_settings(), ', ') using errcode = 'PT422';
+    end if;
+    for v_name in select k from jsonb_object_keys(p_values) as k loop
+        perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
+    end loop;
+exception
+    when data_exception then
+        raise exception '%: %', v_name, sqlerrm using errcode = 'PT422';
+end
+$$;
+
+-- What a tenant's value must be, by the name of the constraint that it broke.
+create or replace function hybridflow.tenant_rule(p_constraint text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case p_constraint
+        when 'tenants_instance_name_check' then 'instance_name must not be empty'
+        when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
+        when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'
+        when 'tenants_debounce_seconds_check' then 'debounce_seconds must not be negative'
+        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0'
+        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0'
+        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must not be negative'
+        when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
+        else 'a value breaks the rule ' || p_constraint
+    end
+$$;
+
+-- Gives tenant p_tenant_id the values, which have been checked as far as their names and types go.
+create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+begin
+    update public.tenants
+    set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
+        evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
+        llm_provider = v_new.llm_provider, llm_model = v_new.llm_model,
+        llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
+        debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
+        answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
+        other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
+        unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
+        updated_at = hybridflow.clock()
+    where id = p_tenant.id
+    returning * into v_new;
+    return v_new;
+end
+$$;
+
+-- Makes a tenant of p_values, or changes the one that p_tenant_id names. Raises PT404, PT409 (another
+-- tenant has the instance) and PT422.
+create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_values jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_subject text;
+begin
+    perform hybridflow.check_tenant_values(p_values);
+    if p_tenant_id is null then
+        insert into public.tenants (instance_name, evo_server_url)
+        values (p_values ->> 'instance_name', p_values ->> 'evo_server_url')
+        returning * into v_tenant;
+    else
+        select * into v_tenant from public.tenants where id = p_tenant_id for update;
+        if not found then
+            raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
+        end if;
+    end if;
+    return jsonb_build_object(
+        'tenant', hybridflow.tenant_json(hybridflow.write_tenant(v_tenant, p_values))
+    );
+exception
+    when unique_violation then
+        raise exception 'another tenant has the instance %', p_values ->> 'instance_name'
+            using errcode = 'PT409';
+    when check_violation then
+        get stacked diagnostics v_subject = constraint_name;
+        raise exception '%', hybridflow.tenant_rule(v_subject) using errcode = 'PT422';
+    when not_null_violation then
+        get stacked diagnostics v_subject = column_name;
+        raise exception '% must have a value', v_subject using errcode = 'PT422';
+end
+$$;
+
+-- create_tenant({values: {instance_name, evo_server_url, …}})
+-- Returns {tenant}. PT409: another tenant has the instance. PT422: which value is wrong, and how.
+create or replace function public.create_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.save_tenant(null, coalesce(p -> 'values', '{}'))
+$$;
+
+-- change_tenant({tenant_id, values: {…}})
+-- Changes the values given, and only these; null takes a value away, so that the default holds.
+-- Returns {tenant}. PT404, PT409 and PT422 as above.
+create or replace function public.change_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), coalesce(p -> 'values', '{}'))
+$$;
+
+-- get_instance({tenant_id | instance_name})
+-- How to reach the tenant's Evolution instance, with its key: for the router itself, never for the API.
+-- PT404: there is none.
+create or replace function public.get_instance(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object(
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
+        'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
+        'connection_state', v_tenant.connection_state
+    );
+end
+$$;
+
+-- get_qrcode({instance_name})
+-- The QR code that Evolution last sent, to connect the phone: {code, pairing_code, updated_at,
+-- age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is none.
+create or replace function public.get_qrcode(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    if v_tenant.qr_code is null and v_tenant.pairing_code is null then
+        raise exception 'Evolution has sent no QR code for the instance % (its connection is %)',
+            v_tenant.instance_name, coalesce(v_tenant.connection_state, 'not known') using errcode = 'PT404';
+    end if;
+    return jsonb_build_object(
+        'instance_name', v_tenant.instance_name, 'code', v_tenant.qr_code,
+        'pairing_code', v_tenant.pairing_code, 'updated_at', v_tenant.qr_updated_at,
+        'age_seconds', floor(extract(epoch from hybridflow.clock() - v_tenant.qr_updated_at)),
+        'connection_state', v_tenant.connection_state
+    );
+end
+$$;
+
+-- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
+-- no session, p_make makes one; else PT404.
+create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    -- What is known comes first: the session goes on being answered at the JID that it has.
+    v_jids text[] := array(
+        select j.jid from jsonb_array_elements_text(p -> 'jids') with ordinality as j (jid, place)
+        left join public.session_identities as i on i.tenant_id = v_tenant.id and i.jid = j.jid
+        order by i.jid is null, j.place
+    );
+    v_session public.sessions;
+begin
+    if not p_make and not exists (
+        select from public.session_identities where tenant_id = v_tenant.id and jid = any(v_jids)
+    ) then
+        raise exception 'tenant % has no session with %', v_tenant.id, v_jids[1] using errcode = 'PT404';
+    end if;
+    v_session := hybridflow.resolve_session(v_tenant.id, v_jids, 'contact', null);
+    return p - 'contact' || jsonb_build_object('session_id', v_session.id);
+end
+$$;
+
+-- pause_contact({tenant_id, jids, …})
+-- pause_session for a contact, before there is a session or after.
+create or replace function public.pause_contact(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.pause_session(hybridflow.with_contact(p, true))
+$$;
+
+-- resume_contact({tenant_id, jids, …})
+-- resume_session for a contact.
+create or replace function public.resume_contact(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.resume_session(hybridflow.with_contact(p, false))
+$$;
+
+-- gap_start({tenant_id, margin_seconds, look_back_hours})
+-- From when on messages may be missing: since the newest message that is known, or, since newer ones
+-- may have come after a gap, since the last gap repair; the latter look_back_hours back at most.
+-- margin_seconds is taken off for clocks that differ. Returns {since, now}. PT404: no such tenant.
+create or replace function public.gap_start(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object('now', v_now, 'since', least(
+        (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
+        greatest(
+            coalesce(v_tenant.caught_up_at, v_tenant.created_at),
+            v_now - hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric)
+        )
+    ) - hybridflow.seconds((p ->> 'margin_seconds')::numeric));
+end
+$$;
+
+-- caught_up({tenant_id, until})
+-- Gap repair has brought everything that was sent before `until`. Returns {caught_up_at}.
+create or replace function public.caught_up(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz;
+begin
+    update public.tenants set caught_up_at = greatest(caught_up_at, (p ->> 'until')::timestamptz)
+    where id = (p ->> 'tenant_id')::bigint
+    returning caught_up_at into v_until;
+    return jsonb_build_object('caught_up_at', v_until);
+end
+$$;
+
+-- ==================== 20261123009000_grants.sql
+
+-- HybridFlow: who may call what: service_role, and nobody else.
+
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables and functions from
+-- public, anon and authenticated, and gives them to service_role. Other things that live in the schema
+-- public are left alone. Roles that do not exist (a plain PostgreSQL) are passed over.
+create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text;
+    v_objects text[] := array(select 'table public.' || t from unnest(p_tables) as t)
+        || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
+        || array['all functions in schema hybridflow'];
+    v_object text;
+begin
+    foreach v_role in array array['public', 'anon', 'authenticated', 'service_role'] loop
+        continue when v_role <> 'public' and not exists (select from pg_catalog.pg_roles where rolname = v_role);
+        foreach v_object in array v_objects loop
+            if v_role = 'service_role' then
+                execute format('grant all on %s to service_role', v_object);
+            else
+                execute format('revoke all on %s from %s', v_object, v_role);
+            end if;
+        end loop;
+    end loop;
+    revoke all on schema hybridflow from public;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema hybridflow to service_role;
+    end if;
+end
+$$;
+
+select hybridflow.apply_grants(
+    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events'],
+    array[
+        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
+        'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
+        'finish_turn', 'retry_turn', 'check_database', 'get_session', 'list_sessions', 'list_messages',
+        'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
+        'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up'
+    ]
+);
+notify pgrst, 'reload schema';
+
+insert into supabase_migrations.schema_migrations (version, name) values
+    ('20261123000100', 'tables'),
+    ('20261123000200', 'sessions'),
+    ('20261123000300', 'pauses'),
+    ('20261123000400', 'turns'),
+    ('20261123000500', 'sends'),
+    ('20261123000600', 'ingest'),
+    ('20261123000700', 'reading'),
+    ('20261123000800', 'tenants'),
+    ('20261123009000', 'grants')
+on conflict (version) do nothing;
+
+commit;

@@ -1,0 +1,200 @@
+"""Every variable: its type, its range, its default, and the checks across variables.
+
+`.env.example` explains them. A field has the name of its variable in lower case, but for
+`webhook_secrets`, which are EVOLUTION_WEBHOOK_SHARED_SECRET.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from router.configuration import values
+from router.configuration.advice import supabase_role
+
+LEASE_MARGIN = 5.0  # seconds of a lease beyond the LLM's time-out, for writing the reply down
+
+_SERVICE_KEY_CURE = "Copy the service_role key from the Supabase dashboard (Settings, API)"
+
+_Lower = BeforeValidator(str.lower)
+_Provider = Literal["anthropic", "openai"]
+_Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+_SecondsOrNone = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
+_Url = Annotated[str, AfterValidator(values.read_url)]
+_SupabaseUrl = Annotated[str, AfterValidator(values.read_supabase_url)]
+_DatabaseUrl = Annotated[SecretStr, AfterValidator(values.read_database_url)]
+_Secret = Annotated[SecretStr, AfterValidator(values.read_secret)]
+_Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_secrets)]
+_ApiKeys = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(values.read_api_keys)]
+_Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_origins)]
+
+
+class Variables(BaseSettings):
+    """The variables, checked. Made directly, it reads no environment: see `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        alias_generator=str.upper,
+        case_sensitive=True,
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    # Where the state is kept
+    supabase_url: _SupabaseUrl | None = None
+    supabase_service_role_key: _Secret | None = Field(None, validate_default=True)
+    database_url: _DatabaseUrl | None = None
+    hybridflow_data: Annotated[Path, BeforeValidator(values.read_folder)] = Path(".hybridflow")
+
+    # Who may call
+    webhook_secrets: _Secrets = Field((), alias="EVOLUTION_WEBHOOK_SHARED_SECRET")
+    cron_secret: _Secret | None = None
+    api_keys: _ApiKeys = Field(default_factory=dict)
+    cors_origins: _Origins = ()
+
+    # The server
+    port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    api_port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, validate_default=True)
+    public_url: _Url | None = None
+    max_webhook_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 20_000_000
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], _Lower] = "info"
+    log_format: Annotated[Literal["json", "text"], _Lower] = "json"
+
+    # Evolution API
+    evolution_api_key: _Secret | None = None
+    send_timeout: _Seconds = 30
+    send_settle_seconds: _SecondsOrNone = 30
+    typing_seconds: Annotated[float, Field(ge=0, le=25)] = Field(1, validate_default=True)
+
+    # The LLM
+    llm_provider: Annotated[_Provider, _Lower] = "anthropic"
+    llm_fallback_provider: Annotated[_Provider | None, _Lower] = None
+    anthropic_api_key: _Secret | None = None
+    anthropic_base_url: _Url | None = None
+    anthropic_model: str = "claude-haiku-5-5"
+    openai_api_key: _Secret | None = None
+    openai_base_url: _Url | None = None
+    openai_model: str = "gpt-5.4-mini"
+    llm_max_tokens: Annotated[int, Field(ge=1, le=200_000)] = 1024
+    llm_timeout: _Seconds = 10
+    llm_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    default_system_prompt: str = "You are a helpful WhatsApp assistant."
+    prompt_token_budget: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
+    history_messages: Annotated[int, Field(ge=1, le=500)] = 40
+
+    # Turns and pauses
+    resume_after_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = 2
+    answer_within_minutes: Annotated[float, Field(gt=0, le=10_080, allow_inf_nan=False)] = 60
+    debounce_seconds: _SecondsOrNone = 2
+    debounce_cap_seconds: _SecondsOrNone = Field(10, validate_default=True)
+    max_concurrent_turns: Annotated[int, Field(ge=1, le=1000)] = 20
+    turn_lease_seconds: _Seconds = Field(60, validate_default=True)
+    turn_max_attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    retry_base_seconds: _Seconds = 2
+    poll_seconds: _Seconds = 5
+
+    # n8n
+    n8n_enabled: bool = False
+    n8n_webhook_url: _Url | None = Field(None, validate_default=True)
+    n8n_api_key: _Secret | None = Field(None, validate_default=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Leave the process's environment to `load_settings`, which can be given another."""
+        del settings_cls, env_settings, file_secret_settings
+        return init_settings, dotenv_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blank(cls, given: dict[str, Any]) -> dict[str, Any]:
+        texts = {name: str(text or "").strip() for name, text in given.items()}
+        return {name: text for name, text in texts.items() if text}
+
+    # Checks across variables. Each stands with the later one; a variable with a fault of its own is
+    # missing from info.data and gets no second complaint.
+
+    @field_validator("supabase_service_role_key")
+    @classmethod
+    def _check_supabase(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "supabase_url" in info.data:
+            url = info.data["supabase_url"]
+            if url and not key:
+                raise ValueError("is not set, but SUPABASE_URL is. " + _SERVICE_KEY_CURE)
+            if key and not url:
+                raise ValueError(
+                    "is set, but SUPABASE_URL is not."
+                    " Set it to the Project URL: https://xxx.supabase.co"
+                )
+        if key and supabase_role(key) == "anon":
+            raise ValueError("is the public (anon) key, which may do nothing. " + _SERVICE_KEY_CURE)
+        return key
+
+    @field_validator("api_port")
+    @classmethod
+    def _prefer_port(cls, api_port: int, info: ValidationInfo) -> int:
+        return info.data.get("port") or api_port
+
+    @field_validator("typing_seconds")
+    @classmethod
+    def _check_typing(cls, seconds: float, info: ValidationInfo) -> float:
+        # Evolution API answers a send only after it has shown the typing.
+        limit = info.data.get("send_timeout", seconds + 1)
+        if seconds >= limit:
+            raise ValueError(
+                f"{seconds:g} is not below SEND_TIMEOUT ({limit:g}): every send would time out."
+                " Lower it, or raise SEND_TIMEOUT"
+            )
+        return seconds
+
+    @field_validator("debounce_cap_seconds")
+    @classmethod
+    def _check_cap(cls, cap: float, info: ValidationInfo) -> float:
+        debounce = info.data.get("debounce_seconds", cap)
+        if cap < debounce:
+            raise ValueError(
+                f"{cap:g} is below DEBOUNCE_SECONDS ({debounce:g})."
+                f" Raise it to {debounce:g} or more, or lower DEBOUNCE_SECONDS"
+            )
+        return cap
+
+    @field_validator("turn_lease_seconds")
+    @classmethod
+    def _check_lease(cls, lease: float, info: ValidationInfo) -> float:
+        least = info.data.get("llm_timeout", 0) + LEASE_MARGIN
+        if lease <= least:
+            raise ValueError(
+                f"{lease:g} is too short for LLM_TIMEOUT: turns would be made twice."
+                f" Raise it above {least:g}, or lower LLM_TIMEOUT"
+            )
+        return lease
+
+    @field_validator("n8n_webhook_url", "n8n_api_key")
+    @classmethod
+    def _check_n8n(cls, value: object, info: ValidationInfo) -> object:
+        if info.data.get("n8n_enabled") and value is None:
+            raise ValueError("is not set, but N8N_ENABLED is true. Set it, or N8N_ENABLED=false")
+        return value

@@ -1,0 +1,168 @@
+"""The guard: a process beside each program that uses the embedded PostgreSQL.
+
+The program holds the other end of the guard's standard input, and after the first line it never
+writes to it again. When that end closes (the program stopped, crashed, was killed), the guard
+leaves, and the last guard of a data folder to leave stops the server. While the program lives, a
+server that ends is started again.
+
+Two lock files in the data folder make several guards one: `turn.lock` is held while a server is
+brought up or shut down, and `users.lock` is shared by all guards as long as they are there. The
+kernel drops the locks of a process that is killed.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import fasteners  # type: ignore[import-untyped]
+
+from router.embedded.binaries import Binaries, find_binaries
+from router.embedded.cluster import make_cluster, read_password
+from router.embedded.errors import EmbeddedPostgresError
+from router.embedded.home import Home, make_data_folder, open_home
+from router.embedded.server import Server
+
+_LOOK_SECONDS = 0.1
+_STEADY_SECONDS = 10.0  # a server that ran for so long is not in a loop of crashes
+_LONGEST_PAUSE = 10.0
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """One program's share in the server of a data folder."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._order = order
+        self._asked = Path(order["folder"])
+        self._turn = fasteners.InterProcessLock(self._asked / "turn.lock")
+        self._users = fasteners.InterProcessReaderWriterLock(self._asked / "users.lock")
+        self.home: Home
+        self._binaries: Binaries
+        self._server: Server
+
+    def join(self) -> dict[str, Any]:
+        """Bring the server up, or join the one that runs; return what the program wants to know."""
+        make_data_folder(self._asked)
+        with self._turn:
+            self._users.acquire_read_lock()
+            system_folder = Path(self._order["system_folder"])
+            self.home = open_home(self._asked, system_folder)
+            self.home.keep(self._asked / "turn.lock")
+            self.home.keep(self._asked / "users.lock")
+            self._binaries = find_binaries(self.home.account, system_folder)
+            make_cluster(self.home, self._binaries)
+            self._server = Server(
+                self.home,
+                self._binaries,
+                listen_tcp=self._order["listen_tcp"],
+                settings=self._order["settings"],
+            )
+            started = self._server.bring_up()
+        return {
+            "dsn": self._server.address.dsn(read_password(self.home)),
+            "started_here": started,
+            "folder": str(self.home.folder),
+            "bin_folder": str(self._binaries.folder),
+            "sockets": str(self._server.address.sockets),
+            "port": self._server.address.port,
+            "tcp": self._server.address.tcp,
+        }
+
+    def watch(self, gone: threading.Event, ending: threading.Event) -> None:
+        """Start the server again whenever it ends, until the program has gone.
+
+        Not any more when this guard was told to end: then the whole machine, or the service that
+        the program belongs to, is being stopped, and the program is about to go.
+        """
+        pause, brought_up = 0.0, time.monotonic()
+        while not gone.wait(_LOOK_SECONDS):
+            if self._server.alive() or ending.is_set():
+                continue
+            pause = 0.0 if time.monotonic() - brought_up > _STEADY_SECONDS else pause * 2 + 0.1
+            _log.warning("the server %s; starting it again", self._server.ended())
+            if gone.wait(min(pause, _LONGEST_PAUSE)):
+                return
+            brought_up = time.monotonic()
+            try:
+                with self._turn:
+                    self._server.bring_up()
+            except (EmbeddedPostgresError, OSError) as error:
+                _log.warning("it could not be started: %s", error)
+
+    def leave(self) -> None:
+        """Leave the server to the other programs that use it, or stop it if there are none."""
+        with self._turn:
+            self._users.release_read_lock()
+            if self._users.acquire_write_lock(blocking=False):
+                self._server.shut_down()
+                self._users.release_write_lock()
+
+
+class _Notes(logging.Handler):
+    """Keeps what is logged for the program, or writes it into the server's log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[tuple[int, str]] = []
+        self.log: Path | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.log is None:
+            self.kept.append((record.levelno, record.getMessage()))
+            return
+        moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.created))
+        with self.log.open("a") as file:
+            file.write(f"{moment} [guard {os.getpid()}] {record.getMessage()}\n")
+
+
+def main() -> int:
+    """Read the order from standard input, answer on standard output, watch; the exit code."""
+    gone, ending = threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    notes = _Notes()
+    logging.basicConfig(level=logging.INFO, handlers=[notes])
+    guard = Guard(json.loads(sys.stdin.buffer.readline()))
+    try:
+        answer = guard.join()
+    except EmbeddedPostgresError as error:
+        _answer({"error": error.as_json()})
+        return 1
+    _answer({**answer, "notes": notes.kept})
+    notes.log = guard.home.log
+    threading.Thread(target=_wait_for_end, args=(gone,), daemon=True).start()
+    try:
+        guard.watch(gone, ending)
+        guard.leave()
+    except Exception:  # the last words of a process that nobody listens to any more
+        _log.error("the guard failed: %s", traceback.format_exc())
+        raise
+    return 0
+
+
+def _answer(answer: dict[str, Any]) -> None:
+    """Write the one line that the program waits for, and let go of its pipe."""
+    try:
+        os.write(1, json.dumps(answer).encode() + b"\n")
+    except BrokenPipeError:
+        return  # the program has gone meanwhile; so does the guard, at the end of its input
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _wait_for_end(gone: threading.Event) -> None:
+    while os.read(0, 1024):
+        pass
+    gone.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

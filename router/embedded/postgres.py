@@ -1,0 +1,218 @@
+"""An embedded PostgreSQL for as long as a program needs it."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+from router.embedded.address import Address
+from router.embedded.errors import EmbeddedPostgresError
+from router.embedded.home import SYSTEM_FOLDER
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_STOP_SECONDS = 240.0  # longer than the guard's own patience with the server
+_LOOK_SECONDS = 0.05
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    guard: "subprocess.Popen[bytes]"
+    complaints: IO[bytes]
+    facts: dict[str, Any]
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server on a data folder, shared by all programs that name the same folder.
+
+        with EmbeddedPostgres(Path(".hybridflow/postgres")) as postgres:
+            connection = await asyncpg.connect(postgres.dsn)
+
+    - The first program starts the server, later ones join it, and the last one to leave stops it,
+      also when it is killed: nothing is left running, and every committed row is there at the next
+      start. A server that crashes or is killed is started again within a second.
+    - It listens on a Unix socket that only this user (and root) can reach, with a password; on
+      Windows, or with `listen_tcp`, on a free port of 127.0.0.1 as well.
+    - As root, the server runs as the owner of its data, at first `nobody`. If that user cannot
+      reach the data folder, because a folder above it is closed (/root is), the data goes into a
+      folder of its own in `system_folder`; the data folder's file `moved-to` says where, and so
+      does the log. PostgreSQL's programs are copied there too if that user cannot reach the venv.
+      The permissions of folders above are never changed.
+    - `settings` are PostgreSQL's own, for this start, such as {"fsync": "off"} for a test.
+
+    Every failure is an EmbeddedPostgresError that says what helps.
+    """
+
+    def __init__(
+        self,
+        data_folder: Path,
+        *,
+        listen_tcp: bool = False,
+        settings: Mapping[str, str] | None = None,
+        system_folder: Path = SYSTEM_FOLDER,
+    ) -> None:
+        self._order = {
+            "folder": str(data_folder.absolute()),
+            "listen_tcp": listen_tcp,
+            "settings": dict(settings or {}),
+            "system_folder": str(system_folder.absolute()),
+        }
+        self._running: _Running | None = None
+        self._starting: subprocess.Popen[bytes] | None = None
+
+    @property
+    def dsn(self) -> str:
+        """The address of the database `postgres`, with the password, for asyncpg and libpq."""
+        return str(self._facts()["dsn"])
+
+    @property
+    def started_here(self) -> bool:
+        """Whether this program started the server; False if it joined one that ran already."""
+        return bool(self._facts()["started_here"])
+
+    @property
+    def folder(self) -> Path:
+        """Where the data really is (see the class on root)."""
+        return Path(self._facts()["folder"])
+
+    @property
+    def bin_folder(self) -> Path:
+        """Where the server's programs are, and psql, pg_dump and pgbench beside them."""
+        return Path(self._facts()["bin_folder"])
+
+    def start(self) -> None:
+        """Return when the server answers. Does nothing if it has been started."""
+        if self._running is not None:
+            return
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the guard
+        guard = self._starting = _spawn_guard(complaints)
+        try:
+            facts = _asked(guard, self._order, complaints)
+        except BaseException:
+            _dismiss(guard, complaints)
+            raise
+        finally:
+            self._starting = None
+        self._running = _Running(guard, complaints, facts)
+        for level, text in facts["notes"]:
+            _log.log(level, "%s", text)
+
+    def stop(self) -> None:
+        """Leave the server: it stops if no other program uses it. Does nothing if not started."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            _dismiss(running.guard, running.complaints)
+
+    def ensure_running(self, seconds: float = 30.0) -> None:
+        """Return when the server answers, started again if need be.
+
+        That is so after a crash, and after its guard was killed. Raises EmbeddedPostgresError if it
+        does not answer within `seconds`.
+        """
+        if self._running is not None and self._running.guard.poll() is not None:
+            self.stop()
+        self.start()
+        deadline = time.monotonic() + seconds
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(
+                    f"the PostgreSQL on {self.folder}",
+                    f"it has not answered for {seconds:g} seconds",
+                    f"See {self.folder / 'server.log'}; most often the disk is full",
+                )
+            time.sleep(_LOOK_SECONDS)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.to_thread(self.start)
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def _facts(self) -> dict[str, Any]:
+        if self._running is None:
+            raise EmbeddedPostgresError(
+                f"the PostgreSQL on {self._order['folder']}", "it is not started", "Start it first"
+            )
+        return self._running.facts
+
+    def _abandon(self) -> None:
+        """Let the guard of a start that nobody waits for any more see that its program has gone."""
+        starting = self._starting
+        if starting is not None and starting.stdin is not None:
+            starting.stdin.close()
+
+    def _answers(self) -> bool:
+        facts = self._facts()
+        address = Address(Path(facts["sockets"]), facts["port"], tcp=facts["tcp"])
+        return address.answers(self.bin_folder / "pg_isready")
+
+
+def _spawn_guard(complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start the guard in a session of its own, where no Ctrl-C meant for the program is heard."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "router.embedded.guard"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        cwd=_PROJECT,
+        env={**os.environ, "PYTHONSAFEPATH": ""},
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+
+
+def _asked(
+    guard: "subprocess.Popen[bytes]", order: Mapping[str, object], complaints: IO[bytes]
+) -> dict[str, Any]:
+    """Give the guard its order and return its answer."""
+    if guard.stdin is None or guard.stdout is None:
+        raise AssertionError("the guard is always started with pipes")
+    with contextlib.suppress(BrokenPipeError):  # it has ended already; what it said is below
+        guard.stdin.write(json.dumps(order).encode() + b"\n")
+        guard.stdin.flush()
+    if line := guard.stdout.readline():
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise EmbeddedPostgresError(**answer["error"])
+        return answer
+    complaints.seek(0)
+    raise EmbeddedPostgresError(
+        "the guard of the embedded PostgreSQL",
+        f"it ended with code {guard.wait()} before the server was ready",
+        "Its own words are below",
+        complaints.read().decode(errors="replace"),
+    )
+
+
+def _dismiss(guard: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> None:
+    """Tell the guard that its program leaves, and wait until it has left."""
+    try:
+        for pipe in (guard.stdin, guard.stdout):
+            if pipe is not None:
+                pipe.close()
+        guard.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        _log.error("the embedded PostgreSQL does not stop; its guard is process %d", guard.pid)
+    finally:
+        complaints.close()

@@ -1,0 +1,253 @@
+"""JSON logs on the standard library's logging, one line an event: `log_event` is the one way.
+
+A line is {"timestamp", "level", "message", "action", …fields, "correlation_id"}; one that a library
+wrote has its "logger" in place of the action. No message text and no phone number stands in a line
+at info level (`hash_contact` stands for a person), and registered secrets stand in none.
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TextIO
+from urllib.parse import quote, unquote, urlsplit
+
+import orjson
+from pydantic import SecretStr
+
+from router.settings import Settings
+
+_correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+
+# Libraries that log requests, their addresses or their bodies below WARNING.
+_QUIET = ("anthropic", "asyncio", "httpcore", "httpx", "openai", "hpack")
+_SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+_SHORTEST_SECRET = 6
+
+
+class Action(StrEnum):
+    """What happened: the `action` of a line, to filter and to alert by."""
+
+    # The way in
+    WEBHOOK_RECEIVED = "webhook_received"  # committed; `decision` says as what
+    WEBHOOK_IGNORED = "webhook_ignored"  # deliberately; `reason` says why
+    WEBHOOK_REJECTED = "webhook_rejected"  # answered with `status`, nothing recorded
+    # Who answers
+    TAKEOVER = "takeover"  # a human of the business wrote
+    PAUSED = "paused"  # the AI is silent for a session; `source` says who wanted it
+    RESUMED = "resumed"  # the AI answers again; `source` says who wanted it
+    AUTO_RESUMED = "auto_resumed"  # every pause that had run out was ended; `resumed` counts them
+    # The way out
+    TURN_PENDING = "turn_pending"  # a reply is to be made at `due_in` seconds
+    TURN_CLAIMED = "turn_claimed"  # an attempt begins
+    TURN_CANCELLED = "turn_cancelled"  # not sent: `reason`
+    TURN_RETRY = "turn_retry"  # an attempt failed and another follows
+    TURN_RETRIED = "turn_retried"  # an operator gave a dead turn new attempts
+    TURN_DEAD = "turn_dead"  # out of attempts, or it can never work
+    AI_REPLIED = "ai_replied"  # every part of the reply is sent
+    AI_FAILED = "ai_failed"  # the LLM gave no reply
+    EVOLUTION_SEND_FAILED = "evolution_send_failed"  # Evolution API certainly sent nothing
+    SEND_IN_DOUBT = "send_in_doubt"  # it may be on the phone; evidence is being looked for
+    SEND_SETTLED = "send_settled"  # the doubt is over; `outcome` says how
+    # The connection to WhatsApp
+    CONNECTION_CHANGED = "connection_changed"
+    QRCODE_UPDATED = "qrcode_updated"
+    GAP_REPAIRED = "gap_repaired"  # what no webhook brought was fetched
+    GAP_REPAIR_FAILED = "gap_repair_failed"
+    # The program
+    STARTED = "started"
+    STOPPED = "stopped"
+    MIGRATED = "migrated"
+    DATABASE_AWAY = "database_away"
+    DATABASE_BACK = "database_back"
+    TENANT_CREATED = "tenant_created"
+    TENANT_CHANGED = "tenant_changed"
+    UNEXPECTED = "unexpected"  # an error that nobody foresaw, with its traceback
+
+
+def log_event(
+    logger: logging.Logger,
+    action: Action,
+    message: str,
+    *,
+    level: int = logging.INFO,
+    **fields: object,
+) -> None:
+    """Log one line with these fields.
+
+    Two fields are special: `exc_info`, an exception, is written with its traceback, and a
+    `correlation_id` counts before the bound one.
+    """
+    if logger.isEnabledFor(level):
+        error = fields.pop("exc_info", None)
+        exc_info = error if isinstance(error, BaseException) else None
+        extra = {"action": action, "fields": fields}
+        logger.log(level, message, exc_info=exc_info, extra=extra, stacklevel=2)
+
+
+@contextmanager
+def bind_correlation(correlation_id: str) -> Iterator[None]:
+    """Give every line of this block, and of tasks begun in it, the correlation id."""
+    token = _correlation.set(correlation_id)
+    try:
+        yield
+    finally:
+        _correlation.reset(token)
+
+
+def hash_contact(jid: str, key: SecretStr) -> str:
+    """Return twelve hex digits that stand for a JID in logs.
+
+    The same for the same key, and not to be reversed without it: phone numbers are few enough for
+    an unkeyed hash to be looked up.
+    """
+    digest = hashlib.sha256(key.get_secret_value().encode()).digest()
+    person = jid.encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(person, key=digest, digest_size=6, person=b"contact").hexdigest()
+
+
+class Scrubber:
+    """The last defence: replaces the secrets it knows in finished lines."""
+
+    def __init__(self) -> None:
+        self._forms: tuple[str, ...] = ()
+
+    def add(self, secret: str) -> None:
+        """Know a secret from now on, as it is, as JSON writes it and as an address does.
+
+        Under six characters it is not looked for: it would spoil lines that do not contain it.
+        """
+        if len(secret) < _SHORTEST_SECRET:
+            return
+        text = secret.encode("utf-8", "replace").decode()
+        forms = {secret, orjson.dumps(text).decode()[1:-1], quote(text, safe="")}
+        # The longest first, so that one that contains another goes as a whole.
+        self._forms = tuple(sorted(forms.union(self._forms), key=lambda form: (-len(form), form)))
+
+    def __call__(self, line: str) -> str:
+        """Return the line without any secret."""
+        for form in self._forms:
+            if form in line:
+                line = line.replace(form, "***")
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """Makes a record one line of JSON."""
+
+    def __init__(self, scrub: Scrubber) -> None:
+        super().__init__()
+        self._scrub = scrub
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line. What JSON cannot hold is written as text."""
+        line: dict[str, Any] = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname,
+            **_content(self, record),
+        }
+        try:
+            text = orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
+        except TypeError:  # lone surrogates, huge numbers, circles
+            text = orjson.dumps({name: _piece(value) for name, value in line.items()})
+        return self._scrub(text.decode())
+
+
+class TextFormatter(logging.Formatter):
+    """Makes a record one line for a person at a terminal."""
+
+    def __init__(self, scrub: Scrubber) -> None:
+        super().__init__()
+        self._scrub = scrub
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; an exception follows on lines of its own."""
+        content = _content(self, record)
+        message = content.pop("message")
+        exception = content.pop("exception", None)
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        fields = " ".join(f"{name}={_readable(value)}" for name, value in content.items())
+        line = f"{time} {record.levelname:<8} {message}  {fields}".replace("\n", "\\n")
+        return self._scrub(f"{line}\n{exception}" if exception else line)
+
+
+def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
+    action = getattr(record, "action", None)
+    content: dict[str, Any] = {"message": record.getMessage()}
+    if isinstance(action, Action):
+        content.update({"action": action, **record.__dict__["fields"]})
+    else:
+        content["logger"] = record.name
+    if record.exc_info:
+        content["exception"] = formatter.formatException(record.exc_info)
+    correlation_id = content.pop("correlation_id", None) or _correlation.get()
+    if correlation_id is not None:
+        content["correlation_id"] = correlation_id
+    return content
+
+
+def _piece(value: object) -> orjson.Fragment | str:
+    try:
+        return orjson.Fragment(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z))
+    except TypeError:
+        return _readable(value)
+
+
+def _readable(value: object) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+class _EventHandler(logging.StreamHandler[TextIO]):
+    """The handler of this module, to be told from others."""
+
+
+_scrubber = Scrubber()  # one for the process, as logging itself is
+
+
+def register_secret(secret: SecretStr) -> None:
+    """Keep a secret out of every line from now on."""
+    _scrubber.add(secret.get_secret_value())
+
+
+def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
+    """Send every logger's lines to `stream` (standard output if None); again replaces the first.
+
+    The settings' secrets are registered. uvicorn's lines go the same way, those about each request
+    only at LOG_LEVEL=debug.
+    """
+    for _, secret in settings.secrets():
+        register_secret(secret)
+    if settings.database_url:
+        _register_password(settings.database_url)
+    handler = _EventHandler(stream or sys.stdout)
+    make = TextFormatter if settings.log_format == "text" else JsonFormatter
+    handler.setFormatter(make(_scrubber))
+    root = logging.getLogger()
+    others = [known for known in root.handlers if not isinstance(known, _EventHandler)]
+    root.handlers[:] = [*others, handler]
+    root.setLevel(settings.log_level.upper())
+    logging.captureWarnings(capture=True)
+    _route_libraries(verbose=settings.log_level == "debug")
+
+
+def _route_libraries(*, verbose: bool) -> None:
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SERVER:
+        server = logging.getLogger(name)
+        server.handlers.clear()
+        server.propagate = True
+        server.setLevel(logging.NOTSET)
+    # uvicorn makes no line for a logger that has no handler in reach.
+    logging.getLogger("uvicorn.access").propagate = verbose
+
+
+def _register_password(database_url: SecretStr) -> None:
+    password = urlsplit(database_url.get_secret_value()).password
+    if password:
+        _scrubber.add(unquote(password))
+        _scrubber.add(password)

@@ -1,0 +1,1 @@
+"""Opens the database that the configuration names."""

@@ -1,0 +1,1 @@
+"""Commands: `python -m scripts.<name>`. README.md in this folder explains each."""

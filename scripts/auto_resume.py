@@ -1,0 +1,28 @@
+"""End every pause that has run out, once: for a cron job, every 15 minutes or so.
+
+`python -m scripts.auto_resume`, or `python scripts/auto_resume.py`. Exit code 0: done (even if
+there was nothing to do), 1: not done, with the reason on stderr.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the project is not on the path then
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from router.logs import configure_logging
+from router.operators.cron import run_auto_resume
+from router.settings import Settings
+from router.state.database import Database
+from scripts.running import run
+
+
+async def resume_once(settings: Settings, database: Database) -> int:
+    """Do what `POST /cron/auto-resume` does, and log "Auto-resumed N sessions"."""
+    configure_logging(settings)
+    await run_auto_resume(database, settings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(resume_once))

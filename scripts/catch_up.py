@@ -1,0 +1,111 @@
+"""Fetch from Evolution what no webhook has brought: `python -m scripts.catch_up`.
+
+For every active tenant, or one (--instance); since when something may be missing, or --since. What
+is known already is left alone, so that running this twice does no harm. Exit code 0: every tenant
+was looked at; 1: at least one could not be, with the reason.
+"""
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from router.errors import StateError
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import EvolutionError
+from router.gap_repair import GapReport, repair_gap
+from router.policy import policy
+from router.settings import Settings
+from router.state.database import Database
+from router.tenant_instance import find_instance
+from scripts.running import run
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code."""
+    given = _parser().parse_args(arguments)
+
+    async def work(settings: Settings, database: Database) -> int:
+        return await catch_up(settings, database, given.instance, given.since)
+
+    return run(work)
+
+
+async def catch_up(
+    settings: Settings, database: Database, instance: str | None, since: datetime | None
+) -> int:
+    """Repair one instance's gap or everybody's, and say what was found."""
+    failures = 0
+    async with httpx.AsyncClient(timeout=settings.send_timeout) as http:
+        evolution = EvolutionClient(http)
+        async for name in _instances(database, instance):
+            try:
+                tenant = await find_instance(database, name, settings.evolution_api_key)
+                report = await repair_gap(database, evolution, tenant, policy(settings), since)
+            except (EvolutionError, StateError) as error:
+                failures += 1
+                print(f"{name}: {error}", file=sys.stderr)
+            else:
+                print(_told(report))
+    return 1 if failures else 0
+
+
+async def _instances(database: Database, instance: str | None) -> AsyncIterator[str]:
+    if instance is not None:
+        yield instance
+        return
+    cursor = None
+    while True:
+        page = await database.call("list_tenants", {"cursor": cursor})
+        for tenant in page["items"]:
+            if tenant["is_active"]:
+                yield tenant["instance_name"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+def _told(report: GapReport) -> str:
+    since = report.since.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    parts = [f"{report.new} new", f"{report.known} known"]
+    if report.unused:
+        parts.append(f"{report.unused} not used (groups, status posts)")
+    if report.failed:
+        parts.append(f"{report.failed} could not be recorded")
+    if report.turns:
+        parts.append(f"{report.turns} to be answered")
+    told = f"{report.instance}: {report.listed} messages since {since}: {', '.join(parts)}"
+    return told if report.complete else f"{told}; there are more: run again with a later --since"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.catch_up", description=__doc__)
+    parser.add_argument("--instance", metavar="NAME", help="this one only")
+    parser.add_argument(
+        "--since",
+        type=_moment,
+        metavar="WHEN",
+        help="a time (2026-01-31T08:00Z) or how long ago (90m, 12h, 3d)",
+    )
+    return parser
+
+
+def _moment(text: str) -> datetime:
+    """Return the time that `text` says. Raises ValueError's kin that argparse shows."""
+    if text[-1:] in _UNITS and text[:-1].isdigit():
+        return datetime.now(UTC) - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: write 2026-01-31T08:00Z, or 90m, 12h, 3d"
+        ) from None
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`scripts.tenant connect`: Evolution's webhook set, then the phone connected by QR code.
+
+The secret travels as the header X-Webhook-Secret, not as Evolution's `jwt_key`: a JWT is made once,
+before the retries, and lives ten minutes, so that a late retry and a clock that is off would both
+have to be forgiven; the header is the same at every try. Use https, as either way of it needs.
+"""
+
+import asyncio
+import io
+import time
+from dataclasses import dataclass
+
+import httpx
+import segno
+
+from router.evolution.client import EvolutionClient, Instance
+from router.operators.webhook_check import webhook_url
+from router.settings import Settings
+from router.state.database import Database
+from router.tenant_instance import find_instance
+from scripts.running import CannotGoOn
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What is to be connected: the instance, by which address of ours, how patiently."""
+
+    name: str
+    url: str | None
+    timeout_seconds: float
+    poll_seconds: float = 3.0
+
+
+async def connect(settings: Settings, database: Database, wanted: Connection) -> int:
+    """Return 0 when the phone is connected. Raises CannotGoOn, StateError and EvolutionError."""
+    name = wanted.name
+    tenant = await find_instance(database, name, settings.evolution_api_key)
+    target = webhook_url(_public_url(settings, wanted.url), name)
+    instance = tenant.reachable()
+    async with httpx.AsyncClient(timeout=settings.send_timeout) as http:
+        evolution = EvolutionClient(http)
+        await evolution.set_webhook(instance, target, {"X-Webhook-Secret": _secret(settings)})
+        print(f"Evolution sends the events of {name} to {target} from now on.")
+        return await _connect_phone(evolution, instance, wanted)
+
+
+async def _connect_phone(evolution: EvolutionClient, instance: Instance, wanted: Connection) -> int:
+    deadline = time.monotonic() + wanted.timeout_seconds
+    shown = None
+    while (state := await evolution.connection_state(instance)) != "open":
+        code = (await evolution.connect(instance)).code
+        if code is not None and code != shown:
+            shown = code
+            print(
+                f"\nThe phone is not connected ({state}). On the phone: WhatsApp, Linked devices,"
+            )
+            print("Link a device, and scan:\n")
+            print(drawn(code))
+        if time.monotonic() + wanted.poll_seconds > deadline:
+            raise CannotGoOn(
+                f"{wanted.name}: the phone was not connected within"
+                f" {wanted.timeout_seconds:.0f} seconds; the webhook is set:"
+                " run this again to get a new QR code"
+            )
+        await asyncio.sleep(wanted.poll_seconds)
+    print(f"The phone of {instance.name} is connected. Look at the whole way with")
+    print(f"  GET /api/instances/{instance.name}/test-webhook")
+    return 0
+
+
+def drawn(code: str) -> str:
+    """Return the QR code as a terminal shows it."""
+    drawing = io.StringIO()
+    segno.make_qr(code).terminal(out=drawing, compact=True)
+    return drawing.getvalue()
+
+
+def _public_url(settings: Settings, url: str | None) -> str:
+    base = url or settings.public_url
+    if base is None:
+        raise CannotGoOn(
+            "Evolution must know where to send the events: set PUBLIC_URL to this router's address"
+            " as Evolution reaches it, or give --url https://..."
+        )
+    if not base.startswith(("http://", "https://")):
+        raise CannotGoOn(f"{base!r} is not an address: write https://your-router.example")
+    return base
+
+
+def _secret(settings: Settings) -> str:
+    if not settings.webhook_secrets:
+        raise CannotGoOn(
+            "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so the router would refuse every event:"
+            " set it for the router and here (openssl rand -hex 32 makes one)"
+        )
+    return settings.webhook_secrets[0].get_secret_value()

@@ -1,0 +1,50 @@
+"""How every script runs: configuration, database, one friendly line for what goes wrong."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from router.errors import StateError
+from router.evolution.errors import EvolutionError
+from router.settings import ConfigurationError, Settings, load_settings
+from router.state.database import Database
+from router.state.opening import open_database
+
+_MADE = "EVOLUTION_WEBHOOK_SHARED_SECRET"
+
+
+class CannotGoOn(Exception):
+    """A script stops; the text names the thing, its fault and the cure."""
+
+
+def run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:
+    """Do `work` with the configured database; return the exit code. 1: it did not work."""
+    try:
+        return asyncio.run(_run(work))
+    except KeyboardInterrupt:
+        return 130
+    except (ConfigurationError, CannotGoOn, StateError, EvolutionError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+async def _run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:
+    settings = configuration()
+    async with open_database(settings) as database:
+        return await work(settings, database)
+
+
+def configuration() -> Settings:
+    """Return the settings, with the webhook secret that `make run` made where none is configured.
+
+    Raises ConfigurationError.
+    """
+    settings = load_settings()
+    kept = settings.hybridflow_data / "secrets.env"
+    if settings.webhook_secrets or not kept.exists():
+        return settings
+    made = dict(line.split("=", 1) for line in kept.read_text().splitlines() if "=" in line)
+    if _MADE not in made:
+        return settings
+    return load_settings({**os.environ, _MADE: made[_MADE]})

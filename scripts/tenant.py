@@ -1,0 +1,171 @@
+"""Tenants from the command line: `python -m scripts.tenant add|list|set|connect`.
+
+Works on the configured database, through the same SQL functions as the REST API. Exit code 0: done;
+1: not done, with the reason and the cure on stderr; 2: the command was not understood.
+"""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from router.errors import Invalid
+from router.settings import Settings
+from router.state.database import Database, Json
+from scripts.connecting import Connection, connect
+from scripts.running import CannotGoOn, run
+
+_ASK = "-"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code."""
+    given = _parser().parse_args(arguments)
+
+    async def work(settings: Settings, database: Database) -> int:
+        match given.command:
+            case "add":
+                return await add(database, given)
+            case "set":
+                return await change(database, given)
+            case "connect":
+                wanted = Connection(given.name, given.url, given.timeout)
+                return await connect(settings, database, wanted)
+            case _:
+                return await show(database)
+
+    return run(work)
+
+
+async def add(database: Database, given: argparse.Namespace) -> int:
+    """Create a tenant."""
+    values = {
+        "instance_name": given.name,
+        "evo_server_url": given.server,
+        **values_of(given.values),
+    }
+    if given.key is not None:
+        values["evo_api_key"] = _key(given.key)
+    created = (await database.call("create_tenant", {"values": values}))["tenant"]
+    print(f"Tenant {created['id']} has the instance {created['instance_name']}.")
+    print(f"Next: python -m scripts.tenant connect {created['instance_name']}")
+    return 0
+
+
+async def change(database: Database, given: argparse.Namespace) -> int:
+    """Change what is given of a tenant."""
+    values = values_of(given.values)
+    if "evo_api_key" in values and values["evo_api_key"] is not None:
+        values["evo_api_key"] = _key(str(values["evo_api_key"]))
+    tenant = (await database.call("get_tenant", {"instance_name": given.name}))["tenant"]
+    answer = await database.call("change_tenant", {"tenant_id": tenant["id"], "values": values})
+    for name in sorted(values):
+        if name == "evo_api_key":
+            print(f"evo_api_key is {'set' if answer['tenant']['evo_api_key_set'] else 'not set'}")
+        else:
+            print(f"{name} = {answer['tenant'][name]!r}")
+    return 0
+
+
+async def show(database: Database) -> int:
+    """List every tenant."""
+    rows = [("ID", "INSTANCE", "EVOLUTION", "KEY", "LLM", "ACTIVE", "CONNECTION")]
+    cursor = None
+    while True:
+        page = await database.call("list_tenants", {"cursor": cursor})
+        rows += [_row(tenant) for tenant in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    if len(rows) == 1:
+        print("There is no tenant yet: python -m scripts.tenant add NAME --server URL --key KEY")
+        return 0
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+    return 0
+
+
+def _row(tenant: Json) -> tuple[str, ...]:
+    model = f"/{tenant['llm_model']}" if tenant["llm_model"] else ""
+    return (
+        str(tenant["id"]),
+        tenant["instance_name"],
+        tenant["evo_server_url"],
+        "own" if tenant["evo_api_key_set"] else "default",
+        f"{tenant['llm_provider']}{model}",
+        "yes" if tenant["is_active"] else "no",
+        tenant["connection_state"] or "not known",
+    )
+
+
+def values_of(pairs: Sequence[str]) -> dict[str, object]:
+    """Return what `name=value` pairs say; `name=` takes the value away, `name=@file` reads it.
+
+    Raises Invalid. Whether a tenant has such a value is for the database to say.
+    """
+    values: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise Invalid(f"{pair!r} is not name=value")
+        if name == "unanswered_kinds":
+            values[name] = [kind.strip() for kind in text.split(",") if kind.strip()]
+        elif text.startswith("@") and name == "system_prompt":
+            values[name] = _read(Path(text[1:]))
+        else:
+            values[name] = text or None
+    return values
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotGoOn(f"cannot read the prompt from {path}: {error}") from None
+
+
+def _key(text: str) -> str:
+    """Return the key given, or ask for it, so that it is in no shell history."""
+    return getpass.getpass("Evolution's API key: ") if text == _ASK else text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.tenant", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    adding = commands.add_parser("add", help="create a tenant")
+    adding.add_argument("name", help="Evolution's name of the instance")
+    adding.add_argument("--server", required=True, metavar="URL", help="where Evolution runs")
+    adding.add_argument(
+        "--key", help="Evolution's API key; - asks for it; without: EVOLUTION_API_KEY"
+    )
+    adding.add_argument(
+        "values", nargs="*", metavar="name=value", help="such as llm_provider=openai"
+    )
+
+    commands.add_parser("list", help="list the tenants")
+
+    setting = commands.add_parser("set", help="change values of a tenant")
+    setting.add_argument("name", help="Evolution's name of the instance")
+    setting.add_argument(
+        "values",
+        nargs="+",
+        metavar="name=value",
+        help="name= takes the value away; system_prompt=@file reads it; evo_api_key=- asks for it",
+    )
+
+    connecting = commands.add_parser("connect", help="set the webhook and connect the phone")
+    connecting.add_argument("name", help="Evolution's name of the instance")
+    connecting.add_argument("--url", help="where Evolution reaches this router (else PUBLIC_URL)")
+    connecting.add_argument(
+        "--timeout", type=float, default=120, metavar="SECONDS", help="for the phone (120)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

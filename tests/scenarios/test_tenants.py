@@ -1,0 +1,106 @@
+"""Tenants over REST: created, changed, shown without their secrets; and the QR code of each."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.scenarios.office import Office, open_office
+
+NEW = {"instance_name": "padaria", "evo_server_url": "https://evolution.example"}
+
+
+@pytest.fixture
+async def office(database_url: str) -> AsyncIterator[Office]:
+    async with open_office(database_url) as office:
+        yield office
+
+
+async def test_a_tenant_is_created_read_changed_and_listed(office: Office):
+    created = await office.post("/api/tenants", 201, json=NEW | {"system_prompt": "Be kind."})
+    assert created["llm_provider"] == "anthropic"
+    path = f"/api/tenants/{created['id']}"
+    assert await office.get(path) == created
+    changed = await office.patch(path, json={"resume_after_hours": 0.5, "system_prompt": None})
+    assert (changed["resume_after_hours"], changed["system_prompt"]) == (0.5, None)
+    assert changed["instance_name"] == "padaria"
+    listed = await office.get("/api/tenants")
+    assert [tenant["instance_name"] for tenant in listed["items"]] == ["shop", "padaria"]
+
+
+async def test_the_key_of_evolution_is_shown_nowhere(
+    office: Office, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.DEBUG):
+        created = await office.post("/api/tenants", 201, json=NEW | {"evo_api_key": "EVO-SECRET"})
+        changed = await office.patch("/api/tenants/2", json={"evo_api_key": "EVO-OTHER"})
+        refused = await office.patch("/api/tenants/2", 422, json={"evo_api_key": ["EVO-WRONG"]})
+        listed = await office.get("/api/tenants")
+    assert created["evo_api_key_set"]
+    assert changed["evo_api_key_set"]
+    shown = f"{created} {changed} {refused} {listed} {caplog.text}"
+    assert "EVO-" not in shown
+    assert await office.talk.value("select evo_api_key from tenants where id = 2") == "EVO-OTHER"
+    records = [record for record in caplog.records if hasattr(record, "fields")]
+    assert [vars(record)["fields"]["caller"] for record in records] == ["office", "office"]
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"instance_name": "padaria"}, "evo_server_url"),
+        (NEW | {"evo_server_url": "evolution.example"}, "must begin with http"),
+        (NEW | {"instance_name": ""}, "instance_name must not be empty"),
+        (NEW | {"llm_provider": "abacus"}, "llm_provider"),
+        (NEW | {"llm_max_tokens": 0}, "llm_max_tokens must be more than 0"),
+        (NEW | {"resume_after_hours": "soon"}, "resume_after_hours"),
+        (NEW | {"is_active": None}, "is_active must have a value"),
+        (NEW | {"sytem_prompt": "Be kind."}, "sytem_prompt"),
+        (NEW | {"system_prompt": "nul \x00"}, ""),
+        ([], ""),
+    ],
+)
+async def test_a_tenant_that_cannot_be_is_refused_with_the_reason(
+    office: Office, values: object, fault: str
+):
+    answer = await office.post("/api/tenants", 422, json=values)
+    assert answer["error"]["code"] == "invalid"
+    assert fault in answer["error"]["message"]
+    assert len((await office.get("/api/tenants"))["items"]) == 1
+
+
+async def test_an_instance_has_one_tenant(office: Office):
+    answer = await office.post("/api/tenants", 409, json=NEW | {"instance_name": "shop"})
+    assert answer["error"]["message"] == "another tenant has the instance shop"
+    await office.post("/api/tenants", 201, json=NEW)
+    await office.patch("/api/tenants/1", 409, json={"instance_name": "padaria"})
+
+
+async def test_a_tenant_that_is_not_there_is_not_found(office: Office):
+    await office.get("/api/tenants/9", 404)
+    await office.patch("/api/tenants/9", 404, json={"system_prompt": "Be kind."})
+
+
+async def test_a_change_of_nothing_changes_nothing(office: Office):
+    before = await office.get("/api/tenants/1")
+    after = await office.patch("/api/tenants/1", json={})
+    assert after == before | {"updated_at": after["updated_at"]}
+
+
+async def test_a_changed_rule_holds_from_the_next_message_on(office: Office):
+    await office.patch("/api/tenants/1", json={"unanswered_kinds": ["sticker"]})
+    decision = await office.talk.maria_writes("[sticker]", kind="sticker")
+    assert decision["decision"] == "no_reply_needed"
+    await office.patch("/api/tenants/1", json={"is_active": False})
+    assert (await office.talk.maria_writes("oi"))["decision"] == "tenant_inactive"
+
+
+async def test_the_qr_code_is_shown_while_it_is_needed(office: Office):
+    assert (await office.get("/api/instances/shop/qrcode", 404))["error"]["code"] == "not_found"
+    await office.get("/api/instances/nobody/qrcode", 404)
+    event = {"instance": "shop", "event": "qrcode.updated", "type": "qrcode", "key": "q1"}
+    await office.talk.ingest(event | {"code": "2@REF,AAA", "pairing_code": None})
+    await office.talk.travel(seconds=15)
+    shown = await office.get("/api/instances/shop/qrcode")
+    assert (shown["code"], shown["pairing_code"]) == ("2@REF,AAA", None)
+    assert shown["age_seconds"] >= 15

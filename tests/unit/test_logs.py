@@ -1,0 +1,324 @@
+"""The log: one line of JSON an event, and no secret in any."""
+
+import asyncio
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as rules
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from router.logs import (
+    Action,
+    JsonFormatter,
+    Scrubber,
+    TextFormatter,
+    bind_correlation,
+    configure_logging,
+    hash_contact,
+    log_event,
+    register_secret,
+)
+from router.settings import load_settings
+
+_log = logging.getLogger("router.somewhere")
+_OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "openai", "router.somewhere")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    loggers = [logging.getLogger(), *map(logging.getLogger, _OTHERS)]
+    kept = [(log, log.handlers[:], log.level, log.propagate) for log in loggers]
+    with warnings.catch_warnings():
+        yield
+    logging.captureWarnings(capture=False)
+    for log, handlers, level, propagate in kept:
+        log.handlers[:] = handlers
+        log.setLevel(level)
+        log.propagate = propagate
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+def configure(stream, **env):
+    configure_logging(load_settings(env, env_file=None), stream)
+
+
+def raised(message: str) -> RuntimeError:
+    with pytest.raises(RuntimeError) as caught:
+        raise RuntimeError(message)
+    return caught.value
+
+
+def lines(stream):
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_one_object_in_a_fixed_order(stream):
+    configure(stream)
+    with bind_correlation("c-1"):
+        log_event(
+            _log, Action.WEBHOOK_RECEIVED, "Webhook received", event="messages.upsert", session_id=7
+        )
+    (line,) = lines(stream)
+    assert list(line) == [
+        "timestamp", "level", "message", "action", "event", "session_id", "correlation_id",
+    ]  # fmt: skip
+    written = datetime.fromisoformat(line.pop("timestamp"))
+    assert written.tzinfo == UTC
+    assert line == {
+        "level": "INFO",
+        "message": "Webhook received",
+        "action": "webhook_received",
+        "event": "messages.upsert",
+        "session_id": 7,
+        "correlation_id": "c-1",
+    }
+
+
+def test_the_actions_of_the_guide_are_there():
+    guide = {"webhook_received", "ai_replied", "paused", "ai_failed", "evolution_send_failed"}
+    assert guide <= set(Action)
+    assert all(action.value == action.name.lower() for action in Action)
+
+
+def test_text_over_several_lines_stays_one_line(stream):
+    configure(stream)
+    log_event(_log, Action.AI_FAILED, "first\nsecond 100% %s", level=logging.WARNING)
+    (line,) = lines(stream)
+    assert line["message"] == "first\nsecond 100% %s"
+    assert line["level"] == "WARNING"
+
+
+def test_lines_below_the_level_are_not_written(stream):
+    configure(stream, LOG_LEVEL="warning")
+    log_event(_log, Action.STARTED, "quiet")
+    log_event(_log, Action.DATABASE_AWAY, "loud", level=logging.ERROR)
+    assert [line["message"] for line in lines(stream)] == ["loud"]
+
+
+def test_configuring_again_replaces_the_first_and_leaves_other_handlers(stream):
+    other = logging.NullHandler()
+    logging.getLogger().addHandler(other)
+    configure(io.StringIO())
+    configure(stream)
+    log_event(_log, Action.STARTED, "once")
+    assert len(lines(stream)) == 1
+    assert other in logging.getLogger().handlers
+
+
+def test_an_exception_is_part_of_its_line(stream):
+    configure(stream)
+    error = raised("it broke")
+    log_event(_log, Action.UNEXPECTED, "unexpected", level=logging.ERROR, exc_info=error)
+    (line,) = lines(stream)
+    assert line["exception"].startswith("Traceback")
+    assert line["exception"].endswith("RuntimeError: it broke")
+
+
+def test_a_correlation_id_that_is_given_counts_before_the_bound_one(stream):
+    configure(stream)
+    with bind_correlation("bound"):
+        log_event(_log, Action.STARTED, "x", correlation_id="given")
+        log_event(_log, Action.STARTED, "x", correlation_id=None)
+    log_event(_log, Action.STARTED, "x")
+    assert [line.get("correlation_id") for line in lines(stream)] == ["given", "bound", None]
+    assert "correlation_id" not in lines(stream)[2]
+
+
+async def test_tasks_begun_together_keep_their_own_correlation_ids(stream):
+    configure(stream)
+    both_bound = asyncio.Barrier(2)
+
+    async def work(name: str) -> None:
+        with bind_correlation(name):
+            await both_bound.wait()
+            log_event(_log, Action.TURN_CLAIMED, name)
+
+    await asyncio.gather(work("one"), work("two"))
+    assert all(line["message"] == line["correlation_id"] for line in lines(stream))
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (Action.PAUSED, "paused"),
+        (datetime(2026, 1, 23, tzinfo=UTC), "2026-01-23T00:00:00Z"),
+        (SecretStr("hunter22"), "**********"),
+        (ValueError("wrong"), "wrong"),
+        ("\ud800", "\\ud800"),
+        (2**70, str(2**70)),
+        ({1: 2}, "{1: 2}"),
+    ],
+)
+def test_whatever_a_field_is_the_line_is_written(stream, value, written):
+    configure(stream)
+    log_event(_log, Action.STARTED, "x", value=value, count=3)
+    (line,) = lines(stream)
+    assert (line["value"], line["count"]) == (written, 3)
+    assert datetime.fromisoformat(line["timestamp"]).tzinfo == UTC
+
+
+def test_a_circle_is_written_too(stream):
+    configure(stream)
+    circle: list[object] = []
+    circle.append(circle)
+    log_event(_log, Action.STARTED, "x", circle=circle)
+    assert lines(stream)[0]["circle"] == "[[...]]"
+
+
+# --- libraries
+
+
+def test_uvicorns_lines_go_the_same_way_without_the_requests(stream):
+    server = logging.getLogger("uvicorn")
+    server.addHandler(logging.StreamHandler())
+    server.propagate = False
+    access = logging.getLogger("uvicorn.access")
+    access.addHandler(logging.StreamHandler())
+    configure(stream)
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 42)
+    assert not access.hasHandlers()  # which is what uvicorn looks at
+    (line,) = lines(stream)
+    assert line["message"] == "Started server process [42]"
+    assert line["logger"] == "uvicorn.error"
+    assert "action" not in line
+
+
+def test_at_debug_the_requests_are_logged_without_their_tokens(stream):
+    token = "webhook/secret+0123456789"
+    configure(stream, LOG_LEVEL="debug", EVOLUTION_WEBHOOK_SHARED_SECRET=token)
+    logging.getLogger("uvicorn.access").info(
+        '%s - "%s %s HTTP/%s" %d', "127.0.0.1:5", "POST",
+        "/webhook/demo?token=webhook%2Fsecret%2B0123456789", "1.1", 200,
+    )  # fmt: skip
+    assert lines(stream)[0]["message"].endswith('"POST /webhook/demo?token=*** HTTP/1.1" 200')
+
+
+def test_clients_do_not_log_requests_even_at_debug(stream):
+    configure(stream, LOG_LEVEL="debug")
+    logging.getLogger("httpx").info("HTTP Request: POST http://evolution.example")
+    logging.getLogger("openai._base_client").debug("Request options: the customer's words")
+    assert lines(stream) == []
+
+
+def test_a_warning_of_python_is_a_line_too(stream):
+    configure(stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old ways", DeprecationWarning, stacklevel=1)
+    (line,) = lines(stream)
+    assert line["logger"] == "py.warnings"
+    assert "old ways" in line["message"]
+
+
+def test_a_record_with_an_action_of_its_own_does_no_harm(stream):
+    configure(stream)
+    logging.getLogger("library").warning("x", extra={"action": "theirs", "fields": 3})
+    assert lines(stream)[0]["logger"] == "library"
+
+
+# --- secrets and people
+
+
+def test_secrets_of_the_configuration_appear_in_no_line(stream):
+    secrets = ["cron-secret-01234", "webhook-one-0123", "webhook-two-0123", "key-of-ana-01234"]
+    configure(
+        stream,
+        CRON_SECRET=secrets[0],
+        EVOLUTION_WEBHOOK_SHARED_SECRET=",".join(secrets[1:3]),
+        API_KEYS=f"ana:{secrets[3]}",
+        DATABASE_URL="postgresql://app:db-k%40tzen@h/db",
+    )
+    error = raised(f"refused: {secrets[0]}")
+    log_event(_log, Action.UNEXPECTED, secrets[1], exc_info=error, nested={"key": secrets[3]})
+    logging.getLogger("library").error("at postgresql://app:db-k%%40tzen@h/db: %s", secrets[2])
+    logging.getLogger("library").error("wrong password db-k%40tzen, that is db-k@tzen")
+    text = stream.getvalue()
+    assert not [secret for secret in [*secrets, "tzen"] if secret in text]
+    assert text.count("***") == 7
+
+
+def test_a_secret_that_json_writes_differently_is_found(stream):
+    configure(stream)
+    register_secret(SecretStr('back\\slash"quote'))
+    log_event(_log, Action.STARTED, 'it is back\\slash"quote')
+    assert lines(stream)[0]["message"] == "it is ***"
+
+
+@rules(deadline=None)
+@given(st.from_regex(r"[\x21-\x7e]{8,30}", fullmatch=True))
+def test_no_line_contains_a_registered_secret(secret):
+    scrub = Scrubber()
+    scrub.add(secret)
+    text = f"it is {secret} here"
+    record = logging.LogRecord("x", logging.INFO, "", 0, text, None, None)
+    assert json.dumps(secret)[1:-1] not in JsonFormatter(scrub).format(record)
+    assert secret not in TextFormatter(scrub).format(record)
+
+
+def test_a_secret_inside_a_longer_one_leaves_nothing_of_it():
+    scrub = Scrubber()
+    scrub.add("password")
+    scrub.add("a-password-and-more")
+    assert scrub("x a-password-and-more y password") == "x *** y ***"
+
+
+def test_what_is_too_short_to_be_a_secret_spoils_no_line():
+    scrub = Scrubber()
+    scrub.add("ok")
+    scrub.add("")
+    assert scrub("all is ok") == "all is ok"
+
+
+def test_a_contact_is_a_short_keyed_hash():
+    key, other = SecretStr("one-key"), SecretStr("another-key")
+    jid = "5511900000001@s.whatsapp.net"
+    assert hash_contact(jid, key) == hash_contact(jid, key)
+    assert len(hash_contact(jid, key)) == 12
+    different = {
+        hash_contact(jid, key),
+        hash_contact(jid, other),
+        hash_contact("5511900000002@s.whatsapp.net", key),
+        hash_contact("\ud800", key),
+    }
+    assert len(different) == 4
+
+
+# --- for a person
+
+
+def test_the_text_format_is_for_reading(stream):
+    configure(stream, LOG_FORMAT="text")
+    with bind_correlation("c-1"):
+        log_event(_log, Action.PAUSED, "paused:\na human wrote", session_id=7)
+    line = stream.getvalue()
+    assert line[8:] == (
+        " INFO     paused:\\na human wrote  action=paused session_id=7 correlation_id=c-1\n"
+    )
+
+
+def test_the_text_format_shows_an_exception_below_and_scrubs_it():
+    scrub = Scrubber()
+    scrub.add("hunter22")
+    error = raised("not hunter22")
+    exc_info = (RuntimeError, error, error.__traceback__)
+    record = logging.LogRecord("lib", logging.ERROR, "", 0, "no", None, exc_info)
+    text = TextFormatter(scrub).format(record)
+    assert text.splitlines()[0].endswith("ERROR    no  logger=lib")
+    assert text.endswith("RuntimeError: not ***")
+
+
+def test_lines_go_to_standard_output_by_default(capsys):
+    configure_logging(load_settings({}, env_file=None))
+    log_event(_log, Action.STARTED, "hello")
+    assert json.loads(capsys.readouterr().out)["message"] == "hello"
