@@ -17,7 +17,7 @@ declare
     v_newest text := (select max(version) from supabase_migrations.schema_migrations);
 begin
     if v_newest > '20261123009000' then
-        raise exception 'the database has migration %, this file knows none after 20261123009000', v_newest
+        raise exception 'the database has migration %, which is newer than this file', v_newest
             using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
     end if;
 end
@@ -1466,7 +1466,7 @@ begin
             update public.messages
             set body = p_change ->> 'text',
                 edited_at = coalesce((p_change ->> 'edited_at')::timestamptz, hybridflow.clock())
-            where id = p_message_id
+            where id = p_message_id and not from_me
                 and (edited_at is null or edited_at <= coalesce((p_change ->> 'edited_at')::timestamptz, edited_at));
         when 'delete' then
             update public.messages set deleted_at = hybridflow.clock()
@@ -1515,7 +1515,9 @@ as $$
     )
 $$;
 
--- An edit, deletion or delivery state: to the message if it is known, else kept until it is.
+-- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
+-- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
+-- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
 create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -1526,8 +1528,7 @@ declare
 begin
     select * into v_message from public.messages
     where tenant_id = p_tenant.id and wa_id = p_event ->> 'wa_id'
-        and (p_event ->> 'type' = 'status' or from_me = (p_event ->> 'from_me')::boolean)
-    order by id limit 1;
+    order by from_me = coalesce((p_event ->> 'from_me')::boolean, from_me) desc, id limit 1;
     if v_message.id is null then
         update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event
         where id = p_event_id;
@@ -1555,6 +1556,9 @@ declare
     v_state text := case p_event ->> 'type'
         when 'logout' then 'logged_out' when 'removed' then 'removed' else p_event ->> 'state'
     end;
+    -- Evolution says `close` after a logout, and both after a removal: the strongest word stays.
+    v_weaker boolean := (p_tenant.connection_state = 'removed' and v_state in ('logged_out', 'close'))
+        or (p_tenant.connection_state = 'logged_out' and v_state = 'close');
 begin
     if p_event ->> 'type' = 'qrcode' then
         update public.tenants
@@ -1562,6 +1566,9 @@ begin
             qr_updated_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where id = p_tenant.id;
         return jsonb_build_object('outcome', 'recorded', 'decision', 'qrcode_updated');
+    end if;
+    if v_weaker then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'connection_unchanged');
     end if;
     update public.tenants
     set connection_state = v_state,

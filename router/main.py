@@ -20,6 +20,8 @@ from router import __version__, health
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
 from router.http_errors import install_error_handlers
+from router.llm.anthropic import AnthropicProvider
+from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.operators.api import api
@@ -109,7 +111,6 @@ def _providers(settings: Settings) -> dict[str, LlmProvider]:
             base_url=settings.anthropic_base_url,
             model=settings.anthropic_model,
             timeout=settings.llm_timeout,
-            attempts=settings.llm_attempts,
         )
     if settings.openai_api_key:
         providers["openai"] = OpenAiProvider(
@@ -117,7 +118,6 @@ def _providers(settings: Settings) -> dict[str, LlmProvider]:
             base_url=settings.openai_base_url,
             model=settings.openai_model,
             timeout=settings.llm_timeout,
-            attempts=settings.llm_attempts,
         )
     return providers
 
@@ -147,6 +147,7 @@ def _dispatcher(
                 max_tokens=settings.llm_max_tokens,
                 token_budget=settings.prompt_token_budget,
                 second_provider=settings.llm_fallback_provider,
+                llm_attempts=settings.llm_attempts,
             ),
         ),
         sender=sender,

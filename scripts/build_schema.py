@@ -26,7 +26,7 @@ declare
     v_newest text := (select max(version) from supabase_migrations.schema_migrations);
 begin
     if v_newest > '{newest}' then
-        raise exception 'the database has migration %, this file knows none after {newest}', v_newest
+        raise exception 'the database has migration %, which is newer than this file', v_newest
             using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
     end if;
 end

@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
+from router.embedded.errors import EmbeddedPostgresError
 from router.errors import StateError
 from router.evolution.errors import EvolutionError
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
+from router.state.migrations import MigrationError
 from router.state.opening import open_database
 
 _MADE = "EVOLUTION_WEBHOOK_SHARED_SECRET"
@@ -18,13 +20,23 @@ class CannotGoOn(Exception):
     """A script stops; the text names the thing, its fault and the cure."""
 
 
+_TOLD = (
+    CannotGoOn,
+    ConfigurationError,
+    EmbeddedPostgresError,
+    EvolutionError,
+    MigrationError,
+    StateError,
+)
+
+
 def run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:
     """Do `work` with the configured database; return the exit code. 1: it did not work."""
     try:
         return asyncio.run(_run(work))
     except KeyboardInterrupt:
         return 130
-    except (ConfigurationError, CannotGoOn, StateError, EvolutionError) as error:
+    except _TOLD as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -21,7 +21,7 @@ _ASK = "-"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code."""
-    given = _parser().parse_args(arguments)
+    given = _parse(arguments)
 
     async def work(settings: Settings, database: Database) -> int:
         match given.command:
@@ -70,7 +70,9 @@ async def change(database: Database, given: argparse.Namespace) -> int:
 
 async def show(database: Database) -> int:
     """List every tenant."""
-    rows = [("ID", "INSTANCE", "EVOLUTION", "KEY", "LLM", "ACTIVE", "CONNECTION")]
+    rows: list[tuple[str, ...]] = [
+        ("ID", "INSTANCE", "EVOLUTION", "KEY", "LLM", "ACTIVE", "CONNECTION")
+    ]
     cursor = None
     while True:
         page = await database.call("list_tenants", {"cursor": cursor})
@@ -131,6 +133,17 @@ def _read(path: Path) -> str:
 def _key(text: str) -> str:
     """Return the key given, or ask for it, so that it is in no shell history."""
     return getpass.getpass("Evolution's API key: ") if text == _ASK else text
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    given, more = parser.parse_known_args(arguments)
+    # argparse takes values only in front of the options; behind them is as good.
+    if more and (given.command != "add" or any(text.startswith("-") for text in more)):
+        parser.error(f"not understood: {' '.join(more)}")
+    if more:
+        given.values += more
+    return given
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -148,10 +148,9 @@ class InstanceTest:
 
 
 def _say_refusal(tenant: TenantInstance, error: EvolutionRefused, found: _Findings) -> None:
-    cure = (
-        f"correct the tenant's evo_api_key (`python -m scripts.tenant set {tenant.name}"
-        f" evo_api_key=KEY`), or create the instance {tenant.name} in Evolution"
-    )
+    cure = f"correct the key: `python -m scripts.tenant set {tenant.name} evo_api_key=-`"
+    if str(error).startswith("404"):
+        cure = f"create the instance {tenant.name} in Evolution, or correct instance_name"
     if tenant.key is not None:
         found.ok("evolution", f"{tenant.server_url} answers")
     found.failed("instance", str(error), cure)

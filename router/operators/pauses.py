@@ -16,7 +16,7 @@ from router.operators.dependencies import (
     TheSettings,
     TheWake,
 )
-from router.operators.models import PausedSession, ResumedSession
+from router.operators.models import PausedSession, ResumedSession, Session
 from router.operators.numbers import contact_jids
 from router.policy import policy
 from router.state.database import Json
@@ -70,7 +70,7 @@ class _Pauses:
             function, {**self._argument(who), **wish.model_dump(mode="json")}
         )
         paused = PausedSession.model_validate(answer)
-        self._say(Action.PAUSED, "paused by an operator", paused, cancelled=paused.cancelled_turns)
+        self._say(Action.PAUSED, "paused by an operator", paused.session)
         return paused
 
     async def resume(self, function: str, who: Json) -> ResumedSession:
@@ -81,24 +81,21 @@ class _Pauses:
         if resumed.turn_id is not None:
             self._wake()
         if resumed.resumed:
-            self._say(Action.RESUMED, "resumed by an operator", resumed, turn_id=resumed.turn_id)
+            self._say(Action.RESUMED, "resumed by an operator", resumed.session)
         return resumed
 
     def _argument(self, who: Json) -> Json:
         return {**who, "source": "operator", "policy": policy(self._settings)}
 
-    def _say(
-        self, action: Action, message: str, done: PausedSession | ResumedSession, **fields: object
-    ) -> None:
+    def _say(self, action: Action, message: str, session: Session) -> None:
         log_event(
             _log,
             action,
             message,
-            tenant_id=done.session.tenant_id,
-            session_id=done.session.id,
+            tenant_id=session.tenant_id,
+            session_id=session.id,
             source="operator",
             caller=self._caller,
-            **fields,
         )
 
 

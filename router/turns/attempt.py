@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
+from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.llm.provider import LlmAway, LlmEmpty, LlmError
-
-from router.errors import DatabaseAway
 from router.logs import Action, bind_correlation, log_event
 from router.state.database import Database
 from router.turns.claimed import ClaimedTurn, TurnPart
@@ -179,7 +178,7 @@ class TurnAttempt:
             sent = part.model_copy(update={"send_state": "sent"})
             others = tuple(p if p.part != part.part else sent for p in self._turn.parts)
             self._turn = self._turn.model_copy(update={"parts": others})
-            return answer["turn_state"] == "sending"
+            return bool(answer["turn_state"] == "sending")
         return finding.outcome == "not_sent"
 
     async def _look_for(self, part: TurnPart) -> tuple[Finding, float]:

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.llm.provider import LlmMisconfigured, LlmProvider, complete_with_fallback
-from router.turns.markdown import to_whatsapp
-from router.turns.prompt import HistoryMessage, build_prompt
-from router.turns.reply import finish_truncated, split_reply
-
 from router.turns.attempt import Reply
 from router.turns.claimed import ClaimedTurn, TurnMessage
+from router.turns.markdown import to_whatsapp
+from router.turns.prompt import HistoryMessage, build_prompt, strip_marks
+from router.turns.reply import finish_truncated, split_reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,7 @@ class FallbackRules:
     max_tokens: int
     token_budget: int
     second_provider: str | None
+    llm_attempts: int
 
 
 class FallbackHandler:
@@ -45,10 +45,11 @@ class FallbackHandler:
             prompt,
             model=turn.tenant.llm_model,
             max_tokens=turn.tenant.llm_max_tokens or self._rules.max_tokens,
+            attempts=self._rules.llm_attempts,
         )
         text = finish_truncated(answer.text) if answer.truncated else answer.text
         return Reply(
-            parts=split_reply(to_whatsapp(text)),
+            parts=split_reply(to_whatsapp(strip_marks(text))),
             handler="fallback",
             provider=answer.provider,
             model=answer.model,

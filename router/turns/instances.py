@@ -1,9 +1,9 @@
 """Where a turn's reply is sent: the tenant's Evolution instance and its key."""
 
 from pydantic import SecretStr
+
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
-
 from router.turns.claimed import ClaimedTurn
 
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionError, SendInDoubt
-
-from router.errors import DatabaseAway
 from router.logs import Action, log_event
 from router.state.database import Database
 from router.turns.claimed import ClaimedTurn

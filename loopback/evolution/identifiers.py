@@ -1,0 +1,77 @@
+"""Ids and addresses as WhatsApp and Evolution API 2.3.6 make them."""
+
+import random
+import re
+import secrets
+import uuid
+from typing import Literal
+
+Channel = Literal["WHATSAPP-BAILEYS", "WHATSAPP-BUSINESS", "EVOLUTION"]
+Device = Literal["android", "ios", "web"]
+
+_PREFIX_AND_LENGTH: dict[Device, tuple[str, int]] = {
+    "android": ("AC", 32),
+    "ios": ("3A", 20),
+    "web": ("3EB0", 22),
+}
+_BRAZILIAN_MOBILE = re.compile(r"(55)(\d{2})\d(\d{8})")
+_NOT_IN_NUMBERS = re.compile(r"\D")
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def message_id(device: Device) -> str:
+    """Return an id as a phone or WhatsApp Web makes them; Evolution tells `source` by its form."""
+    prefix, length = _PREFIX_AND_LENGTH[device]
+    return prefix + secrets.token_hex(16).upper()[: length - len(prefix)]
+
+
+def cloud_message_id() -> str:
+    """Return an id as Meta's Cloud API makes them."""
+    return "wamid.HBg" + secrets.token_hex(16).upper()
+
+
+def row_id() -> str:
+    """Return an id as Evolution's database makes them (a cuid)."""
+    return "cm" + "".join(random.choices(_BASE36, k=23))
+
+
+def instance_id() -> str:
+    """Return an id as Evolution gives them to instances."""
+    return str(uuid.uuid4())
+
+
+def phone_jid(number: str) -> str:
+    """Return the JID of a phone number as it stands, without Evolution's rewriting."""
+    return f"{number}@s.whatsapp.net"
+
+
+def addressed(number: str) -> str:
+    """Return the JID to which Evolution sends when it is given `number`.
+
+    As createJid in Evolution's source: JIDs of phones, LIDs and groups stay; Mexican and Argentinian
+    numbers of 13 digits lose the third; Brazilian mobiles lose the ninth digit where the area code
+    is 31 or higher and the number proper begins with 7, 8 or 9.
+    """
+    if any(server in number for server in ("@g.us", "@s.whatsapp.net", "@lid", "@broadcast")):
+        return number
+    digits = _NOT_IN_NUMBERS.sub("", number.partition(":")[0].partition("@")[0])
+    if len(digits) >= 18:
+        return f"{digits}@g.us"
+    if digits[:2] in ("52", "54") and len(digits) == 13:
+        digits = digits[:2] + digits[3:]
+    if mobile := _BRAZILIAN_MOBILE.fullmatch(digits):
+        country, area, rest = mobile.groups()
+        if int(rest[0]) >= 7 and int(area) >= 31:
+            digits = country + area + rest
+    return phone_jid(digits)
+
+
+def same_phone(one: str, other: str) -> bool:
+    """Return whether two JIDs are one phone, with or without Brazil's ninth digit."""
+    return one == other or _without_ninth(one) == _without_ninth(other)
+
+
+def _without_ninth(jid: str) -> str:
+    digits, _, server = jid.partition("@")
+    mobile = _BRAZILIAN_MOBILE.fullmatch(digits)
+    return f"{''.join(mobile.groups())}@{server}" if mobile else jid

@@ -1,0 +1,145 @@
+"""The webhooks of one instance: its setting, what was sent, and what a test does to them."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from loopback.evolution.webhooks import Delivery, Json, Wire, sent_headers
+from loopback.waiting import Changes
+
+Treatment = Literal["held", "dropped", "repeated"]
+
+ALL_EVENTS = (
+    "APPLICATION_STARTUP", "QRCODE_UPDATED", "MESSAGES_SET", "MESSAGES_UPSERT", "MESSAGES_EDITED",
+    "MESSAGES_UPDATE", "MESSAGES_DELETE", "SEND_MESSAGE", "SEND_MESSAGE_UPDATE", "CONTACTS_SET",
+    "CONTACTS_UPSERT", "CONTACTS_UPDATE", "PRESENCE_UPDATE", "CHATS_SET", "CHATS_UPSERT",
+    "CHATS_UPDATE", "CHATS_DELETE", "GROUPS_UPSERT", "GROUP_UPDATE", "GROUP_PARTICIPANTS_UPDATE",
+    "CONNECTION_UPDATE", "LABELS_EDIT", "LABELS_ASSOCIATION", "CALL", "TYPEBOT_START",
+    "TYPEBOT_CHANGE_STATUS", "REMOVE_INSTANCE", "LOGOUT_INSTANCE", "INSTANCE_CREATE",
+    "INSTANCE_DELETE", "STATUS_INSTANCE",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSetting:
+    """What webhook/set was given."""
+
+    url: str
+    enabled: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    by_events: bool = False
+    base64: bool = False
+    events: tuple[str, ...] = ALL_EVENTS
+
+
+class Program(Protocol):
+    """What the traffic needs of the program that it runs in."""
+
+    wire: Wire
+    changes: Changes
+    global_webhook: str | None
+
+    @property
+    def url(self) -> str:
+        """The program's own address."""
+
+    def now(self) -> float:
+        """Return the time, in seconds since 1970."""
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Run `work` in the program's event loop; False if the program is not running."""
+
+
+class Traffic:
+    """Emits events to the configured address. Each delivery is kept in `deliveries`."""
+
+    def __init__(self, program: Program, instance: str) -> None:
+        self._program = program
+        self._instance = instance
+        self._rules: list[tuple[Treatment, frozenset[str]]] = []
+        self._held: list[Delivery] = []
+        self.setting: WebhookSetting | None = None
+        self.deliveries: list[Delivery] = []
+
+    def of(self, event: str) -> list[Delivery]:
+        """Return the deliveries of one event, such as `send.message`."""
+        return [delivery for delivery in self.deliveries if delivery.event == event]
+
+    def hold(self, *events: str) -> None:
+        """Keep these events (none named: all) back from now on, until `release`."""
+        self._rules.insert(0, ("held", frozenset(events)))
+
+    def drop(self, *events: str) -> None:
+        """Lose these events (none named: all) from now on; what they tell of is stored all the same."""
+        self._rules.insert(0, ("dropped", frozenset(events)))
+
+    def repeat(self, *events: str) -> None:
+        """Deliver these events (none named: all) twice from now on."""
+        self._rules.insert(0, ("repeated", frozenset(events)))
+
+    def release(self, *, newest_first: bool = False) -> list[Delivery]:
+        """Stop holding; let go what is held, in order or the newest first, and return it."""
+        self._rules = [rule for rule in self._rules if rule[0] != "held"]
+        held = self._held[::-1] if newest_first else self._held[:]
+        for delivery in held:
+            delivery.release()
+        return held
+
+    def treat_normally(self) -> None:
+        """Forget `drop` and `repeat`, and release what is held."""
+        self.release()
+        self._rules.clear()
+
+    def emit(self, event: str, data: Any, envelope: Json, chat: str) -> Delivery:  # noqa: ANN401
+        """Send an event; `chat` names the queue in which its first try waits for its turn.
+
+        With a global webhook, it goes there, too; what is returned is the instance's own.
+        """
+        setting = self.setting
+        slug = event.replace(".", "-").replace("_", "-")
+        destination = setting.url if setting else f"{self._program.global_webhook or ''}/{slug}"
+        moment = datetime.fromtimestamp(self._program.now()).isoformat(timespec="milliseconds")
+        body = {"event": event, "instance": self._instance, "data": data}
+        body |= {"destination": destination, "date_time": moment + "Z"} | envelope
+        if self._program.global_webhook:
+            self._send(self._program.global_webhook, {}, body, chat)
+        name = slug.replace("-", "_").upper()
+        if setting is None or not setting.enabled or name not in setting.events:
+            return self._not_wanted(body)
+        url = f"{setting.url}/{slug}" if setting.by_events else setting.url
+        headers = sent_headers(setting.headers, self._program.now())
+        return self._send(url, headers, body, chat)
+
+    def _not_wanted(self, body: Json) -> Delivery:
+        delivery = Delivery(self._program.changes, "", {}, body)
+        delivery.tell("not wanted")
+        return delivery
+
+    def _send(self, url: str, headers: Mapping[str, str], body: Json, chat: str) -> Delivery:
+        delivery = Delivery(self._program.changes, url, headers, body)
+        treatment = self._treatment(delivery.event)
+        copies = 2 if treatment == "repeated" else 1
+
+        def go() -> None:
+            if delivery in self._held:
+                self._held.remove(delivery)
+            delivery.on_release(lambda: None)
+            delivery.tell("under way")
+            if not self._program.spawn(lambda: self._program.wire.deliver(delivery, chat, copies)):
+                delivery.tell("dropped")
+
+        with self._program.changes.made():
+            self.deliveries.append(delivery)
+            if treatment == "held":
+                self._held.append(delivery)
+                delivery.on_release(go)
+        if treatment in ("held", "dropped"):
+            delivery.tell(treatment)
+        else:
+            go()
+        return delivery
+
+    def _treatment(self, event: str) -> Treatment | None:
+        matching = (rule for rule, events in self._rules if not events or event in events)
+        return next(matching, None)

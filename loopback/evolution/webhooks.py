@@ -1,0 +1,203 @@
+"""Posting of webhooks as Evolution API 2.3.6 does it, with a record of every attempt.
+
+Ten tries, the wait doubling each time up to sixty times the first one, 20 % jitter; 400, 401, 403,
+404 and 422 are not retried. Retries live in memory: they end when the program stops. The JWT of
+`jwt_key` is made once, before the tries (webhook.controller.ts). Unlike there, the webhooks of one chat
+are begun one after the other, so that a conversation arrives in order unless a test wants otherwise;
+a retry goes on beside them, as there.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import random
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import httpx
+import orjson
+
+from loopback.waiting import Changes
+
+Json = dict[str, Any]
+State = Literal["held", "under way", "delivered", "refused", "given up", "dropped", "not wanted"]
+
+TRIES = 10
+NOT_RETRIED = frozenset({400, 401, 403, 404, 422})
+_SETTLED = frozenset({"delivered", "refused", "given up", "dropped", "not wanted"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a delivery: the status and text of its answer, or why there was none."""
+
+    status: int | None
+    answer: str = ""
+    error: str = ""
+
+
+class Delivery:
+    """One event on its way to one address. Await it to wait until it is settled."""
+
+    def __init__(self, changes: Changes, url: str, headers: Mapping[str, str], body: Json) -> None:
+        self._changes = changes
+        self.url = url
+        self.headers = dict(headers)
+        self.body = body
+        self.state: State = "under way"
+        self.attempts: list[Attempt] = []
+        self._on_release: Callable[[], None] = lambda: None
+
+    @property
+    def event(self) -> str:
+        """The event's name, such as `messages.upsert`."""
+        return str(self.body["event"])
+
+    @property
+    def wa_id(self) -> str:
+        """The id of the message that the event is about; empty if it is about none."""
+        data = self.body.get("data") or {}
+        if not isinstance(data, dict):
+            return ""
+        return str(data.get("keyId") or data.get("id") or data.get("key", {}).get("id") or "")
+
+    @property
+    def answer(self) -> Any:  # noqa: ANN401 - as much JSON as httpx's own .json()
+        """The JSON of the latest answer."""
+        return orjson.loads(self.attempts[-1].answer)
+
+    def release(self) -> None:
+        """Let a held delivery go."""
+        self._on_release()
+
+    def wait(self) -> Self:
+        """Block until it is settled."""
+        self._changes.block_until(self._settled, self._expectation())
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        yield from self._changes.until(self._settled, self._expectation()).__await__()
+        return self
+
+    def tell(self, state: State, attempt: Attempt | None = None) -> None:
+        """Note what became of it."""
+        with self._changes.made():
+            self.state = state
+            if attempt is not None:
+                self.attempts.append(attempt)
+
+    def on_release(self, act: Callable[[], None]) -> None:
+        """Say what `release` does."""
+        self._on_release = act
+
+    def __repr__(self) -> str:
+        tries = ", ".join(str(a.status or a.error) for a in self.attempts)
+        return f"<{self.event} {self.wa_id} {self.state} [{tries}]>"
+
+    def _settled(self) -> bool:
+        return self.state in _SETTLED
+
+    def _expectation(self) -> str:
+        return f"an answer to {self!r}"
+
+
+@dataclass(slots=True)
+class Wire:
+    """Posts deliveries, in the event loop of the program. `retry_seconds` is the first wait."""
+
+    retry_seconds: float = 0.05
+    timeout_seconds: float = 30.0
+    _http: httpx.AsyncClient | None = None
+    _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def open(self) -> None:
+        """Begin; in the loop that will post."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._http = httpx.AsyncClient(
+            timeout=self.timeout_seconds, limits=limits, trust_env=False
+        )
+        self._turns.clear()
+
+    async def close(self) -> None:
+        """End."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def deliver(self, delivery: Delivery, chat: str, copies: int = 1) -> None:
+        """Post until it is settled; `copies` times if it shall arrive more than once."""
+        try:
+            await self._deliver(delivery, chat, copies)
+        except asyncio.CancelledError:
+            delivery.tell("dropped")
+            raise
+
+    async def _deliver(self, delivery: Delivery, chat: str, copies: int) -> None:
+        async with self._turns.setdefault(chat, asyncio.Lock()):
+            for _ in range(copies - 1):
+                delivery.tell("under way", await self._post(delivery))
+            done = await self._try(delivery, 1)
+        for tries in range(2, TRIES + 1):
+            if done:
+                return
+            await asyncio.sleep(self._pause(tries - 1))
+            done = await self._try(delivery, tries)
+
+    async def _try(self, delivery: Delivery, tries: int) -> bool:
+        attempt = await self._post(delivery)
+        if attempt.status is not None and 200 <= attempt.status < 300:
+            delivery.tell("delivered", attempt)
+        elif attempt.status in NOT_RETRIED:
+            delivery.tell("refused", attempt)
+        elif tries == TRIES:
+            delivery.tell("given up", attempt)
+        else:
+            delivery.tell("under way", attempt)
+            return False
+        return True
+
+    async def _post(self, delivery: Delivery) -> Attempt:
+        if self._http is None:
+            raise RuntimeError("the wire is not open")
+        headers = {"Accept": "application/json, text/plain, */*", "User-Agent": "axios/1.12.2"}
+        headers |= {"Content-Type": "application/json", **delivery.headers}
+        try:
+            answer = await self._http.post(
+                delivery.url, content=_encoded(delivery.body), headers=headers
+            )
+        except httpx.HTTPError as error:
+            return Attempt(None, error=f"{type(error).__name__}: {error}")
+        return Attempt(answer.status_code, answer.text)
+
+    def _pause(self, failures: int) -> float:
+        wait = min(self.retry_seconds * 2 ** (failures - 1), self.retry_seconds * 60)
+        return max(self.retry_seconds, wait * (1 + 0.2 * random.uniform(-1, 1)))
+
+
+def _encoded(body: Json) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair: escaped, as JSON.stringify does
+        return json.dumps(body).encode()
+
+
+def sent_headers(configured: Mapping[str, str], now: float) -> dict[str, str]:
+    """Return the headers as sent: `jwt_key` becomes a Bearer token of ten minutes, HS256."""
+    headers = dict(configured)
+    key = headers.pop("jwt_key", None)
+    if key is not None:
+        headers["Authorization"] = f"Bearer {_token(key, int(now))}"
+    return headers
+
+
+def _token(key: str, now: int) -> str:
+    claims = {"iat": now, "exp": now + 600, "app": "evolution", "action": "webhook"}
+    parts = (_base64url(orjson.dumps(part)) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+    signed = b".".join(parts)
+    return (signed + b"." + _base64url(hmac.digest(key.encode(), signed, hashlib.sha256))).decode()
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

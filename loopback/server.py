@@ -1,0 +1,156 @@
+"""An ASGI application served on 127.0.0.1 by a thread with an event loop of its own.
+
+The HTTP is uvicorn's; only starting and stopping are done here, because a loopback program also
+has to cut connections, hang, go away at once in the middle of a call, and come back on its port.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+HOST = "127.0.0.1"
+_NEVER = 86_400  # an idle connection stays open: closing it would race with its next request
+
+Scope = MutableMapping[str, Any]
+Asgi = Callable[
+    [Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]], Awaitable[None]
+]
+
+
+class _Connection(H11Protocol):
+    """Tells the application its own transport, as `scope["state"]["transport"]`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+
+class LoopbackServer:
+    """Serves `app` from `start()` to `stop()`; may be started again, on the same port.
+
+    Port 0 picks a free one at the first start. To stop is to go away like a killed process: every
+    connection is cut, every task ended.
+    """
+
+    def __init__(self, app: Asgi, *, port: int = 0) -> None:
+        self._app = app
+        self.port = port
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event
+        self._spawned: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The address, `http://127.0.0.1:port`, without a slash at its end."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it is started."""
+        return self._thread is not None
+
+    def start(self) -> Self:
+        """Return when connections are accepted. Raises OSError if the port is taken."""
+        if self._thread is not None:
+            return self
+        listener = socket.create_server((HOST, self.port), backlog=512)
+        self.port = listener.getsockname()[1]
+        ready = threading.Event()
+
+        def run() -> None:
+            try:
+                asyncio.run(self._serve(listener, ready))
+            finally:
+                ready.set()
+
+        name = f"{type(self).__name__} on {self.port}"
+        self._thread = threading.Thread(target=run, name=name, daemon=True)
+        self._thread.start()
+        ready.wait()
+        return self
+
+    def stop(self) -> None:
+        """Return when the port is free, no connection is open and the thread has ended."""
+        if self._thread is None or self._loop is None:
+            return
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._thread = self._loop = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Run `work` in the server's event loop, from any thread. False if it is not running."""
+        loop = self._loop
+        if loop is None:
+            return False
+
+        def begin() -> None:
+            task = loop.create_task(work())
+            self._spawned.add(task)
+            task.add_done_callback(self._spawned.discard)
+
+        loop.call_soon_threadsafe(begin)
+        return True
+
+    async def opened(self) -> None:
+        """Begin what belongs to a started server, in its event loop. For subclasses."""
+
+    async def closed(self) -> None:
+        """End what `opened` began. For subclasses."""
+
+    async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        state = ServerState()
+        config = uvicorn.Config(
+            self._answer, log_config=None, access_log=False, ws="none", timeout_keep_alive=_NEVER
+        )
+        config.load()
+        server = await self._loop.create_server(
+            lambda: _Connection(config=config, server_state=state, app_state={}), sock=listener
+        )
+        await self.opened()
+        ready.set()
+        await self._stopping.wait()
+        server.close()
+        for connection in tuple(state.connections):
+            connection.transport.abort()
+        await _end(self._spawned)
+        await _end(state.tasks)
+        await self.closed()
+        await server.wait_closed()
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Callable[[], Awaitable[Scope]],
+        send: Callable[[Scope], Awaitable[None]],
+    ) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    ending = set(tasks)
+    for task in ending:
+        task.cancel()
+    if ending:
+        await asyncio.wait(ending)

@@ -1,0 +1,1 @@
+"""Evolution API's REST, as far as HybridFlow uses it."""

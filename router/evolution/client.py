@@ -1,0 +1,228 @@
+"""A small client of Evolution API 2.3: what HybridFlow asks of it, and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+
+from router.evolution.errors import (
+    EvolutionAway,
+    EvolutionRefused,
+    SendInDoubt,
+    judge_answer,
+    judge_failure,
+)
+
+SUBSCRIBED_EVENTS = (
+    "MESSAGES_UPSERT",
+    "MESSAGES_UPDATE",
+    "MESSAGES_EDITED",
+    "MESSAGES_DELETE",
+    "SEND_MESSAGE",
+    "CONNECTION_UPDATE",
+    "QRCODE_UPDATED",
+    "LOGOUT_INSTANCE",
+    "REMOVE_INSTANCE",
+)
+_METHOD_MISSING = "method not available"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One WhatsApp number at one Evolution server; the key is the instance's or the global one."""
+
+    server_url: str
+    api_key: SecretStr
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """What Evolution said of a message that it took. `remote_jid` may be rewritten by it."""
+
+    wa_id: str
+    remote_jid: str
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """One page of stored messages, newest first, in Evolution's shape."""
+
+    records: Sequence[Mapping[str, Any]]
+    pages: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class QrCode:
+    """What links a phone; all None when it is linked already."""
+
+    code: str | None
+    pairing_code: str | None
+    base64: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """The webhook that is set at Evolution."""
+
+    url: str
+    enabled: bool
+    events: tuple[str, ...]
+    headers: Mapping[str, str] = field(repr=False)  # a header carries the secret
+
+
+class EvolutionClient:
+    """Calls Evolution over a shared HTTP client, whose time-out is that of a send.
+
+    Every method raises EvolutionRefused or EvolutionAway; `send_text` also SendInDoubt.
+    """
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def send_text(self, instance: Instance, number: str, text: str) -> SentMessage:
+        """Send a text at once. Done only if Evolution gives the message's id (`key.id`)."""
+        body = await self._ask(
+            instance, "POST", "message/sendText", {"number": number, "text": text}, is_send=True
+        )
+        key = body["key"]
+        return SentMessage(
+            wa_id=str(key["id"]),
+            remote_jid=str(key.get("remoteJid") or number),
+            status=body.get("status"),
+        )
+
+    async def send_presence(
+        self, instance: Instance, number: str, *, presence: str = "composing", delay_ms: int = 1000
+    ) -> bool:
+        """Show "typing…" for so long; Evolution answers afterwards. False: the channel cannot."""
+        return await self._try(
+            instance,
+            "chat/sendPresence",
+            {"number": number, "presence": presence, "delay": delay_ms},
+        )
+
+    async def mark_read(self, instance: Instance, jid: str, wa_ids: Sequence[str]) -> bool:
+        """Mark messages as read. False: the channel cannot. A LID is passed over by Evolution."""
+        keys = [{"remoteJid": jid, "fromMe": False, "id": wa_id} for wa_id in wa_ids]
+        return await self._try(instance, "chat/markMessageAsRead", {"readMessages": keys})
+
+    async def find_messages(
+        self,
+        instance: Instance,
+        jid: str | None,
+        *,
+        page: int = 1,
+        page_size: int = 50,
+        since: datetime | None = None,
+    ) -> MessagePage:
+        """List what Evolution stored, of one chat or of all, newest first."""
+        where: dict[str, Any] = {}
+        if jid is not None:
+            where["key"] = {"remoteJid": jid}
+        if since is not None:
+            # Evolution applies the range only if it has both ends.
+            where["messageTimestamp"] = {
+                "gte": since.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+                "lte": "2100-01-01T00:00:00Z",
+            }
+        body = await self._ask(
+            instance,
+            "POST",
+            "chat/findMessages",
+            {"where": where, "page": page, "offset": page_size},
+        )
+        if isinstance(body, list):  # before 2.0
+            return MessagePage(records=body, pages=1, total=len(body))
+        found = body.get("messages") or {}
+        return MessagePage(
+            records=found.get("records") or [],
+            pages=int(found.get("pages") or 0),
+            total=int(found.get("total") or 0),
+        )
+
+    async def connection_state(self, instance: Instance) -> str:
+        """Return `open`, `connecting` or `close`."""
+        body = await self._ask(instance, "GET", "instance/connectionState")
+        return str((body.get("instance") or {}).get("state") or "unknown")
+
+    async def connect(self, instance: Instance) -> QrCode:
+        """Begin linking a phone."""
+        body = await self._ask(instance, "GET", "instance/connect")
+        return QrCode(
+            code=body.get("code"), pairing_code=body.get("pairingCode"), base64=body.get("base64")
+        )
+
+    async def set_webhook(
+        self,
+        instance: Instance,
+        url: str,
+        headers: Mapping[str, str],
+        events: Sequence[str] = SUBSCRIBED_EVENTS,
+    ) -> None:
+        """Have Evolution post these events there. The flat body of 1.x would get a 400."""
+        webhook = {
+            "enabled": True,
+            "url": url,
+            "headers": dict(headers),
+            "byEvents": False,
+            "base64": False,
+            "events": list(events),
+        }
+        await self._ask(instance, "POST", "webhook/set", {"webhook": webhook})
+
+    async def find_webhook(self, instance: Instance) -> WebhookSettings | None:
+        """Return the webhook that is set, if any."""
+        body = await self._ask(instance, "GET", "webhook/find")
+        if not isinstance(body, Mapping) or not body.get("url"):
+            return None
+        return WebhookSettings(
+            url=str(body["url"]),
+            enabled=bool(body.get("enabled")),
+            events=tuple(body.get("events") or ()),
+            headers=dict(body.get("headers") or {}),
+        )
+
+    async def _try(self, instance: Instance, path: str, body: Mapping[str, Any]) -> bool:
+        try:
+            await self._ask(instance, "POST", path, body)
+        except EvolutionRefused as error:
+            if _METHOD_MISSING in str(error).lower():
+                return False
+            raise
+        return True
+
+    async def _ask(
+        self,
+        instance: Instance,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        is_send: bool = False,
+    ) -> Any:
+        url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
+        headers = {"apikey": instance.api_key.get_secret_value()}
+        try:
+            response = await self._http.request(method, url, json=body, headers=headers)
+        except httpx.TransportError as error:
+            raise judge_failure(error, is_send=is_send) from error
+        except httpx.InvalidURL as error:
+            raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
+        if (judged := judge_answer(response, is_send=is_send)) is not None:
+            raise judged
+        try:
+            return response.json()
+        except ValueError as error:
+            raise _unreadable(is_send=is_send) from error
+
+
+def _unreadable(*, is_send: bool) -> EvolutionAway | SendInDoubt:
+    text = "its answer is no JSON: is this address Evolution API?"
+    return SendInDoubt(text) if is_send else EvolutionAway(text)

@@ -1,0 +1,117 @@
+"""What it means when a call of Evolution API fails.
+
+Evolution answers errors as `{status, error, response: {message}}`, the message being a string, a
+list, nested lists or objects. On the Cloud channel an error of Meta's Graph API comes as HTTP 201
+without a `key`. Some permanent-looking statuses are transient (400 "Connection Closed"), and after
+a time-out nobody knows: for a send, that is a case of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+# Meta's error codes that mean "try later": throttling, outages, temporary blocks. From the page
+# "Error codes" of the WhatsApp Cloud API's documentation. Every other code of a send is for good.
+_GRAPH_TRANSIENT = frozenset(
+    {1, 2, 4, 80007, 130429, 131000, 131016, 131048, 131056, 131057, 133004}
+)
+_CLOSED = ("connection closed", "connection lost", "timed out", "not connected", "stream errored")
+
+
+class EvolutionError(Exception):
+    """A call of Evolution did not do what it was made for; the text says what Evolution said."""
+
+
+class EvolutionRefused(EvolutionError):
+    """It will not work however often it is tried: a bad key, no such instance, no such number."""
+
+
+class EvolutionAway(EvolutionError):
+    """It did certainly not happen, and may work later. `retry_after` in seconds, if it was said."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SendInDoubt(EvolutionError):
+    """A send may have reached the phone: its answer was lost, or makes no sense."""
+
+
+def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError | None:
+    """Return what a finished answer means as an error, or None where it is none."""
+    body = _json(response)
+    status = response.status_code
+    said = f"{status}: {_said(body) or response.reason_phrase}"
+    if status == 429:
+        return EvolutionAway(said, _retry_after(response))
+    if status == 400 and any(word in said.lower() for word in _CLOSED):
+        return EvolutionAway(said)
+    if 400 <= status < 500 and status != 408:
+        return EvolutionRefused(said)
+    if is_send and 200 <= status < 300:
+        return _judge_sent(body, said)
+    if status >= 300:
+        return SendInDoubt(said) if is_send else EvolutionAway(said)
+    return None
+
+
+def judge_failure(error: httpx.TransportError, *, is_send: bool) -> EvolutionError:
+    """Return what it means that no whole answer came."""
+    what = f"{type(error).__name__} {error}".strip()
+    if is_send and not isinstance(
+        error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
+    ):
+        return SendInDoubt(what)
+    return EvolutionAway(what)
+
+
+def _judge_sent(body: Any, said: str) -> EvolutionError | None:
+    if not isinstance(body, Mapping):
+        return SendInDoubt(f"an answer that is no JSON object: {said}")
+    key = body.get("key")
+    if isinstance(key, Mapping) and key.get("id"):
+        return None
+    code = body.get("code")
+    if isinstance(code, int):
+        text = f"Meta's Graph API refused ({code}): {body.get('message')}"
+        return EvolutionAway(text) if code in _GRAPH_TRANSIENT else EvolutionRefused(text)
+    return SendInDoubt("it answered without the message's id")
+
+
+def _said(body: Any) -> str:
+    """Flatten Evolution's nested messages into one readable sentence."""
+    match body:
+        case {"response": {"message": message}}:
+            return _said(message)
+        case {"exists": False, "number": number}:
+            return f"the number {_masked(str(number))} is not on WhatsApp"
+        case {"message": message}:
+            return _said(message)
+        case {"error": str() as error}:
+            return error
+        case list():
+            return "; ".join(filter(None, (_said(item) for item in body)))
+        case str():
+            return body
+        case _:
+            return ""
+
+
+def _masked(number: str) -> str:
+    return f"…{number[-4:]}"
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return float(response.headers.get("retry-after", ""))
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The LLM providers, behind one small protocol."""

@@ -1,0 +1,84 @@
+"""OpenAI's Chat Completions through the official SDK, which is loaded when it is first asked.
+
+Chat Completions, not Responses: every OpenAI-compatible server speaks it. For the same reason the
+limit is sent as `max_completion_tokens` to OpenAI itself, whose reasoning models refuse the old
+name, and as `max_tokens` to any other address, where many servers know only that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt, judge_status
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from pydantic import SecretStr
+
+
+class OpenAiProvider:
+    """Asks OpenAI, or a compatible server at `base_url`. `timeout` in seconds."""
+
+    name = "openai"
+
+    def __init__(
+        self, api_key: SecretStr, *, base_url: str | None, model: str, timeout: float
+    ) -> None:
+        self._api_key = api_key
+        self._base_url = base_url
+        self._model = model
+        self._timeout = timeout
+        self._client: AsyncOpenAI | None = None
+
+    async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
+        """See LlmProvider. A refusal or a content filter raises LlmRefused."""
+        import openai
+
+        limit = "max_completion_tokens" if self._base_url is None else "max_tokens"
+        turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
+        try:
+            completion = await self._connected().chat.completions.create(
+                model=model or self._model,
+                messages=[{"role": "system", "content": prompt.system}, *turns],
+                extra_body={limit: max_tokens},
+            )
+        except openai.APIStatusError as error:
+            raise judge_status(
+                self.name,
+                error.status_code,
+                error.message[:300],
+                error.response.headers.get("retry-after"),
+            ) from error
+        except openai.APIError as error:  # no answer, or none that can be read
+            raise LlmAway(f"openai: {type(error).__name__}") from error
+        if not completion.choices:
+            raise LlmAway("openai answered without a choice")
+        choice = completion.choices[0]
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            raise LlmRefused(choice.message.refusal or "stopped by the content filter")
+        usage = completion.usage
+        return LlmReply(
+            text=choice.message.content or "",
+            provider=self.name,
+            model=completion.model,
+            tokens_in=usage.prompt_tokens if usage else 0,
+            tokens_out=usage.completion_tokens if usage else 0,
+            truncated=choice.finish_reason == "length",
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    def _connected(self) -> AsyncOpenAI:
+        if self._client is None:
+            from openai import AsyncOpenAI
+
+            self._client = AsyncOpenAI(
+                api_key=self._api_key.get_secret_value(),
+                base_url=self._base_url,
+                timeout=self._timeout,
+                max_retries=0,
+            )
+        return self._client

@@ -1,0 +1,150 @@
+"""What HybridFlow asks of an LLM provider, and what its failures mean."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_any,
+    wait_random_exponential,
+)
+
+LONGEST_RETRY_AFTER = 10.0  # seconds that one attempt at a turn waits; longer ones end the attempt
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One message of a prompt; roles alternate, the first is the user's."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the LLM is told."""
+
+    system: str
+    messages: tuple[PromptMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LlmReply:
+    """What it answered; `truncated` when it ran into the token limit."""
+
+    text: str
+    provider: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    truncated: bool
+
+
+class LlmError(Exception):
+    """The provider gave no usable reply; the text says why, without keys or prompts."""
+
+
+class LlmAway(LlmError):
+    """It may work later: time-out, rate limit, overload. `retry_after` in seconds, if given."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LlmEmpty(LlmError):
+    """It answered without a word; asking again often helps."""
+
+
+class LlmRefused(LlmError):
+    """The model declines to answer this conversation."""
+
+
+class LlmMisconfigured(LlmError):
+    """The key, the model or the request is wrong: somebody has to change the configuration."""
+
+
+class LlmProvider(Protocol):
+    """A provider with its key, address, default model and time-out."""
+
+    name: str
+
+    async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
+        """Ask once. Raises LlmError."""
+
+
+async def complete_with_fallback(
+    first: LlmProvider,
+    second: LlmProvider | None,
+    prompt: Prompt,
+    *,
+    model: str | None,
+    max_tokens: int,
+    attempts: int,
+) -> LlmReply:
+    """Ask the first provider, `attempts` times where that can help, then the second, if any.
+
+    `model` is the first provider's; the second uses its own default. A refusal is an answer: it is
+    not carried to another provider. Raises the LlmError of the provider asked last.
+    """
+    try:
+        return await _complete(first, prompt, model, max_tokens, attempts)
+    except LlmRefused:
+        raise
+    except LlmError:
+        if second is None:
+            raise
+    return await _complete(second, prompt, None, max_tokens, attempts)
+
+
+async def _complete(
+    provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int, attempts: int
+) -> LlmReply:
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type((LlmAway, LlmEmpty)),
+        stop=stop_any(stop_after_attempt(attempts), _asked_to_wait_long),
+        wait=_wait,
+        reraise=True,
+    ):
+        with attempt:
+            reply = await provider.complete(prompt, model=model, max_tokens=max_tokens)
+            if not reply.text.strip():
+                raise LlmEmpty(f"{provider.name} answered without a word")
+    return reply
+
+
+_backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_RETRY_AFTER)
+
+
+def _asked_to_wait_long(state: RetryCallState) -> bool:
+    return _retry_after(state) > LONGEST_RETRY_AFTER
+
+
+def _wait(state: RetryCallState) -> float:
+    return max(_backoff(state), _retry_after(state))
+
+
+def _retry_after(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return getattr(error, "retry_after", None) or 0.0
+
+
+def read_retry_after(header: str | None) -> float | None:
+    """Return the seconds of a Retry-After header; None if it has none (a date counts as none)."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def judge_status(provider: str, status: int, message: str, retry_after: str | None) -> LlmError:
+    """Return what an HTTP status of a provider means. 529 is Anthropic's "overloaded"."""
+    text = f"{provider} answered {status}: {message}"
+    if status in (408, 409, 429) or status >= 500:
+        return LlmAway(text, read_retry_after(retry_after))
+    return LlmMisconfigured(text)

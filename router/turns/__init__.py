@@ -1,0 +1,1 @@
+"""The turn's way out: claimed, made, fenced, sent, recorded."""

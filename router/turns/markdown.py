@@ -1,0 +1,138 @@
+"""Markdown, as LLMs write it, into the few marks that WhatsApp shows.
+
+WhatsApp knows *bold*, _italic_, ~struck~, `code`, ```blocks```, "- " lists, "1. " lists and "> "
+quotes, and nothing else. A single star is left as it is: in WhatsApp's own way it means bold, and
+whoever wrote it may have known that.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+
+def to_whatsapp(text: str) -> str:
+    """Return the text with WhatsApp's marks; plain text as it is, but for outer space."""
+    return _blocks(_parser().parse(text.strip())).strip()
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # Indented text is no code in a chat, and its HTML is nothing but text.
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    return parser.disable(["code", "html_block", "html_inline", "lheading", "reference"])
+
+
+def _blocks(tokens: Sequence[Token]) -> str:
+    pieces: list[str] = []
+    place = 0
+    while place < len(tokens):
+        end = _end_of(tokens, place)
+        pieces.append(_block(tokens[place], tokens[place + 1 : end]))
+        place = end + 1
+    return "\n\n".join(piece for piece in pieces if piece)
+
+
+def _end_of(tokens: Sequence[Token], start: int) -> int:
+    """Return the place of the token that closes the one at `start`."""
+    depth = 0
+    for place in range(start, len(tokens)):
+        depth += tokens[place].nesting
+        if depth == 0:
+            return place
+    return len(tokens) - 1
+
+
+def _block(opening: Token, inner: Sequence[Token]) -> str:
+    match opening.type:
+        case "heading_open":
+            heading = _inline(inner).replace("*", "")
+            return f"*{heading}*" if heading else ""
+        case "paragraph_open":
+            return _inline(inner)
+        case "fence":
+            return f"```\n{opening.content.rstrip()}\n```"
+        case "blockquote_open":
+            return "\n".join(f"> {line}".rstrip() for line in _blocks(inner).split("\n"))
+        case "bullet_list_open":
+            return _list(inner, start=None)
+        case "ordered_list_open":
+            return _list(inner, start=int(opening.attrGet("start") or 1))
+        case "table_open":
+            return _table(inner)
+        case _:  # a rule, and whatever else is only for the eye
+            return _inline([opening]) if opening.type == "inline" else ""
+
+
+def _list(tokens: Sequence[Token], start: int | None) -> str:
+    lines: list[str] = []
+    place = number = 0
+    while place < len(tokens):
+        end = _end_of(tokens, place)
+        mark = "- " if start is None else f"{start + number}. "
+        body = _item(tokens[place + 1 : end])
+        first, *rest = body.split("\n")
+        lines += [mark + first, *(f"   {line}".rstrip() for line in rest)]
+        place, number = end + 1, number + 1
+    return "\n".join(lines)
+
+
+def _item(tokens: Sequence[Token]) -> str:
+    return _blocks(tokens).replace("\n\n", "\n")
+
+
+def _table(tokens: Sequence[Token]) -> str:
+    rows: list[list[str]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append(_inline([token]))
+    if not rows:
+        return ""
+    head, *body = rows
+    lines = [" | ".join(cell for cell in row if cell) for row in body]
+    return "\n".join([f"*{' | '.join(head).replace('*', '')}*", *lines])
+
+
+def _inline(tokens: Sequence[Token]) -> str:
+    return "".join(_span(token.children or []) for token in tokens if token.type == "inline")
+
+
+def _span(children: Sequence[Token]) -> str:
+    out: list[str] = []
+    links: list[tuple[str, int]] = []
+    for token in children:
+        match token.type:
+            case "strong_open" | "strong_close":
+                out.append("*")
+            case "em_open" | "em_close":
+                out.append(token.markup)
+            case "s_open" | "s_close":
+                out.append("~")
+            case "code_inline":
+                out.append(f"`{token.content}`")
+            case "link_open":
+                links.append((str(token.attrGet("href") or ""), len(out)))
+            case "link_close":
+                _close_link(out, *links.pop())
+            case "image":
+                out.append(_titled(token.content, str(token.attrGet("src") or "")))
+            case "softbreak" | "hardbreak":
+                out.append("\n")
+            case _:
+                out.append(token.content)
+    return "".join(out).replace("<br>", "\n").replace("<br/>", "\n")
+
+
+def _close_link(out: list[str], href: str, begin: int) -> None:
+    label = "".join(out[begin:])
+    out[begin:] = [_titled(label, href)]
+
+
+def _titled(label: str, address: str) -> str:
+    bare = address.removeprefix("mailto:").removeprefix("tel:")
+    if not label or label in (address, bare):
+        return bare
+    return f"{label} ({bare})"

@@ -1,0 +1,43 @@
+"""Fixtures for every test: a real PostgreSQL, and a database of its own for each that asks."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from router.embedded.postgres import EmbeddedPostgres
+from tests.postgres import Databases, fleeting_server, migrated
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The server of this test run, with fsync off."""
+    with fleeting_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: EmbeddedPostgres) -> Iterator[Databases]:
+    with Databases(postgres.dsn) as databases:
+        yield databases
+
+
+@pytest.fixture(scope="session")
+def template_url(databases: Databases) -> str:
+    """The migrated database that others are copied from; nobody may be connected to it then."""
+    return migrated(databases)
+
+
+@pytest.fixture
+def database_url(databases: Databases, template_url: str) -> Iterator[str]:
+    """The address of a database with the schema, for this test alone."""
+    dsn = databases.create(template=template_url)
+    yield dsn
+    databases.drop(dsn)
+
+
+@pytest.fixture
+def empty_database_url(databases: Databases) -> Iterator[str]:
+    """The address of a database without the schema, for this test alone."""
+    dsn = databases.create()
+    yield dsn
+    databases.drop(dsn)

@@ -1,0 +1,129 @@
+"""One PostgreSQL for the whole test run, and a database of its own for each test."""
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import psutil
+
+from router.embedded.postgres import EmbeddedPostgres
+from router.state.migrations import migrate
+
+# Nothing here needs to survive a crash, except where a test says so and starts its own server.
+_FLEETING = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_connections": "200",
+}
+_PREFIX = "hybridflow-tests-"
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 2 * 1024**3
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def fleeting_folder() -> Iterator[Path]:
+    """Make a folder that any user may enter, in memory where there is room, and remove it.
+
+    Copying a database takes 8 ms there, and 10 to 80 on a disk.
+    """
+    above = _MEMORY if _has_room(_MEMORY) else Path(tempfile.gettempdir())
+    _remove_what_killed_runs_left(above)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=above))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def fleeting_server() -> Iterator[EmbeddedPostgres]:
+    """Run a server whose data goes with it."""
+    with (
+        fleeting_folder() as folder,
+        EmbeddedPostgres(folder / "postgres", settings=_FLEETING) as server,
+    ):
+        yield server
+
+
+class Databases:
+    """Makes and drops databases, from synchronous code, also beside a running event loop."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._numbers = itertools.count(1)
+        self._to_drop: deque[str] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._runner = asyncio.Runner()
+        self._connection = self.wait(_connect(dsn))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait(self._connection.close())
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
+
+    def wait(self, doing: Coroutine[object, object, Result]) -> Result:
+        """Run a coroutine to its end, in the thread of its own that this has."""
+        return self._thread.submit(self._runner.run, doing).result()
+
+    def create(self, template: str | None = None) -> str:
+        """Return the address of a new database, a copy of the one at `template` or an empty one."""
+        self._drop_what_is_left()
+        name = f"test_{next(self._numbers)}"
+        source = urlsplit(template).path.lstrip("/") if template else "template0"
+        self._execute(f"create database {name} template {source} strategy file_copy")
+        parts = urlsplit(self._dsn)
+        return urlunsplit(parts._replace(path=f"/{name}"))
+
+    def drop(self, dsn: str) -> None:
+        """Drop a database soon: before the next is made, when its connections have really gone.
+
+        PostgreSQL waits 100 ms where one has not.
+        """
+        self._to_drop.append(urlsplit(dsn).path.lstrip("/"))
+
+    def _drop_what_is_left(self) -> None:
+        while self._to_drop:
+            self._execute(f"drop database {self._to_drop.popleft()} with (force)")
+
+    def _execute(self, sql: str) -> None:
+        self.wait(self._connection.execute(sql))
+
+
+def migrated(databases: Databases) -> str:
+    """Return the address of a database with the schema and nothing in it."""
+    dsn = databases.create()
+    databases.wait(migrate(dsn))
+    return dsn
+
+
+async def _connect(dsn: str) -> asyncpg.Connection:
+    return await asyncpg.connect(dsn)
+
+
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _ENOUGH_BYTES
+
+
+def _remove_what_killed_runs_left(above: Path) -> None:
+    for left in above.glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).split("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
