@@ -69,7 +69,11 @@ def altered(alter: Callable[[Any], Any]) -> Fault:
 
 
 def wrong_answer(
-    status: int, body: Any = None, headers: Mapping[str, str] | None = None, *, after: bool = False  # noqa: ANN401
+    status: int,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    after: bool = False,  # noqa: ANN401
 ) -> Fault:
     """Return the fault of another answer than the right one."""
     return Fault("answer", after, status=status, body=body, headers=headers or {})

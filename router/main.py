@@ -31,6 +31,7 @@ from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
 from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
+from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.instances import InstanceFinder
@@ -138,8 +139,7 @@ def _dispatcher(
     )
     workshop = Workshop(
         database=database,
-        evolution=evolution,
-        instance_of=instances.of_turn,
+        courtesy=Courtesy(evolution, instances.of_turn, settings.typing_seconds),
         maker=FallbackHandler(
             providers,
             FallbackRules(

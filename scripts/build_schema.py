@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     if check:
-        return _check(SCHEMA, text)
+        return check_file(SCHEMA, text)
     SCHEMA.write_text(text, encoding="utf-8")
     print(f"wrote {SCHEMA}")
     return 0
@@ -72,7 +72,8 @@ def _history_entries(migrations: Sequence[Migration]) -> str:
     )
 
 
-def _check(path: Path, text: str) -> int:
+def check_file(path: Path, text: str) -> int:
+    """Return 0 if the file holds `text`; otherwise say so and return 1."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return 0
     print(

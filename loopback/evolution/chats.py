@@ -68,6 +68,10 @@ class Chat:
         """Return the conversation as text."""
         return "\n".join([f"{self.jid}:", *(f"  {message}" for message in self.transcript)])
 
+    def has(self, wa_id: str) -> bool:
+        """Return whether the message is on the phone."""
+        return any(message.wa_id == wa_id for message in self.transcript)
+
     def show(self, wa_id: str, author: Author, text: str) -> None:
         """Put a message on the phone."""
         with self.changes.made():

@@ -19,7 +19,10 @@ ONE_PIXEL = (
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One message's content. `context` None with `has_context` means `contextInfo: null`."""
+    """One message's content. `context` None with `has_context` means `contextInfo: null`.
+
+    `shown` is the line that it makes in the chat; empty for what makes none (a reaction).
+    """
 
     message: Json
     message_type: str
@@ -59,7 +62,9 @@ def image(caption: str | None = None) -> Content:
 
 def video(caption: str | None = None, *, seconds: int = 4) -> Content:
     """Return a video."""
-    return _media("videoMessage", "video/mp4", {"seconds": seconds} | _given(caption=caption), caption)
+    return _media(
+        "videoMessage", "video/mp4", {"seconds": seconds} | _given(caption=caption), caption
+    )
 
 
 def voice(seconds: int = 7) -> Content:
@@ -133,7 +138,7 @@ def reaction(emoji: str, key: Mapping[str, Any], sent_at: float) -> Content:
     milliseconds = int(sent_at * 1000)
     stamp = {"low": _signed(milliseconds), "high": milliseconds >> 32, "unsigned": False}
     body = {"key": dict(key), "text": emoji, "senderTimestampMs": stamp}
-    return replace(_of("reactionMessage", body, emoji), has_context=False)
+    return replace(_of("reactionMessage", body, shown=""), has_context=False)
 
 
 def ephemeral(body: str) -> Content:
@@ -157,7 +162,9 @@ def as_cloud(content: Content) -> Content:
     match name:
         case "imageMessage" | "videoMessage" | "documentMessage" | "stickerMessage":
             kept = {"id": "MID1", "mime_type": body["mimetype"], "sha256": "x"}
-            message = {name: kept | _given(caption=body.get("caption"), filename=body.get("fileName"))}
+            message = {
+                name: kept | _given(caption=body.get("caption"), filename=body.get("fileName"))
+            }
         case "audioMessage":
             kept = {"id": "AID1", "mime_type": body["mimetype"], "voice": body["ptt"]}
             message = {name: kept | {"ptt": body["ptt"]}}

@@ -106,12 +106,14 @@ class Traffic:
             self._send(self._program.global_webhook, {}, body, chat)
         name = slug.replace("-", "_").upper()
         if setting is None or not setting.enabled or name not in setting.events:
-            return self._not_wanted(body)
+            return self.untold(event, data)
         url = f"{setting.url}/{slug}" if setting.by_events else setting.url
         headers = sent_headers(setting.headers, self._program.now())
         return self._send(url, headers, body, chat)
 
-    def _not_wanted(self, body: Json) -> Delivery:
+    def untold(self, event: str, data: Any = None) -> Delivery:  # noqa: ANN401
+        """Return the delivery of what nobody is told: settled at once as `not wanted`."""
+        body = {"event": event, "instance": self._instance, "data": data}
         delivery = Delivery(self._program.changes, "", {}, body)
         delivery.tell("not wanted")
         return delivery

@@ -82,6 +82,10 @@ class Delivery:
         yield from self._changes.until(self._settled, self._expectation()).__await__()
         return self
 
+    async def first_try(self) -> None:
+        """Wait until it was tried once."""
+        await self._changes.until(lambda: self.attempts or self._settled(), self._expectation())
+
     def tell(self, state: State, attempt: Attempt | None = None) -> None:
         """Note what became of it."""
         with self._changes.made():
@@ -116,9 +120,7 @@ class Wire:
     async def open(self) -> None:
         """Begin; in the loop that will post."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._http = httpx.AsyncClient(
-            timeout=self.timeout_seconds, limits=limits, trust_env=False
-        )
+        self._http = httpx.AsyncClient(timeout=self.timeout_seconds, limits=limits, trust_env=False)
         self._turns.clear()
 
     async def close(self) -> None:

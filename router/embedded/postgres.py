@@ -67,7 +67,7 @@ class EmbeddedPostgres:
             "system_folder": str(system_folder.absolute()),
         }
         self._running: _Running | None = None
-        self._starting: subprocess.Popen[bytes] | None = None
+        self._abandoned = False
 
     @property
     def dsn(self) -> str:
@@ -94,14 +94,15 @@ class EmbeddedPostgres:
         if self._running is not None:
             return
         complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the guard
-        guard = self._starting = _spawn_guard(complaints)
+        guard = _spawn_guard(complaints)
         try:
             facts = _asked(guard, self._order, complaints)
         except BaseException:
             _dismiss(guard, complaints)
             raise
-        finally:
-            self._starting = None
+        if self._abandoned:
+            _dismiss(guard, complaints)
+            return
         self._running = _Running(guard, complaints, facts)
         for level, text in facts["notes"]:
             _log.log(level, "%s", text)
@@ -139,10 +140,11 @@ class EmbeddedPostgres:
         self.stop()
 
     async def __aenter__(self) -> Self:
+        self._abandoned = False
         try:
             await asyncio.to_thread(self.start)
         except asyncio.CancelledError:
-            self._abandon()
+            self._abandoned = True  # the thread cannot be stopped; it dismisses the guard itself
             raise
         return self
 
@@ -155,12 +157,6 @@ class EmbeddedPostgres:
                 f"the PostgreSQL on {self._order['folder']}", "it is not started", "Start it first"
             )
         return self._running.facts
-
-    def _abandon(self) -> None:
-        """Let the guard of a start that nobody waits for any more see that its program has gone."""
-        starting = self._starting
-        if starting is not None and starting.stdin is not None:
-            starting.stdin.close()
 
     def _answers(self) -> bool:
         facts = self._facts()

@@ -12,6 +12,7 @@ from tenacity import (
     stop_any,
     wait_random_exponential,
 )
+from tenacity.stop import stop_base
 
 LONGEST_RETRY_AFTER = 10.0  # seconds that one attempt at a turn waits; longer ones end the attempt
 
@@ -106,7 +107,7 @@ async def _complete(
 ) -> LlmReply:
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type((LlmAway, LlmEmpty)),
-        stop=stop_any(stop_after_attempt(attempts), _asked_to_wait_long),
+        stop=stop_any(stop_after_attempt(attempts), _AskedToWaitLong()),
         wait=_wait,
         reraise=True,
     ):
@@ -120,8 +121,11 @@ async def _complete(
 _backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_RETRY_AFTER)
 
 
-def _asked_to_wait_long(state: RetryCallState) -> bool:
-    return _retry_after(state) > LONGEST_RETRY_AFTER
+class _AskedToWaitLong(stop_base):
+    """The turn is put aside meanwhile, so that it does not use up its lease by waiting."""
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return _retry_after(retry_state) > LONGEST_RETRY_AFTER
 
 
 def _wait(state: RetryCallState) -> float:

@@ -6,18 +6,17 @@ process died, the database is away) is brought back by its lease.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 from router.errors import DatabaseAway
-from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.llm.provider import LlmAway, LlmEmpty, LlmError
 from router.logs import Action, bind_correlation, log_event
 from router.state.database import Database
 from router.turns.claimed import ClaimedTurn, TurnPart
+from router.turns.courtesy import Courtesy
 from router.turns.evidence import Finding, judge_send
 from router.turns.sender import Sender, SendFailed, SendStopped
 
@@ -62,9 +61,8 @@ class Workshop:
     """What every attempt works with."""
 
     database: Database
-    evolution: EvolutionClient
-    instance_of: Callable[[ClaimedTurn], Instance]
     maker: ReplyMaker
+    courtesy: Courtesy
     sender: Sender
     rules: AttemptRules
 
@@ -112,7 +110,10 @@ class TurnAttempt:
 
     async def _make_reply(self) -> tuple[str, ...] | None:
         try:
-            async with asyncio.timeout(self._shop.rules.make_timeout):
+            async with (
+                asyncio.timeout(self._shop.rules.make_timeout),
+                self._shop.courtesy.during(self._turn),
+            ):
                 reply = await self._shop.maker.make(self._turn)
         except TimeoutError as error:
             raise LlmAway("the reply took longer than the turn's lease") from error

@@ -246,10 +246,11 @@ async def test_an_async_program_uses_it_with_async_with(folder: Path):
 
 async def test_a_start_that_is_cancelled_leaves_no_server_behind(folder: Path):
     starting = asyncio.create_task(EmbeddedPostgres(folder).__aenter__())
-    await asyncio.to_thread(until, lambda: (folder / "users.lock").stat().st_mtime)
+    await asyncio.to_thread(until, lambda: postmaster_on(folder))
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
+    await asyncio.to_thread(until, lambda: postmaster_on(folder) is None)
 
 
 # Sharing
@@ -357,13 +358,27 @@ def holds(process: psutil.Process, path: Path) -> bool:
 
 def test_a_ctrl_c_for_the_program_reaches_neither_guard_nor_server(folder: Path):
     with Program(folder) as program:
-        before = postmaster_on(folder).pid
+        said_before = (folder / "server.log").read_text()
         os.killpg(program.process.pid, signal.SIGINT)
         assert answers(program.dsn)
+        assert "shutdown request" not in (folder / "server.log").read_text()[len(said_before) :]
+        assert program.guard().is_running()
         program.end()
-        assert before
-    log = (folder / "server.log").read_text()
-    assert "starting it again" not in log
+
+
+async def test_when_the_whole_service_is_told_to_end_the_program_may_finish_its_work(folder: Path):
+    with Program(folder) as program:
+        connection = await asyncpg.connect(program.dsn)
+        server = postmaster_on(folder)
+        program.guard().terminate()
+        server.send(signal.SIGTERM)
+        await asyncio.to_thread(until, lambda: not answers(program.dsn))
+        assert await connection.fetchval("select 1") == 1
+        await connection.close()
+        await asyncio.to_thread(until, lambda: not server.alive())
+        assert "starting it again" not in (folder / "server.log").read_text()
+        program.end()
+    assert postmaster_on(folder) is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
@@ -412,6 +427,13 @@ def test_a_pid_file_that_names_another_folders_server_is_not_believed(
         assert server.started_here
         assert server.dsn != postgres.dsn
     assert answers(postgres.dsn)
+
+
+def test_a_log_that_has_grown_large_is_put_aside_at_the_next_start(folder: Path):
+    (folder / "server.log").write_text("old\n" * 600_000)
+    with EmbeddedPostgres(folder):
+        assert "old" not in (folder / "server.log").read_text()
+    assert (folder / "server.log.1").read_text().startswith("old\n")
 
 
 # Refusals

@@ -1,0 +1,74 @@
+"""The ways in which a call of Evolution's REST API fails, by name.
+
+`shop.fail("sendText", failures.TAKEN_THEN_CUT)`, then as often as said. A name with TAKEN is a call
+that did its work: the message is on the phone.
+"""
+
+from typing import Any
+
+from loopback.evolution.answers import error_body
+from loopback.faults import Fault, altered, cut, hang, slow, wrong_answer
+
+NEVER_ANSWERED = hang()
+"""Nothing is taken, no answer comes: the client's time-out ends it."""
+TAKEN_NEVER_ANSWERED = hang(after=True)
+CUT = cut()
+"""The connection is cut, nothing was taken."""
+TAKEN_THEN_CUT = cut(after=True)
+CONNECTION_CLOSED = wrong_answer(400, error_body(400, ["Error: Connection Closed"]))
+"""The line to WhatsApp is down for a moment: transient, although a 400."""
+BAD_KEY = wrong_answer(401, error_body(401, "Unauthorized"))
+NO_INSTANCE = wrong_answer(404, error_body(404, ['The "shop" instance does not exist']))
+BROKEN = wrong_answer(500, error_body(500, "Internal Server Error"))
+TAKEN_THEN_BROKEN = wrong_answer(500, error_body(500, "Internal Server Error"), after=True)
+UNAVAILABLE = wrong_answer(503, error_body(503, "Service Unavailable"))
+TAKEN_THEN_UNREADABLE = wrong_answer(201, None, after=True)
+"""A 201 whose body is no message (null), although it was sent."""
+
+
+def too_many(retry_after: float) -> Fault:
+    """Return the 429 of a proxy, with its Retry-After in seconds."""
+    body = error_body(429, "Too Many Requests")
+    return wrong_answer(429, body, {"Retry-After": f"{retry_after:g}"})
+
+
+def graph_error(code: int = 131047, message: str = "Re-engagement message") -> Fault:
+    """Return what WHATSAPP-BUSINESS answers when Meta refuses: a 201 without a key."""
+    details = {"messaging_product": "whatsapp", "details": "Message failed to send"}
+    body = {"message": f"(#{code}) {message}", "type": "OAuthException", "code": code}
+    return wrong_answer(201, body | {"error_data": details, "fbtrace_id": "x"})
+
+
+def not_on_whatsapp(number: str) -> Fault:
+    """Return the 400 for a number that is not on WhatsApp."""
+    absent = {"jid": f"{number}@s.whatsapp.net", "exists": False, "number": number}
+    return wrong_answer(400, error_body(400, [absent]))
+
+
+def late(seconds: float) -> Fault:
+    """Return a right answer that comes late."""
+    return slow(seconds)
+
+
+def answered_as(jid: str) -> Fault:
+    """Return a right answer that names another JID than the one written to."""
+
+    def rename(body: Any) -> Any:  # noqa: ANN401
+        return body | {"key": body["key"] | {"remoteJid": jid}}
+
+    return altered(rename)
+
+
+BY_NAME = {
+    "never_answered": NEVER_ANSWERED,
+    "taken_never_answered": TAKEN_NEVER_ANSWERED,
+    "cut": CUT,
+    "taken_then_cut": TAKEN_THEN_CUT,
+    "connection_closed": CONNECTION_CLOSED,
+    "bad_key": BAD_KEY,
+    "broken": BROKEN,
+    "taken_then_broken": TAKEN_THEN_BROKEN,
+    "unavailable": UNAVAILABLE,
+    "graph_error": graph_error(),
+}
+"""For the control over HTTP."""
