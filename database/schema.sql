@@ -16,7 +16,7 @@ do $hybridflow$
 declare
     v_newest text := (select max(version) from supabase_migrations.schema_migrations);
 begin
-    if v_newest > '20261123009000' then
+    if v_newest > '20261123000900' then
         raise exception 'the database has migration %, which is newer than this file', v_newest
             using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
     end if;
@@ -2677,7 +2677,7 @@ begin
 end
 $$;
 
--- ==================== 20261123009000_grants.sql
+-- ==================== 20261123000900_grants.sql
 
 -- HybridFlow: who may call what: service_role, and nobody else.
 
@@ -2734,7 +2734,7 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000600', 'ingest'),
     ('20261123000700', 'reading'),
     ('20261123000800', 'tenants'),
-    ('20261123009000', 'grants')
+    ('20261123000900', 'grants')
 on conflict (version) do nothing;
 
 commit;

@@ -73,7 +73,7 @@ def wrong_answer(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
     *,
-    after: bool = False,  # noqa: ANN401
+    after: bool = False,
 ) -> Fault:
     """Return the fault of another answer than the right one."""
     return Fault("answer", after, status=status, body=body, headers=headers or {})

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 DEADLINE = 20.0
-"""Seconds after which what was waited for counts as never happening. Generous: machines are busy."""
+"""Seconds after which what was waited for counts as never happening; machines may be busy."""
 
 
 class NeverHappened(AssertionError):

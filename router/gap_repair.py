@@ -74,7 +74,8 @@ async def repair_gap(
             "look_back_hours": _LOOK_BACK_HOURS,
         },
     )
-    begin = since or datetime.fromisoformat(start["since"])
+    # Evolution's times are whole seconds.
+    begin = (since or datetime.fromisoformat(start["since"])).replace(microsecond=0)
     records, complete = await _list_stored(evolution, tenant, begin)
     events, unused, failed = _as_events(tenant.name, records)
     decisions = await _ingest(database, events, rules)
@@ -190,11 +191,14 @@ class GapRepairs:
 
     async def stop(self) -> None:
         """Break off what is running; it begins again at the next reconnect."""
-        tasks = list(self._running.values())
-        for task in tasks:
+        for task in self._running.values():
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Wait until no repair is under way."""
+        if self._running:
+            await asyncio.wait(list(self._running.values()))
 
     async def _repair(self, instance: str) -> None:
         for delay in (*self._retry_delays, None):

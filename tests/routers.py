@@ -128,6 +128,19 @@ class RouterProcess:
         assert self._process is not None
         return self._process.returncode
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for the end."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout=40)
+
+    def twin(self) -> "RouterProcess":
+        """Another router with the same configuration, not started."""
+        return RouterProcess(self._env)
+
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.kill()

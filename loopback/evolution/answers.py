@@ -22,7 +22,7 @@ _TYPES = {"string": str, "boolean": bool, "integer": int, "array": list, "object
 class Refusal(Exception):
     """A call that is answered with an error: its status and message."""
 
-    def __init__(self, status: int, message: Any) -> None:  # noqa: ANN401
+    def __init__(self, status: int, message: Any) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -32,12 +32,12 @@ class Refusal(Exception):
         return JSONResponse(error_body(self.status, self.message), status_code=self.status)
 
 
-def error_body(status: int, message: Any) -> Json:  # noqa: ANN401
+def error_body(status: int, message: Any) -> Json:
     """Return the JSON of an error; `message` is a string, or a list of nearly anything."""
     return {"status": status, "error": _REASONS[status], "response": {"message": message}}
 
 
-def refused(*message: Any) -> Refusal:  # noqa: ANN401
+def refused(*message: Any) -> Refusal:
     """Return the refusal of a call that cannot be done as it is."""
     return Refusal(400, list(message))
 
@@ -62,7 +62,7 @@ def require_one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -
         raise refused([f"{name} is not one of enum values: {','.join(allowed)}"])
 
 
-def _is(value: Any, kind: str) -> bool:  # noqa: ANN401
+def _is(value: Any, kind: str) -> bool:
     if kind == "integer" and isinstance(value, bool):
         return False
     if kind == "number":

@@ -17,7 +17,7 @@ _NOT_AVAILABLE = {
 
 
 class ChatsApi:
-    """Answers calls about chats. `delay_scale`: how much of a call's `delay` is really waited for."""
+    """Answers calls about chats. `delay_scale`: how much of a call's `delay` is waited for."""
 
     def __init__(self, *, delay_scale: float = 0.0) -> None:
         self.delay_scale = delay_scale
@@ -31,7 +31,7 @@ class ChatsApi:
         return JSONResponse({"presence": body["presence"]}, status_code=201)
 
     async def mark_read(self, shop: Instance, body: Json) -> Response:
-        """POST /chat/markMessageAsRead. A key with a LID is skipped, without a word. Baileys only."""
+        """POST /chat/markMessageAsRead. A key with a LID is silently skipped. Baileys only."""
         require(body, {"readMessages": "array"})
         for key in body["readMessages"]:
             require(key, {"id": "string", "fromMe": "boolean", "remoteJid": "string"})

@@ -56,7 +56,7 @@ def ad_reply(body: str, title: str = "Oferta da semana") -> Content:
 
 def image(caption: str | None = None) -> Content:
     """Return a picture."""
-    extra = {"interactiveAnnotations": [], "scanLengths": [], "annotations": []}
+    extra: Json = {"interactiveAnnotations": [], "scanLengths": [], "annotations": []}
     return _media("imageMessage", "image/jpeg", extra | _given(caption=caption), caption)
 
 
@@ -158,7 +158,9 @@ def view_once(caption: str | None = None) -> Content:
 
 def as_cloud(content: Content) -> Content:
     """Return the content as a WHATSAPP-BUSINESS instance passes it on."""
+    name: str
     name, body = next(iter(content.message.items()))
+    message: Json
     match name:
         case "imageMessage" | "videoMessage" | "documentMessage" | "stickerMessage":
             kept = {"id": "MID1", "mime_type": body["mimetype"], "sha256": "x"}

@@ -9,7 +9,7 @@
     DELETE /_control/instances/{instance}/faults             no faults any more
 
 `does` is writes, calls or types (customer), writes (owner). What is written is answered when its
-webhook is settled: {wa_id, state, attempts}. Only from this machine, so nothing is asked of callers.
+webhook is settled: {wa_id, state, attempts}. Only this machine can call, so no key is asked for.
 """
 
 from dataclasses import asdict
@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from loopback.evolution import failures
 from loopback.evolution.business import Business
+from loopback.evolution.identifiers import Channel
 from loopback.evolution.people import Customer
 from loopback.evolution.webhooks import Delivery
 
@@ -31,8 +32,16 @@ _AT = "/_control/instances/{instance}"
 class Controlled(Protocol):
     """What is controlled."""
 
-    def instance(self, name: str, **about: Any) -> Business:  # noqa: ANN401
-        """Return an instance."""
+    def instance(
+        self,
+        name: str,
+        *,
+        channel: Channel = "WHATSAPP-BAILEYS",
+        token: str | None = None,
+        number: str = "",
+        profile: str = "",
+    ) -> Business:
+        """Return an instance; a new one, if there is none of this name."""
 
 
 def control_routes(program: Controlled) -> list[Route]:
@@ -101,7 +110,7 @@ class _Control:
     def _shop(self, request: Request) -> Business:
         return self._program.instance(request.path_params["instance"])
 
-    def _customer(self, request: Request, **about: Any) -> Customer:  # noqa: ANN401
+    def _customer(self, request: Request, **about: Any) -> Customer:
         return self._shop(request).customer(request.path_params["number"], **about)
 
 

@@ -53,7 +53,7 @@ def late(seconds: float) -> Fault:
 def answered_as(jid: str) -> Fault:
     """Return a right answer that names another JID than the one written to."""
 
-    def rename(body: Any) -> Any:  # noqa: ANN401
+    def rename(body: Any) -> Any:
         return body | {"key": body["key"] | {"remoteJid": jid}}
 
     return altered(rename)

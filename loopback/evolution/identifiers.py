@@ -48,9 +48,9 @@ def phone_jid(number: str) -> str:
 def addressed(number: str) -> str:
     """Return the JID to which Evolution sends when it is given `number`.
 
-    As createJid in Evolution's source: JIDs of phones, LIDs and groups stay; Mexican and Argentinian
-    numbers of 13 digits lose the third; Brazilian mobiles lose the ninth digit where the area code
-    is 31 or higher and the number proper begins with 7, 8 or 9.
+    As createJid in Evolution's source: JIDs of phones, LIDs and groups stay; Mexican and
+    Argentinian numbers of 13 digits lose the third; Brazilian mobiles lose the ninth digit where
+    the area code is 31 or higher and the number proper begins with 7, 8 or 9.
     """
     if any(server in number for server in ("@g.us", "@s.whatsapp.net", "@lid", "@broadcast")):
         return number

@@ -73,7 +73,7 @@ class Instance:
         self.absent: set[str] = set()
         """Numbers that are not on WhatsApp."""
         self.tells_sends: Literal["after", "before", "never"] = "after"
-        """When send.message and messages.update come: after the answer of the send, before, never."""
+        """When send.message and messages.update come: after the send's answer, before, never."""
         self.tells_states = _STATES[channel]
         """The states that messages.update tells of each send."""
         self.stores_sends = True
@@ -107,7 +107,7 @@ class Instance:
         )
 
     def chat_at(self, number: str) -> Chat:
-        """Return the chat that a send to this number or JID reaches; a new one, if there is none."""
+        """Return the chat that a send to this number or JID reaches; a new one if need be."""
         with self.program.changes.lock:
             return self.find_chat(number) or self.add(Chat(self.program.changes, addressed(number)))
 
@@ -122,7 +122,7 @@ class Instance:
             self.chats.append(chat)
         return chat
 
-    def emit(self, event: str, data: Any, chat: Chat | None = None) -> Delivery:  # noqa: ANN401
+    def emit(self, event: str, data: Any, chat: Chat | None = None) -> Delivery:
         """Send a webhook; those of one chat go one after the other."""
         envelope: Json = {"server_url": self.program.url, "apikey": self.token}
         if self.channel == "WHATSAPP-BAILEYS":

@@ -2,27 +2,30 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol, get_args
 
 from starlette.responses import JSONResponse, Response
 
 from loopback.evolution.answers import Refusal, refused, require
+from loopback.evolution.business import Business
 from loopback.evolution.chats import Json
-from loopback.evolution.identifiers import row_id
+from loopback.evolution.identifiers import Channel, row_id
 from loopback.evolution.instance import Instance
 from loopback.evolution.line import Line
 from loopback.evolution.traffic import ALL_EVENTS, WebhookSetting
 
 _URL = re.compile(r"https?://\S+")
-_CHANNELS = ("WHATSAPP-BAILEYS", "WHATSAPP-BUSINESS", "EVOLUTION")
+_CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 
 class Registry(Protocol):
     """Where instances are made and removed."""
 
-    instances: dict[str, Instance]
+    instances: dict[str, Business]
 
-    def add_instance(self, name: str, *, channel: Any, token: str | None, number: str) -> Instance:
+    def add_instance(
+        self, name: str, *, channel: Channel, token: str | None, number: str
+    ) -> Business:
         """Make an instance."""
 
 

@@ -1,14 +1,13 @@
 """The REST API's sends: POST /message/... and what they answer."""
 
 import asyncio
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, Response
 
 from loopback.evolution import contents
 from loopback.evolution.answers import refused, require, require_one_of
-from loopback.evolution.chats import Json
+from loopback.evolution.chats import Chat, Json
 from loopback.evolution.contents import Content
 from loopback.evolution.identifiers import addressed
 from loopback.evolution.instance import Instance
@@ -46,13 +45,16 @@ class MessagesApi:
         if not body.get("media"):
             raise refused("Owned media must be a url or base64")
         caption, name = body.get("caption"), body.get("fileName") or "file.pdf"
-        made = {
-            "image": lambda: contents.image(caption),
-            "video": lambda: contents.video(caption),
-            "document": lambda: contents.document(name, caption),
-            "audio": contents.audio,
-        }
-        return await self._send(shop, body, made[body["mediatype"]]())
+        match body["mediatype"]:
+            case "image":
+                content = contents.image(caption)
+            case "video":
+                content = contents.video(caption)
+            case "document":
+                content = contents.document(name, caption)
+            case _:
+                content = contents.audio()
+        return await self._send(shop, body, content)
 
     async def send_audio(self, shop: Instance, body: Json) -> Response:
         """POST /message/sendWhatsAppAudio: a voice message."""
@@ -88,7 +90,7 @@ class MessagesApi:
         return answer
 
 
-async def _tell(shop: Instance, chat: Any, data: Json) -> None:  # noqa: ANN401 - a task's argument
+async def _tell(shop: Instance, chat: Chat, data: Json) -> None:
     tell_send(shop, chat, data)
 
 

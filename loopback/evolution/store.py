@@ -1,12 +1,15 @@
 """What an instance has stored of its messages, and how POST /chat/findMessages looks through it.
 
-As fetchMessages in the source of Evolution API 2.3 (channel.service.ts, whatsapp.baileys.service.ts).
-Its ways that a caller must know: `fromMe: false` is no filter, only `true` is; `messageTimestamp`
-filters only if both `gte` and `lte` are given, as dates (ISO text, or a number of milliseconds), and
-compares whole seconds; `offset` is the size of a page (50 by default), `limit` means nothing; newest
-first; the chat is looked up by `key.remoteJid` as stored, so a message stored under a LID is not found
-by its phone JID (nor the other way round), except in 2.3.7 by `key.remoteJidAlt`; a record has no
-`status` of its own, only `MessageUpdate`.
+As fetchMessages in the source of Evolution API 2.3 (channel.service.ts and
+whatsapp.baileys.service.ts). Its ways that a caller must know:
+
+- `fromMe: false` is no filter, only `true` is;
+- `messageTimestamp` filters only if both `gte` and `lte` are given, as dates (ISO text, or a number
+  of milliseconds), and compares whole seconds;
+- `offset` is the size of a page (50 by default), `limit` means nothing; newest first;
+- the chat is looked up by `key.remoteJid` as stored, so a message stored under a LID is not found
+  by its phone JID, but where the version looks at it, by `key.remoteJidAlt`;
+- a record has no `status` of its own, only `MessageUpdate`.
 """
 
 from collections.abc import Mapping, Sequence

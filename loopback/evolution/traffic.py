@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from loopback.evolution.webhooks import Delivery, Json, Wire, sent_headers
@@ -71,7 +71,7 @@ class Traffic:
         self._rules.insert(0, ("held", frozenset(events)))
 
     def drop(self, *events: str) -> None:
-        """Lose these events (none named: all) from now on; what they tell of is stored all the same."""
+        """Lose these events (none named: all) from now on; what they tell of is stored anyway."""
         self._rules.insert(0, ("dropped", frozenset(events)))
 
     def repeat(self, *events: str) -> None:
@@ -91,7 +91,7 @@ class Traffic:
         self.release()
         self._rules.clear()
 
-    def emit(self, event: str, data: Any, envelope: Json, chat: str) -> Delivery:  # noqa: ANN401
+    def emit(self, event: str, data: Any, envelope: Json, chat: str) -> Delivery:
         """Send an event; `chat` names the queue in which its first try waits for its turn.
 
         With a global webhook, it goes there, too; what is returned is the instance's own.
@@ -99,9 +99,12 @@ class Traffic:
         setting = self.setting
         slug = event.replace(".", "-").replace("_", "-")
         destination = setting.url if setting else f"{self._program.global_webhook or ''}/{slug}"
-        moment = datetime.fromtimestamp(self._program.now()).isoformat(timespec="milliseconds")
+        moment = datetime.fromtimestamp(self._program.now(), tz=UTC).replace(tzinfo=None)
         body = {"event": event, "instance": self._instance, "data": data}
-        body |= {"destination": destination, "date_time": moment + "Z"} | envelope
+        body |= {
+            "destination": destination,
+            "date_time": moment.isoformat(timespec="milliseconds") + "Z",
+        } | envelope
         if self._program.global_webhook:
             self._send(self._program.global_webhook, {}, body, chat)
         name = slug.replace("-", "_").upper()
@@ -111,7 +114,7 @@ class Traffic:
         headers = sent_headers(setting.headers, self._program.now())
         return self._send(url, headers, body, chat)
 
-    def untold(self, event: str, data: Any = None) -> Delivery:  # noqa: ANN401
+    def untold(self, event: str, data: Any = None) -> Delivery:
         """Return the delivery of what nobody is told: settled at once as `not wanted`."""
         body = {"event": event, "instance": self._instance, "data": data}
         delivery = Delivery(self._program.changes, "", {}, body)

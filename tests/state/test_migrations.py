@@ -315,11 +315,12 @@ def test_a_stale_schema_file_is_found_out(tmp_path: Path, capsys: pytest.Capture
 
 
 def command(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name == "PATH"}
+    kept = {"PATH": os.environ["PATH"]}
+    path = os.pathsep.join([str(PROJECT), *sys.path])
     return subprocess.run(
         [sys.executable, "-m", "scripts.migrate"],
         cwd=folder,
-        env={**kept, "PYTHONPATH": str(PROJECT), **env},
+        env={**kept, "PYTHONPATH": path, **env},
         capture_output=True,
         text=True,
         check=False,

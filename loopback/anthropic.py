@@ -1,0 +1,176 @@
+"""Anthropic's Messages API as a loopback program: POST /v1/messages and its count_tokens.
+
+As the official SDK (2.12) uses it: the key as `Authorization: Bearer` (older ones: `x-api-key`),
+the header `anthropic-version`. Its rules: `max_tokens` is required; there is at least one message;
+the first is the user's; none is empty; the last is not the assistant's (the present models take no
+prefill); several of one role in a row are joined.
+"""
+
+import argparse
+import secrets
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from loopback.faults import Fault, wrong_answer
+from loopback.llm import LlmServer, Malformed, shown_key
+from loopback.replies import Json, LlmRequest, Reply, tokens
+from loopback.serving import serve
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    529: "overloaded_error",
+}
+_STOPS = {"end": "end_turn", "length": "max_tokens", "refusal": "refusal", "filtered": "refusal"}
+
+
+class Anthropic(LlmServer):
+    """The provider; the SDK's `base_url` is its `url`."""
+
+    def __init__(self, *, port: int = 0, key: str | None = None) -> None:
+        paths = {"/v1/messages": "message", "/v1/messages/count_tokens": "count"}
+        super().__init__(paths, port=port, key=key)
+
+    @property
+    def base_url(self) -> str:
+        """What to give to the SDK as `base_url`."""
+        return self.url
+
+    def rate_limited(self, retry_after: float | None = None) -> Fault:
+        """Return the fault 429, with Retry-After in seconds if given."""
+        headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+        return _fault(429, "This request would exceed your organization's rate limit", headers)
+
+    def overloaded(self) -> Fault:
+        """Return the fault 529."""
+        return _fault(529, "Overloaded")
+
+    def broken(self) -> Fault:
+        """Return the fault 500."""
+        return _fault(500, "Internal server error")
+
+    def bad_key(self) -> Fault:
+        """Return the fault 401."""
+        return _fault(401, "invalid x-api-key")
+
+    def no_such_model(self) -> Fault:
+        """Return the fault 404."""
+        return _fault(404, "model: claude-nobody")
+
+    def error(self, status: int, message: str) -> Response:
+        """Return an error as the API puts it."""
+        body = _error(status, message)
+        headers = {"request-id": str(body["request_id"])}
+        return JSONResponse(body, status_code=status, headers=headers)
+
+    def understand(self, kind: str, request: Request, body: Json) -> LlmRequest:
+        """Read a request. Raises Malformed as the API refuses."""
+        key = shown_key(request)
+        if not key:
+            raise Malformed(self.error(401, "x-api-key header is required"))
+        if self.key is not None and key != self.key:
+            raise Malformed(self.error(401, "invalid x-api-key"))
+        if "anthropic-version" not in request.headers:
+            raise Malformed(self.error(400, "anthropic-version: header is required"))
+        if fault := _fault_in(body, needs_limit=kind == "message"):
+            raise Malformed(self.error(400, fault))
+        if body["model"] in self.missing_models:
+            raise Malformed(self.error(404, f"model: {body['model']}"))
+        return LlmRequest(
+            path=request.url.path,
+            body=body,
+            headers=dict(request.headers),
+            model=body["model"],
+            system=_text(body.get("system") or ""),
+            messages=tuple((m["role"], _text(m["content"])) for m in body["messages"]),
+            max_tokens=body.get("max_tokens"),
+        )
+
+    def put(self, kind: str, asked: LlmRequest, reply: Reply) -> Response:
+        """Return the answer as the API puts it."""
+        identifier = {"request-id": f"req_{secrets.token_hex(12)}"}
+        if kind == "count":
+            return JSONResponse({"input_tokens": tokens(asked.text)}, headers=identifier)
+        content = [{"type": "text", "text": reply.text}] if reply.text else []
+        stop = _STOPS[reply.stop]
+        details = {"type": "refusal", "category": None, "explanation": None}
+        message: Json = {"id": f"msg_{secrets.token_hex(12)}", "type": "message"}
+        message |= {"role": "assistant", "model": asked.model, "content": content}
+        message |= {"stop_reason": stop, "stop_sequence": None}
+        message["stop_details"] = details if stop == "refusal" else None
+        message["usage"] = {
+            "input_tokens": tokens(asked.text),
+            "output_tokens": max(tokens(reply.text), 1),
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "service_tier": "standard",
+        }
+        return JSONResponse(message, headers=identifier)
+
+
+def _fault_in(body: Json, *, needs_limit: bool) -> str | None:
+    """Return what the API finds wrong with a body."""
+    required = ("model", "max_tokens", "messages") if needs_limit else ("model", "messages")
+    for name in required:
+        if name not in body:
+            return f"{name}: Field required"
+    if needs_limit and (not isinstance(body["max_tokens"], int) or body["max_tokens"] < 1):
+        return "max_tokens: Input should be greater than or equal to 1"
+    if not isinstance(body["messages"], list):
+        return "messages: Input should be a valid list"
+    if not body["messages"]:
+        return "messages: at least one message is required"
+    if body.get("stream"):
+        return "stream: this loopback program answers in one piece only"
+    return _fault_in_messages(body["messages"])
+
+
+def _fault_in_messages(messages: list[Json]) -> str | None:
+    for place, message in enumerate(messages):
+        if message.get("role") not in ("user", "assistant", "system"):
+            return f"messages.{place}.role: Input should be 'user', 'assistant' or 'system'"
+        if not message.get("content"):
+            return f"messages.{place}: all messages must have non-empty content"
+        if not _text(message["content"]).strip():
+            return "messages: text content blocks must contain non-whitespace text"
+    if messages[0]["role"] != "user":
+        return 'messages: first message must use the "user" role'
+    if messages[-1]["role"] == "assistant":
+        return (
+            "This model does not support assistant message prefill. The conversation must end with"
+            " a user message."
+        )
+    return None
+
+
+def _text(content: str | list[Json]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(block.get("text", f"<{block.get('type')}>") for block in content)
+
+
+def _error(status: int, message: str) -> Json:
+    error = {"type": _TYPES[status], "message": message}
+    return {"type": "error", "error": error, "request_id": f"req_{secrets.token_hex(12)}"}
+
+
+def _fault(status: int, message: str, headers: dict[str, str] | None = None) -> Fault:
+    return wrong_answer(status, _error(status, message), headers)
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m loopback.anthropic", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--key", help="the only key that is accepted (default: any)")
+    given = parser.parse_args()
+    return serve(Anthropic(port=given.port, key=given.key))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

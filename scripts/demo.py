@@ -1,0 +1,207 @@
+"""The whole job with no account: `make demo`.
+
+A customer, an owner, Evolution and the LLM are programs on loopback; the router and its PostgreSQL
+are the real ones. With `--llm anthropic` or `openai` the replies are the provider's own. Exits
+with 1 if the conversation did not go as it should.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from loopback.anthropic import Anthropic
+from loopback.evolution import Business, Customer, Evolution
+from router.evolution.client import SUBSCRIBED_EVENTS
+from router.logs import configure_logging
+from router.main import create_app
+from router.settings import ConfigurationError, load_settings
+
+_SECRET = secrets.token_urlsafe(24)
+_PAUSE_SECONDS = 6
+_PATIENCE = 60
+_ANSWERS = (
+    "Oi, Maria! Sim, temos bolo de *cenoura* e de *fubá*. O de cenoura sai por R$ 32. Quer um?",
+    "Claro! Abrimos às *7h* todos os dias.",
+)
+_PROMPT = "You answer for Padaria Sol, a bakery in São Paulo. Carrot cake costs R$ 32. Be brief."
+
+
+class WentWrong(Exception):
+    """The conversation did not go as it should."""
+
+
+def main() -> int:
+    """Play the conversation. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--llm", choices=["loopback", "anthropic", "openai"], default="loopback")
+    given = parser.parse_args()
+    key = f"{given.llm.upper()}_API_KEY"
+    if given.llm != "loopback" and not os.environ.get(key):
+        print(f"LLM={given.llm} needs {key} in the environment.", file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(_play(given.llm))
+    except (WentWrong, ConfigurationError) as error:
+        print(f"\n  ✗ {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _play(llm_name: str) -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-demo-")))
+        folder.chmod(0o755)
+        evolution = stack.enter_context(Evolution())
+        llm = stack.enter_context(Anthropic() if llm_name == "loopback" else nullcontext())
+        if llm is not None:
+            for answer in _ANSWERS:
+                llm.answers(answer)
+        print(f"Starting PostgreSQL, the router, Evolution API and {llm_name} … ", end="", flush=True)
+        async with _router(_configuration(folder, llm_name, llm)) as url:
+            shop = await _open_shop(evolution, url, llm_name)
+            print(f"ready: {url}\n")
+            await _converse(shop, shop.customer("5511955550001", name="Maria"), url)
+
+
+def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[str, str]:
+    configuration = {
+        "HYBRIDFLOW_DATA": str(folder),
+        "EVOLUTION_WEBHOOK_SHARED_SECRET": _SECRET,
+        "CRON_SECRET": _SECRET,
+        "API_KEYS": f"demo:{_SECRET}",
+        "RESUME_AFTER_HOURS": str(_PAUSE_SECONDS / 3600),
+        "LOG_LEVEL": "error",
+    }
+    if llm is not None:
+        return configuration | {
+            "ANTHROPIC_API_KEY": "sk-ant-loopback-needs-none",
+            "ANTHROPIC_BASE_URL": llm.url,
+        }
+    given = {name: value for name, value in os.environ.items() if name.startswith(("ANTHROPIC_", "OPENAI_"))}
+    return configuration | given | {"LLM_PROVIDER": llm_name, "LLM_TIMEOUT": "30"}
+
+
+@asynccontextmanager
+async def _router(configuration: Mapping[str, str]) -> AsyncIterator[str]:
+    settings = load_settings(configuration, env_file=None)
+    configure_logging(settings, sys.stderr)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings), log_config=None, access_log=False)
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        if serving.done():
+            raise WentWrong("the router did not start: see above")
+        await asyncio.sleep(0.05)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _open_shop(evolution: Evolution, url: str, llm_name: str) -> Business:
+    shop = evolution.instance("padaria-sol", profile="Padaria Sol")
+    shop.sends_webhooks_to(
+        f"{url}/webhook/padaria-sol",
+        headers={"X-Webhook-Secret": _SECRET},
+        events=SUBSCRIBED_EVENTS,
+    )
+    tenant = {
+        "instance_name": "padaria-sol",
+        "evo_server_url": evolution.url,
+        "evo_api_key": shop.token,
+        "system_prompt": _PROMPT,
+        "llm_provider": "anthropic" if llm_name == "loopback" else llm_name,
+    }
+    await _post(f"{url}/api/tenants", tenant)
+    return shop
+
+
+async def _converse(shop: Business, maria: Customer, url: str) -> None:
+    screen = Screen(maria)
+    _heading("Maria writes three quick messages; she gets one reply.")
+    for text in ("Oi!", "Vocês têm bolo?", "Quanto custa o de cenoura?"):
+        await maria.writes(text)
+        screen.show()
+    await maria.answered(within=_PATIENCE)
+    screen.show()
+    await _expect(maria, replies=1)
+
+    _heading("The owner writes by hand; the AI falls silent.")
+    await shop.owner.writes(maria, "Oi Maria, aqui é a Ana. Separo um de cenoura para você!")
+    screen.show()
+    await maria.writes("Obrigada, Ana! Passo às 5.")
+    screen.show()
+    await _expect(maria, replies=1)
+
+    _heading(f"The pause runs out (here after {_PAUSE_SECONDS} seconds); the AI is back.")
+    await asyncio.sleep(_PAUSE_SECONDS)
+    await maria.writes("E a que horas vocês abrem amanhã?")
+    screen.show()
+    await maria.answered(2, within=_PATIENCE)
+    screen.show()
+    await _expect(maria, replies=2)
+
+    sessions = await _get(f"{url}/api/sessions?tenant_id=1")
+    print(f"\n  ✓ {len(maria.replies)} replies, {len(sessions['items'])} conversation, nobody talked over.")
+
+
+class Screen:
+    """Prints what is new on the customer's phone."""
+
+    _NAMES = {"customer": "Maria", "owner": "Ana (owner)", "api": "HybridFlow"}
+
+    def __init__(self, customer: Customer) -> None:
+        self._customer = customer
+        self._shown = 0
+
+    def show(self) -> None:
+        """Print the messages that came since the last time."""
+        for message in self._customer.transcript[self._shown :]:
+            name = self._NAMES.get(message.author, message.author)
+            first, *rest = message.text.splitlines()
+            print(f"  {time.strftime('%H:%M:%S')}  {name:>11}  {first}")
+            for line in rest:
+                print(" " * 25 + line)
+            self._shown += 1
+
+
+async def _expect(maria: Customer, *, replies: int) -> None:
+    """Give a reply that should not come the time to come."""
+    await asyncio.sleep(3)
+    if len(maria.replies) != replies:
+        raise WentWrong(f"{len(maria.replies)} replies are on the phone, not {replies}")
+
+
+async def _post(url: str, body: Mapping[str, object]) -> None:
+    async with httpx.AsyncClient(headers={"X-API-Key": _SECRET}) as client:
+        answer = await client.post(url, json=body)
+    if answer.status_code >= 300:
+        raise WentWrong(f"{url}: {answer.text}")
+
+
+async def _get(url: str) -> dict[str, list[object]]:
+    async with httpx.AsyncClient(headers={"X-API-Key": _SECRET}) as client:
+        answered: dict[str, list[object]] = (await client.get(url)).json()
+    return answered
+
+
+def _heading(text: str) -> None:
+    print(f"\n{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""The same stage as the scenarios', and routers that can be killed."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from loopback.anthropic import Anthropic
+from tests.routers import RouterProcess, environment
+from tests.scenarios.conftest import evolution, llm, stage
+
+__all__ = ["evolution", "llm", "stage"]
+
+
+@pytest.fixture
+def router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:  # noqa: F811
+    """A router as a process, not started yet; its leases are short, for it is going to die."""
+    process = RouterProcess(
+        environment(
+            database_url,
+            ANTHROPIC_BASE_URL=llm.url,
+            LLM_TIMEOUT="1",
+            TURN_LEASE_SECONDS="6.5",
+            SEND_SETTLE_SECONDS="2",
+        )
+    )
+    yield process
+    process.close()

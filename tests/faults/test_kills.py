@@ -1,0 +1,153 @@
+"""kill -9 of the router at every step of a turn: the customer is answered exactly once."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from loopback.evolution import failures
+from tests.routers import RouterProcess
+from tests.scenarios.stage import Stage, set_stage
+
+
+@asynccontextmanager
+async def playing(router: RouterProcess, database_url, evolution, llm):
+    router.start()
+    await router.ready()
+    async with set_stage(database_url, router.url, evolution, llm) as stage:
+        yield stage
+
+
+async def ends_well(stage: Stage, replies: int = 1) -> None:
+    await stage.maria.answered(replies, within=40)
+    (turn,) = await stage.turns_end()
+    assert turn["state"] == "sent"
+    assert len(stage.maria.replies) == replies
+    assert not await stage.paused()
+
+
+@pytest.fixture
+async def killed(router: RouterProcess, database_url, evolution, llm):
+    async with playing(router, database_url, evolution, llm) as stage:
+        yield stage, router
+
+
+async def test_killed_before_the_claim(killed):
+    stage, router = killed
+    await stage.sql("update tenants set debounce_seconds = 2")
+    await stage.maria.writes("tem bolo?")
+    router.kill()
+    router.start()
+    await ends_well(stage)
+
+
+async def test_killed_in_the_llm_call(killed):
+    stage, router = killed
+    gate = stage.llm.hold()
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    router.kill()
+    stage.llm.heal()
+    router.start()
+    await ends_well(stage)
+
+
+async def test_killed_after_begin_send_before_the_send(killed):
+    stage, router = killed
+    gate = stage.shop.hold("sendText")
+    stage.shop.fail("sendText", failures.CUT)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    router.kill()
+    gate.open()  # the call is lost with its process: Evolution takes nothing
+    router.start()
+    await ends_well(stage)
+
+
+async def test_killed_during_the_send_which_evolution_finishes_all_the_same(killed):
+    stage, router = killed
+    gate = stage.shop.hold("sendText")
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    router.kill()
+    gate.open()
+    router.start()
+    await ends_well(stage)
+    assert len(stage.shop.calls("sendText")) == 1
+
+
+async def test_killed_after_the_send_before_it_was_recorded(killed):
+    stage, router = killed
+    stage.shop.tells_sends = "never"
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    router.kill()
+    stage.shop.heal()
+    router.start()
+    await ends_well(stage)
+    assert len(stage.shop.calls("sendText")) == 1
+
+
+async def test_killed_between_two_parts(killed):
+    stage, router = killed
+    stage.llm.answers("Parte um. " + "x" * 4000 + "\n\nParte dois. " + "y" * 3000)
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("conta tudo")
+    await gate.reached()
+    router.kill()
+    stage.shop.heal()
+    router.start()
+    await ends_well(stage, replies=2)
+    assert len(stage.llm.requests) == 1
+
+
+async def test_killed_while_evolution_delivers_the_webhook(killed):
+    stage, router = killed
+    router.kill()
+    delivery = stage.maria.writes("tem bolo?")
+    await delivery.first_try()
+    router.start()
+    await ends_well(stage)
+
+
+async def test_sigterm_gives_the_turn_back_and_finishes_what_is_being_sent(killed):
+    stage, router = killed
+    gate = stage.llm.hold()
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    assert router.stop() == 0
+    (turn,) = await stage.sql("select * from turns")
+    assert (turn["state"], turn["attempt"]) == ("pending", 0)
+    stage.llm.heal()
+    router.start()
+    await ends_well(stage)
+
+
+async def test_sigterm_during_a_send_waits_for_its_answer(killed):
+    stage, router = killed
+    gate = stage.shop.hold("sendText", after=True)
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    router.terminate()
+    gate.open()
+    assert router.wait() == 0
+    (turn,) = await stage.sql("select * from turns")
+    assert turn["state"] == "sent"
+    assert len(stage.maria.replies) == 1
+
+
+async def test_two_routers_share_the_work_and_answer_once(killed, database_url, llm):
+    stage, router = killed
+    other = router.twin()
+    other.start()
+    try:
+        await other.ready()
+        customers = [stage.shop.customer(f"55119555510{n:02}", name=f"C{n}") for n in range(12)]
+        for customer in customers:
+            await customer.writes("oi")
+        for customer in customers:
+            await customer.answered(within=40)
+        await stage.turns_end()
+        assert [len(customer.replies) for customer in customers] == [1] * 12
+    finally:
+        other.close()

@@ -1,0 +1,135 @@
+"""The whole of HybridFlow on loopback: the phones, Evolution, the router, the LLM."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from loopback.anthropic import Anthropic
+from loopback.evolution import Business, Customer, Evolution
+from router.state.database import DirectDatabase
+from tests.routers import API_KEY, CRON_SECRET, WEBHOOK_SECRET, environment, running_router
+
+EVENTS = (
+    *("MESSAGES_UPSERT", "MESSAGES_UPDATE", "MESSAGES_EDITED", "MESSAGES_DELETE", "SEND_MESSAGE"),
+    *("CONNECTION_UPDATE", "QRCODE_UPDATED", "LOGOUT_INSTANCE", "REMOVE_INSTANCE"),
+)
+
+
+class Stage:
+    """A shop with a customer, Maria, and whatever looks into the state behind them."""
+
+    def __init__(
+        self, evolution: Evolution, llm: Anthropic, database: DirectDatabase, router_url: str
+    ) -> None:
+        self.evolution = evolution
+        self.llm = llm
+        self.database = database
+        self.router_url = router_url
+        self.shop: Business
+        self.maria: Customer
+        self.tenant_id: int
+
+    async def open_shop(self, name: str = "padaria", **settings: object) -> Business:
+        """An instance at Evolution and its tenant; the webhook leads to the router."""
+        shop = self.evolution.instance(name)
+        shop.sends_webhooks_to(
+            f"{self.router_url}/webhook/{name}",
+            headers={"X-Webhook-Secret": WEBHOOK_SECRET},
+            events=EVENTS,
+        )
+        created = await self.database.call(
+            "create_tenant",
+            {
+                "values": {
+                    "instance_name": name,
+                    "evo_server_url": self.evolution.url,
+                    "evo_api_key": shop.token,
+                    "system_prompt": f"You answer for {name}.",
+                    **settings,
+                }
+            },
+        )
+        self.tenant_id = created["id"]
+        return shop
+
+    async def open_cloud_shop(self) -> Business:
+        """A number on Meta's Cloud API."""
+        self.evolution.instance("nuvem", channel="WHATSAPP-BUSINESS")
+        return await self.open_shop("nuvem")
+
+    async def sql(self, query: str, *arguments: object) -> list[dict[str, Any]]:
+        return [dict(row) for row in await self.database._pool.fetch(query, *arguments)]
+
+    async def until(
+        self, query: str, found: Callable[[list[dict[str, Any]]], bool], within: float = 20
+    ) -> list[dict[str, Any]]:
+        """Ask the database until it says what is waited for."""
+        rows: list[dict[str, Any]] = []
+        try:
+            async with asyncio.timeout(within):
+                while not found(rows := await self.sql(query)):
+                    await asyncio.sleep(0.03)
+        except TimeoutError:
+            turns = await self.sql("select id, state, reason, attempt, error from turns order by id")
+            raise AssertionError(f"in vain: {query}\n{rows}\nturns: {turns}") from None
+        return rows
+
+    async def turns_end(self) -> list[dict[str, Any]]:
+        """Wait until nothing is pending or under way; the turns, oldest first."""
+        return await self.until(
+            "select * from turns order by id",
+            lambda turns: not {t["state"] for t in turns} & {"pending", "running", "sending"},
+        )
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        return await self.sql("select * from sessions order by id")
+
+    async def paused(self) -> bool:
+        return any(session["is_paused"] for session in await self.sessions())
+
+    async def hours_pass(self, hours: float) -> None:
+        """What happened so far happened so long ago."""
+        for column in ("last_human_at", "paused_at", "last_message_at", "last_contact_at"):
+            await self.sql(
+                f"update sessions set {column} = {column} - make_interval(mins => $1)",
+                int(hours * 60),
+            )
+
+    async def cron_runs(self) -> dict[str, Any]:
+        return await self.post("/cron/auto-resume", {"X-Cron-Secret": CRON_SECRET})
+
+    async def post(self, path: str, headers: dict[str, str] | None = None, **more: Any) -> Any:
+        async with httpx.AsyncClient(base_url=self.router_url) as client:
+            answer = await client.post(path, headers=headers or {"X-API-Key": API_KEY}, **more)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+
+@asynccontextmanager
+async def set_stage(
+    database_url: str, router_url: str, evolution: Evolution, llm: Anthropic
+) -> AsyncIterator[Stage]:
+    database = await DirectDatabase.connect(database_url, size=2)
+    try:
+        stage = Stage(evolution, llm, database, router_url)
+        stage.shop = await stage.open_shop()
+        stage.maria = stage.shop.customer("5511955550001", name="Maria", lid="201955550001001")
+        yield stage
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def performance(
+    database_url: str, evolution: Evolution, llm: Anthropic, **configuration: str
+) -> AsyncIterator[Stage]:
+    """A stage whose router runs in this loop."""
+    env = environment(database_url, ANTHROPIC_BASE_URL=llm.url, **configuration)
+    async with (
+        running_router(env) as router_url,
+        set_stage(database_url, router_url, evolution, llm) as stage,
+    ):
+        yield stage

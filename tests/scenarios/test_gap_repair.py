@@ -1,0 +1,316 @@
+"""What Evolution stored and no webhook brought comes in by asking for it, once, and in order."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from loopback.evolution import Business, Evolution, failures
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import EvolutionError
+from router.gap_repair import GapRepairs, GapReport, repair_gap
+from router.state.database import DirectDatabase
+from router.tenant_instance import find_instance
+from router.webhook.events import parse_webhook
+from tests.scenarios.office import settings_with
+from tests.state.conversation import POLICY, Conversation
+
+
+@pytest.fixture
+def evolution() -> Iterator[Evolution]:
+    with Evolution() as evolution:
+        yield evolution
+
+
+@pytest.fixture
+def shop(evolution: Evolution) -> Business:
+    """The instance, whose webhooks reach nobody."""
+    return evolution.instance("shop")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[DirectDatabase]:
+    database = await DirectDatabase.connect(database_url, size=1)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def talk(database: DirectDatabase, evolution: Evolution) -> Conversation:
+    """A tenant that was made a day ago."""
+    talk = Conversation(database)
+    await talk.open_shop()
+    await talk.sql(
+        "update tenants set evo_server_url = $1, created_at = now() - interval '1 day'",
+        evolution.url,
+    )
+    return talk
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as http:
+        yield http
+
+
+@pytest.fixture
+def client(http: httpx.AsyncClient) -> EvolutionClient:
+    return EvolutionClient(http)
+
+
+async def repair(
+    talk: Conversation, client: EvolutionClient, shop: Business, since: datetime | None = None
+) -> GapReport:
+    tenant = await find_instance(talk.database, "shop", SecretStr(shop.token))
+    return await repair_gap(talk.database, client, tenant, POLICY, since)
+
+
+async def test_what_no_webhook_brought_is_recorded_in_order_and_answered_once(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    maria = shop.customer(lid="201955550001001")
+    for place, text in enumerate(("oi", "tem pão?", "e bolo?")):
+        maria.writes(text, at=time.time() - 30 + place)
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.turns, report.failed) == (3, 3, 1, 0)
+    assert [body for _, body in await talk.sayings()] == ["oi", "tem pão?", "e bolo?"]
+    turn = await talk.claim_one()
+    assert len([message for message in turn["history"] if message["in_turn"]]) == 3
+    session = await talk.session(maria.jid)
+    assert (session["lid"], session["contact_name"]) == (maria.lid, "Maria")
+
+
+async def test_messages_of_one_second_keep_the_order_of_their_arrival(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    moment = time.time() - 30
+    for text in "abcde":
+        shop.customer().writes(text, at=moment)
+    await repair(talk, client, shop)
+    assert [body for _, body in await talk.sayings()] == ["a", "b", "c", "d", "e"]
+
+
+async def test_what_a_webhook_has_brought_is_not_doubled(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    told = shop.customer().writes("oi")
+    shop.customer().writes("tem pão?")
+    await talk.ingest(*parse_webhook("shop", told.body).events)
+    first = await repair(talk, client, shop)
+    assert (first.new, first.known) == (1, 1)
+    again = await repair(talk, client, shop)
+    assert (again.new, again.known, again.turns) == (0, 2, 0)
+    late = await talk.ingest(*parse_webhook("shop", told.body).events)
+    assert late[0]["duplicate"]
+    assert len(await talk.sayings()) == 2
+
+
+async def test_what_is_hours_old_is_recorded_and_not_answered(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer().writes("oi", at=time.time() - 3 * 3600)
+    report = await repair(talk, client, shop)
+    assert (report.new, report.turns) == (1, 0)
+    assert await talk.turn_states() == []
+
+
+async def test_an_owner_who_wrote_meanwhile_has_taken_over(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    maria = shop.customer()
+    maria.writes("oi", at=time.time() - 60)
+    shop.owner.wrote_offline(maria, "deixa comigo", at=time.time() - 40)
+    maria.writes("obrigada", at=time.time() - 20)
+    await repair(talk, client, shop)
+    session = await talk.session(maria.jid)
+    assert (session["is_paused"], session["pause_source"]) == (True, "owner")
+    assert await talk.turn_states() == ["cancelled"]
+
+
+async def test_our_own_reply_is_known_by_its_id(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer("5511955550001").writes("oi")
+    await repair(talk, client, shop)
+    turn = await talk.claim_one()
+    await talk.save(turn, "Olá!")
+    begun = await talk.begin(turn, "Olá!")
+    tenant = await find_instance(talk.database, "shop", SecretStr(shop.token))
+    sent = await client.send_text(tenant.reachable(), begun["jid"], "Olá!")
+    await talk.finish(turn, begun, sent.wa_id)
+    report = await repair(talk, client, shop)
+    assert (report.new, report.known) == (0, 2)
+    assert await talk.sayings() == [("contact", "oi"), ("ai", "Olá!")]
+    assert not (await talk.session())["is_paused"]
+
+
+async def test_our_own_reply_whose_answer_was_lost_is_known_by_its_text(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer("5511955550001").writes("oi")
+    await repair(talk, client, shop)
+    turn = await talk.claim_one()
+    await talk.save(turn, "Olá! Temos pão.")
+    begun = await talk.begin(turn, "Olá! Temos pão.")
+    tenant = await find_instance(talk.database, "shop", SecretStr(shop.token))
+    await client.send_text(tenant.reachable(), begun["jid"], "Olá! Temos pão.")
+    await repair(talk, client, shop)
+    assert await talk.turn_states() == ["sent"]
+    assert await talk.sayings() == [("contact", "oi"), ("ai", "Olá! Temos pão.")]
+    assert not (await talk.session())["is_paused"]
+
+
+async def test_groups_and_channels_are_counted_as_not_used(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer().writes_in(shop.group(), "oi grupo")
+    shop.posts_in_newsletter("novidades")
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.unused) == (2, 0, 2)
+    assert await talk.sayings() == []
+
+
+async def test_a_record_that_cannot_be_read_costs_only_itself(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    broken = shop.customer("5511955550008").writes("sem id")
+    shop.store.get(broken.wa_id).data["key"]["id"] = ""
+    shop.customer().writes("oi")
+    report = await repair(talk, client, shop)
+    assert (report.new, report.failed) == (1, 1)
+
+
+async def test_every_page_is_looked_through(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    start = time.time() - 3000
+    for number in range(230):
+        shop.customer(f"55119555{number % 7:05}").writes(str(number), at=start + number)
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.complete) == (230, 230, True)
+    assert len(shop.calls("findMessages")) == 3
+    assert [body for _, body in await talk.sayings()] == [str(number) for number in range(230)]
+
+
+async def test_nothing_from_before_the_given_time_is_brought(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer().writes("ontem", at=time.time() - 20 * 3600)
+    shop.customer().writes("hoje", at=time.time() - 1800)
+    report = await repair(talk, client, shop, datetime.now(UTC) - timedelta(hours=1))
+    assert (report.listed, report.new) == (1, 1)
+    assert await talk.value("select caught_up_at from tenants") is None
+
+
+async def test_the_next_repair_begins_where_this_one_ended(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer().writes("oi", at=time.time() - 8 * 3600)
+    first = await repair(talk, client, shop)
+    second = await repair(talk, client, shop)
+    assert first.since < datetime.now(UTC) - timedelta(hours=23)
+    assert second.since < datetime.now(UTC) - timedelta(hours=8)  # the newest known message
+    shop.customer().writes("de novo")
+    third = await repair(talk, client, shop)
+    fourth = await repair(talk, client, shop)
+    assert third.new == 1
+    assert fourth.since > datetime.now(UTC) - timedelta(minutes=15)
+
+
+async def test_a_repair_that_breaks_off_is_made_up_for_by_the_next(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer().writes("oi")
+    shop.fail("findMessages", failures.CUT)
+    with pytest.raises(EvolutionError):
+        await repair(talk, client, shop)
+    assert await talk.value("select caught_up_at from tenants") is None
+    assert (await repair(talk, client, shop)).new == 1
+
+
+async def test_without_any_key_the_refusal_says_what_to_set(
+    talk: Conversation, client: EvolutionClient
+):
+    tenant = await find_instance(talk.database, "shop", None)
+    with pytest.raises(EvolutionError, match="EVOLUTION_API_KEY"):
+        await repair_gap(talk.database, client, tenant, POLICY)
+
+
+# In the background, after a reconnect
+
+
+def in_background(
+    talk: Conversation,
+    client: EvolutionClient,
+    shop: Business,
+    wake: Callable[[], None] = lambda: None,
+) -> GapRepairs:
+    settings = settings_with({"EVOLUTION_API_KEY": shop.token})
+    return GapRepairs(talk.database, client, settings, wake, retry_delays=(0, 0))
+
+
+async def test_a_repair_that_finds_something_to_answer_wakes_the_dispatcher(
+    talk: Conversation,
+    client: EvolutionClient,
+    shop: Business,
+    caplog: pytest.LogCaptureFixture,
+):
+    shop.customer().writes("oi")
+    shop.fail("findMessages", failures.UNAVAILABLE, times=2)
+    wakes: list[str] = []
+    repairs = in_background(talk, client, shop, lambda: wakes.append("woken"))
+    with caplog.at_level(logging.INFO):
+        repairs.begin("shop")
+        async with asyncio.timeout(20):
+            await repairs.finish()
+    assert wakes == ["woken"]
+    actions = [record.action for record in caplog.records if hasattr(record, "action")]
+    assert actions == ["gap_repair_failed", "gap_repair_failed", "gap_repaired"]
+    assert await talk.turn_states() == ["pending"]
+
+
+async def test_two_reconnects_at_once_are_one_repair(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    shop.customer().writes("oi")
+    gate = shop.hold("findMessages")
+    repairs = in_background(talk, client, shop)
+    repairs.begin("shop")
+    await gate.reached()
+    repairs.begin("shop")
+    gate.open()
+    async with asyncio.timeout(20):
+        await repairs.finish()
+    assert len(shop.calls("findMessages")) == 1
+
+
+async def test_stopping_breaks_a_repair_off(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    gate = shop.hold("findMessages")
+    repairs = in_background(talk, client, shop)
+    repairs.begin("shop")
+    await gate.reached()
+    async with asyncio.timeout(20):
+        await repairs.stop()
+    gate.open()
+    assert await talk.value("select caught_up_at from tenants") is None
+
+
+async def test_a_repair_that_never_works_gives_up_and_says_so(
+    talk: Conversation,
+    client: EvolutionClient,
+    shop: Business,
+    caplog: pytest.LogCaptureFixture,
+):
+    shop.fail("findMessages", failures.BAD_KEY, times=None)
+    repairs = in_background(talk, client, shop)
+    repairs.begin("shop")
+    async with asyncio.timeout(20):
+        await repairs.finish()
+    assert caplog.text.count("gap repair failed: 401") == 3
