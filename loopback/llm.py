@@ -1,6 +1,6 @@
 """What the loopback LLM providers share: what they answer, how they fail, what they were asked."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -30,7 +30,7 @@ class Malformed(Exception):
         self.answer = answer
 
 
-class LlmServer(LoopbackServer):
+class LlmServer(LoopbackServer, ABC):
     """A provider. `key`: the only one that is accepted; None: any. Subclasses speak a protocol."""
 
     def __init__(self, paths: Mapping[str, str], *, port: int = 0, key: str | None = None) -> None:
@@ -96,6 +96,11 @@ class LlmServer(LoopbackServer):
     def is_late(self, seconds: float) -> Fault:
         """Return a right answer that comes late."""
         return slow(seconds)
+
+    @property
+    @abstractmethod
+    def base_url(self) -> str:
+        """What to give to the official SDK as `base_url`."""
 
     @abstractmethod
     def rate_limited(self, retry_after: float | None = None) -> Fault:

@@ -104,7 +104,10 @@ class LoopbackServer:
             self._spawned.add(task)
             task.add_done_callback(self._spawned.discard)
 
-        loop.call_soon_threadsafe(begin)
+        try:
+            loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # it is stopping at this moment
+            return False
         return True
 
     async def opened(self) -> None:
@@ -118,7 +121,13 @@ class LoopbackServer:
         self._stopping = asyncio.Event()
         state = ServerState()
         config = uvicorn.Config(
-            self._answer, log_config=None, access_log=False, ws="none", timeout_keep_alive=_NEVER
+            self._answer,
+            interface="asgi3",
+            ws="none",
+            proxy_headers=False,
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=_NEVER,
         )
         config.load()
         server = await self._loop.create_server(

@@ -66,14 +66,7 @@ async def repair_gap(
     `rules` are the policy of the state. Raises EvolutionError and StateError; what was ingested
     until then stays, and the next repair begins at the same time again.
     """
-    start = await database.call(
-        "gap_start",
-        {
-            "tenant_id": tenant.tenant_id,
-            "margin_seconds": _MARGIN_SECONDS,
-            "look_back_hours": _LOOK_BACK_HOURS,
-        },
-    )
+    start = await _gap_start(database, tenant)
     # Evolution's times are whole seconds.
     begin = (since or datetime.fromisoformat(start["since"])).replace(microsecond=0)
     records, complete = await _list_stored(evolution, tenant, begin)
@@ -95,6 +88,15 @@ async def repair_gap(
         turns=len({decision["turn_id"] for decision in new if decision.get("turn_id")}),
         complete=complete,
     )
+
+
+async def _gap_start(database: Database, tenant: TenantInstance) -> Json:
+    argument = {
+        "tenant_id": tenant.tenant_id,
+        "margin_seconds": _MARGIN_SECONDS,
+        "look_back_hours": _LOOK_BACK_HOURS,
+    }
+    return await database.call("gap_start", argument)
 
 
 async def _list_stored(

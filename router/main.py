@@ -78,7 +78,10 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     database = await stack.enter_async_context(open_database(settings))
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
     evolution = EvolutionClient(http)
-    dispatcher = _dispatcher(settings, database, evolution, _providers(settings))
+    providers = _providers(settings)
+    for provider in providers.values():
+        stack.push_async_callback(provider.close)
+    dispatcher = _dispatcher(settings, database, evolution, providers)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))
 

@@ -36,6 +36,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "DEBOUNCE_CAP_SECONDS": "3",
         "LLM_TIMEOUT": "5",
         "LLM_ATTEMPTS": "1",
+        "LLM_MAX_TOKENS": "8000",
         "TURN_LEASE_SECONDS": "11",
         "RETRY_BASE_SECONDS": "0.2",
         "SEND_TIMEOUT": "2",

@@ -62,9 +62,9 @@ def image(caption: str | None = None) -> Content:
 
 def video(caption: str | None = None, *, seconds: int = 4) -> Content:
     """Return a video."""
-    return _media(
-        "videoMessage", "video/mp4", {"seconds": seconds} | _given(caption=caption), caption
-    )
+    extra: Json = {"interactiveAnnotations": [], "annotations": [], "processedVideos": []}
+    extra |= {"seconds": seconds} | _given(caption=caption)
+    return _media("videoMessage", "video/mp4", extra, caption)
 
 
 def voice(seconds: int = 7) -> Content:
@@ -138,6 +138,12 @@ def reaction(emoji: str, key: Mapping[str, Any], sent_at: float) -> Content:
     milliseconds = int(sent_at * 1000)
     stamp = {"low": _signed(milliseconds), "high": milliseconds >> 32, "unsigned": False}
     body = {"key": dict(key), "text": emoji, "senderTimestampMs": stamp}
+    return replace(_of("reactionMessage", body, shown=""), has_context=False)
+
+
+def reaction_sent(emoji: str, key: Mapping[str, Any], sent_at: float) -> Content:
+    """Return a reaction that went out through the REST API: its time is a plain number."""
+    body = {"text": emoji, "key": dict(key), "senderTimestampMs": int(sent_at * 1000)}
     return replace(_of("reactionMessage", body, shown=""), has_context=False)
 
 

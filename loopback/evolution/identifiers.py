@@ -4,6 +4,7 @@ import random
 import re
 import secrets
 import uuid
+from datetime import UTC, datetime
 from typing import Literal
 
 Channel = Literal["WHATSAPP-BAILEYS", "WHATSAPP-BUSINESS", "EVOLUTION"]
@@ -38,6 +39,12 @@ def row_id() -> str:
 def instance_id() -> str:
     """Return an id as Evolution gives them to instances."""
     return str(uuid.uuid4())
+
+
+def javascript_date(seconds: float) -> str:
+    """Return a time as JSON.stringify writes dates."""
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def phone_jid(number: str) -> str:

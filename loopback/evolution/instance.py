@@ -62,6 +62,8 @@ class Instance:
         self.profile = profile
         self.id = instance_id()
         self.state: Literal["connecting", "open", "close"] = "open"
+        self.is_known = True
+        """Whether the owner's number is known: not before the first connection."""
         self.qr: Json = {"count": 0}
         self.webhooks = Traffic(program, name)
         self.store = MessageStore()
@@ -125,7 +127,7 @@ class Instance:
     def emit(self, event: str, data: Any, chat: Chat | None = None) -> Delivery:
         """Send a webhook; those of one chat go one after the other."""
         envelope: Json = {"server_url": self.program.url, "apikey": self.token}
-        if self.channel == "WHATSAPP-BAILEYS":
+        if self.channel == "WHATSAPP-BAILEYS" and self.is_known:
             envelope = {"sender": self.jid} | envelope
         elif self.channel == "WHATSAPP-BUSINESS":
             envelope["apikey"] = self.access_token

@@ -1,7 +1,6 @@
 """The REST API's calls about an instance: its connection, its webhook, its end."""
 
 import re
-from datetime import UTC, datetime
 from typing import Protocol, get_args
 
 from starlette.responses import JSONResponse, Response
@@ -9,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from loopback.evolution.answers import Refusal, refused, require
 from loopback.evolution.business import Business
 from loopback.evolution.chats import Json
-from loopback.evolution.identifiers import Channel, row_id
+from loopback.evolution.identifiers import Channel, javascript_date, row_id
 from loopback.evolution.instance import Instance
 from loopback.evolution.line import Line
 from loopback.evolution.traffic import ALL_EVENTS, WebhookSetting
@@ -47,6 +46,7 @@ class InstancesApi:
         shop = self._registry.add_instance(
             name, channel=channel, token=body.get("token"), number=number
         )
+        shop.is_known = False
         shop.state = "connecting" if channel == "WHATSAPP-BAILEYS" else "open"
         if "webhook" in body:
             shop.webhooks.setting = webhook_setting({"webhook": {"events": []} | body["webhook"]})
@@ -122,8 +122,7 @@ def _described(shop: Instance) -> Json:
     setting = shop.webhooks.setting
     if setting is None:
         raise ValueError(f"{shop.name} has no webhook")
-    now = datetime.fromtimestamp(shop.program.now(), tz=UTC).isoformat(timespec="milliseconds")
-    stamp = now.replace("+00:00", "Z")
+    stamp = javascript_date(shop.program.now())
     described: Json = {"id": row_id(), "url": setting.url, "headers": dict(setting.headers)}
     described |= {"enabled": setting.enabled, "events": list(setting.events)}
     described |= {"webhookByEvents": setting.by_events, "webhookBase64": setting.base64}

@@ -1,9 +1,8 @@
 """The line between an instance and WhatsApp: connected, lost, logged out, waiting for a QR scan."""
 
-from datetime import UTC, datetime
-
 from loopback.evolution.chats import Json
 from loopback.evolution.contents import ONE_PIXEL
+from loopback.evolution.identifiers import javascript_date
 from loopback.evolution.instance import Instance
 from loopback.evolution.webhooks import Delivery
 
@@ -69,13 +68,13 @@ class Line:
                 shop.state = "close"
         data: Json = {"instance": shop.name}
         if state == "open":
+            shop.is_known = True
             data |= {"wuid": shop.jid, "profileName": shop.profile, "profilePictureUrl": None}
         return shop.emit("connection.update", data | {"state": state, "statusReason": reason})
 
     def _status_closed(self) -> None:
-        moment = datetime.fromtimestamp(self._instance.program.now(), tz=UTC)
         closed = {"instance": self._instance.name, "status": "closed"}
-        closed["disconnectionAt"] = moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        closed["disconnectionAt"] = javascript_date(self._instance.program.now())
         error = '{"error":{"output":{"statusCode":401}}}'
         self._instance.emit(
             "status.instance",

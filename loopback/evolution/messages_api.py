@@ -68,7 +68,7 @@ class MessagesApi:
         require(body, {"key": "object", "reaction": "string"})
         key = body["key"]
         require(key, {"id": "string", "remoteJid": "string", "fromMe": "boolean"})
-        content = contents.reaction(body["reaction"], key, shop.program.now())
+        content = contents.reaction_sent(body["reaction"], key, shop.program.now())
         return await self._send(shop, {"number": key["remoteJid"]}, content)
 
     async def _send(self, shop: Instance, body: Json, content: Content) -> Response:

@@ -9,7 +9,7 @@ from typing import Protocol
 from loopback.evolution import contents
 from loopback.evolution.chats import Chat, Identity, Json, person_jid
 from loopback.evolution.contents import Content
-from loopback.evolution.identifiers import Device
+from loopback.evolution.identifiers import Device, javascript_date
 from loopback.evolution.instance import Instance
 from loopback.evolution.webhooks import Delivery
 
@@ -62,10 +62,7 @@ class Customer(Chat):
         delivery = shop.upsert(
             self, content, key, author="customer", push_name=self.name, status="DELIVERY_ACK", at=at
         )
-        contact: Json = {"remoteJid": key["remoteJid"], "pushName": self.name}
-        contact |= {"profilePicUrl": None, "instanceId": shop.id}
-        shop.emit("contacts.update" if self._met else "contacts.upsert", contact, self)
-        self._met = True
+        self._is_noticed(key["remoteJid"])
         return delivery
 
     def quotes(self, message: Message, body: str) -> Delivery:
@@ -99,6 +96,7 @@ class Customer(Chat):
         """
         shop = self._instance
         call = {"chatId": self.jid, "from": self.jid, "id": "CALL1", "isVideo": False}
+        call["date"] = javascript_date(shop.program.now())
         call |= {"isGroup": False, "status": "offer", "offline": False}
         delivery = shop.emit("call", call, self)
         if auto_reply is None:
@@ -107,6 +105,18 @@ class Customer(Chat):
             self, contents.text(auto_reply), self.key(shop.new_id("web"), from_me=True),
             author="evolution", push_name="Você", status="PENDING", device="web",
         )  # fmt: skip
+
+    def _is_noticed(self, jid: str) -> None:
+        """Let Evolution tell of the contact, as it does beside each message."""
+        shop = self._instance
+        contact: Json = {} if shop.channel == "WHATSAPP-BUSINESS" else {"remoteJid": jid}
+        contact |= {"pushName": self.name}
+        if shop.channel == "WHATSAPP-BAILEYS":
+            contact |= {"profilePicUrl": None}
+        known = self._met and shop.channel == "WHATSAPP-BAILEYS"
+        event = "contacts.update" if known else "contacts.upsert"
+        shop.emit(event, contact | {"instanceId": shop.id}, self)
+        self._met = True
 
     def writes_in(self, group: Chat, body: str) -> Delivery:
         """Write in a group."""

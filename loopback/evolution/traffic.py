@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from loopback.evolution.identifiers import javascript_date
 from loopback.evolution.webhooks import Delivery, Json, Wire, sent_headers
 from loopback.waiting import Changes
 
@@ -99,11 +99,10 @@ class Traffic:
         setting = self.setting
         slug = event.replace(".", "-").replace("_", "-")
         destination = setting.url if setting else f"{self._program.global_webhook or ''}/{slug}"
-        moment = datetime.fromtimestamp(self._program.now(), tz=UTC).replace(tzinfo=None)
         body = {"event": event, "instance": self._instance, "data": data}
         body |= {
             "destination": destination,
-            "date_time": moment.isoformat(timespec="milliseconds") + "Z",
+            "date_time": javascript_date(self._program.now()),
         } | envelope
         if self._program.global_webhook:
             self._send(self._program.global_webhook, {}, body, chat)

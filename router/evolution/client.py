@@ -91,7 +91,7 @@ class EvolutionClient:
         body = await self._ask(
             instance, "POST", "message/sendText", {"number": number, "text": text}, is_send=True
         )
-        key = body["key"]
+        key = body["key"]  # judged: it is there, with an id
         return SentMessage(
             wa_id=str(key["id"]),
             remote_jid=str(key.get("remoteJid") or number),
@@ -139,22 +139,24 @@ class EvolutionClient:
             {"where": where, "page": page, "offset": page_size},
         )
         if isinstance(body, list):  # before 2.0
-            return MessagePage(records=body, pages=1, total=len(body))
-        found = body.get("messages") or {}
+            return MessagePage(records=_objects(body), pages=1, total=len(body))
+        found = _object(_object(body).get("messages"))
+        if "records" not in found:
+            raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
         return MessagePage(
-            records=found.get("records") or [],
+            records=_objects(found.get("records")),
             pages=int(found.get("pages") or 0),
             total=int(found.get("total") or 0),
         )
 
     async def connection_state(self, instance: Instance) -> str:
         """Return `open`, `connecting` or `close`."""
-        body = await self._ask(instance, "GET", "instance/connectionState")
-        return str((body.get("instance") or {}).get("state") or "unknown")
+        body = _object(await self._ask(instance, "GET", "instance/connectionState"))
+        return str(_object(body.get("instance")).get("state") or "unknown")
 
     async def connect(self, instance: Instance) -> QrCode:
         """Begin linking a phone."""
-        body = await self._ask(instance, "GET", "instance/connect")
+        body = _object(await self._ask(instance, "GET", "instance/connect"))
         return QrCode(
             code=body.get("code"), pairing_code=body.get("pairingCode"), base64=body.get("base64")
         )
@@ -208,10 +210,12 @@ class EvolutionClient:
         is_send: bool = False,
     ) -> Any:
         url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
-        headers = {"apikey": instance.api_key.get_secret_value()}
+        key = instance.api_key.get_secret_value()
+        if not (key.isascii() and key.isprintable()):
+            raise EvolutionRefused("the key has characters that no HTTP header may hold")
         try:
-            response = await self._http.request(method, url, json=body, headers=headers)
-        except httpx.TransportError as error:
+            response = await self._http.request(method, url, json=body, headers={"apikey": key})
+        except httpx.RequestError as error:
             raise judge_failure(error, is_send=is_send) from error
         except httpx.InvalidURL as error:
             raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
@@ -221,6 +225,14 @@ class EvolutionClient:
             return response.json()
         except ValueError as error:
             raise _unreadable(is_send=is_send) from error
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _objects(value: Any) -> Sequence[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _unreadable(*, is_send: bool) -> EvolutionAway | SendInDoubt:

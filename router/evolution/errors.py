@@ -6,6 +6,8 @@ without a `key`. Some permanent-looking statuses are transient (400 "Connection 
 a time-out nobody knows: for a send, that is a case of its own.
 """
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +18,13 @@ import httpx
 _GRAPH_TRANSIENT = frozenset(
     {1, 2, 4, 80007, 130429, 131000, 131016, 131048, 131056, 131057, 133004}
 )
-_CLOSED = ("connection closed", "connection lost", "timed out", "not connected", "stream errored")
+# The line to WhatsApp is down: Baileys says so before it writes anything.
+_CLOSED = ("connection closed", "connection lost", "not connected", "stream errored")
+# Evolution answers 400 for whatever goes wrong while it sends, and it stores the message (with
+# Prisma) only when the phone has it.
+_MAYBE_AFTERWARDS = ("timed out", "prisma")
+# Meta repeats a malformed access token in its error.
+_META_TOKEN = re.compile(r"\bEAA\w{8,}")
 
 
 class EvolutionError(Exception):
@@ -43,28 +51,39 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     """Return what a finished answer means as an error, or None where it is none."""
     body = _json(response)
     status = response.status_code
-    said = f"{status}: {_said(body) or response.reason_phrase}"
+    said = _without_secrets(f"{status}: {_said(body) or response.reason_phrase}", response)
+    if 200 <= status < 300:
+        return _judge_sent(body, said) if is_send else None
+    if 300 <= status < 400:
+        return EvolutionRefused(f"{said}: it points elsewhere, the server's address is not right")
     if status == 429:
         return EvolutionAway(said, _retry_after(response))
-    if status == 400 and any(word in said.lower() for word in _CLOSED):
-        return EvolutionAway(said)
-    if 400 <= status < 500 and status != 408:
+    if status == 400:
+        return _judge_bad_request(said, is_send=is_send)
+    if status < 500 and status != 408:
         return EvolutionRefused(said)
-    if is_send and 200 <= status < 300:
-        return _judge_sent(body, said)
-    if status >= 300:
-        return SendInDoubt(said) if is_send else EvolutionAway(said)
-    return None
+    return SendInDoubt(said) if is_send else EvolutionAway(said)
 
 
-def judge_failure(error: httpx.TransportError, *, is_send: bool) -> EvolutionError:
+def judge_failure(error: httpx.RequestError, *, is_send: bool) -> EvolutionError:
     """Return what it means that no whole answer came."""
     what = f"{type(error).__name__} {error}".strip()
-    if is_send and not isinstance(
-        error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
-    ):
-        return SendInDoubt(what)
-    return EvolutionAway(what)
+    match error:
+        case httpx.UnsupportedProtocol():
+            return EvolutionRefused(f"the server's address is not right: {error}")
+        case httpx.LocalProtocolError():  # it quotes the header that it would not write
+            return EvolutionRefused("the request cannot be written: is the key right?")
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return EvolutionAway(what)
+    return SendInDoubt(what) if is_send else EvolutionAway(what)
+
+
+def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:
+    if any(word in said.lower() for word in _CLOSED):
+        return EvolutionAway(said)
+    if any(word in said.lower() for word in _MAYBE_AFTERWARDS):
+        return SendInDoubt(said) if is_send else EvolutionAway(said)
+    return EvolutionRefused(said)
 
 
 def _judge_sent(body: Any, said: str) -> EvolutionError | None:
@@ -75,7 +94,7 @@ def _judge_sent(body: Any, said: str) -> EvolutionError | None:
         return None
     code = body.get("code")
     if isinstance(code, int):
-        text = f"Meta's Graph API refused ({code}): {body.get('message')}"
+        text = f"Meta's Graph API refused ({code}): {said}"
         return EvolutionAway(text) if code in _GRAPH_TRANSIENT else EvolutionRefused(text)
     return SendInDoubt("it answered without the message's id")
 
@@ -99,6 +118,12 @@ def _said(body: Any) -> str:
             return ""
 
 
+def _without_secrets(said: str, response: httpx.Response) -> str:
+    if key := response.request.headers.get("apikey"):
+        said = said.replace(key, "…")
+    return _META_TOKEN.sub("…", said)
+
+
 def _masked(number: str) -> str:
     return f"…{number[-4:]}"
 
@@ -112,6 +137,7 @@ def _json(response: httpx.Response) -> Any:
 
 def _retry_after(response: httpx.Response) -> float | None:
     try:
-        return float(response.headers.get("retry-after", ""))
+        seconds = float(response.headers.get("retry-after", ""))
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

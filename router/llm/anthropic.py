@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt, judge_status
+from router.llm.provider import (
+    LlmAway,
+    LlmMisconfigured,
+    LlmRefused,
+    LlmReply,
+    Prompt,
+    hide,
+    judge_status,
+)
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
+    from anthropic.types import Message
     from pydantic import SecretStr
 
 
@@ -41,11 +50,21 @@ class AnthropicProvider:
             raise judge_status(
                 self.name,
                 error.status_code,
-                _reason(error),
+                hide(self._api_key, _reason(error.body)),
                 error.response.headers.get("retry-after"),
             ) from error
         except anthropic.APIError as error:  # no answer, or none that can be read
             raise LlmAway(f"anthropic: {type(error).__name__}") from error
+        except UnicodeError as error:
+            raise LlmMisconfigured("ANTHROPIC_API_KEY holds what no HTTP header may") from error
+        except ValueError as error:  # the SDK lets broken JSON through as it is
+            raise LlmAway("anthropic: its answer is no JSON") from error
+        try:
+            return self._read(message)
+        except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
+            raise LlmAway("anthropic: its answer is no message; is its address right?") from error
+
+    def _read(self, message: Message) -> LlmReply:
         if message.stop_reason == "refusal":
             raise LlmRefused("the model declined to answer")
         return LlmReply(
@@ -75,9 +94,9 @@ class AnthropicProvider:
         return self._client
 
 
-def _reason(error: object) -> str:
-    match getattr(error, "body", None):
+def _reason(body: object) -> str:
+    match body:
         case {"error": {"message": str() as message}}:
-            return message[:300]
+            return message
         case _:
             return "no reason given"

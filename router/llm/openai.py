@@ -8,11 +8,21 @@ name, and as `max_tokens` to any other address, where many servers know only tha
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt, judge_status
+from router.llm.provider import (
+    LlmAway,
+    LlmMisconfigured,
+    LlmRefused,
+    LlmReply,
+    Prompt,
+    hide,
+    judge_status,
+)
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+    from openai.types.chat import ChatCompletion
     from pydantic import SecretStr
 
 
@@ -34,7 +44,7 @@ class OpenAiProvider:
         """See LlmProvider. A refusal or a content filter raises LlmRefused."""
         import openai
 
-        limit = "max_completion_tokens" if self._base_url is None else "max_tokens"
+        limit = "max_completion_tokens" if self._is_openai() else "max_tokens"
         turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
         try:
             completion = await self._connected().chat.completions.create(
@@ -46,19 +56,31 @@ class OpenAiProvider:
             raise judge_status(
                 self.name,
                 error.status_code,
-                error.message[:300],
+                hide(self._api_key, _reason(error.body)),
                 error.response.headers.get("retry-after"),
             ) from error
         except openai.APIError as error:  # no answer, or none that can be read
             raise LlmAway(f"openai: {type(error).__name__}") from error
+        except UnicodeError as error:
+            raise LlmMisconfigured("OPENAI_API_KEY holds what no HTTP header may") from error
+        except ValueError as error:  # the SDK lets broken JSON through as it is
+            raise LlmAway("openai: its answer is no JSON") from error
+        try:
+            return self._read(completion)
+        except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
+            raise LlmAway("openai: its answer is no completion; is its address right?") from error
+
+    def _read(self, completion: ChatCompletion) -> LlmReply:
         if not completion.choices:
             raise LlmAway("openai answered without a choice")
         choice = completion.choices[0]
-        if choice.message.refusal or choice.finish_reason == "content_filter":
-            raise LlmRefused(choice.message.refusal or "stopped by the content filter")
+        if choice.message.refusal:
+            raise LlmRefused("the model declined to answer")
+        if choice.finish_reason == "content_filter":
+            raise LlmRefused("stopped by the content filter")
         usage = completion.usage
         return LlmReply(
-            text=choice.message.content or "",
+            text="".join([choice.message.content or ""]),  # a text, or TypeError
             provider=self.name,
             model=completion.model,
             tokens_in=usage.prompt_tokens if usage else 0,
@@ -71,6 +93,9 @@ class OpenAiProvider:
         if self._client is not None:
             await self._client.close()
 
+    def _is_openai(self) -> bool:
+        return self._base_url is None or urlsplit(self._base_url).hostname == "api.openai.com"
+
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:
             from openai import AsyncOpenAI
@@ -82,3 +107,11 @@ class OpenAiProvider:
                 max_retries=0,
             )
         return self._client
+
+
+def _reason(body: object) -> str:
+    match body:  # the SDK gives what stands in the answer's `error`
+        case {"message": str() as message}:
+            return message
+        case _:
+            return "no reason given"

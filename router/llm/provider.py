@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from pydantic import SecretStr
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -77,6 +78,9 @@ class LlmProvider(Protocol):
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """Ask once. Raises LlmError."""
 
+    async def close(self) -> None:
+        """Close the connections."""
+
 
 async def complete_with_fallback(
     first: LlmProvider,
@@ -90,16 +94,23 @@ async def complete_with_fallback(
     """Ask the first provider, `attempts` times where that can help, then the second, if any.
 
     `model` is the first provider's; the second uses its own default. A refusal is an answer: it is
-    not carried to another provider. Raises the LlmError of the provider asked last.
+    not carried to another provider. Raises the LlmError of the provider asked last, but where only
+    that one is misconfigured, the first's, which may pass.
     """
     try:
         return await _complete(first, prompt, model, max_tokens, attempts)
     except LlmRefused:
         raise
-    except LlmError:
+    except LlmError as error:
         if second is None:
             raise
-    return await _complete(second, prompt, None, max_tokens, attempts)
+        failed = error
+    try:
+        return await _complete(second, prompt, None, max_tokens, attempts)
+    except LlmMisconfigured:
+        if isinstance(failed, LlmMisconfigured):
+            raise
+        raise failed from None
 
 
 async def _complete(
@@ -144,6 +155,11 @@ def read_retry_after(header: str | None) -> float | None:
     except ValueError:
         return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def hide(key: SecretStr, text: str) -> str:
+    """Return what a provider said, short and without the key, which some servers repeat."""
+    return text.replace(key.get_secret_value(), "…")[:300]
 
 
 def judge_status(provider: str, status: int, message: str, retry_after: str | None) -> LlmError:

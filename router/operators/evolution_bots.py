@@ -5,6 +5,7 @@ null where there are none, 400 where the kind is switched off for the whole serv
 """
 
 import asyncio
+from urllib.parse import quote
 
 import httpx
 
@@ -20,7 +21,7 @@ async def enabled_bots(http: httpx.AsyncClient, instance: Instance) -> list[str]
 
 
 async def _is_on(http: httpx.AsyncClient, instance: Instance, kind: str) -> bool:
-    url = f"{instance.server_url.rstrip('/')}/{kind}/find/{instance.name}"
+    url = f"{instance.server_url.rstrip('/')}/{kind}/find/{quote(instance.name, safe='')}"
     try:
         answer = await http.get(url, headers={"apikey": instance.api_key.get_secret_value()})
         bots = answer.json() if answer.status_code == 200 else None

@@ -52,7 +52,7 @@ class Stage:
                 }
             },
         )
-        self.tenant_id = created["id"]
+        self.tenant_id = created["tenant"]["id"]
         return shop
 
     async def open_cloud_shop(self) -> Business:

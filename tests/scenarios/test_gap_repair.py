@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -18,13 +18,8 @@ from router.state.database import DirectDatabase
 from router.tenant_instance import find_instance
 from router.webhook.events import parse_webhook
 from tests.scenarios.office import settings_with
+from tests.scenarios.stage import Stage
 from tests.state.conversation import POLICY, Conversation
-
-
-@pytest.fixture
-def evolution() -> Iterator[Evolution]:
-    with Evolution() as evolution:
-        yield evolution
 
 
 @pytest.fixture
@@ -314,3 +309,15 @@ async def test_a_repair_that_never_works_gives_up_and_says_so(
     async with asyncio.timeout(20):
         await repairs.finish()
     assert caplog.text.count("gap repair failed: 401") == 3
+
+
+async def test_after_a_reconnect_the_router_catches_up_by_itself(stage: Stage):
+    stage.shop.line.connects()
+    stage.shop.webhooks.drop("messages.upsert", "contacts.upsert")
+    stage.maria.writes("tem pão?")
+    stage.shop.webhooks.treat_normally()
+    await stage.shop.line.breaks()
+    await stage.shop.line.connects()
+    assert await stage.maria.answered() == [stage.maria.replies[0]]
+    await stage.turns_end()
+    assert await stage.sql("select body from messages where not from_me") == [{"body": "tem pão?"}]

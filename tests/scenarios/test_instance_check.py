@@ -1,13 +1,15 @@
 """`/api/instances/{name}/test-webhook`: what is wrong on the way is named, with its cure."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from loopback.evolution import Business, Evolution, failures
+from router.settings import load_settings
+from router.state.opening import open_database
 from scripts.connecting import Connection, connect
 from tests.routers import API_KEY, RouterProcess, environment
 from tests.scenarios.office import WEBHOOK_SECRET, Office, open_office
@@ -18,15 +20,9 @@ WEBHOOK = f"{ROUTER}/webhook/shop"
 
 
 @pytest.fixture
-def evolution() -> Iterator[Evolution]:
-    with Evolution() as evolution:
-        yield evolution
-
-
-@pytest.fixture
 def shop(evolution: Evolution) -> Business:
     """An instance that is connected, and whose webhook is as it should be."""
-    shop = evolution.instance("shop")
+    shop = evolution.instance("shop", token="token-of-the-shop-000000001")
     shop.sends_webhooks_to(WEBHOOK, headers={"X-Webhook-Secret": WEBHOOK_SECRET})
     return shop
 
@@ -223,3 +219,30 @@ async def test_without_a_public_address_no_trial_is_sent(database_url: str):
         check = await office.post("/api/instances/shop/test-webhook")
     assert "PUBLIC_URL" in check["warnings"][-1]
     assert all(step["step"] != "trial" for step in check["steps"])
+
+
+async def test_a_trial_arrives_where_connect_has_set_everything_up(
+    database_url: str, evolution: Evolution, capsys: pytest.CaptureFixture[str]
+):
+    router = RouterProcess(environment(database_url))
+    router._env |= {"PUBLIC_URL": router.url, "EVOLUTION_API_KEY": evolution.key}
+    settings = load_settings(router._env, env_file=None)
+    shop = evolution.instance("shop")
+    try:
+        router.start()
+        await router.ready()
+        async with open_database(settings) as database:
+            talk = Conversation(database)
+            await talk.open_shop()
+            await talk.sql("update tenants set evo_server_url = $1", evolution.url)
+            await connect(settings, database, Connection("shop", None, timeout_seconds=20))
+        async with httpx.AsyncClient(base_url=router.url, trust_env=False) as http:
+            answer = await http.post(
+                "/api/instances/shop/test-webhook", headers={"X-API-Key": API_KEY}
+            )
+        assert answer.json()["ok"], answer.text
+        assert answer.json()["steps"][-2]["step"] == "trial"
+        told = await shop.customer().writes("oi")
+        assert told.answer["status"] == "accepted"
+    finally:
+        router.close()

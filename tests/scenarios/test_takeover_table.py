@@ -25,14 +25,15 @@ async def test_t2_the_owner_writes_during_the_llm_call(stage: Stage):
 
 
 async def test_t2_the_owner_writes_after_the_reply_was_made_but_before_it_leaves(stage: Stage):
-    stage.llm.answers("primeira parte\n\n" + "x" * 4090)
+    first, second = "um " * 1000, "dois " * 500
+    stage.llm.answers(f"{first}\n\n{second}")
     gate = stage.shop.hold("sendText", after=True)
     await stage.maria.writes("tem bolo?")
     await gate.reached()
     await stage.shop.owner.writes(stage.maria, "deixa comigo")
     gate.open()
     (turn,) = await stage.turns_end()
-    assert stage.maria.replies == ["primeira parte"]
+    assert stage.maria.replies == [first.strip()]
     assert (turn["state"], turn["incomplete"]) == ("sent", True)
     assert await stage.paused()
 

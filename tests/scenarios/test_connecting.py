@@ -1,0 +1,122 @@
+"""`scripts.tenant connect`: Evolution knows where to send, and the phone is linked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from loopback.evolution import Business, Evolution, failures
+from router.errors import NotFound
+from router.evolution.client import SUBSCRIBED_EVENTS
+from router.evolution.errors import EvolutionError
+from router.settings import Settings
+from router.state.database import DirectDatabase
+from scripts.connecting import Connection, connect, drawn
+from scripts.running import CannotGoOn
+from tests.scenarios.office import WEBHOOK_SECRET, settings_with
+from tests.state.conversation import Conversation
+
+ROUTER = "https://router.example"
+CODE = "2@a-code-as-whatsapp-gives,AAA,BBB,CCC"
+
+
+@pytest.fixture
+def shop(evolution: Evolution) -> Business:
+    return evolution.instance("shop")
+
+
+@pytest.fixture
+def settings(shop: Business) -> Settings:
+    return settings_with({"EVOLUTION_API_KEY": shop.token, "PUBLIC_URL": ROUTER})
+
+
+@pytest.fixture
+async def database(database_url: str, evolution: Evolution) -> AsyncIterator[DirectDatabase]:
+    database = await DirectDatabase.connect(database_url, size=1)
+    talk = Conversation(database)
+    await talk.open_shop()
+    await talk.sql("update tenants set evo_server_url = $1", evolution.url)
+    yield database
+    await database.close()
+
+
+def wanted(timeout_seconds: float = 20, url: str | None = None) -> Connection:
+    return Connection("shop", url, timeout_seconds, poll_seconds=0.01)
+
+
+async def test_the_webhook_is_set_with_everything_that_the_router_needs(
+    settings: Settings,
+    database: DirectDatabase,
+    shop: Business,
+    capsys: pytest.CaptureFixture[str],
+):
+    assert await connect(settings, database, wanted()) == 0
+    setting = shop.webhooks.setting
+    assert setting is not None
+    assert (setting.url, setting.enabled) == (f"{ROUTER}/webhook/shop", True)
+    assert setting.headers == {"X-Webhook-Secret": WEBHOOK_SECRET}
+    assert setting.events == SUBSCRIBED_EVENTS
+    assert (setting.by_events, setting.base64) == (False, False)
+    out = capsys.readouterr().out
+    assert "is connected" in out
+    assert WEBHOOK_SECRET not in out
+
+
+async def test_the_address_given_counts_before_the_configured_one(
+    settings: Settings, database: DirectDatabase, shop: Business
+):
+    await connect(settings, database, wanted(url="http://here:8000/"))
+    assert shop.webhooks.setting is not None
+    assert shop.webhooks.setting.url == "http://here:8000/webhook/shop"
+
+
+async def test_the_qr_code_is_drawn_until_the_phone_is_connected(
+    settings: Settings,
+    database: DirectDatabase,
+    shop: Business,
+    capsys: pytest.CaptureFixture[str],
+):
+    shop.line.shows_qr(CODE)
+    connecting = asyncio.create_task(connect(settings, database, wanted()))
+    await shop.called("connect", 2)
+    shop.line.shows_qr("2@the-next-code")
+    await shop.called("connect", len(shop.calls("connect")) + 2)
+    shop.line.connects()
+    async with asyncio.timeout(20):
+        assert await connecting == 0
+    out = capsys.readouterr().out
+    assert out.count(drawn(CODE)) == 1
+    assert out.count(drawn("2@the-next-code")) == 1
+    assert out.index(drawn(CODE)) < out.index("is connected")
+
+
+async def test_a_phone_that_nobody_connects_is_given_up_after_a_while(
+    settings: Settings, database: DirectDatabase, shop: Business
+):
+    shop.line.breaks()
+    with pytest.raises(CannotGoOn, match="not connected within 0 seconds; the webhook is set"):
+        await connect(settings, database, wanted(timeout_seconds=0))
+    assert shop.webhooks.setting is not None
+
+
+async def test_what_evolution_refuses_is_said_in_its_words(
+    settings: Settings, database: DirectDatabase, shop: Business
+):
+    shop.fail("webhook/set", failures.BAD_KEY)
+    with pytest.raises(EvolutionError, match="401: Unauthorized"):
+        await connect(settings, database, wanted())
+
+
+async def test_an_instance_of_no_tenant_is_not_found(settings: Settings, database: DirectDatabase):
+    with pytest.raises(NotFound, match="nobody"):
+        await connect(settings, database, Connection("nobody", None, 1))
+
+
+async def test_a_name_with_signs_is_a_safe_part_of_the_address(
+    settings: Settings, database: DirectDatabase, evolution: Evolution
+):
+    shop = evolution.instance("loja 1", token=settings.evolution_api_key.get_secret_value())
+    await Conversation(database).sql("update tenants set instance_name = 'loja 1'")
+    await connect(settings, database, Connection("loja 1", None, 20))
+    assert shop.webhooks.setting is not None
+    assert shop.webhooks.setting.url == f"{ROUTER}/webhook/loja%201"

@@ -1,0 +1,66 @@
+"""The database that the configuration names is the one that is opened."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from router.errors import DatabaseAway
+from router.settings import ConfigurationError, Settings, load_settings
+from router.state.opening import open_database
+from tests.state.conversation import Conversation
+
+TENANT = {"instance_name": "shop", "evo_server_url": "https://evolution.example"}
+
+
+def configured(**variables: str) -> Settings:
+    return load_settings(variables, env_file=None)
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """A folder that also an unprivileged server can reach when the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="hybridflow-opening-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+async def test_a_database_url_is_taken_as_it_is(database_url: str):
+    async with open_database(configured(DATABASE_URL=database_url)) as database:
+        assert (await database.call("check_database", {}))["tenants"] == 0
+
+
+async def test_a_schema_that_is_not_there_is_said_with_the_command(empty_database_url: str):
+    async with open_database(configured(DATABASE_URL=empty_database_url)) as database:
+        with pytest.raises(DatabaseAway, match=r"python -m scripts\.migrate"):
+            await database.call("check_database", {})
+
+
+async def test_without_any_address_the_embedded_server_keeps_the_data(data_folder: Path):
+    settings = configured(HYBRIDFLOW_DATA=str(data_folder))
+    async with open_database(settings) as database:
+        await database.call("create_tenant", {"values": TENANT})
+        async with open_database(settings) as beside:
+            assert (await beside.call("check_database", {}))["tenants"] == 1
+    async with open_database(settings) as database:
+        assert (await database.call("get_tenant", {"tenant_id": 1}))["tenant"]["id"] == 1
+
+
+async def test_supabase_alone_is_refused_with_what_to_set():
+    settings = configured(
+        SUPABASE_URL="https://abc.supabase.co", SUPABASE_SERVICE_ROLE_KEY="sb_secret_made_up"
+    )
+    with pytest.raises(ConfigurationError, match="Set DATABASE_URL, too"):
+        async with open_database(settings):
+            pass
+
+
+async def test_the_direct_address_serves_a_supabase_project(database_url: str):
+    settings = configured(
+        SUPABASE_URL="https://abc.supabase.co",
+        SUPABASE_SERVICE_ROLE_KEY="sb_secret_made_up",
+        DATABASE_URL=database_url,
+    )
+    async with open_database(settings) as database:
+        await Conversation(database).open_shop()
