@@ -1,4 +1,4 @@
-"""A load of prepared POSTs over a number of keep-alive connections, cheap enough to share two cores.
+"""A load of prepared POSTs over keep-alive connections, cheap enough to share two cores.
 
 Run as a process of its own (`python -m benchmarks.http_load`), so that it does not share an
 interpreter with what it measures.

@@ -37,7 +37,7 @@ create schema if not exists hybridflow;
 
 create table if not exists public.tenants (
     id bigint generated always as identity primary key,
-    instance_name text not null unique check (instance_name <> ''),
+    instance_name text not null unique check (instance_name ~ '^[^/]+$'),
     evo_server_url text not null check (evo_server_url ~ '^https?://'),
     evo_api_key text,
     system_prompt text,
@@ -658,7 +658,7 @@ begin
     where id = v_session.id;
     v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
     return jsonb_build_object(
-        'session', hybridflow.session_json(v_session.id), 'cancelled_turns', v_cancelled
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
     );
 end
 $$;
@@ -680,7 +680,7 @@ begin
         v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
     end if;
     return jsonb_build_object(
-        'session', hybridflow.session_json(v_session.id),
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'),
         'resumed', v_session.is_paused,
         'turn_id', v_turn_id
     );
@@ -2442,7 +2442,7 @@ immutable
 set search_path = ''
 as $$
     select case p_constraint
-        when 'tenants_instance_name_check' then 'instance_name must not be empty'
+        when 'tenants_instance_name_check' then 'instance_name must be a name without a slash'
         when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
         when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
         when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'

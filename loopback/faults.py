@@ -17,6 +17,15 @@ from starlette.responses import JSONResponse, Response
 from loopback.waiting import Changes, Gate
 
 
+class Unheard(Response):
+    """The end of a call whose client got no answer."""
+
+
+def heard_status(response: Response) -> int | None:
+    """Return the status that the client got; None if it got no answer."""
+    return None if isinstance(response, Unheard) else response.status_code
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What one call meets. Made by the functions below."""
@@ -34,9 +43,11 @@ class Fault:
         match self.kind:
             case "hang":
                 await _gone(request)
+                return Unheard()
             case "cut":
                 request.state.transport.abort()
                 await _gone(request)
+                return Unheard()
             case "slow":
                 await asyncio.sleep(self.seconds)
             case "alter" if response is not None:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loopback.faults import Fault, FaultPlan, cut, hang, slow
+from loopback.faults import Fault, FaultPlan, cut, hang, heard_status, slow
 from loopback.replies import LlmRequest, Reply, greet, tokens
 from loopback.server import LoopbackServer
 from loopback.waiting import DEADLINE, Changes, Gate
@@ -168,7 +168,7 @@ class LlmServer(LoopbackServer, ABC):
 
             response = await self.faults.play(_CALL, request, answer)
             with self.changes.made():
-                asked.status = response.status_code
+                asked.status = heard_status(response)
             return response
 
         return serve

@@ -191,6 +191,33 @@ class GapRepairs:
             self._running[instance] = task
             task.add_done_callback(lambda _: self._running.pop(instance))
 
+    def begin_all(self) -> None:
+        """Repair every active tenant's gap: while no router ran, no event could ask for it."""
+        task = asyncio.create_task(self._begin_all(), name="gap repair of all")
+        self._running[""] = task
+        task.add_done_callback(lambda _: self._running.pop(""))
+
+    async def _begin_all(self) -> None:
+        cursor: str | None = None
+        try:
+            while True:
+                page = await self._database.call(
+                    "list_tenants", {"limit": 200, "cursor": cursor} if cursor else {"limit": 200}
+                )
+                for tenant in page["items"]:
+                    if tenant["is_active"]:
+                        self.begin(tenant["instance_name"])
+                cursor = page["next_cursor"]
+                if cursor is None:
+                    return
+        except StateError as error:
+            log_event(
+                _log,
+                Action.GAP_REPAIR_FAILED,
+                f"gap repair at the start failed: {error}",
+                level=logging.WARNING,
+            )
+
     async def stop(self) -> None:
         """Break off what is running; it begins again at the next reconnect."""
         for task in self._running.values():

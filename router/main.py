@@ -89,12 +89,14 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.evolution = evolution
     app.state.ingester = ingester
     app.state.wake = dispatcher.wake
+    app.state.abandon = dispatcher.abandon
 
     running = asyncio.create_task(dispatcher.run(), name="dispatcher")
     stack.push_async_callback(_finish, running)
     stack.push_async_callback(dispatcher.stop)
     stack.push_async_callback(repairs.stop)
     stack.push_async_callback(ingester.drain)
+    repairs.begin_all()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(

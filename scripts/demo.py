@@ -13,8 +13,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 import httpx
@@ -60,18 +60,27 @@ def main() -> int:
 
 async def _play(llm_name: str) -> None:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-demo-")))
-        folder.chmod(0o755)
+        folder = stack.enter_context(_fleeting_folder())
         evolution = stack.enter_context(Evolution())
         llm = stack.enter_context(Anthropic() if llm_name == "loopback" else nullcontext())
         if llm is not None:
             for answer in _ANSWERS:
                 llm.answers(answer)
-        print(f"Starting PostgreSQL, the router, Evolution API and {llm_name} … ", end="", flush=True)
+        print(
+            f"Starting PostgreSQL, the router, Evolution API and {llm_name} … ", end="", flush=True
+        )
         async with _router(_configuration(folder, llm_name, llm)) as url:
             shop = await _open_shop(evolution, url, llm_name)
             print(f"ready: {url}\n")
             await _converse(shop, shop.customer("5511955550001", name="Maria"), url)
+
+
+@contextmanager
+def _fleeting_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="hybridflow-demo-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL may run as another user
+        yield folder
 
 
 def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[str, str]:
@@ -88,7 +97,11 @@ def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[s
             "ANTHROPIC_API_KEY": "sk-ant-loopback-needs-none",
             "ANTHROPIC_BASE_URL": llm.url,
         }
-    given = {name: value for name, value in os.environ.items() if name.startswith(("ANTHROPIC_", "OPENAI_"))}
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("ANTHROPIC_", "OPENAI_"))
+    }
     return configuration | given | {"LLM_PROVIDER": llm_name, "LLM_TIMEOUT": "30"}
 
 
@@ -97,9 +110,7 @@ async def _router(configuration: Mapping[str, str]) -> AsyncIterator[str]:
     settings = load_settings(configuration, env_file=None)
     configure_logging(settings, sys.stderr)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), log_config=None, access_log=False)
-    )
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if serving.done():
@@ -155,14 +166,17 @@ async def _converse(shop: Business, maria: Customer, url: str) -> None:
     screen.show()
     await _expect(maria, replies=2)
 
-    sessions = await _get(f"{url}/api/sessions?tenant_id=1")
-    print(f"\n  ✓ {len(maria.replies)} replies, {len(sessions['items'])} conversation, nobody talked over.")
+    found = await _get(f"{url}/api/sessions?tenant_id=1")
+    if len(found["items"]) != 1:
+        raise WentWrong(f"one customer has {len(found['items'])} sessions")
+    print("\n  ✓ Two replies, one conversation, and nobody was talked over.")
+
+
+_NAMES = {"customer": "Maria", "owner": "Ana (owner)", "api": "HybridFlow"}
 
 
 class Screen:
     """Prints what is new on the customer's phone."""
-
-    _NAMES = {"customer": "Maria", "owner": "Ana (owner)", "api": "HybridFlow"}
 
     def __init__(self, customer: Customer) -> None:
         self._customer = customer
@@ -171,7 +185,7 @@ class Screen:
     def show(self) -> None:
         """Print the messages that came since the last time."""
         for message in self._customer.transcript[self._shown :]:
-            name = self._NAMES.get(message.author, message.author)
+            name = _NAMES.get(message.author, message.author)
             first, *rest = message.text.splitlines()
             print(f"  {time.strftime('%H:%M:%S')}  {name:>11}  {first}")
             for line in rest:

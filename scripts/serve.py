@@ -91,7 +91,8 @@ def _next_steps(settings: Settings, made: dict[str, str], here: str) -> list[str
         steps.append("set OPENAI_API_KEY in .env")
     tenant = ".venv/bin/python -m scripts.tenant"
     steps += [
-        f"add your business:  {tenant} add my-instance --server https://evolution.example --key KEY",
+        f"add your business:  {tenant} add my-instance \\\n"
+        "                        --server https://evolution.example --key KEY",
         f"connect WhatsApp:   {tenant} connect my-instance --url {here}",
         f"look around:        curl -H 'X-API-Key: {key}' {here}/api/tenants",
         "no account yet?     make demo",

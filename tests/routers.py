@@ -120,7 +120,7 @@ class RouterProcess:
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
-        """kill -9: it can tell nobody anything."""
+        """Kill -9: it can tell nobody anything."""
         self._signal(signal.SIGKILL)
 
     def stop(self) -> int:

@@ -55,11 +55,15 @@ class Business(Instance):
         With a `lid`, messages come under it with the phone as `remoteJidAlt`, as in 2.3.6, unless
         `identity` says otherwise.
         """
-        with self.program.changes.lock:
+        with self.program.changes.made():
             known = self.find_chat(number)
             if isinstance(known, Customer):
                 return known
-            return self.add(Customer(self, number, name, lid, identity))
+            customer = Customer(self, number, name, lid, identity)
+            if known is not None:  # written to before they were introduced
+                self.chats.remove(known)
+                customer.take_over(known)
+            return self.add(customer)
 
     def group(self, jid: str = "120363000000000001@g.us") -> Chat:
         """Return the group with this JID."""

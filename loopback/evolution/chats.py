@@ -86,6 +86,11 @@ class Chat:
                 if message.wa_id != wa_id or text is not None
             ]
 
+    def take_over(self, other: "Chat") -> None:
+        """Go on with the conversation of another chat."""
+        with self.changes.made():
+            self._phone = [*other.transcript, *self._phone]
+
     def key(self, wa_id: str, *, from_me: bool, identity: Identity | None = None) -> Json:
         """Return the key of a message in this chat."""
         told = identity or self.identity

@@ -150,9 +150,10 @@ class Instance:
         A message with a known id is only told of again. `at` is seconds since 1970.
         """
         data = self.compose(content, key, push_name, status, device, at)
-        self.store.add(row_id(), data)
-        if content.shown and not chat.has(key["id"]):
-            chat.show(key["id"], author, content.shown)
+        with self.program.changes.made():
+            self.store.add(row_id(), data)
+            if content.shown and not chat.has(key["id"]):
+                chat.show(key["id"], author, content.shown)
         told = data
         setting = self.webhooks.setting
         if setting is not None and setting.base64:
@@ -198,7 +199,8 @@ class Instance:
         """Let a channel that the owner follows post something."""
         key = {"remoteJid": jid, "fromMe": False, "id": self.new_id("android")}
         data = self.compose(body, key, "Canal", "DELIVERY_ACK", "android", None)
-        self.store.add(row_id(), data)
+        with self.program.changes.made():
+            self.store.add(row_id(), data)
         return self.emit("messages.upsert", data)
 
     def identity_of(self, chat: Chat, identity: Identity | None) -> Identity:

@@ -21,6 +21,7 @@ from loopback.evolution.instance import Call
 from loopback.evolution.instances_api import InstancesApi
 from loopback.evolution.messages_api import MessagesApi
 from loopback.evolution.webhooks import Wire
+from loopback.faults import heard_status
 from loopback.server import LoopbackServer
 from loopback.waiting import Changes
 
@@ -135,9 +136,8 @@ class Evolution(LoopbackServer):
 
     def _endpoint(self, path: str, act: Act) -> Callable[[Request], Awaitable[Response]]:
         """Serve a call: faults as planned, then the guards in Evolution's order, then `act`."""
-        name = (
-            path.rpartition("/")[2] if path not in ("/webhook/set", "/webhook/find") else path[1:]
-        )
+        area, _, last = path[1:].partition("/")
+        name = last if area in ("message", "chat", "instance") else path[1:]
 
         async def serve(request: Request) -> Response:
             shop = self.instances.get(request.path_params["instance"])
@@ -158,7 +158,7 @@ class Evolution(LoopbackServer):
 
             response = await shop.faults.play(name, request, answer)
             with self.changes.made():
-                call.status = response.status_code
+                call.status = heard_status(response)
             return response
 
         return serve

@@ -43,7 +43,8 @@ def tell_state(shop: Instance, chat: Chat, key: Json, state: str) -> Delivery:
     """Fire one messages.update, and note the state; Cloud says fromMe false of our own messages."""
     stored = shop.store.get(str(key["id"]))
     if stored is not None:
-        stored.states.append(state)
+        with shop.program.changes.made():
+            stored.states.append(state)
     cloud = shop.channel == "WHATSAPP-BUSINESS"
     update: Json = {"keyId": key["id"], "remoteJid": key["remoteJid"]}
     update["fromMe"] = key["fromMe"] and not cloud

@@ -38,6 +38,18 @@ def _evolution(request: Request) -> EvolutionClient:
     return evolution
 
 
+class Abandon(Protocol):
+    """Stops making a reply for a session, which the fence would refuse."""
+
+    def __call__(self, session_id: int) -> None:
+        """Take the session's id."""
+
+
+def _abandon(request: Request) -> Abandon:
+    abandon: Abandon = request.app.state.abandon
+    return abandon
+
+
 def _wake(request: Request) -> Wake:
     wake: Wake = request.app.state.wake
     return wake
@@ -46,6 +58,7 @@ def _wake(request: Request) -> Wake:
 TheDatabase = Annotated[Database, Depends(_database)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
+TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
 
 

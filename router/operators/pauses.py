@@ -12,6 +12,7 @@ from router.operators.dependencies import (
     Caller,
     PathId,
     TenantId,
+    TheAbandon,
     TheDatabase,
     TheSettings,
     TheWake,
@@ -57,11 +58,17 @@ class _Pauses:
     """Carries out what the four endpoints ask for."""
 
     def __init__(
-        self, database: TheDatabase, settings: TheSettings, wake: TheWake, caller: Caller
+        self,
+        database: TheDatabase,
+        settings: TheSettings,
+        wake: TheWake,
+        abandon: TheAbandon,
+        caller: Caller,
     ) -> None:
         self._database = database
         self._settings = settings
         self._wake = wake
+        self._abandon = abandon
         self._caller = caller
 
     async def pause(self, function: str, who: Json, wish: PauseWish) -> PausedSession:
@@ -70,6 +77,7 @@ class _Pauses:
             function, {**self._argument(who), **wish.model_dump(mode="json")}
         )
         paused = PausedSession.model_validate(answer)
+        self._abandon(paused.session.id)
         self._say(Action.PAUSED, "paused by an operator", paused.session)
         return paused
 

@@ -8,8 +8,10 @@ customer's own messages in the same list show.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
+
+from router.webhook.clean import as_object, as_text, as_time
 
 _CLOCK_SKEW = timedelta(seconds=60)
 
@@ -38,18 +40,24 @@ def judge_send(
     `ours` are the ids of messages that are accounted for already (two parts may have one text),
     `theirs` the ids of the customer's messages that the list should show if it can be trusted.
     """
+    undated = False
     for record in records:
-        key = record.get("key") or {}
-        wa_id = key.get("id")
-        if key.get("fromMe") is not True or not wa_id or wa_id in ours:
+        wa_id = _id(record)
+        if as_object(record.get("key")).get("fromMe") is not True or not wa_id or wa_id in ours:
             continue
-        if _folded(_text(record)) == _folded(body) and _time(record) >= began_at - _CLOCK_SKEW:
+        if _folded(_text(record)) != _folded(body):
+            continue
+        sent_at = as_time(record.get("messageTimestamp"))
+        if sent_at is None:
+            undated = True
+        elif datetime.fromisoformat(sent_at) >= began_at - _CLOCK_SKEW:
             return Finding("sent", wa_id=wa_id)
 
+    if undated:
+        return Finding("unknown", detail="Evolution shows this text, but not when it was sent")
     if now < began_at + settle_after:
         return Finding("unknown", detail="Evolution does not show it yet")
-    listed = {(record.get("key") or {}).get("id") for record in records}
-    if not listed & set(theirs):
+    if not {_id(record) for record in records} & set(theirs):
         return Finding(
             "unknown",
             detail="Evolution shows none of this chat's messages, so their absence proves nothing:"
@@ -58,18 +66,15 @@ def judge_send(
     return Finding("not_sent", detail="Evolution stored the chat, but not this message")
 
 
+def _id(record: Mapping[str, Any]) -> str:
+    return as_text(as_object(record.get("key")).get("id"))
+
+
 def _text(record: Mapping[str, Any]) -> str:
-    message = record.get("message") or {}
-    extended = message.get("extendedTextMessage") or {}
-    return str(message.get("conversation") or extended.get("text") or "")
+    message = as_object(record.get("message"))
+    extended = as_object(message.get("extendedTextMessage"))
+    return as_text(message.get("conversation")) or as_text(extended.get("text"))
 
 
 def _folded(text: str) -> str:
     return " ".join(text.split())
-
-
-def _time(record: Mapping[str, Any]) -> datetime:
-    try:
-        return datetime.fromtimestamp(int(record.get("messageTimestamp") or 0), tz=UTC)
-    except (TypeError, ValueError, OverflowError):
-        return datetime.fromtimestamp(0, tz=UTC)

@@ -3,12 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.llm.provider import LlmMisconfigured, LlmProvider, complete_with_fallback
+from router.llm.provider import (
+    LlmEmpty,
+    LlmMisconfigured,
+    LlmProvider,
+    complete_with_fallback,
+)
 from router.turns.attempt import Reply
 from router.turns.claimed import ClaimedTurn, TurnMessage
 from router.turns.markdown import to_whatsapp
 from router.turns.prompt import HistoryMessage, build_prompt, strip_marks
 from router.turns.reply import finish_truncated, split_reply
+from router.webhook.clean import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class FallbackHandler:
         second = self._second(first)
         prompt = build_prompt(
             turn.tenant.system_prompt or self._rules.system_prompt,
-            [_as_history(message) for message in turn.history],
+            [_as_history(m, in_group=turn.session.chat == "group") for m in turn.history],
             self._rules.token_budget,
         )
         answer = await complete_with_fallback(
@@ -48,8 +54,11 @@ class FallbackHandler:
             attempts=self._rules.llm_attempts,
         )
         text = finish_truncated(answer.text) if answer.truncated else answer.text
+        parts = split_reply(to_whatsapp(strip_marks(clean(text))))
+        if not parts:
+            raise LlmEmpty(f"{answer.provider} answered with nothing but marks")
         return Reply(
-            parts=split_reply(to_whatsapp(strip_marks(text))),
+            parts=parts,
             handler="fallback",
             provider=answer.provider,
             model=answer.model,
@@ -70,12 +79,12 @@ class FallbackHandler:
         return self._providers.get(name)
 
 
-def _as_history(message: TurnMessage) -> HistoryMessage:
+def _as_history(message: TurnMessage, *, in_group: bool) -> HistoryMessage:
     return HistoryMessage(
         from_me=message.from_me,
         sender=message.sender,
         text=message.body,
         sent_at=message.sent_at,
         quoted_text=(message.quoted or {}).get("text"),
-        author_name=message.author_name,
+        author_name=message.author_name if in_group else None,
     )

@@ -2,14 +2,19 @@
 
 WhatsApp knows *bold*, _italic_, ~struck~, `code`, ```blocks```, "- " lists, "1. " lists and "> "
 quotes, and nothing else. A single star is left as it is: in WhatsApp's own way it means bold, and
-whoever wrote it may have known that.
+whoever wrote it may have known that. Beside Markdown's bold it can only have meant italics.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_DEEPEST = 100  # nested blocks; what is deeper is left out, and nobody writes so
 
 
 def to_whatsapp(text: str) -> str:
@@ -20,7 +25,9 @@ def to_whatsapp(text: str) -> str:
 @cache
 def _parser() -> MarkdownIt:
     # Indented text is no code in a chat, and its HTML is nothing but text.
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable(
+        ["table", "strikethrough"]
+    )
     return parser.disable(["code", "html_block", "html_inline", "lheading", "reference"])
 
 
@@ -47,14 +54,15 @@ def _end_of(tokens: Sequence[Token], start: int) -> int:
 def _block(opening: Token, inner: Sequence[Token]) -> str:
     match opening.type:
         case "heading_open":
-            heading = _inline(inner).replace("*", "")
-            return f"*{heading}*" if heading else ""
+            return _bold(_inline(inner, in_bold=True))
         case "paragraph_open":
             return _inline(inner)
         case "fence":
-            return f"```\n{opening.content.rstrip()}\n```"
+            code = opening.content.rstrip()
+            return f"```\n{code}\n```" if code else ""
         case "blockquote_open":
-            return "\n".join(f"> {line}".rstrip() for line in _blocks(inner).split("\n"))
+            quoted = _blocks(inner)
+            return "\n".join(f"> {line}".rstrip() for line in quoted.split("\n") if quoted)
         case "bullet_list_open":
             return _list(inner, start=None)
         case "ordered_list_open":
@@ -70,7 +78,7 @@ def _list(tokens: Sequence[Token], start: int | None) -> str:
     place = number = 0
     while place < len(tokens):
         end = _end_of(tokens, place)
-        mark = "- " if start is None else f"{start + number}. "
+        mark = "- " if start is None else f"{start + number}{tokens[place].markup} "
         body = _item(tokens[place + 1 : end])
         first, *rest = body.split("\n")
         lines += [mark + first, *(f"   {line}".rstrip() for line in rest)]
@@ -88,27 +96,32 @@ def _table(tokens: Sequence[Token]) -> str:
         if token.type == "tr_open":
             rows.append([])
         elif token.type == "inline":
-            rows[-1].append(_inline([token]))
-    if not rows:
-        return ""
-    head, *body = rows
-    lines = [" | ".join(cell for cell in row if cell) for row in body]
-    return "\n".join([f"*{' | '.join(head).replace('*', '')}*", *lines])
+            rows[-1].append(_inline([token], in_bold=len(rows) == 1))
+    lines = [" | ".join(cell for cell in row if cell) for row in rows]
+    head, *body = lines or [""]
+    return "\n".join(line for line in (_bold(head), *body) if line)
 
 
-def _inline(tokens: Sequence[Token]) -> str:
-    return "".join(_span(token.children or []) for token in tokens if token.type == "inline")
+def _bold(text: str) -> str:
+    return f"*{text}*" if text else ""
 
 
-def _span(children: Sequence[Token]) -> str:
+def _inline(tokens: Sequence[Token], *, in_bold: bool = False) -> str:
+    return "".join(
+        _span(token.children or [], in_bold=in_bold) for token in tokens if token.type == "inline"
+    )
+
+
+def _span(children: Sequence[Token], *, in_bold: bool) -> str:
     out: list[str] = []
     links: list[tuple[str, int]] = []
+    star_is_italic = in_bold or any(token.type == "strong_open" for token in children)
     for token in children:
         match token.type:
             case "strong_open" | "strong_close":
-                out.append("*")
+                out.append("" if in_bold else "*")
             case "em_open" | "em_close":
-                out.append(token.markup)
+                out.append("_" if star_is_italic else token.markup)
             case "s_open" | "s_close":
                 out.append("~")
             case "code_inline":
@@ -122,8 +135,8 @@ def _span(children: Sequence[Token]) -> str:
             case "softbreak" | "hardbreak":
                 out.append("\n")
             case _:
-                out.append(token.content)
-    return "".join(out).replace("<br>", "\n").replace("<br/>", "\n")
+                out.append(_LINE_BREAK.sub("\n", token.content))
+    return "".join(out)
 
 
 def _close_link(out: list[str], href: str, begin: int) -> None:
@@ -133,6 +146,6 @@ def _close_link(out: list[str], href: str, begin: int) -> None:
 
 def _titled(label: str, address: str) -> str:
     bare = address.removeprefix("mailto:").removeprefix("tel:")
-    if not label or label in (address, bare):
-        return bare
-    return f"{label} ({bare})"
+    if not label or label in (address, bare, unquote(bare)):
+        return label or bare
+    return f"{label} ({bare})" if bare else label

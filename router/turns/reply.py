@@ -4,18 +4,19 @@ import re
 
 WHATSAPP_LIMIT = 4096  # characters of a text message on the Cloud API; Baileys takes more
 _FENCE = "```"
+_NEWLINES = "\r\n"  # what may go at a cut in code, where the line's indentation must stay
 # Where a text may be cut, the best place first: a paragraph, a line, a sentence, a word.
 _CUTS = (
-    re.compile(r"\n\s*\n"),
-    re.compile(r"\n"),
-    re.compile(r"(?<=[.!?…])[\"')\]]*\s+"),
-    re.compile(r"\s+"),
+    re.compile(r"(?P<gap>\n\s*\n)"),
+    re.compile(r"(?P<gap>\n)"),
+    re.compile(r"[.!?…][\"')\]*_~]*(?P<gap>\s+)"),
+    re.compile(r"(?P<gap>\s+)"),
 )
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]*_~]*(?=\s|$)|\n")
 
 
 def split_reply(text: str, limit: int = WHATSAPP_LIMIT) -> tuple[str, ...]:
-    """Return the parts in which `text` is sent, none empty, none over `limit` characters.
+    """Return the parts in which `text` is sent, none empty, none over `limit` (32 or more).
 
     A code block that is cut is closed and opened again. No text: no parts.
     """
@@ -25,9 +26,11 @@ def split_reply(text: str, limit: int = WHATSAPP_LIMIT) -> tuple[str, ...]:
     while len(rest) > limit:
         part, rest = _cut(rest, room)
         if part.count(_FENCE) % 2:
-            part, rest = f"{part}\n{_FENCE}", f"{_FENCE}\n{rest}"
+            part, rest = _cut_in_code(part, rest)
+        else:
+            rest = rest.lstrip()
         parts.append(part)
-    return (*parts, rest) if rest else tuple(parts)
+    return tuple(part for part in (*parts, rest) if part)
 
 
 def finish_truncated(text: str) -> str:
@@ -43,9 +46,21 @@ def finish_truncated(text: str) -> str:
 
 def _cut(text: str, room: int) -> tuple[str, str]:
     for cut in _CUTS:
-        places = [match for match in cut.finditer(text, 0, room + 1) if match.start() > room // 3]
-        if places:
-            last = places[-1]
-            if last.start() <= room:
-                return text[: last.start()].rstrip(), text[last.end() :].lstrip()
-    return text[:room], text[room:].lstrip()
+        gaps = [match.span("gap") for match in cut.finditer(text, 0, room + 1)]
+        if gaps and gaps[-1][0] > room // 3:
+            start, end = gaps[-1]
+            return text[:start].rstrip(), text[end:]
+    end = room
+    while end > room // 2 and text[end - 1] == text[end] == "`":  # not through a fence
+        end -= 1
+    return text[:end], text[end:]
+
+
+def _cut_in_code(part: str, rest: str) -> tuple[str, str]:
+    """Close the block at the cut and open it again after it, unless it begins or ends there."""
+    if part.endswith(_FENCE):
+        return part.removesuffix(_FENCE).rstrip(), f"{_FENCE}\n{rest.lstrip(_NEWLINES)}"
+    closed = f"{part}\n{_FENCE}"
+    if rest.lstrip().startswith(_FENCE):
+        return closed, rest.lstrip().removeprefix(_FENCE).lstrip()
+    return closed, f"{_FENCE}\n{rest.lstrip(_NEWLINES)}"

@@ -12,7 +12,7 @@ __all__ = ["evolution", "llm", "stage"]
 
 
 @pytest.fixture
-def router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:  # noqa: F811
+def router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:
     """A router as a process, not started yet; its leases are short, for it is going to die."""
     process = RouterProcess(
         environment(

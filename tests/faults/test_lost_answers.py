@@ -1,4 +1,4 @@
-"""Sends whose answer was lost: looked up before anything is sent again, never twice on the phone."""
+"""Sends whose answer was lost: looked up before anything is sent again."""
 
 import pytest
 
@@ -29,7 +29,9 @@ async def test_a_message_that_was_taken_is_not_sent_again(stage: Stage, lost, we
 
 
 @pytest.mark.parametrize(
-    "lost", [failures.NEVER_ANSWERED, failures.CUT, failures.BROKEN], ids=["no answer", "cut", "500"]
+    "lost",
+    [failures.NEVER_ANSWERED, failures.CUT, failures.BROKEN],
+    ids=["no answer", "cut", "500"],
 )
 async def test_a_message_that_never_left_is_sent_again_once_that_is_certain(stage: Stage, lost):
     stage.shop.fail("sendText", lost)

@@ -223,7 +223,8 @@ class TurnMachine(RuleBasedStateMachine):
             self.talk.sql(
                 "select m.body, s.is_paused from messages m join sessions s on s.id = m.session_id"
                 " where not m.from_me and m.turn_id is null and not s.is_paused"
-                " and not exists (select from messages o where o.session_id = m.session_id and o.from_me"
+                " and not exists (select from messages o"
+                " where o.session_id = m.session_id and o.from_me"
                 " and (o.sent_at, o.id) > (m.sent_at, m.id))"
                 " and s.resumed_at is null"
             )

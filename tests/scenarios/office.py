@@ -35,6 +35,7 @@ class Office:
         self.talk = talk
         self.wakes = 0
         app.state.wake = self._wake
+        app.state.abandon = lambda _: None
 
     def _wake(self, due_in: float = 0.0) -> None:
         self.wakes += 1

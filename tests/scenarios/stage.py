@@ -73,7 +73,9 @@ class Stage:
                 while not found(rows := await self.sql(query)):
                     await asyncio.sleep(0.03)
         except TimeoutError:
-            turns = await self.sql("select id, state, reason, attempt, error from turns order by id")
+            turns = await self.sql(
+                "select id, state, reason, attempt, error from turns order by id"
+            )
             raise AssertionError(f"in vain: {query}\n{rows}\nturns: {turns}") from None
         return rows
 

@@ -316,3 +316,13 @@ async def test_calls_are_noted_with_what_they_said_and_were_answered(
     first, second = await shop.called("sendText", 2)
     assert (first.body["text"], first.status) == ("oi", 201)
     assert second.status == 400
+
+
+async def test_who_was_written_to_first_can_be_introduced_later(
+    api: httpx.AsyncClient, shop: Business
+) -> None:
+    await send(api, number=MARIA, text="olá")
+    maria = shop.customer(MARIA, name="Maria")
+    maria.writes("oi")
+    assert [message.text for message in maria.transcript] == ["olá", "oi"]
+    assert shop.customer(MARIA) is maria is shop.chat_at(MARIA)

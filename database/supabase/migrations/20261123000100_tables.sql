@@ -10,7 +10,7 @@ create schema if not exists hybridflow;
 
 create table if not exists public.tenants (
     id bigint generated always as identity primary key,
-    instance_name text not null unique check (instance_name <> ''),
+    instance_name text not null unique check (instance_name ~ '^[^/]+$'),
     evo_server_url text not null check (evo_server_url ~ '^https?://'),
     evo_api_key text,
     system_prompt text,

@@ -208,7 +208,7 @@ begin
     where id = v_session.id;
     v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
     return jsonb_build_object(
-        'session', hybridflow.session_json(v_session.id), 'cancelled_turns', v_cancelled
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
     );
 end
 $$;
@@ -230,7 +230,7 @@ begin
         v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
     end if;
     return jsonb_build_object(
-        'session', hybridflow.session_json(v_session.id),
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'),
         'resumed', v_session.is_paused,
         'turn_id', v_turn_id
     );
