@@ -199,7 +199,7 @@ comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
 
 create unique index if not exists messages_once
-on public.messages (tenant_id, wa_id, from_me, session_id)
+on public.messages (wa_id, tenant_id, from_me, session_id)
 where wa_id is not null;
 create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
@@ -272,6 +272,19 @@ immutable
 set search_path = ''
 as $$
     select make_interval(secs => p_seconds::double precision)
+$$;
+
+-- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
+-- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
+-- messages instead: before there are statistics, every index looks the same to the planner.
+create or replace function hybridflow.messages_called(p_wa_id text)
+returns setof public.messages
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.messages where wa_id = p_wa_id
 $$;
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
@@ -733,6 +746,9 @@ $$;
 -- ==================== 20261123000400_turns.sql
 
 -- HybridFlow: turns, from pending to sent, cancelled or dead.
+--
+-- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
+-- lives, and one made while a table was still small would go on reading the whole of it.
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
@@ -933,6 +949,7 @@ create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -1025,6 +1042,7 @@ create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;
@@ -1052,6 +1070,7 @@ create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;
@@ -1235,8 +1254,8 @@ declare
     v_twin public.messages;
 begin
     select * into v_message from public.messages where id = p_message_id for update;
-    select * into v_twin from public.messages
-    where tenant_id = v_message.tenant_id and wa_id = p_wa_id and from_me and id <> p_message_id
+    select * into v_twin from hybridflow.messages_called(p_wa_id)
+    where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
     limit 1;
     if v_twin.id is not null then
         perform hybridflow.take_back_pause(v_twin.session_id, v_twin.id);
@@ -1278,6 +1297,7 @@ create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -1334,6 +1354,7 @@ create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_message public.messages;
@@ -1379,6 +1400,7 @@ create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;
@@ -1405,6 +1427,7 @@ create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -1526,8 +1549,8 @@ as $$
 declare
     v_message public.messages;
 begin
-    select * into v_message from public.messages
-    where tenant_id = p_tenant.id and wa_id = p_event ->> 'wa_id'
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id
     order by from_me = coalesce((p_event ->> 'from_me')::boolean, from_me) desc, id limit 1;
     if v_message.id is null then
         update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event
@@ -1599,8 +1622,8 @@ declare
     v_message public.messages;
     v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
 begin
-    select * into v_message from public.messages
-    where tenant_id = p_tenant.id and wa_id = p_event ->> 'wa_id' and from_me limit 1;
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id and from_me limit 1;
     if v_message.id is null then
         select m.* into v_message
         from public.messages as m
@@ -1636,9 +1659,8 @@ stable
 set search_path = ''
 as $$
     select exists (
-        select from public.messages as m
-        where m.tenant_id = p_session.tenant_id and m.wa_id = p_event ->> 'wa_id'
-            and m.from_me = (p_event ->> 'from_me')::boolean and m.session_id = p_session.id
+        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
+        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
     )
 $$;
 
@@ -1889,6 +1911,7 @@ create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_item record;

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from loopback.server import LoopbackServer
-from loopback.waiting import Changes
+from loopback.waiting import Changes, Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,14 @@ class WebhookReceiver(LoopbackServer):
         self.received: list[Received] = []
         self.statuses: list[int] = []
         """The statuses of the next answers, in order; then 200 again."""
+        self._gate: Gate | None = None
         route = Route("/{path:path}", self._take, methods=["POST"])
         super().__init__(Starlette(routes=[route]))
+
+    def hold(self) -> Gate:
+        """Note every request from now on, but do not answer it until the gate is opened."""
+        self._gate = Gate(self.changes, "the gate before the answer to a webhook")
+        return self._gate
 
     async def gets(self, number: int = 1) -> list[Received]:
         """Wait until there have been so many requests, and return all."""
@@ -55,4 +61,6 @@ class WebhookReceiver(LoopbackServer):
         with self.changes.made():
             self.received.append(Received(request.url.path, dict(request.headers), body))
             status = self.statuses.pop(0) if self.statuses else 200
+        if self._gate is not None:
+            await self._gate.pass_through()
         return JSONResponse({"taken": status == 200}, status_code=status)

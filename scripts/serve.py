@@ -4,6 +4,7 @@ Applies the schema, makes the secrets that the configuration leaves out (and kee
 runs where and what to do next, and serves until Ctrl-C.
 """
 
+import asyncio
 import os
 import secrets
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 import uvicorn
 
 from router import __version__
+from router.errors import DatabaseAway
 from router.logs import configure_logging
 from router.main import create_app
 from router.settings import ConfigurationError, Settings, load_settings
+from router.state.migrations import MigrationError, migrate
 
 _GRACE_SECONDS = 30
 
@@ -25,7 +28,9 @@ def main() -> int:
         first = load_settings()
         made = keep_secrets(first)
         settings = load_settings({**os.environ, **made})
-    except ConfigurationError as error:
+        if settings.database_url is not None:  # the embedded one is brought up to date as it opens
+            asyncio.run(migrate(settings.database_url.get_secret_value()))
+    except (ConfigurationError, MigrationError, DatabaseAway) as error:
         print(error, file=sys.stderr)
         return 1
     print(banner(settings, made), flush=True)
@@ -90,9 +95,9 @@ def _next_steps(settings: Settings, made: dict[str, str], here: str) -> list[str
     if settings.llm_provider == "openai" and settings.openai_api_key is None:
         steps.append("set OPENAI_API_KEY in .env")
     tenant = ".venv/bin/python -m scripts.tenant"
+    add = f"{tenant} add my-instance --server https://evolution.example --key KEY"
     steps += [
-        f"add your business:  {tenant} add my-instance \\\n"
-        "                        --server https://evolution.example --key KEY",
+        f"add your business:  {add}",
         f"connect WhatsApp:   {tenant} connect my-instance --url {here}",
         f"look around:        curl -H 'X-API-Key: {key}' {here}/api/tenants",
         "no account yet?     make demo",

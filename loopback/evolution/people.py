@@ -172,7 +172,8 @@ class Owner:
         told = shop.identity_of(chat, identity)
         key = chat.key(wa_id or shop.new_id(device), from_me=True, identity=told)
         if shop.channel == "WHATSAPP-BUSINESS":
-            chat.show(str(key["id"]), "owner", content.shown)
+            if content.shown:
+                chat.show(str(key["id"]), "owner", content.shown)
             return shop.webhooks.untold("messages.upsert")
         name = shop.profile if device == "android" else "Você"
         return shop.upsert(

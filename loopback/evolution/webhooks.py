@@ -110,10 +110,14 @@ class Delivery:
 
 @dataclass(slots=True)
 class Wire:
-    """Posts deliveries, in the event loop of the program. `retry_seconds` is the first wait."""
+    """Posts deliveries, in the event loop of the program. `retry_seconds` is the first wait.
+
+    Without `in_order`, the webhooks of one chat do not wait for each other.
+    """
 
     retry_seconds: float = 0.05
     timeout_seconds: float = 30.0
+    in_order: bool = True
     _http: httpx.AsyncClient | None = None
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -137,7 +141,8 @@ class Wire:
             raise
 
     async def _deliver(self, delivery: Delivery, chat: str, copies: int) -> None:
-        async with self._turns.setdefault(chat, asyncio.Lock()):
+        lock = self._turns.setdefault(chat, asyncio.Lock()) if self.in_order else asyncio.Lock()
+        async with lock:
             for _ in range(copies - 1):
                 delivery.tell("under way", await self._post(delivery))
             done = await self._try(delivery, 1)

@@ -1,12 +1,11 @@
 """OpenAI's Chat Completions through the official SDK, which is loaded when it is first asked.
 
-Chat Completions, not Responses: every OpenAI-compatible server speaks it. For the same reason the
-limit is sent as `max_completion_tokens` to OpenAI itself, whose reasoning models refuse the old
-name, and as `max_tokens` to any other address, where many servers know only that.
+Chat Completions, not Responses: every OpenAI-compatible server speaks it.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types.chat import ChatCompletion
     from pydantic import SecretStr
+
+
+_REASONING = re.compile(r"(o\d|gpt-[5-9]|gpt-\d\d)")
 
 
 class OpenAiProvider:
@@ -44,13 +46,12 @@ class OpenAiProvider:
         """See LlmProvider. A refusal or a content filter raises LlmRefused."""
         import openai
 
-        limit = "max_completion_tokens" if self._is_openai() else "max_tokens"
         turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
         try:
             completion = await self._connected().chat.completions.create(
-                model=model or self._model,
+                model=asked_model,
                 messages=[{"role": "system", "content": prompt.system}, *turns],
-                extra_body={limit: max_tokens},
+                extra_body={limit_name(self._base_url): max_tokens},
             )
         except openai.APIStatusError as error:
             raise judge_status(
@@ -88,13 +89,19 @@ class OpenAiProvider:
             truncated=choice.finish_reason == "length",
         )
 
+    def _limit_for(self, model: str) -> str:
+        """Return the name of the token limit.
+
+        OpenAI's reasoning models refuse the old name; many compatible servers know no other.
+        """
+        if self._base_url is None or _REASONING.match(model):
+            return "max_completion_tokens"
+        return "max_tokens"
+
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
             await self._client.close()
-
-    def _is_openai(self) -> bool:
-        return self._base_url is None or urlsplit(self._base_url).hostname == "api.openai.com"
 
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:
@@ -107,6 +114,12 @@ class OpenAiProvider:
                 max_retries=0,
             )
         return self._client
+
+
+def limit_name(base_url: str | None) -> str:
+    """Return how the server at this address calls the limit of tokens; None is OpenAI itself."""
+    is_openai = base_url is None or urlsplit(base_url).hostname == "api.openai.com"
+    return "max_completion_tokens" if is_openai else "max_tokens"
 
 
 def _reason(body: object) -> str:

@@ -143,6 +143,22 @@ async def test_the_messages_of_a_chat_arrive_in_order(
     assert texts(router) == [str(number) for number in range(20)]
 
 
+async def test_the_messages_of_a_chat_wait_for_each_other_unless_told_otherwise(
+    router: WebhookReceiver, evolution: Evolution, maria: Customer
+) -> None:
+    gate = router.hold()
+    first, second = maria.writes("um"), maria.writes("dois")
+    await gate.reached()
+    evolution.wire.in_order = False
+    third = maria.writes("três")
+    await gate.reached(2)
+    assert texts(router) == ["um", "três"]
+    gate.open()
+    for each in (first, second, third):
+        await each
+    assert texts(router) == ["um", "três", "dois"]
+
+
 async def test_webhooks_can_be_held_and_let_go_the_newest_first(
     router: WebhookReceiver, shop: Business, maria: Customer
 ) -> None:

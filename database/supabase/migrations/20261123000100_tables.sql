@@ -172,7 +172,7 @@ comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
 
 create unique index if not exists messages_once
-on public.messages (tenant_id, wa_id, from_me, session_id)
+on public.messages (wa_id, tenant_id, from_me, session_id)
 where wa_id is not null;
 create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;

@@ -33,6 +33,19 @@ as $$
     select make_interval(secs => p_seconds::double precision)
 $$;
 
+-- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
+-- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
+-- messages instead: before there are statistics, every index looks the same to the planner.
+create or replace function hybridflow.messages_called(p_wa_id text)
+returns setof public.messages
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.messages where wa_id = p_wa_id
+$$;
+
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
 -- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
 -- is folded into the other's; one that has is closed, so that nothing is said twice.

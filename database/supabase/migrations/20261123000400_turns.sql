@@ -1,4 +1,7 @@
 -- HybridFlow: turns, from pending to sent, cancelled or dead.
+--
+-- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
+-- lives, and one made while a table was still small would go on reading the whole of it.
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
@@ -199,6 +202,7 @@ create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -291,6 +295,7 @@ create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;
@@ -318,6 +323,7 @@ create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;

@@ -52,8 +52,8 @@ declare
     v_twin public.messages;
 begin
     select * into v_message from public.messages where id = p_message_id for update;
-    select * into v_twin from public.messages
-    where tenant_id = v_message.tenant_id and wa_id = p_wa_id and from_me and id <> p_message_id
+    select * into v_twin from hybridflow.messages_called(p_wa_id)
+    where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
     limit 1;
     if v_twin.id is not null then
         perform hybridflow.take_back_pause(v_twin.session_id, v_twin.id);
@@ -95,6 +95,7 @@ create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -151,6 +152,7 @@ create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_message public.messages;
@@ -196,6 +198,7 @@ create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;
@@ -222,6 +225,7 @@ create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();

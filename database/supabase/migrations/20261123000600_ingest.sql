@@ -84,8 +84,8 @@ as $$
 declare
     v_message public.messages;
 begin
-    select * into v_message from public.messages
-    where tenant_id = p_tenant.id and wa_id = p_event ->> 'wa_id'
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id
     order by from_me = coalesce((p_event ->> 'from_me')::boolean, from_me) desc, id limit 1;
     if v_message.id is null then
         update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event
@@ -157,8 +157,8 @@ declare
     v_message public.messages;
     v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
 begin
-    select * into v_message from public.messages
-    where tenant_id = p_tenant.id and wa_id = p_event ->> 'wa_id' and from_me limit 1;
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id and from_me limit 1;
     if v_message.id is null then
         select m.* into v_message
         from public.messages as m
@@ -194,9 +194,8 @@ stable
 set search_path = ''
 as $$
     select exists (
-        select from public.messages as m
-        where m.tenant_id = p_session.tenant_id and m.wa_id = p_event ->> 'wa_id'
-            and m.from_me = (p_event ->> 'from_me')::boolean and m.session_id = p_session.id
+        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
+        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
     )
 $$;
 
@@ -447,6 +446,7 @@ create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_item record;

@@ -1,0 +1,205 @@
+"""What an answer of Evolution, or the lack of one, means for a call and for a send."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from router.evolution.errors import (
+    EvolutionAway,
+    EvolutionError,
+    EvolutionRefused,
+    SendInDoubt,
+    judge_answer,
+    judge_failure,
+)
+
+KEY = "key-that-nobody-may-read-0001"
+META_TOKEN = "EAAmadeUpMetaToken0001"
+SENT = {
+    "key": {"remoteJid": "5511988880001@s.whatsapp.net", "fromMe": True, "id": "3EB0A1B2C3D4"},
+    "pushName": "Você",
+    "status": "PENDING",
+    "message": {"conversation": "Olá!"},
+    "messageType": "conversation",
+    "messageTimestamp": 1_795_409_838,
+    "source": "web",
+}
+
+
+def error(status: int, message: Any) -> dict[str, Any]:
+    return {"status": status, "error": "Error", "response": {"message": message}}
+
+
+def graph(code: int, text: str = "Something") -> dict[str, Any]:
+    return {"message": f"(#{code}) {text}", "type": "OAuthException", "code": code}
+
+
+def answer(
+    status: int, body: Any = None, *, content: bytes | None = None, **headers: str
+) -> httpx.Response:
+    return httpx.Response(
+        status,
+        json=body if content is None else None,
+        content=content,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        request=httpx.Request("POST", "http://evolution.example/x", headers={"apikey": KEY}),
+    )
+
+
+REFUSED, AWAY, IN_DOUBT = EvolutionRefused, EvolutionAway, SendInDoubt
+
+# name: the answer, what it means for a send, for any other call, and what its text tells
+ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]] = {
+    "sent": (answer(201, SENT), None, None, ""),
+    "bad key": (answer(401, error(401, "Unauthorized")), REFUSED, REFUSED, "401: Unauthorized"),
+    "forbidden": (answer(403, error(403, ["Forbidden"])), REFUSED, REFUSED, "403: Forbidden"),
+    "no such instance": (
+        answer(404, error(404, ['The "nope" instance does not exist'])),
+        REFUSED,
+        REFUSED,
+        '404: The "nope" instance does not exist',
+    ),
+    "a property is missing": (
+        answer(400, error(400, [['instance requires property "text"', "and another"]])),
+        REFUSED,
+        REFUSED,
+        '400: instance requires property "text"; and another',
+    ),
+    "the number is not on WhatsApp": (
+        answer(
+            400,
+            error(
+                400,
+                [{"jid": "5500000004321@s.whatsapp.net", "exists": False, "number": "5500004321"}],
+            ),
+        ),
+        REFUSED,
+        REFUSED,
+        "400: the number …4321 is not on WhatsApp",
+    ),
+    "the connection is closed": (
+        answer(400, error(400, ["Error: Connection Closed"])),
+        AWAY,
+        AWAY,
+        "400: Error: Connection Closed",
+    ),
+    "timed out while sending": (
+        answer(400, error(400, ["Error: Timed Out"])),
+        IN_DOUBT,
+        AWAY,
+        "400: Error: Timed Out",
+    ),
+    "sent but not stored": (
+        answer(400, error(400, ["PrismaClientKnownRequestError: no connection"])),
+        IN_DOUBT,
+        AWAY,
+        "Prisma",
+    ),
+    "too many": (answer(429, error(429, "Slow down")), AWAY, AWAY, "429: Slow down"),
+    "request time-out": (answer(408, error(408, "late")), IN_DOUBT, AWAY, "408: late"),
+    "broken": (answer(500, error(500, "Internal")), IN_DOUBT, AWAY, "500: Internal"),
+    "a proxy's page": (
+        answer(502, content=b"<html>Bad Gateway</html>"),
+        IN_DOUBT,
+        AWAY,
+        "502: Bad Gateway",
+    ),
+    "no licence": (
+        answer(503, {"error": "service not activated", "code": "LICENSE_REQUIRED"}),
+        IN_DOUBT,
+        AWAY,
+        "503: service not activated",
+    ),
+    "a redirect": (answer(301, content=b""), REFUSED, REFUSED, "address is not right"),
+    "Meta refuses": (
+        answer(201, graph(131047, "Re-engagement message")),
+        REFUSED,
+        None,
+        "Re-engagement message",
+    ),
+    "Meta is busy": (answer(201, graph(130429, "Rate limit hit")), AWAY, None, "130429"),
+    "Meta repeats its token": (
+        answer(201, graph(190, f"Malformed access token {META_TOKEN}")),
+        REFUSED,
+        None,
+        "Malformed access token …",
+    ),
+    "a server repeats the key": (
+        answer(401, error(401, f"unknown key {KEY}")),
+        REFUSED,
+        REFUSED,
+        "unknown key …",
+    ),
+    "no id": (answer(201, {"key": {"fromMe": True}}), IN_DOUBT, None, "without the message's id"),
+    "key is no object": (answer(201, {"key": "3EB0"}), IN_DOUBT, None, "without the message's id"),
+    "null": (answer(201, None, content=b"null"), IN_DOUBT, None, "no JSON object"),
+    "a list": (answer(201, []), IN_DOUBT, None, "no JSON object"),
+    "a page": (answer(200, content=b"<html>"), IN_DOUBT, None, "no JSON object"),
+    "nothing": (answer(200, content=b""), IN_DOUBT, None, "no JSON object"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("is_send", [True, False], ids=["a send", "another call"])
+def test_every_answer_means_one_thing(name: str, is_send: bool) -> None:
+    response, for_a_send, for_another, text = ANSWERS[name]
+    expected = for_a_send if is_send else for_another
+    judged = judge_answer(response, is_send=is_send)
+    if expected is None:
+        assert judged is None
+        return
+    assert type(judged) is expected
+    assert text in str(judged)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_no_key_stands_in_an_errors_text(name: str) -> None:
+    text = str(judge_answer(ANSWERS[name][0], is_send=True))
+    assert KEY not in text
+    assert META_TOKEN not in text
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("", None),
+        ("-1", None),
+        ("inf", None),
+        ("nan", None),
+        ("Mon, 23 Nov 2026 08:00:00 GMT", None),
+    ],
+)
+def test_a_429_says_how_long_to_wait_if_it_is_a_number(header: str, seconds: float | None) -> None:
+    judged = judge_answer(answer(429, error(429, "x"), Retry_After=header), is_send=True)
+    assert isinstance(judged, EvolutionAway)
+    assert judged.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("failure", "for_a_send", "for_another"),
+    [
+        (httpx.ConnectError("refused"), AWAY, AWAY),
+        (httpx.ConnectTimeout("late"), AWAY, AWAY),
+        (httpx.PoolTimeout("full"), AWAY, AWAY),
+        (httpx.ReadTimeout("late"), IN_DOUBT, AWAY),
+        (httpx.WriteTimeout("late"), IN_DOUBT, AWAY),
+        (httpx.ReadError("cut"), IN_DOUBT, AWAY),
+        (httpx.WriteError("cut"), IN_DOUBT, AWAY),
+        (httpx.RemoteProtocolError("disconnected"), IN_DOUBT, AWAY),
+        (httpx.DecodingError("garbage"), IN_DOUBT, AWAY),
+        (httpx.UnsupportedProtocol("no http://"), REFUSED, REFUSED),
+        (httpx.LocalProtocolError(f"Illegal header value b'{KEY}'"), REFUSED, REFUSED),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.__name__,
+)
+def test_a_lost_answer_leaves_a_send_in_doubt_unless_nothing_can_have_been_written(
+    failure: httpx.RequestError,
+    for_a_send: type[EvolutionError],
+    for_another: type[EvolutionError],
+) -> None:
+    assert type(judge_failure(failure, is_send=True)) is for_a_send
+    assert type(judge_failure(failure, is_send=False)) is for_another
+    assert KEY not in str(judge_failure(failure, is_send=True))

@@ -1,0 +1,204 @@
+"""OpenAI's official SDK against a loopback server that speaks its protocol."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from loopback.faults import Fault, wrong_answer
+from loopback.openai import OpenAI
+from loopback.replies import Reply, empty, filtered, refusal, truncated
+from router.llm.openai import OpenAiProvider, limit_name
+from router.llm.provider import (
+    LlmAway,
+    LlmError,
+    LlmMisconfigured,
+    LlmRefused,
+    Prompt,
+    PromptMessage,
+)
+
+KEY = "sk-made-up-key-000000000001"
+PROMPT = Prompt(
+    "Você atende a Loja.",
+    (
+        PromptMessage("user", "Oi"),
+        PromptMessage("assistant", "Olá!"),
+        PromptMessage("user", "Tem pão?"),
+    ),
+)
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAI]:
+    with OpenAI(key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+async def provider(server: OpenAI) -> AsyncIterator[OpenAiProvider]:
+    provider = made(server)
+    yield provider
+    await provider.close()
+
+
+def made(server: OpenAI, key: str = KEY, timeout: float = 20) -> OpenAiProvider:
+    return OpenAiProvider(
+        SecretStr(key), base_url=server.base_url, model="gpt-4o-made-up", timeout=timeout
+    )
+
+
+def error(message: str, code: str | None = None) -> dict[str, Any]:
+    kind = "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+async def test_a_reply_comes_with_its_model_and_tokens(
+    server: OpenAI, provider: OpenAiProvider
+) -> None:
+    server.answers("Temos sim! 🥖")
+    reply = await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert (reply.text, reply.provider, reply.model) == (
+        "Temos sim! 🥖",
+        "openai",
+        "gpt-4o-made-up",
+    )
+    assert reply.tokens_in > 0
+    assert reply.tokens_out > 0
+    assert not reply.truncated
+    (asked,) = server.requests
+    assert (asked.system, asked.max_tokens) == ("Você atende a Loja.", 300)
+    assert asked.messages == (("user", "Oi"), ("assistant", "Olá!"), ("user", "Tem pão?"))
+
+
+async def test_the_tenants_model_goes_before_the_default(
+    server: OpenAI, provider: OpenAiProvider
+) -> None:
+    assert (await provider.complete(PROMPT, model="gpt-4.1-other", max_tokens=9)).model == (
+        "gpt-4.1-other"
+    )
+
+
+@pytest.mark.parametrize("declined", [refusal("I can't help with that."), filtered()])
+async def test_a_refusal_is_told_as_one_without_its_words(
+    server: OpenAI, provider: OpenAiProvider, declined: Reply
+) -> None:
+    server.answers(declined)
+    with pytest.raises(LlmRefused) as raised:
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert "help" not in str(raised.value)
+
+
+async def test_an_answer_at_the_limit_is_marked_as_truncated(
+    server: OpenAI, provider: OpenAiProvider
+) -> None:
+    server.answers(truncated("Temos pão, e"), Reply("a" * 400))
+    for limit in (300, 10):
+        assert (await provider.complete(PROMPT, model=None, max_tokens=limit)).truncated
+
+
+async def test_an_empty_answer_is_returned_as_it_is(
+    server: OpenAI, provider: OpenAiProvider
+) -> None:
+    server.answers(empty())
+    assert (await provider.complete(PROMPT, model=None, max_tokens=300)).text == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (wrong_answer(429, error("slow down", "rate_limit_exceeded")), LlmAway),
+        (wrong_answer(500, error("The server had an error")), LlmAway),
+        (wrong_answer(502, "<html>Bad Gateway</html>"), LlmAway),
+        (wrong_answer(503, error("overloaded")), LlmAway),
+        (wrong_answer(400, error("bad")), LlmMisconfigured),
+        (wrong_answer(401, error("Incorrect API key provided.")), LlmMisconfigured),
+        (wrong_answer(403, error("no")), LlmMisconfigured),
+        (wrong_answer(404, error("The model does not exist")), LlmMisconfigured),
+        (wrong_answer(401, error(f"Incorrect API key provided: {KEY}")), LlmMisconfigured),
+        (wrong_answer(401, f"no such key: {KEY}"), LlmMisconfigured),
+        (wrong_answer(200, None), LlmAway),
+        (wrong_answer(200, "a page"), LlmAway),
+        (wrong_answer(200, []), LlmAway),
+        (wrong_answer(200, error("the upstream model is away")), LlmAway),
+        (wrong_answer(200, {"choices": []}), LlmAway),
+        (wrong_answer(200, {"choices": [{"message": None}]}), LlmAway),
+        (wrong_answer(200, {"choices": [{"message": {"content": [{}]}}]}), LlmAway),
+    ],
+)
+async def test_every_error_says_whether_it_may_pass_and_never_the_key(
+    server: OpenAI, provider: OpenAiProvider, fault: Fault, expected: type[LlmError]
+) -> None:
+    server.fail(fault)
+    with pytest.raises(LlmError) as raised:
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert type(raised.value) is expected
+    assert "openai" in str(raised.value)
+    assert KEY not in str(raised.value)
+    assert len(server.requests) == 1  # retries are the caller's
+
+
+async def test_a_429_says_how_long_to_wait(server: OpenAI, provider: OpenAiProvider) -> None:
+    server.fail(server.rate_limited(42))
+    with pytest.raises(LlmAway) as raised:
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert raised.value.retry_after == 42
+
+
+async def test_a_cut_connection_may_pass(server: OpenAI, provider: OpenAiProvider) -> None:
+    server.fail(server.cuts_connection())
+    with pytest.raises(LlmAway, match="APIConnectionError"):
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert (await provider.complete(PROMPT, model=None, max_tokens=300)).text
+
+
+async def test_an_answer_that_does_not_come_ends_with_the_time_out(server: OpenAI) -> None:
+    provider = made(server, timeout=0.2)
+    server.fail(server.never_answers())
+    with pytest.raises(LlmAway, match="APITimeoutError"):
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    await provider.close()
+
+
+@pytest.mark.parametrize("key", ["sk-wrong", "sk-é"])
+async def test_a_wrong_key_is_somebodys_to_change(server: OpenAI, key: str) -> None:
+    provider = made(server, key=key)
+    with pytest.raises(LlmMisconfigured) as raised:
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert key not in str(raised.value)
+    await provider.close()
+
+
+async def test_a_provider_that_was_never_asked_can_be_closed(server: OpenAI) -> None:
+    await made(server).close()
+
+
+async def test_the_reason_of_a_refused_request_is_told(
+    server: OpenAI, provider: OpenAiProvider
+) -> None:
+    server.fail(wrong_answer(400, error("This model's context is 8192 tokens")))
+    with pytest.raises(LlmMisconfigured, match="answered 400: This model's context is 8192"):
+        await provider.complete(PROMPT, model=None, max_tokens=300)
+
+
+async def test_a_compatible_server_that_counts_no_tokens_will_do(
+    server: OpenAI, provider: OpenAiProvider
+) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": "Sim"}}
+    server.fail(wrong_answer(200, {"model": "llama", "choices": [choice]}))
+    reply = await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert (reply.text, reply.model, reply.tokens_in, reply.tokens_out) == ("Sim", "llama", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        (None, "max_completion_tokens"),
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("http://127.0.0.1:8081/v1", "max_tokens"),
+        ("https://api.openai.com.evil.example/v1", "max_tokens"),
+    ],
+)
+def test_the_limit_is_named_as_the_server_knows_it(base_url: str | None, name: str) -> None:
+    assert limit_name(base_url) == name

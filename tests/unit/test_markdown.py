@@ -1,0 +1,144 @@
+"""Markdown into WhatsApp's marks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.turns.markdown import to_whatsapp
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzáçéíõúABCÇÉ0123456789"
+WORD = st.text(LETTERS, min_size=1, max_size=8)
+LINE = st.lists(WORD, min_size=1, max_size=8).flatmap(
+    lambda words: st.sampled_from(",.!?:;%$()/'\"@…👍").map(
+        lambda mark: words[0] + mark.join(["", *words[1:]]) + f" {' '.join(words)}{mark}"
+    )
+)
+PROSE = st.lists(st.lists(LINE, min_size=1, max_size=3).map("\n".join), max_size=4).map("\n\n".join)
+
+
+@given(text=st.one_of(st.text(), st.text("*_~`#->|[]()!<\n 1.ab\\&\t")))
+def test_it_never_raises_and_leaves_no_outer_space(text: str) -> None:
+    shown = to_whatsapp(text)
+    assert shown == shown.strip()
+
+
+@given(text=PROSE)
+def test_plain_prose_stays_as_it_is(text: str) -> None:
+    # A line that begins like "1." or "1)" is a list, whose lines are joined differently.
+    if not any(line[:1].isdigit() for line in text.splitlines()):
+        assert to_whatsapp(text) == text
+
+
+@given(text=st.text("*_~`#->|![]()\n ab", max_size=80))
+def test_no_letter_is_lost(text: str) -> None:
+    if "`" not in text and "](" not in text:  # the name of a code block's language goes
+        shown = to_whatsapp(text)
+        assert [c for c in shown if c in "ab"] == [c for c in text if c in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "shown"),
+    [
+        ("isto é **importante** sim", "isto é *importante* sim"),
+        ("isto é __importante__ sim", "isto é *importante* sim"),
+        ("isto é _assim_ sim", "isto é _assim_ sim"),
+        ("já em *negrito do WhatsApp* aqui", "já em *negrito do WhatsApp* aqui"),
+        ("**negrito** e *itálico*", "*negrito* e _itálico_"),
+        ("***os dois***", "_*os dois*_"),
+        ("**um *dentro* do outro**", "*um _dentro_ do outro*"),
+        ("de ~~R$ 20~~ por R$ 10", "de ~R$ 20~ por R$ 10"),
+        ("use `pix` aqui", "use `pix` aqui"),
+        ("2 * 3 * 4 = 24", "2 * 3 * 4 = 24"),
+        ("o arquivo nota_fiscal_final.pdf", "o arquivo nota_fiscal_final.pdf"),
+        ("a < b e <b>c</b>", "a < b e <b>c</b>"),
+        ("uma<br>duas<br/>três<BR />", "uma\nduas\ntrês"),
+        ("`<br>` fica", "`<br>` fica"),
+        ("pão & queijo &amp; café", "pão & queijo & café"),
+        (r"5\* de 5\*", "5* de 5*"),
+    ],
+)
+def test_marks_within_a_line(markdown: str, shown: str) -> None:
+    assert to_whatsapp(markdown) == shown
+
+
+@pytest.mark.parametrize(
+    ("markdown", "shown"),
+    [
+        ("veja [o site](https://loja.example/a)", "veja o site (https://loja.example/a)"),
+        ("veja [https://loja.example](https://loja.example)", "veja https://loja.example"),
+        ("veja <https://loja.example/pão>", "veja https://loja.example/pão"),
+        ("veja https://loja.example/a_b_c?x=1&y=2", "veja https://loja.example/a_b_c?x=1&y=2"),
+        ("escreva a [oi@loja.example](mailto:oi@loja.example)", "escreva a oi@loja.example"),
+        ("ligue [para nós](tel:+551140000000)", "ligue para nós (+551140000000)"),
+        ("[**forte**](https://loja.example)", "*forte* (https://loja.example)"),
+        ("[sem destino]()", "sem destino"),
+        ("![um pão](https://loja.example/p.png)", "um pão (https://loja.example/p.png)"),
+        ("![](https://loja.example/p.png)", "https://loja.example/p.png"),
+        ("[nota]: https://loja.example", "[nota]: https://loja.example"),
+        ("um [sticker] qualquer", "um [sticker] qualquer"),
+    ],
+)
+def test_links_show_where_they_lead(markdown: str, shown: str) -> None:
+    assert to_whatsapp(markdown) == shown
+
+
+@pytest.mark.parametrize(
+    ("markdown", "shown"),
+    [
+        ("# Título\ntexto", "*Título*\n\ntexto"),
+        ("### Um **forte** e *leve* 5 * 3", "*Um forte e _leve_ 5 * 3*"),
+        ("#", ""),
+        ("#pão não é título", "#pão não é título"),
+        ("* um\n* dois", "- um\n- dois"),
+        ("+ um\n+ dois", "- um\n- dois"),
+        ("- um\n  - dentro\n- dois", "- um\n   - dentro\n- dois"),
+        ("1. um\n1. dois\n1. três", "1. um\n2. dois\n3. três"),
+        ("3. três\n4. quatro", "3. três\n4. quatro"),
+        ("1) um\n2) dois", "1) um\n2) dois"),
+        ("- um\n\n- dois", "- um\n- dois"),
+        ("> uma citação\n> em duas linhas", "> uma citação\n> em duas linhas"),
+        (">", ""),
+        ("antes\n\n---\n\ndepois", "antes\n\ndepois"),
+        ("antes\n---\ndepois", "antes\n\ndepois"),
+        ("```python\nx = 1\n\n    y = **2**\n```", "```\nx = 1\n\n    y = **2**\n```"),
+        ("```\nsem fim", "```\nsem fim\n```"),
+        ("```\n```", ""),
+        ("um\n\n\n\ndois", "um\n\ndois"),
+        ("    quatro espaços", "quatro espaços"),
+        ("linha um  \nlinha dois", "linha um\nlinha dois"),
+    ],
+)
+def test_blocks(markdown: str, shown: str) -> None:
+    assert to_whatsapp(markdown) == shown
+
+
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [
+        (["| Pão | Preço |", "|---|---|", "| Francês | 1,00 |", "| Doce | **2,00** |"],
+         "*Pão | Preço*\nFrancês | 1,00\nDoce | *2,00*"),
+        (["| | Preço |", "|---|---|", "| Doce | |", "| | |"], "*Preço*\nDoce"),
+        (["| | |", "|---|---|", "| a | b |"], "a | b"),
+        (["| **A** | B |", "|---|---|"], "*A | B*"),
+    ],
+)  # fmt: skip
+def test_tables_become_lines(rows: list[str], shown: str) -> None:
+    assert to_whatsapp("\n".join(rows)) == shown
+
+
+def test_a_whole_answer_reads_well() -> None:
+    answer = """## Nossos horários
+
+- **Segunda a sexta**: 8h às 18h
+- **Sábado**: 8h às 12h
+
+Mais em [nosso site](https://loja.example)."""
+    assert to_whatsapp(answer) == (
+        "*Nossos horários*\n\n- *Segunda a sexta*: 8h às 18h\n- *Sábado*: 8h às 12h\n\n"
+        "Mais em nosso site (https://loja.example)."
+    )
+
+
+def test_deep_nesting_does_no_harm() -> None:
+    assert to_whatsapp("> " * 40 + "fundo").endswith("fundo")
+    to_whatsapp("> " * 5000 + "[" * 5000 + "*" * 5000)
