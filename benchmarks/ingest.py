@@ -170,9 +170,7 @@ def _report(rows: list[tuple[Load, Load, float]]) -> None:
     _, lone, commits = rows[0]
     commit = 1000 / commits
     print(f"\nOne connection: p50 {lone.p50:.2f} ms, p99 {lone.p99:.2f} ms;")
-    print(
-        f"a bare commit takes {commit:.2f} ms on average: p99 is {lone.p99 / commit:.1f} times that."
-    )
+    print(f"a commit by pgbench takes {commit:.2f} ms; p99 is {lone.p99 / commit:.1f} times that.")
 
 
 if __name__ == "__main__":

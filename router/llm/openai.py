@@ -49,9 +49,9 @@ class OpenAiProvider:
         turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
         try:
             completion = await self._connected().chat.completions.create(
-                model=asked_model,
+                model=model or self._model,
                 messages=[{"role": "system", "content": prompt.system}, *turns],
-                extra_body={limit_name(self._base_url): max_tokens},
+                extra_body={limit_name(self._base_url, model or self._model): max_tokens},
             )
         except openai.APIStatusError as error:
             raise judge_status(
@@ -89,15 +89,6 @@ class OpenAiProvider:
             truncated=choice.finish_reason == "length",
         )
 
-    def _limit_for(self, model: str) -> str:
-        """Return the name of the token limit.
-
-        OpenAI's reasoning models refuse the old name; many compatible servers know no other.
-        """
-        if self._base_url is None or _REASONING.match(model):
-            return "max_completion_tokens"
-        return "max_tokens"
-
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
@@ -116,10 +107,14 @@ class OpenAiProvider:
         return self._client
 
 
-def limit_name(base_url: str | None) -> str:
-    """Return how the server at this address calls the limit of tokens; None is OpenAI itself."""
+def limit_name(base_url: str | None, model: str) -> str:
+    """Return how the server at this address calls the limit of tokens; None is OpenAI itself.
+
+    OpenAI's reasoning models refuse the old name, also behind a proxy; many other servers know no
+    other.
+    """
     is_openai = base_url is None or urlsplit(base_url).hostname == "api.openai.com"
-    return "max_completion_tokens" if is_openai else "max_tokens"
+    return "max_completion_tokens" if is_openai or _REASONING.match(model) else "max_tokens"
 
 
 def _reason(body: object) -> str:

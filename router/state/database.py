@@ -12,6 +12,7 @@ from router.errors import Conflict, DatabaseAway, Invalid, NotFound, StateError
 Json = dict[str, Any]
 
 _CALL_TIMEOUT = 15.0
+_CONNECT_TIMEOUT = 5.0
 _ERRORS: dict[str, type[StateError]] = {"PT404": NotFound, "PT409": Conflict, "PT422": Invalid}
 _AWAY_CLASSES = ("08", "53", "57")  # connection, resources, operator intervention
 _RETRIED = ("40P01",)  # deadlock: the transaction was rolled back whole
@@ -38,19 +39,21 @@ class DirectDatabase:
 
     @classmethod
     async def connect(cls, dsn: str, *, size: int = 10) -> Self:
-        """Open the pool. Raises DatabaseAway when the server does not answer."""
-        try:
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=1,
-                max_size=size,
-                init=_speak_json,
-                reset=_keep_session,
-                statement_cache_size=0 if ":6543/" in dsn else 100,
-                command_timeout=_CALL_TIMEOUT,
-            )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            raise DatabaseAway(f"cannot connect to the database: {error}") from error
+        """Make the pool; it connects when it is first asked.
+
+        So a router can start, and say what is wrong, while its database is away.
+        """
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=size,
+            init=_speak_json,
+            reset=_keep_session,
+            statement_cache_size=0 if ":6543/" in dsn else 100,  # Supabase's transaction pooler
+            timeout=_CONNECT_TIMEOUT,
+            command_timeout=_CALL_TIMEOUT,
+            max_inactive_connection_lifetime=0,  # kept, with the plans that it has made
+        )
         return cls(pool)
 
     async def close(self) -> None:

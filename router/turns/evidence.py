@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from router.webhook.clean import as_object, as_text, as_time
 
-_CLOCK_SKEW = timedelta(seconds=60)
+_CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)

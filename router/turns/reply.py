@@ -38,10 +38,11 @@ def finish_truncated(text: str) -> str:
 
     A text without an end in its second half is kept, with an ellipsis.
     """
+    text = text.strip()
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     if ends and ends[-1] > len(text) / 2:
         return text[: ends[-1]].rstrip()
-    return f"{text.rstrip()}…"
+    return f"{text}…"
 
 
 def _cut(text: str, room: int) -> tuple[str, str]:

@@ -192,13 +192,17 @@ async def test_a_compatible_server_that_counts_no_tokens_will_do(
 
 
 @pytest.mark.parametrize(
-    ("base_url", "name"),
+    ("base_url", "model", "name"),
     [
-        (None, "max_completion_tokens"),
-        ("https://api.openai.com/v1", "max_completion_tokens"),
-        ("http://127.0.0.1:8081/v1", "max_tokens"),
-        ("https://api.openai.com.evil.example/v1", "max_tokens"),
+        (None, "gpt-4o", "max_completion_tokens"),
+        ("https://api.openai.com/v1", "gpt-4o", "max_completion_tokens"),
+        ("http://127.0.0.1:8081/v1", "llama-3", "max_tokens"),
+        ("http://127.0.0.1:8081/v1", "gpt-5.4-mini", "max_completion_tokens"),
+        ("http://127.0.0.1:8081/v1", "o3-mini", "max_completion_tokens"),
+        ("https://api.openai.com.evil.example/v1", "llama-3", "max_tokens"),
     ],
 )
-def test_the_limit_is_named_as_the_server_knows_it(base_url: str | None, name: str) -> None:
-    assert limit_name(base_url) == name
+def test_the_limit_is_named_as_the_server_knows_it(
+    base_url: str | None, model: str, name: str
+) -> None:
+    assert limit_name(base_url, model) == name

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from router.turns.reply import WHATSAPP_LIMIT, finish_truncated, split_reply
@@ -24,6 +25,7 @@ def bare(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
+@rules(deadline=None)
 @given(text=PROSE, limit=LIMITS)
 def test_no_part_is_empty_or_too_long(text: str, limit: int) -> None:
     for part in split_reply(text, limit):
@@ -31,12 +33,14 @@ def test_no_part_is_empty_or_too_long(text: str, limit: int) -> None:
         assert len(part) <= limit
 
 
+@rules(deadline=None)
 @given(text=PROSE, limit=LIMITS)
 def test_nothing_but_space_and_fence_marks_is_lost_or_added(text: str, limit: int) -> None:
     joined = "".join(split_reply(text, limit))
     assert bare(joined).replace("`", "") == bare(text).replace("`", "")
 
 
+@rules(deadline=None)
 @given(text=MIXED, limit=LIMITS)
 def test_every_part_closes_the_code_that_it_opens(text: str, limit: int) -> None:
     parts = split_reply(text, limit)
@@ -46,6 +50,7 @@ def test_every_part_closes_the_code_that_it_opens(text: str, limit: int) -> None
     assert bare("".join(parts)).replace(FENCE, "") == bare(text).replace(FENCE, "")
 
 
+@rules(deadline=None)
 @given(text=PROSE)
 def test_what_is_short_enough_is_one_part(text: str) -> None:
     assert split_reply(text, 10_000) == ((text.strip(),) if text.strip() else ())
@@ -104,16 +109,17 @@ def test_no_empty_code_block_is_made_where_one_ends_or_begins_at_the_cut() -> No
         ("Primeira frase. Segunda frase. Tercei", "Primeira frase. Segunda frase."),
         ('Ela disse "sim." E ent', 'Ela disse "sim."'),
         ("Um item\nOutro item\nMais u", "Um item\nOutro item"),
-        ("Curta. Mas depois uma frase que não acaba mais", "Curta. Mas depois uma frase que não acaba mais…"),
+        ("Curta. Mas depois uma que não acaba", "Curta. Mas depois uma que não acaba…"),
         ("Custa R$ 10.50 por un", "Custa R$ 10.50 por un…"),
         ("sem fim ", "sem fim…"),
         ("Completa.", "Completa."),
     ],
-)  # fmt: skip
+)
 def test_a_truncated_reply_ends_where_a_sentence_ends(text: str, finished: str) -> None:
     assert finish_truncated(text) == finished
 
 
+@rules(deadline=None)
 @given(text=PROSE.filter(str.strip))
 def test_finishing_never_leaves_nothing(text: str) -> None:
     assert finish_truncated(text).strip()

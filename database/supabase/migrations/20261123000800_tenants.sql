@@ -121,7 +121,7 @@ immutable
 set search_path = ''
 as $$
     select case p_constraint
-        when 'tenants_instance_name_check' then 'instance_name must be a name without a slash'
+        when 'tenants_instance_name_check' then 'instance_name must not be empty or have a slash in it'
         when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
         when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
         when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'

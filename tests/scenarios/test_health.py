@@ -1,0 +1,51 @@
+"""Health and CORS as monitors and browsers meet them."""
+
+import httpx
+
+from tests.routers import environment, running_router
+
+
+async def test_health_says_what_is_checked(database_url: str):
+    async with (
+        running_router(environment(database_url)) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        answer = await client.get("/health")
+    assert answer.status_code == 200
+    health = answer.json()
+    assert health["ok"] is True
+    assert health["version"] == "0.1.0"
+    assert health["timestamp"]
+    assert health["checks"] == {
+        "database": {"status": "ok", "message": "Connected to PostgreSQL"},
+        "llm": {"status": "ok", "message": "LLM provider configured"},
+    }
+
+
+async def test_a_missing_llm_key_is_not_ok_and_names_the_variable(database_url: str):
+    async with (
+        running_router(environment(database_url) | {"ANTHROPIC_API_KEY": ""}) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        answer = await client.get("/health")
+    assert answer.status_code == 503
+    assert "ANTHROPIC_API_KEY" in answer.json()["checks"]["llm"]["message"]
+
+
+async def test_a_database_without_the_schema_says_how_to_apply_it(empty_database_url: str):
+    async with (
+        running_router(environment(empty_database_url)) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        answer = await client.get("/health")
+    assert answer.status_code == 503
+    assert "scripts.migrate" in answer.json()["checks"]["database"]["message"]
+
+
+async def test_cors_allows_the_configured_origins_and_no_others(database_url: str):
+    env = environment(database_url, CORS_ORIGINS="https://painel.example")
+    ask = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+        for origin, allowed in (("https://painel.example", True), ("https://evil.example", False)):
+            answer = await client.options("/api/tenants", headers={"Origin": origin, **ask})
+            assert ("access-control-allow-origin" in answer.headers) is allowed

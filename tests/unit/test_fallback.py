@@ -1,0 +1,184 @@
+"""The fallback handler: from a claimed turn to the parts of a reply, over the real protocol."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from loopback.anthropic import Anthropic
+from loopback.openai import OpenAI
+from loopback.replies import Reply as Spoken
+from loopback.replies import refusal, truncated
+from router.llm.anthropic import AnthropicProvider
+from router.llm.openai import OpenAiProvider
+from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
+from router.turns.claimed import ClaimedTurn
+from router.turns.fallback import FallbackHandler, FallbackRules
+from router.turns.prompt import TEAM_MARK
+from router.turns.reply import WHATSAPP_LIMIT
+
+KEY = SecretStr("sk-made-up-0001")
+RULES = FallbackRules(
+    system_prompt="Você atende por padrão.",
+    max_tokens=4000,
+    token_budget=1000,
+    second_provider="openai",
+    llm_attempts=1,
+)
+
+
+@pytest.fixture
+def claude() -> Iterator[Anthropic]:
+    with Anthropic() as server:
+        yield server
+
+
+@pytest.fixture
+def gpt() -> Iterator[OpenAI]:
+    with OpenAI() as server:
+        yield server
+
+
+@pytest.fixture
+async def handler(claude: Anthropic, gpt: OpenAI) -> AsyncIterator[FallbackHandler]:
+    providers: list[LlmProvider] = [
+        AnthropicProvider(KEY, base_url=claude.base_url, model="claude-made-up", timeout=20),
+        OpenAiProvider(KEY, base_url=gpt.base_url, model="gpt-4o-made-up", timeout=20),
+    ]
+    yield FallbackHandler({provider.name: provider for provider in providers}, RULES)
+    for provider in providers:
+        await provider.close()
+
+
+def message(body: str, **given: Any) -> dict[str, Any]:
+    return {
+        "message_id": 1,
+        "wa_id": "3A01",
+        "from_me": False,
+        "sender": "contact",
+        "kind": "text",
+        "body": body,
+        "quoted": None,
+        "author_name": "Maria",
+        "sent_at": datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+        "in_turn": True,
+    } | given
+
+
+def turn(*history: dict[str, Any], chat: str = "contact", **tenant: Any) -> ClaimedTurn:
+    settings = {
+        "tenant_id": 1,
+        "instance_name": "shop",
+        "evo_server_url": "http://evolution.example",
+        "evo_api_key": None,
+        "system_prompt": None,
+        "llm_provider": "anthropic",
+        "llm_model": None,
+        "llm_max_tokens": None,
+    }
+    jid = "5511988880001@s.whatsapp.net"
+    session = {"session_id": 1, "chat": chat, "jid": jid, "jids": [jid], "contact_name": "Maria"}
+    return ClaimedTurn.model_validate(
+        {
+            "turn_id": 1,
+            "token": "5b6cf6b0-0000-4000-8000-000000000001",
+            "attempt": 1,
+            "reply": None,
+            "correlation_id": None,
+            "tenant": settings | tenant,
+            "session": session,
+            "parts": [],
+            "history": history or [message("Tem pão?")],
+        }
+    )
+
+
+async def test_the_reply_carries_whatsapps_marks_and_what_it_cost(
+    claude: Anthropic, handler: FallbackHandler
+) -> None:
+    claude.answers(f"{TEAM_MARK} **Temos** [pão](https://loja.example)!")
+    reply = await handler.make(turn())
+    assert reply.parts == ("*Temos* pão (https://loja.example)!",)
+    assert (reply.handler, reply.provider, reply.model) == (
+        "fallback",
+        "anthropic",
+        "claude-made-up",
+    )
+    assert reply.tokens_in > 0
+    assert reply.tokens_out > 0
+
+
+async def test_the_tenants_settings_go_before_the_defaults(
+    claude: Anthropic, handler: FallbackHandler
+) -> None:
+    await handler.make(turn())
+    await handler.make(turn(system_prompt="Sou da Loja.", llm_model="claude-x", llm_max_tokens=9))
+    default, own = claude.requests
+    assert default.system.startswith("Você atende por padrão.")
+    assert own.system.startswith("Sou da Loja.")
+    assert (default.model, default.max_tokens) == ("claude-made-up", 4000)
+    assert (own.model, own.max_tokens) == ("claude-x", 9)
+
+
+async def test_names_are_told_in_groups_only(claude: Anthropic, handler: FallbackHandler) -> None:
+    await handler.make(turn())
+    await handler.make(turn(chat="group"))
+    assert [asked.messages[-1][1] for asked in claude.requests] == ["Tem pão?", "Maria: Tem pão?"]
+
+
+async def test_a_quote_is_told(claude: Anthropic, handler: FallbackHandler) -> None:
+    await handler.make(turn(message("Sim", quoted={"wa_id": "3EB0", "text": "Quer pão?"})))
+    assert claude.requests[0].messages == (("user", "> Quer pão?\nSim"),)
+
+
+async def test_a_long_reply_comes_in_parts(claude: Anthropic, handler: FallbackHandler) -> None:
+    claude.answers("Uma frase de teste. " * 400)
+    reply = await handler.make(turn())
+    assert len(reply.parts) == 2
+    assert all(len(part) <= WHATSAPP_LIMIT for part in reply.parts)
+
+
+async def test_a_truncated_reply_ends_with_a_sentence(
+    claude: Anthropic, handler: FallbackHandler
+) -> None:
+    claude.answers(truncated("Temos pão fresco. Também temos bo"))
+    assert (await handler.make(turn())).parts == ("Temos pão fresco.",)
+
+
+async def test_what_the_state_could_not_keep_is_taken_out(
+    claude: Anthropic, handler: FallbackHandler
+) -> None:
+    claude.answers("Te\x00mos")
+    assert (await handler.make(turn())).parts == ("Temos",)
+
+
+@pytest.mark.parametrize("nothing", [TEAM_MARK, "---", "```\n```"])
+async def test_a_reply_of_nothing_but_marks_is_empty(
+    claude: Anthropic, handler: FallbackHandler, nothing: str
+) -> None:
+    claude.answers(Spoken(nothing))
+    with pytest.raises(LlmEmpty):
+        await handler.make(turn())
+
+
+async def test_the_second_provider_answers_where_the_first_is_away(
+    claude: Anthropic, handler: FallbackHandler
+) -> None:
+    claude.fail(claude.overloaded())
+    assert (await handler.make(turn())).provider == "openai"
+
+
+async def test_a_refusal_is_an_error_of_its_own(
+    claude: Anthropic, gpt: OpenAI, handler: FallbackHandler
+) -> None:
+    claude.answers(refusal())
+    with pytest.raises(LlmRefused):
+        await handler.make(turn())
+    assert gpt.requests == []
+
+
+async def test_a_provider_without_a_key_is_named(handler: FallbackHandler) -> None:
+    with pytest.raises(LlmMisconfigured, match="set OTHER_API_KEY"):
+        await handler.make(turn(llm_provider="other"))
