@@ -72,8 +72,10 @@ class DirectDatabase:
                 if error.sqlstate in _RETRIED and not last_try:
                     continue
                 raise _translated(error, function) from error
-            except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
-                raise DatabaseAway(f"{function}: the database did not answer: {error!r}") from error
+            except TimeoutError as error:
+                raise DatabaseAway(f"{function}: the database did not answer in time") from error
+            except (OSError, asyncpg.InterfaceError) as error:
+                raise DatabaseAway(f"cannot connect to the database: {error}") from error
             return dict(result)
         raise AssertionError("unreachable")
 
