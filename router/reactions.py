@@ -27,7 +27,7 @@ class Reactions:
             return
         match decision.get("decision"):
             case "turn_pending":
-                self._dispatcher.wake(float(decision["due_in"] or 0))
+                self._dispatcher.wake(float(decision.get("due_in") or 0))
             case "own_message":
                 self._dispatcher.wake()
             case "takeover":

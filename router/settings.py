@@ -28,7 +28,12 @@ class Settings(Variables):
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is allowed but unwise or incomplete, a sentence each; no secret."""
-        return (*self._closed_doors(), *self._weak_secrets(), *self._llm_gaps())
+        return (
+            *self._closed_doors(),
+            *self._weak_secrets(),
+            *self._llm_gaps(),
+            *self._not_built_yet(),
+        )
 
     def summary(self) -> tuple[str, ...]:
         """Return `NAME=value` for every variable, with `set` or `not set` for a secret's value."""
@@ -50,6 +55,13 @@ class Settings(Variables):
                 case dict() as named:
                     for key, secret in named.items():
                         yield f"{field.alias} ({key})", secret
+
+    def _not_built_yet(self) -> Iterator[str]:
+        if self.n8n_enabled:
+            yield (
+                "N8N_ENABLED is true, but this version hands no turn to n8n yet:"
+                " the Python fallback handlers answer"
+            )
 
     def _closed_doors(self) -> Iterator[str]:
         if not self.webhook_secrets:

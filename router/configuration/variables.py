@@ -106,7 +106,7 @@ class Variables(BaseSettings):
     debounce_cap_seconds: _SecondsOrNone = Field(10, validate_default=True)
     max_concurrent_turns: Annotated[int, Field(ge=1, le=1000)] = 20
     turn_lease_seconds: _Seconds = Field(60, validate_default=True)
-    turn_max_attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    turn_max_attempts: Annotated[int, Field(ge=1, le=100)] = 10
     retry_base_seconds: _Seconds = 2
     poll_seconds: _Seconds = 5
 

@@ -94,6 +94,9 @@ class TurnAttempt:
 
     async def _work(self) -> None:
         try:
+            if self._stopped:
+                await self._release()
+                return
             if not await self._settle_doubts():
                 return
             parts = self._turn.reply or await self._make_reply()

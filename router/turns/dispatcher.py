@@ -79,18 +79,20 @@ class Dispatcher:
                 task.cancel()
 
     async def run(self) -> None:
-        """Claim and dispatch until `stop`."""
+        """Claim and dispatch until `stop`; returns when the last attempt has ended."""
         while not self._stopping:
             self._woken.clear()
-            pause = await self._claim()
-            self.wake(pause)
+            self.wake(await self._claim_safely())
             await self._woken.wait()
+        if self._running:
+            await asyncio.wait(list(self._running))
 
     async def stop(self) -> None:
         """Claim nothing more; what is being sent is finished, the rest is given back."""
         self._stopping = True
         self._woken.set()
         self._cancel_timer()
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun gives nothing back
         for task, (_, attempt) in list(self._running.items()):
             if attempt.stop():
                 task.cancel()
@@ -106,25 +108,37 @@ class Dispatcher:
             self._wake_timer.cancel()
             self._wake_timer = None
 
+    async def _claim_safely(self) -> float:
+        """Claim, whatever happens: if this loop ended, no customer would be answered any more."""
+        try:
+            return await self._claim()
+        except DatabaseAway as error:
+            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
+        except Exception as error:  # noqa: BLE001 - see above; it is logged with its traceback
+            log_event(
+                _log,
+                Action.UNEXPECTED,
+                f"turns could not be claimed: {error!r}",
+                level=logging.ERROR,
+                exc_info=error,
+            )
+        return self._limits.poll
+
     async def _claim(self) -> float:
         """Claim what is due and start on it. Returns the seconds until the next look."""
         free = self._limits.parallel - len(self._running)
         if free <= 0:
             return self._limits.poll  # the end of an attempt wakes us
-        try:
-            answer = await self._database.call(
-                "claim_turns",
-                {
-                    "limit": free,
-                    "lease_seconds": self._limits.lease,
-                    "max_attempts": self._limits.max_attempts,
-                    "history_limit": self._limits.history,
-                    "worker": self._limits.worker,
-                },
-            )
-        except DatabaseAway as error:
-            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
-            return self._limits.poll
+        answer = await self._database.call(
+            "claim_turns",
+            {
+                "limit": free,
+                "lease_seconds": self._limits.lease,
+                "max_attempts": self._limits.max_attempts,
+                "history_limit": self._limits.history,
+                "worker": self._limits.worker,
+            },
+        )
         for context in answer["turns"]:
             self._start(ClaimedTurn.model_validate(context))
         return self._seconds_until_next(answer)
@@ -143,8 +157,8 @@ class Dispatcher:
         task = asyncio.create_task(attempt.run(), name=f"turn {turn.turn_id}")
         self._running[task] = (turn.session.session_id, attempt)
         task.add_done_callback(self._ended)
-        if self._stopping and attempt.stop():
-            task.cancel()
+        if self._stopping:
+            attempt.stop()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]

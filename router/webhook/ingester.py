@@ -31,7 +31,7 @@ class Ingester:
         policy: Mapping[str, object],
         on_decision: Callable[[Json, Json], None],
     ) -> None:
-        """Take `on_decision(event, decision)`, called once for each event that was committed."""
+        """Take `on_decision(event, decision)`: called after each commit, it may not raise."""
         self._database = database
         self._policy = dict(policy)
         self._on_decision = on_decision
@@ -81,14 +81,14 @@ class Ingester:
                 if not waiting.decisions.done():
                     waiting.decisions.set_exception(error)
             return
-        for event, decision in zip(events, decisions, strict=True):
-            self._on_decision(event, decision)
         place = 0
         for waiting in batch:
             mine = decisions[place : place + len(waiting.events)]
             place += len(waiting.events)
             if not waiting.decisions.done():
                 waiting.decisions.set_result(mine)
+        for event, decision in zip(events, decisions, strict=True):
+            self._on_decision(event, decision)
 
     async def _ask(self, events: list[Json]) -> list[Json]:
         argument = {"events": events, "policy": self._policy}

@@ -32,6 +32,11 @@ class Stage:
         self.maria: Customer
         self.tenant_id: int
 
+    async def open(self) -> None:
+        """Open the shop, and let Maria have its number."""
+        self.shop = await self.open_shop()
+        self.maria = self.shop.customer("5511955550001", name="Maria", lid="201955550001001")
+
     async def open_shop(self, name: str = "padaria", **settings: object) -> Business:
         """An instance at Evolution and its tenant; the webhook leads to the router."""
         shop = self.evolution.instance(name)
@@ -111,17 +116,24 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_stage(
+async def set_up(
     database_url: str, router_url: str, evolution: Evolution, llm: Anthropic
 ) -> AsyncIterator[Stage]:
     database = await DirectDatabase.connect(database_url, size=2)
     try:
-        stage = Stage(evolution, llm, database, router_url)
-        stage.shop = await stage.open_shop()
-        stage.maria = stage.shop.customer("5511955550001", name="Maria", lid="201955550001001")
-        yield stage
+        yield Stage(evolution, llm, database, router_url)
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def set_stage(
+    database_url: str, router_url: str, evolution: Evolution, llm: Anthropic
+) -> AsyncIterator[Stage]:
+    """A stage before a router that runs already."""
+    async with set_up(database_url, router_url, evolution, llm) as stage:
+        await stage.open()
+        yield stage
 
 
 @asynccontextmanager
@@ -129,9 +141,19 @@ async def performance(
     database_url: str, evolution: Evolution, llm: Anthropic, **configuration: str
 ) -> AsyncIterator[Stage]:
     """A stage whose router runs in this loop."""
+    async with dark_stage(database_url, evolution, llm, **configuration) as stage:
+        await stage.open()
+        yield stage
+
+
+@asynccontextmanager
+async def dark_stage(
+    database_url: str, evolution: Evolution, llm: Anthropic, **configuration: str
+) -> AsyncIterator[Stage]:
+    """A stage whose shop is not open yet."""
     env = environment(database_url, ANTHROPIC_BASE_URL=llm.url, **configuration)
     async with (
         running_router(env) as router_url,
-        set_stage(database_url, router_url, evolution, llm) as stage,
+        set_up(database_url, router_url, evolution, llm) as stage,
     ):
         yield stage
