@@ -25,3 +25,19 @@ def router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:
     )
     yield process
     process.close()
+
+
+@pytest.fixture
+def patient_router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:  # noqa: F811
+    """A router that is stopped long before any of its time-outs ends, however slow the machine."""
+    process = RouterProcess(
+        environment(
+            database_url,
+            ANTHROPIC_BASE_URL=llm.url,
+            LLM_TIMEOUT="60",
+            TURN_LEASE_SECONDS="120",
+            SEND_TIMEOUT="60",
+        )
+    )
+    yield process
+    process.close()

@@ -32,6 +32,12 @@ async def killed(router: RouterProcess, database_url, evolution, llm):
         yield stage, router
 
 
+@pytest.fixture
+async def stopped(patient_router: RouterProcess, database_url, evolution, llm):
+    async with playing(patient_router, database_url, evolution, llm) as stage:
+        yield stage, patient_router
+
+
 async def test_killed_before_the_claim(killed):
     stage, router = killed
     await stage.sql("update tenants set debounce_seconds = 2")
@@ -111,8 +117,8 @@ async def test_killed_while_evolution_delivers_the_webhook(killed):
     await ends_well(stage)
 
 
-async def test_sigterm_gives_the_turn_back_and_finishes_what_is_being_sent(killed):
-    stage, router = killed
+async def test_sigterm_gives_back_what_has_said_nothing_yet(stopped):
+    stage, router = stopped
     gate = stage.llm.hold()
     await stage.maria.writes("tem bolo?")
     await gate.reached()
@@ -124,8 +130,8 @@ async def test_sigterm_gives_the_turn_back_and_finishes_what_is_being_sent(kille
     await ends_well(stage)
 
 
-async def test_sigterm_during_a_send_waits_for_its_answer(killed):
-    stage, router = killed
+async def test_sigterm_during_a_send_waits_for_its_answer(stopped):
+    stage, router = stopped
     gate = stage.shop.hold("sendText", after=True)
     await stage.maria.writes("tem bolo?")
     await gate.reached()
