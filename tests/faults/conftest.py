@@ -28,7 +28,7 @@ def router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:
 
 
 @pytest.fixture
-def patient_router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:  # noqa: F811
+def patient_router(database_url: str, llm: Anthropic) -> Iterator[RouterProcess]:
     """A router that is stopped long before any of its time-outs ends, however slow the machine."""
     process = RouterProcess(
         environment(
