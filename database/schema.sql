@@ -132,7 +132,7 @@ create table if not exists public.turns (
     run_after timestamptz not null,
     debounce_until timestamptz not null,
     attempt integer not null default 0,
-    token uuid,
+    token_hash bytea,
     lease_until timestamptz,
     worker text,
     handler text check (handler in ('n8n', 'fallback')),
@@ -149,13 +149,13 @@ create table if not exists public.turns (
     claimed_at timestamptz,
     finished_at timestamptz,
     updated_at timestamptz not null default now(),
-    check (state not in ('running', 'sending') or (token is not null and lease_until is not null))
+    check (state not in ('running', 'sending') or (token_hash is not null and lease_until is not null))
 );
 
 comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
-comment on column public.turns.token is
-'The fencing token of the current attempt; a new attempt makes the old one worthless.';
+comment on column public.turns.token_hash is
+'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
 create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
@@ -361,7 +361,7 @@ begin
     select * into v_turn from public.turns where id = p_turn_id for update;
     if v_turn.state = 'sending' then
         update public.turns
-        set state = 'sent', incomplete = true, reason = 'merged', token = null, lease_until = null,
+        set state = 'sent', incomplete = true, reason = 'merged', token_hash = null, lease_until = null,
             finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where id = p_turn_id;
         return;
@@ -497,7 +497,7 @@ declare
     v_cancelled integer;
 begin
     update public.turns
-    set state = 'cancelled', reason = p_reason, token = null, lease_until = null,
+    set state = 'cancelled', reason = p_reason, token_hash = null, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where session_id = p_session_id and state in ('pending', 'running');
     get diagnostics v_cancelled = row_count;
@@ -811,22 +811,43 @@ begin
     returning id into v_newer;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
     update public.turns
-    set state = 'pending', token = null, lease_until = null, run_after = p_run_after,
+    set state = 'pending', token_hash = null, lease_until = null, run_after = p_run_after,
         reply = case when v_newer is null then reply end, updated_at = v_now
     where id = p_turn.id;
 end
 $$;
 
--- Closes a turn for good.
+-- Closes a turn for good. Its token stays: it opens nothing any more, but a callback that comes twice
+-- shows by it that it is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language sql
 set search_path = ''
 as $$
     update public.turns
-    set state = p_state, reason = p_reason, token = null, lease_until = null,
+    set state = p_state, reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = p_turn_id
+$$;
+
+-- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not exists (
+        select from public.messages where turn_id = p_turn.id and send_state in ('sending', 'unknown')
+    ) then
+        return false;
+    end if;
+    update public.turns
+    set lease_until = hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3)),
+        updated_at = hybridflow.clock()
+    where id = p_turn.id;
+    return true;
+end
 $$;
 
 -- Closes a turn that may not say more: as sent (incomplete) if it has said something, else cancelled.
@@ -853,7 +874,7 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
-        'message_id', m.id, 'part', m.part, 'body', m.body, 'send_state', m.send_state,
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'send_state', m.send_state,
         'wa_id', m.wa_id, 'send_began_at', m.send_began_at
     ) order by m.part), '[]')
     from public.messages as m
@@ -889,16 +910,27 @@ as $$
     ) as h
 $$;
 
--- All that a handler needs for one attempt at a turn.
-create or replace function hybridflow.turn_context(p_turn public.turns, p_history_limit integer)
+-- How a token is kept: whoever reads the table cannot act for a handler.
+create or replace function hybridflow.hash_token(p_token uuid)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_token::text, 'UTF8'))
+$$;
+
+-- All that a handler needs for one attempt at a turn, its token included.
+create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
 language sql
 stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'turn_id', p_turn.id, 'token', p_turn.token, 'attempt', p_turn.attempt,
-        'lease_until', p_turn.lease_until, 'reply', p_turn.reply, 'correlation_id', p_turn.correlation_id,
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
+        'last_handler', p_turn.handler, 'last_error', p_turn.error, 'correlation_id', p_turn.correlation_id,
         'tenant', jsonb_build_object(
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
@@ -925,7 +957,7 @@ language sql
 set search_path = ''
 as $$
     update public.turns
-    set state = 'dead', token = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+    set state = 'dead', token_hash = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
@@ -940,7 +972,39 @@ as $$
     )
 $$;
 
--- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker})
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
+-- knows what else it wanted to say, and from the start it would repeat itself.
+create or replace function hybridflow.close_dead_flows()
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id in (
+        select t.id from public.turns as t
+        where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
+            and not exists (
+                select from public.messages as m
+                where m.turn_id = t.id and m.send_state in ('sending', 'unknown', 'failed')
+            )
+        for update skip locked
+    )
+$$;
+
+-- How many more turns may be given to n8n now, so that a burst waits here and not there.
+create or replace function hybridflow.free_flows(p_max_in_flight integer)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
+    where state in ('running', 'sending') and handler = 'n8n' and lease_until > hybridflow.clock()
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, n8n_max_in_flight?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
 -- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
 -- about a send in doubt does not count as an attempt. Never waits for a lock. Returns
@@ -957,7 +1021,11 @@ declare
     v_ids bigint[];
     v_turns jsonb;
 begin
+    perform hybridflow.close_dead_flows();
     perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    if p ? 'n8n_max_in_flight' then
+        v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
+    end if;
     select array_agg(d.id) into v_ids from (
         select t.id from public.turns as t
         where t.state in ('running', 'sending') and t.lease_until <= v_now
@@ -974,21 +1042,28 @@ begin
         for update skip locked
     ) as d;
 
-    with claimed as (
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
         update public.turns as t
         set state = case when t.state = 'pending' then 'running' else t.state end,
             attempt = t.attempt + case when exists (
                 select from public.messages as m
                 where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
             ) then 0 else 1 end,
-            token = gen_random_uuid(),
+            token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
             worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
-        where t.id = any(v_ids)
-        returning t as turn
+        from fresh as f
+        where t.id = f.id
+        returning t as turn, f.token
     )
 
-    select jsonb_agg(hybridflow.turn_context(c.turn, (p ->> 'history_limit')::integer) order by (c.turn).id)
+    select jsonb_agg(
+        hybridflow.turn_context(c.turn, c.token, (p ->> 'history_limit')::integer) order by (c.turn).id
+    )
     into v_turns from claimed as c;
 
     return jsonb_build_object(
@@ -1029,7 +1104,7 @@ begin
         when turn.id is null then 'unknown_turn'
         when turn.state = 'cancelled' and turn.reason in ('takeover', 'paused') then 'paused'
         when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
-        when turn.token is distinct from p_token or turn.token is null then 'stale'
+        when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
         when turn.lease_until <= hybridflow.clock() then 'stale'
     end;
 end
@@ -1064,8 +1139,8 @@ $$;
 -- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, max_attempts, base_seconds})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
 -- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
--- once; message_id names the send that certainly did not leave. Returns {state, run_after?} or
--- {refused: reason}.
+-- once; message_id names the send that certainly did not leave. A turn without a saved reply that has
+-- said something is closed as sent, incomplete. Returns {state, run_after?} or {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1086,7 +1161,15 @@ begin
     end if;
     v_turn := v_held.turn;
     update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = v_turn.id;
-    if p ->> 'kind' = 'permanent' or v_turn.attempt >= (p ->> 'max_attempts')::integer then
+    if hybridflow.await_settlement(v_turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('state', 'in_doubt');
+    elsif v_turn.reply is null and exists (
+        select from public.messages where turn_id = v_turn.id and send_state = 'sent'
+    ) then
+        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        perform hybridflow.stop_turn(v_turn.id, 'flow_failed');
+        return jsonb_build_object('state', 'sent');
+    elsif p ->> 'kind' = 'permanent' or v_turn.attempt >= (p ->> 'max_attempts')::integer then
         perform hybridflow.close_turn(v_turn.id, 'dead', v_turn.reason);
         return jsonb_build_object('state', 'dead');
     end if;
@@ -1132,19 +1215,27 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason})
--- Closes a turn with nothing (more) to say. Returns {ok} or {refused: reason}.
+-- finish_turn({turn_id, token, reason?, check_after})
+-- Closes a turn with nothing (more) to say; again by the same token: the same answer. While a send is
+-- in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
+    if (v_held.turn).state = 'sent'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'already', true);
+    elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
     return jsonb_build_object('ok', true);
@@ -1187,7 +1278,8 @@ begin
                 using errcode = 'PT409';
         end if;
         update public.turns
-        set state = 'sending', token = gen_random_uuid(), lease_until = hybridflow.clock(), attempt = 0,
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()),
+            lease_until = hybridflow.clock(), attempt = 0,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
     else
@@ -2071,7 +2163,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - 'token' from public.turns as t where t.id = p_turn_id
+    select to_jsonb(t) - 'token_hash' from public.turns as t where t.id = p_turn_id
 $$;
 
 -- A message as the API shows it.
@@ -2700,6 +2792,174 @@ begin
 end
 $$;
 
+-- ==================== 20261123000850_gateway.sql
+
+-- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
+
+-- forward_turn({turn_id, token, lease_seconds})
+-- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused}.
+create or replace function public.forward_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns
+    set handler = 'n8n', error = null, error_kind = null, updated_at = hybridflow.clock(),
+        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- look_at_turn({turn_id, token})
+-- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
+-- tenant_id, jid, jids, correlation_id}, with `refused` if the token may not act now. For the router
+-- only: it has the key. PT404: no such turn, or a token that was never its own.
+create or replace function public.look_at_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_result jsonb;
+begin
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    if not found then
+        raise exception 'there is no such turn' using errcode = 'PT404';
+    end if;
+    select jsonb_build_object(
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
+        'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+        'correlation_id', v_turn.correlation_id
+    )
+    into v_result
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = v_turn.session_id;
+    return case
+        when v_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+            or v_turn.lease_until <= hybridflow.clock()
+            then v_result || '{"refused": "stale"}'
+        else v_result
+    end;
+end
+$$;
+
+-- begin_flow_send({turn_id, token, kind, body, lease_seconds})
+-- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
+-- before: then it is the same request again, and refused as 'already_sent' with the first message's
+-- {wa_id, jid, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun again. Else as
+-- begin_send.
+create or replace function public.begin_flow_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_part integer;
+    v_answer jsonb;
+    v_message public.messages;
+begin
+    -- The lock of the session keeps two requests of one flow from taking the same part.
+    perform hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    select m.part into v_part from public.messages as m
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null
+        and m.body = p ->> 'body' and m.kind = p ->> 'kind'
+    order by m.part limit 1;
+    if v_part is null then
+        select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
+        where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null;
+    end if;
+    v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
+    if v_answer ->> 'refused' = 'already_sent' then
+        select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
+        v_answer := v_answer || jsonb_build_object('body', v_message.body, 'sent_at', v_message.sent_at);
+    end if;
+    return v_answer || jsonb_build_object('part', v_part);
+end
+$$;
+
+-- fail_send({turn_id, token, message_id})
+-- A flow's send certainly did not leave: it may be begun again. The turn goes on.
+create or replace function public.fail_send(p jsonb)
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    with failed as (
+        update public.messages set send_state = 'failed'
+        where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint
+            and send_state = 'sending'
+        returning id
+    )
+
+    select jsonb_build_object('ok', exists (select from failed))
+$$;
+
+-- extend_turn({turn_id, token, seconds})
+-- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
+create or replace function public.extend_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
+    where id = (v_held.turn).id
+    returning lease_until into v_until;
+    return jsonb_build_object('ok', true, 'lease_until', v_until);
+end
+$$;
+
+-- hand_off({turn_id, token, reason, summary?})
+-- The AI itself asks for a human: the session is paused with source 'ai', and the turn is closed.
+-- Returns {ok, session_id} or {refused: reason}; again by the same token: the same answer.
+create or replace function public.hand_off(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if (v_held.turn).reason = 'handoff'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    update public.sessions
+    set is_paused = true, pause_source = 'ai',
+        pause_reason = left(concat_ws(': ', p ->> 'reason', p ->> 'summary'), 2000),
+        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = (v_held.session).id;
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+end
+$$;
+
 -- ==================== 20261123000900_grants.sql
 
 -- HybridFlow: who may call what: service_role, and nobody else.
@@ -2741,7 +3001,8 @@ select hybridflow.apply_grants(
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'finish_turn', 'retry_turn', 'check_database', 'get_session', 'list_sessions', 'list_messages',
+        'finish_turn', 'retry_turn', 'forward_turn', 'look_at_turn', 'begin_flow_send', 'fail_send',
+        'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up'
     ]
@@ -2757,6 +3018,7 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000600', 'ingest'),
     ('20261123000700', 'reading'),
     ('20261123000800', 'tenants'),
+    ('20261123000850', 'gateway'),
     ('20261123000900', 'grants')
 on conflict (version) do nothing;
 

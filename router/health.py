@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from router import __version__
 from router.errors import StateError
+from router.n8n.handler import N8nHandler
 from router.settings import Settings
 from router.state.database import Database
 
@@ -40,6 +41,8 @@ async def health(request: Request, response: Response) -> Health:
         "database": await _check_database(request.app.state.database, settings),
         "llm": _check_llm(settings),
     }
+    if settings.n8n_enabled:
+        checks["n8n"] = await _check_n8n(request.app.state.n8n, settings)
     ok = all(check.status == "ok" for check in checks.values())
     response.status_code = 200 if ok else 503
     return Health(ok=ok, version=__version__, timestamp=datetime.now(UTC), checks=checks)
@@ -69,3 +72,12 @@ def _check_llm(settings: Settings) -> Check:
         variable = f"{settings.llm_provider.upper()}_API_KEY"
         return Check(status="error", message=f"no key for {settings.llm_provider}: set {variable}")
     return Check(status="ok", message="LLM provider configured")
+
+
+async def _check_n8n(n8n: N8nHandler, settings: Settings) -> Check:
+    """n8n that is away is an error only where turns wait for it."""
+    if n8n.breaker.is_open or not await n8n.is_alive():
+        if settings.n8n_fallback == "python":
+            return Check(status="ok", message="n8n is away: the Python handlers answer")
+        return Check(status="error", message="n8n is away: turns wait for it (N8N_FALLBACK=queue)")
+    return Check(status="ok", message="n8n handles the turns")

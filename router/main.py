@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from pydantic import SecretStr
 
 from router import __version__, health
 from router.evolution.client import EvolutionClient
@@ -24,17 +25,21 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
+from router.n8n.callbacks import router as callbacks_router
+from router.n8n.gateway import router as gateway_router
+from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.operators.api import api
 from router.policy import policy
 from router.reactions import Reactions
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
-from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
+from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.instances import InstanceFinder
+from router.turns.prompt import PromptRules
 from router.turns.sender import Sender
 from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
@@ -71,6 +76,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(webhook_router)
     app.include_router(api)
     app.include_router(health.router)
+    if settings.n8n_enabled:
+        app.include_router(gateway_router)
+        app.include_router(callbacks_router)
     return app
 
 
@@ -81,7 +89,11 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    dispatcher = _dispatcher(settings, database, evolution, providers)
+    prompt = PromptRules(settings.default_system_prompt, settings.prompt_token_budget)
+    maker: ReplyMaker = _fallback(settings, prompt, providers)
+    if settings.n8n_enabled:
+        maker = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
+    dispatcher = _dispatcher(settings, database, evolution, maker)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))
 
@@ -128,34 +140,52 @@ def _providers(settings: Settings) -> dict[str, LlmProvider]:
     return providers
 
 
-def _dispatcher(
+def _fallback(
+    settings: Settings, prompt: PromptRules, providers: dict[str, LlmProvider]
+) -> FallbackHandler:
+    rules = FallbackRules(
+        prompt=prompt,
+        max_tokens=settings.llm_max_tokens,
+        second_provider=settings.llm_fallback_provider,
+        llm_attempts=settings.llm_attempts,
+    )
+    return FallbackHandler(providers, rules)
+
+
+def _n8n_handler(
     settings: Settings,
+    prompt: PromptRules,
+    http: httpx.AsyncClient,
     database: Database,
-    evolution: EvolutionClient,
-    providers: dict[str, LlmProvider],
+    fallback: ReplyMaker,
+) -> N8nHandler:
+    own_url = f"http://localhost:{settings.api_port}"
+    rules = FlowRules(
+        webhook_url=f"{settings.n8n_webhook_url}/{TURN_WEBHOOK}",
+        api_key=settings.n8n_api_key or SecretStr(""),
+        base_url=settings.n8n_router_url or settings.public_url or own_url,
+        lease=settings.n8n_lease_seconds,
+        max_tokens=settings.llm_max_tokens,
+        wait_for_n8n=settings.n8n_fallback == "queue",
+    )
+    return N8nHandler(http, database, rules, prompt, fallback)
+
+
+def _dispatcher(
+    settings: Settings, database: Database, evolution: EvolutionClient, maker: ReplyMaker
 ) -> Dispatcher:
     instances = InstanceFinder(settings.evolution_api_key)
-    sender = Sender(
-        database,
-        evolution,
-        instances.of_turn,
-        send_timeout=settings.send_timeout,
-        check_after=_CHECK_AFTER,
-    )
     workshop = Workshop(
         database=database,
+        maker=maker,
         courtesy=Courtesy(evolution, instances.of_turn, settings.typing_seconds),
-        maker=FallbackHandler(
-            providers,
-            FallbackRules(
-                system_prompt=settings.default_system_prompt,
-                max_tokens=settings.llm_max_tokens,
-                token_budget=settings.prompt_token_budget,
-                second_provider=settings.llm_fallback_provider,
-                llm_attempts=settings.llm_attempts,
-            ),
+        sender=Sender(
+            database,
+            evolution,
+            instances.of_turn,
+            send_timeout=settings.send_timeout,
+            check_after=_CHECK_AFTER,
         ),
-        sender=sender,
         rules=AttemptRules(
             make_timeout=settings.turn_lease_seconds - _MAKE_MARGIN,
             max_attempts=settings.turn_max_attempts,
@@ -170,6 +200,7 @@ def _dispatcher(
         history=settings.history_messages,
         poll=settings.poll_seconds,
         worker=f"{socket.gethostname()}:{os.getpid()}",
+        flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
     )
     return Dispatcher(database, limits, lambda turn: TurnAttempt(turn, workshop))
 

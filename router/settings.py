@@ -32,7 +32,6 @@ class Settings(Variables):
             *self._closed_doors(),
             *self._weak_secrets(),
             *self._llm_gaps(),
-            *self._not_built_yet(),
         )
 
     def summary(self) -> tuple[str, ...]:
@@ -55,13 +54,6 @@ class Settings(Variables):
                 case dict() as named:
                     for key, secret in named.items():
                         yield f"{field.alias} ({key})", secret
-
-    def _not_built_yet(self) -> Iterator[str]:
-        if self.n8n_enabled:
-            yield (
-                "N8N_ENABLED is true, but this version hands no turn to n8n yet:"
-                " the Python fallback handlers answer"
-            )
 
     def _closed_doors(self) -> Iterator[str]:
         if not self.webhook_secrets:

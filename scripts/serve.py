@@ -77,7 +77,7 @@ def banner(settings: Settings, made: dict[str, str]) -> str:
         f"HybridFlow {__version__}",
         f"  router      {here}   (docs: {here}/docs, health: {here}/health)",
         f"  database    {_database(settings)}",
-        "  handler     Python fallback handlers",
+        f"  handler     {'n8n' if settings.n8n_enabled else 'Python fallback handlers'}",
         f"  LLM         {settings.llm_provider}",
     ]
     if made:

@@ -88,14 +88,16 @@ class EvolutionClient:
 
     async def send_text(self, instance: Instance, number: str, text: str) -> SentMessage:
         """Send a text at once. Done only if Evolution gives the message's id (`key.id`)."""
-        body = await self._ask(
-            instance, "POST", "message/sendText", {"number": number, "text": text}, is_send=True
-        )
-        key = body["key"]  # judged: it is there, with an id
+        return await self.send(instance, "message/sendText", {"number": number, "text": text})
+
+    async def send(self, instance: Instance, path: str, body: Mapping[str, Any]) -> SentMessage:
+        """Send anything that Evolution sends: `message/sendMedia`, …; `body` has the number."""
+        answer = await self._ask(instance, "POST", path, body, is_send=True)
+        key = answer["key"]  # judged: it is there, with an id
         return SentMessage(
             wa_id=str(key["id"]),
-            remote_jid=str(key.get("remoteJid") or number),
-            status=body.get("status"),
+            remote_jid=str(key.get("remoteJid") or body["number"]),
+            status=answer.get("status"),
         )
 
     async def send_presence(

@@ -39,11 +39,15 @@ class Reply:
     tokens_out: int = 0
 
 
+class HandedOver:
+    """A flow in n8n has the turn: it sends and closes it by itself, or its lease runs out."""
+
+
 class ReplyMaker(Protocol):
     """Makes the reply to a turn; raises LlmError when it cannot."""
 
-    async def make(self, turn: ClaimedTurn) -> Reply:
-        """Return the reply; nothing of it has been sent."""
+    async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
+        """Return the reply, nothing of which has been sent, or say who else sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,9 @@ class TurnAttempt:
                 return
             if not await self._settle_doubts():
                 return
+            if self._turn.reply is None and self._turn.parts:
+                await self._finish_flow()
+                return
             parts = self._turn.reply or await self._make_reply()
             if parts is not None:
                 await self._send(parts)
@@ -120,6 +127,8 @@ class TurnAttempt:
                 reply = await self._shop.maker.make(self._turn)
         except TimeoutError as error:
             raise LlmAway("the reply took longer than the turn's lease") from error
+        if isinstance(reply, HandedOver):
+            return None
         answer = await self._shop.database.call(
             "save_reply",
             {
@@ -153,6 +162,16 @@ class TurnAttempt:
                 return
         self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully", parts=len(parts))
 
+    async def _finish_flow(self) -> None:
+        """End what a flow in n8n has begun: send again what never left, and close the turn.
+
+        What else the flow would have said is not known, and from the start it would repeat itself.
+        """
+        for part in self._turn.parts:
+            if part.send_state == "failed" and part.kind == "text":
+                await self._shop.sender.send(self._turn, part.part, part.body)
+        await self._shop.database.call("finish_turn", {**self._turn.held, "reason": "flow_settled"})
+
     async def _settle_doubts(self) -> bool:
         """Find out about sends whose outcome is unknown. False: still unknown, look again later."""
         for part in self._turn.parts:
@@ -177,13 +196,13 @@ class TurnAttempt:
         self._log(Action.SEND_SETTLED, f"send in doubt: {finding.outcome}", detail=finding.detail)
         if "refused" in answer:
             raise SendStopped(answer["refused"])
-        if finding.outcome == "sent":
-            # Its turn may be complete now, and history must not offer it to be sent again.
-            sent = part.model_copy(update={"send_state": "sent"})
-            others = tuple(p if p.part != part.part else sent for p in self._turn.parts)
-            self._turn = self._turn.model_copy(update={"parts": others})
-            return bool(answer["turn_state"] == "sending")
-        return finding.outcome == "not_sent"
+        if finding.outcome == "unknown":
+            return False
+        state = "sent" if finding.outcome == "sent" else "failed"
+        known = part.model_copy(update={"send_state": state})
+        parts = tuple(known if p.part == part.part else p for p in self._turn.parts)
+        self._turn = self._turn.model_copy(update={"parts": parts})
+        return bool(answer["turn_state"] == "sending")
 
     async def _look_for(self, part: TurnPart) -> tuple[Finding, float]:
         rules = self._shop.rules

@@ -53,6 +53,7 @@ class TurnPart(_Frozen):
 
     message_id: int
     part: int
+    kind: str
     body: str
     send_state: Literal["sending", "sent", "unknown", "failed"]
     wa_id: str | None
@@ -70,6 +71,8 @@ class ClaimedTurn(_Frozen):
     turn_id: int
     token: str
     attempt: int
+    last_handler: Literal["n8n", "fallback"] | None = None
+    last_error: str | None = None
     reply: tuple[str, ...] | None
     correlation_id: str | None
     tenant: TurnTenant

@@ -42,6 +42,8 @@ class ClaimLimits:
     history: int
     poll: float
     worker: str
+    flows: int | None = None
+    """How many turns may be in n8n at once; None: n8n is not used."""
 
 
 class Dispatcher:
@@ -137,6 +139,7 @@ class Dispatcher:
                 "max_attempts": self._limits.max_attempts,
                 "history_limit": self._limits.history,
                 "worker": self._limits.worker,
+                **({} if self._limits.flows is None else {"n8n_max_in_flight": self._limits.flows}),
             },
         )
         for context in answer["turns"]:

@@ -10,9 +10,9 @@ from router.llm.provider import (
     complete_with_fallback,
 )
 from router.turns.attempt import Reply
-from router.turns.claimed import ClaimedTurn, TurnMessage
+from router.turns.claimed import ClaimedTurn
 from router.turns.markdown import to_whatsapp
-from router.turns.prompt import HistoryMessage, build_prompt, strip_marks
+from router.turns.prompt import PromptRules, prompt_of_turn, strip_marks
 from router.turns.reply import finish_truncated, split_reply
 from router.webhook.clean import clean
 
@@ -21,9 +21,8 @@ from router.webhook.clean import clean
 class FallbackRules:
     """What holds where the tenant has no setting of its own."""
 
-    system_prompt: str
+    prompt: PromptRules
     max_tokens: int
-    token_budget: int
     second_provider: str | None
     llm_attempts: int
 
@@ -40,11 +39,7 @@ class FallbackHandler:
         """Return the reply to the turn. Raises LlmError."""
         first = self._provider(turn.tenant.llm_provider)
         second = self._second(first)
-        prompt = build_prompt(
-            turn.tenant.system_prompt or self._rules.system_prompt,
-            [_as_history(m, in_group=turn.session.chat == "group") for m in turn.history],
-            self._rules.token_budget,
-        )
+        prompt = prompt_of_turn(turn, self._rules.prompt)
         answer = await complete_with_fallback(
             first,
             second,
@@ -77,14 +72,3 @@ class FallbackHandler:
         if name is None or name == first.name:
             return None
         return self._providers.get(name)
-
-
-def _as_history(message: TurnMessage, *, in_group: bool) -> HistoryMessage:
-    return HistoryMessage(
-        from_me=message.from_me,
-        sender=message.sender,
-        text=message.body,
-        sent_at=message.sent_at,
-        quoted_text=(message.quoted or {}).get("text"),
-        author_name=message.author_name if in_group else None,
-    )

@@ -16,14 +16,13 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
 from router.turns.claimed import ClaimedTurn
 from router.turns.fallback import FallbackHandler, FallbackRules
-from router.turns.prompt import TEAM_MARK
+from router.turns.prompt import TEAM_MARK, PromptRules
 from router.turns.reply import WHATSAPP_LIMIT
 
 KEY = SecretStr("sk-made-up-0001")
 RULES = FallbackRules(
-    system_prompt="Você atende por padrão.",
+    prompt=PromptRules("Você atende por padrão.", 1000),
     max_tokens=4000,
-    token_budget=1000,
     second_provider="openai",
     llm_attempts=1,
 )
@@ -85,6 +84,8 @@ def turn(*history: dict[str, Any], chat: str = "contact", **tenant: Any) -> Clai
             "turn_id": 1,
             "token": "5b6cf6b0-0000-4000-8000-000000000001",
             "attempt": 1,
+            "last_handler": None,
+            "last_error": None,
             "reply": None,
             "correlation_id": None,
             "tenant": settings | tenant,

@@ -105,7 +105,7 @@ create table if not exists public.turns (
     run_after timestamptz not null,
     debounce_until timestamptz not null,
     attempt integer not null default 0,
-    token uuid,
+    token_hash bytea,
     lease_until timestamptz,
     worker text,
     handler text check (handler in ('n8n', 'fallback')),
@@ -122,13 +122,13 @@ create table if not exists public.turns (
     claimed_at timestamptz,
     finished_at timestamptz,
     updated_at timestamptz not null default now(),
-    check (state not in ('running', 'sending') or (token is not null and lease_until is not null))
+    check (state not in ('running', 'sending') or (token_hash is not null and lease_until is not null))
 );
 
 comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
-comment on column public.turns.token is
-'The fencing token of the current attempt; a new attempt makes the old one worthless.';
+comment on column public.turns.token_hash is
+'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
 create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';

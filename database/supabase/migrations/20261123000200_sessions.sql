@@ -120,7 +120,7 @@ begin
     select * into v_turn from public.turns where id = p_turn_id for update;
     if v_turn.state = 'sending' then
         update public.turns
-        set state = 'sent', incomplete = true, reason = 'merged', token = null, lease_until = null,
+        set state = 'sent', incomplete = true, reason = 'merged', token_hash = null, lease_until = null,
             finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where id = p_turn_id;
         return;

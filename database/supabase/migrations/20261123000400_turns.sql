@@ -64,22 +64,43 @@ begin
     returning id into v_newer;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
     update public.turns
-    set state = 'pending', token = null, lease_until = null, run_after = p_run_after,
+    set state = 'pending', token_hash = null, lease_until = null, run_after = p_run_after,
         reply = case when v_newer is null then reply end, updated_at = v_now
     where id = p_turn.id;
 end
 $$;
 
--- Closes a turn for good.
+-- Closes a turn for good. Its token stays: it opens nothing any more, but a callback that comes twice
+-- shows by it that it is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language sql
 set search_path = ''
 as $$
     update public.turns
-    set state = p_state, reason = p_reason, token = null, lease_until = null,
+    set state = p_state, reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = p_turn_id
+$$;
+
+-- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not exists (
+        select from public.messages where turn_id = p_turn.id and send_state in ('sending', 'unknown')
+    ) then
+        return false;
+    end if;
+    update public.turns
+    set lease_until = hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3)),
+        updated_at = hybridflow.clock()
+    where id = p_turn.id;
+    return true;
+end
 $$;
 
 -- Closes a turn that may not say more: as sent (incomplete) if it has said something, else cancelled.
@@ -106,7 +127,7 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
-        'message_id', m.id, 'part', m.part, 'body', m.body, 'send_state', m.send_state,
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'send_state', m.send_state,
         'wa_id', m.wa_id, 'send_began_at', m.send_began_at
     ) order by m.part), '[]')
     from public.messages as m
@@ -142,16 +163,27 @@ as $$
     ) as h
 $$;
 
--- All that a handler needs for one attempt at a turn.
-create or replace function hybridflow.turn_context(p_turn public.turns, p_history_limit integer)
+-- How a token is kept: whoever reads the table cannot act for a handler.
+create or replace function hybridflow.hash_token(p_token uuid)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_token::text, 'UTF8'))
+$$;
+
+-- All that a handler needs for one attempt at a turn, its token included.
+create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
 language sql
 stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'turn_id', p_turn.id, 'token', p_turn.token, 'attempt', p_turn.attempt,
-        'lease_until', p_turn.lease_until, 'reply', p_turn.reply, 'correlation_id', p_turn.correlation_id,
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
+        'last_handler', p_turn.handler, 'last_error', p_turn.error, 'correlation_id', p_turn.correlation_id,
         'tenant', jsonb_build_object(
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
@@ -178,7 +210,7 @@ language sql
 set search_path = ''
 as $$
     update public.turns
-    set state = 'dead', token = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+    set state = 'dead', token_hash = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
@@ -193,7 +225,39 @@ as $$
     )
 $$;
 
--- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker})
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
+-- knows what else it wanted to say, and from the start it would repeat itself.
+create or replace function hybridflow.close_dead_flows()
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id in (
+        select t.id from public.turns as t
+        where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
+            and not exists (
+                select from public.messages as m
+                where m.turn_id = t.id and m.send_state in ('sending', 'unknown', 'failed')
+            )
+        for update skip locked
+    )
+$$;
+
+-- How many more turns may be given to n8n now, so that a burst waits here and not there.
+create or replace function hybridflow.free_flows(p_max_in_flight integer)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
+    where state in ('running', 'sending') and handler = 'n8n' and lease_until > hybridflow.clock()
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, n8n_max_in_flight?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
 -- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
 -- about a send in doubt does not count as an attempt. Never waits for a lock. Returns
@@ -210,7 +274,11 @@ declare
     v_ids bigint[];
     v_turns jsonb;
 begin
+    perform hybridflow.close_dead_flows();
     perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    if p ? 'n8n_max_in_flight' then
+        v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
+    end if;
     select array_agg(d.id) into v_ids from (
         select t.id from public.turns as t
         where t.state in ('running', 'sending') and t.lease_until <= v_now
@@ -227,21 +295,28 @@ begin
         for update skip locked
     ) as d;
 
-    with claimed as (
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
         update public.turns as t
         set state = case when t.state = 'pending' then 'running' else t.state end,
             attempt = t.attempt + case when exists (
                 select from public.messages as m
                 where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
             ) then 0 else 1 end,
-            token = gen_random_uuid(),
+            token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
             worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
-        where t.id = any(v_ids)
-        returning t as turn
+        from fresh as f
+        where t.id = f.id
+        returning t as turn, f.token
     )
 
-    select jsonb_agg(hybridflow.turn_context(c.turn, (p ->> 'history_limit')::integer) order by (c.turn).id)
+    select jsonb_agg(
+        hybridflow.turn_context(c.turn, c.token, (p ->> 'history_limit')::integer) order by (c.turn).id
+    )
     into v_turns from claimed as c;
 
     return jsonb_build_object(
@@ -282,7 +357,7 @@ begin
         when turn.id is null then 'unknown_turn'
         when turn.state = 'cancelled' and turn.reason in ('takeover', 'paused') then 'paused'
         when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
-        when turn.token is distinct from p_token or turn.token is null then 'stale'
+        when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
         when turn.lease_until <= hybridflow.clock() then 'stale'
     end;
 end
@@ -317,8 +392,8 @@ $$;
 -- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, max_attempts, base_seconds})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
 -- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
--- once; message_id names the send that certainly did not leave. Returns {state, run_after?} or
--- {refused: reason}.
+-- once; message_id names the send that certainly did not leave. A turn without a saved reply that has
+-- said something is closed as sent, incomplete. Returns {state, run_after?} or {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -339,7 +414,15 @@ begin
     end if;
     v_turn := v_held.turn;
     update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = v_turn.id;
-    if p ->> 'kind' = 'permanent' or v_turn.attempt >= (p ->> 'max_attempts')::integer then
+    if hybridflow.await_settlement(v_turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('state', 'in_doubt');
+    elsif v_turn.reply is null and exists (
+        select from public.messages where turn_id = v_turn.id and send_state = 'sent'
+    ) then
+        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        perform hybridflow.stop_turn(v_turn.id, 'flow_failed');
+        return jsonb_build_object('state', 'sent');
+    elsif p ->> 'kind' = 'permanent' or v_turn.attempt >= (p ->> 'max_attempts')::integer then
         perform hybridflow.close_turn(v_turn.id, 'dead', v_turn.reason);
         return jsonb_build_object('state', 'dead');
     end if;
@@ -385,19 +468,27 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason})
--- Closes a turn with nothing (more) to say. Returns {ok} or {refused: reason}.
+-- finish_turn({turn_id, token, reason?, check_after})
+-- Closes a turn with nothing (more) to say; again by the same token: the same answer. While a send is
+-- in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
+    if (v_held.turn).state = 'sent'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'already', true);
+    elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
     return jsonb_build_object('ok', true);
@@ -440,7 +531,8 @@ begin
                 using errcode = 'PT409';
         end if;
         update public.turns
-        set state = 'sending', token = gen_random_uuid(), lease_until = hybridflow.clock(), attempt = 0,
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()),
+            lease_until = hybridflow.clock(), attempt = 0,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
     else

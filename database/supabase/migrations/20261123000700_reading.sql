@@ -130,7 +130,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - 'token' from public.turns as t where t.id = p_turn_id
+    select to_jsonb(t) - 'token_hash' from public.turns as t where t.id = p_turn_id
 $$;
 
 -- A message as the API shows it.

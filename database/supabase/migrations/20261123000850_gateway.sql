@@ -1,0 +1,165 @@
+-- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
+
+-- forward_turn({turn_id, token, lease_seconds})
+-- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused}.
+create or replace function public.forward_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns
+    set handler = 'n8n', error = null, error_kind = null, updated_at = hybridflow.clock(),
+        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- look_at_turn({turn_id, token})
+-- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
+-- tenant_id, jid, jids, correlation_id}, with `refused` if the token may not act now. For the router
+-- only: it has the key. PT404: no such turn, or a token that was never its own.
+create or replace function public.look_at_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_result jsonb;
+begin
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    if not found then
+        raise exception 'there is no such turn' using errcode = 'PT404';
+    end if;
+    select jsonb_build_object(
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
+        'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+        'correlation_id', v_turn.correlation_id
+    )
+    into v_result
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = v_turn.session_id;
+    return case
+        when v_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+            or v_turn.lease_until <= hybridflow.clock()
+            then v_result || '{"refused": "stale"}'
+        else v_result
+    end;
+end
+$$;
+
+-- begin_flow_send({turn_id, token, kind, body, lease_seconds})
+-- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
+-- before: then it is the same request again, and refused as 'already_sent' with the first message's
+-- {wa_id, jid, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun again. Else as
+-- begin_send.
+create or replace function public.begin_flow_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_part integer;
+    v_answer jsonb;
+    v_message public.messages;
+begin
+    -- The lock of the session keeps two requests of one flow from taking the same part.
+    perform hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    select m.part into v_part from public.messages as m
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null
+        and m.body = p ->> 'body' and m.kind = p ->> 'kind'
+    order by m.part limit 1;
+    if v_part is null then
+        select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
+        where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null;
+    end if;
+    v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
+    if v_answer ->> 'refused' = 'already_sent' then
+        select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
+        v_answer := v_answer || jsonb_build_object('body', v_message.body, 'sent_at', v_message.sent_at);
+    end if;
+    return v_answer || jsonb_build_object('part', v_part);
+end
+$$;
+
+-- fail_send({turn_id, token, message_id})
+-- A flow's send certainly did not leave: it may be begun again. The turn goes on.
+create or replace function public.fail_send(p jsonb)
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    with failed as (
+        update public.messages set send_state = 'failed'
+        where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint
+            and send_state = 'sending'
+        returning id
+    )
+
+    select jsonb_build_object('ok', exists (select from failed))
+$$;
+
+-- extend_turn({turn_id, token, seconds})
+-- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
+create or replace function public.extend_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
+    where id = (v_held.turn).id
+    returning lease_until into v_until;
+    return jsonb_build_object('ok', true, 'lease_until', v_until);
+end
+$$;
+
+-- hand_off({turn_id, token, reason, summary?})
+-- The AI itself asks for a human: the session is paused with source 'ai', and the turn is closed.
+-- Returns {ok, session_id} or {refused: reason}; again by the same token: the same answer.
+create or replace function public.hand_off(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if (v_held.turn).reason = 'handoff'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    update public.sessions
+    set is_paused = true, pause_source = 'ai',
+        pause_reason = left(concat_ws(': ', p ->> 'reason', p ->> 'summary'), 2000),
+        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = (v_held.session).id;
+    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+end
+$$;

@@ -1,0 +1,154 @@
+"""Gives turns to n8n, and makes them in Python while n8n is away."""
+
+import logging
+from dataclasses import dataclass, field
+from time import monotonic
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from router.llm.provider import LlmAway
+from router.logs import Action, log_event
+from router.n8n.payload import build_payload
+from router.state.database import Database
+from router.turns.attempt import HandedOver, Reply, ReplyMaker
+from router.turns.claimed import ClaimedTurn
+from router.turns.prompt import PromptRules, prompt_of_turn
+from router.turns.sender import SendStopped
+
+_log = logging.getLogger(__name__)
+KEY_HEADER = "X-N8N-API-Key"
+TURN_WEBHOOK = "hybridflow-turn"
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Opens after `limit` failures in a row; while it is open, n8n is only probed.
+
+    `pause` is the seconds between probes. `now` gives the time, in seconds.
+    """
+
+    limit: int = 3
+    pause: float = 15.0
+    failures: int = 0
+    probe_at: float = field(default=0.0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether turns go elsewhere."""
+        return self.failures >= self.limit
+
+    def wants_probe(self, now: float) -> bool:
+        """Whether it is time to look if n8n is back."""
+        return self.is_open and now >= self.probe_at
+
+    def failed(self, now: float) -> None:
+        """n8n did not take a turn, or let one lie."""
+        self.failures += 1
+        self.probe_at = now + self.pause
+
+    def worked(self) -> None:
+        """n8n took a turn, or answered a probe."""
+        self.failures = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRules:
+    """Where n8n is, and how long a flow has; times in seconds."""
+
+    webhook_url: str
+    api_key: SecretStr
+    base_url: str
+    lease: float
+    max_tokens: int
+    wait_for_n8n: bool
+
+
+class N8nHandler:
+    """Posts each turn to the workflow's webhook. n8n's 200 only says that the flow has begun."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        database: Database,
+        rules: FlowRules,
+        prompt: PromptRules,
+        fallback: ReplyMaker,
+    ) -> None:
+        self._http = http
+        self._database = database
+        self._rules = rules
+        self._prompt = prompt
+        self._fallback = fallback
+        self.breaker = Breaker()
+
+    async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
+        """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError."""
+        if turn.last_handler == "n8n" and turn.last_error is None:
+            self.breaker.failed(monotonic())  # it let the lease of the last attempt run out
+        if await self._is_available() and await self._forward(turn):
+            return HandedOver()
+        if self._rules.wait_for_n8n:
+            raise LlmAway("n8n is away", retry_after=self.breaker.pause)
+        return await self._fallback.make(turn)
+
+    async def is_alive(self) -> bool:
+        """Whether n8n says that it is ready."""
+        origin = urlsplit(self._rules.webhook_url)._replace(path="/healthz/readiness", query="")
+        try:
+            answer = await self._http.get(origin.geturl(), timeout=3)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
+    async def _is_available(self) -> bool:
+        if self.breaker.wants_probe(monotonic()):
+            if await self.is_alive():
+                self.breaker.worked()
+                log_event(_log, Action.STARTED, "n8n is back: it handles the turns again")
+            else:
+                self.breaker.failed(monotonic())
+        return not self.breaker.is_open
+
+    async def _forward(self, turn: ClaimedTurn) -> bool:
+        payload = build_payload(
+            turn,
+            prompt_of_turn(turn, self._prompt),
+            base_url=self._rules.base_url,
+            lease_seconds=self._rules.lease,
+            max_tokens=self._rules.max_tokens,
+        )
+        given = await self._database.call(
+            "forward_turn", {**turn.held, "lease_seconds": self._rules.lease}
+        )
+        if "refused" in given:
+            raise SendStopped(given["refused"])
+        try:
+            answer = await self._http.post(
+                self._rules.webhook_url,
+                content=payload.model_dump_json(),
+                headers={
+                    "Content-Type": "application/json",
+                    KEY_HEADER: self._rules.api_key.get_secret_value(),
+                },
+                timeout=10,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            return self._refused(f"n8n cannot be reached: {error}")
+        except httpx.HTTPError as error:
+            # It may have begun: only the lease can tell. Another handler now could answer twice.
+            self.breaker.failed(monotonic())
+            log_event(
+                _log, Action.AI_FAILED, f"n8n did not answer: {error!r}", level=logging.WARNING
+            )
+            return True
+        if answer.is_success:
+            self.breaker.worked()
+            return True
+        return self._refused(f"n8n answered {answer.status_code}: {answer.text[:200]}")
+
+    def _refused(self, reason: str) -> bool:
+        self.breaker.failed(monotonic())
+        log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
+        return False

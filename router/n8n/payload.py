@@ -1,0 +1,157 @@
+"""What n8n is given for a turn: one documented, versioned JSON object.
+
+`n8n_workflows/turn.schema.json` is made from these models. A field is never renamed or removed
+within a version; new ones may appear.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.llm.provider import Prompt
+from router.n8n.tokens import TurnToken
+from router.turns.claimed import ClaimedTurn, TurnMessage
+
+VERSION: Literal[1] = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class FlowTenant(_Part):
+    """The business."""
+
+    tenant_id: int
+    instance_name: str
+    llm_provider: str = Field(description="anthropic or openai")
+    llm_model: str | None = Field(description="The tenant's model; null: the workflow's own")
+    llm_max_tokens: int
+
+
+class FlowSession(_Part):
+    """The conversation."""
+
+    session_id: int
+    chat: Literal["contact", "group"]
+    number: str = Field(description="Where a reply goes: the `number` of a sendText")
+    contact_name: str | None
+
+
+class FlowMessage(_Part):
+    """One message; `media` describes what it carries, never its bytes."""
+
+    message_id: int
+    wa_id: str | None
+    from_me: bool
+    sender: Literal["contact", "owner", "ai", "client", "auto"]
+    kind: str
+    text: str
+    sent_at: datetime
+    quoted: dict[str, str | None] | None
+    author_name: str | None
+
+
+class FlowPromptMessage(_Part):
+    """One message of the prompt; the roles alternate, the first and the last are the user's."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class FlowPrompt(_Part):
+    """The conversation as the LLM is to see it, cut to the token budget."""
+
+    system: str
+    messages: tuple[FlowPromptMessage, ...]
+    transcript: str = Field(description="The messages before the last as one text")
+    question: str = Field(description="The last message: what is to be answered")
+
+
+class FlowUrls(_Part):
+    """Where the flow sends and reports; all take the header `apikey: <token>`."""
+
+    gateway: str = Field(description="Base URL in place of Evolution's own")
+    done: str
+    fail: str
+    handoff: str
+    extend: str
+
+
+class TurnPayload(_Part):
+    """Everything that a workflow needs to answer one turn."""
+
+    version: Literal[1] = VERSION
+    turn_id: int
+    attempt: int
+    token: str = Field(description="Good for this attempt and this contact, until the lease ends")
+    lease_seconds: float = Field(description="The flow's time; ask for more with `extend`")
+    correlation_id: str | None
+    tenant: FlowTenant
+    session: FlowSession
+    messages: tuple[FlowMessage, ...] = Field(description="What the customer said: to be answered")
+    history: tuple[FlowMessage, ...] = Field(description="What was said before, oldest first")
+    prompt: FlowPrompt
+    urls: FlowUrls
+
+
+def build_payload(
+    turn: ClaimedTurn, prompt: Prompt, *, base_url: str, lease_seconds: float, max_tokens: int
+) -> TurnPayload:
+    """Return the payload of an attempt; `base_url` is where n8n reaches the router."""
+    *before, question = prompt.messages
+    return TurnPayload(
+        turn_id=turn.turn_id,
+        attempt=turn.attempt,
+        token=str(TurnToken(turn.turn_id, turn.token)),
+        lease_seconds=lease_seconds,
+        correlation_id=turn.correlation_id,
+        tenant=FlowTenant(
+            tenant_id=turn.tenant.tenant_id,
+            instance_name=turn.tenant.instance_name,
+            llm_provider=turn.tenant.llm_provider,
+            llm_model=turn.tenant.llm_model,
+            llm_max_tokens=turn.tenant.llm_max_tokens or max_tokens,
+        ),
+        session=FlowSession(
+            session_id=turn.session.session_id,
+            chat=turn.session.chat,
+            number=turn.session.jid,
+            contact_name=turn.session.contact_name,
+        ),
+        messages=tuple(_message(m) for m in turn.history if m.in_turn),
+        history=tuple(_message(m) for m in turn.history if not m.in_turn),
+        prompt=FlowPrompt(
+            system=prompt.system,
+            messages=tuple(FlowPromptMessage(role=m.role, content=m.text) for m in prompt.messages),
+            transcript="\n\n".join(f"{m.role}: {m.text}" for m in before),
+            question=question.text,
+        ),
+        urls=_urls(base_url.rstrip("/"), turn.turn_id),
+    )
+
+
+def _urls(base_url: str, turn_id: int) -> FlowUrls:
+    callbacks = f"{base_url}/n8n/turns/{turn_id}"
+    return FlowUrls(
+        gateway=f"{base_url}/n8n/evolution",
+        done=f"{callbacks}/done",
+        fail=f"{callbacks}/fail",
+        handoff=f"{callbacks}/handoff",
+        extend=f"{callbacks}/extend",
+    )
+
+
+def _message(message: TurnMessage) -> FlowMessage:
+    return FlowMessage(
+        message_id=message.message_id,
+        wa_id=message.wa_id,
+        from_me=message.from_me,
+        sender=message.sender,
+        kind=message.kind,
+        text=message.body,
+        sent_at=message.sent_at,
+        quoted=message.quoted,
+        author_name=message.author_name,
+    )

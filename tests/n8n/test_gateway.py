@@ -1,0 +1,246 @@
+"""The gateway and the callbacks, as a flow meets them: the test is the flow."""
+
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from loopback.evolution import failures
+from loopback.receiver import WebhookReceiver
+from tests.scenarios.conftest import evolution, llm
+from tests.scenarios.stage import Stage, performance
+
+__all__ = ["evolution", "llm"]
+KEY = "a-key-for-n8n-in-the-tests"
+
+
+@pytest.fixture
+def n8n():
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def stage(database_url: str, evolution, llm, n8n):
+    async with playing(database_url, evolution, llm, n8n) as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def playing(database_url, evolution, llm, n8n, **more: str):
+    configuration = {
+        "N8N_ENABLED": "true",
+        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+        "N8N_API_KEY": KEY,
+        "N8N_LEASE_SECONDS": "20",
+        **more,
+    }
+    async with performance(database_url, evolution, llm, **configuration) as stage:
+        yield stage
+
+
+class Flow:
+    """What a workflow does with the turn that it was given."""
+
+    def __init__(self, stage: Stage, payload: dict[str, Any]) -> None:
+        self.payload = payload
+        self.token = payload["token"]
+        self._router = stage.router_url
+
+    async def post(self, path: str, body: Any = None, token: str | None = None) -> httpx.Response:
+        async with httpx.AsyncClient(timeout=30) as client:
+            return await client.post(
+                f"{self._router}{path}", json=body or {}, headers={"apikey": token or self.token}
+            )
+
+    async def sends(self, text: str, **more: Any) -> httpx.Response:
+        body = {"number": self.payload["session"]["number"], "text": text, **more}
+        return await self.post("/n8n/evolution/message/sendText/padaria", body)
+
+    async def reports(self, what: str, **body: Any) -> httpx.Response:
+        return await self.post(f"/n8n/turns/{self.payload['turn_id']}/{what}", body)
+
+
+async def given(stage: Stage, n8n: WebhookReceiver, number: int = 1) -> Flow:
+    await n8n.gets(number)
+    return Flow(stage, n8n.received[number - 1].body)
+
+
+async def test_a_turn_is_posted_with_the_key_and_everything_a_flow_needs(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    (got,) = n8n.received
+    assert got.headers["x-n8n-api-key"] == KEY
+    payload = flow.payload
+    assert payload["version"] == 1
+    assert payload["tenant"]["instance_name"] == "padaria"
+    assert [m["text"] for m in payload["messages"]] == ["tem bolo?"]
+    assert payload["prompt"]["question"] == "tem bolo?"
+    assert payload["session"]["number"] == "5511955550001@s.whatsapp.net"
+    assert stage.shop.token not in str(payload)
+
+
+async def test_a_flow_sends_as_to_evolution_and_closes_the_turn(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    sent = await flow.sends("Temos **sim**!")
+    assert sent.status_code == 201
+    assert sent.json()["key"]["id"]
+    assert stage.maria.replies == ["Temos *sim*!"]
+    assert (await flow.reports("done")).status_code == 200
+    assert (await flow.reports("done")).status_code == 200
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["handler"]) == ("sent", "n8n")
+    assert stage.llm.requests == []
+
+
+async def test_the_same_request_again_gets_the_first_answer_and_sends_nothing(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    first = await flow.sends("Temos sim!")
+    again = await flow.sends("Temos sim!")
+    assert again.status_code == 201
+    assert again.json()["key"]["id"] == first.json()["key"]["id"]
+    assert len(stage.maria.replies) == 1
+
+
+async def test_after_a_takeover_the_flow_gets_409_with_the_reason(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    refused = await flow.sends("Temos sim!")
+    assert refused.status_code == 409
+    assert refused.json()["status"] == 409
+    assert stage.maria.replies == []
+    assert (await flow.reports("done")).status_code == 409
+    await stage.turns_end()
+    assert await stage.paused()
+
+
+async def test_a_token_is_good_for_its_own_contact_instance_and_turn_alone(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    elsewhere = await flow.sends("oi", number="5511900009999")
+    assert elsewhere.status_code == 403
+    other = await flow.post("/n8n/evolution/message/sendText/farmacia", {"text": "oi"})
+    assert other.status_code == 403
+    forged = flow.token[:-1] + ("0" if flow.token[-1] != "0" else "1")
+    for token in (forged, "nonsense", f"hft_999_{flow.token.rsplit('_', 1)[1]}"):
+        bad = await flow.post("/n8n/evolution/message/sendText/padaria", {"text": "oi"}, token)
+        assert bad.status_code in (401, 409)
+    unknown = await flow.post("/n8n/evolution/instance/logout/padaria")
+    assert unknown.status_code == 404
+    assert stage.maria.replies == []
+
+
+async def test_a_flow_that_fails_is_tried_again_and_in_the_end_is_dead_or_answered(
+    stage: Stage, n8n
+):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    failed = await flow.reports("fail", kind="llm_down", error="529")
+    assert failed.json()["state"] == "pending"
+    second = await given(stage, n8n, 2)
+    assert second.payload["attempt"] == 2
+    assert (await flow.sends("velho")).status_code == 409
+    await second.sends("Temos sim!")
+    await second.reports("done")
+    await stage.turns_end()
+    assert stage.maria.replies == ["Temos sim!"]
+
+
+async def test_a_permanent_failure_is_dead_with_its_reason(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    await flow.reports("fail", kind="llm_refused", error="no")
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["error"]) == ("dead", "llm_refused: no")
+
+
+async def test_a_flow_that_said_something_and_failed_is_not_begun_again(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    await flow.sends("Vou ver…")
+    await flow.reports("fail", kind="flow_error", error="crash")
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["incomplete"]) == ("sent", True)
+    assert stage.maria.replies == ["Vou ver…"]
+
+
+async def test_a_handoff_pauses_with_a_reason_and_closes_the_turn(stage: Stage, n8n):
+    await stage.maria.writes("quero falar com gente")
+    flow = await given(stage, n8n)
+    for _ in range(2):
+        answer = await flow.reports("handoff", reason="asked for a human", summary="about cake")
+        assert answer.status_code == 200
+    (session,) = await stage.sessions()
+    assert (session["is_paused"], session["pause_source"]) == (True, "ai")
+    assert session["pause_reason"] == "asked for a human: about cake"
+
+
+async def test_a_slow_flow_may_ask_for_more_time(stage: Stage, n8n):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    before = (await stage.sql("select lease_until from turns"))[0]["lease_until"]
+    assert (await flow.reports("extend", seconds=300)).status_code == 200
+    after = (await stage.sql("select lease_until from turns"))[0]["lease_until"]
+    assert (after - before).total_seconds() > 200
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_flows_send_whose_answer_was_lost_is_settled_and_never_repeated(
+    stage: Stage, n8n, taken: bool
+):
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n)
+    stage.shop.fail("sendText", failures.TAKEN_THEN_CUT if taken else failures.CUT)
+    stage.shop.tells_sends = "never"
+    doubt = await flow.sends("Temos sim!")
+    assert doubt.status_code == 409
+    assert doubt.json()["response"]["reason"] == "in_doubt"
+    assert (await flow.sends("Temos sim!")).status_code == 409
+    await flow.reports("fail", kind="evolution_away", error="in doubt")
+    (turn,) = await stage.turns_end()
+    assert turn["state"] == "sent"
+    assert stage.maria.replies == ["Temos sim!"]
+    assert len(n8n.received) == 1
+
+
+async def test_a_flow_that_never_ends_loses_its_turn_to_the_next_attempt(
+    database_url, evolution, llm, n8n
+):
+    async with playing(database_url, evolution, llm, n8n, N8N_LEASE_SECONDS="1") as stage:
+        await stage.maria.writes("tem bolo?")
+        first = await given(stage, n8n)
+        second = await given(stage, n8n, 2)
+        assert (await first.sends("tarde")).status_code == 409
+        assert (await second.sends("Temos sim!")).status_code == 201
+        await second.reports("done")
+        await stage.turns_end()
+        assert stage.maria.replies == ["Temos sim!"]
+
+
+async def test_while_n8n_is_away_the_python_handlers_answer(database_url, evolution, llm, n8n):
+    async with playing(database_url, evolution, llm, n8n) as stage:
+        n8n.stop()
+        await stage.maria.writes("tem bolo?")
+        await stage.maria.answered()
+        (turn,) = await stage.turns_end()
+        assert turn["handler"] == "fallback"
+
+
+async def test_a_burst_waits_in_the_database_and_not_in_n8n(database_url, evolution, llm, n8n):
+    async with playing(database_url, evolution, llm, n8n, N8N_MAX_IN_FLIGHT="2") as stage:
+        customers = [stage.shop.customer(f"55119555520{n:02}", name=f"C{n}") for n in range(6)]
+        for customer in customers:
+            await customer.writes("oi")
+        answered = 0
+        while answered < len(customers):
+            flow = await given(stage, n8n, answered + 1)
+            assert len(n8n.received) - answered <= 2
+            await flow.sends("Olá!")
+            await flow.reports("done")
+            answered += 1
+        await stage.turns_end()
+        assert [len(customer.replies) for customer in customers] == [1] * 6
