@@ -136,6 +136,7 @@ create table if not exists public.turns (
     lease_until timestamptz,
     worker text,
     handler text check (handler in ('n8n', 'fallback')),
+    execution_id text,
     reply jsonb,
     incomplete boolean not null default false,
     error_kind text,
@@ -156,6 +157,7 @@ comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
 comment on column public.turns.token_hash is
 'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
+comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
 create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
@@ -163,6 +165,7 @@ create unique index if not exists turns_one_active
 on public.turns (session_id) where state in ('running', 'sending');
 create index if not exists turns_due on public.turns (run_after) where state = 'pending';
 create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
+create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
 create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
 
@@ -893,8 +896,8 @@ as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
         'body', case when h.deleted_at is null then h.body else '[deleted message]' end,
-        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at, 'media', h.media,
-        'in_turn', h.in_turn
+        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at,
+        'media', case when h.deleted_at is null then h.media end, 'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select m.*, (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
@@ -1136,6 +1139,45 @@ begin
 end
 $$;
 
+-- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_delay numeric;
+    v_due timestamptz;
+begin
+    update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = p_turn.id;
+    if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('state', 'in_doubt');
+    elsif p_turn.reply is null and exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
+    ) then
+        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        return jsonb_build_object('state', 'sent');
+    elsif p ->> 'kind' = 'permanent' or p_turn.attempt >= (p ->> 'max_attempts')::integer then
+        perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
+        return jsonb_build_object('state', 'dead');
+    end if;
+    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(p_turn.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_due := hybridflow.clock() + hybridflow.seconds(greatest(least(v_delay, 900), (p ->> 'retry_after')::numeric));
+    if p_session.is_paused then
+        perform hybridflow.stop_turn(p_turn.id, 'paused');
+        return jsonb_build_object('state', 'cancelled');
+    elsif exists (select from public.messages where turn_id = p_turn.id and send_state = 'sent') then
+        update public.turns set state = 'sending', lease_until = v_due, updated_at = hybridflow.clock()
+        where id = p_turn.id;
+    else
+        perform hybridflow.requeue_turn(p_turn, v_due);
+    end if;
+    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
 -- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, max_attempts, base_seconds})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
 -- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
@@ -1149,9 +1191,6 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
-    v_turn public.turns;
-    v_delay numeric;
-    v_due timestamptz;
 begin
     update public.messages set send_state = 'failed'
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
@@ -1159,32 +1198,7 @@ begin
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
-    v_turn := v_held.turn;
-    update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = v_turn.id;
-    if hybridflow.await_settlement(v_turn, (p ->> 'check_after')::numeric) then
-        return jsonb_build_object('state', 'in_doubt');
-    elsif v_turn.reply is null and exists (
-        select from public.messages where turn_id = v_turn.id and send_state = 'sent'
-    ) then
-        -- A flow that has said something and then died is not begun again: it would repeat itself.
-        perform hybridflow.stop_turn(v_turn.id, 'flow_failed');
-        return jsonb_build_object('state', 'sent');
-    elsif p ->> 'kind' = 'permanent' or v_turn.attempt >= (p ->> 'max_attempts')::integer then
-        perform hybridflow.close_turn(v_turn.id, 'dead', v_turn.reason);
-        return jsonb_build_object('state', 'dead');
-    end if;
-    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_turn.attempt, 10) - 1) * (0.75 + random() / 2);
-    v_due := hybridflow.clock() + hybridflow.seconds(greatest(least(v_delay, 900), (p ->> 'retry_after')::numeric));
-    if (v_held.session).is_paused then
-        perform hybridflow.stop_turn(v_turn.id, 'paused');
-        return jsonb_build_object('state', 'cancelled');
-    elsif exists (select from public.messages where turn_id = v_turn.id and send_state = 'sent') then
-        update public.turns set state = 'sending', lease_until = v_due, updated_at = hybridflow.clock()
-        where id = v_turn.id;
-    else
-        perform hybridflow.requeue_turn(v_turn, v_due);
-    end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
 end
 $$;
 
@@ -1215,8 +1229,8 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason?, check_after})
--- Closes a turn with nothing (more) to say; again by the same token: the same answer. While a send is
+-- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer. While a send is
 -- in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
@@ -1234,7 +1248,13 @@ begin
         return jsonb_build_object('ok', true, 'already', true);
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
-    elsif hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
+    end if;
+    update public.turns
+    set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
+        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    where id = (v_held.turn).id;
+    if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
@@ -2811,10 +2831,64 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     update public.turns
-    set handler = 'n8n', error = null, error_kind = null, updated_at = hybridflow.clock(),
+    set handler = 'n8n', execution_id = null, error = null, error_kind = null, updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
     return jsonb_build_object('ok', true);
+end
+$$;
+
+-- begin_flow({turn_id, token, execution_id})
+-- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
+-- turn. Returns {ok} or {refused: reason}.
+create or replace function public.begin_flow(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- fail_execution({execution_id, kind, error, max_attempts, base_seconds})
+-- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
+-- {turn_id, state} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.fail_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_session public.sessions;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p ->> 'execution_id'
+    order by t.id desc limit 1
+    for update of s;
+    select * into v_turn from public.turns
+    where execution_id = p ->> 'execution_id' and session_id = v_session.id
+    order by id desc limit 1
+    for update;
+    if v_turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
+    elsif v_turn.state not in ('running', 'sending') then
+        return jsonb_build_object('refused', 'superseded');
+    elsif v_turn.lease_until <= hybridflow.clock() then
+        return jsonb_build_object('refused', 'stale');
+    end if;
+    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
 end
 $$;
 
@@ -3001,7 +3075,8 @@ select hybridflow.apply_grants(
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'finish_turn', 'retry_turn', 'forward_turn', 'look_at_turn', 'begin_flow_send', 'fail_send',
+        'finish_turn', 'retry_turn', 'forward_turn', 'begin_flow', 'fail_execution', 'look_at_turn',
+        'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up'

@@ -28,6 +28,7 @@ from router.logs import Action, configure_logging, log_event
 from router.n8n.callbacks import router as callbacks_router
 from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
+from router.n8n.payload import FlowTerms
 from router.operators.api import api
 from router.policy import policy
 from router.reactions import Reactions
@@ -163,9 +164,12 @@ def _n8n_handler(
     rules = FlowRules(
         webhook_url=f"{settings.n8n_webhook_url}/{TURN_WEBHOOK}",
         api_key=settings.n8n_api_key or SecretStr(""),
-        base_url=settings.n8n_router_url or settings.public_url or own_url,
-        lease=settings.n8n_lease_seconds,
-        max_tokens=settings.llm_max_tokens,
+        terms=FlowTerms(
+            base_url=settings.n8n_router_url or settings.public_url or own_url,
+            lease=settings.n8n_lease_seconds,
+            models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
+            max_tokens=settings.llm_max_tokens,
+        ),
         wait_for_n8n=settings.n8n_fallback == "queue",
     )
     return N8nHandler(http, database, rules, prompt, fallback)

@@ -13,8 +13,6 @@ from router.state.database import Database
 from router.state.migrations import MigrationError
 from router.state.opening import open_database
 
-_MADE = "EVOLUTION_WEBHOOK_SHARED_SECRET"
-
 
 class CannotGoOn(Exception):
     """A script stops; the text names the thing, its fault and the cure."""
@@ -48,15 +46,19 @@ async def _run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:
 
 
 def configuration() -> Settings:
-    """Return the settings, with the webhook secret that `make run` made where none is configured.
+    """Return the settings, with the secrets that `make run` made where none are configured.
 
     Raises ConfigurationError.
     """
     settings = load_settings()
     kept = settings.hybridflow_data / "secrets.env"
-    if settings.webhook_secrets or not kept.exists():
+    if not kept.exists():
         return settings
     made = dict(line.split("=", 1) for line in kept.read_text().splitlines() if "=" in line)
-    if _MADE not in made:
-        return settings
-    return load_settings({**os.environ, _MADE: made[_MADE]})
+    configured = {
+        "EVOLUTION_WEBHOOK_SHARED_SECRET": bool(settings.webhook_secrets),
+        "CRON_SECRET": settings.cron_secret is not None,
+        "N8N_API_KEY": settings.n8n_api_key is not None,
+    }
+    missing = {name: made[name] for name, given in configured.items() if not given and name in made}
+    return load_settings({**os.environ, **missing}) if missing else settings

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from router.embedded.postgres import EmbeddedPostgres
+from tests.n8n_server import TestN8n, running_n8n
 from tests.postgres import Databases, fleeting_server, migrated
 
 
@@ -41,3 +42,10 @@ def empty_database_url(databases: Databases) -> Iterator[str]:
     dsn = databases.create()
     yield dsn
     databases.drop(dsn)
+
+
+@pytest.fixture(scope="session")
+def n8n(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestN8n]:
+    """The real n8n, with the project's workflows; started when the first test asks for it."""
+    with running_n8n(postgres.dsn, tmp_path_factory.mktemp("n8n")) as n8n:
+        yield n8n

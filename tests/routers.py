@@ -64,9 +64,10 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
     """A router in this loop, served over real HTTP. Gives its URL."""
-    app = create_app(load_settings(env, env_file=None))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    app = create_app(load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10)
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -77,7 +78,7 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
                     serving.result()
                     raise RuntimeError("the router did not start")
                 await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield url
     finally:
         server.should_exit = True
         await serving
@@ -90,7 +91,7 @@ class RouterProcess:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._env = {**_bare_environment(), **env}
+        self._env = {**_bare_environment(), "N8N_ROUTER_URL": self.url, **env}
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()
 

@@ -23,6 +23,7 @@ _CLOSED = ("connection closed", "connection lost", "not connected", "stream erro
 # Evolution answers 400 for whatever goes wrong while it sends, and it stores the message (with
 # Prisma) only when the phone has it.
 _MAYBE_AFTERWARDS = ("timed out", "prisma")
+_NOBODY = "is not on WhatsApp"
 # Meta repeats a malformed access token in its error.
 _META_TOKEN = re.compile(r"\bEAA\w{8,}")
 
@@ -33,6 +34,10 @@ class EvolutionError(Exception):
 
 class EvolutionRefused(EvolutionError):
     """It will not work however often it is tried: a bad key, no such instance, no such number."""
+
+
+class NotOnWhatsApp(EvolutionRefused):
+    """Nobody has WhatsApp at this number."""
 
 
 class EvolutionAway(EvolutionError):
@@ -83,7 +88,7 @@ def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:
         return EvolutionAway(said)
     if any(word in said.lower() for word in _MAYBE_AFTERWARDS):
         return SendInDoubt(said) if is_send else EvolutionAway(said)
-    return EvolutionRefused(said)
+    return NotOnWhatsApp(said) if _NOBODY in said else EvolutionRefused(said)
 
 
 def _judge_sent(body: Any, said: str) -> EvolutionError | None:
@@ -105,7 +110,7 @@ def _said(body: Any) -> str:
         case {"response": {"message": message}}:
             return _said(message)
         case {"exists": False, "number": number}:
-            return f"the number {_masked(str(number))} is not on WhatsApp"
+            return f"the number {_masked(str(number))} {_NOBODY}"
         case {"message": message}:
             return _said(message)
         case {"error": str() as error}:

@@ -1,10 +1,12 @@
-"""What a flow reports of its turn: done, fail, handoff, extend.
+"""What a flow reports of its turn: began, done, fail, handoff, extend.
 
 All take the header `apikey: <turn token>` and are safe to repeat. A token that may not act any more
-gets 409 with the reason.
+gets 409 with the reason. A crash inside a flow is reported by n8n's error workflow, which knows the
+execution and not the turn, and shows the key that n8n and the router share.
 """
 
 import logging
+from hmac import compare_digest
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Request
@@ -12,11 +14,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from router.logs import Action, log_event
+from router.n8n.handler import KEY_HEADER
 from router.n8n.tokens import TurnToken, read_token
 from router.settings import Settings
 from router.state.database import Database, Json
 
-router = APIRouter(prefix="/n8n/turns", tags=["n8n"])
+router = APIRouter(prefix="/n8n", tags=["n8n"])
 _log = logging.getLogger(__name__)
 _LONGEST_EXTENSION = 900.0
 
@@ -33,13 +36,31 @@ FailureKind = Literal[
 ]
 _PERMANENT = frozenset({"llm_refused", "evolution_refused", "not_on_whatsapp", "permanent"})
 
+_Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Token = Annotated[str, Header(alias="apikey", description="The turn's token")]
 
 
+class Began(BaseModel):
+    """The flow has begun."""
+
+    execution_id: str = Field(min_length=1, max_length=100, description="n8n's `$execution.id`")
+
+
+class Crash(BaseModel):
+    """What n8n's Error Trigger tells of an execution."""
+
+    error: str = Field(default="the execution failed without a word", max_length=10_000)
+    node: str | None = Field(default=None, max_length=500)
+
+
 class Done(BaseModel):
-    """The flow has said all it had to say, be it nothing."""
+    """The flow has said all it had to say, be it nothing; and what it cost, where it knows."""
 
     reason: str | None = Field(default=None, max_length=200)
+    provider: str | None = Field(default=None, max_length=100)
+    model: str | None = Field(default=None, max_length=200)
+    tokens_in: int | None = Field(default=None, ge=0, le=100_000_000)
+    tokens_out: int | None = Field(default=None, ge=0, le=100_000_000)
 
 
 class Failure(BaseModel):
@@ -63,13 +84,47 @@ class Extension(BaseModel):
     seconds: float = Field(default=60, gt=0, le=_LONGEST_EXTENSION)
 
 
-@router.post("/{turn_id}/done", summary="Close a turn")
+@router.post("/turns/{turn_id}/began", summary="Say which execution works on a turn")
+async def began(request: Request, turn_id: int, token: _Token, body: Began) -> JSONResponse:
+    """Note the execution, so that its crash can be told from its silence."""
+    return _answered(request, await _call(request, "begin_flow", turn_id, token, body.model_dump()))
+
+
+@router.post("/executions/{execution_id}/fail", summary="Report that an execution crashed")
+async def crash(
+    request: Request, execution_id: str, key: _Key, body: Crash | None = None
+) -> JSONResponse:
+    """End the attempt that the execution worked on. 404: it worked on none that is known."""
+    settings: Settings = request.app.state.settings
+    expected = settings.n8n_api_key
+    if expected is None or not compare_digest(key.encode(), expected.get_secret_value().encode()):
+        return _error(401, "unauthorized", f"the header {KEY_HEADER} must be N8N_API_KEY")
+    told = body or Crash()
+    database: Database = request.app.state.database
+    where = f" in the node {told.node}" if told.node else ""
+    answer = await database.call(
+        "fail_execution",
+        {
+            "execution_id": execution_id,
+            "kind": "transient",
+            "error": f"flow_error{where}: {told.error}",
+            **_patience(settings),
+        },
+    )
+    log_event(
+        _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
+        turn_id=answer.get("turn_id"), turn_state=answer.get("state"),
+    )  # fmt: skip
+    return _answered(request, answer)
+
+
+@router.post("/turns/{turn_id}/done", summary="Close a turn")
 async def done(
     request: Request, turn_id: int, token: _Token, body: Done | None = None
 ) -> JSONResponse:
     """Close the turn, also when nothing needed saying."""
-    reason = (body or Done()).reason
-    answer = await _call(request, "finish_turn", turn_id, token, {"reason": reason})
+    argument = (body or Done()).model_dump()
+    answer = await _call(request, "finish_turn", turn_id, token, argument)
     if "refused" not in answer:
         log_event(
             _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
@@ -77,7 +132,7 @@ async def done(
     return _answered(request, answer)
 
 
-@router.post("/{turn_id}/fail", summary="Report that a turn failed")
+@router.post("/turns/{turn_id}/fail", summary="Report that a turn failed")
 async def fail(
     request: Request, turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
@@ -93,8 +148,7 @@ async def fail(
             "kind": "permanent" if failure.kind in _PERMANENT else "transient",
             "error": f"{failure.kind}: {failure.error}",
             "retry_after": failure.retry_after,
-            "max_attempts": settings.turn_max_attempts,
-            "base_seconds": settings.retry_base_seconds,
+            **_patience(settings),
         },
     )
     log_event(
@@ -104,7 +158,7 @@ async def fail(
     return _answered(request, answer)
 
 
-@router.post("/{turn_id}/handoff", summary="Call a human")
+@router.post("/turns/{turn_id}/handoff", summary="Call a human")
 async def hand_off(
     request: Request, turn_id: int, token: _Token, body: Handoff | None = None
 ) -> JSONResponse:
@@ -118,7 +172,7 @@ async def hand_off(
     return _answered(request, answer)
 
 
-@router.post("/{turn_id}/extend", summary="Ask for more time")
+@router.post("/turns/{turn_id}/extend", summary="Ask for more time")
 async def extend(
     request: Request, turn_id: int, token: _Token, body: Extension | None = None
 ) -> JSONResponse:
@@ -138,10 +192,19 @@ async def _call(request: Request, function: str, turn_id: int, token: str, argum
     return await database.call(function, {**argument, **held})
 
 
+def _patience(settings: Settings) -> Json:
+    return {
+        "max_attempts": settings.turn_max_attempts,
+        "base_seconds": settings.retry_base_seconds,
+    }
+
+
 def _answered(request: Request, answer: Json) -> JSONResponse:
     if "refused" in answer:
-        message = f"nothing was done: {answer['refused']}"
-        error = {"code": answer["refused"], "message": message}
-        return JSONResponse({"error": error}, status_code=409)
+        return _error(409, answer["refused"], f"nothing was done: {answer['refused']}")
     request.app.state.wake()
     return JSONResponse(answer)
+
+
+def _error(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient, Instance, SentMessage
-from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
+from router.evolution.errors import EvolutionAway, EvolutionError, NotOnWhatsApp, SendInDoubt
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.tokens import TurnToken, read_token
 from router.settings import Settings
@@ -191,7 +191,9 @@ class _Desk:
         await self._database.call("fail_send", about)
         if isinstance(error, EvolutionAway):
             return Refused(503, "Service Unavailable", str(error), "evolution_away")
-        return Refused(400, "Bad Request", str(error), "evolution_refused")
+        nobody = isinstance(error, NotOnWhatsApp)
+        reason = "not_on_whatsapp" if nobody else "evolution_refused"
+        return Refused(400, "Bad Request", str(error), reason)
 
     @property
     def _who(self) -> Json:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from router.llm.provider import LlmAway
 from router.logs import Action, log_event
-from router.n8n.payload import build_payload
+from router.n8n.payload import FlowTerms, build_payload
 from router.state.database import Database
 from router.turns.attempt import HandedOver, Reply, ReplyMaker
 from router.turns.claimed import ClaimedTurn
@@ -55,13 +55,11 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class FlowRules:
-    """Where n8n is, and how long a flow has; times in seconds."""
+    """Where n8n is, what its flows are told, and whether turns wait for it while it is away."""
 
     webhook_url: str
     api_key: SecretStr
-    base_url: str
-    lease: float
-    max_tokens: int
+    terms: FlowTerms
     wait_for_n8n: bool
 
 
@@ -112,15 +110,9 @@ class N8nHandler:
         return not self.breaker.is_open
 
     async def _forward(self, turn: ClaimedTurn) -> bool:
-        payload = build_payload(
-            turn,
-            prompt_of_turn(turn, self._prompt),
-            base_url=self._rules.base_url,
-            lease_seconds=self._rules.lease,
-            max_tokens=self._rules.max_tokens,
-        )
+        payload = build_payload(turn, prompt_of_turn(turn, self._prompt), self._rules.terms)
         given = await self._database.call(
-            "forward_turn", {**turn.held, "lease_seconds": self._rules.lease}
+            "forward_turn", {**turn.held, "lease_seconds": self._rules.terms.lease}
         )
         if "refused" in given:
             raise SendStopped(given["refused"])

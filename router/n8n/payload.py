@@ -4,8 +4,10 @@
 within a version; new ones may appear.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,8 +28,8 @@ class FlowTenant(_Part):
     tenant_id: int
     instance_name: str
     llm_provider: str = Field(description="anthropic or openai")
-    llm_model: str | None = Field(description="The tenant's model; null: the workflow's own")
-    llm_max_tokens: int
+    llm_model: str = Field(description="The tenant's model, or the deployment's for that provider")
+    llm_max_tokens: int = Field(description="Tokens that a reply may have")
 
 
 class FlowSession(_Part):
@@ -39,8 +41,18 @@ class FlowSession(_Part):
     contact_name: str | None
 
 
+class FlowMedia(_Part):
+    """A picture, voice message or document; Evolution keeps it under the message's `wa_id`."""
+
+    mimetype: str | None
+    file_name: str | None
+    caption: str | None
+    seconds: float | None
+    bytes: int | None
+
+
 class FlowMessage(_Part):
-    """One message; `media` describes what it carries, never its bytes."""
+    """One message of the conversation."""
 
     message_id: int
     wa_id: str | None
@@ -48,6 +60,7 @@ class FlowMessage(_Part):
     sender: Literal["contact", "owner", "ai", "client", "auto"]
     kind: str
     text: str
+    media: FlowMedia | None = Field(description="What it carries, never the bytes themselves")
     sent_at: datetime
     quoted: dict[str, str | None] | None
     author_name: str | None
@@ -73,6 +86,7 @@ class FlowUrls(_Part):
     """Where the flow sends and reports; all take the header `apikey: <token>`."""
 
     gateway: str = Field(description="Base URL in place of Evolution's own")
+    began: str
     done: str
     fail: str
     handoff: str
@@ -96,23 +110,35 @@ class TurnPayload(_Part):
     urls: FlowUrls
 
 
-def build_payload(
-    turn: ClaimedTurn, prompt: Prompt, *, base_url: str, lease_seconds: float, max_tokens: int
-) -> TurnPayload:
-    """Return the payload of an attempt; `base_url` is where n8n reaches the router."""
+@dataclass(frozen=True, slots=True)
+class FlowTerms:
+    """What the deployment sets for every turn.
+
+    `base_url` is where n8n reaches the router, `lease` the seconds that a flow has; `models` (by
+    provider) and `max_tokens` hold for tenants that set none.
+    """
+
+    base_url: str
+    lease: float
+    models: Mapping[str, str]
+    max_tokens: int
+
+
+def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPayload:
+    """Return the payload of an attempt."""
     *before, question = prompt.messages
     return TurnPayload(
         turn_id=turn.turn_id,
         attempt=turn.attempt,
         token=str(TurnToken(turn.turn_id, turn.token)),
-        lease_seconds=lease_seconds,
+        lease_seconds=terms.lease,
         correlation_id=turn.correlation_id,
         tenant=FlowTenant(
             tenant_id=turn.tenant.tenant_id,
             instance_name=turn.tenant.instance_name,
             llm_provider=turn.tenant.llm_provider,
-            llm_model=turn.tenant.llm_model,
-            llm_max_tokens=turn.tenant.llm_max_tokens or max_tokens,
+            llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
+            llm_max_tokens=turn.tenant.llm_max_tokens or terms.max_tokens,
         ),
         session=FlowSession(
             session_id=turn.session.session_id,
@@ -128,7 +154,7 @@ def build_payload(
             transcript="\n\n".join(f"{m.role}: {m.text}" for m in before),
             question=question.text,
         ),
-        urls=_urls(base_url.rstrip("/"), turn.turn_id),
+        urls=_urls(terms.base_url.rstrip("/"), turn.turn_id),
     )
 
 
@@ -136,11 +162,18 @@ def _urls(base_url: str, turn_id: int) -> FlowUrls:
     callbacks = f"{base_url}/n8n/turns/{turn_id}"
     return FlowUrls(
         gateway=f"{base_url}/n8n/evolution",
+        began=f"{callbacks}/began",
         done=f"{callbacks}/done",
         fail=f"{callbacks}/fail",
         handoff=f"{callbacks}/handoff",
         extend=f"{callbacks}/extend",
     )
+
+
+def _media(media: Mapping[str, Any] | None) -> FlowMedia | None:
+    if media is None:
+        return None
+    return FlowMedia.model_validate({name: media.get(name) for name in FlowMedia.model_fields})
 
 
 def _message(message: TurnMessage) -> FlowMessage:
@@ -151,6 +184,7 @@ def _message(message: TurnMessage) -> FlowMessage:
         sender=message.sender,
         kind=message.kind,
         text=message.body,
+        media=_media(message.media),
         sent_at=message.sent_at,
         quoted=message.quoted,
         author_name=message.author_name,

@@ -1,7 +1,7 @@
 """A turn as it was claimed for one attempt: all that a handler needs, and may not change."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -42,6 +42,7 @@ class TurnMessage(_Frozen):
     sender: Literal["contact", "owner", "ai", "client", "auto"]
     kind: str
     body: str
+    media: dict[str, Any] | None = None
     quoted: dict[str, str | None] | None
     author_name: str | None
     sent_at: datetime

@@ -6,9 +6,9 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from tests.routers import RouterProcess, environment
-from tests.scenarios.conftest import evolution, llm, stage
+from tests.scenarios.conftest import evolution, handler, llm, stage
 
-__all__ = ["evolution", "llm", "stage"]
+__all__ = ["evolution", "handler", "llm", "stage"]
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """The stage on which the scenarios are played."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
+from tests.n8n_server import TestN8n
 from tests.scenarios.stage import Stage, performance
 
 
@@ -22,6 +23,23 @@ def llm() -> Iterator[Anthropic]:
 
 
 @pytest.fixture
-async def stage(database_url: str, evolution: Evolution, llm: Anthropic) -> AsyncIterator[Stage]:
-    async with performance(database_url, evolution, llm) as stage:
+def handler(request: pytest.FixtureRequest, llm: Anthropic) -> Iterator[Mapping[str, str]]:
+    """The configuration of whoever makes the replies: the fallback, or n8n where a test says so.
+
+    A module whose tests hold for both says `pytestmark = BOTH_HANDLERS`.
+    """
+    if getattr(request, "param", "fallback") == "fallback":
+        yield {}
+        return
+    n8n: TestN8n = request.getfixturevalue("n8n")
+    n8n.anthropic.leads_to(llm.url)
+    yield n8n.configuration()
+    n8n.anthropic.leads_to(None)
+
+
+@pytest.fixture
+async def stage(
+    database_url: str, evolution: Evolution, llm: Anthropic, handler: Mapping[str, str]
+) -> AsyncIterator[Stage]:
+    async with performance(database_url, evolution, llm, **handler) as stage:
         yield stage

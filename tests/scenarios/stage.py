@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
@@ -15,6 +16,11 @@ from tests.routers import API_KEY, CRON_SECRET, WEBHOOK_SECRET, environment, run
 EVENTS = (
     *("MESSAGES_UPSERT", "MESSAGES_UPDATE", "MESSAGES_EDITED", "MESSAGES_DELETE", "SEND_MESSAGE"),
     *("CONNECTION_UPDATE", "QRCODE_UPDATED", "LOGOUT_INSTANCE", "REMOVE_INSTANCE"),
+)
+
+# Tests that hold whoever makes the replies: the Python fallback, and the workflows in a real n8n.
+BOTH_HANDLERS = pytest.mark.parametrize(
+    "handler", ["fallback", pytest.param("n8n", marks=pytest.mark.n8n)], indirect=True
 )
 
 

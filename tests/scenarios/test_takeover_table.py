@@ -1,7 +1,9 @@
 """T1 to T12: what HybridFlow does where Evolution's own bots fail. Each is a conversation."""
 
 from loopback.evolution import contents
-from tests.scenarios.stage import Stage
+from tests.scenarios.stage import BOTH_HANDLERS, Stage
+
+pytestmark = BOTH_HANDLERS
 
 
 async def test_t1_the_owner_writes_first_and_the_customer_answers(stage: Stage):

@@ -3,7 +3,9 @@
 import pytest
 
 from loopback.evolution import contents, failures
-from tests.scenarios.stage import Stage
+from tests.scenarios.stage import BOTH_HANDLERS, Stage
+
+pytestmark = BOTH_HANDLERS
 
 
 @pytest.mark.parametrize("when", ["before", "after", "never"])

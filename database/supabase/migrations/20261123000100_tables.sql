@@ -109,6 +109,7 @@ create table if not exists public.turns (
     lease_until timestamptz,
     worker text,
     handler text check (handler in ('n8n', 'fallback')),
+    execution_id text,
     reply jsonb,
     incomplete boolean not null default false,
     error_kind text,
@@ -129,6 +130,7 @@ comment on table public.turns is
 'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
 comment on column public.turns.token_hash is
 'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
+comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
 create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
@@ -136,6 +138,7 @@ create unique index if not exists turns_one_active
 on public.turns (session_id) where state in ('running', 'sending');
 create index if not exists turns_due on public.turns (run_after) where state = 'pending';
 create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
+create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
 create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
 

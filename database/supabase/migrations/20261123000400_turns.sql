@@ -146,8 +146,8 @@ as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
         'body', case when h.deleted_at is null then h.body else '[deleted message]' end,
-        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at, 'media', h.media,
-        'in_turn', h.in_turn
+        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at,
+        'media', case when h.deleted_at is null then h.media end, 'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
         select m.*, (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
@@ -389,6 +389,45 @@ begin
 end
 $$;
 
+-- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_delay numeric;
+    v_due timestamptz;
+begin
+    update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = p_turn.id;
+    if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('state', 'in_doubt');
+    elsif p_turn.reply is null and exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
+    ) then
+        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        return jsonb_build_object('state', 'sent');
+    elsif p ->> 'kind' = 'permanent' or p_turn.attempt >= (p ->> 'max_attempts')::integer then
+        perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
+        return jsonb_build_object('state', 'dead');
+    end if;
+    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(p_turn.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_due := hybridflow.clock() + hybridflow.seconds(greatest(least(v_delay, 900), (p ->> 'retry_after')::numeric));
+    if p_session.is_paused then
+        perform hybridflow.stop_turn(p_turn.id, 'paused');
+        return jsonb_build_object('state', 'cancelled');
+    elsif exists (select from public.messages where turn_id = p_turn.id and send_state = 'sent') then
+        update public.turns set state = 'sending', lease_until = v_due, updated_at = hybridflow.clock()
+        where id = p_turn.id;
+    else
+        perform hybridflow.requeue_turn(p_turn, v_due);
+    end if;
+    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
 -- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, max_attempts, base_seconds})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
 -- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
@@ -402,9 +441,6 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
-    v_turn public.turns;
-    v_delay numeric;
-    v_due timestamptz;
 begin
     update public.messages set send_state = 'failed'
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
@@ -412,32 +448,7 @@ begin
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
-    v_turn := v_held.turn;
-    update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = v_turn.id;
-    if hybridflow.await_settlement(v_turn, (p ->> 'check_after')::numeric) then
-        return jsonb_build_object('state', 'in_doubt');
-    elsif v_turn.reply is null and exists (
-        select from public.messages where turn_id = v_turn.id and send_state = 'sent'
-    ) then
-        -- A flow that has said something and then died is not begun again: it would repeat itself.
-        perform hybridflow.stop_turn(v_turn.id, 'flow_failed');
-        return jsonb_build_object('state', 'sent');
-    elsif p ->> 'kind' = 'permanent' or v_turn.attempt >= (p ->> 'max_attempts')::integer then
-        perform hybridflow.close_turn(v_turn.id, 'dead', v_turn.reason);
-        return jsonb_build_object('state', 'dead');
-    end if;
-    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_turn.attempt, 10) - 1) * (0.75 + random() / 2);
-    v_due := hybridflow.clock() + hybridflow.seconds(greatest(least(v_delay, 900), (p ->> 'retry_after')::numeric));
-    if (v_held.session).is_paused then
-        perform hybridflow.stop_turn(v_turn.id, 'paused');
-        return jsonb_build_object('state', 'cancelled');
-    elsif exists (select from public.messages where turn_id = v_turn.id and send_state = 'sent') then
-        update public.turns set state = 'sending', lease_until = v_due, updated_at = hybridflow.clock()
-        where id = v_turn.id;
-    else
-        perform hybridflow.requeue_turn(v_turn, v_due);
-    end if;
-    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
 end
 $$;
 
@@ -468,8 +479,8 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason?, check_after})
--- Closes a turn with nothing (more) to say; again by the same token: the same answer. While a send is
+-- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer. While a send is
 -- in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
@@ -487,7 +498,13 @@ begin
         return jsonb_build_object('ok', true, 'already', true);
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
-    elsif hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
+    end if;
+    update public.turns
+    set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
+        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    where id = (v_held.turn).id;
+    if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');

@@ -15,10 +15,64 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     update public.turns
-    set handler = 'n8n', error = null, error_kind = null, updated_at = hybridflow.clock(),
+    set handler = 'n8n', execution_id = null, error = null, error_kind = null, updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
     return jsonb_build_object('ok', true);
+end
+$$;
+
+-- begin_flow({turn_id, token, execution_id})
+-- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
+-- turn. Returns {ok} or {refused: reason}.
+create or replace function public.begin_flow(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- fail_execution({execution_id, kind, error, max_attempts, base_seconds})
+-- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
+-- {turn_id, state} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.fail_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_session public.sessions;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p ->> 'execution_id'
+    order by t.id desc limit 1
+    for update of s;
+    select * into v_turn from public.turns
+    where execution_id = p ->> 'execution_id' and session_id = v_session.id
+    order by id desc limit 1
+    for update;
+    if v_turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
+    elsif v_turn.state not in ('running', 'sending') then
+        return jsonb_build_object('refused', 'superseded');
+    elsif v_turn.lease_until <= hybridflow.clock() then
+        return jsonb_build_object('refused', 'stale');
+    end if;
+    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
 end
 $$;
 

@@ -1,0 +1,142 @@
+"""n8n on this machine, without Docker.
+
+python -m scripts.n8n install       node and n8n, into a cache folder (once)
+python -m scripts.n8n start         n8n on the router's PostgreSQL, until Ctrl-C
+python -m scripts.n8n import        n8n_workflows/ into n8n, published
+python -m scripts.n8n export        n8n's workflows into n8n_workflows/, fit for git
+python -m scripts.n8n check         n8n_workflows/ looked through, without starting n8n
+python -m scripts.n8n credentials   what `n8n import:credentials` takes, from the configuration
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+
+from router.embedded.errors import EmbeddedPostgresError
+from router.settings import ConfigurationError, Settings
+from scripts.n8n.canonical import SecretInWorkflow
+from scripts.n8n.catalogue import catalogue_of
+from scripts.n8n.checking import check_folder
+from scripts.n8n.credentials import fill_in, read_example, variables_of
+from scripts.n8n.installation import InstallationFailed, cache_folder, install
+from scripts.n8n.launch import fill, n8n_home, running_n8n
+from scripts.n8n.library import WORKFLOWS, CommandFailed, export_all
+from scripts.n8n.server import N8nDidNotStart
+from scripts.running import CannotGoOn, configuration
+
+_TOLD = (
+    asyncpg.PostgresError,
+    CannotGoOn,
+    CommandFailed,
+    ConfigurationError,
+    EmbeddedPostgresError,
+    InstallationFailed,
+    N8nDidNotStart,
+    OSError,
+    SecretInWorkflow,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit code. 1: it did not work, and it was said why."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.n8n",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name in ("install", "start", "import", "export", "check"):
+        command = commands.add_parser(name)
+        if name in ("import", "export", "check"):
+            command.add_argument("--folder", type=Path, default=WORKFLOWS)
+    commands.add_parser("credentials").add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[given.command](given)
+    except KeyboardInterrupt:
+        return 130
+    except _TOLD as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _install(_: argparse.Namespace) -> int:
+    installation = install(cache_folder(), _tell)
+    print(f"n8n is in {installation.folder}")
+    return 0
+
+
+def _start(_: argparse.Namespace) -> int:
+    with running_n8n(_settings(), _tell) as server:
+        print(f"n8n's editor: {server.home.url}   (Ctrl-C ends it)", flush=True)
+        signal.pause()
+    return 0
+
+
+def _import(given: argparse.Namespace) -> int:
+    settings = _settings()
+    with n8n_home(settings, _tell) as (installation, home):
+        for name in fill(installation, home, settings, given.folder):
+            print(f"imported: {name}")
+    print("They are at work when n8n is started (again).")
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415
+
+    with n8n_home(_settings(), _tell) as (installation, home):
+        for file in asyncio.run(export_all(installation, home, given.folder)):
+            print(f"exported: {file}")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    faults = check_folder(given.folder, catalogue_of(install(cache_folder(), _tell)))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print(f"{given.folder}: nothing to complain about")
+    return 1 if faults else 0
+
+
+def _credentials(given: argparse.Namespace) -> int:
+    filled = fill_in(read_example(WORKFLOWS), variables_of(_settings()))
+    descriptor = os.open(given.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(filled, file)
+    print(f"{given.output}: {len(filled)} credentials")
+    return 0
+
+
+def _settings() -> Settings:
+    settings = configuration()
+    if settings.n8n_api_key is None:
+        raise CannotGoOn(
+            "N8N_API_KEY is not set: n8n would let anybody start a workflow, or nobody."
+            " Set it in .env (openssl rand -hex 32), or use `make run N8N=1`, which makes one."
+        )
+    return settings
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "install": _install,
+    "start": _start,
+    "import": _import,
+    "export": _export,
+    "check": _check,
+    "credentials": _credentials,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

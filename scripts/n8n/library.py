@@ -1,0 +1,117 @@
+"""Workflows and credentials go into n8n and come back out, by n8n's own commands.
+
+What is imported takes effect when n8n starts the next time.
+"""
+
+import asyncio
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.n8n.canonical import canonical, file_name, to_text, with_router_url
+from scripts.n8n.credentials import fill_in, read_example
+from scripts.n8n.installation import Installation
+from scripts.n8n.server import N8nHome, process_environment
+
+WORKFLOWS = Path(__file__).resolve().parents[2] / "n8n_workflows"
+# What a builder copies and changes stays a draft.
+DRAFTS = frozenset({"hybridflowAgent"})
+_AT_ONCE = 2
+
+
+class CommandFailed(Exception):
+    """A command of n8n did not do what was asked; the text is what it said."""
+
+
+async def import_all(
+    installation: Installation,
+    home: N8nHome,
+    *,
+    folder: Path,
+    variables: Mapping[str, str],
+    router_url: str,
+) -> tuple[str, ...]:
+    """Import the credentials and the workflows of `folder`, and publish them. Returns their names.
+
+    Workflows with other ids stay as they are. Raises CommandFailed.
+    """
+    workflows = read_workflows(folder)
+    with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
+        # The folder is the owner's only, and goes at once.
+        secrets = {"credentials.json": json.dumps(fill_in(read_example(folder), variables))}
+        (file,) = _write_all(Path(name), secrets)
+        await _n8n(installation, home, "import:credentials", f"--input={file}")
+    with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
+        addressed = {f"{w['id']}.json": with_router_url(w, router_url) for w in workflows}
+        _write_all(Path(name), {file: json.dumps(w) for file, w in addressed.items()})
+        await _n8n(installation, home, "import:workflow", "--separate", f"--input={name}")
+    await _publish(installation, home, [str(w["id"]) for w in workflows if w["id"] not in DRAFTS])
+    return tuple(str(workflow["name"]) for workflow in workflows)
+
+
+async def export_all(installation: Installation, home: N8nHome, folder: Path) -> tuple[Path, ...]:
+    """Write every workflow of n8n into `folder` in its canonical form; return the files.
+
+    Raises CommandFailed, and SecretInWorkflow before anything is written.
+    """
+    with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
+        await _n8n(installation, home, "export:workflow", "--backup", f"--output={name}")
+        exported = _read_all(Path(name))
+    return _write_all(folder, {file_name(w): to_text(canonical(w)) for w in exported})
+
+
+def read_workflows(folder: Path) -> list[dict[str, Any]]:
+    """Return the workflows that lie in a folder."""
+    return [workflow for workflow in _read_all(folder) if "nodes" in workflow]
+
+
+def _read_all(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(folder.glob("*.json"))
+    return [json.loads(file.read_text()) for file in files if _is_workflow(file)]
+
+
+def _write_all(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
+    for file, text in texts.items():
+        (folder / file).write_text(text)
+    return tuple(folder / file for file in sorted(texts))
+
+
+def fingerprint(folder: Path) -> str:
+    """Return what tells whether the workflows of a folder have changed."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.json")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _is_workflow(file: Path) -> bool:
+    return not file.name.endswith((".example.json", ".schema.json"))
+
+
+async def _publish(installation: Installation, home: N8nHome, ids: Iterable[str]) -> None:
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def publish(workflow: str) -> None:
+        async with slots:
+            await _n8n(installation, home, "publish:workflow", f"--id={workflow}")
+
+    async with asyncio.TaskGroup() as group:
+        for workflow in ids:
+            group.create_task(publish(workflow))
+
+
+async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *installation.command(*arguments),
+        env=process_environment(installation, home.environment()),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said = (await process.communicate())[0].decode(errors="replace")
+    # Some of its commands report a failure and end with 0.
+    if process.returncode != 0 or "An error occurred" in said or "Error updating" in said:
+        end = "\n".join(said.strip().splitlines()[-12:])
+        raise CommandFailed(f"n8n {arguments[0]} failed:\n{end}")

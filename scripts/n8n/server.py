@@ -1,0 +1,197 @@
+"""n8n as a process of this machine: its database, its settings, its start and its end."""
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+import asyncpg
+import httpx
+
+from scripts.n8n.installation import Installation
+
+DATABASE = "n8n"
+_ROOT = Path(__file__).resolve().parents[2]
+_READY_SECONDS = 180.0
+_STOP_SECONDS = 25.0  # longer than the guard's grace
+
+# Chosen by measurement (benchmarks/n8n.py): with n8n's own isolated expression engine a turn costs
+# twice as much. The price is isolation between the builders' expressions, who are trusted here.
+_MEASURED = {"N8N_EXPRESSION_ENGINE": "legacy"}
+
+# What n8n would fetch or report over the internet, and nobody here needs.
+_QUIET = {
+    "N8N_DIAGNOSTICS_ENABLED": "false",
+    "N8N_VERSION_NOTIFICATIONS_ENABLED": "false",
+    "N8N_TEMPLATES_ENABLED": "false",
+    "N8N_PERSONALIZATION_ENABLED": "false",
+    "N8N_HIRING_BANNER_ENABLED": "false",
+}
+
+# Executions hold what customers wrote: they go after three days.
+_EXECUTIONS = {"EXECUTIONS_DATA_PRUNE": "true", "EXECUTIONS_DATA_MAX_AGE": "72"}
+
+
+class N8nDidNotStart(Exception):
+    """n8n ended, or did not become ready; the text has the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class N8nHome:
+    """What belongs to one n8n: its database, its folder, its key and its port.
+
+    A credential can be read only with the key that it was imported with.
+    """
+
+    database_url: str
+    folder: Path
+    encryption_key: str
+    port: int = 5678
+
+    @property
+    def url(self) -> str:
+        """Where its editor and its webhooks are."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that n8n and its commands run with."""
+        return {
+            **_QUIET,
+            **_MEASURED,
+            **_EXECUTIONS,
+            **_database_variables(self.database_url),
+            "N8N_USER_FOLDER": str(self.folder),
+            "N8N_ENCRYPTION_KEY": self.encryption_key,
+            "N8N_PORT": str(self.port),
+            "N8N_LISTEN_ADDRESS": "127.0.0.1",
+            "N8N_SECURE_COOKIE": "false",  # the editor is reached over http, on this machine only
+            "WEBHOOK_URL": f"{self.url}/",
+        }
+
+
+async def open_home(database_url: str, folder: Path, port: int) -> N8nHome:
+    """Return n8n's home on the server of `database_url`; database, folder and key are made once.
+
+    Raises asyncpg.PostgresError where the user may not create a database.
+    """
+    key = _keep_key(folder)
+    await _make_database(database_url)
+    own = urlunsplit(urlsplit(database_url)._replace(path=f"/{DATABASE}"))
+    return N8nHome(own, folder, key, port)
+
+
+class N8nServer:
+    """`n8n start`, guarded: it ends with the program that started it, however that ends."""
+
+    def __init__(self, installation: Installation, home: N8nHome) -> None:
+        self._installation = installation
+        self.home = home
+        self.pid = 0
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; see `ready`."""
+        self._log = (self.home.folder / "n8n.log").open("ab")
+        guard = [sys.executable, "-m", "scripts.n8n.guard"]
+        self._guard = subprocess.Popen(  # noqa: S603 - our own command line
+            [*guard, *self._installation.command("start")],
+            cwd=_ROOT,
+            env=process_environment(self._installation, self.home.environment()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        assert self._guard.stdout is not None  # noqa: S101 - it is a pipe
+        self.pid = int(self._guard.stdout.readline())
+
+    async def ready(self, within: float = _READY_SECONDS) -> None:
+        """Return when it takes webhooks. Raises N8nDidNotStart."""
+        url = f"{self.home.url}/healthz/readiness"
+        try:
+            async with asyncio.timeout(within), httpx.AsyncClient() as client:
+                while not await _answers(client, url):
+                    if self.has_ended():
+                        raise N8nDidNotStart(f"n8n ended:\n{self.log_end()}")
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise N8nDidNotStart(
+                f"n8n was not ready within {within:g} s:\n{self.log_end()}"
+            ) from None
+
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._guard is None or self._guard.poll() is not None
+
+    def stop(self) -> None:
+        """End it, and return when it has ended. Does nothing if it runs no more."""
+        guard, self._guard = self._guard, None
+        if guard is None:
+            return
+        assert guard.stdin is not None  # noqa: S101 - they are pipes
+        assert guard.stdout is not None  # noqa: S101
+        guard.stdin.close()
+        guard.wait(_STOP_SECONDS)
+        guard.stdout.close()
+        if self._log is not None:
+            self._log.close()
+
+    def log_end(self) -> str:
+        """Return the last lines that it wrote."""
+        text = (self.home.folder / "n8n.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-20:])
+
+
+def process_environment(installation: Installation, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process of n8n: nothing of this program's secrets gets there."""
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")
+    inherited = {name: os.environ[name] for name in kept if name in os.environ}
+    inherited["PATH"] = f"{installation.node.parent}{os.pathsep}{inherited.get('PATH', '')}"
+    return {**inherited, **variables}
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url, timeout=5)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _keep_key(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "encryption.key"
+    if not kept.exists():
+        kept.touch(mode=0o600)
+        kept.write_text(secrets.token_hex(32))
+    return kept.read_text().strip()
+
+
+async def _make_database(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        exists = "select 1 from pg_database where datname = $1"
+        if not await connection.fetchval(exists, DATABASE):
+            await connection.execute(f"create database {DATABASE}")
+    finally:
+        await connection.close()
+
+
+def _database_variables(database_url: str) -> dict[str, str]:
+    parts = urlsplit(database_url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    secure = query.get("sslmode", "disable") not in ("disable", "allow", "prefer")
+    return {
+        "DB_TYPE": "postgresdb",
+        "DB_POSTGRESDB_HOST": query.get("host") or parts.hostname or "localhost",
+        "DB_POSTGRESDB_PORT": query.get("port") or str(parts.port or 5432),
+        "DB_POSTGRESDB_DATABASE": parts.path.lstrip("/"),
+        "DB_POSTGRESDB_USER": unquote(parts.username or ""),
+        "DB_POSTGRESDB_PASSWORD": unquote(parts.password or ""),
+        "DB_POSTGRESDB_SSL_ENABLED": "true" if secure else "false",
+    }

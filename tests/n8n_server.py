@@ -1,0 +1,160 @@
+"""One real n8n for the whole test run, with the project's own workflows in it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from scripts.n8n.installation import Installation, cache_folder, install
+from scripts.n8n.library import WORKFLOWS, import_all
+from scripts.n8n.server import N8nHome, N8nServer, open_home
+from tests.routers import CRON_SECRET, free_port
+
+N8N_API_KEY = "what-n8n-and-the-router-share"
+
+
+class Relay:
+    """An address that stays, before a program that changes with each test.
+
+    n8n's credentials name the LLM's address once; every test has an LLM of its own. Bytes pass as
+    they are, so that whatever the LLM does to a connection reaches n8n.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._target: tuple[str, int] | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def leads_to(self, url: str | None) -> None:
+        """Connections lead there from now on; None: they are cut."""
+        parts = urlsplit(url or "")
+        self._target = (parts.hostname, parts.port) if parts.hostname and parts.port else None
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result()
+
+    async def _serve(self) -> None:
+        self._server = await asyncio.start_server(self._connected, sock=self._listener)
+
+    async def _connected(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if self._target is None:
+                return
+            far, out = await asyncio.open_connection(*self._target)
+            try:
+                passing = [asyncio.create_task(_pass(a, b)) for a, b in ((near, out), (far, back))]
+                await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+                for one in passing:
+                    one.cancel()
+                await asyncio.gather(*passing, return_exceptions=True)
+            finally:
+                out.close()
+        except (OSError, asyncio.CancelledError):
+            return
+        finally:
+            back.close()
+            self._tasks.discard(task)
+
+    async def _cut(self) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._cut()
+
+
+async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+
+
+class TestN8n:
+    """The n8n of the tests: its server, and where its LLM nodes lead."""
+
+    __test__ = False
+
+    def __init__(
+        self, installation: Installation, server: N8nServer, anthropic: Relay, openai: Relay
+    ) -> None:
+        self.installation = installation
+        self.server = server
+        self.anthropic = anthropic
+        self.openai = openai
+
+    def configuration(self, **more: str) -> dict[str, str]:
+        """What a router needs to give its turns to this n8n."""
+        return {
+            "N8N_ENABLED": "true",
+            "N8N_WEBHOOK_URL": f"{self.server.home.url}/webhook",
+            "N8N_API_KEY": N8N_API_KEY,
+            "N8N_LEASE_SECONDS": "30",
+            **more,
+        }
+
+
+@contextmanager
+def running_n8n(database_url: str, folder: Path) -> Iterator[TestN8n]:
+    """Install n8n if need be, import the workflows, start it; it ends with the block."""
+    installation = install(cache_folder(), print)
+    with Relay() as anthropic, Relay() as openai:
+        home = asyncio.run(
+            _filled_home(installation, database_url, folder, anthropic.url, f"{openai.url}/v1")
+        )
+        server = N8nServer(installation, home)
+        server.start()
+        try:
+            asyncio.run(server.ready())
+            yield TestN8n(installation, server, anthropic, openai)
+        finally:
+            server.stop()
+
+
+async def _filled_home(
+    installation: Installation, database_url: str, folder: Path, anthropic: str, openai: str
+) -> N8nHome:
+    home = await open_home(database_url, folder, free_port())
+    await import_all(
+        installation,
+        home,
+        folder=WORKFLOWS,
+        variables={
+            "N8N_API_KEY": N8N_API_KEY,
+            "CRON_SECRET": CRON_SECRET,
+            "ANTHROPIC_API_KEY": "sk-ant-for-the-loopback",
+            "ANTHROPIC_BASE_URL": anthropic,
+            "OPENAI_API_KEY": "sk-for-the-loopback",
+            "OPENAI_BASE_URL": openai,
+        },
+        router_url="http://127.0.0.1:9",
+    )
+    return home
