@@ -1230,8 +1230,8 @@ end
 $$;
 
 -- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
--- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer. While a send is
--- in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same
+-- answer. While a send is in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql

@@ -12,7 +12,13 @@ from loopback.evolution import Business, Evolution, failures
 from loopback.evolution.identifiers import Channel
 from loopback.faults import Fault, altered, wrong_answer
 from router.evolution.client import SUBSCRIBED_EVENTS, EvolutionClient, Instance
-from router.evolution.errors import EvolutionAway, EvolutionError, EvolutionRefused, SendInDoubt
+from router.evolution.errors import (
+    EvolutionAway,
+    EvolutionError,
+    EvolutionRefused,
+    NotOnWhatsApp,
+    SendInDoubt,
+)
 
 MARIA = "5511988880001"
 MARIA_JID = f"{MARIA}@s.whatsapp.net"
@@ -83,7 +89,7 @@ async def test_the_cloud_channel_needs_no_status(client: EvolutionClient, shop: 
         (failures.NO_INSTANCE, EvolutionRefused, 0),
         (failures.graph_error(), EvolutionRefused, 0),
         (failures.graph_error(131056), EvolutionAway, 0),
-        (failures.not_on_whatsapp(MARIA), EvolutionRefused, 0),
+        (failures.not_on_whatsapp(MARIA), NotOnWhatsApp, 0),
     ],
 )
 async def test_a_failed_send_says_whether_it_may_be_on_the_phone(

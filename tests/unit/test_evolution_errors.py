@@ -9,6 +9,7 @@ from router.evolution.errors import (
     EvolutionAway,
     EvolutionError,
     EvolutionRefused,
+    NotOnWhatsApp,
     SendInDoubt,
     judge_answer,
     judge_failure,
@@ -74,8 +75,8 @@ ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]]
                 [{"jid": "5500000004321@s.whatsapp.net", "exists": False, "number": "5500004321"}],
             ),
         ),
-        REFUSED,
-        REFUSED,
+        NotOnWhatsApp,
+        NotOnWhatsApp,
         "400: the number …4321 is not on WhatsApp",
     ),
     "the connection is closed": (
