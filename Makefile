@@ -2,16 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LLM ?= loopback
+# run, demo: N8N=1 brings up n8n, too. test: N8N=0 leaves out what needs it.
+N8N ?=
 
 .PHONY: help run demo test check lint types unit fix schema bench clean
 
 help:
-	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000"
-	@echo "make demo    the whole job on loopback, no account needed (LLM=anthropic|openai for a real one)"
-	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault and property tests"
+	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
+	@echo "make demo    the whole job on loopback, no account needed (N8N=1: through n8n;"
+	@echo "             LLM=anthropic|openai: with a real one)"
+	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
+	@echo "             tests (N8N=0: without those that need n8n)"
 	@echo "make check   the inner loop: lint, types, unit and state tests"
 	@echo "make fix     format and repair what a tool can repair"
-	@echo "make schema  write database/schema.sql from the migrations"
+	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
 	@echo "make bench   measure ingest beside a bare endpoint and beside pgbench"
 	@echo "make clean   remove the venv and the caches (not the data)"
 
@@ -26,13 +30,14 @@ help:
 	touch $@
 
 run: .venv/run.done
-	@exec $(BIN)/python -m scripts.serve
+	@exec $(BIN)/python -m scripts.serve $(if $(filter 1,$(N8N)),--n8n)
 
 demo: .venv/run.done
-	@exec $(BIN)/python -m scripts.demo --llm $(LLM)
+	@exec $(BIN)/python -m scripts.demo --llm $(LLM) $(if $(filter 1,$(N8N)),--n8n)
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check)
+	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n")
 
 check: lint types
 	$(BIN)/python -m pytest tests/unit tests/state
@@ -50,9 +55,11 @@ fix: .venv/dev.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m scripts.build_schema
+	$(BIN)/python -m scripts.n8n schema
 
 schema: .venv/run.done
 	$(BIN)/python -m scripts.build_schema
+	$(BIN)/python -m scripts.n8n schema
 
 bench: .venv/dev.done
 	$(BIN)/python -m benchmarks.ingest

@@ -26,7 +26,13 @@ _TYPES = {
     500: "api_error",
     529: "overloaded_error",
 }
-_STOPS = {"end": "end_turn", "length": "max_tokens", "refusal": "refusal", "filtered": "refusal"}
+_STOPS = {
+    "end": "end_turn",
+    "length": "max_tokens",
+    "refusal": "refusal",
+    "filtered": "refusal",
+    "tool": "tool_use",
+}
 
 
 class Anthropic(LlmServer):
@@ -96,7 +102,10 @@ class Anthropic(LlmServer):
         identifier = {"request-id": f"req_{secrets.token_hex(12)}"}
         if kind == "count":
             return JSONResponse({"input_tokens": tokens(asked.text)}, headers=identifier)
-        content = [{"type": "text", "text": reply.text}] if reply.text else []
+        content: list[Json] = [{"type": "text", "text": reply.text}] if reply.text else []
+        if reply.tool:
+            call = {"type": "tool_use", "id": f"toolu_{secrets.token_hex(12)}"}
+            content.append({**call, "name": reply.tool, "input": reply.given or {}})
         stop = _STOPS[reply.stop]
         details = {"type": "refusal", "category": None, "explanation": None}
         message: Json = {"id": f"msg_{secrets.token_hex(12)}", "type": "message"}

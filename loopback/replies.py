@@ -9,10 +9,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says, and why it stopped: of itself, at its limit, or because it would not."""
+    """What the model says, and why it stopped: of itself, at its limit, or because it would not.
+
+    `tool` is the name of the tool that it calls, with `given` as its arguments.
+    """
 
     text: str
-    stop: Literal["end", "length", "refusal", "filtered"] = "end"
+    stop: Literal["end", "length", "refusal", "filtered", "tool"] = "end"
+    tool: str | None = None
+    given: Json | None = None
 
 
 def truncated(text: str) -> Reply:
@@ -28,6 +33,11 @@ def refusal(text: str = "") -> Reply:
 def filtered() -> Reply:
     """Return an answer that a content filter took away; with Anthropic, a refusal."""
     return Reply("", "filtered")
+
+
+def calls_tool(name: str, **given: Any) -> Reply:
+    """Return a call of a tool that the request offers."""
+    return Reply("", "tool", name, given)
 
 
 def empty() -> Reply:

@@ -58,6 +58,9 @@ class Action(StrEnum):
     QRCODE_UPDATED = "qrcode_updated"
     GAP_REPAIRED = "gap_repaired"  # what no webhook brought was fetched
     GAP_REPAIR_FAILED = "gap_repair_failed"
+    # The people of the business
+    NOTICE_TOLD = "notice_told"  # of a handoff or the connection, to everybody who is to be told
+    NOTICE_FAILED = "notice_failed"  # somebody was not told; it is tried again unless it is dead
     # The program
     STARTED = "started"
     STOPPED = "stopped"

@@ -29,6 +29,8 @@ from router.n8n.callbacks import router as callbacks_router
 from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
+from router.notices.opening import make_notice_sender, make_notifier
+from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.policy import policy
 from router.reactions import Reactions
@@ -80,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.n8n_enabled:
         app.include_router(gateway_router)
         app.include_router(callbacks_router)
+        app.include_router(notices_router)
     return app
 
 
@@ -92,8 +95,11 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         stack.push_async_callback(provider.close)
     prompt = PromptRules(settings.default_system_prompt, settings.prompt_token_budget)
     maker: ReplyMaker = _fallback(settings, prompt, providers)
+    n8n: N8nHandler | None = None
     if settings.n8n_enabled:
-        maker = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
+        maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
+    notice_sender = make_notice_sender(settings, database, evolution)
+    notifier = make_notifier(settings, database, http, notice_sender, n8n)
     dispatcher = _dispatcher(settings, database, evolution, maker)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))
@@ -103,10 +109,13 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.ingester = ingester
     app.state.wake = dispatcher.wake
     app.state.abandon = dispatcher.abandon
+    app.state.notice_sender = notice_sender
+    app.state.wake_notices = notifier.wake
 
-    running = asyncio.create_task(dispatcher.run(), name="dispatcher")
-    stack.push_async_callback(_finish, running)
-    stack.push_async_callback(dispatcher.stop)
+    for loop in (notifier, dispatcher):
+        running = asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
+        stack.push_async_callback(_finish, running)
+        stack.push_async_callback(loop.stop)
     stack.push_async_callback(repairs.stop)
     stack.push_async_callback(ingester.drain)
     repairs.begin_all()
@@ -171,6 +180,7 @@ def _n8n_handler(
             max_tokens=settings.llm_max_tokens,
         ),
         wait_for_n8n=settings.n8n_fallback == "queue",
+        probe_seconds=settings.n8n_probe_seconds,
     )
     return N8nHandler(http, database, rules, prompt, fallback)
 

@@ -1,8 +1,9 @@
 """The whole job with no account: `make demo`.
 
 A customer, an owner, Evolution and the LLM are programs on loopback; the router and its PostgreSQL
-are the real ones. With `--llm anthropic` or `openai` the replies are the provider's own. Exits
-with 1 if the conversation did not go as it should.
+are the real ones, and so is n8n with `--n8n` (`make demo N8N=1`). With `--llm anthropic` or
+`openai` the replies are the provider's own. Exits with 1 if the conversation did not go as it
+should.
 """
 
 import argparse
@@ -26,6 +27,9 @@ from router.evolution.client import SUBSCRIBED_EVENTS
 from router.logs import configure_logging
 from router.main import create_app
 from router.settings import ConfigurationError, load_settings
+from scripts.n8n.installation import InstallationFailed
+from scripts.n8n.launch import running_n8n
+from scripts.n8n.server import N8nDidNotStart
 
 _SECRET = secrets.token_urlsafe(24)
 _PAUSE_SECONDS = 6
@@ -45,20 +49,21 @@ def main() -> int:
     """Play the conversation. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--llm", choices=["loopback", "anthropic", "openai"], default="loopback")
+    parser.add_argument("--n8n", action="store_true", help="n8n makes the replies")
     given = parser.parse_args()
     key = f"{given.llm.upper()}_API_KEY"
     if given.llm != "loopback" and not os.environ.get(key):
         print(f"LLM={given.llm} needs {key} in the environment.", file=sys.stderr)
         return 1
     try:
-        asyncio.run(_play(given.llm))
-    except (WentWrong, ConfigurationError) as error:
+        _play(given.llm, with_n8n=given.n8n)
+    except (WentWrong, ConfigurationError, InstallationFailed, N8nDidNotStart) as error:
         print(f"\n  ✗ {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _play(llm_name: str) -> None:
+def _play(llm_name: str, *, with_n8n: bool) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(_fleeting_folder())
         evolution = stack.enter_context(Evolution())
@@ -66,13 +71,33 @@ async def _play(llm_name: str) -> None:
         if llm is not None:
             for answer in _ANSWERS:
                 llm.answers(answer)
-        print(
-            f"Starting PostgreSQL, the router, Evolution API and {llm_name} … ", end="", flush=True
-        )
-        async with _router(_configuration(folder, llm_name, llm)) as url:
-            shop = await _open_shop(evolution, url, llm_name)
-            print(f"ready: {url}\n")
-            await _converse(shop, shop.customer("5511955550001", name="Maria"), url)
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        configuration = _configuration(folder, llm_name, llm) | {"N8N_ROUTER_URL": url}
+        if with_n8n:
+            configuration |= stack.enter_context(_n8n(configuration))
+        asyncio.run(_perform(configuration, listener, evolution, llm_name))
+
+
+@contextmanager
+def _n8n(configuration: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Give what makes a router use an n8n of the demo's own."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    added = {"N8N_PORT": port, "N8N_API_KEY": _SECRET}
+    settings = load_settings({**configuration, **added}, env_file=None)
+    with running_n8n(settings, lambda text: print(text, flush=True)) as server:
+        yield {**added, "N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{server.home.url}/webhook"}
+
+
+async def _perform(
+    configuration: Mapping[str, str], listener: socket.socket, evolution: Evolution, llm_name: str
+) -> None:
+    print(f"Starting PostgreSQL, the router, Evolution API and {llm_name} … ", end="", flush=True)
+    async with _router(configuration, listener) as url:
+        shop = await _open_shop(evolution, url, llm_name)
+        print(f"ready: {url}\n")
+        await _converse(shop, shop.customer("5511955550001", name="Maria"), url)
 
 
 @contextmanager
@@ -106,10 +131,9 @@ def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[s
 
 
 @asynccontextmanager
-async def _router(configuration: Mapping[str, str]) -> AsyncIterator[str]:
+async def _router(configuration: Mapping[str, str], listener: socket.socket) -> AsyncIterator[str]:
     settings = load_settings(configuration, env_file=None)
     configure_logging(settings, sys.stderr)
-    listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

@@ -1,39 +1,78 @@
 """Start HybridFlow on this machine: `make run`, or `python -m scripts.serve`.
 
 Applies the schema, makes the secrets that the configuration leaves out (and keeps them), says what
-runs where and what to do next, and serves until Ctrl-C.
+runs where and what to do next, and serves until Ctrl-C. With --n8n (`make run N8N=1`) an n8n runs
+beside it and handles the turns.
 """
 
+import argparse
 import asyncio
 import os
 import secrets
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import uvicorn
 
 from router import __version__
+from router.embedded.errors import EmbeddedPostgresError
 from router.errors import DatabaseAway
 from router.logs import configure_logging
 from router.main import create_app
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.migrations import MigrationError, migrate
+from scripts.n8n.installation import InstallationFailed
+from scripts.n8n.launch import running_n8n
+from scripts.n8n.library import CommandFailed
+from scripts.n8n.server import N8nDidNotStart, N8nServer
 
 _GRACE_SECONDS = 30
+_TOLD = (
+    CommandFailed,
+    ConfigurationError,
+    DatabaseAway,
+    EmbeddedPostgresError,
+    InstallationFailed,
+    MigrationError,
+    N8nDidNotStart,
+)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--n8n", action="store_true", help="with an n8n beside it")
+    given = parser.parse_args(arguments)
     try:
-        first = load_settings()
-        made = keep_secrets(first)
-        settings = load_settings({**os.environ, **made})
+        wanted = _n8n_variables() if given.n8n else {}
+        made = keep_secrets(load_settings({**os.environ, **wanted}), with_n8n=given.n8n)
+        settings = load_settings({**os.environ, **_turned_on(wanted), **made})
         if settings.database_url is not None:  # the embedded one is brought up to date as it opens
             asyncio.run(migrate(settings.database_url.get_secret_value()))
-    except (ConfigurationError, MigrationError, DatabaseAway) as error:
+        with _beside(settings) if given.n8n else nullcontext():
+            print(banner(settings, made, with_n8n=given.n8n), flush=True)
+            _serve(settings)
+    except _TOLD as error:
         print(error, file=sys.stderr)
         return 1
-    print(banner(settings, made), flush=True)
+    return 0
+
+
+def _n8n_variables() -> dict[str, str]:
+    port = os.environ.get("N8N_PORT") or str(load_settings().n8n_port)
+    return {"N8N_WEBHOOK_URL": f"http://127.0.0.1:{port}/webhook"}
+
+
+def _turned_on(wanted: dict[str, str]) -> dict[str, str]:
+    return {**wanted, "N8N_ENABLED": "true"} if wanted else {}
+
+
+def _beside(settings: Settings) -> AbstractContextManager[N8nServer]:
+    return running_n8n(settings, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _serve(settings: Settings) -> None:
     configure_logging(settings)
     uvicorn.run(
         create_app(settings),
@@ -43,10 +82,9 @@ def main() -> int:
         access_log=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    return 0
 
 
-def keep_secrets(settings: Settings) -> dict[str, str]:
+def keep_secrets(settings: Settings, *, with_n8n: bool) -> dict[str, str]:
     """Return a secret for each that is not configured; the same ones at every start.
 
     They are kept in `secrets.env` in the data folder, readable by the owner only.
@@ -55,6 +93,7 @@ def keep_secrets(settings: Settings) -> dict[str, str]:
         "EVOLUTION_WEBHOOK_SHARED_SECRET": bool(settings.webhook_secrets),
         "CRON_SECRET": settings.cron_secret is not None,
         "API_KEYS": bool(settings.api_keys),
+        "N8N_API_KEY": settings.n8n_api_key is not None or not with_n8n,
     }
     missing = [name for name, given in configured.items() if not given]
     if not missing:
@@ -69,7 +108,7 @@ def keep_secrets(settings: Settings) -> dict[str, str]:
     return {name: known[name] for name in missing}
 
 
-def banner(settings: Settings, made: dict[str, str]) -> str:
+def banner(settings: Settings, made: dict[str, str], *, with_n8n: bool) -> str:
     """Say what was started, where, with which generated secrets, and the next thing to do."""
     here = f"http://localhost:{settings.api_port}"
     lines = [
@@ -80,6 +119,8 @@ def banner(settings: Settings, made: dict[str, str]) -> str:
         f"  handler     {'n8n' if settings.n8n_enabled else 'Python fallback handlers'}",
         f"  LLM         {settings.llm_provider}",
     ]
+    if with_n8n:
+        lines.append(f"  n8n         http://localhost:{settings.n8n_port}   (the editor)")
     if made:
         lines += ["", "Secrets made for you (they stay the same; set your own in .env):"]
         lines += [f"  {name}={value}" for name, value in made.items()]

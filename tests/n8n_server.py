@@ -1,10 +1,13 @@
 """One real n8n for the whole test run, with the project's own workflows in it."""
 
 import asyncio
+import json
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +16,7 @@ from urllib.parse import urlsplit
 from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.library import WORKFLOWS, import_all
 from scripts.n8n.server import N8nHome, N8nServer, open_home
+from tests.n8n.flows import misbehaving
 from tests.routers import CRON_SECRET, free_port
 
 N8N_API_KEY = "what-n8n-and-the-router-share"
@@ -98,24 +102,32 @@ async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
             await sink.drain()
 
 
+@dataclass(frozen=True, slots=True)
+class Relays:
+    """Where n8n's credentials and the node "Router address" lead."""
+
+    anthropic: Relay
+    openai: Relay
+    router: Relay
+
+
 class TestN8n:
     """The n8n of the tests: its server, and where its LLM nodes lead."""
 
     __test__ = False
 
-    def __init__(
-        self, installation: Installation, server: N8nServer, anthropic: Relay, openai: Relay
-    ) -> None:
+    def __init__(self, installation: Installation, server: N8nServer, relays: Relays) -> None:
         self.installation = installation
         self.server = server
-        self.anthropic = anthropic
-        self.openai = openai
+        self.anthropic = relays.anthropic
+        self.openai = relays.openai
+        self.router = relays.router
 
-    def configuration(self, **more: str) -> dict[str, str]:
-        """What a router needs to give its turns to this n8n."""
+    def configuration(self, flow: str = "", **more: str) -> dict[str, str]:
+        """What a router needs to give its turns to this n8n; `flow` is one of `tests.n8n.flows`."""
         return {
             "N8N_ENABLED": "true",
-            "N8N_WEBHOOK_URL": f"{self.server.home.url}/webhook",
+            "N8N_WEBHOOK_URL": f"{self.server.home.url}/webhook/{flow}".rstrip("/"),
             "N8N_API_KEY": N8N_API_KEY,
             "N8N_LEASE_SECONDS": "30",
             **more,
@@ -126,35 +138,34 @@ class TestN8n:
 def running_n8n(database_url: str, folder: Path) -> Iterator[TestN8n]:
     """Install n8n if need be, import the workflows, start it; it ends with the block."""
     installation = install(cache_folder(), print)
-    with Relay() as anthropic, Relay() as openai:
-        home = asyncio.run(
-            _filled_home(installation, database_url, folder, anthropic.url, f"{openai.url}/v1")
-        )
+    with Relay() as anthropic, Relay() as openai, Relay() as router:
+        relays = Relays(anthropic, openai, router)
+        home = asyncio.run(open_home(database_url, folder / "home", free_port()))
+        asyncio.run(_fill(installation, home, folder / "workflows", relays))
         server = N8nServer(installation, home)
         server.start()
         try:
             asyncio.run(server.ready())
-            yield TestN8n(installation, server, anthropic, openai)
+            yield TestN8n(installation, server, relays)
         finally:
             server.stop()
 
 
-async def _filled_home(
-    installation: Installation, database_url: str, folder: Path, anthropic: str, openai: str
-) -> N8nHome:
-    home = await open_home(database_url, folder, free_port())
+async def _fill(installation: Installation, home: N8nHome, folder: Path, relays: Relays) -> None:
+    shutil.copytree(WORKFLOWS, folder)
+    (folder / "misbehaving.json").write_text(json.dumps(misbehaving()))
     await import_all(
         installation,
         home,
-        folder=WORKFLOWS,
+        folder=folder,
         variables={
             "N8N_API_KEY": N8N_API_KEY,
             "CRON_SECRET": CRON_SECRET,
             "ANTHROPIC_API_KEY": "sk-ant-for-the-loopback",
-            "ANTHROPIC_BASE_URL": anthropic,
+            "ANTHROPIC_BASE_URL": relays.anthropic.url,
             "OPENAI_API_KEY": "sk-for-the-loopback",
-            "OPENAI_BASE_URL": openai,
+            "OPENAI_BASE_URL": f"{relays.openai.url}/v1",
         },
-        router_url="http://127.0.0.1:9",
+        router_url=relays.router.url,
+        drafts=(),
     )
-    return home

@@ -169,6 +169,7 @@ async def hand_off(
             _log, Action.PAUSED, "paused: the AI asked for a human",
             turn_id=turn_id, session_id=answer["session_id"], source="ai",
         )  # fmt: skip
+        request.app.state.wake_notices()
     return _answered(request, answer)
 
 
@@ -202,6 +203,7 @@ def _patience(settings: Settings) -> Json:
 def _answered(request: Request, answer: Json) -> JSONResponse:
     if "refused" in answer:
         return _error(409, answer["refused"], f"nothing was done: {answer['refused']}")
+    request.app.state.n8n.breaker.worked()
     request.app.state.wake()
     return JSONResponse(answer)
 

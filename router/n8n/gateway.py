@@ -17,7 +17,9 @@ from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionAway, EvolutionError, NotOnWhatsApp, SendInDoubt
 from router.logs import Action, bind_correlation, log_event
-from router.n8n.tokens import TurnToken, read_token
+from router.n8n.refusals import Refused, conflict
+from router.n8n.tokens import TurnToken, read_notice_token, read_token
+from router.notices.routes import send_notice
 from router.settings import Settings
 from router.state.database import Database, Json
 from router.turns.markdown import to_whatsapp
@@ -37,42 +39,23 @@ _SENDS: Mapping[str, tuple[str, str]] = {
     "message/sendList": ("list", "title"),
     "message/sendButtons": ("buttons", "title"),
 }
-_REASONS = {
-    "paused": "a human has taken this conversation over",
-    "superseded": "this turn is closed",
-    "stale": "another attempt has this turn, or its lease has run out",
-    "in_doubt": "this may be on the phone already; the router finds out",
-}
-
-
-class Refused(Exception):
-    """The flow's request was not carried out: what Evolution would answer in its place."""
-
-    def __init__(self, status: int, error: str, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.error = error
-        self.reason = reason
 
 
 @router.post("/{group}/{method}/{instance}", summary="Evolution's API, behind the fence")
 async def call_evolution(
     request: Request, group: str, method: str, instance: str, body: dict[str, Any]
 ) -> JSONResponse:
-    """Send for a turn. 201 as Evolution answers; 409 where the fence refuses; 404 elsewhere."""
+    """Send for a turn or a notice. 201 as Evolution; 409: the fence refuses; 404 elsewhere."""
+    path = f"{group}/{method}"
     try:
+        if (notice := read_notice_token(request.headers.get("apikey", ""))) is not None:
+            sender = request.app.state.notice_sender
+            return await send_notice(sender, notice, path, instance, body)
         desk = await _Desk.open(request, instance)
         with bind_correlation(desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"):
-            return await desk.carry_out(f"{group}/{method}", body)
+            return await desk.carry_out(path, body)
     except Refused as refused:
-        return JSONResponse(
-            {
-                "status": refused.status,
-                "error": refused.error,
-                "response": {"message": [str(refused)], "reason": refused.reason},
-            },
-            status_code=refused.status,
-        )
+        return refused.answer()
 
 
 class _Desk:
@@ -101,7 +84,7 @@ class _Desk:
         except DatabaseAway as error:
             raise Refused(503, "Service Unavailable", str(error), "database_away") from error
         if "refused" in turn:
-            raise _conflict(turn["refused"])
+            raise conflict(turn["refused"])
         if turn["instance_name"] != instance:
             raise Refused(
                 403,
@@ -155,7 +138,7 @@ class _Desk:
         if fence.get("refused") == "already_sent":
             return {"wa_id": fence["wa_id"], "jid": self.turn["jid"], "body": fence["body"]}
         if "refused" in fence:
-            raise _conflict(fence["refused"])
+            raise conflict(fence["refused"])
         request = {**body, "number": fence["jid"]}
         request.pop("delay", None)  # the fence stands right before the send: nothing waits between
         try:
@@ -184,7 +167,7 @@ class _Desk:
             await self._database.call(
                 "doubt_send", {**about, "error": str(error), "check_after": _CHECK_AFTER}
             )
-            return _conflict("in_doubt")
+            return conflict("in_doubt")
         log_event(
             _log, Action.EVOLUTION_SEND_FAILED, str(error), level=logging.WARNING, **self._who
         )
@@ -227,7 +210,3 @@ class _Desk:
             },
             status_code=201,
         )
-
-
-def _conflict(reason: str) -> Refused:
-    return Refused(409, "Conflict", _REASONS.get(reason, reason), reason)

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass, field
 from time import monotonic
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
@@ -20,13 +19,15 @@ from router.turns.sender import SendStopped
 _log = logging.getLogger(__name__)
 KEY_HEADER = "X-N8N-API-Key"
 TURN_WEBHOOK = "hybridflow-turn"
+_LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
 
 
 @dataclass(slots=True)
 class Breaker:
     """Opens after `limit` failures in a row; while it is open, n8n is only probed.
 
-    `pause` is the seconds between probes. `now` gives the time, in seconds.
+    n8n's 200 for a turn is no success: only what its flows report is. A failure is a turn that it
+    did not take, or took and let lie. `pause` and `now` are seconds.
     """
 
     limit: int = 3
@@ -49,18 +50,26 @@ class Breaker:
         self.probe_at = now + self.pause
 
     def worked(self) -> None:
-        """n8n took a turn, or answered a probe."""
+        """A flow came to its end."""
         self.failures = 0
+
+    def seen(self) -> None:
+        """n8n answered a probe: turns go there again, and the next failure is enough."""
+        self.failures = self.limit - 1
 
 
 @dataclass(frozen=True, slots=True)
 class FlowRules:
-    """Where n8n is, what its flows are told, and whether turns wait for it while it is away."""
+    """Where n8n is, what its flows are told, and whether turns wait for it while it is away.
+
+    `probe_seconds` pass between looks whether it is back.
+    """
 
     webhook_url: str
     api_key: SecretStr
     terms: FlowTerms
     wait_for_n8n: bool
+    probe_seconds: float
 
 
 class N8nHandler:
@@ -79,31 +88,41 @@ class N8nHandler:
         self._rules = rules
         self._prompt = prompt
         self._fallback = fallback
-        self.breaker = Breaker()
+        self.breaker = Breaker(pause=rules.probe_seconds)
 
     async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
         """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError."""
-        if turn.last_handler == "n8n" and turn.last_error is None:
-            self.breaker.failed(monotonic())  # it let the lease of the last attempt run out
-        if await self._is_available() and await self._forward(turn):
-            return HandedOver()
+        lapsed = turn.last_handler == "n8n" and turn.last_error is None
+        if lapsed:
+            self.breaker.failed(monotonic())
         if self._rules.wait_for_n8n:
-            raise LlmAway("n8n is away", retry_after=self.breaker.pause)
+            return await self._queue(turn)
+        given_up = lapsed and turn.attempt > _LAPSES
+        if not given_up and await self.is_available() and await self._forward(turn):
+            return HandedOver()
         return await self._fallback.make(turn)
 
+    async def _queue(self, turn: ClaimedTurn) -> HandedOver:
+        if await self.is_available() and await self._forward(turn):
+            return HandedOver()
+        raise LlmAway("n8n is away", retry_after=self.breaker.pause)
+
     async def is_alive(self) -> bool:
-        """Whether n8n says that it is ready."""
-        origin = urlsplit(self._rules.webhook_url)._replace(path="/healthz/readiness", query="")
+        """Whether n8n would take a turn: its webhook is there, and closed without the key.
+
+        Its own readiness is told before its webhooks are registered.
+        """
         try:
-            answer = await self._http.get(origin.geturl(), timeout=3)
+            answer = await self._http.post(self._rules.webhook_url, timeout=3)
         except httpx.HTTPError:
             return False
-        return answer.status_code == 200
+        return answer.status_code in (401, 403)
 
-    async def _is_available(self) -> bool:
+    async def is_available(self) -> bool:
+        """Whether turns go to n8n now. While the breaker is open, n8n is probed now and then."""
         if self.breaker.wants_probe(monotonic()):
             if await self.is_alive():
-                self.breaker.worked()
+                self.breaker.seen()
                 log_event(_log, Action.STARTED, "n8n is back: it handles the turns again")
             else:
                 self.breaker.failed(monotonic())
@@ -136,7 +155,6 @@ class N8nHandler:
             )
             return True
         if answer.is_success:
-            self.breaker.worked()
             return True
         return self._refused(f"n8n answered {answer.status_code}: {answer.text[:200]}")
 

@@ -142,9 +142,12 @@ class Tenant(BaseModel):
     answer_groups: bool
     unanswered_kinds: list[str]
     on_new_message: Literal["queue", "restart"]
+    notify_number: str | None
+    notify_url: str | None
     connection_state: str | None
     connection_reason: int | None
     connection_changed_at: datetime | None
+    connection_lost_at: datetime | None
     owner_jid: str | None
     caught_up_at: datetime | None
     created_at: datetime

@@ -38,6 +38,17 @@ class TenantValues(BaseModel, extra="forbid"):
     answer_groups: bool | None = None
     unanswered_kinds: list[str] | None = Field(default=None, examples=[["sticker"]])
     on_new_message: Literal["queue", "restart"] | None = None
+    notify_number: str | None = Field(
+        default=None,
+        examples=["5511955559999"],
+        description="Staff to be told by WhatsApp of a handoff: a number or a group's JID; the AI"
+        " answers nothing that comes from there",
+    )
+    notify_url: str | None = Field(
+        default=None,
+        examples=["https://tickets.example.com/hook"],
+        description="A webhook that is told of a handoff and of a lost connection",
+    )
 
     def given(self) -> dict[str, Any]:
         """Return what the request says, ready for the state."""

@@ -9,6 +9,7 @@ python -m scripts.n8n credentials   what `n8n import:credentials` takes, from th
 """
 
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from scripts.n8n.credentials import fill_in, read_example, variables_of
 from scripts.n8n.installation import InstallationFailed, cache_folder, install
 from scripts.n8n.launch import fill, n8n_home, running_n8n
 from scripts.n8n.library import WORKFLOWS, CommandFailed, export_all
+from scripts.n8n.schema import write_schemas
 from scripts.n8n.server import N8nDidNotStart
 from scripts.running import CannotGoOn, configuration
 
@@ -55,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name)
         if name in ("import", "export", "check"):
             command.add_argument("--folder", type=Path, default=WORKFLOWS)
+    commands.add_parser("schema")
     commands.add_parser("credentials").add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     try:
@@ -89,8 +92,6 @@ def _import(given: argparse.Namespace) -> int:
 
 
 def _export(given: argparse.Namespace) -> int:
-    import asyncio  # noqa: PLC0415
-
     with n8n_home(_settings(), _tell) as (installation, home):
         for file in asyncio.run(export_all(installation, home, given.folder)):
             print(f"exported: {file}")
@@ -104,6 +105,11 @@ def _check(given: argparse.Namespace) -> int:
     if not faults:
         print(f"{given.folder}: nothing to complain about")
     return 1 if faults else 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    write_schemas(WORKFLOWS)
+    return 0
 
 
 def _credentials(given: argparse.Namespace) -> int:
@@ -135,6 +141,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "import": _import,
     "export": _export,
     "check": _check,
+    "schema": _schema,
     "credentials": _credentials,
 }
 

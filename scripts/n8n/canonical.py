@@ -44,7 +44,8 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     kept["nodes"] = [_node(node) for node in sorted(workflow["nodes"], key=lambda n: str(n["id"]))]
     kept["pinData"] = _examples(workflow)
     addressed = with_router_url(kept, DEFAULT_ROUTER_URL)
-    return {name: v for name, v in addressed.items() if v or name not in _KEPT_IF_ANY}
+    full = {name: v for name, v in addressed.items() if v or name not in _KEPT_IF_ANY}
+    return {name: _as_in_javascript(v) for name, v in full.items()}
 
 
 def to_text(workflow: Workflow) -> str:
@@ -124,6 +125,19 @@ def _addressed(node: Mapping[str, Any], url: str) -> dict[str, Any]:
     ]
     parameters = {**node["parameters"], "assignments": {"assignments": assignments}}
     return {**node, "parameters": parameters}
+
+
+def _as_in_javascript(value: Any) -> Any:
+    """There, 60.0 is 60."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _as_in_javascript(inner) for name, inner in value.items()}
+        case list():
+            return [_as_in_javascript(inner) for inner in value]
+        case _:
+            return value
 
 
 def _texts(value: Any, path: str, name: str = "") -> Iterator[tuple[str, str, str]]:

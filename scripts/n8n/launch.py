@@ -10,7 +10,7 @@ from router.embedded.postgres import EmbeddedPostgres
 from router.settings import ConfigurationError, Settings
 from scripts.n8n.credentials import variables_of
 from scripts.n8n.installation import Installation, cache_folder, install
-from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, import_all
+from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, ids_of, import_all, unpublish
 from scripts.n8n.server import N8nHome, N8nServer, open_home
 
 _CHANGED = (
@@ -69,6 +69,7 @@ def fill(
         backup = home.folder / f"before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         backup.mkdir(parents=True)
         asyncio.run(export_all(installation, home, backup))
+        asyncio.run(unpublish(installation, home, ids_of(folder) & ids_of(backup)))
     names = asyncio.run(
         import_all(
             installation,

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,11 @@ async def import_all(
     folder: Path,
     variables: Mapping[str, str],
     router_url: str,
+    drafts: Collection[str] = DRAFTS,
 ) -> tuple[str, ...]:
-    """Import the credentials and the workflows of `folder`, and publish them. Returns their names.
+    """Import the credentials and the workflows of `folder`; publish those that are not `drafts`.
 
-    Workflows with other ids stay as they are. Raises CommandFailed.
+    Returns their names. Workflows with other ids stay as they are. Raises CommandFailed.
     """
     workflows = read_workflows(folder)
     with tempfile.TemporaryDirectory(prefix="hybridflow-n8n-") as name:
@@ -48,7 +49,7 @@ async def import_all(
         addressed = {f"{w['id']}.json": with_router_url(w, router_url) for w in workflows}
         _write_all(Path(name), {file: json.dumps(w) for file, w in addressed.items()})
         await _n8n(installation, home, "import:workflow", "--separate", f"--input={name}")
-    await _publish(installation, home, [str(w["id"]) for w in workflows if w["id"] not in DRAFTS])
+    await _each(installation, home, "publish:workflow", sorted(ids_of(folder) - set(drafts)))
     return tuple(str(workflow["name"]) for workflow in workflows)
 
 
@@ -91,16 +92,28 @@ def _is_workflow(file: Path) -> bool:
     return not file.name.endswith((".example.json", ".schema.json"))
 
 
-async def _publish(installation: Installation, home: N8nHome, ids: Iterable[str]) -> None:
+async def unpublish(installation: Installation, home: N8nHome, ids: Iterable[str]) -> None:
+    """Take back what is published: n8n imports over no published workflow. Raises CommandFailed."""
+    await _each(installation, home, "unpublish:workflow", ids)
+
+
+def ids_of(folder: Path) -> set[str]:
+    """Return the ids of the workflows in a folder."""
+    return {str(workflow["id"]) for workflow in read_workflows(folder)}
+
+
+async def _each(
+    installation: Installation, home: N8nHome, command: str, ids: Iterable[str]
+) -> None:
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def publish(workflow: str) -> None:
+    async def do(workflow: str) -> None:
         async with slots:
-            await _n8n(installation, home, "publish:workflow", f"--id={workflow}")
+            await _n8n(installation, home, command, f"--id={workflow}")
 
     async with asyncio.TaskGroup() as group:
         for workflow in ids:
-            group.create_task(publish(workflow))
+            group.create_task(do(workflow))
 
 
 async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> None:

@@ -1,21 +1,25 @@
-"""`n8n_workflows/turn.schema.json`: the payload of a turn, as builders and their tools read it."""
+"""The JSON Schemas of what n8n is given, as builders and their tools read them."""
 
 import json
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from router.n8n.payload import TurnPayload
+from router.notices.payload import NoticePayload
 
-FILE = "turn.schema.json"
-
-
-def schema_text() -> str:
-    """Return the JSON Schema of version 1 of the payload."""
-    schema = TurnPayload.model_json_schema()
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "turn.schema.json": TurnPayload,
+    "notice.schema.json": NoticePayload,
+}
 
 
-def write_schema(folder: Path) -> Path:
-    """Write it; return the file."""
-    file = folder / FILE
-    file.write_text(schema_text())
-    return file
+def schema_text(model: type[BaseModel]) -> str:
+    """Return the text of a schema's file."""
+    return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_schemas(folder: Path) -> None:
+    """Write every schema into `folder`."""
+    for name, model in SCHEMAS.items():
+        (folder / name).write_text(schema_text(model))

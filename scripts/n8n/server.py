@@ -3,6 +3,8 @@
 import asyncio
 import os
 import secrets
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 import asyncpg
 import httpx
 
+from router.n8n.handler import TURN_WEBHOOK
 from scripts.n8n.installation import Installation
 
 DATABASE = "n8n"
@@ -103,7 +106,11 @@ class N8nServer:
         self._guard = subprocess.Popen(  # noqa: S603 - our own command line
             [*guard, *self._installation.command("start")],
             cwd=_ROOT,
-            env=process_environment(self._installation, self.home.environment()),
+            env=process_environment(
+                self._installation,
+                # Its own would be 5679, where another n8n of this machine may listen.
+                {**self.home.environment(), "N8N_RUNNERS_BROKER_PORT": str(_free_port())},
+            ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -112,8 +119,8 @@ class N8nServer:
         self.pid = int(self._guard.stdout.readline())
 
     async def ready(self, within: float = _READY_SECONDS) -> None:
-        """Return when it takes webhooks. Raises N8nDidNotStart."""
-        url = f"{self.home.url}/healthz/readiness"
+        """Return when it takes turns. Raises N8nDidNotStart."""
+        url = f"{self.home.url}/webhook/{TURN_WEBHOOK}"
         try:
             async with asyncio.timeout(within), httpx.AsyncClient() as client:
                 while not await _answers(client, url):
@@ -142,6 +149,11 @@ class N8nServer:
         if self._log is not None:
             self._log.close()
 
+    def kill(self) -> None:
+        """End it at once, as a crash would: kill -9 to all its processes."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self.stop()
+
     def log_end(self) -> str:
         """Return the last lines that it wrote."""
         text = (self.home.folder / "n8n.log").read_text(errors="replace")
@@ -156,9 +168,16 @@ def process_environment(installation: Installation, variables: Mapping[str, str]
     return {**inherited, **variables}
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    # Its readiness comes before its webhooks, which are unknown (404) until they are registered and
+    # from then on closed (403) to a caller without the key.
     try:
-        return (await client.get(url, timeout=5)).status_code == 200
+        return (await client.post(url, timeout=5)).status_code == 403
     except httpx.TransportError:
         return False
 

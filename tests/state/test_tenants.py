@@ -124,6 +124,7 @@ async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     wanted |= {"resume_after_hours": 0.5, "answer_within_minutes": 5, "auto_reply_seconds": 2}
     wanted |= {"other_client_takeover": False, "answer_groups": True, "unanswered_kinds": ["ptt"]}
     wanted |= {"on_new_message": "restart"}
+    wanted |= {"notify_number": "5511955559999", "notify_url": "https://tickets.example/hook"}
     assert {row["name"] for row in rows} == set(wanted)
     changed = await change(talk.database, **wanted)
     assert changed.items() >= {k: v for k, v in wanted.items() if k != "evo_api_key"}.items()

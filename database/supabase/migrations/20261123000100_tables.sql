@@ -27,10 +27,15 @@ create table if not exists public.tenants (
     answer_groups boolean not null default false,
     unanswered_kinds text[] not null default '{}',
     on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
+    -- Who is told that a human is wanted, or that the connection is lost.
+    notify_number text
+    check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+    notify_url text check (notify_url ~ '^https?://[^/]'),
     -- What Evolution last said of the connection.
     connection_state text,
     connection_reason integer,
     connection_changed_at timestamptz,
+    connection_lost_at timestamptz,
     owner_jid text,
     qr_code text,
     pairing_code text,
@@ -48,6 +53,10 @@ comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
 comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next (queue) or starts it again (restart).';
+comment on column public.tenants.notify_number is
+'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
+comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
+comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (
     id bigint generated always as identity primary key,
@@ -206,9 +215,48 @@ create index if not exists processed_events_recent on public.processed_events (p
 create index if not exists processed_events_waiting
 on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
 
+create table if not exists public.notices (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    kind text not null check (kind in ('handoff', 'connection_lost', 'qr_waiting')),
+    facts jsonb not null,
+    state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
+    reason text,
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    number_told_at timestamptz,
+    url_told_at timestamptz,
+    handler text check (handler in ('n8n', 'fallback')),
+    error text,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.notices is
+'What the people of a business are to be told: a human is wanted, the connection is lost.';
+comment on column public.notices.reason is
+'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
+comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
+comment on column public.notices.number_told_at is
+'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
+comment on column public.notices.message_id is 'That WhatsApp message.';
+
+create index if not exists notices_due on public.notices (next_at) where state = 'pending';
+create unique index if not exists notices_one_of_connection
+on public.notices (tenant_id, kind) where state = 'pending' and kind <> 'handoff';
+create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
+create index if not exists notices_by_session on public.notices (session_id);
+create index if not exists notices_by_message on public.notices (message_id);
+
 alter table public.tenants enable row level security;
 alter table public.sessions enable row level security;
 alter table public.session_identities enable row level security;
 alter table public.turns enable row level security;
 alter table public.messages enable row level security;
 alter table public.processed_events enable row level security;
+alter table public.notices enable row level security;

@@ -104,7 +104,8 @@ begin
 end
 $$;
 
--- The state of the instance's connection, for the operator; says when it has just come (back) up.
+-- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
+-- QR code to be scanned; says when it has just come (back) up.
 create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -117,8 +118,10 @@ declare
     -- Evolution says `close` after a logout, and both after a removal: the strongest word stays.
     v_weaker boolean := (p_tenant.connection_state = 'removed' and v_state in ('logged_out', 'close'))
         or (p_tenant.connection_state = 'logged_out' and v_state = 'close');
+    v_lost boolean := v_state in ('close', 'refused', 'logged_out', 'removed');
 begin
     if p_event ->> 'type' = 'qrcode' then
+        perform hybridflow.notice_qr(p_tenant, p_event);
         update public.tenants
         set qr_code = p_event ->> 'code', pairing_code = p_event ->> 'pairing_code',
             qr_updated_at = hybridflow.clock(), updated_at = hybridflow.clock()
@@ -134,11 +137,15 @@ begin
         connection_changed_at = case
             when connection_state is distinct from v_state then hybridflow.clock() else connection_changed_at
         end,
+        connection_lost_at = case
+            when v_lost then coalesce(connection_lost_at, hybridflow.clock()) when v_state <> 'open' then connection_lost_at
+        end,
         owner_jid = coalesce(p_event ->> 'owner_jid', owner_jid),
         qr_code = case when v_state = 'open' then null else qr_code end,
         pairing_code = case when v_state = 'open' then null else pairing_code end,
         updated_at = hybridflow.clock()
     where id = p_tenant.id;
+    perform hybridflow.notice_connection(p_tenant, v_state, p_event ->> 'reason');
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', 'connection_changed', 'state', v_state,
         'reconnected', v_state = 'open' and p_tenant.connection_state is distinct from 'open'
@@ -293,8 +300,8 @@ begin
 end
 $$;
 
--- A message of the contact: recorded always; answered by a turn unless the session is paused, the
--- message is hours old, or it is of a kind that needs no answer.
+-- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
+-- staff, the session is paused, the message is hours old, or it is of a kind that needs no answer.
 create or replace function hybridflow.ingest_contact_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -307,6 +314,7 @@ declare
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
     v_decision text := case
         when not p_tenant.is_active then 'tenant_inactive'
+        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
             or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
@@ -325,6 +333,9 @@ begin
             hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
             p_event ->> 'correlation_id'
         );
+    end if;
+    if v_decision = 'staff' then
+        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
     end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
     return jsonb_strip_nulls(jsonb_build_object(

@@ -15,7 +15,8 @@ as $$
     select array[
         'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_model',
         'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
-        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message'
+        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
+        'notify_number', 'notify_url'
     ]
 $$;
 
@@ -130,6 +131,9 @@ as $$
         when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0'
         when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must not be negative'
         when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -152,6 +156,7 @@ begin
         answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
         other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
         unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
+        notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;

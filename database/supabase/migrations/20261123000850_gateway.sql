@@ -188,7 +188,8 @@ end
 $$;
 
 -- hand_off({turn_id, token, reason, summary?})
--- The AI itself asks for a human: the session is paused with source 'ai', and the turn is closed.
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the
+-- people of the business are told by a notice.
 -- Returns {ok, session_id} or {refused: reason}; again by the same token: the same answer.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
@@ -214,6 +215,7 @@ begin
         last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = (v_held.session).id;
     perform hybridflow.cancel_turns((v_held.session).id, 'paused');
+    perform hybridflow.notice_handoff(v_held.session, p ->> 'reason', p ->> 'summary');
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
 end
 $$;

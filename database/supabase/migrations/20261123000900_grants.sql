@@ -33,7 +33,7 @@ end
 $$;
 
 select hybridflow.apply_grants(
-    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events'],
+    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices'],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
@@ -41,7 +41,9 @@ select hybridflow.apply_grants(
         'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
-        'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up'
+        'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
+        'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
+        'fail_notice'
     ]
 );
 notify pgrst, 'reload schema';

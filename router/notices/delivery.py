@@ -1,0 +1,152 @@
+"""One attempt at telling a notice: by a flow in n8n, or else from here."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import httpx
+
+from router.errors import StateError
+from router.evolution.errors import EvolutionError
+from router.logs import Action, log_event
+from router.notices.claimed import ClaimedNotice
+from router.notices.flows import NoticeFlows
+from router.notices.payload import build_notice
+from router.notices.sender import NoticeRefused, NoticeSender
+from router.notices.wording import say
+from router.state.database import Database
+
+_log = logging.getLogger(__name__)
+_FLOW_ATTEMPTS = 3  # a flow that never says `done` is not asked for ever
+_URL_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeDesk:
+    """What an attempt works with; `flows` is None where n8n is not used."""
+
+    database: Database
+    http: httpx.AsyncClient
+    sender: NoticeSender
+    flows: NoticeFlows | None
+    max_attempts: int
+    retry_base: float
+
+
+class Delivery:
+    """One attempt; see `run`."""
+
+    def __init__(self, notice: ClaimedNotice, desk: NoticeDesk) -> None:
+        self._notice = notice
+        self._desk = desk
+        self._sending = False
+
+    def stop(self) -> bool:
+        """Return whether the task may be cancelled at once: not while a message leaves."""
+        return not self._sending
+
+    async def run(self) -> None:
+        """Tell it, and tell the state how that ended. What is cut off comes back with its lease."""
+        try:
+            await self._run()
+        except StateError as error:
+            self._log_failure(f"a notice was not recorded: {error}")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one notice must not end the others
+            self._log_failure(f"a notice could not be told: {error!r}", error)
+
+    async def _run(self) -> None:
+        notice = self._notice
+        untaken = None
+        if self._for_n8n() and self._desk.flows is not None:
+            untaken = await self._desk.flows.take(notice)
+            if untaken is None:
+                return  # the flow says when it is done
+            self._log_failure(untaken)
+        if notice.number or notice.url:
+            await self._tell()
+        elif self._desk.flows is not None and not notice.told:
+            await self._fail(untaken or "no flow said that it was done")
+        else:
+            await self._finish(None if notice.told else "nobody")
+
+    def _for_n8n(self) -> bool:
+        """A flow gets it again and again only if nobody could be told otherwise."""
+        notice = self._notice
+        return notice.attempt <= _FLOW_ATTEMPTS or not (notice.number or notice.url or notice.told)
+
+    async def _tell(self) -> None:
+        failures: list[str] = []
+        url_told = False
+        if self._notice.url is not None:
+            failure = await self._post(self._notice.url)
+            url_told = failure is None
+            failures += [failure] if failure else []
+        if self._notice.number is not None:
+            failure = await self._send()
+            failures += [failure] if failure else []
+        if failures:
+            await self._fail("; ".join(failures), url_told=url_told)
+        else:
+            await self._finish(None, url_told=url_told)
+
+    async def _post(self, url: str) -> str | None:
+        """Return why the webhook was not told, without its address: it may be a secret."""
+        try:
+            answer = await self._desk.http.post(
+                url,
+                content=build_notice(self._notice).model_dump_json(),
+                headers={"Content-Type": "application/json"},
+                timeout=_URL_TIMEOUT,
+                follow_redirects=False,
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return f"notify_url: {type(error).__name__}"
+        return None if answer.is_success else f"notify_url answered {answer.status_code}"
+
+    async def _send(self) -> str | None:
+        """Return why the number was not told."""
+        self._sending = True
+        try:
+            await self._desk.sender.send(self._notice.shown_token, say(self._notice))
+        except NoticeRefused as refused:
+            return None if refused.reason == "no_number" else f"notify_number: {refused.reason}"
+        except EvolutionError as error:
+            return f"notify_number: {error}"
+        finally:
+            self._sending = False
+        return None
+
+    async def _finish(self, reason: str | None, *, url_told: bool = False) -> None:
+        await self._desk.database.call(
+            "finish_notice",
+            {**self._notice.held, "handler": "fallback", "reason": reason, "url_told": url_told},
+        )
+        if reason == "nobody":
+            self._log_failure("nobody can be told: the tenant has no notify_number or notify_url")
+            return
+        log_event(
+            _log, Action.NOTICE_TOLD, f"told: {self._notice.kind}",
+            notice_id=self._notice.notice_id, tenant_id=self._notice.tenant_id,
+        )  # fmt: skip
+
+    async def _fail(self, error: str, *, url_told: bool = False) -> None:
+        answer = await self._desk.database.call(
+            "fail_notice",
+            {
+                **self._notice.held,
+                "error": error,
+                "url_told": url_told,
+                "max_attempts": self._desk.max_attempts,
+                "base_seconds": self._desk.retry_base,
+            },
+        )
+        self._log_failure(f"{error} ({answer.get('state') or answer['refused']})")
+
+    def _log_failure(self, message: str, error: Exception | None = None) -> None:
+        log_event(
+            _log, Action.NOTICE_FAILED, message, level=logging.WARNING, exc_info=error,
+            notice_id=self._notice.notice_id, notice=self._notice.kind,
+            tenant_id=self._notice.tenant_id,
+        )  # fmt: skip

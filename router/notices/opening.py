@@ -1,0 +1,58 @@
+"""Puts the notifier together from the configuration."""
+
+import httpx
+from pydantic import SecretStr
+
+from router.evolution.client import EvolutionClient
+from router.n8n.handler import N8nHandler
+from router.notices.delivery import Delivery, NoticeDesk
+from router.notices.flows import NoticeFlows, NoticeTerms
+from router.notices.notifier import NoticeLimits, Notifier
+from router.notices.sender import NoticeSender
+from router.settings import Settings
+from router.state.database import Database
+
+_PARALLEL = 10
+_LEASE = 60.0  # seconds that a flow, or the router itself, has to tell a notice
+
+
+def make_notice_sender(
+    settings: Settings, database: Database, evolution: EvolutionClient
+) -> NoticeSender:
+    """Return the way to the staff's phones."""
+    return NoticeSender(database, evolution, settings.evolution_api_key, settings.send_timeout)
+
+
+def make_notifier(
+    settings: Settings,
+    database: Database,
+    http: httpx.AsyncClient,
+    sender: NoticeSender,
+    n8n: N8nHandler | None,
+) -> Notifier:
+    """Return the notifier, not running; `n8n` is None where n8n is not used."""
+    desk = NoticeDesk(
+        database=database,
+        http=http,
+        sender=sender,
+        flows=None if n8n is None else NoticeFlows(http, n8n, _terms(settings)),
+        max_attempts=settings.turn_max_attempts,
+        retry_base=settings.retry_base_seconds,
+    )
+    limits = NoticeLimits(
+        parallel=_PARALLEL,
+        lease=_LEASE,
+        max_attempts=settings.turn_max_attempts,
+        poll=settings.poll_seconds,
+    )
+    return Notifier(database, limits, lambda notice: Delivery(notice, desk))
+
+
+def _terms(settings: Settings) -> NoticeTerms:
+    own_url = f"http://localhost:{settings.api_port}"
+    return NoticeTerms(
+        webhooks_url=settings.n8n_webhook_url or "",
+        api_key=settings.n8n_api_key or SecretStr(""),
+        router_url=settings.n8n_router_url or settings.public_url or own_url,
+        lease=_LEASE,
+    )

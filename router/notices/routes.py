@@ -1,0 +1,98 @@
+"""What a flow in n8n may do with a notice, by its token: send it, and say that it is told."""
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import JSONResponse
+
+from router.errors import DatabaseAway
+from router.evolution.errors import EvolutionAway, EvolutionError, NotOnWhatsApp
+from router.logs import Action, log_event
+from router.n8n.refusals import Refused, conflict
+from router.n8n.tokens import NoticeToken, read_notice_token
+from router.notices.sender import NoticeRefused, NoticeSender, StaffMessage
+from router.state.database import Database, Json
+from router.webhook.jids import normalise_jid
+
+router = APIRouter(prefix="/n8n/notices", tags=["n8n"])
+_log = logging.getLogger(__name__)
+_SEND_TEXT = "message/sendText"
+_FORBIDDEN = {
+    "instance": "this notice is of another instance",
+    "number": "a notice goes to the tenant's notify_number, to nobody else",
+}
+
+_Token = Annotated[str, Header(alias="apikey", description="The notice's token")]
+
+
+@router.post("/{notice_id}/done", summary="Say that a notice has been told")
+async def done(request: Request, notice_id: int, token: _Token) -> JSONResponse:
+    """Close it; again: the same answer. 409: it was given out anew, or there is no such notice."""
+    shown = read_notice_token(token)
+    answer: Json = {"refused": "unknown_token"}
+    if shown is not None and shown.notice_id == notice_id:
+        database: Database = request.app.state.database
+        answer = await database.call("finish_notice", {**shown.held, "handler": "n8n"})
+    if "refused" in answer:
+        code = answer["refused"]
+        error = {"code": code, "message": f"nothing was done: {code}"}
+        return JSONResponse({"error": error}, status_code=409)
+    request.app.state.n8n.breaker.worked()
+    log_event(_log, Action.NOTICE_TOLD, "told by n8n", notice_id=notice_id)
+    return JSONResponse(answer)
+
+
+async def send_notice(
+    sender: NoticeSender, token: NoticeToken, path: str, instance: str, body: Json
+) -> JSONResponse:
+    """Send for a notice, as the gateway: 201 as Evolution answers. Raises Refused."""
+    if path != _SEND_TEXT:
+        raise Refused(404, "Not Found", f"a notice's token is good for {_SEND_TEXT} alone", "path")
+    text = str(body.get("text") or "").strip()
+    if not text:
+        raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
+    only_if = {"instance_name": instance}
+    if body.get("number"):
+        only_if["number"] = normalise_jid(str(body["number"]))
+    try:
+        return _answer(await sender.send(token, text, **only_if))
+    except NoticeRefused as refused:
+        raise _refusal(refused.reason) from refused
+    except DatabaseAway as error:
+        raise Refused(503, "Service Unavailable", str(error), "database_away") from error
+    except EvolutionError as error:
+        log_event(
+            _log, Action.EVOLUTION_SEND_FAILED, str(error),
+            level=logging.WARNING, notice_id=token.notice_id,
+        )  # fmt: skip
+        raise _failure(error) from error
+
+
+def _refusal(reason: str) -> Refused:
+    if reason == "unknown_notice":
+        return Refused(401, "Unauthorized", "no notice has this token", "token")
+    if reason in _FORBIDDEN:
+        return Refused(403, "Forbidden", _FORBIDDEN[reason], reason)
+    return conflict(reason)
+
+
+def _failure(error: EvolutionError) -> Refused:
+    if isinstance(error, EvolutionAway):
+        return Refused(503, "Service Unavailable", str(error), "evolution_away")
+    nobody = isinstance(error, NotOnWhatsApp)
+    reason = "not_on_whatsapp" if nobody else "evolution_refused"
+    return Refused(400, "Bad Request", str(error), reason)
+
+
+def _answer(sent: StaffMessage) -> JSONResponse:
+    """Answer as Evolution; without an id where its own answer was lost, for it counts as sent."""
+    return JSONResponse(
+        {
+            "key": {"remoteJid": sent.jid, "fromMe": True, "id": sent.wa_id},
+            "status": "PENDING",
+            "message": {"conversation": sent.body},
+            "messageType": "conversation",
+        },
+        status_code=201,
+    )

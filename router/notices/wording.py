@@ -1,0 +1,48 @@
+"""What a notice says, in words that can be sent as they are."""
+
+from router.notices.claimed import ClaimedNotice, NoticeFacts
+from router.webhook.jids import JidKind, kind_of
+
+_LOST = {
+    "close": "WhatsApp of {name} is not connected any more. Evolution API tries to connect again;"
+    " until then nobody is answered.",
+    "refused": "WhatsApp refuses the connection of {name}. Until it is linked again nobody is"
+    " answered.",
+    "logged_out": "{name} was logged out of WhatsApp. Until the phone is linked again nobody is"
+    " answered.",
+    "removed": "The instance {name} was removed from Evolution API. Nobody is answered any more.",
+}
+_QR = "{name} waits for its QR code to be scanned. Until the phone is linked nobody is answered."
+
+
+def number_shown(jid: str | None) -> str | None:
+    """Return the phone number of a JID; what hides the number (a LID) or is a group, as it is."""
+    if jid is None or kind_of(jid) is not JidKind.PHONE:
+        return jid
+    return jid.partition("@")[0]
+
+
+def reason_of(notice: ClaimedNotice) -> str | None:
+    """Return why: as the AI said it, or the connection's state with Baileys' code."""
+    facts = notice.facts
+    if notice.kind == "handoff" or facts.state is None:
+        return facts.reason
+    return facts.state if facts.code is None else f"{facts.state} ({facts.code})"
+
+
+def say(notice: ClaimedNotice) -> str:
+    """Return the whole message."""
+    if notice.kind == "qr_waiting":
+        return _QR.format(name=notice.instance_name)
+    if notice.kind == "connection_lost":
+        text = _LOST.get(notice.facts.state or "", _LOST["close"])
+        return text.format(name=notice.instance_name)
+    return _handoff(notice.facts)
+
+
+def _handoff(facts: NoticeFacts) -> str:
+    phone = facts.jid if facts.jid and kind_of(facts.jid) is JidKind.PHONE else None
+    who = facts.contact_name or "A customer"
+    number = f" ({number_shown(phone)})" if phone else ""
+    said = f"{who}{number} needs a person: {facts.reason or 'the AI asked for one'}"
+    return f"{said}\n\n{facts.summary}" if facts.summary else said

@@ -1,0 +1,32 @@
+"""The stage of the n8n tests: n8n is real, WhatsApp and the LLM are loopback programs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from loopback.anthropic import Anthropic
+from loopback.evolution import Evolution
+from tests.n8n_server import TestN8n
+from tests.scenarios.conftest import evolution, llm
+from tests.scenarios.stage import Stage, performance
+
+__all__ = ["evolution", "llm"]
+
+Staged = Callable[..., AbstractAsyncContextManager[Stage]]
+
+
+@pytest.fixture
+def staged(
+    n8n: TestN8n, database_url: str, evolution: Evolution, llm: Anthropic
+) -> Iterator[Staged]:
+    """A stage whose router gives its turns to n8n; takes the flow's name and configuration."""
+    n8n.anthropic.leads_to(llm.url)
+
+    def stage(flow: str = "", **configuration: str) -> AbstractAsyncContextManager[Stage]:
+        settings = n8n.configuration(flow, **configuration)
+        return performance(database_url, evolution, llm, **settings)
+
+    yield stage
+    n8n.anthropic.leads_to(None)
+    n8n.router.leads_to(None)

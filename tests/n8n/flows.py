@@ -1,0 +1,96 @@
+"""A workflow of flows that misbehave, each under a webhook of its own: `<name>/hybridflow-turn`."""
+
+from typing import Any
+
+Node = dict[str, Any]
+_KEY = {"httpHeaderAuth": {"id": "hybridflowKey", "name": "HybridFlow and n8n"}}
+
+
+class _Flow:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[Node] = []
+
+    @property
+    def turn(self) -> str:
+        return f"$('{self.name}').first().json.body"
+
+    def add(self, kind: str, version: float, parameters: dict[str, Any], **more: Any) -> "_Flow":
+        name = self.name if not self.nodes else f"{self.name} {len(self.nodes)}"
+        node = {"id": name.replace(" ", "-"), "name": name, "type": kind, "typeVersion": version}
+        at = {"position": [len(self.nodes) * 200, 0], "parameters": parameters}
+        self.nodes.append({**node, **at, **more})
+        return self
+
+    def begins(self) -> "_Flow":
+        parameters = {"httpMethod": "POST", "path": f"{self.name}/hybridflow-turn"}
+        parameters |= {"authentication": "headerAuth", "responseMode": "onReceived", "options": {}}
+        return self.add(
+            *("n8n-nodes-base.webhook", 2.1, parameters), webhookId=self.name, credentials=_KEY
+        )
+
+    def posts(self, url: str, body: str, **more: Any) -> "_Flow":
+        parameters = {
+            "method": "POST",
+            "url": f"={{{{ {self.turn}.urls.{url} }}}}" if "/" not in url else url,
+            "sendHeaders": True,
+            "headerParameters": {
+                "parameters": [{"name": "apikey", "value": f"={{{{ {self.turn}.token }}}}"}]
+            },
+            "sendBody": True,
+            "specifyBody": "json",
+            "jsonBody": f"={{{{ {body} }}}}",
+            "options": {"response": {"response": {"neverError": True, "fullResponse": True}}},
+        }
+        return self.add("n8n-nodes-base.httpRequest", 4.2, parameters, **more)
+
+    def says(self, text: str, number: str | None = None) -> "_Flow":
+        gateway = f"={{{{ {self.turn}.urls.gateway }}}}/message/sendText/"
+        to = f"'{number}'" if number else f"{self.turn}.session.number"
+        return self.posts(
+            gateway + f"{{{{ {self.turn}.tenant.instance_name }}}}",
+            f"{{ number: {to}, text: '{text}' }}",
+        )
+
+    def tells_execution(self) -> "_Flow":
+        return self.posts("began", "{ execution_id: $execution.id }")
+
+    def done(self) -> "_Flow":
+        return self.posts("done", "{}")
+
+
+def _flows() -> list[_Flow]:
+    long_wait = {"resume": "timeInterval", "amount": 3600, "unit": "seconds"}
+    return [
+        _Flow("twice").begins().says("uma vez").says("uma vez").done(),
+        _Flow("parts").begins().says("parte um").says("parte dois").done(),
+        _Flow("endless").begins().says("só isto").add("n8n-nodes-base.wait", 1.1, long_wait),
+        _Flow("mute").begins().add("n8n-nodes-base.noOp", 1, {}),
+        _Flow("silent").begins().done(),
+        _Flow("crash")
+        .begins()
+        .tells_execution()
+        .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "the builder's mistake"}),
+        _Flow("halfway")
+        .begins()
+        .tells_execution()
+        .says("metade")
+        .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "too late"}),
+        _Flow("stranger").begins().says("para você", "5511900000000").done(),
+    ]
+
+
+def misbehaving() -> dict[str, Any]:
+    """The workflow, as a file of n8n_workflows/ would hold it."""
+    flows = _flows()
+    return {
+        "id": "testMisbehaving",
+        "name": "Flows that misbehave",
+        "settings": {"executionOrder": "v1", "errorWorkflow": "hybridflowError"},
+        "nodes": [node for flow in flows for node in flow.nodes],
+        "connections": {
+            here["name"]: {"main": [[{"node": there["name"], "type": "main", "index": 0}]]}
+            for flow in flows
+            for here, there in zip(flow.nodes, flow.nodes[1:], strict=False)
+        },
+    }

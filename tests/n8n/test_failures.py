@@ -1,0 +1,85 @@
+"""Whatever fails in the workflow ends in `fail` with the right kind, and the turn with it."""
+
+import pytest
+
+from loopback.evolution import failures
+from loopback.openai import OpenAI
+from loopback.replies import empty
+from tests.n8n_server import TestN8n
+
+pytestmark = pytest.mark.n8n
+
+ONCE = {"TURN_MAX_ATTEMPTS": "1"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("rate_limited", "llm_rate_limited"),
+        ("overloaded", "llm_rate_limited"),
+        ("broken", "llm_down"),
+        ("cuts_connection", "llm_down"),
+        ("bad_key", "llm_refused"),
+        ("no_such_model", "llm_refused"),
+    ],
+)
+async def test_a_failing_llm_is_reported_after_n8ns_own_tries(staged, llm, fault: str, kind: str):
+    llm.fail(getattr(llm, fault)(), times=None)
+    async with staged(**ONCE) as stage:
+        await stage.maria.writes("oi")
+        (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["handler"]) == ("dead", "n8n")
+    assert turn["error"].startswith(f"{kind}: "), turn["error"]
+    assert len(llm.requests) == 3
+
+
+async def test_an_llm_that_is_back_at_the_second_try_is_not_reported(staged, llm):
+    llm.fail(llm.overloaded(), times=1)
+    async with staged(**ONCE) as stage:
+        await stage.maria.writes("oi")
+        await stage.maria.answered()
+        (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["provider"]) == ("sent", "anthropic")
+    assert turn["tokens_in"] > 0
+
+
+async def test_an_empty_reply_is_an_llm_that_is_down(staged, llm):
+    llm.answers_always(empty())
+    async with staged(**ONCE) as stage:
+        await stage.maria.writes("oi")
+        (turn,) = await stage.turns_end()
+    assert turn["error"].startswith("llm_down: 400")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "state"),
+    [
+        (failures.BAD_KEY, "evolution_refused", "dead"),
+        (failures.CONNECTION_CLOSED, "evolution_away", "dead"),
+        (failures.not_on_whatsapp("5511955550001"), "not_on_whatsapp", "dead"),
+    ],
+)
+async def test_a_failing_evolution_is_reported(staged, fault, kind: str, state: str):
+    async with staged(**ONCE) as stage:
+        stage.shop.fail("sendText", fault, times=None)
+        await stage.maria.writes("oi")
+        (turn,) = await stage.turns_end()
+    assert turn["state"] == state
+    assert turn["error"].startswith(f"{kind}: "), turn["error"]
+
+
+async def test_an_openai_tenant_is_answered_by_openai(staged, n8n: TestN8n, llm):
+    with OpenAI() as openai:
+        n8n.openai.leads_to(openai.url)
+        async with staged() as stage:
+            await stage.sql("update tenants set llm_provider = 'openai', llm_model = 'gpt-own'")
+            for text in ("oi", "tem bolo?"):
+                await stage.maria.writes(text)
+                await stage.maria.answered(len(stage.maria.replies) + 1)
+            turns = await stage.turns_end()
+        n8n.openai.leads_to(None)
+        assert llm.requests == []
+        asked = openai.requests[-1]
+    assert asked.model == "gpt-own"
+    assert [role for role, _ in asked.messages] == ["user", "assistant", "user"]
+    assert turns[-1]["model"] == "gpt-own"
