@@ -48,18 +48,21 @@ def webhook(number: int, contacts: int, instance: str) -> bytes:
             },
             "destination": "http://127.0.0.1/webhook",
             "date_time": "2026-11-23T04:37:15.294Z",
-            "sender": "5511900000001@s.whatsapp.net",
+            "sender": "5511888880001@s.whatsapp.net",
             "server_url": "http://127.0.0.1:8080",
             "apikey": "token",
         }
     ).encode()
 
 
-async def run_load(url: str, secret: str, connections: int, total: int, contacts: int) -> Load:
-    """Send `total` webhooks to `url`; failed are those not answered with 200."""
+async def run_load(url: str, header: str, connections: int, total: int, contacts: int) -> Load:
+    """Send `total` webhooks to `url`; failed are those not answered with 200.
+
+    `header` goes with each: "Name: value".
+    """
     target = urlsplit(url)
     head = (
-        f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nX-Webhook-Secret: {secret}\r\n"
+        f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n{header}\r\n"
         "Content-Type: application/json\r\nContent-Length: "
     ).encode()
     instance = target.path.rsplit("/", 1)[-1]
@@ -109,13 +112,13 @@ def main() -> None:
     """Run one load and print it as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
-    parser.add_argument("--secret", default="")
+    parser.add_argument("--header", required=True, help='what authenticates: "Name: value"')
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--total", type=int, default=1000)
     parser.add_argument("--contacts", type=int, default=500)
     given = parser.parse_args()
     load = asyncio.run(
-        run_load(given.url, given.secret, given.connections, given.total, given.contacts)
+        run_load(given.url, given.header, given.connections, given.total, given.contacts)
     )
     json.dump(asdict(load), sys.stdout)
 

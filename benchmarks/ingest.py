@@ -57,8 +57,10 @@ def main() -> None:
             "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
             " values ('bench', 'http://127.0.0.1:1', 600)",
         )
-        bare = stack.enter_context(_serving("benchmarks.bare:app", {}))
-        router = stack.enter_context(_serving("router.main:app", _configuration(postgres)))
+        bare = stack.enter_context(serving("benchmarks.bare:app", {}, free_port()))
+        router = stack.enter_context(
+            serving("router.main:app", _configuration(postgres), free_port())
+        )
         rows = [
             _measure(bare, router, postgres, connections, given) for connections in (1, 20, 100)
         ]
@@ -82,7 +84,14 @@ def _load(url: str, connections: int, total: int) -> Load:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.http_load", f"{url}/webhook/bench"),
-            *("--secret", SECRET, "--connections", str(connections), "--total", str(total)),
+            *(
+                "--header",
+                f"X-Webhook-Secret: {SECRET}",
+                "--connections",
+                str(connections),
+                "--total",
+                str(total),
+            ),
         ],
         check=True,
         capture_output=True,
@@ -125,11 +134,16 @@ def _configuration(postgres: EmbeddedPostgres) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _serving(app: str, configuration: Mapping[str, str]) -> Iterator[str]:
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(app: str, configuration: Mapping[str, str], port: int) -> Iterator[str]:
+    """Serve an app as a process of its own; give its URL."""
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             [

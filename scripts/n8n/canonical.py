@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scripts.n8n.secret_texts import is_secret, looks_secret, texts
+
 ROUTER_ADDRESS = "Router address"
 DEFAULT_ROUTER_URL = "http://localhost:8000"
-EXAMPLE_TOKEN = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - it opens nothing
 
 Workflow = Mapping[str, Any]
 
@@ -22,11 +23,8 @@ _FILES = {
 # What a workflow is. Everything else that n8n exports says when and by whom it was saved.
 _KEPT = ("id", "name", "description", "settings", "nodes", "connections", "pinData", "nodeGroups")
 _KEPT_IF_ANY = frozenset({"description", "nodeGroups", "pinData"})
-_SECRET_NAMES = re.compile(r"(?i)^(authorization|apikey|api[-_]key|x-.*(key|secret|token)|cookie)$")
-_SECRET_VALUES = re.compile(
-    r"\bsk-[\w-]{16,}|\bsb_secret_\w+|\bBearer\s+[\w.~+/-]{16,}|\beyJ[\w-]{10,}\.[\w-]{10,}\."
-    r"|\bhf[tn]_\d+_(?!0{8}-)[0-9a-f]{8}-"
-)
+# What the editor adds to a webhook's item when it is pinned: this n8n's address, and how it ran.
+_OF_THE_CALL = frozenset({"webhookUrl", "executionMode"})
 
 
 class SecretInWorkflow(Exception):
@@ -34,18 +32,18 @@ class SecretInWorkflow(Exception):
 
 
 def canonical(workflow: Workflow) -> dict[str, Any]:
-    """Return the workflow without what changes by itself. Raises SecretInWorkflow."""
+    """Return the workflow without what changes by itself. Raises SecretInWorkflow.
+
+    Nodes stand in the order of their ids: a node that is renamed stays where it is in the diff.
+    """
     secrets = tuple(find_secrets(workflow))
     if secrets:
-        raise SecretInWorkflow(
-            f"{workflow['name']}: {'; '.join(secrets)}. Use a credential, and nothing is written."
-        )
+        raise SecretInWorkflow(f"{workflow['name']}: {'; '.join(secrets)}. Nothing is written.")
     kept = {name: workflow[name] for name in _KEPT if name in workflow}
-    kept["nodes"] = [_node(node) for node in sorted(workflow["nodes"], key=lambda n: str(n["id"]))]
+    kept["nodes"] = [_node(node) for node in sorted(workflow["nodes"], key=_place)]
     kept["pinData"] = _examples(workflow)
     addressed = with_router_url(kept, DEFAULT_ROUTER_URL)
-    full = {name: v for name, v in addressed.items() if v or name not in _KEPT_IF_ANY}
-    return {name: _as_in_javascript(v) for name, v in full.items()}
+    return {name: v for name, v in addressed.items() if v or name not in _KEPT_IF_ANY}
 
 
 def to_text(workflow: Workflow) -> str:
@@ -58,7 +56,8 @@ def file_name(workflow: Workflow) -> str:
     if known := _FILES.get(workflow["id"]):
         return known
     made = re.sub(r"[^a-z0-9]+", "_", str(workflow["name"]).lower()).strip("_")
-    return f"{made or 'workflow'}_{workflow['id']}.json"
+    id_ = re.sub(r"[^A-Za-z0-9_-]+", "_", str(workflow["id"]))
+    return f"{made or 'workflow'}_{id_}.json"
 
 
 def with_router_url(workflow: Workflow, url: str) -> dict[str, Any]:
@@ -69,23 +68,37 @@ def with_router_url(workflow: Workflow, url: str) -> dict[str, Any]:
     return {**workflow, "nodes": [_addressed(node, url) for node in workflow["nodes"]]}
 
 
+def is_router_address(node: Mapping[str, Any]) -> bool:
+    """Whether `with_router_url` puts the address into this node."""
+    return node["name"] == ROUTER_ADDRESS and any(
+        one.get("name") == "router_url" for one in _assignments(node)
+    )
+
+
 def find_secrets(workflow: Workflow) -> Iterator[str]:
-    """Yield where a secret stands, never the secret."""
+    """Yield where a secret stands and what to do, never the secret."""
     for node in workflow["nodes"]:
-        for path, name, value in _texts(node.get("parameters", {}), ""):
-            literal = not value.startswith("=") and value != ""
-            if (literal and _SECRET_NAMES.match(name)) or _SECRET_VALUES.search(value):
-                yield f'the node "{node["name"]}" has a secret in {path}'
+        written = {"notes": node.get("notes"), **node.get("parameters", {})}
+        for path, name, value in texts(written):
+            if is_secret(name, value):
+                yield f'the node "{node["name"]}" has a secret in {path}: use a credential'
     for node_name, items in _examples(workflow).items():
-        for path, _, value in _texts(items, ""):
-            if _SECRET_VALUES.search(value):
-                yield f'the pinned example of "{node_name}" has a secret in {path}'
+        for path, _, value in texts(items):
+            if looks_secret(value):
+                yield (
+                    f'the pinned example of "{node_name}" has a secret in {path}:'
+                    " pin an example that is made up"
+                )
 
 
 def is_trigger(node: Mapping[str, Any]) -> bool:
     """Whether a flow begins with this node."""
     kind = str(node["type"]).rsplit(".", 1)[-1]
     return kind == "webhook" or kind.endswith("Trigger")
+
+
+def _place(node: Mapping[str, Any]) -> tuple[str, str]:
+    return str(node.get("id")), str(node["name"])
 
 
 def _node(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,55 +115,35 @@ def _examples(workflow: Workflow) -> dict[str, Any]:
     triggers = {node["name"] for node in workflow["nodes"] if is_trigger(node)}
     pinned = workflow.get("pinData") or {}
     return {
-        name: [_without_headers(item) for item in items]
+        name: [_without_the_call(item) for item in items]
         for name, items in pinned.items()
         if name in triggers
     }
 
 
-def _without_headers(item: Mapping[str, Any]) -> dict[str, Any]:
+def _without_the_call(item: Mapping[str, Any]) -> dict[str, Any]:
     """The headers of a real call carry the key that it was let in by."""
-    kept = {name: value for name, value in item.items() if name == "json"}
-    if "headers" in kept.get("json", {}):
-        kept["json"] = {**kept["json"], "headers": {}}
-    return kept
+    content = item.get("json")
+    if not isinstance(content, Mapping):
+        return {}
+    kept = {name: value for name, value in content.items() if name not in _OF_THE_CALL}
+    return {"json": {**kept, "headers": {}} if "headers" in kept else kept}
+
+
+def _assignments(node: Mapping[str, Any]) -> list[dict[str, Any]]:
+    match node.get("parameters"):
+        case {"assignments": {"assignments": [*given]}} if node["type"] == "n8n-nodes-base.set":
+            return given
+    return []
 
 
 def _addressed(node: Mapping[str, Any], url: str) -> dict[str, Any]:
-    if node["name"] != ROUTER_ADDRESS:
+    if not is_router_address(node):
         return dict(node)
     assignments = [
-        {**one, "value": url} if one["name"] == "router_url" else one
-        for one in node["parameters"]["assignments"]["assignments"]
+        {**one, "value": url} if one.get("name") == "router_url" else one
+        for one in _assignments(node)
     ]
-    parameters = {**node["parameters"], "assignments": {"assignments": assignments}}
-    return {**node, "parameters": parameters}
-
-
-def _as_in_javascript(value: Any) -> Any:
-    """There, 60.0 is 60."""
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case dict():
-            return {name: _as_in_javascript(inner) for name, inner in value.items()}
-        case list():
-            return [_as_in_javascript(inner) for inner in value]
-        case _:
-            return value
-
-
-def _texts(value: Any, path: str, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield (path, name, text) of every text; the name of a name-value pair is its own."""
-    match value:
-        case {"name": str() as own, "value": str() as text, **rest}:
-            yield f"{path}.value".lstrip("."), own, text
-            yield from _texts(rest, path)
-        case Mapping():
-            for key, inner in value.items():
-                yield from _texts(inner, f"{path}.{key}", key)
-        case list():
-            for number, inner in enumerate(value):
-                yield from _texts(inner, f"{path}[{number}]", name)
-        case str():
-            yield path.lstrip("."), name, value
+    given = node["parameters"]
+    within = {**given["assignments"], "assignments": assignments}
+    return {**node, "parameters": {**given, "assignments": within}}

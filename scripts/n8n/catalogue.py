@@ -8,6 +8,8 @@ from typing import Any
 from scripts.n8n.installation import Installation
 
 _PACKAGES = ("n8n-nodes-base", "@n8n/n8n-nodes-langchain")
+# It leaves these out itself: what reaches into its own machine, and what tests it.
+_NOT_LOADED = frozenset({"executeCommand", "localFileTrigger", "e2eTest", "dynamicCredentialCheck"})
 _KNOWN_TO_THE_EDITOR = {"n8n-nodes-base.stickyNote": frozenset({1.0})}
 
 
@@ -40,8 +42,23 @@ def _described(
     package: str, descriptions: Iterable[Mapping[str, Any]]
 ) -> Iterable[tuple[str, set[float]]]:
     for node in descriptions:
+        if node["name"] in _NOT_LOADED:
+            continue
         given = node["version"]
         versions = {float(one) for one in (given if isinstance(given, list) else [given])}
         yield f"{package}.{node['name']}", versions
         if node.get("usableAsTool"):  # n8n makes a tool of it by itself
             yield f"{package}.{node['name']}Tool", versions
+        if _can_wait_for_an_answer(node):  # and this one asks a human before a tool is used
+            yield f"{package}.{node['name']}HitlTool", versions
+
+
+def _can_wait_for_an_answer(node: Mapping[str, Any]) -> bool:
+    if node["name"].endswith("Tool") or not node.get("webhooks"):
+        return False
+    return any(
+        option.get("value") == "sendAndWait"
+        for one in node["properties"]
+        if one["name"] == "operation"
+        for option in one.get("options") or ()
+    )

@@ -1,12 +1,14 @@
 """A workflow as nodes that lead to nodes."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 Node = Mapping[str, Any]
-_CALLBACKS = (".urls.done", ".urls.fail")
-_FRAGILE = ("httpRequest", "chainLlm", "agent", "code", "anthropic", "openAi", "executeWorkflow")
+_FRAGILE = frozenset(
+    {"httpRequest", "chainLlm", "agent", "code", "anthropic", "openAi", "executeWorkflow"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Graph:
 
     def of_kind(self, kind: str) -> list[Node]:
         """Return the nodes of a type, named without its package."""
-        return [node for node in self.nodes.values() if self._kind(node) == kind]
+        return [node for node in self.nodes.values() if kind_of(node) == kind]
 
     def steps(self) -> Iterator[Node]:
         """Yield the nodes that a flow passes through: no notes, no models or tools beside it."""
@@ -37,37 +39,64 @@ class Graph:
         begins = {name for name, groups in self.outputs.items() if any(groups)}
         yield from (node for name, node in self.nodes.items() if name in passed | begins)
 
-    def ends(self) -> Iterator[Node]:
-        """Yield the nodes that nothing comes after."""
-        yield from (node for node in self.steps() if not any(self.outputs.get(node["name"], [])))
+    def after(self, name: str) -> set[str]:
+        """Return the names of the nodes that a node leads to, near and far."""
+        return self._reached(n for group in self.outputs.get(name, []) for n in group)
 
-    def leads_to_fail(self, name: str, *, output: str) -> bool:
-        """Whether a way from a node's error output (its last) comes to urls.fail."""
+    def after_failure(self, name: str) -> set[str]:
+        """Return what the error output of a node leads to: it is the last, behind the others."""
         groups = self.outputs.get(name, [])
-        first = groups[-1] if output == "error" and len(groups) > 1 else []
+        return self._reached(groups[-1] if len(groups) > 1 else ())
+
+    def loose_outputs(self, node: Node) -> list[int]:
+        """Return the outputs that lead nowhere, from 0; those for errors are not among them."""
+        groups = self.outputs.get(node["name"], [])
+        return [n for n in range(_outputs_of(node)) if n >= len(groups) or not groups[n]]
+
+    def _reached(self, first: Iterator[str] | Sequence[str]) -> set[str]:
         seen: set[str] = set()
         waiting = list(first)
         while waiting:
             here = waiting.pop()
-            if ".urls.fail" in self._url(self.nodes[here]):
-                return True
             if here not in seen:
                 seen.add(here)
                 waiting += [n for group in self.outputs.get(here, []) for n in group]
+        return seen
+
+
+def kind_of(node: Node) -> str:
+    """Return the type of a node without its package."""
+    return str(node["type"]).rsplit(".", 1)[-1]
+
+
+def posts_to(node: Node, *callbacks: str) -> bool:
+    """Whether a node calls one of the payload's `urls`; a node that is switched off does not."""
+    if node.get("disabled"):
         return False
+    url = str(node.get("parameters", {}).get("url", ""))
+    return any(begins_with(url, callback) for callback in callbacks)
 
-    def is_callback(self, node: Node) -> bool:
-        """Whether it ends the turn."""
-        return any(callback in self._url(node) for callback in _CALLBACKS)
 
-    def can_fail(self, node: Node) -> bool:
-        """Whether it asks somebody else, who may not answer."""
-        return self._kind(node) in _FRAGILE
+def begins_with(url: str, name: str) -> bool:
+    """Whether a URL begins with the payload's `urls.<name>`, and not with an address of its own."""
+    return re.match(rf"=\s*\{{\{{[^}}]*\burls\W{{1,4}}{name}\b", url) is not None
 
-    @staticmethod
-    def _kind(node: Node) -> str:
-        return str(node["type"]).rsplit(".", 1)[-1]
 
-    @staticmethod
-    def _url(node: Node) -> str:
-        return str(node.get("parameters", {}).get("url", ""))
+def can_fail(node: Node) -> bool:
+    """Whether it asks somebody else, who may not answer; a credential says so, too."""
+    if node.get("disabled"):
+        return False
+    return kind_of(node) in _FRAGILE or bool(node.get("credentials"))
+
+
+def _outputs_of(node: Node) -> int:
+    given = node["parameters"]
+    if kind_of(node) == "if":
+        return 2
+    if kind_of(node) != "switch":
+        return 1
+    if given.get("mode") == "expression":
+        return int(given.get("numberOutputs", 4))
+    rules = (given.get("rules") or {}).get("values", [])
+    extra = (given.get("options") or {}).get("fallbackOutput") == "extra"
+    return len(rules) + (1 if extra else 0)

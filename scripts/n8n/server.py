@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
@@ -26,7 +26,7 @@ _STOP_SECONDS = 25.0  # longer than the guard's grace
 
 # Chosen by measurement (benchmarks/n8n.py): with n8n's own isolated expression engine a turn costs
 # twice as much. The price is isolation between the builders' expressions, who are trusted here.
-_MEASURED = {"N8N_EXPRESSION_ENGINE": "legacy"}
+MEASURED: Mapping[str, str] = {"N8N_EXPRESSION_ENGINE": "legacy"}
 
 # What n8n would fetch or report over the internet, and nobody here needs.
 _QUIET = {
@@ -47,7 +47,7 @@ class N8nDidNotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class N8nHome:
-    """What belongs to one n8n: its database, its folder, its key and its port.
+    """What belongs to one n8n: its database, its folder, its key, its port, its own settings.
 
     A credential can be read only with the key that it was imported with.
     """
@@ -56,6 +56,7 @@ class N8nHome:
     folder: Path
     encryption_key: str
     port: int = 5678
+    settings: Mapping[str, str] = field(default_factory=lambda: MEASURED)
 
     @property
     def url(self) -> str:
@@ -66,7 +67,7 @@ class N8nHome:
         """Return the variables that n8n and its commands run with."""
         return {
             **_QUIET,
-            **_MEASURED,
+            **self.settings,
             **_EXECUTIONS,
             **_database_variables(self.database_url),
             "N8N_USER_FOLDER": str(self.folder),

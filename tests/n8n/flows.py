@@ -1,5 +1,6 @@
 """A workflow of flows that misbehave, each under a webhook of its own: `<name>/hybridflow-turn`."""
 
+from itertools import pairwise
 from typing import Any
 
 Node = dict[str, Any]
@@ -91,6 +92,6 @@ def misbehaving() -> dict[str, Any]:
         "connections": {
             here["name"]: {"main": [[{"node": there["name"], "type": "main", "index": 0}]]}
             for flow in flows
-            for here, there in zip(flow.nodes, flow.nodes[1:], strict=False)
+            for here, there in pairwise(flow.nodes)
         },
     }

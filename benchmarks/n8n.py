@@ -1,0 +1,228 @@
+"""A burst of messages: straight into n8n, and through the router. `python -m benchmarks.n8n`.
+
+In one run, on the same machine, the same PostgreSQL (fsync on), the same n8n, LLM and WhatsApp
+(both loopback programs that answer at once):
+
+- `alone`: into a workflow that does it all by itself (LLM, Evolution's sendText);
+- `router`: to the router with N8N_ENABLED, which gives its turns to n8n_workflows/inbound.json.
+
+Each message is of another customer. `drain` is the time from the first message to the last reply.
+`--engine` sets n8n's N8N_EXPRESSION_ENGINE, to compare. The absolute figures are this machine's.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from benchmarks.alone import ALONE, alone
+from benchmarks.http_load import Load
+from benchmarks.ingest import free_port, serving
+from loopback.anthropic import Anthropic
+from loopback.evolution import Business, Evolution
+from router.embedded.postgres import EmbeddedPostgres
+from router.evolution.client import SUBSCRIBED_EVENTS
+from router.state.migrations import migrate
+from scripts.n8n.installation import Installation, cache_folder, install
+from scripts.n8n.library import WORKFLOWS, import_all
+from scripts.n8n.server import N8nHome, N8nServer, open_home
+
+Json = dict[str, Any]
+
+_SECRET = secrets.token_urlsafe(24)
+_PATIENCE = 300.0
+_STILL = 15.0  # seconds without a reply after which none is expected any more
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a burst; times in seconds."""
+
+    name: str
+    load: Load
+    replies: Counter[str]
+    drain: float
+
+    def row(self) -> tuple[str, ...]:
+        """Return what is printed of it."""
+        accepted = self.load.requests - self.load.failed
+        answered = len(self.replies)
+        doubled = sum(count > 1 for count in self.replies.values())
+        return (
+            self.name,
+            str(accepted),
+            str(answered),
+            str(accepted - answered),
+            str(doubled),
+            f"{self.load.p50 / 1000:.3f}",
+            f"{self.load.p99 / 1000:.3f}",
+            f"{self.drain:.1f}",
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, default=1000)
+    parser.add_argument("--connections", type=int, default=50)
+    parser.add_argument("--in-flight", type=int, default=10, help="N8N_MAX_IN_FLIGHT")
+    parser.add_argument("--engine", choices=["legacy", "vm"], default="legacy")
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-bench-")))
+        folder.chmod(0o755)
+        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
+        asyncio.run(migrate(postgres.dsn))
+        llm = stack.enter_context(Anthropic())
+        evolution = stack.enter_context(Evolution())
+        shop = evolution.instance("bench")
+        workflow = alone(evolution.url, shop.token)
+        n8n = stack.enter_context(_n8n(postgres, folder, llm, workflow, given.engine))
+        straight = _burst("alone", f"{n8n.url}/webhook/{ALONE}", "X-N8N-API-Key", shop, given)
+        router = stack.enter_context(_router(postgres, n8n, llm, given))
+        asyncio.run(_open_tenant(postgres, evolution, shop))
+        shop.sends_webhooks_to(
+            f"{router}/webhook/bench",
+            headers={"X-Webhook-Secret": _SECRET},
+            events=SUBSCRIBED_EVENTS,
+        )
+        through = _burst("router", f"{router}/webhook/bench", "X-Webhook-Secret", shop, given)
+    _report(given, (straight, through))
+
+
+def _burst(name: str, url: str, header: str, shop: Business, given: argparse.Namespace) -> Outcome:
+    before = len(shop.calls("sendText"))
+    began = time.monotonic()
+    load = _load(url, f"{header}: {_SECRET}", given)
+    seen, last = before, time.monotonic()
+    while time.monotonic() - last < _STILL and time.monotonic() - began < _PATIENCE:
+        if (now := len(shop.calls("sendText"))) > seen:
+            seen, last = now, time.monotonic()
+        elif seen - before >= given.messages and time.monotonic() - last > 3:
+            break
+        time.sleep(0.1)
+    sent = shop.calls("sendText")[before:]
+    replies = Counter(str(call.body["number"]).split("@")[0] for call in sent)
+    return Outcome(name, load, replies, last - began)
+
+
+def _load(url: str, header: str, given: argparse.Namespace) -> Load:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.http_load", url, "--header", header),
+            *("--connections", str(given.connections), "--total", str(given.messages)),
+            *("--contacts", str(given.messages)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return Load(**json.loads(done.stdout))
+
+
+@contextmanager
+def _n8n(
+    postgres: EmbeddedPostgres, folder: Path, llm: Anthropic, workflow: Json, engine: str
+) -> Iterator[N8nHome]:
+    installation = install(cache_folder(), print)
+    home = asyncio.run(_filled(installation, postgres, folder, llm, workflow))
+    server = N8nServer(installation, replace(home, settings={"N8N_EXPRESSION_ENGINE": engine}))
+    server.start()
+    try:
+        asyncio.run(server.ready())
+        yield home
+    finally:
+        server.stop()
+
+
+async def _filled(
+    installation: Installation,
+    postgres: EmbeddedPostgres,
+    folder: Path,
+    llm: Anthropic,
+    workflow: Json,
+) -> N8nHome:
+    home = await open_home(postgres.dsn, folder / "n8n", free_port())
+    workflows = folder / "workflows"
+    _copy(workflow, workflows)
+    await import_all(
+        installation,
+        home,
+        folder=workflows,
+        variables={
+            "N8N_API_KEY": _SECRET,
+            "ANTHROPIC_API_KEY": "sk-ant-loopback",
+            "ANTHROPIC_BASE_URL": llm.url,
+        },
+        router_url="http://127.0.0.1:9",
+    )
+    return home
+
+
+def _copy(workflow: Json, folder: Path) -> None:
+    shutil.copytree(WORKFLOWS, folder)
+    (folder / "alone.json").write_text(json.dumps(workflow))
+
+
+@contextmanager
+def _router(
+    postgres: EmbeddedPostgres, n8n: N8nHome, llm: Anthropic, given: argparse.Namespace
+) -> Iterator[str]:
+    port = free_port()
+    configuration = {
+        "DATABASE_URL": postgres.dsn,
+        "EVOLUTION_WEBHOOK_SHARED_SECRET": _SECRET,
+        "ANTHROPIC_API_KEY": "sk-ant-loopback",
+        "ANTHROPIC_BASE_URL": llm.url,
+        "N8N_ENABLED": "true",
+        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+        "N8N_API_KEY": _SECRET,
+        "N8N_ROUTER_URL": f"http://127.0.0.1:{port}",
+        "N8N_MAX_IN_FLIGHT": str(given.in_flight),
+        "N8N_FALLBACK": "queue",  # every reply is n8n's
+        "MAX_CONCURRENT_TURNS": str(max(given.in_flight, 20)),
+    }
+    with serving("router.main:app", configuration, port) as url:
+        yield url
+
+
+async def _open_tenant(postgres: EmbeddedPostgres, evolution: Evolution, shop: Business) -> None:
+    connection = await asyncpg.connect(postgres.dsn)
+    try:
+        await connection.execute(
+            "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
+            " values ('bench', $1, $2, 0)",
+            evolution.url,
+            shop.token,
+        )
+    finally:
+        await connection.close()
+
+
+def _report(given: argparse.Namespace, outcomes: tuple[Outcome, Outcome]) -> None:
+    print(
+        f"{given.messages} messages, {given.connections} connections,"
+        f" {given.in_flight} turns in n8n at once, expression engine {given.engine}\n"
+    )
+    head = ("", "accepted", "answered", "lost", "doubled", "accept p50", "accept p99", "drain")
+    for row in (head, *(outcome.row() for outcome in outcomes)):
+        print("".join(f"{cell:>12}" for cell in row))
+    straight, through = outcomes
+    print(f"\ndrain, router / alone: {through.drain / straight.drain:.2f}")
+    print(f"p99 to accept, router / alone: {through.load.p99 / straight.load.p99:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What is asked of a flow that the router starts: it is locked, sends by the gateway, and reports.
+
+A turn's flow (webhook hybridflow-turn) reports `done` or `fail`. Of a notice's flow the router
+wants `done` alone: one that is not done is told again.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from router.n8n.handler import TURN_WEBHOOK
+from router.n8n.payload import TurnPayload
+from router.notices.payload import NoticePayload
+from scripts.n8n.canonical import is_trigger
+from scripts.n8n.faults import CheckedWorkflow, Fault, Rule
+from scripts.n8n.graph import Node, begins_with, can_fail, kind_of, posts_to
+
+_OWN_PATH = re.compile(r"(?:^|/)(hybridflow-[^/]*)$")
+_PAYLOADS: Mapping[str, type[BaseModel]] = {
+    TURN_WEBHOOK: TurnPayload,
+    "hybridflow-handoff": NoticePayload,
+    "hybridflow-connection": NoticePayload,
+}
+_SENDS = re.compile(
+    r"\b(message/send\w+"
+    r"|chat/(sendPresence|markMessageAsRead|updateMessage|deleteMessageForEveryone))\b"
+)
+_CODE = ("jsCode", "functionCode", "pythonCode", "code")
+_GATEWAY_IN_CODE = re.compile(r"\burls\W{1,4}gateway\b")
+_ENDS = ("done", "fail", "handoff")
+_CURES = {"done": "closes the turn", "fail": "reports a failure"}
+
+
+def _webhook_is_locked(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    for node, _ in _webhooks(workflow):
+        if node["parameters"].get("authentication") != "headerAuth":
+            yield workflow.fault(
+                node["name"], "anybody could call it. Set its authentication to header auth."
+            )
+        elif "httpHeaderAuth" not in (node.get("credentials") or {}):
+            yield workflow.fault(
+                node["name"], "it has no key to compare with. Choose its header auth credential."
+            )
+
+
+def _example_is_valid(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    for node, path in _webhooks(workflow):
+        pinned = (workflow.content.get("pinData") or {}).get(node["name"])
+        if not pinned:
+            yield workflow.fault(
+                node["name"],
+                "it has no pinned example, so that nobody can try it in the editor. Pin one.",
+            )
+        elif wrong := _wrong_in(pinned[0].get("json"), path):
+            yield workflow.fault(
+                node["name"],
+                f"its pinned example is not what the router posts ({wrong}). See the schema files.",
+            )
+
+
+def _wrong_in(item: Any, path: str) -> str | None:
+    model = _PAYLOADS.get(path)
+    if model is None:
+        return None
+    body = item.get("body") if isinstance(item, dict) else None
+    try:
+        model.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(step) for step in ('body', *first['loc']))}: {first['msg']}"
+    return None
+
+
+def _nothing_is_sent_past_the_router(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    for node in workflow.content["nodes"]:
+        given = node["parameters"]
+        url = str(given.get("url", ""))
+        code = "\n".join(str(given[name]) for name in _CODE if name in given)
+        past = (_SENDS.search(url) and not begins_with(url, "gateway")) or (
+            _SENDS.search(code) and not _GATEWAY_IN_CODE.search(code)
+        )
+        if past:
+            yield workflow.fault(
+                node["name"],
+                "it sends past the fence. Begin its URL with the payload's urls.gateway.",
+            )
+
+
+def _flow_reports(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    for node, path in _webhooks(workflow):
+        behind = [workflow.graph.nodes[name] for name in workflow.graph.after(node["name"])]
+        for callback in _wanted(path):
+            if not any(posts_to(one, callback) for one in behind):
+                yield workflow.fault(
+                    node["name"],
+                    f"nothing behind it posts to urls.{callback}, which {_CURES[callback]}."
+                    " Add a node that does.",
+                )
+
+
+def _failures_are_handled(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    """Every node that can fail has an error output; of a turn's flow it leads on to urls.fail."""
+    paths = {path for _, path in _webhooks(workflow)}
+    for node in workflow.graph.steps() if paths else ():
+        exempt = is_trigger(node) or posts_to(node, "done", "fail") or not can_fail(node)
+        if exempt or node.get("onError") == "continueRegularOutput":
+            continue
+        if node.get("onError") != "continueErrorOutput":
+            yield workflow.fault(
+                node["name"], "where it fails the flow dies. Set On Error to use an error output."
+            )
+            continue
+        behind = [workflow.graph.nodes[n] for n in workflow.graph.after_failure(node["name"])]
+        if TURN_WEBHOOK not in paths:
+            if not behind:
+                text = "its error output leads nowhere. Connect it on to a No Operation node."
+                yield workflow.fault(node["name"], text)
+        elif not any(posts_to(one, "fail") for one in behind):
+            wrong = "reports nothing" if behind else "leads nowhere"
+            yield workflow.fault(
+                node["name"],
+                f"its error output {wrong}. Connect it on to a node that posts to urls.fail.",
+            )
+
+
+def _flow_ends_on_purpose(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    if not list(_webhooks(workflow)):
+        return
+    for node in workflow.graph.steps():
+        if posts_to(node, *_ENDS) or kind_of(node) == "noOp":
+            continue
+        loose = workflow.graph.loose_outputs(node)
+        if loose:
+            which = "" if kind_of(node) not in ("if", "switch") else f" at output {loose[0] + 1}"
+            yield workflow.fault(
+                node["name"],
+                f"the flow ends here{which}, and the router hears of it only when the lease is"
+                " over. Connect it on to urls.done or urls.fail, or to a No Operation node.",
+            )
+        elif _drops_the_rest(node):
+            yield workflow.fault(
+                node["name"],
+                "what matches none of its rules ends here, unheard."
+                " Set its fallback output, and connect it.",
+            )
+
+
+def _drops_the_rest(node: Node) -> bool:
+    given = node["parameters"]
+    if kind_of(node) != "switch" or "values" not in (given.get("rules") or {}):
+        return False
+    return bool((given.get("options") or {}).get("fallbackOutput", "none") == "none")
+
+
+def _wanted(path: str) -> tuple[str, ...]:
+    return ("done", "fail") if path == TURN_WEBHOOK else ("done",)
+
+
+def _webhooks(workflow: CheckedWorkflow) -> Iterator[tuple[Node, str]]:
+    """Yield the webhooks that the router calls, with the last part of their paths."""
+    for node in workflow.graph.of_kind("webhook"):
+        if found := _OWN_PATH.search(str(node["parameters"].get("path", ""))):
+            yield node, found.group(1)
+
+
+FLOW_RULES: tuple[Rule, ...] = (
+    _webhook_is_locked,
+    _example_is_valid,
+    _nothing_is_sent_past_the_router,
+    _flow_reports,
+    _failures_are_handled,
+    _flow_ends_on_purpose,
+)
