@@ -1,89 +1,154 @@
-"""A workflow that answers by itself, as builders make them without a router."""
+"""Workflows that answer without a router, as builders make them."""
 
 from itertools import pairwise
 from typing import Any
 
+Json = dict[str, Any]
+
+BARE = "bare"
 ALONE = "alone"
-_MESSAGE = "$('Webhook').first().json.body.data"
+
+TABLES = """
+create table if not exists chat_pauses (jid text primary key);
+create table if not exists chat_messages (
+    id bigint generated always as identity primary key, jid text not null, wa_id text unique,
+    from_me boolean not null, body text not null
+);
+create index if not exists chat_messages_by_jid on chat_messages (jid, id);
+"""
+
+_DATA = "$('Webhook').first().json.body.data"
+_POSTGRES = {"postgres": {"id": "benchPostgres", "name": "PostgreSQL"}}
+_SEEN = """
+with new as (
+    insert into chat_messages (jid, wa_id, from_me, body) values ($1, $2, false, $3)
+    on conflict (wa_id) do nothing returning jid
+)
+select n.jid,
+    coalesce((
+        select string_agg(
+            case when m.from_me then 'assistant: ' else 'user: ' end || m.body,
+            chr(10) order by m.id
+        )
+        from (select * from chat_messages where jid = $1 order by id desc limit 40) as m
+    ), '') as history
+from new as n where not exists (select from chat_pauses as p where p.jid = n.jid)
+"""
+_SAID = "insert into chat_messages (jid, from_me, body) values ($1, true, $2)"
 
 
-def alone(evolution_url: str, apikey: str) -> dict[str, Any]:
-    """Return the workflow: Evolution's webhook, is it the customer?, LLM, sendText."""
-    is_contact = {
-        "leftValue": "={{ $json.body.data.key.fromMe }}",
-        "rightValue": "",
-        "operator": {"type": "boolean", "operation": "false", "singleValue": True},
-        "id": "contact",
-    }
-    options = {"caseSensitive": True, "leftValue": "", "typeValidation": "loose", "version": 2}
-    nodes = [
-        _node(
-            *("Webhook", "n8n-nodes-base.webhook", 2.1),
-            {
-                "httpMethod": "POST",
-                "path": ALONE,
-                "authentication": "headerAuth",
-                "responseMode": "onReceived",
-                "options": {},
-            },
-            credentials={"httpHeaderAuth": {"id": "hybridflowKey", "name": "HybridFlow and n8n"}},
-            webhookId=ALONE,
-        ),
-        _node(
-            *("From a contact?", "n8n-nodes-base.if", 2.2),
-            {
-                "conditions": {"options": options, "combinator": "and", "conditions": [is_contact]},
-                "options": {},
-            },
-        ),
-        _node(
-            *("Answer", "@n8n/n8n-nodes-langchain.chainLlm", 1.7),
-            {
-                "promptType": "define",
-                "text": f"={{{{ {_MESSAGE}.message.conversation }}}}",
-                "messages": {"messageValues": [{"message": "You are a WhatsApp assistant."}]},
-            },
-        ),
-        _node(
-            *("Model", "@n8n/n8n-nodes-langchain.lmChatAnthropic", 1.6),
-            {
-                "model": {"__rl": True, "mode": "id", "value": "claude-haiku-5-5"},
-                "options": {"maxTokensToSample": 1024},
-            },
-            credentials={"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}},
-        ),
-        _node(
-            *("Send", "n8n-nodes-base.httpRequest", 4.2),
-            {
-                "method": "POST",
-                "url": f"{evolution_url}/message/sendText/bench",
-                "sendHeaders": True,
-                "headerParameters": {"parameters": [{"name": "apikey", "value": apikey}]},
-                "sendBody": True,
-                "specifyBody": "json",
-                "jsonBody": f"={{{{ {{ number: {_MESSAGE}.key.remoteJid, text: $json.text }} }}}}",
-                "options": {},
-            },
-        ),
-    ]
-    order = ["Webhook", "From a contact?", "Answer", "Send"]
-    connections: dict[str, Any] = {
+def bare(evolution_url: str, apikey: str) -> Json:
+    """Return a workflow that forgets: webhook, LLM, sendText; no state at all."""
+    answer = _chain(f"={{{{ {_DATA}.message.conversation }}}}")
+    return _workflow("benchBare", BARE, [answer, _send(evolution_url, apikey)])
+
+
+def alone(evolution_url: str, apikey: str) -> Json:
+    """Return a workflow that does what the router does for it, by n8n's Postgres nodes.
+
+    It drops what came twice and what is paused, remembers the conversation, and answers.
+    """
+    jid, wa_id = f"{_DATA}.key.remoteJid", f"{_DATA}.key.id"
+    said = f"{_DATA}.message.conversation"
+    answer = _chain(f"=Earlier:\n{{{{ $json.history }}}}\nNow:\n{{{{ {said} }}}}")
+    text = "$('Answer').first().json.text"
+    return _workflow(
+        "benchAlone",
+        ALONE,
+        [
+            _query("New, and not paused?", _SEEN, f"={{{{ [{jid}, {wa_id}, {said}] }}}}"),
+            answer,
+            _send(evolution_url, apikey),
+            _query("Remember", _SAID, f"={{{{ [{jid}, {text}] }}}}"),
+        ],
+    )
+
+
+def _workflow(identifier: str, path: str, steps: list[Json]) -> Json:
+    nodes = [_webhook(path), _from_contact(), *steps, _model()]
+    order = [node["name"] for node in nodes[:-1]]
+    connections: Json = {
         here: {"main": [[{"node": there, "type": "main", "index": 0}]]}
         for here, there in pairwise(order)
     }
     model = {"node": "Answer", "type": "ai_languageModel", "index": 0}
     connections["Model"] = {"ai_languageModel": [[model]]}
     return {
-        "id": "benchAlone",
-        "name": "Alone",
+        "id": identifier,
+        "name": path,
         "nodes": nodes,
         "connections": connections,
         "settings": {"executionOrder": "v1"},
     }
 
 
-def _node(
-    name: str, kind: str, version: float, parameters: dict[str, Any], **more: Any
-) -> dict[str, Any]:
+def _webhook(path: str) -> Json:
+    key = {"httpHeaderAuth": {"id": "hybridflowKey", "name": "HybridFlow and n8n"}}
+    parameters = {"httpMethod": "POST", "path": path, "authentication": "headerAuth"}
+    parameters |= {"responseMode": "onReceived"}
+    return _node(
+        *("Webhook", "n8n-nodes-base.webhook", 2.1),
+        {**parameters, "options": {}},
+        credentials=key,
+        webhookId=path,
+    )
+
+
+def _from_contact() -> Json:
+    condition = {
+        "leftValue": "={{ $json.body.data.key.fromMe }}",
+        "rightValue": "",
+        "operator": {"type": "boolean", "operation": "false", "singleValue": True},
+        "id": "contact",
+    }
+    options = {"caseSensitive": True, "leftValue": "", "typeValidation": "loose", "version": 2}
+    conditions = {"options": options, "combinator": "and", "conditions": [condition]}
+    parameters = {"conditions": conditions, "options": {}}
+    return _node("From a contact?", "n8n-nodes-base.if", 2.2, parameters)
+
+
+def _chain(text: str) -> Json:
+    parameters = {"promptType": "define", "text": text}
+    messages = {"messageValues": [{"message": "You are a WhatsApp assistant."}]}
+    kind = "@n8n/n8n-nodes-langchain.chainLlm"
+    return _node("Answer", kind, 1.7, {**parameters, "messages": messages})
+
+
+def _model() -> Json:
+    model = {"__rl": True, "mode": "id", "value": "claude-haiku-5-5"}
+    return _node(
+        *("Model", "@n8n/n8n-nodes-langchain.lmChatAnthropic", 1.6),
+        {"model": model, "options": {"maxTokensToSample": 1024}},
+        credentials={"anthropicApi": {"id": "hybridflowAnthropic", "name": "Anthropic"}},
+    )
+
+
+def _query(name: str, query: str, values: str) -> Json:
+    parameters = {"operation": "executeQuery", "query": query}
+    options = {"queryReplacement": values}
+    return _node(
+        *(name, "n8n-nodes-base.postgres", 2.6),
+        {**parameters, "options": options},
+        credentials=_POSTGRES,
+    )
+
+
+def _send(evolution_url: str, apikey: str) -> Json:
+    return _node(
+        *("Send", "n8n-nodes-base.httpRequest", 4.2),
+        {
+            "method": "POST",
+            "url": f"{evolution_url}/message/sendText/bench",
+            "sendHeaders": True,
+            "headerParameters": {"parameters": [{"name": "apikey", "value": apikey}]},
+            "sendBody": True,
+            "specifyBody": "json",
+            "jsonBody": f"={{{{ {{ number: {_DATA}.key.remoteJid, text: $json.text }} }}}}",
+            "options": {},
+        },
+    )
+
+
+def _node(name: str, kind: str, version: float, parameters: Json, **more: Any) -> Json:
     named = {"id": name, "name": name, "type": kind, "typeVersion": version, "position": [0, 0]}
     return {**named, "parameters": parameters, **more}

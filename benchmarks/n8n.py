@@ -3,7 +3,8 @@
 In one run, on the same machine, the same PostgreSQL (fsync on), the same n8n, LLM and WhatsApp
 (both loopback programs that answer at once):
 
-- `alone`: into a workflow that does it all by itself (LLM, Evolution's sendText);
+- `bare`: into a workflow that keeps nothing (LLM, Evolution's sendText): no pause, no history;
+- `alone`: into a workflow that does it all by itself, with its state in PostgreSQL;
 - `router`: to the router with N8N_ENABLED, which gives its turns to n8n_workflows/inbound.json.
 
 Each message is of another customer. `drain` is the time from the first message to the last reply.
@@ -28,7 +29,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.alone import ALONE, alone
+from benchmarks.alone import ALONE, BARE, TABLES, alone, bare
 from benchmarks.http_load import Load
 from benchmarks.ingest import free_port, serving
 from loopback.anthropic import Anthropic
@@ -89,9 +90,12 @@ def main() -> None:
         llm = stack.enter_context(Anthropic())
         evolution = stack.enter_context(Evolution())
         shop = evolution.instance("bench")
-        workflow = alone(evolution.url, shop.token)
-        n8n = stack.enter_context(_n8n(postgres, folder, llm, workflow, given.engine))
-        straight = _burst("alone", f"{n8n.url}/webhook/{ALONE}", "X-N8N-API-Key", shop, given)
+        workflows = [make(evolution.url, shop.token) for make in (bare, alone)]
+        n8n = stack.enter_context(_n8n(postgres, folder, llm, workflows, given.engine))
+        straight = [
+            _burst(name, f"{n8n.url}/webhook/{name}", "X-N8N-API-Key", shop, given)
+            for name in (BARE, ALONE)
+        ]
         router = stack.enter_context(_router(postgres, n8n, llm, given))
         asyncio.run(_open_tenant(postgres, evolution, shop))
         shop.sends_webhooks_to(
@@ -100,7 +104,7 @@ def main() -> None:
             events=SUBSCRIBED_EVENTS,
         )
         through = _burst("router", f"{router}/webhook/bench", "X-Webhook-Secret", shop, given)
-    _report(given, (straight, through))
+    _report(given, (*straight, through))
 
 
 def _burst(name: str, url: str, header: str, shop: Business, given: argparse.Namespace) -> Outcome:
@@ -134,10 +138,10 @@ def _load(url: str, header: str, given: argparse.Namespace) -> Load:
 
 @contextmanager
 def _n8n(
-    postgres: EmbeddedPostgres, folder: Path, llm: Anthropic, workflow: Json, engine: str
+    postgres: EmbeddedPostgres, folder: Path, llm: Anthropic, workflows: list[Json], engine: str
 ) -> Iterator[N8nHome]:
     installation = install(cache_folder(), print)
-    home = asyncio.run(_filled(installation, postgres, folder, llm, workflow))
+    home = asyncio.run(_filled(installation, postgres, folder, llm, workflows))
     server = N8nServer(installation, replace(home, settings={"N8N_EXPRESSION_ENGINE": engine}))
     server.start()
     try:
@@ -152,15 +156,15 @@ async def _filled(
     postgres: EmbeddedPostgres,
     folder: Path,
     llm: Anthropic,
-    workflow: Json,
+    workflows: list[Json],
 ) -> N8nHome:
     home = await open_home(postgres.dsn, folder / "n8n", free_port())
-    workflows = folder / "workflows"
-    _copy(workflow, workflows)
+    _lay_out(workflows, home, folder / "workflows")
+    await _execute(home.database_url, TABLES)
     await import_all(
         installation,
         home,
-        folder=workflows,
+        folder=folder / "workflows",
         variables={
             "N8N_API_KEY": _SECRET,
             "ANTHROPIC_API_KEY": "sk-ant-loopback",
@@ -171,9 +175,27 @@ async def _filled(
     return home
 
 
-def _copy(workflow: Json, folder: Path) -> None:
+def _lay_out(workflows: list[Json], home: N8nHome, folder: Path) -> None:
+    """Put the workflows beside the project's, and the credential of their database."""
     shutil.copytree(WORKFLOWS, folder)
-    (folder / "alone.json").write_text(json.dumps(workflow))
+    for workflow in workflows:
+        (folder / f"{workflow['name']}.json").write_text(json.dumps(workflow))
+    own = home.environment()
+    credential = {
+        "id": "benchPostgres",
+        "name": "PostgreSQL",
+        "type": "postgres",
+        "data": {
+            "host": own["DB_POSTGRESDB_HOST"],
+            "port": own["DB_POSTGRESDB_PORT"],
+            "database": own["DB_POSTGRESDB_DATABASE"],
+            "user": own["DB_POSTGRESDB_USER"],
+            "password": own["DB_POSTGRESDB_PASSWORD"],
+            "ssl": "disable",
+        },
+    }
+    example = folder / "credentials.example.json"
+    example.write_text(json.dumps([*json.loads(example.read_text()), credential]))
 
 
 @contextmanager
@@ -199,19 +221,24 @@ def _router(
 
 
 async def _open_tenant(postgres: EmbeddedPostgres, evolution: Evolution, shop: Business) -> None:
-    connection = await asyncpg.connect(postgres.dsn)
+    await _execute(
+        postgres.dsn,
+        "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
+        " values ('bench', $1, $2, 0)",
+        evolution.url,
+        shop.token,
+    )
+
+
+async def _execute(dsn: str, statement: str, *values: str) -> None:
+    connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute(
-            "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
-            " values ('bench', $1, $2, 0)",
-            evolution.url,
-            shop.token,
-        )
+        await connection.execute(statement, *values)
     finally:
         await connection.close()
 
 
-def _report(given: argparse.Namespace, outcomes: tuple[Outcome, Outcome]) -> None:
+def _report(given: argparse.Namespace, outcomes: tuple[Outcome, ...]) -> None:
     print(
         f"{given.messages} messages, {given.connections} connections,"
         f" {given.in_flight} turns in n8n at once, expression engine {given.engine}\n"
@@ -219,7 +246,7 @@ def _report(given: argparse.Namespace, outcomes: tuple[Outcome, Outcome]) -> Non
     head = ("", "accepted", "answered", "lost", "doubled", "accept p50", "accept p99", "drain")
     for row in (head, *(outcome.row() for outcome in outcomes)):
         print("".join(f"{cell:>12}" for cell in row))
-    straight, through = outcomes
+    *_, straight, through = outcomes
     print(f"\ndrain, router / alone: {through.drain / straight.drain:.2f}")
     print(f"p99 to accept, router / alone: {through.load.p99 / straight.load.p99:.3f}")
 

@@ -115,7 +115,7 @@ class Variables(BaseSettings):
     n8n_webhook_url: _Url | None = Field(None, validate_default=True)
     n8n_api_key: _Secret | None = Field(None, validate_default=True)
     n8n_fallback: Annotated[Literal["python", "queue"], _Lower] = "python"
-    n8n_max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 10
+    n8n_max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 30
     n8n_lease_seconds: _Seconds = 90
     n8n_probe_seconds: _Seconds = 15
     n8n_router_url: _Url | None = None

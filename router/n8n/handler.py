@@ -155,8 +155,21 @@ class N8nHandler:
             )
             return True
         if answer.is_success:
+            await self._note_execution(turn, answer)
             return True
         return self._refused(f"n8n answered {answer.status_code}: {answer.text[:200]}")
+
+    async def _note_execution(self, turn: ClaimedTurn, answer: httpx.Response) -> None:
+        """Write down which execution has the turn, where the flow says so as it begins."""
+        try:
+            said = answer.json()
+        except ValueError:
+            return
+        execution = said.get("execution_id") if isinstance(said, dict) else None
+        if execution:
+            await self._database.call(
+                "begin_flow", {**turn.held, "execution_id": str(execution)[:100]}
+            )
 
     def _refused(self, reason: str) -> bool:
         self.breaker.failed(monotonic())

@@ -43,7 +43,8 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     kept["nodes"] = [_node(node) for node in sorted(workflow["nodes"], key=_place)]
     kept["pinData"] = _examples(workflow)
     addressed = with_router_url(kept, DEFAULT_ROUTER_URL)
-    return {name: v for name, v in addressed.items() if v or name not in _KEPT_IF_ANY}
+    full = {name: v for name, v in addressed.items() if v or name not in _KEPT_IF_ANY}
+    return {name: _as_in_javascript(v) for name, v in full.items()}
 
 
 def to_text(workflow: Workflow) -> str:
@@ -95,6 +96,19 @@ def is_trigger(node: Mapping[str, Any]) -> bool:
     """Whether a flow begins with this node."""
     kind = str(node["type"]).rsplit(".", 1)[-1]
     return kind == "webhook" or kind.endswith("Trigger")
+
+
+def _as_in_javascript(value: Any) -> Any:
+    """There, 60.0 is 60."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _as_in_javascript(inner) for name, inner in value.items()}
+        case list():
+            return [_as_in_javascript(inner) for inner in value]
+        case _:
+            return value
 
 
 def _place(node: Mapping[str, Any]) -> tuple[str, str]:

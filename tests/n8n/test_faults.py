@@ -168,7 +168,7 @@ async def meddled(staged, meddler: Meddler, **configuration: str) -> AsyncIterat
 
 
 async def test_callbacks_that_come_twice(staged, meddler: Meddler):
-    meddler.doubled = {"began", "done", "padaria"}
+    meddler.doubled = {"done", "padaria"}
     async with meddled(staged, meddler) as stage:
         await stage.maria.writes("oi")
         turn = await ends_well(stage)
@@ -178,7 +178,7 @@ async def test_callbacks_that_come_twice(staged, meddler: Meddler):
 
 
 async def test_callbacks_that_never_come(staged, meddler: Meddler):
-    meddler.lost = {"began", "done"}
+    meddler.lost = {"done"}
     async with meddled(staged, meddler, N8N_LEASE_SECONDS="4") as stage:
         await stage.maria.writes("oi")
         turn = await ends_well(stage)
@@ -187,7 +187,7 @@ async def test_callbacks_that_never_come(staged, meddler: Meddler):
 
 
 async def test_answers_of_callbacks_that_are_lost(staged, meddler: Meddler):
-    meddler.unanswered = {"began", "done"}
+    meddler.unanswered = {"done"}
     async with meddled(staged, meddler) as stage:
         await stage.maria.writes("oi")
         turn = await ends_well(stage)

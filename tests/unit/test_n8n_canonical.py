@@ -284,3 +284,8 @@ def test_the_canonical_form_is_its_own_and_nothing_given_is_changed(made: dict[s
     assert to_text(canonical(json.loads(to_text(once)))) == to_text(once)
     assert made == before
     assert canonical({**made, "nodes": made["nodes"][::-1]}) == once
+
+
+def test_a_whole_number_has_no_decimals_for_javascript_knows_none():
+    workflow = {"id": "a", "name": "a", "nodes": [], "connections": {}, "settings": {"x": 60.0}}
+    assert '"x": 60\n' in to_text(canonical(workflow))
