@@ -4,13 +4,17 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.routers import ROOT
 
 
-def test_the_demo_goes_as_it_should():
-    env = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+@pytest.mark.parametrize("options", [[], pytest.param(["--n8n"], marks=pytest.mark.n8n)])
+def test_the_demo_goes_as_it_should(options: list[str]):
+    kept = ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME")
+    env = {name: os.environ[name] for name in kept if name in os.environ}
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.demo"],
+        [sys.executable, "-m", "scripts.demo", *options],
         cwd=ROOT,
         env=env,
         capture_output=True,

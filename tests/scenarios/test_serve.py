@@ -20,10 +20,12 @@ def folder():
         yield folder
 
 
-def start(folder: Path, port: int) -> "subprocess.Popen[str]":
+def start(folder: Path, port: int, *options: str, **configuration: str) -> "subprocess.Popen[str]":
+    kept = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
     env = {"PATH": os.environ["PATH"], "HYBRIDFLOW_DATA": str(folder), "API_PORT": str(port)}
+    env |= {**kept, **configuration}
     return subprocess.Popen(
-        [sys.executable, "-m", "scripts.serve"],
+        [sys.executable, "-m", "scripts.serve", *options],
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
@@ -68,6 +70,22 @@ def test_make_run_says_what_runs_where_with_which_secrets_and_what_to_do_next(fo
         assert f"API_KEYS=local:{key[1]}" in until(again, "is ready")
     finally:
         stop(again)
+
+
+@pytest.mark.n8n
+def test_make_run_with_n8n_brings_it_up_and_ends_it(folder: Path):
+    port, editor = free_port(), free_port()
+    program = start(folder, port, "--n8n", N8N_PORT=str(editor))
+    try:
+        said = until(program, "is ready")
+        assert f"http://localhost:{editor}   (the editor)" in said
+        health = httpx.get(f"http://127.0.0.1:{port}/health").json()
+        assert health["checks"]["n8n"]["status"] == "ok", health
+        assert httpx.get(f"http://127.0.0.1:{editor}/").status_code == 200
+    finally:
+        stop(program)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{editor}/")
 
 
 def test_a_wrong_configuration_ends_the_start_with_the_reason(folder: Path):
