@@ -13,12 +13,16 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+import asyncpg
+
 from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.library import WORKFLOWS, import_all
 from scripts.n8n.server import N8nHome, N8nServer, open_home
 from tests.n8n.flows import misbehaving
 from tests.routers import CRON_SECRET, free_port
 
+_BUSY = "select exists (select from execution_entity where status in ('new', 'running')"
+_BUSY += ' and "deletedAt" is null)'
 N8N_API_KEY = "what-n8n-and-the-router-share"
 
 
@@ -132,6 +136,16 @@ class TestN8n:
             "N8N_LEASE_SECONDS": "30",
             **more,
         }
+
+    async def falls_silent(self) -> None:
+        """Wait until no flow runs any more: one may still call a router that is about to stop."""
+        connection = await asyncpg.connect(self.server.home.database_url)
+        try:
+            async with asyncio.timeout(20):
+                while not self.server.has_ended() and await connection.fetchval(_BUSY):
+                    await asyncio.sleep(0.05)
+        finally:
+            await connection.close()
 
 
 @contextmanager

@@ -130,7 +130,8 @@ class Traffic:
                 self._held.remove(delivery)
             delivery.on_release(lambda: None)
             delivery.tell("under way")
-            if not self._program.spawn(lambda: self._program.wire.deliver(delivery, chat, copies)):
+            lane = self._program.wire.lane(chat)
+            if not self._program.spawn(lambda: self._program.wire.deliver(delivery, lane, copies)):
                 delivery.tell("dropped")
 
         with self._program.changes.made():

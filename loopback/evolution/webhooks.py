@@ -132,16 +132,20 @@ class Wire:
         if self._http is not None:
             await self._http.aclose()
 
-    async def deliver(self, delivery: Delivery, chat: str, copies: int = 1) -> None:
+    def lane(self, chat: str) -> str | None:
+        """Return where a chat's next webhook waits for those before it; None if it does not."""
+        return chat if self.in_order else None
+
+    async def deliver(self, delivery: Delivery, lane: str | None, copies: int = 1) -> None:
         """Post until it is settled; `copies` times if it shall arrive more than once."""
         try:
-            await self._deliver(delivery, chat, copies)
+            await self._deliver(delivery, lane, copies)
         except asyncio.CancelledError:
             delivery.tell("dropped")
             raise
 
-    async def _deliver(self, delivery: Delivery, chat: str, copies: int) -> None:
-        lock = self._turns.setdefault(chat, asyncio.Lock()) if self.in_order else asyncio.Lock()
+    async def _deliver(self, delivery: Delivery, lane: str | None, copies: int) -> None:
+        lock = self._turns.setdefault(lane, asyncio.Lock()) if lane else asyncio.Lock()
         async with lock:
             for _ in range(copies - 1):
                 delivery.tell("under way", await self._post(delivery))

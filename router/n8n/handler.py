@@ -91,7 +91,10 @@ class N8nHandler:
         self.breaker = Breaker(pause=rules.probe_seconds)
 
     async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
-        """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError."""
+        """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError.
+
+        The fallback takes only what n8n has certainly not begun.
+        """
         lapsed = turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
             self.breaker.failed(monotonic())
@@ -157,7 +160,12 @@ class N8nHandler:
         if answer.is_success:
             await self._note_execution(turn, answer)
             return True
-        return self._refused(f"n8n answered {answer.status_code}: {answer.text[:200]}")
+        said = f"n8n answered {answer.status_code}: {answer.text[:200]}"
+        if answer.is_server_error:
+            # The flow may have spoken before it died: the attempt fails, and the state knows more.
+            self.breaker.failed(monotonic())
+            raise LlmAway(said)
+        return self._refused(said)
 
     async def _note_execution(self, turn: ClaimedTurn, answer: httpx.Response) -> None:
         """Write down which execution has the turn, where the flow says so as it begins."""

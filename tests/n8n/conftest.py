@@ -1,7 +1,7 @@
 """The stage of the n8n tests: n8n is real, WhatsApp and the LLM are loopback programs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
@@ -23,9 +23,13 @@ def staged(
     """A stage whose router gives its turns to n8n; takes the flow's name and configuration."""
     n8n.anthropic.leads_to(llm.url)
 
-    def stage(flow: str = "", **configuration: str) -> AbstractAsyncContextManager[Stage]:
+    @asynccontextmanager
+    async def stage(flow: str = "", **configuration: str) -> AsyncIterator[Stage]:
         settings = n8n.configuration(flow, **configuration)
-        return performance(database_url, evolution, llm, **settings)
+        async with performance(database_url, evolution, llm, **settings) as stage:
+            yield stage
+            llm.heal()
+            await n8n.falls_silent()
 
     yield stage
     n8n.anthropic.leads_to(None)

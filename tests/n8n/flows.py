@@ -23,9 +23,9 @@ class _Flow:
         self.nodes.append({**node, **at, **more})
         return self
 
-    def begins(self) -> "_Flow":
+    def begins(self, mode: str = "onReceived") -> "_Flow":
         parameters = {"httpMethod": "POST", "path": f"{self.name}/hybridflow-turn"}
-        parameters |= {"authentication": "headerAuth", "responseMode": "onReceived", "options": {}}
+        parameters |= {"authentication": "headerAuth", "responseMode": mode, "options": {}}
         return self.add(
             *("n8n-nodes-base.webhook", 2.1, parameters), webhookId=self.name, credentials=_KEY
         )
@@ -77,6 +77,11 @@ def _flows() -> list[_Flow]:
         .tells_execution()
         .says("metade")
         .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "too late"}),
+        _Flow("late")
+        .begins(mode="responseNode")
+        .says("antes de responder")
+        .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "before it answered the router"})
+        .add("n8n-nodes-base.respondToWebhook", 1.4, {"respondWith": "noData", "options": {}}),
         _Flow("stranger").begins().says("para você", "5511900000000").done(),
     ]
 

@@ -210,7 +210,7 @@ async def test_a_flows_send_whose_answer_was_lost_is_settled_and_never_repeated(
 async def test_a_flow_that_never_ends_loses_its_turn_to_the_next_attempt(
     database_url, evolution, llm, n8n
 ):
-    async with playing(database_url, evolution, llm, n8n, N8N_LEASE_SECONDS="1") as stage:
+    async with playing(database_url, evolution, llm, n8n, N8N_LEASE_SECONDS="4") as stage:
         await stage.maria.writes("tem bolo?")
         first = await given(stage, n8n)
         second = await given(stage, n8n, 2)

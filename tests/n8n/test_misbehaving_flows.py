@@ -91,3 +91,11 @@ async def test_a_flow_cannot_write_to_somebody_else(staged):
         await stage.maria.writes("oi")
         await stage.turns_end()
         assert stage.shop.calls("sendText") == []
+
+
+async def test_a_flow_that_speaks_and_dies_before_it_answers_the_router_is_not_answered_for(staged):
+    async with staged("late") as stage:
+        await stage.maria.writes("oi")
+        turn = await the_turn(stage)
+        assert stage.maria.replies == ["antes de responder"]
+    assert (turn["state"], turn["incomplete"]) == ("sent", True)

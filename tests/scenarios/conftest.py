@@ -1,6 +1,6 @@
 """The stage on which the scenarios are played."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -23,23 +23,26 @@ def llm() -> Iterator[Anthropic]:
 
 
 @pytest.fixture
-def handler(request: pytest.FixtureRequest, llm: Anthropic) -> Iterator[Mapping[str, str]]:
-    """The configuration of whoever makes the replies: the fallback, or n8n where a test says so.
+def handler(request: pytest.FixtureRequest, llm: Anthropic) -> Iterator[TestN8n | None]:
+    """Who makes the replies: the fallback (None), or n8n where a test says so.
 
     A module whose tests hold for both says `pytestmark = BOTH_HANDLERS`.
     """
     if getattr(request, "param", "fallback") == "fallback":
-        yield {}
+        yield None
         return
     n8n: TestN8n = request.getfixturevalue("n8n")
     n8n.anthropic.leads_to(llm.url)
-    yield n8n.configuration()
+    yield n8n
     n8n.anthropic.leads_to(None)
 
 
 @pytest.fixture
 async def stage(
-    database_url: str, evolution: Evolution, llm: Anthropic, handler: Mapping[str, str]
+    database_url: str, evolution: Evolution, llm: Anthropic, handler: TestN8n | None
 ) -> AsyncIterator[Stage]:
-    async with performance(database_url, evolution, llm, **handler) as stage:
+    settings = handler.configuration() if handler else {}
+    async with performance(database_url, evolution, llm, **settings) as stage:
         yield stage
+        if handler:
+            await handler.falls_silent()
