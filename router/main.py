@@ -32,8 +32,12 @@ from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notice_sender, make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
-from router.policy import policy
+from router.policy import budgets, policy
 from router.reactions import Reactions
+from router.safety.budget import Budget
+from router.safety.guard import ReplyGuard
+from router.safety.moderation import Moderation, ModerationRules
+from router.safety.rules import ReplyDefaults
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
@@ -100,7 +104,18 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
     notice_sender = make_notice_sender(settings, database, evolution)
     notifier = make_notifier(settings, database, http, notice_sender, n8n)
-    dispatcher = _dispatcher(settings, database, evolution, maker)
+    guard = app.state.guard = ReplyGuard(
+        database,
+        _moderation(settings, http),
+        ReplyDefaults(
+            max_characters=settings.max_reply_characters,
+            leak_characters=settings.leak_characters,
+            system_prompt=settings.default_system_prompt,
+        ),
+        wake_notices=notifier.wake,
+    )
+    budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
+    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))
 
@@ -185,14 +200,31 @@ def _n8n_handler(
     return N8nHandler(http, database, rules, prompt, fallback)
 
 
+def _moderation(settings: Settings, http: httpx.AsyncClient) -> Moderation:
+    rules = ModerationRules(
+        url=settings.moderation_url,
+        key=settings.moderation_api_key,
+        timeout=settings.moderation_timeout,
+        fail_open=settings.moderation_fail == "open",
+    )
+    return Moderation(http, rules)
+
+
 def _dispatcher(
-    settings: Settings, database: Database, evolution: EvolutionClient, maker: ReplyMaker
+    settings: Settings,
+    database: Database,
+    evolution: EvolutionClient,
+    maker: ReplyMaker,
+    guard: ReplyGuard,
+    budget: Budget,
 ) -> Dispatcher:
     instances = InstanceFinder(settings.evolution_api_key)
     workshop = Workshop(
         database=database,
         maker=maker,
         courtesy=Courtesy(evolution, instances.of_turn, settings.typing_seconds),
+        guard=guard,
+        budget=budget,
         sender=Sender(
             database,
             evolution,
@@ -207,6 +239,7 @@ def _dispatcher(
             settle_after=settings.send_settle_seconds,
         ),
     )
+    places = settings.n8n_max_in_flight if settings.n8n_enabled else settings.max_concurrent_turns
     limits = ClaimLimits(
         parallel=settings.max_concurrent_turns,
         lease=settings.turn_lease_seconds,
@@ -214,6 +247,7 @@ def _dispatcher(
         history=settings.history_messages,
         poll=settings.poll_seconds,
         worker=f"{socket.gethostname()}:{os.getpid()}",
+        tenant_max=max(1, int(places * settings.tenant_share)),
         flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
     )
     return Dispatcher(database, limits, lambda turn: TurnAttempt(turn, workshop))

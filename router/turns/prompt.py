@@ -20,7 +20,7 @@ _CUT_NOTE = "[the beginning of this message is left out]"
 _OPENING = "[the conversation began before this]"
 _LONGEST_QUOTE = 500  # characters
 _CHARACTERS_PER_TOKEN = 3.5  # cautious for English and Portuguese; no tokeniser is asked
-_NOTES = f"""
+NOTES = f"""
 
 How to read the conversation: it takes place on WhatsApp. A text in brackets, such as [sticker] \
 or [voice message, 7 seconds], describes what you cannot see or hear. {TEAM_MARK} stands before \
@@ -74,7 +74,7 @@ def build_prompt(
         merged.insert(0, PromptMessage("user", _OPENING))
     if not merged or merged[-1].role == "assistant":
         merged.append(PromptMessage("user", "[the customer waits for an answer]"))
-    return Prompt(system=system_prompt.strip() + _NOTES, messages=tuple(merged))
+    return Prompt(system=system_prompt.strip() + NOTES, messages=tuple(merged))
 
 
 def _newest(history: Sequence[HistoryMessage], budget: int) -> list[HistoryMessage]:

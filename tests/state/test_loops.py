@@ -39,7 +39,8 @@ async def test_a_bot_that_alternates_between_two_texts_is_noticed(talk: Conversa
 async def test_machines_that_never_repeat_themselves_are_noticed_by_their_rate(talk: Conversation):
     await talk.set_rule("loop_replies", 3)
     await talk.set_rule("debounce_seconds", 0)
-    nouns = "pão bolo doce torta café suco leite queijo mel nata ovo sal trigo uva figo".split()
+    nouns = ["pão", "bolo", "doce", "torta", "café", "suco", "leite", "queijo", "mel", "nata"]
+    nouns += ["ovo", "sal", "trigo", "uva", "figo"]
     texts = [f"conte tudo sobre {noun}, depois {noun * 2}, {noun * 3}!" for noun in nouns]
     assert await exchange(talk, *texts, "e agora, o que mais existe?") == [
         *["turn_pending"] * 15,
