@@ -21,6 +21,8 @@ from router import __version__, health
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
 from router.http_errors import install_error_handlers
+from router.limits.middleware import CallGate, CallLimits
+from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
@@ -73,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.rates = Rates()
+    app.add_middleware(CallGate, limits=_call_limits(settings), rates=app.state.rates)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -117,7 +121,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
     dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
-    ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))
+    ingester = Ingester(
+        database, policy(settings), Reactions(dispatcher, repairs.begin, notifier.wake)
+    )
 
     app.state.database = database
     app.state.evolution = evolution
@@ -138,6 +144,17 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
         _log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary()
+    )
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    return CallLimits(
+        calls_per_minute=settings.api_calls_per_minute,
+        address_calls_per_minute=settings.address_calls_per_minute,
+        at_once=settings.max_concurrent_requests,
+        max_bytes=settings.max_request_bytes,
+        flow_bytes=settings.max_webhook_bytes,
+        max_depth=settings.max_json_depth,
     )
 
 

@@ -122,7 +122,7 @@ def values_of(pairs: Sequence[str]) -> dict[str, object]:
         elif name == "forbidden_patterns":
             values[name] = _patterns(text)
         elif text.startswith("@") and name == "system_prompt":
-            values[name] = _read(Path(text[1:]))
+            values[name] = _read(Path(text[1:]), "the prompt")
         else:
             values[name] = text or None
     return values
@@ -130,18 +130,18 @@ def values_of(pairs: Sequence[str]) -> dict[str, object]:
 
 def _patterns(text: str) -> list[str]:
     """Return one pattern, or, from @file, one of each line; none takes them away."""
-    lines = _read(Path(text[1:])).splitlines() if text.startswith("@") else [text]
+    lines = _read(Path(text[1:]), "the patterns").splitlines() if text.startswith("@") else [text]
     try:
         return [check_pattern(line) for line in lines if line]
     except BadPattern as error:
         raise Invalid(str(error)) from None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotGoOn(f"cannot read {path}: {error}") from None
+        raise CannotGoOn(f"cannot read {what} from {path}: {error}") from None
 
 
 def _key(text: str) -> str:

@@ -112,7 +112,7 @@ class Variables(BaseSettings):
     poll_seconds: _Seconds = 5
 
     # What may be said
-    max_reply_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 12_000
+    max_reply_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     leak_characters: Annotated[int, Field(ge=0, le=100_000)] = 200
     moderation_url: _Url | None = None
     moderation_api_key: _Secret | None = None
@@ -130,7 +130,7 @@ class Variables(BaseSettings):
     api_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     address_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 3000
     tenant_webhooks_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
-    contact_messages_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    contact_messages_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 200
     max_waiting_webhooks: Annotated[int, Field(ge=1, le=100_000)] = 500
     max_request_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 1_000_000
