@@ -1852,10 +1852,10 @@ $$;
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
 -- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
 -- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
--- messages are never alike: people say "yes" many times. Costs a look at loop_replies rows of an index
--- where there were not that many replies, which is nearly always.
+-- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
+-- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
 create or replace function hybridflow.is_loop(
-    p_tenant public.tenants, p_session public.sessions, p_text text, p_policy jsonb
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
 returns boolean
 language plpgsql
@@ -1881,10 +1881,12 @@ begin
     ) as e;
     if coalesce(v_ends[v_replies] <= v_since, true) then
         return false;
-    elsif length(btrim(p_text)) >= 10 and (
-        select count(*) filter (where hybridflow.likeness(l.body, p_text) >= 0.8) * 2 >= v_replies
+    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
+        select count(*) filter (
+            where l.kind = 'text' and hybridflow.likeness(l.body, p_event ->> 'text') >= 0.8
+        ) * 2 >= v_replies
         from (
-            select m.body from public.messages as m
+            select m.body, m.kind from public.messages as m
             where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
             order by m.sent_at desc, m.id desc limit v_replies
         ) as l
@@ -2226,7 +2228,7 @@ declare
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         ) then 'too_old'
         when (p_event ->> 'flood')::boolean then 'flood'
-        when hybridflow.is_loop(p_tenant, p_session, p_event ->> 'text', p_policy) then 'loop'
+        when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
     v_turn public.turns;
@@ -3916,14 +3918,14 @@ immutable
 set search_path = ''
 as $$
     select case
-        when p_all.turns + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
             then 'daily_turns'
-        when p_all.tokens + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
             then 'daily_tokens'
-        when p_own.turns + p_turns
+        when coalesce(p_own.turns, 0) + p_turns
             > hybridflow.rule(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns', null)
             then 'contact_daily_turns'
-        when p_own.tokens + p_tokens
+        when coalesce(p_own.tokens, 0) + p_tokens
             > hybridflow.rule(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens', null)
             then 'contact_daily_tokens'
     end

@@ -116,6 +116,11 @@ async def test_the_fallback_message_is_said_once_a_day(talk: Conversation):
     assert (await talk.turns())[-1]["state"] == "pending"
 
 
+async def test_a_budget_of_nothing_is_used_up_before_anything_was_spent(talk: Conversation):
+    await talk.set_rule("daily_turns", 0)
+    assert (await spent(talk))["used_up"] == "daily_turns"
+
+
 async def test_a_new_day_has_a_new_budget(talk: Conversation):
     await talk.set_rule("daily_turns", 1)
     assert "ok" in await reserve(talk, await asked(talk))

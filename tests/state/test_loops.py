@@ -63,6 +63,13 @@ async def test_a_person_who_says_yes_many_times_is_not_a_machine(talk: Conversat
     assert set(await exchange(talk, *["sim"] * 12)) == {"turn_pending"}
 
 
+async def test_a_person_who_sends_voice_messages_is_not_a_machine(talk: Conversation):
+    for _ in range(10):
+        decision = await talk.maria_writes("[voice message, 7 seconds]", kind="ptt")
+        assert decision["decision"] == "turn_pending"
+        await talk.answer("Entendi!")
+
+
 async def test_the_same_words_over_hours_are_no_loop(talk: Conversation):
     for _ in range(10):
         assert await exchange(talk, "qual é o cardápio de hoje?") == ["turn_pending"]

@@ -323,7 +323,7 @@ declare
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         ) then 'too_old'
         when (p_event ->> 'flood')::boolean then 'flood'
-        when hybridflow.is_loop(p_tenant, p_session, p_event ->> 'text', p_policy) then 'loop'
+        when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
     v_turn public.turns;

@@ -80,14 +80,14 @@ immutable
 set search_path = ''
 as $$
     select case
-        when p_all.turns + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
             then 'daily_turns'
-        when p_all.tokens + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
             then 'daily_tokens'
-        when p_own.turns + p_turns
+        when coalesce(p_own.turns, 0) + p_turns
             > hybridflow.rule(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns', null)
             then 'contact_daily_turns'
-        when p_own.tokens + p_tokens
+        when coalesce(p_own.tokens, 0) + p_tokens
             > hybridflow.rule(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens', null)
             then 'contact_daily_tokens'
     end
