@@ -1,8 +1,10 @@
 """Limits, as callers meet them: how often, how many at once, how large, how deep."""
 
+import asyncio
 import time
 from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 import pytest
 
@@ -129,6 +131,27 @@ async def test_one_instances_flood_of_webhooks_is_held_back_and_anothers_is_not(
             "/webhook/livraria", headers=GOOD, json=posted(9, instance="livraria")
         )
         assert quiet.status_code == 200
+
+
+async def test_webhooks_that_pile_up_before_a_slow_database_are_held_back_and_none_is_lost(
+    database_url: str, talk
+):
+    blocker = await asyncpg.connect(database_url)
+    async with calling(database_url, MAX_WAITING_WEBHOOKS="3") as client:
+        async with blocker.transaction():
+            await blocker.execute("lock table processed_events in access exclusive mode")
+            posts = [
+                asyncio.create_task(
+                    client.post("/webhook/padaria", headers=GOOD, json=posted(number))
+                )
+                for number in range(20)
+            ]
+            first = next(asyncio.as_completed(posts))
+            assert (await first).status_code == 429
+        statuses = [answer.status_code for answer in await asyncio.gather(*posts)]
+        assert set(statuses) == {200, 429}
+        assert len(await talk.sql("select id from messages")) == statuses.count(200)
+    await blocker.close()
 
 
 async def test_what_is_not_authenticated_uses_up_nobodys_webhooks(database_url: str, talk):
