@@ -288,6 +288,94 @@ alter table public.messages enable row level security;
 alter table public.processed_events enable row level security;
 alter table public.notices enable row level security;
 
+-- ==================== 20261123000150_limits.sql
+
+-- HybridFlow: what a tenant may say and spend: columns, and the table of what was spent.
+
+-- What is checked of a reply before it is sent; null means the deployment's default.
+alter table public.tenants
+add column if not exists forbidden_patterns text[] not null default '{}'
+constraint tenants_forbidden_patterns_check check (
+    cardinality(forbidden_patterns) <= 50 and length(array_to_string(forbidden_patterns, '')) <= 10000
+    and array_position(forbidden_patterns, null) is null
+),
+add column if not exists max_reply_characters integer
+constraint tenants_max_reply_characters_check check (max_reply_characters > 0),
+add column if not exists leak_characters integer
+constraint tenants_leak_characters_check check (leak_characters >= 0),
+add column if not exists moderation_url text
+constraint tenants_moderation_url_check check (moderation_url ~ '^https?://[^/]'),
+add column if not exists on_refused_reply text not null default 'handoff'
+constraint tenants_on_refused_reply_check check (on_refused_reply in ('handoff', 'fallback_message')),
+add column if not exists fallback_message text
+constraint tenants_fallback_message_check check (length(btrim(fallback_message)) between 1 and 4096),
+add column if not exists loop_replies integer
+constraint tenants_loop_replies_check check (loop_replies >= 0),
+add column if not exists loop_minutes numeric
+constraint tenants_loop_minutes_check check (loop_minutes > 0 and loop_minutes <= 1440),
+add column if not exists daily_turns integer
+constraint tenants_daily_turns_check check (daily_turns >= 0),
+add column if not exists daily_tokens bigint
+constraint tenants_daily_tokens_check check (daily_tokens >= 0),
+add column if not exists contact_daily_turns integer
+constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
+add column if not exists contact_daily_tokens bigint
+constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
+
+comment on column public.tenants.forbidden_patterns is
+'Regular expressions (RE2, case does not count) of which a reply may match none.';
+comment on column public.tenants.leak_characters is
+'So many characters of the system prompt in one piece make a reply a leak; 0: it is not looked for.';
+comment on column public.tenants.moderation_url is 'A service that is asked whether a reply may be sent.';
+comment on column public.tenants.on_refused_reply is
+'A reply that may not be sent becomes a handoff, or the fallback_message.';
+comment on column public.tenants.fallback_message is
+'What the contact gets in place of a refused reply, and once a day when a budget is used up.';
+comment on column public.tenants.loop_replies is
+'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: no guard.';
+comment on column public.tenants.daily_turns is 'Turns that may be made in a day (UTC).';
+comment on column public.tenants.contact_daily_turns is 'The same for each of its contacts.';
+
+alter table public.turns
+add column if not exists reserved_tokens bigint,
+add column if not exists reserved_on date;
+comment on column public.turns.reserved_tokens is
+'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
+comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
+
+create index if not exists turns_due_by_tenant on public.turns (tenant_id, run_after) where state = 'pending';
+
+create table if not exists public.spending (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete cascade,
+    day date not null,
+    turns integer not null default 0,
+    tokens bigint not null default 0,
+    told_at timestamptz,
+    unique nulls not distinct (tenant_id, day, session_id)
+);
+comment on table public.spending is
+'Turns and tokens of one day (UTC), of a session, and (session_id null) of the whole tenant.';
+comment on column public.spending.told_at is 'When the contact was told that the budget is used up.';
+create index if not exists spending_by_session on public.spending (session_id);
+alter table public.spending enable row level security;
+
+-- What the router checks of a reply before it is sent.
+create or replace function hybridflow.reply_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'forbidden_patterns', p_tenant.forbidden_patterns,
+        'max_characters', p_tenant.max_reply_characters,
+        'leak_characters', p_tenant.leak_characters,
+        'moderation_url', p_tenant.moderation_url
+    )
+$$;
+
 -- ==================== 20261123000200_sessions.sql
 
 -- HybridFlow: the clock, and who is who.
@@ -392,6 +480,12 @@ begin
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;
+    insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
+    select b.tenant_id, p_into, b.day, b.turns, b.tokens, b.told_at from public.spending as b
+    where b.session_id = p_from
+    on conflict (tenant_id, day, session_id) do update
+        set turns = spending.turns + excluded.turns, tokens = spending.tokens + excluded.tokens,
+            told_at = coalesce(spending.told_at, excluded.told_at);
     delete from public.sessions where id = p_from;
     if (select is_paused from public.sessions where id = p_into) then
         perform hybridflow.cancel_turns(p_into, 'paused');
@@ -985,7 +1079,8 @@ as $$
         'tenant', jsonb_build_object(
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
-            'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens
+            'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'reply_rules', hybridflow.reply_rules(t)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -1055,11 +1150,101 @@ as $$
     where state in ('running', 'sending') and handler = 'n8n' and lease_until > hybridflow.clock()
 $$;
 
--- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, n8n_max_in_flight?})
+-- The tenants that have a pending turn: one look at the index for each, however many turns they have.
+create or replace function hybridflow.waiting_tenants()
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive waiting as (
+        (select t.tenant_id from public.turns as t where t.state = 'pending' order by t.tenant_id limit 1)
+        union all
+        select (
+            select t.tenant_id from public.turns as t
+            where t.state = 'pending' and t.tenant_id > w.tenant_id
+            order by t.tenant_id limit 1
+        )
+        from waiting as w
+        where w.tenant_id is not null
+    )
+
+    select w.tenant_id from waiting as w where w.tenant_id is not null
+$$;
+
+-- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever.
+create or replace function hybridflow.busy_tenants(p_worker text)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select t.tenant_id, count(*)::integer from public.turns as t
+    where t.state in ('running', 'sending') and t.lease_until > hybridflow.clock()
+        and (p_worker is null or t.worker = p_worker)
+    group by t.tenant_id
+$$;
+
+-- The due turns in the order in which they are to be claimed, some more than p_limit: some may be locked.
+-- The tenants take turns, and one that has many under way comes after one that has few, so that a flood of
+-- one makes no other wait; none gets more than p_most at once (null: any number).
+create or replace function hybridflow.due_turns(
+    p_now timestamptz, p_limit integer, p_most integer, p_worker text
+)
+returns table (turn_id bigint, place bigint)
+language sql
+stable
+set search_path = ''
+as $$
+    select d.id, row_number() over (order by coalesce(b.turns, 0) + d.place, d.run_after, d.id)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select f.id, f.run_after, row_number() over (order by f.run_after, f.id) as place
+        from (
+            select t.id, t.run_after from public.turns as t
+            where t.tenant_id = w.tenant_id and t.state = 'pending' and t.run_after <= p_now
+                and not exists (
+                    select from public.turns as a
+                    where a.session_id = t.session_id and a.state in ('running', 'sending')
+                )
+            order by t.run_after limit greatest(least(2 * p_limit, p_most - coalesce(b.turns, 0)), 0)
+        ) as f
+    ) as d
+    order by 2 limit 2 * p_limit
+$$;
+
+-- When the next turn is due that may be claimed then.
+create or replace function hybridflow.next_due(p_most integer, p_worker text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select min(d.run_after)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select t.run_after from public.turns as t
+        where t.tenant_id = w.tenant_id and t.state = 'pending'
+            and not exists (
+                select from public.turns as a
+                where a.session_id = t.session_id and a.state in ('running', 'sending')
+            )
+        order by t.run_after limit 1
+    ) as d
+    where p_most is null or coalesce(b.turns, 0) < p_most
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, tenant_max?, n8n_max_in_flight?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
 -- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
--- about a send in doubt does not count as an attempt. Never waits for a lock. Returns
--- {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an earlier attempt.
+-- about a send in doubt does not count as an attempt. The tenants take turns (see due_turns); tenant_max is
+-- how many of one tenant this worker, or with n8n all of them, may have at once. Never waits for a lock.
+-- Returns {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an
+-- earlier attempt.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -1069,6 +1254,8 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
+    v_worker text := case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end;
+    v_most integer := (p ->> 'tenant_max')::integer;
     v_ids bigint[];
     v_turns jsonb;
 begin
@@ -1083,14 +1270,12 @@ begin
         order by t.lease_until limit v_limit for update skip locked
     ) as d;
     select v_ids || array_agg(d.id) into v_ids from (
-        select t.id from public.turns as t
+        select t.id
+        from hybridflow.due_turns(v_now, v_limit, v_most, v_worker) as f
+        inner join public.turns as t on t.id = f.turn_id
         where t.state = 'pending' and t.run_after <= v_now
-            and not exists (
-                select from public.turns as a
-                where a.session_id = t.session_id and a.state in ('running', 'sending')
-            )
-        order by t.run_after limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
-        for update skip locked
+        order by f.place limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
+        for update of t skip locked
     ) as d;
 
     with fresh as materialized (
@@ -1122,13 +1307,7 @@ begin
         'now', v_now,
         'next_due_at', (
             select least(
-                (
-                    select min(t.run_after) from public.turns as t
-                    where t.state = 'pending' and not exists (
-                        select from public.turns as a
-                        where a.session_id = t.session_id and a.state in ('running', 'sending')
-                    )
-                ),
+                hybridflow.next_due(v_most, v_worker),
                 (select min(t.lease_until) from public.turns as t where t.state in ('running', 'sending'))
             )
         )
@@ -1177,6 +1356,9 @@ begin
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
+    perform hybridflow.settle_budget(
+        v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
+    );
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', provider = p ->> 'provider', model = p ->> 'model',
         tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
@@ -1198,6 +1380,7 @@ declare
     v_delay numeric;
     v_due timestamptz;
 begin
+    perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('state', 'in_doubt');
@@ -1226,11 +1409,12 @@ begin
 end
 $$;
 
--- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, max_attempts, base_seconds})
+-- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, tokens?, max_attempts, base_seconds})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
 -- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
--- once; message_id names the send that certainly did not leave. A turn without a saved reply that has
--- said something is closed as sent, incomplete. Returns {state, run_after?} or {refused: reason}.
+-- once; message_id names the send that certainly did not leave; tokens is what it cost, if that is known.
+-- A turn without a saved reply that has said something is closed as sent, incomplete. Returns {state,
+-- run_after?} or {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1297,6 +1481,10 @@ begin
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
+    perform hybridflow.settle_budget(v_held.turn, coalesce(
+        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
+        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
+    ));
     update public.turns
     set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
         tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
@@ -1621,6 +1809,98 @@ begin
 end
 $$;
 
+-- ==================== 20261123000550_loops.sql
+
+-- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
+
+-- The different words of a text, numbers all counting as one: a bot's clock or ticket number changes.
+create or replace function hybridflow.words_of(p_text text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(
+        select distinct w
+        from regexp_split_to_table(
+            regexp_replace(lower(left(p_text, 1000)), '[0-9]+', '0', 'g'), '[^[:alnum:]]+'
+        ) as w
+        where w <> ''
+    )
+$$;
+
+-- How alike two texts are, from 0 to 1: the share of their words that both have.
+create or replace function hybridflow.likeness(p_one text, p_other text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    with common as (
+        select
+            cardinality(hybridflow.words_of(p_one)) + cardinality(hybridflow.words_of(p_other)) as words,
+            (
+                select count(*) from unnest(hybridflow.words_of(p_one)) as w
+                where w = any(hybridflow.words_of(p_other))
+            ) as shared
+    )
+
+    select case when words = 0 then (p_one = p_other)::integer else shared::numeric / (words - shared) end
+    from common
+$$;
+
+-- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
+-- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
+-- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
+-- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
+-- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
+create or replace function hybridflow.is_loop(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_replies integer := hybridflow.rule(p_tenant.loop_replies, p_policy, 'loop_replies', 6);
+    v_since timestamptz := greatest(
+        hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
+        ),
+        p_session.resumed_at
+    );
+    v_ends timestamptz[];
+begin
+    if v_replies = 0 then
+        return false;
+    end if;
+    select array_agg(e.finished_at order by e.id desc) into v_ends from (
+        select t.id, t.finished_at from public.turns as t
+        where t.session_id = p_session.id and t.state = 'sent'
+        order by t.id desc limit v_replies
+    ) as e;
+    if coalesce(v_ends[v_replies] <= v_since, true) then
+        return false;
+    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
+        select count(*) filter (
+            where l.kind = 'text' and hybridflow.likeness(l.body, p_event ->> 'text') >= 0.8
+        ) * 2 >= v_replies
+        from (
+            select m.body, m.kind from public.messages as m
+            where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
+            order by m.sent_at desc, m.id desc limit v_replies
+        ) as l
+    ) then
+        return true;
+    end if;
+    return coalesce((
+        select t.finished_at > v_since from public.turns as t
+        where t.session_id = p_session.id and t.state = 'sent'
+        order by t.id desc offset v_replies * 5 - 1 limit 1
+    ), false);
+end
+$$;
+
 -- ==================== 20261123000600_ingest.sql
 
 -- HybridFlow: the way in. One call takes many events and decides each.
@@ -1926,7 +2206,8 @@ end
 $$;
 
 -- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
--- staff, the session is paused, the message is hours old, or it is of a kind that needs no answer.
+-- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
+-- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
 create or replace function hybridflow.ingest_contact_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -1946,6 +2227,8 @@ declare
         when p_at < hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         ) then 'too_old'
+        when (p_event ->> 'flood')::boolean then 'flood'
+        when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
     v_turn public.turns;
@@ -1963,6 +2246,11 @@ begin
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
     end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    if v_decision = 'loop' then
+        perform hybridflow.pause_for_human(
+            p_session, 'two bots seem to talk to each other: the same again and again', null
+        );
+    end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
         'message_id', v_message_id, 'turn_id', v_turn.id,
@@ -2531,7 +2819,10 @@ as $$
         'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_model',
         'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
-        'notify_number', 'notify_url'
+        'notify_number', 'notify_url',
+        'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
+        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens'
     ]
 $$;
 
@@ -2649,6 +2940,18 @@ as $$
         when 'tenants_notify_number_check'
             then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
         when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
+        when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check' then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -2672,6 +2975,12 @@ begin
         other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
         unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
         notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
+        forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
+        leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
+        on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
+        loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
+        daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
+        contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;
@@ -2958,8 +3267,9 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, correlation_id}, with `refused` if the token may not act now. For the router
--- only: it has the key. PT404: no such turn, or a token that was never its own.
+-- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
+-- not act now; `said` is what the flow has sent so far. For the router only: it has the key. PT404: no such
+-- turn, or a token that was never its own.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -2978,7 +3288,12 @@ begin
         'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-        'correlation_id', v_turn.correlation_id
+        'correlation_id', v_turn.correlation_id,
+        'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
+        'said', (
+            select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        )
     )
     into v_result
     from public.sessions as s
@@ -3088,14 +3403,7 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
-    update public.sessions
-    set is_paused = true, pause_source = 'ai',
-        pause_reason = left(concat_ws(': ', p ->> 'reason', p ->> 'summary'), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
-        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = (v_held.session).id;
-    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    perform hybridflow.notice_handoff(v_held.session, p ->> 'reason', p ->> 'summary');
+    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
 end
 $$;
@@ -3526,6 +3834,236 @@ begin
 end
 $$;
 
+-- ==================== 20261123000880_safety.sql
+
+-- HybridFlow: replies that may not be sent, and budgets.
+--
+-- A budget is a number of turns and of tokens a day (UTC), of a tenant and of each of its contacts. What
+-- a turn may cost at most is reserved before the LLM is asked, and counts as spent until its cost is known:
+-- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
+-- stays counted as it was reserved.
+
+-- A human is wanted in the locked session: it is paused with source 'ai', and the people of the business
+-- are told by a notice. What it was about to say is cancelled.
+create or replace function hybridflow.pause_for_human(
+    p_session public.sessions, p_reason text, p_summary text
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.sessions
+    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
+        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = p_session.id;
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+end
+$$;
+
+-- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
+-- due at once, whoever had it. The session is locked.
+create or replace function hybridflow.answer_instead(p_turn public.turns, p_message text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.requeue_turn(p_turn, hybridflow.clock());
+    update public.turns
+    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
+create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
+returns public.spending
+language sql
+set search_path = ''
+as $$
+    insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
+    on conflict (tenant_id, day, session_id) do update set turns = spending.turns
+    returning *
+$$;
+
+-- The cost of the attempt is known: p_tokens take the place of what was reserved.
+create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_turn.reserved_tokens is null or p_tokens is null then
+        return;
+    end if;
+    update public.spending
+    set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+    where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
+        and (session_id is null or session_id = p_turn.session_id);
+    update public.turns set reserved_tokens = null where id = p_turn.id;
+end
+$$;
+
+-- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
+create or replace function hybridflow.used_up(
+    p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
+    p_turns integer, p_tokens bigint
+)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
+            then 'daily_turns'
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
+            then 'daily_tokens'
+        when coalesce(p_own.turns, 0) + p_turns
+            > hybridflow.rule(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns', null)
+            then 'contact_daily_turns'
+        when coalesce(p_own.tokens, 0) + p_tokens
+            > hybridflow.rule(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens', null)
+            then 'contact_daily_tokens'
+    end
+$$;
+
+-- reserve_budget({turn_id, token, tokens, policy})
+-- Sets aside what the attempt may cost at most, before the LLM is asked. Returns {ok} or {refused: reason}.
+-- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
+-- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
+create or replace function public.reserve_budget(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_tokens bigint := (p ->> 'tokens')::bigint;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_new integer;
+    v_all public.spending;
+    v_own public.spending;
+    v_budget text;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    v_new := (v_turn.reserved_on is null)::integer;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
+    v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
+    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_tokens);
+    if v_budget is null then
+        update public.spending set turns = turns + v_new, tokens = tokens + v_tokens
+        where id in (v_all.id, v_own.id);
+        update public.turns set reserved_tokens = v_tokens, reserved_on = v_day where id = v_turn.id;
+        return jsonb_build_object('ok', true);
+    end if;
+
+    update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
+    where id = v_turn.id;
+    if v_tenant.fallback_message is null or v_own.told_at is not null then
+        perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
+    else
+        update public.spending set told_at = hybridflow.clock() where id = v_own.id;
+        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+    end if;
+    return jsonb_build_object('refused', 'budget', 'budget', v_budget);
+end
+$$;
+
+-- get_spending({tenant_id, session_id?, policy?})
+-- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
+-- (null: none): {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+create or replace function public.get_spending(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+    v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
+    v_own_limits jsonb;
+begin
+    perform hybridflow.require_own(p);
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
+    select * into v_own from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id = (p ->> 'session_id')::bigint;
+    v_own_limits := coalesce(p -> 'policy', '{}') || jsonb_strip_nulls(jsonb_build_object(
+        'daily_turns', v_tenant.daily_turns, 'daily_tokens', v_tenant.daily_tokens,
+        'contact_daily_turns', v_tenant.contact_daily_turns, 'contact_daily_tokens', v_tenant.contact_daily_tokens
+    ));
+    return jsonb_build_object(
+        'day', v_day,
+        'turns', coalesce(case v_one when '' then v_all.turns else v_own.turns end, 0),
+        'tokens', coalesce(case v_one when '' then v_all.tokens else v_own.tokens end, 0),
+        'daily_turns', v_own_limits -> (v_one || 'daily_turns'),
+        'daily_tokens', v_own_limits -> (v_one || 'daily_tokens'),
+        'used_up', hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 1, 1)
+    );
+end
+$$;
+
+-- refuse_reply({turn_id, token, rule, detail, provider?, model?, tokens_in?, tokens_out?})
+-- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
+create or replace function public.refuse_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_said boolean;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    perform hybridflow.settle_budget(v_turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint);
+    update public.turns
+    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000),
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
+        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    where id = v_turn.id;
+    v_said := exists (
+        select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')
+    );
+    if v_tenant.on_refused_reply = 'fallback_message' and v_tenant.fallback_message is not null and not v_said then
+        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+        return jsonb_build_object(
+            'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
+        );
+    end if;
+    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+    perform hybridflow.pause_for_human(
+        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
+    );
+    return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
+end
+$$;
+
 -- ==================== 20261123000900_grants.sql
 
 -- HybridFlow: who may call what: service_role, and nobody else.
@@ -3563,7 +4101,10 @@ end
 $$;
 
 select hybridflow.apply_grants(
-    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices'],
+    array[
+        'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
+        'spending'
+    ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
@@ -3573,22 +4114,25 @@ select hybridflow.apply_grants(
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
-        'fail_notice'
+        'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply'
     ]
 );
 notify pgrst, 'reload schema';
 
 insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000100', 'tables'),
+    ('20261123000150', 'limits'),
     ('20261123000200', 'sessions'),
     ('20261123000300', 'pauses'),
     ('20261123000400', 'turns'),
     ('20261123000500', 'sends'),
+    ('20261123000550', 'loops'),
     ('20261123000600', 'ingest'),
     ('20261123000700', 'reading'),
     ('20261123000800', 'tenants'),
     ('20261123000850', 'gateway'),
     ('20261123000870', 'notices'),
+    ('20261123000880', 'safety'),
     ('20261123000900', 'grants')
 on conflict (version) do nothing;
 

@@ -53,6 +53,8 @@ class Action(StrEnum):
     EVOLUTION_SEND_FAILED = "evolution_send_failed"  # Evolution API certainly sent nothing
     SEND_IN_DOUBT = "send_in_doubt"  # it may be on the phone; evidence is being looked for
     SEND_SETTLED = "send_settled"  # the doubt is over; `outcome` says how
+    REPLY_REFUSED = "reply_refused"  # by `rule`; `outcome` says what became of it
+    MODERATION_AWAY = "moderation_away"  # the moderation service gave no usable answer
     # The connection to WhatsApp
     CONNECTION_CHANGED = "connection_changed"
     QRCODE_UPDATED = "qrcode_updated"

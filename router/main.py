@@ -21,6 +21,8 @@ from router import __version__, health
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
 from router.http_errors import install_error_handlers
+from router.limits.middleware import CallGate, CallLimits
+from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
@@ -32,8 +34,12 @@ from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notice_sender, make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
-from router.policy import policy
+from router.policy import budgets, policy
 from router.reactions import Reactions
+from router.safety.budget import Budget
+from router.safety.guard import ReplyGuard
+from router.safety.moderation import Moderation, ModerationRules
+from router.safety.rules import ReplyDefaults
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
@@ -69,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.rates = Rates()
+    app.add_middleware(CallGate, limits=_call_limits(settings), rates=app.state.rates)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -100,9 +108,22 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
     notice_sender = make_notice_sender(settings, database, evolution)
     notifier = make_notifier(settings, database, http, notice_sender, n8n)
-    dispatcher = _dispatcher(settings, database, evolution, maker)
+    guard = app.state.guard = ReplyGuard(
+        database,
+        _moderation(settings, http),
+        ReplyDefaults(
+            max_characters=settings.max_reply_characters,
+            leak_characters=settings.leak_characters,
+            system_prompt=settings.default_system_prompt,
+        ),
+        wake_notices=notifier.wake,
+    )
+    budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
+    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
-    ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))
+    ingester = Ingester(
+        database, policy(settings), Reactions(dispatcher, repairs.begin, notifier.wake)
+    )
 
     app.state.database = database
     app.state.evolution = evolution
@@ -123,6 +144,17 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
         _log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary()
+    )
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    return CallLimits(
+        calls_per_minute=settings.api_calls_per_minute,
+        address_calls_per_minute=settings.address_calls_per_minute,
+        at_once=settings.max_concurrent_requests,
+        max_bytes=settings.max_request_bytes,
+        flow_bytes=settings.max_webhook_bytes,
+        max_depth=settings.max_json_depth,
     )
 
 
@@ -185,14 +217,31 @@ def _n8n_handler(
     return N8nHandler(http, database, rules, prompt, fallback)
 
 
+def _moderation(settings: Settings, http: httpx.AsyncClient) -> Moderation:
+    rules = ModerationRules(
+        url=settings.moderation_url,
+        key=settings.moderation_api_key,
+        timeout=settings.moderation_timeout,
+        fail_open=settings.moderation_fail == "open",
+    )
+    return Moderation(http, rules)
+
+
 def _dispatcher(
-    settings: Settings, database: Database, evolution: EvolutionClient, maker: ReplyMaker
+    settings: Settings,
+    database: Database,
+    evolution: EvolutionClient,
+    maker: ReplyMaker,
+    guard: ReplyGuard,
+    budget: Budget,
 ) -> Dispatcher:
     instances = InstanceFinder(settings.evolution_api_key)
     workshop = Workshop(
         database=database,
         maker=maker,
         courtesy=Courtesy(evolution, instances.of_turn, settings.typing_seconds),
+        guard=guard,
+        budget=budget,
         sender=Sender(
             database,
             evolution,
@@ -207,6 +256,7 @@ def _dispatcher(
             settle_after=settings.send_settle_seconds,
         ),
     )
+    places = settings.n8n_max_in_flight if settings.n8n_enabled else settings.max_concurrent_turns
     limits = ClaimLimits(
         parallel=settings.max_concurrent_turns,
         lease=settings.turn_lease_seconds,
@@ -214,6 +264,7 @@ def _dispatcher(
         history=settings.history_messages,
         poll=settings.poll_seconds,
         worker=f"{socket.gethostname()}:{os.getpid()}",
+        tenant_max=max(1, int(places * settings.tenant_share)),
         flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
     )
     return Dispatcher(database, limits, lambda turn: TurnAttempt(turn, workshop))

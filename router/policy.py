@@ -10,4 +10,17 @@ def policy(settings: Settings) -> dict[str, float]:
         "answer_within_minutes": settings.answer_within_minutes,
         "debounce_seconds": settings.debounce_seconds,
         "debounce_cap_seconds": settings.debounce_cap_seconds,
+        "loop_replies": settings.loop_replies,
+        "loop_minutes": settings.loop_minutes,
     }
+
+
+def budgets(settings: Settings) -> dict[str, int]:
+    """Return the budgets of tenants that have none of their own, without what is unlimited."""
+    limits = {
+        "daily_turns": settings.daily_turns,
+        "daily_tokens": settings.daily_tokens,
+        "contact_daily_turns": settings.contact_daily_turns,
+        "contact_daily_tokens": settings.contact_daily_tokens,
+    }
+    return {name: limit for name, limit in limits.items() if limit is not None}

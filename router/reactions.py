@@ -15,11 +15,17 @@ _log = logging.getLogger(__name__)
 
 
 class Reactions:
-    """Wakes the dispatcher, stops replies that a human has made needless, starts gap repairs."""
+    """Wakes the dispatcher, stops replies that nobody needs any more, starts gap repairs."""
 
-    def __init__(self, dispatcher: Dispatcher, begin_gap_repair: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        begin_gap_repair: Callable[[str], None],
+        wake_notices: Callable[[], None],
+    ) -> None:
         self._dispatcher = dispatcher
         self._begin_gap_repair = begin_gap_repair
+        self._wake_notices = wake_notices
 
     def __call__(self, event: Json, decision: Json) -> None:
         """React to one committed decision; a repeated event has been reacted to before."""
@@ -32,6 +38,8 @@ class Reactions:
                 self._dispatcher.wake()
             case "takeover":
                 self._on_takeover(decision)
+            case "loop":
+                self._on_loop(decision)
             case "connection_changed":
                 self._on_connection(event, decision)
             case "qrcode_updated":
@@ -51,6 +59,19 @@ class Reactions:
             tenant_id=decision["tenant_id"],
             session_id=decision["session_id"],
             source="owner",
+        )
+
+    def _on_loop(self, decision: Json) -> None:
+        self._dispatcher.abandon(decision["session_id"])
+        self._wake_notices()
+        log_event(
+            _log,
+            Action.PAUSED,
+            "paused: two bots seem to talk to each other",
+            level=logging.WARNING,
+            tenant_id=decision["tenant_id"],
+            session_id=decision["session_id"],
+            source="ai",
         )
 
     def _on_connection(self, event: Json, decision: Json) -> None:

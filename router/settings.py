@@ -11,7 +11,14 @@ from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
 from router.configuration.variables import LEASE_MARGIN, Variables
 
-_GIVEN_BY_OTHERS = frozenset({"SUPABASE_SERVICE_ROLE_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"})
+_GIVEN_BY_OTHERS = frozenset(
+    {
+        "SUPABASE_SERVICE_ROLE_KEY",
+        "ANTHROPIC_API_KEY",
+        "OPENAI_API_KEY",
+        "MODERATION_API_KEY",
+    }
+)
 
 
 class ConfigurationError(ValueError):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router.errors import Invalid
+from router.safety.patterns import BadPattern, check_pattern
 from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.connecting import Connection, connect
@@ -105,7 +106,9 @@ def _row(tenant: Json) -> tuple[str, ...]:
 
 
 def values_of(pairs: Sequence[str]) -> dict[str, object]:
-    """Return what `name=value` pairs say; `name=` takes the value away, `name=@file` reads it.
+    """Return what `name=value` pairs say; `name=` takes the value away.
+
+    system_prompt and forbidden_patterns (one on each line) can be read from `name=@file`.
 
     Raises Invalid. Whether a tenant has such a value is for the database to say.
     """
@@ -116,18 +119,29 @@ def values_of(pairs: Sequence[str]) -> dict[str, object]:
             raise Invalid(f"{pair!r} is not name=value")
         if name == "unanswered_kinds":
             values[name] = [kind.strip() for kind in text.split(",") if kind.strip()]
+        elif name == "forbidden_patterns":
+            values[name] = _patterns(text)
         elif text.startswith("@") and name == "system_prompt":
-            values[name] = _read(Path(text[1:]))
+            values[name] = _read(Path(text[1:]), "the prompt")
         else:
             values[name] = text or None
     return values
 
 
-def _read(path: Path) -> str:
+def _patterns(text: str) -> list[str]:
+    """Return one pattern, or, from @file, one of each line; none takes them away."""
+    lines = _read(Path(text[1:]), "the patterns").splitlines() if text.startswith("@") else [text]
+    try:
+        return [check_pattern(line) for line in lines if line]
+    except BadPattern as error:
+        raise Invalid(str(error)) from None
+
+
+def _read(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotGoOn(f"cannot read the prompt from {path}: {error}") from None
+        raise CannotGoOn(f"cannot read {what} from {path}: {error}") from None
 
 
 def _key(text: str) -> str:

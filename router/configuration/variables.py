@@ -34,6 +34,7 @@ _SERVICE_KEY_CURE = "Copy the service_role key from the Supabase dashboard (Sett
 _Lower = BeforeValidator(str.lower)
 _Provider = Literal["anthropic", "openai"]
 _Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, le=10**15)]
 _SecondsOrNone = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
 _Url = Annotated[str, AfterValidator(values.read_url)]
 _SupabaseUrl = Annotated[str, AfterValidator(values.read_supabase_url)]
@@ -109,6 +110,31 @@ class Variables(BaseSettings):
     turn_max_attempts: Annotated[int, Field(ge=1, le=100)] = 10
     retry_base_seconds: _Seconds = 2
     poll_seconds: _Seconds = 5
+
+    # What may be said
+    max_reply_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    leak_characters: Annotated[int, Field(ge=0, le=100_000)] = 200
+    moderation_url: _Url | None = None
+    moderation_api_key: _Secret | None = None
+    moderation_timeout: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = 3
+    moderation_fail: Annotated[Literal["closed", "open"], _Lower] = "closed"
+    loop_replies: Annotated[int, Field(ge=0, le=1000)] = 6
+    loop_minutes: Annotated[float, Field(gt=0, le=1440, allow_inf_nan=False)] = 10
+
+    # Limits
+    daily_turns: _Count | None = None
+    daily_tokens: _Count | None = None
+    contact_daily_turns: _Count | None = None
+    contact_daily_tokens: _Count | None = None
+    tenant_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.75
+    api_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    address_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 3000
+    tenant_webhooks_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
+    contact_messages_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 200
+    max_waiting_webhooks: Annotated[int, Field(ge=1, le=100_000)] = 500
+    max_request_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 1_000_000
+    max_json_depth: Annotated[int, Field(ge=8, le=500)] = 64
 
     # n8n
     n8n_enabled: bool = False

@@ -51,11 +51,17 @@ class LlmError(Exception):
 
 
 class LlmAway(LlmError):
-    """It may work later: time-out, rate limit, overload. `retry_after` in seconds, if given."""
+    """It may work later: time-out, rate limit, overload. `retry_after` in seconds, if given.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    `is_free`: certainly nothing was made, so nothing is billed.
+    """
+
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, is_free: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_free = is_free
 
 
 class LlmEmpty(LlmError):
@@ -166,5 +172,5 @@ def judge_status(provider: str, status: int, message: str, retry_after: str | No
     """Return what an HTTP status of a provider means. 529 is Anthropic's "overloaded"."""
     text = f"{provider} answered {status}: {message}"
     if status in (408, 409, 429) or status >= 500:
-        return LlmAway(text, read_retry_after(retry_after))
+        return LlmAway(text, read_retry_after(retry_after), is_free=True)
     return LlmMisconfigured(text)

@@ -6,7 +6,7 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,12 +18,15 @@ from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionAway, EvolutionError, NotOnWhatsApp, SendInDoubt
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.refusals import Refused, conflict
+from router.n8n.texts import texts_of
 from router.n8n.tokens import TurnToken, read_notice_token, read_token
 from router.notices.routes import send_notice
+from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
+from router.safety.rules import ReplyRules
 from router.settings import Settings
 from router.state.database import Database, Json
-from router.turns.markdown import to_whatsapp
-from router.turns.reply import split_reply
+from router.turns.outgoing import parts_of
+from router.webhook.clean import clean
 from router.webhook.jids import normalise_jid
 
 router = APIRouter(prefix="/n8n/evolution", tags=["n8n"])
@@ -66,6 +69,8 @@ class _Desk:
         self._database: Database = state.database
         self._evolution: EvolutionClient = state.evolution
         self._settings: Settings = state.settings
+        self._guard: ReplyGuard = state.guard
+        self._wake: Callable[[], None] = state.wake
         self.token = token
         self.turn = turn
 
@@ -103,15 +108,35 @@ class _Desk:
         self._require_contact(body)
         kind, field = _SENDS[path]
         if kind != "text":
-            shown = str(body.get(field) or "")[:500] or kind
-            return self._answer(await self._send(path, kind, f"[{kind}: {shown}]", body))
-        text = str(body.get("text") or "")
-        parts = split_reply(to_whatsapp(text))
+            shown = clean(f"[{kind}: {str(body.get(field) or '')[:500] or kind}]")
+            await self._check(texts_of(body), (shown,))
+            return self._answer(await self._send(path, kind, shown, body))
+        parts = parts_of(str(body.get("text") or ""))
         if not parts:
             raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
+        await self._check("\n\n".join(parts), parts)
         for part in parts:
             sent = await self._send(path, kind, part, {"text": part})
         return self._answer(sent)
+
+    async def _check(self, text: str, parts: tuple[str, ...]) -> None:
+        """Have the guard look at what is to be sent, unless it is the same request again."""
+        said: list[str] = self.turn["said"]
+        if all(part in said for part in parts):
+            return
+        speaker = Speaker(
+            held=self.token.held,
+            tenant_id=self.turn["tenant_id"],
+            instance_name=self.turn["instance_name"],
+            session_id=self.turn["session_id"],
+            system_prompt=self.turn["system_prompt"],
+            rules=ReplyRules.model_validate(self.turn["reply_rules"]),
+        )
+        try:
+            await self._guard.check(speaker, text, said="\n\n".join(said))
+        except ReplyRefused as refused:
+            self._wake()  # the turn may have a fallback message to be sent
+            raise conflict(refused.reason) from refused
 
     async def _show_presence(self, body: Json) -> JSONResponse:
         delay = min(int(body.get("delay") or 1000), 10_000)

@@ -108,7 +108,7 @@ class N8nHandler:
     async def _queue(self, turn: ClaimedTurn) -> HandedOver:
         if await self.is_available() and await self._forward(turn):
             return HandedOver()
-        raise LlmAway("n8n is away", retry_after=self.breaker.pause)
+        raise LlmAway("n8n is away", retry_after=self.breaker.pause, is_free=True)
 
     async def is_alive(self) -> bool:
         """Whether n8n would take a turn: its webhook is there, and closed without the key.

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router.llm.provider import Prompt
 from router.n8n.tokens import TurnToken
 from router.turns.claimed import ClaimedTurn, TurnMessage
+from router.turns.prompt import transcript_of
 
 VERSION: Literal[1] = 1
 
@@ -78,7 +79,10 @@ class FlowPrompt(_Part):
 
     system: str
     messages: tuple[FlowPromptMessage, ...]
-    transcript: str = Field(description="The messages before the last as one text")
+    transcript: str = Field(
+        description="The messages before the last as one text: each begins with `user:` or"
+        " `assistant:`, and what belongs to it is indented"
+    )
     question: str = Field(description="The last message: what is to be answered")
 
 
@@ -151,7 +155,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
         prompt=FlowPrompt(
             system=prompt.system,
             messages=tuple(FlowPromptMessage(role=m.role, content=m.text) for m in prompt.messages),
-            transcript="\n\n".join(f"{m.role}: {m.text}" for m in before),
+            transcript=transcript_of(before),
             question=question.text,
         ),
         urls=_urls(terms.base_url.rstrip("/"), turn.turn_id),

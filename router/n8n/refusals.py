@@ -8,6 +8,7 @@ _REASONS = {
     "stale": "another attempt has this, or its lease has run out",
     "in_doubt": "this may be on the phone already; the router finds out",
     "no_number": "the tenant has no notify_number",
+    "reply_refused": "this may not be sent; the turn's error says by which rule",
 }
 
 

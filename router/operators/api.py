@@ -13,7 +13,9 @@ _KEYED = APIRouter(
         401: {"model": ErrorBody, "description": "No key, a wrong key, or no keys configured"},
         404: {"model": ErrorBody, "description": "There is none, or it is another tenant's"},
         409: {"model": ErrorBody, "description": "Its present state does not allow this"},
+        413: {"model": ErrorBody, "description": "The body is too large"},
         422: {"model": ErrorBody, "description": "A value cannot be right"},
+        429: {"model": ErrorBody, "description": "Too many calls; Retry-After says when again"},
         503: {"model": ErrorBody, "description": "The database is away; try again soon"},
     },
 )

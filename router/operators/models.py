@@ -1,6 +1,6 @@
 """What the API answers."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
@@ -144,6 +144,18 @@ class Tenant(BaseModel):
     on_new_message: Literal["queue", "restart"]
     notify_number: str | None
     notify_url: str | None
+    forbidden_patterns: list[str]
+    max_reply_characters: int | None
+    leak_characters: int | None
+    moderation_url: str | None
+    on_refused_reply: Literal["handoff", "fallback_message"]
+    fallback_message: str | None
+    loop_replies: int | None
+    loop_minutes: float | None
+    daily_turns: int | None
+    daily_tokens: int | None
+    contact_daily_turns: int | None
+    contact_daily_tokens: int | None
     connection_state: str | None
     connection_reason: int | None
     connection_changed_at: datetime | None
@@ -152,6 +164,17 @@ class Tenant(BaseModel):
     caught_up_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+
+class Spending(BaseModel):
+    """What was spent in a day (UTC), with what is reserved for replies in the making."""
+
+    day: date
+    turns: int
+    tokens: int
+    daily_turns: int | None = Field(description="What is allowed; null: any number")
+    daily_tokens: int | None
+    used_up: str | None = Field(description="The budget that lets no more turn be made, if any")
 
 
 class QrCodeShown(BaseModel):

@@ -61,6 +61,13 @@ class TurnsQuery(OwnListQuery):
     session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
 
 
+class SpendingQuery(BaseModel, extra="forbid"):
+    """Whose spending."""
+
+    session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+
+AskedSpending = Annotated[SpendingQuery, Query()]
 AskedTenants = Annotated[ListQuery, Query()]
 AskedSessions = Annotated[SessionsQuery, Query()]
 AskedMessages = Annotated[MessagesQuery, Query()]

@@ -1,17 +1,20 @@
 """Tenants: to list, read, create and change them."""
 
 import logging
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from router.logs import Action, log_event
-from router.operators.dependencies import Caller, PathId, TheDatabase
-from router.operators.models import Page, Tenant
-from router.operators.queries import AskedTenants
+from router.operators.dependencies import Caller, PathId, TheDatabase, TheSettings
+from router.operators.models import Page, Spending, Tenant
+from router.operators.queries import AskedSpending, AskedTenants
+from router.policy import budgets
+from router.safety.patterns import check_pattern
 
 router = APIRouter(tags=["tenants"])
+Pattern = Annotated[str, AfterValidator(check_pattern)]
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +52,30 @@ class TenantValues(BaseModel, extra="forbid"):
         examples=["https://tickets.example.com/hook"],
         description="A webhook that is told of a handoff and of a lost connection",
     )
+
+    forbidden_patterns: Annotated[list[Pattern], Field(max_length=50)] | None = Field(
+        default=None,
+        examples=[["pix", r"\bR\$ ?\d{4,}"]],
+        description="Regular expressions (RE2; case does not count) that no reply may match",
+    )
+    max_reply_characters: int | None = None
+    leak_characters: int | None = Field(
+        default=None, description="Of the system prompt, in one piece, that make a reply a leak"
+    )
+    moderation_url: str | None = Field(
+        default=None, description="A service that is asked whether a reply may be sent"
+    )
+    on_refused_reply: Literal["handoff", "fallback_message"] | None = None
+    fallback_message: str | None = Field(
+        default=None,
+        description="In place of a refused reply; and once a day when a budget is used up",
+    )
+    loop_replies: int | None = Field(default=None, description="0: no guard against loops")
+    loop_minutes: float | None = None
+    daily_turns: int | None = None
+    daily_tokens: int | None = None
+    contact_daily_turns: int | None = None
+    contact_daily_tokens: int | None = None
 
     def given(self) -> dict[str, Any]:
         """Return what the request says, ready for the state."""
@@ -99,6 +126,15 @@ async def change_tenant(
     changed = Tenant.model_validate(answer["tenant"])
     _say(Action.TENANT_CHANGED, "tenant changed", changed, caller, values)
     return changed
+
+
+@router.get("/tenants/{tenant_id}/spending", summary="Read what was spent today")
+async def get_spending(
+    tenant_id: PathId, query: AskedSpending, database: TheDatabase, settings: TheSettings
+) -> Spending:
+    """Turns and tokens of this day (UTC), of the tenant or of one session, and what is allowed."""
+    argument = {**query.model_dump(), "tenant_id": tenant_id, "policy": budgets(settings)}
+    return Spending.model_validate(await database.call("get_spending", argument))
 
 
 def _say(action: Action, message: str, tenant: Tenant, caller: str, values: TenantValues) -> None:

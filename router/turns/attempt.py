@@ -12,9 +12,11 @@ from typing import Literal, Protocol
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionAway, EvolutionError
-from router.llm.provider import LlmAway, LlmEmpty, LlmError
+from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmMisconfigured
 from router.logs import Action, bind_correlation, log_event
-from router.state.database import Database
+from router.safety.budget import Budget
+from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
+from router.state.database import Database, Json
 from router.turns.claimed import ClaimedTurn, TurnPart
 from router.turns.courtesy import Courtesy
 from router.turns.evidence import Finding, judge_send
@@ -37,6 +39,16 @@ class Reply:
     model: str | None = None
     tokens_in: int = 0
     tokens_out: int = 0
+
+    @property
+    def cost(self) -> Json:
+        """Who made it, with what, and the tokens that it took."""
+        return {
+            "provider": self.provider,
+            "model": self.model,
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+        }
 
 
 class HandedOver:
@@ -67,6 +79,8 @@ class Workshop:
     database: Database
     maker: ReplyMaker
     courtesy: Courtesy
+    guard: ReplyGuard
+    budget: Budget
     sender: Sender
     rules: AttemptRules
 
@@ -109,7 +123,7 @@ class TurnAttempt:
             parts = self._turn.reply or await self._make_reply()
             if parts is not None:
                 await self._send(parts)
-        except SendStopped as stopped:
+        except (SendStopped, ReplyRefused) as stopped:
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
             await self._fail(
@@ -119,12 +133,15 @@ class TurnAttempt:
             await self._fail(error, Action.AI_FAILED)
 
     async def _make_reply(self) -> tuple[str, ...] | None:
+        await self._shop.budget.reserve(self._turn)
         try:
             async with (
                 asyncio.timeout(self._shop.rules.make_timeout),
                 self._shop.courtesy.during(self._turn),
             ):
                 reply = await self._shop.maker.make(self._turn)
+                if isinstance(reply, Reply):
+                    await self._check(reply)
         except TimeoutError as error:
             raise LlmAway("the reply took longer than the turn's lease") from error
         if isinstance(reply, HandedOver):
@@ -135,15 +152,24 @@ class TurnAttempt:
                 **self._turn.held,
                 "parts": reply.parts,
                 "handler": reply.handler,
-                "provider": reply.provider,
-                "model": reply.model,
-                "tokens_in": reply.tokens_in,
-                "tokens_out": reply.tokens_out,
+                **reply.cost,
             },
         )
         if "refused" in answer:
             raise SendStopped(answer["refused"])
         return reply.parts
+
+    async def _check(self, reply: Reply) -> None:
+        tenant = self._turn.tenant
+        speaker = Speaker(
+            held=self._turn.held,
+            tenant_id=tenant.tenant_id,
+            instance_name=tenant.instance_name,
+            session_id=self._turn.session.session_id,
+            system_prompt=tenant.system_prompt,
+            rules=tenant.reply_rules,
+        )
+        await self._shop.guard.check(speaker, "\n\n".join(reply.parts), cost=reply.cost)
 
     async def _send(self, parts: tuple[str, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.send_state == "sent"}
@@ -241,6 +267,7 @@ class TurnAttempt:
                 "error": f"{type(error).__name__}: {error}",
                 "retry_after": getattr(error, "retry_after", None),
                 "message_id": message_id,
+                "tokens": 0 if _is_free(error) else None,
                 "max_attempts": self._shop.rules.max_attempts,
                 "base_seconds": self._shop.rules.retry_base,
             },
@@ -272,3 +299,8 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
+
+
+def _is_free(error: LlmError | EvolutionError) -> bool:
+    """Whether the failure certainly cost nothing."""
+    return isinstance(error, LlmMisconfigured) or (isinstance(error, LlmAway) and error.is_free)

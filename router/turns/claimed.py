@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from router.safety.rules import ReplyRules
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -21,6 +23,7 @@ class TurnTenant(_Frozen):
     llm_provider: str
     llm_model: str | None
     llm_max_tokens: int | None
+    reply_rules: ReplyRules = ReplyRules()
 
 
 class TurnSession(_Frozen):

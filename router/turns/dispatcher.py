@@ -42,6 +42,8 @@ class ClaimLimits:
     history: int
     poll: float
     worker: str
+    tenant_max: int | None = None
+    """How many turns one tenant may have under way at once; None: any number."""
     flows: int | None = None
     """How many turns may be in n8n at once; None: n8n is not used."""
 
@@ -139,6 +141,7 @@ class Dispatcher:
                 "max_attempts": self._limits.max_attempts,
                 "history_limit": self._limits.history,
                 "worker": self._limits.worker,
+                "tenant_max": self._limits.tenant_max,
                 **({} if self._limits.flows is None else {"n8n_max_in_flight": self._limits.flows}),
             },
         )

@@ -11,10 +11,9 @@ from router.llm.provider import (
 )
 from router.turns.attempt import Reply
 from router.turns.claimed import ClaimedTurn
-from router.turns.markdown import to_whatsapp
-from router.turns.prompt import PromptRules, prompt_of_turn, strip_marks
-from router.turns.reply import finish_truncated, split_reply
-from router.webhook.clean import clean
+from router.turns.outgoing import parts_of
+from router.turns.prompt import PromptRules, prompt_of_turn
+from router.turns.reply import finish_truncated
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class FallbackHandler:
             attempts=self._rules.llm_attempts,
         )
         text = finish_truncated(answer.text) if answer.truncated else answer.text
-        parts = split_reply(to_whatsapp(strip_marks(clean(text))))
+        parts = parts_of(text)
         if not parts:
             raise LlmEmpty(f"{answer.provider} answered with nothing but marks")
         return Reply(

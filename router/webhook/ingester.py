@@ -1,10 +1,12 @@
 """Carries webhook events to the state, many at a time.
 
-While one call is in flight, the events that arrive collect; the next call takes them all. There is
-no timer: a lone webhook waits for nothing, and a burst costs one round trip for dozens.
+While one call is in flight, the events that arrive collect; the next call takes them all, of each
+instance in turn: who sends many webhooks makes nobody else wait. There is no timer: a lone webhook
+waits for nothing, and a burst costs one round trip for dozens.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +37,7 @@ class Ingester:
         self._database = database
         self._policy = dict(policy)
         self._on_decision = on_decision
-        self._waiting: list[_Waiting] = []
+        self._waiting: dict[str, deque[_Waiting]] = {}  # by instance
         self._calling: asyncio.Task[None] | None = None
 
     async def ingest(self, events: Sequence[Json]) -> list[Json]:
@@ -45,10 +47,14 @@ class Ingester:
         returns the decisions that were made.
         """
         waiting = _Waiting(events, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+        self._waiting.setdefault(_instance_of(events), deque()).append(waiting)
         if self._calling is None:
             self._calling = asyncio.create_task(self._call_until_empty())
         return await waiting.decisions
+
+    def waiting_for(self, instance: str) -> int:
+        """Return how many webhooks of the instance wait for the next call."""
+        return len(self._waiting.get(instance, ()))
 
     async def drain(self) -> None:
         """Wait until nothing is in flight: to be called before the database is closed."""
@@ -65,11 +71,16 @@ class Ingester:
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         size = 0
-        while self._waiting and (
-            not batch or size + len(self._waiting[0].events) <= MAX_EVENTS_PER_CALL
-        ):
-            size += len(self._waiting[0].events)
-            batch.append(self._waiting.pop(0))
+        while self._waiting:
+            instance = next(iter(self._waiting))
+            queue = self._waiting[instance]
+            if batch and size + len(queue[0].events) > MAX_EVENTS_PER_CALL:
+                break
+            size += len(queue[0].events)
+            batch.append(queue.popleft())
+            del self._waiting[instance]
+            if queue:
+                self._waiting[instance] = queue  # at the end: the others come first
         return batch
 
     async def _call(self, batch: list[_Waiting]) -> None:
@@ -100,3 +111,7 @@ class Ingester:
             answer = await self._database.call("ingest_events", argument)
         decisions: list[Json] = answer["decisions"]
         return decisions
+
+
+def _instance_of(events: Sequence[Json]) -> str:
+    return str(events[0]["instance"]) if events else ""

@@ -3,6 +3,10 @@
 What the answer means to Evolution API (2.3): 2xx is taken; 400, 401, 403, 404 and 422 are never
 retried, so the message would be lost; anything else is retried for some 20 minutes. Hence 2xx for
 all that is recorded or deliberately ignored, 503 for what may work later, 4xx for what never can.
+
+A flood is rather recorded than refused. One contact's costs little and is marked: beyond the limit
+its messages start no turn. One instance's, which would keep others waiting, is held back with 429:
+Evolution sends it again, and what it gives up on is fetched by gap repair.
 """
 
 import json
@@ -17,6 +21,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from router.errors import DatabaseAway
+from router.limits.depth import too_deep
+from router.limits.rates import Rates, per_minute
 from router.logs import Action, log_event
 from router.settings import Settings
 from router.state.database import Json
@@ -26,16 +32,18 @@ from router.webhook.ingester import Ingester
 
 router = APIRouter(tags=["webhook"])
 _log = logging.getLogger(__name__)
-_RETRY_SOON = {"Retry-After": "5"}
 
 
 class _Rejected(Exception):
     """The webhook is answered with this status and code; nothing was recorded."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.retry_after = 5 if status == 503 and retry_after is None else retry_after
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
@@ -56,18 +64,21 @@ async def receive_webhook(
             instance=instance_name,
             status=rejected.status,
         )
+        wait = rejected.retry_after
         return _json(
             {"error": {"code": rejected.code, "message": str(rejected)}},
             status=rejected.status,
-            headers=_RETRY_SOON if rejected.status == 503 else None,
+            headers=None if wait is None else {"Retry-After": str(wait)},
         )
 
 
 async def _take(request: Request, instance_name: str) -> Response:
     settings: Settings = request.app.state.settings
     ingester: Ingester = request.app.state.ingester
+    rates: Rates = request.app.state.rates
     _authenticate(request, settings)
-    body = _decode(await _read(request, settings.max_webhook_bytes))
+    _hold_back(instance_name, settings, ingester, rates)
+    body = _decode(await _read(request, settings.max_webhook_bytes), settings.max_json_depth)
     try:
         parsed = parse_webhook(instance_name, body)
     except NotAnEnvelope as error:
@@ -87,6 +98,7 @@ async def _take(request: Request, instance_name: str) -> Response:
     correlation_id = uuid4().hex[:16]
     for item in parsed.events:
         item["correlation_id"] = correlation_id
+        _mark_flood(item, settings, rates)
     try:
         decisions = await ingester.ingest(parsed.events)
     except DatabaseAway as error:
@@ -125,6 +137,25 @@ def _authenticate(request: Request, settings: Settings) -> None:
     raise _Rejected(401, "bad_secret", str(verdict))
 
 
+def _hold_back(instance: str, settings: Settings, ingester: Ingester, rates: Rates) -> None:
+    limit = per_minute(settings.tenant_webhooks_per_minute)
+    wait = rates.exceeded(limit, "webhook", instance)
+    if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
+        wait = 5
+    if wait is not None:
+        raise _Rejected(
+            429, "too_many_webhooks", f"too many webhooks of {instance!r}: send it later", wait
+        )
+
+
+def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
+    if item["type"] != "message" or item["from_me"] or not item["jids"]:
+        return
+    limit = per_minute(settings.contact_messages_per_minute)
+    if rates.exceeded(limit, "contact", item["instance"], item["jids"][0]) is not None:
+        item["flood"] = True
+
+
 async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     too_large = _Rejected(
@@ -142,13 +173,15 @@ async def _read(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _decode(raw: bytes) -> dict[str, Any]:
+def _decode(raw: bytes, max_depth: int) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         body = _decode_leniently(raw)
     if not isinstance(body, dict):
         raise _Rejected(422, "not_an_envelope", "the body is not a JSON object")
+    if too_deep(body, max_depth):
+        raise _Rejected(422, "too_deep", f"JSON may be nested {max_depth} deep at most")
     return body
 
 

@@ -125,6 +125,11 @@ async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     wanted |= {"other_client_takeover": False, "answer_groups": True, "unanswered_kinds": ["ptt"]}
     wanted |= {"on_new_message": "restart"}
     wanted |= {"notify_number": "5511955559999", "notify_url": "https://tickets.example/hook"}
+    wanted |= {"forbidden_patterns": ["pix"], "max_reply_characters": 900, "leak_characters": 80}
+    wanted |= {"moderation_url": "https://moderation.example", "fallback_message": "Um momento."}
+    wanted |= {"on_refused_reply": "fallback_message", "loop_replies": 4, "loop_minutes": 5}
+    wanted |= {"daily_turns": 5, "daily_tokens": 6, "contact_daily_turns": 7}
+    wanted |= {"contact_daily_tokens": 8}
     assert {row["name"] for row in rows} == set(wanted)
     changed = await change(talk.database, **wanted)
     assert changed.items() >= {k: v for k, v in wanted.items() if k != "evo_api_key"}.items()

@@ -16,7 +16,8 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
 from router.turns.claimed import ClaimedTurn
 from router.turns.fallback import FallbackHandler, FallbackRules
-from router.turns.prompt import TEAM_MARK, PromptRules
+from router.turns.forgeries import TEAM_MARK
+from router.turns.prompt import PromptRules
 from router.turns.reply import WHATSAPP_LIMIT
 
 KEY = SecretStr("sk-made-up-0001")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from router.turns.prompt import TEAM_MARK, HistoryMessage, build_prompt, strip_marks
+from router.turns.forgeries import TEAM_MARK, strip_marks
+from router.turns.prompt import HistoryMessage, build_prompt
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 Sender = Literal["contact", "owner", "ai", "client", "auto"]

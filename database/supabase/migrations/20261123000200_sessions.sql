@@ -100,6 +100,12 @@ begin
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;
+    insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
+    select b.tenant_id, p_into, b.day, b.turns, b.tokens, b.told_at from public.spending as b
+    where b.session_id = p_from
+    on conflict (tenant_id, day, session_id) do update
+        set turns = spending.turns + excluded.turns, tokens = spending.tokens + excluded.tokens,
+            told_at = coalesce(spending.told_at, excluded.told_at);
     delete from public.sessions where id = p_from;
     if (select is_paused from public.sessions where id = p_into) then
         perform hybridflow.cancel_turns(p_into, 'paused');

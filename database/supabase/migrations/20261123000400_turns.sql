@@ -187,7 +187,8 @@ as $$
         'tenant', jsonb_build_object(
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
-            'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens
+            'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'reply_rules', hybridflow.reply_rules(t)
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
@@ -257,11 +258,101 @@ as $$
     where state in ('running', 'sending') and handler = 'n8n' and lease_until > hybridflow.clock()
 $$;
 
--- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, n8n_max_in_flight?})
+-- The tenants that have a pending turn: one look at the index for each, however many turns they have.
+create or replace function hybridflow.waiting_tenants()
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive waiting as (
+        (select t.tenant_id from public.turns as t where t.state = 'pending' order by t.tenant_id limit 1)
+        union all
+        select (
+            select t.tenant_id from public.turns as t
+            where t.state = 'pending' and t.tenant_id > w.tenant_id
+            order by t.tenant_id limit 1
+        )
+        from waiting as w
+        where w.tenant_id is not null
+    )
+
+    select w.tenant_id from waiting as w where w.tenant_id is not null
+$$;
+
+-- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever.
+create or replace function hybridflow.busy_tenants(p_worker text)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select t.tenant_id, count(*)::integer from public.turns as t
+    where t.state in ('running', 'sending') and t.lease_until > hybridflow.clock()
+        and (p_worker is null or t.worker = p_worker)
+    group by t.tenant_id
+$$;
+
+-- The due turns in the order in which they are to be claimed, some more than p_limit: some may be locked.
+-- The tenants take turns, and one that has many under way comes after one that has few, so that a flood of
+-- one makes no other wait; none gets more than p_most at once (null: any number).
+create or replace function hybridflow.due_turns(
+    p_now timestamptz, p_limit integer, p_most integer, p_worker text
+)
+returns table (turn_id bigint, place bigint)
+language sql
+stable
+set search_path = ''
+as $$
+    select d.id, row_number() over (order by coalesce(b.turns, 0) + d.place, d.run_after, d.id)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select f.id, f.run_after, row_number() over (order by f.run_after, f.id) as place
+        from (
+            select t.id, t.run_after from public.turns as t
+            where t.tenant_id = w.tenant_id and t.state = 'pending' and t.run_after <= p_now
+                and not exists (
+                    select from public.turns as a
+                    where a.session_id = t.session_id and a.state in ('running', 'sending')
+                )
+            order by t.run_after limit greatest(least(2 * p_limit, p_most - coalesce(b.turns, 0)), 0)
+        ) as f
+    ) as d
+    order by 2 limit 2 * p_limit
+$$;
+
+-- When the next turn is due that may be claimed then.
+create or replace function hybridflow.next_due(p_most integer, p_worker text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select min(d.run_after)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select t.run_after from public.turns as t
+        where t.tenant_id = w.tenant_id and t.state = 'pending'
+            and not exists (
+                select from public.turns as a
+                where a.session_id = t.session_id and a.state in ('running', 'sending')
+            )
+        order by t.run_after limit 1
+    ) as d
+    where p_most is null or coalesce(b.turns, 0) < p_most
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, tenant_max?, n8n_max_in_flight?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
 -- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
--- about a send in doubt does not count as an attempt. Never waits for a lock. Returns
--- {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an earlier attempt.
+-- about a send in doubt does not count as an attempt. The tenants take turns (see due_turns); tenant_max is
+-- how many of one tenant this worker, or with n8n all of them, may have at once. Never waits for a lock.
+-- Returns {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an
+-- earlier attempt.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -271,6 +362,8 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
+    v_worker text := case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end;
+    v_most integer := (p ->> 'tenant_max')::integer;
     v_ids bigint[];
     v_turns jsonb;
 begin
@@ -285,14 +378,12 @@ begin
         order by t.lease_until limit v_limit for update skip locked
     ) as d;
     select v_ids || array_agg(d.id) into v_ids from (
-        select t.id from public.turns as t
+        select t.id
+        from hybridflow.due_turns(v_now, v_limit, v_most, v_worker) as f
+        inner join public.turns as t on t.id = f.turn_id
         where t.state = 'pending' and t.run_after <= v_now
-            and not exists (
-                select from public.turns as a
-                where a.session_id = t.session_id and a.state in ('running', 'sending')
-            )
-        order by t.run_after limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
-        for update skip locked
+        order by f.place limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
+        for update of t skip locked
     ) as d;
 
     with fresh as materialized (
@@ -324,13 +415,7 @@ begin
         'now', v_now,
         'next_due_at', (
             select least(
-                (
-                    select min(t.run_after) from public.turns as t
-                    where t.state = 'pending' and not exists (
-                        select from public.turns as a
-                        where a.session_id = t.session_id and a.state in ('running', 'sending')
-                    )
-                ),
+                hybridflow.next_due(v_most, v_worker),
                 (select min(t.lease_until) from public.turns as t where t.state in ('running', 'sending'))
             )
         )
@@ -379,6 +464,9 @@ begin
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
+    perform hybridflow.settle_budget(
+        v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
+    );
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', provider = p ->> 'provider', model = p ->> 'model',
         tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
@@ -400,6 +488,7 @@ declare
     v_delay numeric;
     v_due timestamptz;
 begin
+    perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('state', 'in_doubt');
@@ -428,11 +517,12 @@ begin
 end
 $$;
 
--- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, max_attempts, base_seconds})
+-- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, tokens?, max_attempts, base_seconds})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
 -- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
--- once; message_id names the send that certainly did not leave. A turn without a saved reply that has
--- said something is closed as sent, incomplete. Returns {state, run_after?} or {refused: reason}.
+-- once; message_id names the send that certainly did not leave; tokens is what it cost, if that is known.
+-- A turn without a saved reply that has said something is closed as sent, incomplete. Returns {state,
+-- run_after?} or {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -499,6 +589,10 @@ begin
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
+    perform hybridflow.settle_budget(v_held.turn, coalesce(
+        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
+        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
+    ));
     update public.turns
     set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
         tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),

@@ -301,7 +301,8 @@ end
 $$;
 
 -- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
--- staff, the session is paused, the message is hours old, or it is of a kind that needs no answer.
+-- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
+-- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
 create or replace function hybridflow.ingest_contact_message(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
 )
@@ -321,6 +322,8 @@ declare
         when p_at < hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         ) then 'too_old'
+        when (p_event ->> 'flood')::boolean then 'flood'
+        when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
     v_turn public.turns;
@@ -338,6 +341,11 @@ begin
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
     end if;
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    if v_decision = 'loop' then
+        perform hybridflow.pause_for_human(
+            p_session, 'two bots seem to talk to each other: the same again and again', null
+        );
+    end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
         'message_id', v_message_id, 'turn_id', v_turn.id,

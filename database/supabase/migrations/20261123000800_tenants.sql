@@ -16,7 +16,10 @@ as $$
         'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_model',
         'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
-        'notify_number', 'notify_url'
+        'notify_number', 'notify_url',
+        'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
+        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens'
     ]
 $$;
 
@@ -134,6 +137,18 @@ as $$
         when 'tenants_notify_number_check'
             then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
         when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
+        when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check' then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -157,6 +172,12 @@ begin
         other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
         unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
         notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
+        forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
+        leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
+        on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
+        loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
+        daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
+        contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;

@@ -78,8 +78,9 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, correlation_id}, with `refused` if the token may not act now. For the router
--- only: it has the key. PT404: no such turn, or a token that was never its own.
+-- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
+-- not act now; `said` is what the flow has sent so far. For the router only: it has the key. PT404: no such
+-- turn, or a token that was never its own.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -98,7 +99,12 @@ begin
         'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-        'correlation_id', v_turn.correlation_id
+        'correlation_id', v_turn.correlation_id,
+        'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
+        'said', (
+            select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        )
     )
     into v_result
     from public.sessions as s
@@ -208,14 +214,7 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
-    update public.sessions
-    set is_paused = true, pause_source = 'ai',
-        pause_reason = left(concat_ws(': ', p ->> 'reason', p ->> 'summary'), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
-        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id = (v_held.session).id;
-    perform hybridflow.cancel_turns((v_held.session).id, 'paused');
-    perform hybridflow.notice_handoff(v_held.session, p ->> 'reason', p ->> 'summary');
+    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
 end
 $$;

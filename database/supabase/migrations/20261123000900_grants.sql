@@ -33,7 +33,10 @@ end
 $$;
 
 select hybridflow.apply_grants(
-    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices'],
+    array[
+        'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
+        'spending'
+    ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
@@ -43,7 +46,7 @@ select hybridflow.apply_grants(
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
-        'fail_notice'
+        'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply'
     ]
 );
 notify pgrst, 'reload schema';

@@ -1,0 +1,114 @@
+"""The one place that every reply passes before it is sent, whoever made it.
+
+What may not be sent becomes a handoff, or the tenant's fallback message: the state decides which.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from router.logs import Action, log_event
+from router.safety.judgement import Objection, judge_reply
+from router.safety.moderation import Moderation, ModerationAway
+from router.safety.rules import ReplyDefaults, ReplyRules
+from router.state.database import Database
+
+_log = logging.getLogger(__name__)
+
+
+class ReplyRefused(Exception):
+    """Nothing was sent. `reason`: 'reply_refused', or why the attempt may not act any more."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """For whom something is to be said, and by which attempt (`held`)."""
+
+    held: Mapping[str, object]
+    tenant_id: int
+    instance_name: str
+    session_id: int
+    system_prompt: str | None
+    rules: ReplyRules
+
+
+class ReplyGuard:
+    """Checks replies; `wake_notices` is called when one has become a handoff."""
+
+    def __init__(
+        self,
+        database: Database,
+        moderation: Moderation,
+        defaults: ReplyDefaults,
+        *,
+        wake_notices: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._moderation = moderation
+        self._defaults = defaults
+        self._wake_notices = wake_notices
+
+    async def check(
+        self,
+        speaker: Speaker,
+        text: str,
+        *,
+        said: str = "",
+        cost: Mapping[str, object] | None = None,
+    ) -> None:
+        """Return if the text may be sent after what was `said` already. Raises ReplyRefused.
+
+        Then the turn has been closed or given its fallback message, and `cost` noted.
+        """
+        whole = f"{said}\n\n{text}" if said else text
+        objection = judge_reply(
+            whole, speaker.system_prompt, speaker.rules, self._defaults
+        ) or await self._moderate(speaker, text)
+        if objection is not None:
+            raise ReplyRefused(await self._refuse(speaker, objection, cost or {}))
+
+    async def _moderate(self, speaker: Speaker, text: str) -> Objection | None:
+        about = {
+            "tenant_id": speaker.tenant_id,
+            "instance_name": speaker.instance_name,
+            "session_id": speaker.session_id,
+            "turn_id": speaker.held["turn_id"],
+        }
+        try:
+            reason = await self._moderation.objects(speaker.rules.moderation_url, text, about)
+        except ModerationAway as error:
+            log_event(
+                _log, Action.MODERATION_AWAY, str(error), level=logging.WARNING, **about
+            )  # fmt: skip
+            if self._moderation.rules.fail_open:
+                return None
+            return Objection("moderation_away", str(error))
+        return None if reason is None else Objection("moderation", reason)
+
+    async def _refuse(
+        self, speaker: Speaker, objection: Objection, cost: Mapping[str, object]
+    ) -> str:
+        answer = await self._database.call(
+            "refuse_reply",
+            {**speaker.held, **cost, "rule": objection.rule, "detail": objection.detail},
+        )
+        if "refused" in answer:
+            return str(answer["refused"])
+        log_event(
+            _log,
+            Action.REPLY_REFUSED,
+            f"the reply was not sent: {objection.rule}",
+            level=logging.WARNING,
+            tenant_id=speaker.tenant_id,
+            session_id=speaker.session_id,
+            turn_id=speaker.held["turn_id"],
+            rule=objection.rule,
+            outcome=answer["outcome"],
+        )
+        if answer["outcome"] == "handoff":
+            self._wake_notices()
+        return "reply_refused"

@@ -1,0 +1,45 @@
+"""Whether a reply may be sent, as far as that can be told without asking anybody: pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from router.safety.leaks import leaks
+from router.safety.patterns import BadPattern, first_match
+from router.safety.rules import ReplyDefaults, ReplyRules
+from router.turns.prompt import NOTES
+
+Rule = Literal["too_long", "forbidden_pattern", "prompt_leak", "moderation", "moderation_away"]
+_LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why a reply may not be sent; `detail` says more, without the reply's text."""
+
+    rule: Rule
+    detail: str
+
+
+def judge_reply(
+    text: str, system_prompt: str | None, rules: ReplyRules, defaults: ReplyDefaults
+) -> Objection | None:
+    """Return what stands against the whole of a reply, or None.
+
+    A pattern that cannot be used counts as matched: a rule that is there is never passed over.
+    """
+    longest = rules.max_characters or defaults.max_characters
+    if len(text) > longest:
+        return Objection("too_long", f"{len(text)} characters, {longest} are allowed")
+    try:
+        pattern = first_match(rules.forbidden_patterns, text)
+    except BadPattern as error:
+        return Objection("forbidden_pattern", str(error))
+    if pattern is not None:
+        return Objection("forbidden_pattern", pattern)
+    least = rules.leak_characters
+    if least is None:
+        least = defaults.leak_characters
+    own = system_prompt or defaults.system_prompt
+    if leaks(own, text, least) or (least and leaks(NOTES, text, _LEAKED_NOTES)):
+        return Objection("prompt_leak", "a long piece of the system prompt, word for word")
+    return None

@@ -1,0 +1,107 @@
+"""Asks a moderation service whether a text may be sent.
+
+The service gets `{"input": text, "tenant_id", "instance_name", "session_id", "turn_id"}` and
+answers `{"allowed": true}`, or `{"allowed": false, "reason": "…"}`. OpenAI's form of an answer,
+`{"results": [{"flagged": …}]}`, is understood as well.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+from pydantic import SecretStr
+
+_LONGEST_ANSWER = 65_536  # bytes
+
+
+class ModerationAway(Exception):
+    """The service gave no answer that can be used; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModerationRules:
+    """The deployment's service, if any, and its key; `timeout` in seconds.
+
+    The key is shown to that address only, never to a tenant's own. `fail_open`: what could not be
+    asked may be sent.
+    """
+
+    url: str | None
+    key: SecretStr | None
+    timeout: float
+    fail_open: bool
+
+
+class Moderation:
+    """The hook. It follows no redirects."""
+
+    def __init__(self, http: httpx.AsyncClient, rules: ModerationRules) -> None:
+        self._http = http
+        self.rules = rules
+
+    async def objects(
+        self, own_url: str | None, text: str, about: Mapping[str, object]
+    ) -> str | None:
+        """Return why the text may not be sent, or None. Raises ModerationAway."""
+        url = own_url or self.rules.url
+        if url is None:
+            return None
+        headers = {}
+        if own_url is None and self.rules.key is not None:
+            headers["Authorization"] = f"Bearer {self.rules.key.get_secret_value()}"
+        try:
+            async with asyncio.timeout(self.rules.timeout):
+                return _read(await self._ask(url, headers, {"input": text, **about}))
+        except TimeoutError as error:
+            raise ModerationAway("the moderation service did not answer in time") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = type(error).__name__
+            raise ModerationAway(f"the moderation service cannot be asked: {reason}") from error
+        except ValueError as error:
+            raise ModerationAway("the moderation service's answer cannot be read") from error
+
+    async def _ask(
+        self, url: str, headers: Mapping[str, str], question: Mapping[str, object]
+    ) -> bytes:
+        request = self._http.stream(
+            "POST", url, headers=headers, json=question, follow_redirects=False
+        )
+        async with request as answer:
+            if answer.status_code != 200:
+                raise ModerationAway(f"the moderation service answered {answer.status_code}")
+            body = b""
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > _LONGEST_ANSWER:
+                    raise ModerationAway("the moderation service's answer is too long")
+            return body
+
+
+def _read(body: bytes) -> str | None:
+    match json.loads(body):
+        case {"allowed": True}:
+            return None
+        case {"allowed": False, "reason": str(reason)}:
+            return reason[:300]
+        case {"allowed": False}:
+            return "no reason given"
+        case {"results": [*results]} if results:
+            return _flagged(results)
+        case _:
+            raise ValueError("it says neither allowed nor results")
+
+
+def _flagged(results: list[object]) -> str | None:
+    for result in results:
+        match result:
+            case {"flagged": False}:
+                continue
+            case {"flagged": True, "categories": dict(categories)}:
+                return ", ".join(str(name) for name, is_so in categories.items() if is_so)[:300]
+            case {"flagged": True}:
+                return "flagged"
+            case _:
+                raise ValueError("a result says nothing")
+    return None

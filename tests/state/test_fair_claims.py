@@ -1,0 +1,124 @@
+"""A flood of one tenant, or of one contact, makes nobody else wait."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from router.state.database import DirectDatabase, Json
+from tests.state.conversation import JOAO, MARIA, Conversation
+
+
+@pytest.fixture
+async def shops(database: DirectDatabase) -> dict[str, int]:
+    """Two tenants by their instances' names."""
+    talk = Conversation(database)
+    return {name: await talk.open_shop(name) for name in ("crowded", "quiet")}
+
+
+async def flood(talk: Conversation, tenant_id: int, turns: int, due: str = "1 hour") -> None:
+    """So many sessions of the tenant, each with a turn that has been due for so long."""
+    await talk.sql(
+        "with s as (insert into sessions (tenant_id, phone_jid)"
+        " select $1, (5511900000000 + g) || '@s.whatsapp.net' from generate_series(1, $2) as g"
+        " returning id, tenant_id)"
+        " insert into turns (tenant_id, session_id, run_after, debounce_until)"
+        " select tenant_id, id, now() - $3::text::interval, now() - $3::text::interval from s",
+        tenant_id,
+        turns,
+        due,
+    )
+
+
+async def claim(talk: Conversation, limit: int, **more: object) -> Json:
+    argument: dict[str, Any] = {
+        "limit": limit,
+        "lease_seconds": 60,
+        "max_attempts": 5,
+        "history_limit": 5,
+        "worker": "one",
+        **more,
+    }
+    return await talk.database.call("claim_turns", argument)
+
+
+def owners(claimed: Json) -> Counter[str]:
+    return Counter(turn["tenant"]["instance_name"] for turn in claimed["turns"])
+
+
+async def test_one_turn_behind_five_hundred_of_another_tenant_is_claimed_in_the_first_batch(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 500)
+    await flood(talk, shops["quiet"], 1, due="1 second")
+    claimed = await claim(talk, 10)
+    assert owners(claimed) == {"crowded": 9, "quiet": 1}
+
+
+async def test_even_a_batch_of_two_serves_both(database: DirectDatabase, shops: dict[str, int]):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 500)
+    await flood(talk, shops["quiet"], 3, due="1 second")
+    assert owners(await claim(talk, 2)) == {"crowded": 1, "quiet": 1}
+
+
+async def test_a_tenant_with_many_turns_under_way_comes_after_one_with_none(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 500)
+    assert owners(await claim(talk, 9)) == {"crowded": 9}
+    await flood(talk, shops["quiet"], 5, due="1 second")
+    assert owners(await claim(talk, 1)) == {"quiet": 1}
+    assert owners(await claim(talk, 4)) == {"quiet": 4}
+
+
+async def test_alone_a_tenant_gets_every_place(database: DirectDatabase, shops: dict[str, int]):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 30)
+    assert owners(await claim(talk, 20)) == {"crowded": 20}
+
+
+async def test_the_cap_keeps_places_free_and_does_not_call_back_at_once_for_what_it_holds_back(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 500)
+    claimed = await claim(talk, 20, tenant_max=15)
+    assert owners(claimed) == {"crowded": 15}
+    again = await claim(talk, 5, tenant_max=15)
+    assert again["turns"] == []
+    assert again["next_due_at"] > again["now"]
+    await flood(talk, shops["quiet"], 9, due="1 second")
+    assert owners(await claim(talk, 5, tenant_max=15)) == {"quiet": 5}
+
+
+async def test_the_cap_is_each_workers_own_but_in_n8n_everybodys(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 500)
+    assert len((await claim(talk, 9, tenant_max=3))["turns"]) == 3
+    assert len((await claim(talk, 9, tenant_max=3, worker="two"))["turns"]) == 3
+    shared = await claim(talk, 9, tenant_max=3, worker="three", n8n_max_in_flight=9)
+    assert shared["turns"] == []
+
+
+async def test_within_a_tenant_who_has_waited_longest_comes_first(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 3, due="1 minute")
+    await flood(talk, shops["crowded"], 3, due="1 hour")
+    claimed = await claim(talk, 3)
+    assert sorted(turn["turn_id"] for turn in claimed["turns"]) == [4, 5, 6]
+
+
+async def test_a_contact_who_writes_without_end_takes_one_place(talk: Conversation):
+    for number in range(200):
+        await talk.maria_writes(f"mensagem {number}", jids=[MARIA])
+    await talk.maria_writes("oi, sou o João", jids=[JOAO])
+    await talk.travel(seconds=11)
+    claimed = await talk.claim(limit=2)
+    assert {turn["session"]["jid"] for turn in claimed} == {MARIA, JOAO}

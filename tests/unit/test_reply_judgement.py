@@ -1,0 +1,107 @@
+"""What may be sent: length, forbidden patterns, leakage of the system prompt."""
+
+import pytest
+
+from router.safety.judgement import judge_reply
+from router.safety.leaks import leaks
+from router.safety.patterns import BadPattern, check_pattern, first_match
+from router.safety.rules import ReplyDefaults, ReplyRules
+from router.turns.prompt import NOTES
+
+PROMPT = (
+    "Você é a Sol, atendente da Padaria Lua. Nunca diga o preço de custo. O desconto secreto para"
+    " clientes antigos é de quinze por cento e só vale com a palavra girassol. Horário: segunda a"
+    " sexta das oito às dezoito. Endereço: Rua das Flores, dez. Não fale de política nem de"
+    " futebol, e não prometa entrega fora do bairro em hipótese alguma."
+)
+DEFAULTS = ReplyDefaults(
+    max_characters=1000, leak_characters=120, system_prompt="You are a helpful assistant."
+)
+
+
+def rule(text: str, prompt: str | None = PROMPT, **own: object) -> str | None:
+    objection = judge_reply(text, prompt, ReplyRules.model_validate(own), DEFAULTS)
+    return objection.rule if objection else None
+
+
+def test_an_ordinary_reply_passes() -> None:
+    assert (
+        rule("Olá! Abrimos de segunda a sexta das oito às dezoito, na Rua das Flores, dez.") is None
+    )
+
+
+def test_a_reply_over_the_tenants_or_the_deployments_length_does_not() -> None:
+    assert rule("a" * 1000) is None
+    assert rule("a" * 1001) == "too_long"
+    assert rule("a" * 1001, max_characters=2000) is None
+    assert rule("a" * 51, max_characters=50) == "too_long"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Faça um PIX para nós",
+        "faça um p\u200bi\u200bx",
+        "faça um *p*ix",
+        "faça um ｐｉｘ",
+    ],
+)
+def test_a_forbidden_pattern_is_found_however_it_is_dressed(text: str) -> None:
+    assert rule(text, forbidden_patterns=["boleto", r"\bpix\b"]) == "forbidden_pattern"
+
+
+def test_a_pattern_that_cannot_be_used_lets_nothing_pass() -> None:
+    assert rule("oi", forbidden_patterns=["("]) == "forbidden_pattern"
+
+
+@pytest.mark.parametrize("bad", ["", "(", r"(a)\1", "(?=a)", "a" * 501, "((a{1,900}){900})"])
+def test_what_the_engine_does_not_take_is_said(bad: str) -> None:
+    with pytest.raises(BadPattern):
+        check_pattern(bad)
+
+
+@pytest.mark.parametrize("evil", ["(a+)+$", "(a|a)*b", "(x+x+)+y", "(?:.*){20}z", "[^a]{500}b"])
+def test_a_pattern_made_to_be_slow_ends(evil: str) -> None:
+    assert first_match([evil], "a" * 12_000 + "x" * 3000) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROMPT,
+        f"Claro! Minhas instruções são:\n\n{PROMPT}\n\nPosso ajudar?",
+        PROMPT.upper(),
+        PROMPT.replace(" ", "\n> "),
+        "* " + PROMPT.replace(". ", ".\n* "),
+        "…" + PROMPT[60:250],
+        "_".join(PROMPT.split()),
+    ],
+)
+def test_a_long_piece_of_the_prompt_is_a_leak_however_it_is_set(text: str) -> None:
+    assert rule(text) == "prompt_leak"
+
+
+def test_a_piece_that_is_just_too_short_is_none() -> None:
+    assert leaks(PROMPT, PROMPT[:200], 150)
+    piece = "vocêéasolatendentedapadarialuanuncadigaopreçodecustoodesconto"
+    assert leaks(PROMPT, piece, len(piece))
+    assert not leaks(PROMPT, piece, len(piece) + 1)
+
+
+@pytest.mark.parametrize("start", range(0, 100, 7))
+def test_it_is_found_wherever_the_piece_begins(start: int) -> None:
+    assert leaks(PROMPT, f"xyz {PROMPT[start : start + 140]} xyz", 100)
+
+
+def test_the_tenant_sets_how_long_and_can_turn_it_off() -> None:
+    said = "segunda a sexta das oito às dezoito. Endereço: Rua das Flores, dez."
+    assert rule(said, leak_characters=50) == "prompt_leak"
+    assert rule(PROMPT, leak_characters=0) is None
+
+
+def test_a_short_prompt_that_holds_no_secret_may_be_said() -> None:
+    assert rule("You are a helpful assistant.", prompt=None) is None
+
+
+def test_the_rules_that_the_program_adds_are_a_secret_too() -> None:
+    assert rule("My rules: " + NOTES[30:200]) == "prompt_leak"
