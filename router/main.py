@@ -37,6 +37,7 @@ from router.reactions import Reactions
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
+from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
@@ -188,7 +189,7 @@ def _n8n_handler(
 def _dispatcher(
     settings: Settings, database: Database, evolution: EvolutionClient, maker: ReplyMaker
 ) -> Dispatcher:
-    instances = InstanceFinder(settings.evolution_api_key)
+    instances = InstanceFinder(InstanceKeys.of(settings))
     workshop = Workshop(
         database=database,
         maker=maker,

@@ -30,6 +30,7 @@ class Settings(Variables):
         """Return what is allowed but unwise or incomplete, a sentence each; no secret."""
         return (
             *self._closed_doors(),
+            *self._unsealed(),
             *self._weak_secrets(),
             *self._llm_gaps(),
         )
@@ -62,6 +63,14 @@ class Settings(Variables):
             yield "CRON_SECRET is not set: POST /cron/auto-resume is closed"
         if not self.api_keys:
             yield "API_KEYS is not set: the API under /api is closed"
+
+    def _unsealed(self) -> Iterator[str]:
+        if not self.secrets_key:
+            yield (
+                "SECRETS_KEY is not set: the tenants' keys of Evolution are stored as plain text."
+                " Set it (openssl rand -hex 32 makes one), keep it safe, and run"
+                " `python -m scripts.rotate_secrets` once"
+            )
 
     def _weak_secrets(self) -> Iterator[str]:
         for name, secret in self.secrets():

@@ -19,7 +19,7 @@ from router.gap_repair import GapReport, repair_gap
 from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import find_instance
+from router.tenant_instance import InstanceKeys, find_instance
 from scripts.running import run
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -44,7 +44,7 @@ async def catch_up(
         evolution = EvolutionClient(http)
         async for name in _instances(database, instance):
             try:
-                tenant = await find_instance(database, name, settings.evolution_api_key)
+                tenant = await find_instance(database, name, InstanceKeys.of(settings))
                 report = await repair_gap(database, evolution, tenant, policy(settings), since)
             except (EvolutionError, StateError) as error:
                 failures += 1

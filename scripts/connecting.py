@@ -17,7 +17,7 @@ from router.evolution.client import EvolutionClient, Instance
 from router.operators.webhook_check import webhook_url
 from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import find_instance
+from router.tenant_instance import InstanceKeys, find_instance
 from scripts.running import CannotGoOn
 
 
@@ -34,7 +34,7 @@ class Connection:
 async def connect(settings: Settings, database: Database, wanted: Connection) -> int:
     """Return 0 when the phone is connected. Raises CannotGoOn, StateError and EvolutionError."""
     name = wanted.name
-    tenant = await find_instance(database, name, settings.evolution_api_key)
+    tenant = await find_instance(database, name, InstanceKeys.of(settings))
     target = webhook_url(_public_url(settings, wanted.url), name)
     instance = tenant.reachable()
     async with httpx.AsyncClient(timeout=settings.send_timeout) as http:

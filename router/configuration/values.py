@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import SecretStr
 
 _LONGEST_SHOWN = 40
+_SHORTEST_KEY = 32
 _KEY_LIKE = re.compile(r"(sk|pk)[-_]|sbp?_|eyJ|gh[pousr]_|github_pat_|xox[abp]-|AKIA|Bearer ")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
@@ -122,6 +123,18 @@ def read_secret(secret: SecretStr) -> SecretStr:
 def read_secrets(text: str) -> tuple[SecretStr, ...]:
     """Return the secrets of a comma list, the one in use first."""
     return tuple(_entry(number, item) for number, item in enumerate(_items(text), start=1))
+
+
+def read_sealing_keys(text: str) -> tuple[SecretStr, ...]:
+    """Return the keys of a comma list that secrets are encrypted with, the one in use first."""
+    keys = read_secrets(text)
+    for number, key in enumerate(keys, start=1):
+        if len(key.get_secret_value()) < _SHORTEST_KEY:
+            raise ValueError(
+                f"entry {number} is shorter than {_SHORTEST_KEY} characters."
+                " Make one with: openssl rand -hex 32"
+            )
+    return keys
 
 
 def read_api_keys(text: str) -> dict[str, SecretStr]:

@@ -40,6 +40,7 @@ _SupabaseUrl = Annotated[str, AfterValidator(values.read_supabase_url)]
 _DatabaseUrl = Annotated[SecretStr, AfterValidator(values.read_database_url)]
 _Secret = Annotated[SecretStr, AfterValidator(values.read_secret)]
 _Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_secrets)]
+_SealingKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_sealing_keys)]
 _ApiKeys = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(values.read_api_keys)]
 _Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_origins)]
 
@@ -62,6 +63,8 @@ class Variables(BaseSettings):
     supabase_service_role_key: _Secret | None = Field(None, validate_default=True)
     database_url: _DatabaseUrl | None = None
     hybridflow_data: Annotated[Path, BeforeValidator(values.read_folder)] = Path(".hybridflow")
+
+    secrets_key: _SealingKeys = ()
 
     # Who may call
     webhook_secrets: _Secrets = Field((), alias="EVOLUTION_WEBHOOK_SHARED_SECRET")

@@ -11,6 +11,7 @@ from router.notices.notifier import NoticeLimits, Notifier
 from router.notices.sender import NoticeSender
 from router.settings import Settings
 from router.state.database import Database
+from router.tenant_instance import InstanceKeys
 
 _PARALLEL = 10
 _LEASE = 60.0  # seconds that a flow, or the router itself, has to tell a notice
@@ -20,7 +21,7 @@ def make_notice_sender(
     settings: Settings, database: Database, evolution: EvolutionClient
 ) -> NoticeSender:
     """Return the way to the staff's phones."""
-    return NoticeSender(database, evolution, settings.evolution_api_key, settings.send_timeout)
+    return NoticeSender(database, evolution, InstanceKeys.of(settings), settings.send_timeout)
 
 
 def make_notifier(

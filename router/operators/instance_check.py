@@ -17,7 +17,7 @@ from router.operators.models import CheckStep, InstanceCheck
 from router.operators.webhook_check import judge_webhook, webhook_url, webhook_warnings
 from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import TenantInstance, find_instance
+from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
 
 _TRIAL_EVENT = "hybridflow.test"
 
@@ -62,7 +62,7 @@ class InstanceTest:
 
     async def _find_tenant(self, name: str, found: _Findings) -> TenantInstance | None:
         try:
-            tenant = await find_instance(self.database, name, self.settings.evolution_api_key)
+            tenant = await find_instance(self.database, name, InstanceKeys.of(self.settings))
         except DatabaseAway as error:
             found.failed("database", str(error), "start the database, or correct DATABASE_URL")
             return None
@@ -70,6 +70,11 @@ class InstanceTest:
             found.ok("database", "it answers")
             cure = f"add it: `python -m scripts.tenant add {name} --server URL --key KEY`"
             found.failed("tenant", f"no tenant has the instance {name}", cure)
+            return None
+        except EvolutionRefused as error:
+            found.ok("database", "it answers")
+            cure = f"put the key back into SECRETS_KEY, or set evo_api_key of {name} again"
+            found.failed("tenant", str(error), cure)
             return None
         found.ok("database", "it answers")
         found.ok("tenant", f"tenant {tenant.tenant_id}")

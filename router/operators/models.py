@@ -144,6 +144,8 @@ class Tenant(BaseModel):
     on_new_message: Literal["queue", "restart"]
     notify_number: str | None
     notify_url: str | None
+    webhook_networks: list[str] | None
+    shared_webhook_secret: bool
     connection_state: str | None
     connection_reason: int | None
     connection_changed_at: datetime | None

@@ -125,6 +125,8 @@ async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     wanted |= {"other_client_takeover": False, "answer_groups": True, "unanswered_kinds": ["ptt"]}
     wanted |= {"on_new_message": "restart"}
     wanted |= {"notify_number": "5511955559999", "notify_url": "https://tickets.example/hook"}
+    wanted |= {"webhook_networks": ["203.0.113.0/24", "2001:db8::/32"]}
+    wanted |= {"shared_webhook_secret": False}
     assert {row["name"] for row in rows} == set(wanted)
     changed = await change(talk.database, **wanted)
     assert changed.items() >= {k: v for k, v in wanted.items() if k != "evo_api_key"}.items()

@@ -16,7 +16,7 @@ as $$
         'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_model',
         'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
-        'notify_number', 'notify_url'
+        'notify_number', 'notify_url', 'webhook_networks', 'shared_webhook_secret'
     ]
 $$;
 
@@ -157,6 +157,7 @@ begin
         other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
         unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
         notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
+        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;
@@ -164,9 +165,9 @@ begin
 end
 $$;
 
--- Makes a tenant of p_values, or changes the one that p_tenant_id names. Raises PT404, PT409 (another
--- tenant has the instance) and PT422.
-create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_values jsonb)
+-- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
+-- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -177,8 +178,12 @@ declare
 begin
     perform hybridflow.check_tenant_values(p_values);
     if p_tenant_id is null then
-        insert into public.tenants (instance_name, evo_server_url)
-        values (p_values ->> 'instance_name', p_values ->> 'evo_server_url')
+        insert into public.tenants (id, instance_name, evo_server_url)
+        overriding system value
+        values (
+            coalesce(p_reserved_id, nextval(pg_get_serial_sequence('public.tenants', 'id'))),
+            p_values ->> 'instance_name', p_values ->> 'evo_server_url'
+        )
         returning * into v_tenant;
     else
         select * into v_tenant from public.tenants where id = p_tenant_id for update;
@@ -202,15 +207,29 @@ exception
 end
 $$;
 
--- create_tenant({values: {instance_name, evo_server_url, …}})
--- Returns {tenant}. PT409: another tenant has the instance. PT422: which value is wrong, and how.
+-- reserve_tenant({})
+-- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
+-- {tenant_id}.
+create or replace function public.reserve_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant_id', nextval(pg_get_serial_sequence('public.tenants', 'id')))
+    where p is not null
+$$;
+
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}})
+-- tenant_id is one that reserve_tenant gave. Returns {tenant}. PT409: another tenant has the instance.
+-- PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(null, coalesce(p -> 'values', '{}'))
+    select hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, coalesce(p -> 'values', '{}'))
 $$;
 
 -- change_tenant({tenant_id, values: {…}})
@@ -222,7 +241,9 @@ language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), coalesce(p -> 'values', '{}'))
+    select hybridflow.save_tenant(
+        coalesce((p ->> 'tenant_id')::bigint, 0), null, coalesce(p -> 'values', '{}')
+    )
 $$;
 
 -- get_instance({tenant_id | instance_name})
@@ -241,7 +262,9 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'connection_state', v_tenant.connection_state
+        'connection_state', v_tenant.connection_state,
+        'shared_webhook_secret', v_tenant.shared_webhook_secret,
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
     );
 end
 $$;

@@ -33,7 +33,9 @@ end
 $$;
 
 select hybridflow.apply_grants(
-    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices'],
+    array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
+        'webhook_secrets'
+    ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
@@ -43,7 +45,8 @@ select hybridflow.apply_grants(
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
-        'fail_notice'
+        'fail_notice', 'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
+        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal'
     ]
 );
 notify pgrst, 'reload schema';
