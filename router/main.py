@@ -32,6 +32,7 @@ from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notice_sender, make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
+from router.outbound.client import open_tenant_http
 from router.policy import policy
 from router.reactions import Reactions
 from router.settings import ConfigurationError, Settings, load_settings
@@ -90,7 +91,8 @@ def create_app(settings: Settings) -> FastAPI:
 async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     database = await stack.enter_async_context(open_database(settings))
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
-    evolution = EvolutionClient(http)
+    tenant_http = await stack.enter_async_context(open_tenant_http(settings, settings.send_timeout))
+    evolution = EvolutionClient(tenant_http)
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -100,7 +102,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     if settings.n8n_enabled:
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
     notice_sender = make_notice_sender(settings, database, evolution)
-    notifier = make_notifier(settings, database, http, notice_sender, n8n)
+    notifier = make_notifier(settings, database, http, tenant_http, notice_sender, n8n)
     dispatcher = _dispatcher(settings, database, evolution, maker)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(database, policy(settings), Reactions(dispatcher, repairs.begin))

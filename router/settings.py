@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
 from router.configuration.variables import LEASE_MARGIN, Variables
+from router.outbound.addresses import LOOPBACK
 
 _GIVEN_BY_OTHERS = frozenset({"SUPABASE_SERVICE_ROLE_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"})
 
@@ -25,6 +26,17 @@ class ConfigurationError(ValueError):
 
 class Settings(Variables):
     """The one frozen settings object. Made by `load_settings`."""
+
+    @property
+    def own_networks(self) -> tuple[str, ...]:
+        """What tenants' addresses may lead to beside public ones: ALLOWED_NETWORKS.
+
+        Where it is not set, nothing; but with the embedded database loopback, for then everything
+        runs on one machine, Evolution too.
+        """
+        if self.allowed_networks is not None:
+            return self.allowed_networks
+        return LOOPBACK if self.database_url is None and self.supabase_url is None else ()
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is allowed but unwise or incomplete, a sentence each; no secret."""

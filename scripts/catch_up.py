@@ -10,12 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-import httpx
-
 from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.gap_repair import GapReport, repair_gap
+from router.outbound.client import open_tenant_http
 from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database
@@ -40,7 +39,7 @@ async def catch_up(
 ) -> int:
     """Repair one instance's gap or everybody's, and say what was found."""
     failures = 0
-    async with httpx.AsyncClient(timeout=settings.send_timeout) as http:
+    async with open_tenant_http(settings, settings.send_timeout) as http:
         evolution = EvolutionClient(http)
         async for name in _instances(database, instance):
             try:

@@ -10,11 +10,11 @@ import io
 import time
 from dataclasses import dataclass
 
-import httpx
 import segno
 
 from router.evolution.client import EvolutionClient, Instance
 from router.operators.webhook_check import webhook_url
+from router.outbound.client import open_tenant_http
 from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys, find_instance
@@ -37,7 +37,7 @@ async def connect(settings: Settings, database: Database, wanted: Connection) ->
     tenant = await find_instance(database, name, InstanceKeys.of(settings))
     target = webhook_url(_public_url(settings, wanted.url), name)
     instance = tenant.reachable()
-    async with httpx.AsyncClient(timeout=settings.send_timeout) as http:
+    async with open_tenant_http(settings, settings.send_timeout) as http:
         evolution = EvolutionClient(http)
         await evolution.set_webhook(instance, target, {"X-Webhook-Secret": _secret(settings)})
         print(f"Evolution sends the events of {name} to {target} from now on.")

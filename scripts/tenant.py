@@ -12,7 +12,6 @@ from pathlib import Path
 
 from router import tenant_saving
 from router.errors import Invalid
-from router.sealing import Vault
 from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.connecting import Connection, connect
@@ -26,12 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parse(arguments)
 
     async def work(settings: Settings, database: Database) -> int:
-        vault = Vault(settings.secrets_key)
         match given.command:
             case "add":
-                return await add(database, vault, given)
+                return await add(settings, database, given)
             case "set":
-                return await change(database, vault, given)
+                return await change(settings, database, given)
             case "connect":
                 wanted = Connection(given.name, given.url, given.timeout)
                 return await connect(settings, database, wanted)
@@ -41,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(work)
 
 
-async def add(database: Database, vault: Vault, given: argparse.Namespace) -> int:
+async def add(settings: Settings, database: Database, given: argparse.Namespace) -> int:
     """Create a tenant."""
     values = {
         "instance_name": given.name,
@@ -50,19 +48,19 @@ async def add(database: Database, vault: Vault, given: argparse.Namespace) -> in
     }
     if given.key is not None:
         values["evo_api_key"] = _key(given.key)
-    created = await tenant_saving.create_tenant(database, vault, values)
+    created = await tenant_saving.create_tenant(database, settings, values)
     print(f"Tenant {created['id']} has the instance {created['instance_name']}.")
     print(f"Next: python -m scripts.tenant connect {created['instance_name']}")
     return 0
 
 
-async def change(database: Database, vault: Vault, given: argparse.Namespace) -> int:
+async def change(settings: Settings, database: Database, given: argparse.Namespace) -> int:
     """Change what is given of a tenant."""
     values = values_of(given.values)
     if "evo_api_key" in values and values["evo_api_key"] is not None:
         values["evo_api_key"] = _key(str(values["evo_api_key"]))
     tenant = (await database.call("get_tenant", {"instance_name": given.name}))["tenant"]
-    changed = await tenant_saving.change_tenant(database, vault, tenant["id"], values)
+    changed = await tenant_saving.change_tenant(database, settings, tenant["id"], values)
     for name in sorted(values):
         if name == "evo_api_key":
             print(f"evo_api_key is {'set' if changed['evo_api_key_set'] else 'not set'}")

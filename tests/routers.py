@@ -30,6 +30,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET,
         "CRON_SECRET": CRON_SECRET,
         "API_KEYS": f"tests:{API_KEY}",
+        "ALLOWED_NETWORKS": "127.0.0.0/8",
         "ANTHROPIC_API_KEY": "sk-ant-for-the-loopback",
         "LLM_PROVIDER": "anthropic",
         "DEBOUNCE_SECONDS": "0.3",

@@ -5,10 +5,13 @@ None of these texts repeats a secret.
 """
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
+
+from router.outbound.addresses import Allowed
 
 _LONGEST_SHOWN = 40
 _SHORTEST_KEY = 32
@@ -108,6 +111,36 @@ def _origin(text: str) -> str:
             " Write protocol, host and port only, such as https://app.example"
         )
     return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def read_networks(text: str) -> tuple[str, ...]:
+    """Return the networks of a comma list: 203.0.113.0/24, 2001:db8::/32, or one address."""
+    return tuple(_network(item) for item in _items(text))
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is not a network. Write 203.0.113.0/24, 2001:db8::/32 or one address"
+        ) from None
+
+
+def read_allowed_networks(text: str) -> tuple[str, ...]:
+    """Return the networks and hosts of a comma list; none at all for `none`."""
+    items = _items(text)
+    if items == ["none"]:
+        return ()
+    for item in items:
+        try:
+            Allowed.of([item])
+        except ValueError:
+            raise ValueError(
+                f"{shown(item)} is neither a network nor a host."
+                " Write 10.1.0.0/16, evolution or evolution:8080"
+            ) from None
+    return tuple(items)
 
 
 def read_secret(secret: SecretStr) -> SecretStr:

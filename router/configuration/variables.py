@@ -42,6 +42,10 @@ _Secret = Annotated[SecretStr, AfterValidator(values.read_secret)]
 _Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_secrets)]
 _SealingKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_sealing_keys)]
 _ApiKeys = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(values.read_api_keys)]
+_Targets = Annotated[
+    tuple[str, ...] | None, NoDecode, BeforeValidator(values.read_allowed_networks)
+]
+_Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_networks)]
 _Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_origins)]
 
 
@@ -71,6 +75,11 @@ class Variables(BaseSettings):
     cron_secret: _Secret | None = None
     api_keys: _ApiKeys = Field(default_factory=dict)
     cors_origins: _Origins = ()
+    webhook_networks: _Networks = ()
+    trusted_proxies: _Networks = ()
+
+    # Where tenants' addresses may lead
+    allowed_networks: _Targets = None
 
     # The server
     port: Annotated[int | None, Field(ge=1, le=65535)] = None

@@ -9,7 +9,6 @@ from router.evolution.client import EvolutionClient
 from router.http_errors import Unauthorised
 from router.operators.keys import caller_of
 from router.operators.queries import LARGEST_ID
-from router.sealing import Vault
 from router.settings import Settings
 from router.state.database import Database
 
@@ -56,13 +55,8 @@ def _wake(request: Request) -> Wake:
     return wake
 
 
-def _vault(settings: Annotated[Settings, Depends(_settings)]) -> Vault:
-    return Vault(settings.secrets_key)
-
-
 TheDatabase = Annotated[Database, Depends(_database)]
 TheSettings = Annotated[Settings, Depends(_settings)]
-TheVault = Annotated[Vault, Depends(_vault)]
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]

@@ -11,7 +11,7 @@ import httpx
 from router.configuration.advice import weakness
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient
-from router.evolution.errors import EvolutionError, EvolutionRefused
+from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
 from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
 from router.operators.webhook_check import judge_webhook, webhook_url, webhook_warnings
@@ -20,6 +20,7 @@ from router.state.database import Database
 from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
 
 _TRIAL_EVENT = "hybridflow.test"
+_PATIENCE = 10.0  # seconds for the trial event
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class _Findings:
 
 @dataclass(frozen=True, slots=True)
 class InstanceTest:
-    """Tests instances; `http` is for what the Evolution client has no call for."""
+    """Tests instances; `http` asks Evolution what the client has no call for."""
 
     database: Database
     evolution: EvolutionClient
@@ -88,6 +89,10 @@ class InstanceTest:
         try:
             instance = tenant.reachable()
             state = await self.evolution.connection_state(instance)
+        except AddressNotAllowed as error:
+            cure = "correct the tenant's evo_server_url, or name its host in ALLOWED_NETWORKS"
+            found.failed("evolution", str(error), cure)
+            return
         except EvolutionRefused as error:
             _say_refusal(tenant, error, found)
             return
@@ -128,11 +133,12 @@ class InstanceTest:
         secret = self.settings.webhook_secrets[0].get_secret_value()
         cure = "PUBLIC_URL must lead to this router from where Evolution runs"
         try:
-            answer = await self.http.post(
-                url,
-                json={"event": _TRIAL_EVENT, "instance": name, "data": {}},
-                headers={"X-Webhook-Secret": secret},
-            )
+            async with httpx.AsyncClient(timeout=_PATIENCE) as own:  # our address, not a tenant's
+                answer = await own.post(
+                    url,
+                    json={"event": _TRIAL_EVENT, "instance": name, "data": {}},
+                    headers={"X-Webhook-Secret": secret},
+                )
         except httpx.HTTPError as error:
             found.failed("trial", f"{url} cannot be reached: {error!r}", cure)
             return

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from router import tenant_saving
 from router.logs import Action, log_event
-from router.operators.dependencies import Caller, PathId, TheDatabase, TheVault
+from router.operators.dependencies import Caller, PathId, TheDatabase, TheSettings
 from router.operators.models import Page, Tenant
 from router.operators.queries import AskedTenants
 
@@ -85,10 +85,10 @@ async def list_tenants(query: AskedTenants, database: TheDatabase) -> Page[Tenan
 
 @router.post("/tenants", status_code=201, summary="Create a tenant")
 async def create_tenant(
-    tenant: NewTenant, database: TheDatabase, vault: TheVault, caller: Caller
+    tenant: NewTenant, database: TheDatabase, settings: TheSettings, caller: Caller
 ) -> Tenant:
     """409: another tenant has the instance. 422: which value is wrong, and how."""
-    answer = await tenant_saving.create_tenant(database, vault, tenant.given())
+    answer = await tenant_saving.create_tenant(database, settings, tenant.given())
     created = Tenant.model_validate(answer)
     _say(Action.TENANT_CREATED, "tenant created", created, caller, tenant)
     return created
@@ -106,11 +106,11 @@ async def change_tenant(
     tenant_id: PathId,
     values: TenantValues,
     database: TheDatabase,
-    vault: TheVault,
+    settings: TheSettings,
     caller: Caller,
 ) -> Tenant:
     """Change what is given and nothing else; it holds from the next message on."""
-    answer = await tenant_saving.change_tenant(database, vault, tenant_id, values.given())
+    answer = await tenant_saving.change_tenant(database, settings, tenant_id, values.given())
     changed = Tenant.model_validate(answer)
     _say(Action.TENANT_CHANGED, "tenant changed", changed, caller, values)
     return changed
