@@ -59,7 +59,7 @@ create table if not exists public.tenants (
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
     -- Who may post webhooks, within what the deployment allows.
-    webhook_networks cidr[],
+    webhook_networks cidr[] check (webhook_networks <> '{}'),
     shared_webhook_secret boolean not null default true,
     -- What Evolution last said of the connection.
     connection_state text,
@@ -2670,6 +2670,7 @@ as $$
         when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
             then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
         when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
         else 'a value breaks the rule ' || p_constraint
     end

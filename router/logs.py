@@ -71,6 +71,8 @@ class Action(StrEnum):
     DATABASE_BACK = "database_back"
     TENANT_CREATED = "tenant_created"
     TENANT_CHANGED = "tenant_changed"
+    WEBHOOK_SECRET_MADE = "webhook_secret_made"  # noqa: S105 - an action
+    WEBHOOK_SECRET_RETIRED = "webhook_secret_retired"  # noqa: S105 - an action
     UNEXPECTED = "unexpected"  # an error that nobody foresaw, with its traceback
 
 

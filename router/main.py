@@ -46,6 +46,7 @@ from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.instances import InstanceFinder
 from router.turns.prompt import PromptRules
 from router.turns.sender import Sender
+from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
 
@@ -110,6 +111,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.database = database
     app.state.evolution = evolution
     app.state.ingester = ingester
+    app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake
     app.state.abandon = dispatcher.abandon
     app.state.notice_sender = notice_sender

@@ -60,6 +60,9 @@ class TenantInstance:
     key: SecretStr | None
     llm_provider: str
     is_active: bool
+    # SHA-256 of the webhook secrets of its own that have no end; and whether ours holds, too
+    webhook_hashes: tuple[str, ...] = ()
+    shared_webhook_secret: bool = True
 
     def reachable(self) -> Instance:
         """Return it as the Evolution client takes it. Raises EvolutionRefused without a key."""
@@ -80,6 +83,8 @@ async def find_instance(database: Database, name: str, keys: InstanceKeys) -> Te
         key=keys.key_of(found["tenant_id"], found["evo_api_key"]),
         llm_provider=found["llm_provider"],
         is_active=found["is_active"],
+        webhook_hashes=tuple(found["webhook_hashes"]),
+        shared_webhook_secret=found["shared_webhook_secret"],
     )
 
 

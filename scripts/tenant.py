@@ -1,4 +1,4 @@
-"""Tenants from the command line: `python -m scripts.tenant add|list|set|connect`.
+"""Tenants from the command line: `python -m scripts.tenant add|list|set|connect|…`.
 
 Works on the configured database, through the same SQL functions as the REST API. Exit code 0: done;
 1: not done, with the reason and the cure on stderr; 2: the command was not understood.
@@ -16,6 +16,7 @@ from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.connecting import Connection, connect
 from scripts.running import CannotGoOn, run
+from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show_secrets
 
 _ASK = "-"
 
@@ -31,8 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "set":
                 return await change(settings, database, given)
             case "connect":
-                wanted = Connection(given.name, given.url, given.timeout)
+                wanted = Connection(given.name, given.url, given.timeout, rotate=given.rotate)
                 return await connect(settings, database, wanted)
+            case "secrets":
+                return await show_secrets(database, given.name)
+            case "new-secret":
+                return await new_secret(database, given.name, given.retire_others)
+            case "retire-secret":
+                return await retire_secret(database, given.name, given.id, given.after)
             case _:
                 return await show(database)
 
@@ -117,6 +124,10 @@ def values_of(pairs: Sequence[str]) -> dict[str, object]:
             raise Invalid(f"{pair!r} is not name=value")
         if name == "unanswered_kinds":
             values[name] = [kind.strip() for kind in text.split(",") if kind.strip()]
+        elif name == "webhook_networks":
+            values[name] = [
+                network.strip() for network in text.split(",") if network.strip()
+            ] or None
         elif text.startswith("@") and name == "system_prompt":
             values[name] = _read(Path(text[1:]))
         else:
@@ -178,6 +189,10 @@ def _parser() -> argparse.ArgumentParser:
     connecting.add_argument(
         "--timeout", type=float, default=120, metavar="SECONDS", help="for the phone (120)"
     )
+    connecting.add_argument(
+        "--rotate", action="store_true", help="with a new webhook secret of the tenant's own"
+    )
+    add_commands(commands)
     return parser
 
 

@@ -57,7 +57,7 @@ class InstanceTest:
         if tenant is not None:
             await self._check_evolution(tenant, found)
         if trial:
-            await self._try_webhook(name, found)
+            await self._try_webhook(name, tenant, found)
         self._check_llm(tenant.llm_provider if tenant else self.settings.llm_provider, found)
         return found.result()
 
@@ -114,7 +114,11 @@ class InstanceTest:
             found.failed("webhook", f"Evolution does not show its webhook: {error}", cure)
         else:
             found.steps += judge_webhook(
-                webhook, tenant.name, self.settings.public_url, self.settings.webhook_secrets
+                webhook,
+                tenant.name,
+                self.settings.public_url,
+                self.settings.webhook_secrets if tenant.shared_webhook_secret else (),
+                tenant.webhook_hashes,
             )
             found.warnings += webhook_warnings(webhook)
         found.warnings += [
@@ -122,8 +126,16 @@ class InstanceTest:
             for bot in await enabled_bots(self.http, instance)
         ]
 
-    async def _try_webhook(self, name: str, found: _Findings) -> None:
+    async def _try_webhook(
+        self, name: str, tenant: TenantInstance | None, found: _Findings
+    ) -> None:
         """Post an event that is ignored, the way Evolution would."""
+        if tenant is not None and not tenant.shared_webhook_secret:
+            found.warnings.append(
+                "no trial event was sent: the tenant takes only secrets of its own, and only their"
+                " hashes are kept"
+            )
+            return
         if self.settings.public_url is None or not self.settings.webhook_secrets:
             found.warnings.append(
                 "no trial event was sent: PUBLIC_URL and EVOLUTION_WEBHOOK_SHARED_SECRET are needed"

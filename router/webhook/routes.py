@@ -7,7 +7,6 @@ all that is recorded or deliberately ignored, 503 for what may work later, 4xx f
 
 import json
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -20,22 +19,13 @@ from router.errors import DatabaseAway
 from router.logs import Action, log_event
 from router.settings import Settings
 from router.state.database import Json
-from router.webhook.auth import Verdict, examine
+from router.webhook.admission import Rejected, admit
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import Ingester
 
 router = APIRouter(tags=["webhook"])
 _log = logging.getLogger(__name__)
 _RETRY_SOON = {"Retry-After": "5"}
-
-
-class _Rejected(Exception):
-    """The webhook is answered with this status and code; nothing was recorded."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
@@ -47,7 +37,7 @@ async def receive_webhook(
     del event  # the body names its event; the path segment only repeats it
     try:
         return await _take(request, instance_name)
-    except _Rejected as rejected:
+    except Rejected as rejected:
         log_event(
             _log,
             Action.WEBHOOK_REJECTED,
@@ -66,12 +56,12 @@ async def receive_webhook(
 async def _take(request: Request, instance_name: str) -> Response:
     settings: Settings = request.app.state.settings
     ingester: Ingester = request.app.state.ingester
-    _authenticate(request, settings)
+    await admit(request, instance_name)
     body = _decode(await _read(request, settings.max_webhook_bytes))
     try:
         parsed = parse_webhook(instance_name, body)
     except NotAnEnvelope as error:
-        raise _Rejected(422, "not_an_envelope", str(error)) from error
+        raise Rejected(422, "not_an_envelope", str(error)) from error
     if parsed.ignored is not None:
         log_event(
             _log,
@@ -90,7 +80,7 @@ async def _take(request: Request, instance_name: str) -> Response:
     try:
         decisions = await ingester.ingest(parsed.events)
     except DatabaseAway as error:
-        raise _Rejected(
+        raise Rejected(
             503, "database_away", f"nothing was recorded, send it again: {error}"
         ) from error
     _require_recorded(instance_name, decisions)
@@ -107,27 +97,9 @@ async def _take(request: Request, instance_name: str) -> Response:
     return _json(_answer(parsed.event, decisions, correlation_id))
 
 
-def _authenticate(request: Request, settings: Settings) -> None:
-    verdict = examine(
-        request.headers,
-        request.query_params.get("token"),
-        [secret.get_secret_value() for secret in settings.webhook_secrets],
-        time.time(),
-    )
-    if verdict is Verdict.ACCEPTED:
-        return
-    if verdict is Verdict.NO_SECRET_CONFIGURED:
-        raise _Rejected(
-            401,
-            "no_secret_configured",
-            "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so no webhook can be accepted",
-        )
-    raise _Rejected(401, "bad_secret", str(verdict))
-
-
 async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
-    too_large = _Rejected(
+    too_large = Rejected(
         413, "too_large", f"a webhook may have at most {limit} bytes (MAX_WEBHOOK_BYTES)"
     )
     if declared.isdigit() and int(declared) > limit:
@@ -148,7 +120,7 @@ def _decode(raw: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         body = _decode_leniently(raw)
     if not isinstance(body, dict):
-        raise _Rejected(422, "not_an_envelope", "the body is not a JSON object")
+        raise Rejected(422, "not_an_envelope", "the body is not a JSON object")
     return body
 
 
@@ -157,13 +129,13 @@ def _decode_leniently(raw: bytes) -> object:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise _Rejected(422, "not_json", f"the body is not JSON: {error}") from error
+        raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
 
 
 def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
     for decision in decisions:
         if decision["outcome"] == "unknown_instance":
-            raise _Rejected(
+            raise Rejected(
                 503,
                 "unknown_instance",
                 f"no tenant has the instance {instance_name!r} yet: add it with"
@@ -171,7 +143,7 @@ def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
             )
         if decision["outcome"] == "failed":
             refused = str(decision["code"]).startswith(("22", "23514"))
-            raise _Rejected(
+            raise Rejected(
                 422 if refused else 503,
                 "not_recorded",
                 f"the event was not recorded: {decision['detail']}",

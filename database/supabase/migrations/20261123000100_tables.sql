@@ -32,7 +32,7 @@ create table if not exists public.tenants (
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
     -- Who may post webhooks, within what the deployment allows.
-    webhook_networks cidr[],
+    webhook_networks cidr[] check (webhook_networks <> '{}'),
     shared_webhook_secret boolean not null default true,
     -- What Evolution last said of the connection.
     connection_state text,

@@ -133,6 +133,7 @@ as $$
         when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
             then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
         when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
         else 'a value breaks the rule ' || p_constraint
     end
