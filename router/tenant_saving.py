@@ -7,7 +7,10 @@ network are refused, and secrets are sealed.
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import SecretStr
+
 from router.errors import Invalid
+from router.logs import shield_secret
 from router.outbound.addresses import Allowed, fault_of
 from router.sealing import Vault, place_of_evolution_key
 from router.settings import Settings
@@ -20,9 +23,9 @@ _ADDRESSES = ("evo_server_url", "notify_url")
 async def create_tenant(database: Database, settings: Settings, values: Mapping[str, Any]) -> Json:
     """Create a tenant of the values, as SQL's create_tenant does. Returns the tenant.
 
-    Raises Invalid, and whatever that raises.
+    Raises Invalid for an address that cannot be right, and whatever that raises.
     """
-    _check_addresses(settings, values)
+    _check(settings, values)
     argument: Json = {"values": values}
     vault = Vault(settings.secrets_key)
     if values.get(_KEY) and vault.has_key:
@@ -38,9 +41,9 @@ async def change_tenant(
 ) -> Json:
     """Change what is given of a tenant, as SQL's change_tenant does. Returns the tenant.
 
-    Raises Invalid, and whatever that raises.
+    Raises Invalid for an address that cannot be right, and whatever that raises.
     """
-    _check_addresses(settings, values)
+    _check(settings, values)
     sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
     argument = {"tenant_id": tenant_id, "values": sealed}
     changed: Json = (await database.call("change_tenant", argument))["tenant"]
@@ -54,8 +57,10 @@ def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
     return {**values, _KEY: vault.seal(key, place_of_evolution_key(tenant_id))}
 
 
-def _check_addresses(settings: Settings, values: Mapping[str, Any]) -> None:
+def _check(settings: Settings, values: Mapping[str, Any]) -> None:
     """Refuse early what could not be connected to: where a name leads is judged at each call."""
+    if key := values.get(_KEY):
+        shield_secret(SecretStr(key))
     allowed = Allowed.of(settings.own_networks)
     for name in _ADDRESSES:
         url = values.get(name)
