@@ -166,6 +166,27 @@ begin
 end
 $$;
 
+-- Raises PT422 if p_values would have the tenant's key of Evolution shown to another server than it was
+-- given for: who may change a tenant may not learn its key.
+create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_origin text := '^https?://[^/?#]*';
+begin
+    if coalesce(p_tenant.evo_api_key, '') <> '' and not p_values ? 'evo_api_key'
+        and lower(substring(p_values ->> 'evo_server_url' from v_origin))
+        <> lower(substring(p_tenant.evo_server_url from v_origin))
+    then
+        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
 -- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
 -- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
 create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
@@ -191,6 +212,7 @@ begin
         if not found then
             raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
         end if;
+        perform hybridflow.check_key_stays(v_tenant, p_values);
     end if;
     return jsonb_build_object(
         'tenant', hybridflow.tenant_json(hybridflow.write_tenant(v_tenant, p_values))
