@@ -58,6 +58,9 @@ create table if not exists public.tenants (
     notify_number text
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
+    -- Who may post webhooks, within what the deployment allows.
+    webhook_networks cidr[] check (webhook_networks <> '{}'),
+    shared_webhook_secret boolean not null default true,
     -- What Evolution last said of the connection.
     connection_state text,
     connection_reason integer,
@@ -83,6 +86,11 @@ comment on column public.tenants.on_new_message is
 comment on column public.tenants.notify_number is
 'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
 comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
+comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
+comment on column public.tenants.webhook_networks is
+'The networks that its webhooks may come from; null: any.';
+comment on column public.tenants.shared_webhook_secret is
+'Its webhooks may show EVOLUTION_WEBHOOK_SHARED_SECRET; false: only a secret of its own.';
 comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (
@@ -2323,6 +2331,18 @@ begin
 end
 $$;
 
+-- Whether an event is older than processed_events remembers (7 days) and cannot be told from one that
+-- is shown again. A message says itself when it was sent, and is judged by that.
+create or replace function hybridflow.is_forgotten(p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_event ->> 'sent_at' is null
+        and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
+$$;
+
 -- Takes one event: remembers it, decides, keeps the decision with it.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
@@ -2337,6 +2357,8 @@ begin
     select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
     if not found then
         return jsonb_build_object('outcome', 'unknown_instance');
+    elsif hybridflow.is_forgotten(p_event) then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
     end if;
     insert into public.processed_events (tenant_id, event_key, event)
     values (v_tenant.id, p_event ->> 'key', p_event ->> 'event')
@@ -2822,7 +2844,8 @@ as $$
         'notify_number', 'notify_url',
         'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
         'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens'
+        'contact_daily_turns', 'contact_daily_tokens',
+        'webhook_networks', 'shared_webhook_secret'
     ]
 $$;
 
@@ -2939,6 +2962,7 @@ as $$
         when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
             then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
         when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
         when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
         when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
@@ -2981,6 +3005,7 @@ begin
         loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
         daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
         contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
+        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;
@@ -2988,9 +3013,30 @@ begin
 end
 $$;
 
--- Makes a tenant of p_values, or changes the one that p_tenant_id names. Raises PT404, PT409 (another
--- tenant has the instance) and PT422.
-create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_values jsonb)
+-- Raises PT422 if p_values would have the tenant's key of Evolution shown to another server than it was
+-- given for: who may change a tenant may not learn its key.
+create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_origin text := '^https?://[^/?#]*';
+begin
+    if coalesce(p_tenant.evo_api_key, '') <> '' and not p_values ? 'evo_api_key'
+        and lower(substring(p_values ->> 'evo_server_url' from v_origin))
+        <> lower(substring(p_tenant.evo_server_url from v_origin))
+    then
+        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
+-- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -3001,14 +3047,19 @@ declare
 begin
     perform hybridflow.check_tenant_values(p_values);
     if p_tenant_id is null then
-        insert into public.tenants (instance_name, evo_server_url)
-        values (p_values ->> 'instance_name', p_values ->> 'evo_server_url')
+        insert into public.tenants (id, instance_name, evo_server_url)
+        overriding system value
+        values (
+            coalesce(p_reserved_id, nextval(pg_get_serial_sequence('public.tenants', 'id'))),
+            p_values ->> 'instance_name', p_values ->> 'evo_server_url'
+        )
         returning * into v_tenant;
     else
         select * into v_tenant from public.tenants where id = p_tenant_id for update;
         if not found then
             raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
         end if;
+        perform hybridflow.check_key_stays(v_tenant, p_values);
     end if;
     return jsonb_build_object(
         'tenant', hybridflow.tenant_json(hybridflow.write_tenant(v_tenant, p_values))
@@ -3026,15 +3077,29 @@ exception
 end
 $$;
 
--- create_tenant({values: {instance_name, evo_server_url, …}})
--- Returns {tenant}. PT409: another tenant has the instance. PT422: which value is wrong, and how.
+-- reserve_tenant({})
+-- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
+-- {tenant_id}.
+create or replace function public.reserve_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant_id', nextval(pg_get_serial_sequence('public.tenants', 'id')))
+    where p is not null
+$$;
+
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}})
+-- tenant_id is one that reserve_tenant gave. Returns {tenant}. PT409: another tenant has the instance.
+-- PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(null, coalesce(p -> 'values', '{}'))
+    select hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, coalesce(p -> 'values', '{}'))
 $$;
 
 -- change_tenant({tenant_id, values: {…}})
@@ -3046,7 +3111,9 @@ language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), coalesce(p -> 'values', '{}'))
+    select hybridflow.save_tenant(
+        coalesce((p ->> 'tenant_id')::bigint, 0), null, coalesce(p -> 'values', '{}')
+    )
 $$;
 
 -- get_instance({tenant_id | instance_name})
@@ -3065,7 +3132,9 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'connection_state', v_tenant.connection_state
+        'connection_state', v_tenant.connection_state,
+        'shared_webhook_secret', v_tenant.shared_webhook_secret,
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
     );
 end
 $$;
@@ -3182,6 +3251,199 @@ begin
     where id = (p ->> 'tenant_id')::bigint
     returning caught_up_at into v_until;
     return jsonb_build_object('caught_up_at', v_until);
+end
+$$;
+
+-- ==================== 20261123000820_secrets.sql
+
+-- HybridFlow: what tenants keep secret, and who may post webhooks for them.
+--
+-- A key of Evolution is encrypted by the router before it comes here; the database never sees what it is
+-- encrypted with. A webhook secret is kept as its SHA-256 only: it is random and long, so nothing more is
+-- needed, and nobody can read it again.
+
+create table if not exists public.webhook_secrets (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    secret_hash bytea not null unique check (length(secret_hash) = 32),
+    ends_with text not null check (length(ends_with) <= 4),
+    created_by text,
+    created_at timestamptz not null default now(),
+    retires_at timestamptz
+);
+
+comment on table public.webhook_secrets is
+'What a tenant''s Evolution shows with its webhooks, beside EVOLUTION_WEBHOOK_SHARED_SECRET.';
+comment on column public.webhook_secrets.ends_with is 'The last characters of the secret, to know it by.';
+comment on column public.webhook_secrets.retires_at is 'From when on it is refused; null: never.';
+
+create index if not exists webhook_secrets_by_tenant on public.webhook_secrets (tenant_id);
+
+alter table public.webhook_secrets enable row level security;
+
+-- A secret as the API shows it: everything but the secret.
+create or replace function hybridflow.webhook_secret_json(p_secret public.webhook_secrets)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_secret) - 'secret_hash'
+        || jsonb_build_object('is_active', coalesce(p_secret.retires_at > hybridflow.clock(), true))
+$$;
+
+-- The hashes of the tenant's secrets that are accepted now, in hex, the newest first; with p_lasting only
+-- those that have no end yet.
+create or replace function hybridflow.webhook_hashes(p_tenant_id bigint, p_lasting boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(encode(w.secret_hash, 'hex') order by w.id desc), '[]')
+    from public.webhook_secrets as w
+    where w.tenant_id = p_tenant_id
+        and (w.retires_at is null or (not p_lasting and w.retires_at > hybridflow.clock()))
+$$;
+
+-- add_webhook_secret({tenant_id, secret_hash, ends_with, created_by?, retire_others_after_hours?})
+-- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. Those that it has go on being
+-- accepted, or, with retire_others_after_hours, so long. Returns {webhook_secret}. PT404: no such tenant;
+-- PT409: it has ten already; PT422: no hash.
+create or replace function public.add_webhook_secret(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_secret public.webhook_secrets;
+begin
+    if coalesce(p ->> 'secret_hash', '') !~ '^[0-9a-f]{64}$' then
+        raise exception 'secret_hash must be a SHA-256 in hex' using errcode = 'PT422';
+    end if;
+    perform from public.tenants where id = v_tenant.id for update;
+    update public.webhook_secrets
+    set retires_at = least(
+        retires_at, hybridflow.clock() + hybridflow.seconds(3600 * (p ->> 'retire_others_after_hours')::numeric)
+    )
+    where tenant_id = v_tenant.id and p ->> 'retire_others_after_hours' is not null;
+    if jsonb_array_length(hybridflow.webhook_hashes(v_tenant.id, false)) >= 10 then
+        raise exception 'the tenant has ten webhook secrets already: retire one first' using errcode = 'PT409';
+    end if;
+    insert into public.webhook_secrets (tenant_id, secret_hash, ends_with, created_by, created_at)
+    values (
+        v_tenant.id, decode(p ->> 'secret_hash', 'hex'), coalesce(p ->> 'ends_with', ''), p ->> 'created_by',
+        hybridflow.clock()
+    )
+    returning * into v_secret;
+    return jsonb_build_object('webhook_secret', hybridflow.webhook_secret_json(v_secret));
+end
+$$;
+
+-- list_webhook_secrets({tenant_id})
+-- Returns {items}, the newest first, retired ones included. PT404: no such tenant.
+create or replace function public.list_webhook_secrets(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+begin
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.webhook_secret_json(w) order by w.id desc), '[]')
+        from public.webhook_secrets as w where w.tenant_id = v_tenant.id
+    ));
+end
+$$;
+
+-- retire_webhook_secret({tenant_id, webhook_secret_id, after_hours?})
+-- Refuses a secret from then on (at once, without after_hours); one that is retired stays so. Returns
+-- {webhook_secret}. PT404: the tenant has no such secret; PT409: every webhook would be refused.
+create or replace function public.retire_webhook_secret(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_secret public.webhook_secrets;
+begin
+    perform from public.tenants where id = v_tenant.id for update;
+    update public.webhook_secrets
+    set retires_at = least(
+        retires_at, hybridflow.clock() + hybridflow.seconds(3600 * coalesce((p ->> 'after_hours')::numeric, 0))
+    )
+    where id = (p ->> 'webhook_secret_id')::bigint and tenant_id = v_tenant.id
+    returning * into v_secret;
+    if not found then
+        raise exception 'tenant % has no webhook secret %', v_tenant.id, p ->> 'webhook_secret_id'
+            using errcode = 'PT404';
+    elsif not v_tenant.shared_webhook_secret and hybridflow.webhook_hashes(v_tenant.id, true) = '[]' then
+        raise exception '%', 'it is the last, and shared_webhook_secret is off: every webhook would be refused;'
+            ' make a new secret first' using errcode = 'PT409';
+    end if;
+    return jsonb_build_object('webhook_secret', hybridflow.webhook_secret_json(v_secret));
+end
+$$;
+
+-- webhook_guards({})
+-- How the webhooks of tenants are guarded that have something of their own: {guards: [{instance_name,
+-- networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes}]}. Routers ask
+-- for all of them every few seconds, so that a flood of webhooks costs no query.
+create or replace function public.webhook_guards(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('guards', coalesce(jsonb_agg(jsonb_build_object(
+        'instance_name', t.instance_name, 'networks', t.webhook_networks, 'shared', t.shared_webhook_secret,
+        'hashes', hybridflow.webhook_hashes(t.id, false)
+    )), '[]'))
+    from (
+        select g.id from public.tenants as g where g.webhook_networks is not null or not g.shared_webhook_secret
+        union
+        select w.tenant_id from public.webhook_secrets as w
+        where w.retires_at is null or w.retires_at > hybridflow.clock()
+    ) as guarded
+    inner join public.tenants as t on t.id = guarded.id
+    where p is not null
+$$;
+
+-- list_sealed({after?, limit?})
+-- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, evo_api_key}]}. For
+-- scripts.rotate_secrets only.
+create or replace function public.list_sealed(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('items', coalesce(jsonb_agg(
+        jsonb_build_object('tenant_id', f.id, 'evo_api_key', f.evo_api_key) order by f.id
+    ), '[]'))
+    from (
+        select t.id, t.evo_api_key from public.tenants as t
+        where t.id > coalesce((p ->> 'after')::bigint, 0) and t.evo_api_key <> ''
+        order by t.id limit coalesce((p ->> 'limit')::integer, 200)
+    ) as f
+$$;
+
+-- reseal({tenant_id, old, new})
+-- Puts the same key, encrypted anew, in the place of the old value: {changed: false} where that is no
+-- longer there, for somebody has given the tenant another key meanwhile.
+create or replace function public.reseal(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.tenants set evo_api_key = p ->> 'new'
+    where id = (p ->> 'tenant_id')::bigint and evo_api_key = p ->> 'old';
+    return jsonb_build_object('changed', found);
 end
 $$;
 
@@ -3634,8 +3896,8 @@ $$;
 
 -- begin_notice_send({notice_id, token, body, lease_seconds, instance_name?, number?})
 -- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told.
--- Returns {ok, message_id, number, instance_name, evo_server_url, evo_api_key}, for the router only; or
--- {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has none),
+-- Returns {ok, message_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the router
+-- only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has none),
 -- 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body} of
 -- the first; wa_id is null as long as it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
@@ -3698,7 +3960,8 @@ begin
     where id = v_notice.id;
     return jsonb_build_object(
         'ok', true, 'message_id', v_message.id, 'number', v_tenant.notify_number,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
     );
 end
@@ -4103,7 +4366,7 @@ $$;
 select hybridflow.apply_grants(
     array[
         'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
-        'spending'
+        'spending', 'webhook_secrets'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
@@ -4114,7 +4377,9 @@ select hybridflow.apply_grants(
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
-        'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply'
+        'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply',
+        'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
+        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal'
     ]
 );
 notify pgrst, 'reload schema';
@@ -4130,6 +4395,7 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000600', 'ingest'),
     ('20261123000700', 'reading'),
     ('20261123000800', 'tenants'),
+    ('20261123000820', 'secrets'),
     ('20261123000850', 'gateway'),
     ('20261123000870', 'notices'),
     ('20261123000880', 'safety'),

@@ -22,7 +22,7 @@ from router.logs import Action, log_event
 from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database, Json
-from router.tenant_instance import TenantInstance, find_instance
+from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
 from router.webhook.events import NotAnEnvelope, parse_webhook
 
 _log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class GapRepairs:
                 return
 
     async def _repair_once(self, instance: str) -> GapReport:
-        tenant = await find_instance(self._database, instance, self._settings.evolution_api_key)
+        tenant = await find_instance(self._database, instance, InstanceKeys.of(self._settings))
         report = await repair_gap(self._database, self._evolution, tenant, policy(self._settings))
         log_report(report, tenant.tenant_id)
         return report

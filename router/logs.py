@@ -7,8 +7,10 @@ at info level (`hash_contact` stands for a person), and registered secrets stand
 
 import hashlib
 import logging
+import re
 import sys
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -26,7 +28,11 @@ _correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None
 # Libraries that log requests, their addresses or their bodies below WARNING.
 _QUIET = ("anthropic", "asyncio", "httpcore", "httpx", "openai", "hpack")
 _SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+# What is a secret by its form: tokens of flows, Meta's access tokens, tenants' own webhook secrets.
+_TELLING = re.compile(r"hf[tn]_\d+_[0-9a-f-]{36}|\bEAA\w{8,}|whs_[\w-]{20,}")
+_QUERY = re.compile(r"\?[^ \"]*")
 _SHORTEST_SECRET = 6
+_MOST_RECENT = 100  # secrets of tenants that the scrubber knows at a time
 
 
 class Action(StrEnum):
@@ -71,6 +77,8 @@ class Action(StrEnum):
     DATABASE_BACK = "database_back"
     TENANT_CREATED = "tenant_created"
     TENANT_CHANGED = "tenant_changed"
+    WEBHOOK_SECRET_MADE = "webhook_secret_made"  # noqa: S105 - an action
+    WEBHOOK_SECRET_RETIRED = "webhook_secret_retired"  # noqa: S105 - an action
     UNEXPECTED = "unexpected"  # an error that nobody foresaw, with its traceback
 
 
@@ -120,25 +128,47 @@ class Scrubber:
 
     def __init__(self) -> None:
         self._forms: tuple[str, ...] = ()
+        self._recent: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     def add(self, secret: str) -> None:
         """Know a secret from now on, as it is, as JSON writes it and as an address does.
 
         Under six characters it is not looked for: it would spoil lines that do not contain it.
         """
-        if len(secret) < _SHORTEST_SECRET:
-            return
-        text = secret.encode("utf-8", "replace").decode()
-        forms = {secret, orjson.dumps(text).decode()[1:-1], quote(text, safe="")}
-        # The longest first, so that one that contains another goes as a whole.
-        self._forms = tuple(sorted(forms.union(self._forms), key=lambda form: (-len(form), form)))
+        self._forms = _longest_first(_forms(secret).union(self._forms))
+
+    def add_recent(self, secret: str) -> None:
+        """Know a secret as long as it is among the last that were used.
+
+        For secrets of which there is no end: each costs a look at every line.
+        """
+        if secret not in self._recent:
+            self._recent[secret] = _forms(secret)
+        self._recent.move_to_end(secret)
+        while len(self._recent) > _MOST_RECENT:
+            self._recent.popitem(last=False)
 
     def __call__(self, line: str) -> str:
         """Return the line without any secret."""
+        found = [form for forms in self._recent.values() for form in forms if form in line]
+        for form in _longest_first(found):
+            line = line.replace(form, "***")
         for form in self._forms:
             if form in line:
                 line = line.replace(form, "***")
-        return line
+        return _TELLING.sub("***", line)
+
+
+def _forms(secret: str) -> frozenset[str]:
+    if len(secret) < _SHORTEST_SECRET:
+        return frozenset()
+    text = secret.encode("utf-8", "replace").decode()
+    return frozenset({secret, orjson.dumps(text).decode()[1:-1], quote(text, safe="")})
+
+
+def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
+    """Order them so that one that contains another goes as a whole."""
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
 class JsonFormatter(logging.Formatter):
@@ -182,7 +212,10 @@ class TextFormatter(logging.Formatter):
 
 def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
     action = getattr(record, "action", None)
-    content: dict[str, Any] = {"message": record.getMessage()}
+    message = record.getMessage()
+    if record.name == "uvicorn.access":  # what is asked for may be a secret, or a phone number
+        message = _QUERY.sub("?…", message)
+    content: dict[str, Any] = {"message": message}
     if isinstance(action, Action):
         content.update({"action": action, **record.__dict__["fields"]})
     else:
@@ -216,6 +249,16 @@ _scrubber = Scrubber()  # one for the process, as logging itself is
 def register_secret(secret: SecretStr) -> None:
     """Keep a secret out of every line from now on."""
     _scrubber.add(secret.get_secret_value())
+
+
+def scrubbed(text: str) -> str:
+    """Return what somebody else wrote without the secrets that are known, before it is kept."""
+    return _scrubber(text)
+
+
+def shield_secret(secret: SecretStr) -> None:
+    """Keep a tenant's secret, which is being used now, out of the lines that come of it."""
+    _scrubber.add_recent(secret.get_secret_value())
 
 
 def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:

@@ -34,6 +34,7 @@ from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notice_sender, make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
+from router.outbound.client import open_tenant_http
 from router.policy import budgets, policy
 from router.reactions import Reactions
 from router.safety.budget import Budget
@@ -43,6 +44,7 @@ from router.safety.rules import ReplyDefaults
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
+from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
@@ -50,6 +52,7 @@ from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.instances import InstanceFinder
 from router.turns.prompt import PromptRules
 from router.turns.sender import Sender
+from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
 
@@ -97,7 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
 async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     database = await stack.enter_async_context(open_database(settings))
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
-    evolution = EvolutionClient(http)
+    tenant_http = await stack.enter_async_context(open_tenant_http(settings, settings.send_timeout))
+    evolution = EvolutionClient(tenant_http)
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -107,10 +111,10 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     if settings.n8n_enabled:
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
     notice_sender = make_notice_sender(settings, database, evolution)
-    notifier = make_notifier(settings, database, http, notice_sender, n8n)
+    notifier = make_notifier(settings, database, http, tenant_http, notice_sender, n8n)
     guard = app.state.guard = ReplyGuard(
         database,
-        _moderation(settings, http),
+        _moderation(settings, http, tenant_http),
         ReplyDefaults(
             max_characters=settings.max_reply_characters,
             leak_characters=settings.leak_characters,
@@ -128,6 +132,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.database = database
     app.state.evolution = evolution
     app.state.ingester = ingester
+    app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake
     app.state.abandon = dispatcher.abandon
     app.state.notice_sender = notice_sender
@@ -217,14 +222,16 @@ def _n8n_handler(
     return N8nHandler(http, database, rules, prompt, fallback)
 
 
-def _moderation(settings: Settings, http: httpx.AsyncClient) -> Moderation:
+def _moderation(
+    settings: Settings, http: httpx.AsyncClient, tenant_http: httpx.AsyncClient
+) -> Moderation:
     rules = ModerationRules(
         url=settings.moderation_url,
         key=settings.moderation_api_key,
         timeout=settings.moderation_timeout,
         fail_open=settings.moderation_fail == "open",
     )
-    return Moderation(http, rules)
+    return Moderation(http, tenant_http, rules)
 
 
 def _dispatcher(
@@ -235,7 +242,7 @@ def _dispatcher(
     guard: ReplyGuard,
     budget: Budget,
 ) -> Dispatcher:
-    instances = InstanceFinder(settings.evolution_api_key)
+    instances = InstanceFinder(InstanceKeys.of(settings))
     workshop = Workshop(
         database=database,
         maker=maker,

@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
 from router.configuration.variables import LEASE_MARGIN, Variables
+from router.outbound.addresses import LOOPBACK
 
 _GIVEN_BY_OTHERS = frozenset(
     {
@@ -33,10 +34,22 @@ class ConfigurationError(ValueError):
 class Settings(Variables):
     """The one frozen settings object. Made by `load_settings`."""
 
+    @property
+    def own_networks(self) -> tuple[str, ...]:
+        """What tenants' addresses may lead to beside public ones: ALLOWED_NETWORKS.
+
+        Where it is not set, nothing; but with the embedded database loopback, for then everything
+        runs on one machine, Evolution too.
+        """
+        if self.allowed_networks is not None:
+            return self.allowed_networks
+        return LOOPBACK if self.database_url is None and self.supabase_url is None else ()
+
     def warnings(self) -> tuple[str, ...]:
         """Return what is allowed but unwise or incomplete, a sentence each; no secret."""
         return (
             *self._closed_doors(),
+            *self._unsealed(),
             *self._weak_secrets(),
             *self._llm_gaps(),
         )
@@ -69,6 +82,14 @@ class Settings(Variables):
             yield "CRON_SECRET is not set: POST /cron/auto-resume is closed"
         if not self.api_keys:
             yield "API_KEYS is not set: the API under /api is closed"
+
+    def _unsealed(self) -> Iterator[str]:
+        if not self.secrets_key:
+            yield (
+                "SECRETS_KEY is not set: the tenants' keys of Evolution are stored as plain text."
+                " Set it (openssl rand -hex 32 makes one), keep it safe, and run"
+                " `python -m scripts.rotate_secrets` once"
+            )
 
     def _weak_secrets(self) -> Iterator[str]:
         for name, secret in self.secrets():

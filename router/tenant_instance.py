@@ -1,12 +1,53 @@
-"""A tenant's Evolution instance, found by its name."""
+"""A tenant's Evolution instance and the key that opens it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import SecretStr
 
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
+from router.logs import shield_secret
+from router.sealing import CannotOpen, Vault, place_of_evolution_key
+from router.settings import Settings
 from router.state.database import Database
+
+
+class InstanceKeys:
+    """Which key is shown to Evolution: the tenant's own, else EVOLUTION_API_KEY.
+
+    The one place where a stored key is opened; from then on no log line can hold it.
+    """
+
+    def __init__(self, default_key: SecretStr | None, vault: Vault | None = None) -> None:
+        self._default_key = default_key
+        self._vault = vault or Vault(())
+
+    @classmethod
+    def of(cls, settings: Settings) -> "InstanceKeys":
+        """Return those of the configuration."""
+        return cls(settings.evolution_api_key, Vault(settings.secrets_key))
+
+    def key_of(self, tenant_id: int, stored: str | None) -> SecretStr | None:
+        """Return the key, `stored` being the tenant's own as the state has it; None: there is none.
+
+        Raises EvolutionRefused where it cannot be opened.
+        """
+        if not stored:
+            return self._default_key
+        try:
+            key = self._vault.open(stored, place_of_evolution_key(tenant_id))
+        except CannotOpen as error:
+            raise EvolutionRefused(f"the tenant's evo_api_key cannot be read: {error}") from error
+        shield_secret(key)
+        return key
+
+    def instance(self, found: Mapping[str, Any]) -> Instance:
+        """Return the instance that the state found, with its key. Raises EvolutionRefused."""
+        name: str = found["instance_name"]
+        key = self.key_of(found["tenant_id"], found["evo_api_key"])
+        return _reachable(name, found["evo_server_url"], key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,28 +60,37 @@ class TenantInstance:
     key: SecretStr | None
     llm_provider: str
     is_active: bool
+    # SHA-256 of the webhook secrets of its own that have no end; and whether ours holds, too
+    webhook_hashes: tuple[str, ...] = ()
+    shared_webhook_secret: bool = True
 
     def reachable(self) -> Instance:
         """Return it as the Evolution client takes it. Raises EvolutionRefused without a key."""
-        if self.key is None:
-            raise EvolutionRefused(
-                f"no Evolution key for {self.name}:"
-                " set the tenant's evo_api_key or EVOLUTION_API_KEY"
-            )
-        return Instance(server_url=self.server_url, api_key=self.key, name=self.name)
+        return _reachable(self.name, self.server_url, self.key)
 
 
-async def find_instance(
-    database: Database, name: str, default_key: SecretStr | None
-) -> TenantInstance:
-    """Return the instance `name`. Raises NotFound where no tenant has it, and DatabaseAway."""
+async def find_instance(database: Database, name: str, keys: InstanceKeys) -> TenantInstance:
+    """Return the instance `name`.
+
+    Raises NotFound where no tenant has it, EvolutionRefused where its key cannot be opened, and
+    DatabaseAway.
+    """
     found = await database.call("get_instance", {"instance_name": name})
-    own_key = found["evo_api_key"]
     return TenantInstance(
         tenant_id=found["tenant_id"],
         name=found["instance_name"],
         server_url=found["evo_server_url"],
-        key=SecretStr(own_key) if own_key else default_key,
+        key=keys.key_of(found["tenant_id"], found["evo_api_key"]),
         llm_provider=found["llm_provider"],
         is_active=found["is_active"],
+        webhook_hashes=tuple(found["webhook_hashes"]),
+        shared_webhook_secret=found["shared_webhook_secret"],
     )
+
+
+def _reachable(name: str, server_url: str, key: SecretStr | None) -> Instance:
+    if key is None:
+        raise EvolutionRefused(
+            f"no Evolution key for {name}: set the tenant's evo_api_key or EVOLUTION_API_KEY"
+        )
+    return Instance(server_url=server_url, api_key=key, name=name)

@@ -10,16 +10,15 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-import httpx
-
 from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.gap_repair import GapReport, repair_gap
+from router.outbound.client import open_tenant_http
 from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import find_instance
+from router.tenant_instance import InstanceKeys, find_instance
 from scripts.running import run
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -40,11 +39,11 @@ async def catch_up(
 ) -> int:
     """Repair one instance's gap or everybody's, and say what was found."""
     failures = 0
-    async with httpx.AsyncClient(timeout=settings.send_timeout) as http:
+    async with open_tenant_http(settings, settings.send_timeout) as http:
         evolution = EvolutionClient(http)
         async for name in _instances(database, instance):
             try:
-                tenant = await find_instance(database, name, settings.evolution_api_key)
+                tenant = await find_instance(database, name, InstanceKeys.of(settings))
                 report = await repair_gap(database, evolution, tenant, policy(settings), since)
             except (EvolutionError, StateError) as error:
                 failures += 1

@@ -2,7 +2,8 @@
 
 The secret travels as the header X-Webhook-Secret, not as Evolution's `jwt_key`: a JWT is made once,
 before the retries, and lives ten minutes, so that a late retry and a clock that is off would both
-have to be forgiven; the header is the same at every try. Use https, as either way of it needs.
+have to be forgiven; the header is the same at every try. Use https, as either way of it needs. A
+tenant that has secrets of its own gets one of these, see `scripts.own_secret`.
 """
 
 import asyncio
@@ -10,14 +11,15 @@ import io
 import time
 from dataclasses import dataclass
 
-import httpx
 import segno
 
 from router.evolution.client import EvolutionClient, Instance
 from router.operators.webhook_check import webhook_url
+from router.outbound.client import open_tenant_http
 from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import find_instance
+from router.tenant_instance import InstanceKeys, find_instance
+from scripts.own_secret import SECRET_HEADER, Way, set_own_secret
 from scripts.running import CannotGoOn
 
 
@@ -29,17 +31,22 @@ class Connection:
     url: str | None
     timeout_seconds: float
     poll_seconds: float = 3.0
+    rotate: bool = False
 
 
 async def connect(settings: Settings, database: Database, wanted: Connection) -> int:
     """Return 0 when the phone is connected. Raises CannotGoOn, StateError and EvolutionError."""
     name = wanted.name
-    tenant = await find_instance(database, name, settings.evolution_api_key)
+    tenant = await find_instance(database, name, InstanceKeys.of(settings))
     target = webhook_url(_public_url(settings, wanted.url), name)
     instance = tenant.reachable()
-    async with httpx.AsyncClient(timeout=settings.send_timeout) as http:
+    async with open_tenant_http(settings, settings.send_timeout) as http:
         evolution = EvolutionClient(http)
-        await evolution.set_webhook(instance, target, {"X-Webhook-Secret": _secret(settings)})
+        way = Way(database, evolution, tenant, target)
+        if wanted.rotate or tenant.webhook_hashes or not tenant.shared_webhook_secret:
+            await set_own_secret(way, rotate=wanted.rotate)
+        else:
+            await evolution.set_webhook(instance, target, {SECRET_HEADER: _secret(settings)})
         print(f"Evolution sends the events of {name} to {target} from now on.")
         return await _connect_phone(evolution, instance, wanted)
 

@@ -57,6 +57,7 @@ def configuration() -> Settings:
     made = dict(line.split("=", 1) for line in kept.read_text().splitlines() if "=" in line)
     configured = {
         "EVOLUTION_WEBHOOK_SHARED_SECRET": bool(settings.webhook_secrets),
+        "SECRETS_KEY": bool(settings.secrets_key),
         "CRON_SECRET": settings.cron_secret is not None,
         "N8N_API_KEY": settings.n8n_api_key is not None,
     }

@@ -80,6 +80,7 @@ def _serve(settings: Settings) -> None:
         port=settings.api_port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # TRUSTED_PROXIES says whom to believe
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
@@ -91,6 +92,7 @@ def keep_secrets(settings: Settings, *, with_n8n: bool) -> dict[str, str]:
     """
     configured = {
         "EVOLUTION_WEBHOOK_SHARED_SECRET": bool(settings.webhook_secrets),
+        "SECRETS_KEY": bool(settings.secrets_key),
         "CRON_SECRET": settings.cron_secret is not None,
         "API_KEYS": bool(settings.api_keys),
         "N8N_API_KEY": settings.n8n_api_key is not None or not with_n8n,
@@ -121,9 +123,13 @@ def banner(settings: Settings, made: dict[str, str], *, with_n8n: bool) -> str:
     ]
     if with_n8n:
         lines.append(f"  n8n         http://localhost:{settings.n8n_port}   (the editor)")
-    if made:
+    shown = {name: value for name, value in made.items() if name != "SECRETS_KEY"}
+    if shown:
         lines += ["", "Secrets made for you (they stay the same; set your own in .env):"]
-        lines += [f"  {name}={value}" for name, value in made.items()]
+        lines += [f"  {name}={value}" for name, value in shown.items()]
+    if "SECRETS_KEY" in made:
+        kept = settings.hybridflow_data / "secrets.env"
+        lines += ["", f"Back up {kept}: its SECRETS_KEY opens what the database has encrypted."]
     lines += ["", "Next:", *(f"  {step}" for step in _next_steps(settings, made, here)), ""]
     return "\n".join(lines)
 
@@ -155,7 +161,7 @@ def _database(settings: Settings) -> str:
 
 
 def _new_secret(name: str) -> str:
-    secret = secrets.token_urlsafe(24)
+    secret = secrets.token_urlsafe(32)
     return f"local:{secret}" if name == "API_KEYS" else secret
 
 

@@ -1,4 +1,4 @@
-"""Tenants from the command line: `python -m scripts.tenant add|list|set|connect`.
+"""Tenants from the command line: `python -m scripts.tenant add|list|set|connect|…`.
 
 Works on the configured database, through the same SQL functions as the REST API. Exit code 0: done;
 1: not done, with the reason and the cure on stderr; 2: the command was not understood.
@@ -10,12 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from router import tenant_saving
 from router.errors import Invalid
 from router.safety.patterns import BadPattern, check_pattern
 from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.connecting import Connection, connect
 from scripts.running import CannotGoOn, run
+from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show_secrets
 
 _ASK = "-"
 
@@ -27,19 +29,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     async def work(settings: Settings, database: Database) -> int:
         match given.command:
             case "add":
-                return await add(database, given)
+                return await add(settings, database, given)
             case "set":
-                return await change(database, given)
+                return await change(settings, database, given)
             case "connect":
-                wanted = Connection(given.name, given.url, given.timeout)
+                wanted = Connection(given.name, given.url, given.timeout, rotate=given.rotate)
                 return await connect(settings, database, wanted)
+            case "secrets":
+                return await show_secrets(database, given.name)
+            case "new-secret":
+                return await new_secret(database, given.name, given.retire_others)
+            case "retire-secret":
+                return await retire_secret(database, given.name, given.id, given.after)
             case _:
                 return await show(database)
 
     return run(work)
 
 
-async def add(database: Database, given: argparse.Namespace) -> int:
+async def add(settings: Settings, database: Database, given: argparse.Namespace) -> int:
     """Create a tenant."""
     values = {
         "instance_name": given.name,
@@ -48,24 +56,24 @@ async def add(database: Database, given: argparse.Namespace) -> int:
     }
     if given.key is not None:
         values["evo_api_key"] = _key(given.key)
-    created = (await database.call("create_tenant", {"values": values}))["tenant"]
+    created = await tenant_saving.create_tenant(database, settings, values)
     print(f"Tenant {created['id']} has the instance {created['instance_name']}.")
     print(f"Next: python -m scripts.tenant connect {created['instance_name']}")
     return 0
 
 
-async def change(database: Database, given: argparse.Namespace) -> int:
+async def change(settings: Settings, database: Database, given: argparse.Namespace) -> int:
     """Change what is given of a tenant."""
     values = values_of(given.values)
     if "evo_api_key" in values and values["evo_api_key"] is not None:
         values["evo_api_key"] = _key(str(values["evo_api_key"]))
     tenant = (await database.call("get_tenant", {"instance_name": given.name}))["tenant"]
-    answer = await database.call("change_tenant", {"tenant_id": tenant["id"], "values": values})
+    changed = await tenant_saving.change_tenant(database, settings, tenant["id"], values)
     for name in sorted(values):
         if name == "evo_api_key":
-            print(f"evo_api_key is {'set' if answer['tenant']['evo_api_key_set'] else 'not set'}")
+            print(f"evo_api_key is {'set' if changed['evo_api_key_set'] else 'not set'}")
         else:
-            print(f"{name} = {answer['tenant'][name]!r}")
+            print(f"{name} = {changed[name]!r}")
     return 0
 
 
@@ -121,6 +129,10 @@ def values_of(pairs: Sequence[str]) -> dict[str, object]:
             values[name] = [kind.strip() for kind in text.split(",") if kind.strip()]
         elif name == "forbidden_patterns":
             values[name] = _patterns(text)
+        elif name == "webhook_networks":
+            values[name] = [
+                network.strip() for network in text.split(",") if network.strip()
+            ] or None
         elif text.startswith("@") and name == "system_prompt":
             values[name] = _read(Path(text[1:]), "the prompt")
         else:
@@ -191,6 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     connecting.add_argument(
         "--timeout", type=float, default=120, metavar="SECONDS", help="for the phone (120)"
     )
+    connecting.add_argument(
+        "--rotate", action="store_true", help="with a new webhook secret of the tenant's own"
+    )
+    add_commands(commands)
     return parser
 
 

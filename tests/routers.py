@@ -30,6 +30,7 @@ def environment(database_url: str, **more: str) -> dict[str, str]:
         "EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET,
         "CRON_SECRET": CRON_SECRET,
         "API_KEYS": f"tests:{API_KEY}",
+        "ALLOWED_NETWORKS": "127.0.0.0/8",
         "ANTHROPIC_API_KEY": "sk-ant-for-the-loopback",
         "LLM_PROVIDER": "anthropic",
         "DEBOUNCE_SECONDS": "0.3",
@@ -68,7 +69,13 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     app = create_app(load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -5,12 +5,16 @@ None of these texts repeats a secret.
 """
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
+from router.outbound.addresses import Allowed
+
 _LONGEST_SHOWN = 40
+_SHORTEST_KEY = 32
 _KEY_LIKE = re.compile(r"(sk|pk)[-_]|sbp?_|eyJ|gh[pousr]_|github_pat_|xox[abp]-|AKIA|Bearer ")
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
@@ -109,6 +113,36 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
+def read_networks(text: str) -> tuple[str, ...]:
+    """Return the networks of a comma list: 203.0.113.0/24, 2001:db8::/32, or one address."""
+    return tuple(_network(item) for item in _items(text))
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError(
+            f"{shown(text)} is not a network. Write 203.0.113.0/24, 2001:db8::/32 or one address"
+        ) from None
+
+
+def read_allowed_networks(text: str) -> tuple[str, ...]:
+    """Return the networks and hosts of a comma list; none at all for `none`."""
+    items = _items(text)
+    if items == ["none"]:
+        return ()
+    for item in items:
+        try:
+            Allowed.of([item])
+        except ValueError:
+            raise ValueError(
+                f"{shown(item)} is neither a network nor a host."
+                " Write 10.1.0.0/16, evolution or evolution:8080"
+            ) from None
+    return tuple(items)
+
+
 def read_secret(secret: SecretStr) -> SecretStr:
     """Return a secret that an HTTP header can carry."""
     if not _HEADER_SAFE.fullmatch(secret.get_secret_value()):
@@ -122,6 +156,18 @@ def read_secret(secret: SecretStr) -> SecretStr:
 def read_secrets(text: str) -> tuple[SecretStr, ...]:
     """Return the secrets of a comma list, the one in use first."""
     return tuple(_entry(number, item) for number, item in enumerate(_items(text), start=1))
+
+
+def read_sealing_keys(text: str) -> tuple[SecretStr, ...]:
+    """Return the keys of a comma list that secrets are encrypted with, the one in use first."""
+    keys = read_secrets(text)
+    for number, key in enumerate(keys, start=1):
+        if len(key.get_secret_value()) < _SHORTEST_KEY:
+            raise ValueError(
+                f"entry {number} is shorter than {_SHORTEST_KEY} characters."
+                " Make one with: openssl rand -hex 32"
+            )
+    return keys
 
 
 def read_api_keys(text: str) -> dict[str, SecretStr]:

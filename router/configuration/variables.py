@@ -41,7 +41,12 @@ _SupabaseUrl = Annotated[str, AfterValidator(values.read_supabase_url)]
 _DatabaseUrl = Annotated[SecretStr, AfterValidator(values.read_database_url)]
 _Secret = Annotated[SecretStr, AfterValidator(values.read_secret)]
 _Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_secrets)]
+_SealingKeys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(values.read_sealing_keys)]
 _ApiKeys = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(values.read_api_keys)]
+_Targets = Annotated[
+    tuple[str, ...] | None, NoDecode, BeforeValidator(values.read_allowed_networks)
+]
+_Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_networks)]
 _Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_origins)]
 
 
@@ -64,11 +69,18 @@ class Variables(BaseSettings):
     database_url: _DatabaseUrl | None = None
     hybridflow_data: Annotated[Path, BeforeValidator(values.read_folder)] = Path(".hybridflow")
 
+    secrets_key: _SealingKeys = ()
+
     # Who may call
     webhook_secrets: _Secrets = Field((), alias="EVOLUTION_WEBHOOK_SHARED_SECRET")
     cron_secret: _Secret | None = None
     api_keys: _ApiKeys = Field(default_factory=dict)
     cors_origins: _Origins = ()
+    webhook_networks: _Networks = ()
+    trusted_proxies: _Networks = ()
+
+    # Where tenants' addresses may lead
+    allowed_networks: _Targets = None
 
     # The server
     port: Annotated[int | None, Field(ge=1, le=65535)] = None

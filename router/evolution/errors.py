@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from router.outbound.client import AddressRefused
+
 # Meta's error codes that mean "try later": throttling, outages, temporary blocks. From the page
 # "Error codes" of the WhatsApp Cloud API's documentation. Every other code of a send is for good.
 _GRAPH_TRANSIENT = frozenset(
@@ -38,6 +40,10 @@ class EvolutionRefused(EvolutionError):
 
 class NotOnWhatsApp(EvolutionRefused):
     """Nobody has WhatsApp at this number."""
+
+
+class AddressNotAllowed(EvolutionRefused):
+    """The server's address leads to where no tenant's address may: nothing was sent there."""
 
 
 class EvolutionAway(EvolutionError):
@@ -74,6 +80,8 @@ def judge_failure(error: httpx.RequestError, *, is_send: bool) -> EvolutionError
     """Return what it means that no whole answer came."""
     what = f"{type(error).__name__} {error}".strip()
     match error:
+        case AddressRefused():
+            return AddressNotAllowed(f"the server's address is not allowed: {error}")
         case httpx.UnsupportedProtocol():
             return EvolutionRefused(f"the server's address is not right: {error}")
         case httpx.LocalProtocolError():  # it quotes the header that it would not write

@@ -15,6 +15,8 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from router.logs import scrubbed
+
 LONGEST_RETRY_AFTER = 10.0  # seconds that one attempt at a turn waits; longer ones end the attempt
 
 
@@ -165,7 +167,7 @@ def read_retry_after(header: str | None) -> float | None:
 
 def hide(key: SecretStr, text: str) -> str:
     """Return what a provider said, short and without the key, which some servers repeat."""
-    return text.replace(key.get_secret_value(), "…")[:300]
+    return scrubbed(text.replace(key.get_secret_value(), "…"))[:300]
 
 
 def judge_status(provider: str, status: int, message: str, retry_after: str | None) -> LlmError:

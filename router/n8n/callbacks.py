@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from router.logs import Action, log_event
+from router.logs import Action, log_event, scrubbed
 from router.n8n.handler import KEY_HEADER
 from router.n8n.tokens import TurnToken, read_token
 from router.settings import Settings
@@ -107,7 +107,7 @@ async def crash(
         {
             "execution_id": execution_id,
             "kind": "transient",
-            "error": f"flow_error{where}: {told.error}",
+            "error": scrubbed(f"flow_error{where}: {told.error}"),
             **_patience(settings),
         },
     )
@@ -146,7 +146,7 @@ async def fail(
         token,
         {
             "kind": "permanent" if failure.kind in _PERMANENT else "transient",
-            "error": f"{failure.kind}: {failure.error}",
+            "error": scrubbed(f"{failure.kind}: {failure.error}"),
             "retry_after": failure.retry_after,
             **_patience(settings),
         },

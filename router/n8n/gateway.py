@@ -11,7 +11,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import SecretStr
 
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient, Instance, SentMessage
@@ -25,6 +24,7 @@ from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
 from router.settings import Settings
 from router.state.database import Database, Json
+from router.tenant_instance import InstanceKeys
 from router.turns.outgoing import parts_of
 from router.webhook.clean import clean
 from router.webhook.jids import normalise_jid
@@ -213,16 +213,10 @@ class _Desk:
             raise Refused(403, "Forbidden", "a turn answers its own contact, no other", "number")
 
     def _instance(self) -> Instance:
-        own = self.turn["evo_api_key"]
-        key = SecretStr(own) if own else self._settings.evolution_api_key
-        if key is None:
-            raise Refused(
-                401,
-                "Unauthorized",
-                "the tenant has no evo_api_key and EVOLUTION_API_KEY is not set",
-                "key",
-            )
-        return Instance(self.turn["evo_server_url"], key, self.turn["instance_name"])
+        try:
+            return InstanceKeys.of(self._settings).instance(self.turn)
+        except EvolutionError as error:
+            raise Refused(401, "Unauthorized", str(error), "key") from error
 
     def _answer(self, sent: Json) -> JSONResponse:
         key = {"remoteJid": sent["jid"], "fromMe": True, "id": sent["wa_id"]}

@@ -14,6 +14,7 @@ from router.notices.flows import NoticeFlows
 from router.notices.payload import build_notice
 from router.notices.sender import NoticeRefused, NoticeSender
 from router.notices.wording import say
+from router.outbound.client import AddressRefused
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class Delivery:
                 timeout=_URL_TIMEOUT,
                 follow_redirects=False,
             )
+        except AddressRefused as error:
+            return f"notify_url: {error}"
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"notify_url: {type(error).__name__}"
         return None if answer.is_success else f"notify_url answered {answer.status_code}"

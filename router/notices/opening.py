@@ -11,6 +11,7 @@ from router.notices.notifier import NoticeLimits, Notifier
 from router.notices.sender import NoticeSender
 from router.settings import Settings
 from router.state.database import Database
+from router.tenant_instance import InstanceKeys
 
 _PARALLEL = 10
 _LEASE = 60.0  # seconds that a flow, or the router itself, has to tell a notice
@@ -20,22 +21,26 @@ def make_notice_sender(
     settings: Settings, database: Database, evolution: EvolutionClient
 ) -> NoticeSender:
     """Return the way to the staff's phones."""
-    return NoticeSender(database, evolution, settings.evolution_api_key, settings.send_timeout)
+    return NoticeSender(database, evolution, InstanceKeys.of(settings), settings.send_timeout)
 
 
 def make_notifier(
     settings: Settings,
     database: Database,
-    http: httpx.AsyncClient,
+    n8n_http: httpx.AsyncClient,
+    tenant_http: httpx.AsyncClient,
     sender: NoticeSender,
     n8n: N8nHandler | None,
 ) -> Notifier:
-    """Return the notifier, not running; `n8n` is None where n8n is not used."""
+    """Return the notifier, not running; `n8n` is None where n8n is not used.
+
+    A tenant's notify_url is reached by `tenant_http`, n8n by `n8n_http`.
+    """
     desk = NoticeDesk(
         database=database,
-        http=http,
+        http=tenant_http,
         sender=sender,
-        flows=None if n8n is None else NoticeFlows(http, n8n, _terms(settings)),
+        flows=None if n8n is None else NoticeFlows(n8n_http, n8n, _terms(settings)),
         max_attempts=settings.turn_max_attempts,
         retry_base=settings.retry_base_seconds,
     )

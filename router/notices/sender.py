@@ -6,13 +6,12 @@ The message is recorded like any other of ours, so its echo is no takeover.
 import logging
 from dataclasses import dataclass
 
-from pydantic import SecretStr
-
-from router.evolution.client import EvolutionClient, Instance
-from router.evolution.errors import EvolutionError, EvolutionRefused, SendInDoubt
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import EvolutionError, SendInDoubt
 from router.logs import Action, log_event
 from router.n8n.tokens import NoticeToken
 from router.state.database import Database, Json
+from router.tenant_instance import InstanceKeys
 from router.webhook.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
@@ -36,18 +35,18 @@ class StaffMessage:
 
 
 class NoticeSender:
-    """The way to the staff's phone. `send_timeout` in seconds; `default_key` EVOLUTION_API_KEY."""
+    """The way to the staff's phone. `send_timeout` in seconds."""
 
     def __init__(
         self,
         database: Database,
         evolution: EvolutionClient,
-        default_key: SecretStr | None,
+        keys: InstanceKeys,
         send_timeout: float,
     ) -> None:
         self._database = database
         self._evolution = evolution
-        self._default_key = default_key
+        self._keys = keys
         self._lease = send_timeout + 15
 
     async def send(self, token: NoticeToken, body: str, **only_if: str) -> StaffMessage:
@@ -67,7 +66,7 @@ class NoticeSender:
         send: Json = {"notice_id": token.notice_id, "message_id": fence["message_id"]}
         number: str = fence["number"]
         try:
-            sent = await self._evolution.send_text(self._instance(fence), number, body)
+            sent = await self._evolution.send_text(self._keys.instance(fence), number, body)
         except SendInDoubt as error:
             log_event(
                 _log, Action.SEND_IN_DOUBT, f"a notice may be on the phone: {error}",
@@ -84,13 +83,3 @@ class NoticeSender:
             "finish_notice_send", {**send, "wa_id": sent.wa_id, "jid": jid, "status": status}
         )
         return StaffMessage(sent.wa_id, jid, body)
-
-    def _instance(self, fence: Json) -> Instance:
-        own = fence["evo_api_key"]
-        key = SecretStr(own) if own else self._default_key
-        if key is None:
-            raise EvolutionRefused(
-                f"no Evolution key for {fence['instance_name']}:"
-                " set the tenant's evo_api_key or EVOLUTION_API_KEY"
-            )
-        return Instance(fence["evo_server_url"], key, fence["instance_name"])

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from router.http_errors import ErrorBody
-from router.operators import cron, instances, pauses, sessions, tenants, turns
+from router.operators import cron, instances, pauses, sessions, tenants, turns, webhook_secrets
 from router.operators.dependencies import authenticate
 
 _KEYED = APIRouter(
@@ -19,7 +19,7 @@ _KEYED = APIRouter(
         503: {"model": ErrorBody, "description": "The database is away; try again soon"},
     },
 )
-for _part in (tenants, sessions, pauses, turns, instances):
+for _part in (tenants, webhook_secrets, sessions, pauses, turns, instances):
     _KEYED.include_router(_part.router)
 
 api = APIRouter()

@@ -11,15 +11,16 @@ import httpx
 from router.configuration.advice import weakness
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient
-from router.evolution.errors import EvolutionError, EvolutionRefused
+from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
 from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
 from router.operators.webhook_check import judge_webhook, webhook_url, webhook_warnings
 from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import TenantInstance, find_instance
+from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
 
 _TRIAL_EVENT = "hybridflow.test"
+_PATIENCE = 10.0  # seconds for the trial event
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class _Findings:
 
 @dataclass(frozen=True, slots=True)
 class InstanceTest:
-    """Tests instances; `http` is for what the Evolution client has no call for."""
+    """Tests instances; `http` asks Evolution what the client has no call for."""
 
     database: Database
     evolution: EvolutionClient
@@ -56,13 +57,13 @@ class InstanceTest:
         if tenant is not None:
             await self._check_evolution(tenant, found)
         if trial:
-            await self._try_webhook(name, found)
+            await self._try_webhook(name, tenant, found)
         self._check_llm(tenant.llm_provider if tenant else self.settings.llm_provider, found)
         return found.result()
 
     async def _find_tenant(self, name: str, found: _Findings) -> TenantInstance | None:
         try:
-            tenant = await find_instance(self.database, name, self.settings.evolution_api_key)
+            tenant = await find_instance(self.database, name, InstanceKeys.of(self.settings))
         except DatabaseAway as error:
             found.failed("database", str(error), "start the database, or correct DATABASE_URL")
             return None
@@ -70,6 +71,11 @@ class InstanceTest:
             found.ok("database", "it answers")
             cure = f"add it: `python -m scripts.tenant add {name} --server URL --key KEY`"
             found.failed("tenant", f"no tenant has the instance {name}", cure)
+            return None
+        except EvolutionRefused as error:
+            found.ok("database", "it answers")
+            cure = f"put the key back into SECRETS_KEY, or set evo_api_key of {name} again"
+            found.failed("tenant", str(error), cure)
             return None
         found.ok("database", "it answers")
         found.ok("tenant", f"tenant {tenant.tenant_id}")
@@ -83,6 +89,10 @@ class InstanceTest:
         try:
             instance = tenant.reachable()
             state = await self.evolution.connection_state(instance)
+        except AddressNotAllowed as error:
+            cure = "correct the tenant's evo_server_url, or name its host in ALLOWED_NETWORKS"
+            found.failed("evolution", str(error), cure)
+            return
         except EvolutionRefused as error:
             _say_refusal(tenant, error, found)
             return
@@ -104,7 +114,11 @@ class InstanceTest:
             found.failed("webhook", f"Evolution does not show its webhook: {error}", cure)
         else:
             found.steps += judge_webhook(
-                webhook, tenant.name, self.settings.public_url, self.settings.webhook_secrets
+                webhook,
+                tenant.name,
+                self.settings.public_url,
+                self.settings.webhook_secrets if tenant.shared_webhook_secret else (),
+                tenant.webhook_hashes,
             )
             found.warnings += webhook_warnings(webhook)
         found.warnings += [
@@ -112,8 +126,16 @@ class InstanceTest:
             for bot in await enabled_bots(self.http, instance)
         ]
 
-    async def _try_webhook(self, name: str, found: _Findings) -> None:
+    async def _try_webhook(
+        self, name: str, tenant: TenantInstance | None, found: _Findings
+    ) -> None:
         """Post an event that is ignored, the way Evolution would."""
+        if tenant is not None and not tenant.shared_webhook_secret:
+            found.warnings.append(
+                "no trial event was sent: the tenant takes only secrets of its own, and only their"
+                " hashes are kept"
+            )
+            return
         if self.settings.public_url is None or not self.settings.webhook_secrets:
             found.warnings.append(
                 "no trial event was sent: PUBLIC_URL and EVOLUTION_WEBHOOK_SHARED_SECRET are needed"
@@ -123,11 +145,12 @@ class InstanceTest:
         secret = self.settings.webhook_secrets[0].get_secret_value()
         cure = "PUBLIC_URL must lead to this router from where Evolution runs"
         try:
-            answer = await self.http.post(
-                url,
-                json={"event": _TRIAL_EVENT, "instance": name, "data": {}},
-                headers={"X-Webhook-Secret": secret},
-            )
+            async with httpx.AsyncClient(timeout=_PATIENCE) as own:  # our address, not a tenant's
+                answer = await own.post(
+                    url,
+                    json={"event": _TRIAL_EVENT, "instance": name, "data": {}},
+                    headers={"X-Webhook-Secret": secret},
+                )
         except httpx.HTTPError as error:
             found.failed("trial", f"{url} cannot be reached: {error!r}", cure)
             return

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import httpx
 from fastapi import APIRouter, Path
 
 from router.operators.dependencies import TheDatabase, TheEvolution, TheSettings
 from router.operators.instance_check import InstanceTest
 from router.operators.models import InstanceCheck, QrCodeShown
+from router.outbound.client import open_tenant_http
 
 router = APIRouter(tags=["instances"])
 _Name = Annotated[str, Path(max_length=200, description="Evolution's name of the instance")]
@@ -19,7 +19,7 @@ async def look_at_instance(
     name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
 ) -> InstanceCheck:
     """Say which step fails, and its cure. Changes nothing and sends nothing."""
-    async with httpx.AsyncClient(timeout=_PATIENCE) as http:
+    async with open_tenant_http(settings, _PATIENCE) as http:
         return await InstanceTest(database, evolution, settings, http).run(name, trial=False)
 
 
@@ -28,7 +28,7 @@ async def try_instance(
     name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
 ) -> InstanceCheck:
     """Also post an event that will be ignored to PUBLIC_URL, as Evolution would."""
-    async with httpx.AsyncClient(timeout=_PATIENCE) as http:
+    async with open_tenant_http(settings, _PATIENCE) as http:
         return await InstanceTest(database, evolution, settings, http).run(name, trial=True)
 
 

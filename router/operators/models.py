@@ -156,6 +156,8 @@ class Tenant(BaseModel):
     daily_tokens: int | None
     contact_daily_turns: int | None
     contact_daily_tokens: int | None
+    webhook_networks: list[str] | None
+    shared_webhook_secret: bool
     connection_state: str | None
     connection_reason: int | None
     connection_changed_at: datetime | None

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
+from router import tenant_saving
 from router.logs import Action, log_event
 from router.operators.dependencies import Caller, PathId, TheDatabase, TheSettings
 from router.operators.models import Page, Spending, Tenant
@@ -76,6 +77,15 @@ class TenantValues(BaseModel, extra="forbid"):
     daily_tokens: int | None = None
     contact_daily_turns: int | None = None
     contact_daily_tokens: int | None = None
+    webhook_networks: list[str] | None = Field(
+        default=None,
+        examples=[["203.0.113.0/24"]],
+        description="Where its webhooks may come from, within WEBHOOK_NETWORKS; null: anywhere",
+    )
+    shared_webhook_secret: bool | None = Field(
+        default=None,
+        description="false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold",
+    )
 
     def given(self) -> dict[str, Any]:
         """Return what the request says, ready for the state."""
@@ -100,10 +110,12 @@ async def list_tenants(query: AskedTenants, database: TheDatabase) -> Page[Tenan
 
 
 @router.post("/tenants", status_code=201, summary="Create a tenant")
-async def create_tenant(tenant: NewTenant, database: TheDatabase, caller: Caller) -> Tenant:
+async def create_tenant(
+    tenant: NewTenant, database: TheDatabase, settings: TheSettings, caller: Caller
+) -> Tenant:
     """409: another tenant has the instance. 422: which value is wrong, and how."""
-    answer = await database.call("create_tenant", {"values": tenant.given()})
-    created = Tenant.model_validate(answer["tenant"])
+    answer = await tenant_saving.create_tenant(database, settings, tenant.given())
+    created = Tenant.model_validate(answer)
     _say(Action.TENANT_CREATED, "tenant created", created, caller, tenant)
     return created
 
@@ -117,13 +129,15 @@ async def get_tenant(tenant_id: PathId, database: TheDatabase) -> Tenant:
 
 @router.patch("/tenants/{tenant_id}", summary="Change a tenant")
 async def change_tenant(
-    tenant_id: PathId, values: TenantValues, database: TheDatabase, caller: Caller
+    tenant_id: PathId,
+    values: TenantValues,
+    database: TheDatabase,
+    settings: TheSettings,
+    caller: Caller,
 ) -> Tenant:
     """Change what is given and nothing else; it holds from the next message on."""
-    answer = await database.call(
-        "change_tenant", {"tenant_id": tenant_id, "values": values.given()}
-    )
-    changed = Tenant.model_validate(answer["tenant"])
+    answer = await tenant_saving.change_tenant(database, settings, tenant_id, values.given())
+    changed = Tenant.model_validate(answer)
     _say(Action.TENANT_CHANGED, "tenant changed", changed, caller, values)
     return changed
 

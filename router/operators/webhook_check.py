@@ -8,7 +8,9 @@ from pydantic import SecretStr
 
 from router.evolution.client import WebhookSettings
 from router.operators.models import CheckStep
+from router.webhook.own_secrets import secret_hash
 
+_JWT = "a JWT (jwt_key)"
 _NEEDED = ("MESSAGES_UPSERT", "CONNECTION_UPDATE")
 _USEFUL = {
     "SEND_MESSAGE": "what another client of Evolution sends is not seen as a takeover",
@@ -29,8 +31,12 @@ def judge_webhook(
     name: str,
     public_url: str | None,
     secrets: Sequence[SecretStr],
+    hashes: Sequence[str] = (),
 ) -> list[CheckStep]:
-    """Return the steps `webhook`, `webhook_url`, `webhook_events` and `webhook_secret`."""
+    """Judge by the secrets that hold for the instance; of its own only the `hashes` are known.
+
+    Return the steps `webhook`, `webhook_url`, `webhook_events` and `webhook_secret`.
+    """
     cure = f"run `python -m scripts.tenant connect {name}`"
     if found is None or not found.url:
         return [_failed("webhook", "Evolution has no webhook for this instance", cure)]
@@ -40,7 +46,7 @@ def judge_webhook(
         CheckStep(step="webhook", ok=True, detail="set and enabled"),
         _judge_url(found.url, name, public_url, cure),
         _judge_events(found.events, cure),
-        _judge_secret(found, secrets, cure),
+        _judge_secret(found, secrets, hashes, cure),
     ]
 
 
@@ -71,8 +77,10 @@ def _judge_events(events: Sequence[str], cure: str) -> CheckStep:
     return CheckStep(step="webhook_events", ok=True, detail=f"{len(events)} events subscribed")
 
 
-def _judge_secret(found: WebhookSettings, secrets: Sequence[SecretStr], cure: str) -> CheckStep:
-    if not secrets:
+def _judge_secret(
+    found: WebhookSettings, secrets: Sequence[SecretStr], hashes: Sequence[str], cure: str
+) -> CheckStep:
+    if not secrets and not hashes:
         return _failed(
             "webhook_secret",
             "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so every webhook is refused",
@@ -82,6 +90,13 @@ def _judge_secret(found: WebhookSettings, secrets: Sequence[SecretStr], cure: st
     for form, value in shown.items():
         if any(_same(value, secret) for secret in secrets):
             return CheckStep(step="webhook_secret", ok=True, detail=f"the secret is sent as {form}")
+        if secret_hash(value) not in hashes:
+            continue
+        if form == _JWT:
+            detail = "a secret of the tenant's own cannot verify a JWT (jwt_key): only its hash"
+            return _failed("webhook_secret", f"{detail} is known", cure)
+        detail = f"the tenant's own secret is sent as {form}"
+        return CheckStep(step="webhook_secret", ok=True, detail=detail)
     if shown:
         forms = " and ".join(shown)
         return _failed("webhook_secret", f"the secret sent as {forms} is not ours", cure)
@@ -96,7 +111,7 @@ def _secrets_shown(found: WebhookSettings) -> Iterator[tuple[str, str]]:
     if "authorization" in headers:
         yield "Authorization", headers["authorization"].removeprefix("Bearer ")
     if "jwt_key" in headers:
-        yield "a JWT (jwt_key)", headers["jwt_key"]
+        yield _JWT, headers["jwt_key"]
     for token in parse_qs(urlsplit(found.url).query).get("token", ()):
         yield "?token=", token
 

@@ -35,10 +35,16 @@ class ModerationRules:
 
 
 class Moderation:
-    """The hook. It follows no redirects."""
+    """The hook. It follows no redirects.
 
-    def __init__(self, http: httpx.AsyncClient, rules: ModerationRules) -> None:
+    A tenant's own service is asked through `tenant_http`, which judges where it leads.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, tenant_http: httpx.AsyncClient, rules: ModerationRules
+    ) -> None:
         self._http = http
+        self._tenant_http = tenant_http
         self.rules = rules
 
     async def objects(
@@ -49,11 +55,12 @@ class Moderation:
         if url is None:
             return None
         headers = {}
+        http = self._tenant_http if own_url else self._http
         if own_url is None and self.rules.key is not None:
             headers["Authorization"] = f"Bearer {self.rules.key.get_secret_value()}"
         try:
             async with asyncio.timeout(self.rules.timeout):
-                return _read(await self._ask(url, headers, {"input": text, **about}))
+                return _read(await self._ask(http, url, headers, {"input": text, **about}))
         except TimeoutError as error:
             raise ModerationAway("the moderation service did not answer in time") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -63,11 +70,13 @@ class Moderation:
             raise ModerationAway("the moderation service's answer cannot be read") from error
 
     async def _ask(
-        self, url: str, headers: Mapping[str, str], question: Mapping[str, object]
+        self,
+        http: httpx.AsyncClient,
+        url: str,
+        headers: Mapping[str, str],
+        question: Mapping[str, object],
     ) -> bytes:
-        request = self._http.stream(
-            "POST", url, headers=headers, json=question, follow_redirects=False
-        )
+        request = http.stream("POST", url, headers=headers, json=question, follow_redirects=False)
         async with request as answer:
             if answer.status_code != 200:
                 raise ModerationAway(f"the moderation service answered {answer.status_code}")

@@ -13,7 +13,7 @@ class _Frozen(BaseModel):
 
 
 class TurnTenant(_Frozen):
-    """The tenant's side of a turn."""
+    """The tenant's side of a turn; its key of Evolution as it is stored."""
 
     tenant_id: int
     instance_name: str

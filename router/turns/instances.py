@@ -1,26 +1,25 @@
 """Where a turn's reply is sent: the tenant's Evolution instance and its key."""
 
-from pydantic import SecretStr
-
 from router.evolution.client import Instance
-from router.evolution.errors import EvolutionRefused
+from router.tenant_instance import InstanceKeys
 from router.turns.claimed import ClaimedTurn
 
 
 class InstanceFinder:
-    """Knows the key that serves tenants without one of their own (EVOLUTION_API_KEY)."""
+    """Knows which key serves which tenant."""
 
-    def __init__(self, default_key: SecretStr | None) -> None:
-        self._default_key = default_key
+    def __init__(self, keys: InstanceKeys) -> None:
+        self._keys = keys
 
     def of_turn(self, turn: ClaimedTurn) -> Instance:
         """Return the instance of the turn's tenant. Raises EvolutionRefused without a key."""
-        key = turn.tenant.evo_api_key or self._default_key
-        if key is None:
-            raise EvolutionRefused(
-                f"no Evolution key for {turn.tenant.instance_name}: set the tenant's evo_api_key"
-                " or EVOLUTION_API_KEY"
-            )
-        return Instance(
-            server_url=turn.tenant.evo_server_url, api_key=key, name=turn.tenant.instance_name
+        tenant = turn.tenant
+        stored = tenant.evo_api_key.get_secret_value() if tenant.evo_api_key else None
+        return self._keys.instance(
+            {
+                "tenant_id": tenant.tenant_id,
+                "instance_name": tenant.instance_name,
+                "evo_server_url": tenant.evo_server_url,
+                "evo_api_key": stored,
+            }
         )

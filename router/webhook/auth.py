@@ -55,22 +55,37 @@ def authorise(
 
 
 def examine(
-    headers: Mapping[str, str], query_token: str | None, secrets: Sequence[str], now: float
+    headers: Mapping[str, str],
+    query_token: str | None,
+    secrets: Sequence[str],
+    now: float,
+    hashes: Sequence[str] = (),
 ) -> Verdict:
-    """Return the verdict on a request: every candidate is compared with every secret, always."""
+    """Return the verdict on a request: every candidate is compared with every secret, always.
+
+    `hashes` are secrets of which only the SHA-256 (in hex) is known: no JWT can be verified with
+    them.
+    """
     known = [secret for secret in secrets if secret.strip()]
-    if not known:
+    if not known and not hashes:
         return Verdict.NO_SECRET_CONFIGURED
     plain, bearer = _presented(headers)
     candidates = [candidate for candidate in (*plain, *bearer, query_token) if candidate]
     if not candidates:
         return Verdict.NOTHING_PRESENTED
     verdicts = {_compare(candidate, secret) for candidate in candidates for secret in known}
+    verdicts |= {_compare_hash(candidate, each) for candidate in candidates for each in hashes}
     verdicts |= {_verify(token, secret, now) for token in bearer for secret in known}
     for verdict in (Verdict.ACCEPTED, Verdict.EXPIRED):
         if verdict in verdicts:
             return verdict
     return Verdict.WRONG
+
+
+def presents_anything(headers: Mapping[str, str], query_token: str | None) -> bool:
+    """Whether the request shows a secret at all, right or wrong."""
+    plain, bearer = _presented(headers)
+    return any((*plain, *bearer, query_token))
 
 
 def _presented(headers: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -89,6 +104,11 @@ def _presented(headers: Mapping[str, str]) -> tuple[list[str], list[str]]:
 def _compare(candidate: str, secret: str) -> Verdict:
     # Digests have one length, so the comparison tells nothing about the secret's.
     same = hmac.compare_digest(_digest(candidate), _digest(secret))
+    return Verdict.ACCEPTED if same else Verdict.WRONG
+
+
+def _compare_hash(candidate: str, known: str) -> Verdict:
+    same = hmac.compare_digest(_digest(candidate).hex(), known)
     return Verdict.ACCEPTED if same else Verdict.WRONG
 
 

@@ -6,6 +6,7 @@ read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from router.webhook.clean import JsonObject, as_line, clean
 from router.webhook.jids import JidKind, kind_of, normalise_jid
@@ -42,8 +43,18 @@ class Envelope:
     date_time: str
 
     def event_of(self, kind: str, key: str) -> JsonObject:
-        """Return the part that every event has; `key` is the same for every delivery of it."""
-        return {"instance": self.instance, "event": self.event, "type": kind, "key": key}
+        """Return the part that every event has; `key` is the same for every delivery of it.
+
+        `made_at` is `date_time` as far as it can be read; some hours may be wrong with it.
+        """
+        event: JsonObject = {
+            "instance": self.instance,
+            "event": self.event,
+            "type": kind,
+            "key": key,
+        }
+        made_at = _moment(self.date_time)
+        return event if made_at is None else event | {"made_at": made_at}
 
 
 def open_envelope(instance: str, body: Mapping[str, object]) -> Envelope:
@@ -76,6 +87,14 @@ def message_id(value: object) -> str:
     if not wa_id or len(wa_id) > _LONGEST_ID:
         raise NotAnEnvelope("the event names no message: its key has no id")
     return wa_id
+
+
+def _moment(text: str) -> str | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _dotted(event: str) -> str:

@@ -11,7 +11,6 @@ Evolution sends it again, and what it gives up on is fetched by gap repair.
 
 import json
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -26,24 +25,12 @@ from router.limits.rates import Rates, per_minute
 from router.logs import Action, log_event
 from router.settings import Settings
 from router.state.database import Json
-from router.webhook.auth import Verdict, examine
+from router.webhook.admission import Rejected, admit
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import Ingester
 
 router = APIRouter(tags=["webhook"])
 _log = logging.getLogger(__name__)
-
-
-class _Rejected(Exception):
-    """The webhook is answered with this status and code; nothing was recorded."""
-
-    def __init__(
-        self, status: int, code: str, message: str, retry_after: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.retry_after = 5 if status == 503 and retry_after is None else retry_after
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
@@ -55,7 +42,7 @@ async def receive_webhook(
     del event  # the body names its event; the path segment only repeats it
     try:
         return await _take(request, instance_name)
-    except _Rejected as rejected:
+    except Rejected as rejected:
         log_event(
             _log,
             Action.WEBHOOK_REJECTED,
@@ -76,13 +63,13 @@ async def _take(request: Request, instance_name: str) -> Response:
     settings: Settings = request.app.state.settings
     ingester: Ingester = request.app.state.ingester
     rates: Rates = request.app.state.rates
-    _authenticate(request, settings)
+    await admit(request, instance_name)
     _hold_back(instance_name, settings, ingester, rates)
     body = _decode(await _read(request, settings.max_webhook_bytes), settings.max_json_depth)
     try:
         parsed = parse_webhook(instance_name, body)
     except NotAnEnvelope as error:
-        raise _Rejected(422, "not_an_envelope", str(error)) from error
+        raise Rejected(422, "not_an_envelope", str(error)) from error
     if parsed.ignored is not None:
         log_event(
             _log,
@@ -102,7 +89,7 @@ async def _take(request: Request, instance_name: str) -> Response:
     try:
         decisions = await ingester.ingest(parsed.events)
     except DatabaseAway as error:
-        raise _Rejected(
+        raise Rejected(
             503, "database_away", f"nothing was recorded, send it again: {error}"
         ) from error
     _require_recorded(instance_name, decisions)
@@ -119,31 +106,13 @@ async def _take(request: Request, instance_name: str) -> Response:
     return _json(_answer(parsed.event, decisions, correlation_id))
 
 
-def _authenticate(request: Request, settings: Settings) -> None:
-    verdict = examine(
-        request.headers,
-        request.query_params.get("token"),
-        [secret.get_secret_value() for secret in settings.webhook_secrets],
-        time.time(),
-    )
-    if verdict is Verdict.ACCEPTED:
-        return
-    if verdict is Verdict.NO_SECRET_CONFIGURED:
-        raise _Rejected(
-            401,
-            "no_secret_configured",
-            "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so no webhook can be accepted",
-        )
-    raise _Rejected(401, "bad_secret", str(verdict))
-
-
 def _hold_back(instance: str, settings: Settings, ingester: Ingester, rates: Rates) -> None:
     limit = per_minute(settings.tenant_webhooks_per_minute)
     wait = rates.exceeded(limit, "webhook", instance)
     if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
         wait = 5
     if wait is not None:
-        raise _Rejected(
+        raise Rejected(
             429, "too_many_webhooks", f"too many webhooks of {instance!r}: send it later", wait
         )
 
@@ -158,7 +127,7 @@ def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
 
 async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
-    too_large = _Rejected(
+    too_large = Rejected(
         413, "too_large", f"a webhook may have at most {limit} bytes (MAX_WEBHOOK_BYTES)"
     )
     if declared.isdigit() and int(declared) > limit:
@@ -179,9 +148,9 @@ def _decode(raw: bytes, max_depth: int) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         body = _decode_leniently(raw)
     if not isinstance(body, dict):
-        raise _Rejected(422, "not_an_envelope", "the body is not a JSON object")
+        raise Rejected(422, "not_an_envelope", "the body is not a JSON object")
     if too_deep(body, max_depth):
-        raise _Rejected(422, "too_deep", f"JSON may be nested {max_depth} deep at most")
+        raise Rejected(422, "too_deep", f"JSON may be nested {max_depth} deep at most")
     return body
 
 
@@ -190,13 +159,13 @@ def _decode_leniently(raw: bytes) -> object:
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise _Rejected(422, "not_json", f"the body is not JSON: {error}") from error
+        raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
 
 
 def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
     for decision in decisions:
         if decision["outcome"] == "unknown_instance":
-            raise _Rejected(
+            raise Rejected(
                 503,
                 "unknown_instance",
                 f"no tenant has the instance {instance_name!r} yet: add it with"
@@ -204,7 +173,7 @@ def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
             )
         if decision["outcome"] == "failed":
             refused = str(decision["code"]).startswith(("22", "23514"))
-            raise _Rejected(
+            raise Rejected(
                 422 if refused else 503,
                 "not_recorded",
                 f"the event was not recorded: {decision['detail']}",

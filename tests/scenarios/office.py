@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from router.evolution.client import EvolutionClient
 from router.http_errors import install_error_handlers
 from router.operators.api import api
+from router.outbound.client import open_tenant_http
 from router.settings import Settings, load_settings
 from router.state.database import Database, DirectDatabase
 from tests.state.conversation import Conversation
@@ -22,6 +23,7 @@ CONFIGURATION = {
     "API_KEYS": f"office:{KEY},night:{OTHER_KEY}",
     "CRON_SECRET": CRON_SECRET,
     "EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET,
+    "ALLOWED_NETWORKS": "127.0.0.0/8",
     "ANTHROPIC_API_KEY": "sk-ant-made-up-for-tests",
 }
 
@@ -70,8 +72,9 @@ def settings_with(changes: Mapping[str, str | None]) -> Settings:
 async def open_office(database_url: str, **changes: str | None) -> AsyncIterator[Office]:
     """Open an office over a fresh database, with the configuration changed as said."""
     database = await DirectDatabase.connect(database_url, size=1)
-    async with httpx.AsyncClient(timeout=5) as out:
-        app = build_app(database, EvolutionClient(out), settings_with(changes))
+    settings = settings_with(changes)
+    async with open_tenant_http(settings, timeout=5) as out:
+        app = build_app(database, EvolutionClient(out), settings)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(
             transport=transport, base_url="http://router", headers={"X-API-Key": KEY}

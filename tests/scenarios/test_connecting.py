@@ -2,17 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
 from router.errors import NotFound
-from router.evolution.client import SUBSCRIBED_EVENTS
+from router.evolution.client import SUBSCRIBED_EVENTS, WebhookSettings
 from router.evolution.errors import EvolutionError
+from router.operators.models import CheckStep
+from router.operators.webhook_check import judge_webhook
 from router.settings import Settings
 from router.state.database import DirectDatabase
+from router.tenant_instance import InstanceKeys, find_instance
 from scripts.connecting import Connection, connect, drawn
 from scripts.running import CannotGoOn
+from scripts.tenant_secrets import new_secret, retire_secret, show_secrets
 from tests.scenarios.office import WEBHOOK_SECRET, settings_with
 from tests.state.conversation import Conversation
 
@@ -120,3 +128,94 @@ async def test_a_name_with_signs_is_a_safe_part_of_the_address(
     await connect(settings, database, Connection("loja 1", None, 20))
     assert shop.webhooks.setting is not None
     assert shop.webhooks.setting.url == f"{ROUTER}/webhook/loja%201"
+
+
+def shown(shop: Business) -> str:
+    assert shop.webhooks.setting is not None
+    return shop.webhooks.setting.headers["X-Webhook-Secret"]
+
+
+async def own_secrets(database: DirectDatabase) -> list[dict[str, Any]]:
+    listed = await database.call("list_webhook_secrets", {"tenant_id": 1})
+    return list(listed["items"])
+
+
+async def test_a_tenant_with_a_secret_of_its_own_gets_one_of_these(
+    settings: Settings,
+    database: DirectDatabase,
+    shop: Business,
+    capsys: pytest.CaptureFixture[str],
+):
+    await new_secret(database, "shop", None)
+    capsys.readouterr()
+    await connect(settings, database, wanted())
+    first = shown(shop)
+    assert first.startswith("whs_")
+    assert first not in capsys.readouterr().out
+    newest, _ = await own_secrets(database)
+    assert newest["ends_with"] == first[-4:]
+    await connect(settings, database, wanted())
+    assert shown(shop) == first  # what Evolution shows already is left as it is
+    assert len(await own_secrets(database)) == 2
+
+
+async def test_rotating_sets_a_new_one_and_ends_the_others_a_day_later(
+    settings: Settings, database: DirectDatabase, shop: Business
+):
+    await new_secret(database, "shop", None)
+    await connect(settings, database, replace(wanted(), rotate=True))
+    old, *_ = reversed(await own_secrets(database))
+    assert old["is_active"]
+    ends = datetime.fromisoformat(old["retires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=23) < ends < timedelta(hours=25)
+    first = shown(shop)
+    await connect(settings, database, replace(wanted(), rotate=True))
+    assert shown(shop) != first
+
+
+async def test_rotating_gives_a_tenant_its_first_own_secret_and_the_shared_one_still_holds(
+    settings: Settings, database: DirectDatabase, shop: Business
+):
+    await connect(settings, database, replace(wanted(), rotate=True))
+    (only,) = await own_secrets(database)
+    assert (only["is_active"], only["retires_at"]) == (True, None)
+    guards = await database.call("webhook_guards", {})
+    assert guards["guards"][0]["shared"]
+
+
+async def test_the_instance_test_knows_the_tenants_own_secret(
+    database_url: str, settings: Settings, database: DirectDatabase, shop: Business
+):
+    await connect(settings, database, replace(wanted(), rotate=True))
+    assert shop.webhooks.setting is not None
+    tenant = await find_instance(database, "shop", InstanceKeys(SecretStr(shop.token)))
+    found = WebhookSettings(ROUTER, enabled=True, events=(), headers=shop.webhooks.setting.headers)
+    own = shown(shop)
+
+    def judged(headers: dict[str, str]) -> CheckStep:
+        asked = replace(found, headers=headers)
+        return judge_webhook(asked, "shop", None, (), tenant.webhook_hashes)[-1]
+
+    assert judged({"X-Webhook-Secret": own}).ok
+    assert not judged({"X-Webhook-Secret": WEBHOOK_SECRET}).ok
+    assert "jwt_key" in judged({"jwt_key": own}).detail
+    assert own not in f"{judged({'jwt_key': own})}"
+
+
+async def test_secrets_are_made_listed_and_retired_by_the_script(
+    database: DirectDatabase, capsys: pytest.CaptureFixture[str]
+):
+    await show_secrets(database, "shop")
+    assert "new-secret shop" in capsys.readouterr().out
+    await new_secret(database, "shop", None)
+    secret = capsys.readouterr().out.splitlines()[0]
+    await new_secret(database, "shop", 2)
+    capsys.readouterr()
+    await show_secrets(database, "shop")
+    out = capsys.readouterr().out
+    assert secret not in out
+    newest, oldest = out.splitlines()
+    assert "is accepted until" in oldest
+    assert newest.endswith("is accepted")
+    await retire_secret(database, "shop", 1, 0)
+    assert "is refused since" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.gap_repair import GapRepairs, GapReport, repair_gap
 from router.state.database import DirectDatabase
-from router.tenant_instance import find_instance
+from router.tenant_instance import InstanceKeys, find_instance
 from router.webhook.events import parse_webhook
 from tests.scenarios.office import settings_with
 from tests.scenarios.stage import Stage
@@ -61,7 +61,7 @@ def client(http: httpx.AsyncClient) -> EvolutionClient:
 async def repair(
     talk: Conversation, client: EvolutionClient, shop: Business, since: datetime | None = None
 ) -> GapReport:
-    tenant = await find_instance(talk.database, "shop", SecretStr(shop.token))
+    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
     return await repair_gap(talk.database, client, tenant, POLICY, since)
 
 
@@ -135,7 +135,7 @@ async def test_our_own_reply_is_known_by_its_id(
     turn = await talk.claim_one()
     await talk.save(turn, "Olá!")
     begun = await talk.begin(turn, "Olá!")
-    tenant = await find_instance(talk.database, "shop", SecretStr(shop.token))
+    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
     sent = await client.send_text(tenant.reachable(), begun["jid"], "Olá!")
     await talk.finish(turn, begun, sent.wa_id)
     report = await repair(talk, client, shop)
@@ -152,7 +152,7 @@ async def test_our_own_reply_whose_answer_was_lost_is_known_by_its_text(
     turn = await talk.claim_one()
     await talk.save(turn, "Olá! Temos pão.")
     begun = await talk.begin(turn, "Olá! Temos pão.")
-    tenant = await find_instance(talk.database, "shop", SecretStr(shop.token))
+    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
     await client.send_text(tenant.reachable(), begun["jid"], "Olá! Temos pão.")
     await repair(talk, client, shop)
     assert await talk.turn_states() == ["sent"]
@@ -231,7 +231,7 @@ async def test_a_repair_that_breaks_off_is_made_up_for_by_the_next(
 async def test_without_any_key_the_refusal_says_what_to_set(
     talk: Conversation, client: EvolutionClient
 ):
-    tenant = await find_instance(talk.database, "shop", None)
+    tenant = await find_instance(talk.database, "shop", InstanceKeys(None))
     with pytest.raises(EvolutionError, match="EVOLUTION_API_KEY"):
         await repair_gap(talk.database, client, tenant, POLICY)
 

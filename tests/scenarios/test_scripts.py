@@ -22,6 +22,7 @@ def _configured(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("EVOLUTION_WEBHOOK_SHARED_SECRET", WEBHOOK_SECRET)
 
 

@@ -130,6 +130,8 @@ async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     wanted |= {"on_refused_reply": "fallback_message", "loop_replies": 4, "loop_minutes": 5}
     wanted |= {"daily_turns": 5, "daily_tokens": 6, "contact_daily_turns": 7}
     wanted |= {"contact_daily_tokens": 8}
+    wanted |= {"webhook_networks": ["203.0.113.0/24", "2001:db8::/32"]}
+    wanted |= {"shared_webhook_secret": False}
     assert {row["name"] for row in rows} == set(wanted)
     changed = await change(talk.database, **wanted)
     assert changed.items() >= {k: v for k, v in wanted.items() if k != "evo_api_key"}.items()
@@ -215,3 +217,26 @@ async def test_what_has_been_repaired_is_not_asked_for_again(talk: Conversation)
     earlier = await talk.value("select (hybridflow.clock() - interval '9 hours')::text")
     await talk.database.call("caught_up", {"tenant_id": 1, "until": earlier})
     assert await hours_back(talk) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://evil.example", "http://evolution.example", "https://evolution.example:8443"],
+)
+async def test_a_key_is_not_shown_to_another_server_than_it_was_given_for(database, url):
+    await create(database, evo_api_key="EVO-SECRET")
+    with pytest.raises(Invalid, match="give its evo_api_key along"):
+        await change(database, evo_server_url=url)
+    changed = await change(database, evo_server_url=url, evo_api_key="EVO-OTHER")
+    assert changed["evo_server_url"] == url
+
+
+async def test_at_the_same_server_the_path_may_change_without_the_key(database):
+    await create(database, evo_api_key="EVO-SECRET")
+    changed = await change(database, evo_server_url="https://EVOLUTION.example/base")
+    assert changed["evo_api_key_set"]
+
+
+async def test_without_a_key_of_its_own_a_tenant_may_move(database):
+    await create(database)
+    assert (await change(database, evo_server_url="https://nova.example"))["id"]

@@ -35,6 +35,7 @@ def test_a_text_message_becomes_one_event_with_every_field():
         "event": "messages.upsert",
         "type": "message",
         "key": "messages.upsert:0:ACA855C5A75CA9FA84110E92FEFC4AF8",
+        "made_at": "2026-09-09T04:37:08.395000+00:00",
         "origin": "upsert",
         "wa_id": "ACA855C5A75CA9FA84110E92FEFC4AF8",
         "from_me": False,

@@ -20,6 +20,7 @@ _EXPLAINED = _EXAMPLE.read_text().partition("# --- Docker Compose only")[0]
 _NAMES = [str(field.alias) for field in Settings.model_fields.values()]
 _LINE = re.compile(r"^#?([A-Z0-9_]+)=(.*)$", re.MULTILINE)
 STRONG = "c0rrect-horse-battery-staple"
+LONG = "c0rrect-horse-battery-staple-and-more"
 
 # The variables of the deployment guide, with its values.
 _GUIDE = {
@@ -414,8 +415,22 @@ def test_a_complete_configuration_has_no_warnings():
         API_KEYS=f"ana:{STRONG}",
         EVOLUTION_API_KEY=STRONG,
         ANTHROPIC_API_KEY="sk-ant-api03-0123456789",
+        SECRETS_KEY=LONG,
     )
     assert settings.warnings() == ()
+
+
+def test_without_a_key_for_the_tenants_secrets_the_cure_is_said():
+    told = [line for line in load().warnings() if line.startswith("SECRETS_KEY")]
+    assert len(told) == 1
+    assert "openssl rand -hex 32" in told[0]
+    assert "scripts.rotate_secrets" in told[0]
+
+
+def test_a_key_for_secrets_that_could_be_guessed_stops_the_start():
+    fault = faults_of(SECRETS_KEY=f"{LONG},{LONG[:31]}")["SECRETS_KEY"]
+    assert "entry 2 is shorter than 32 characters" in fault
+    assert LONG[:31] not in fault
 
 
 def test_the_guides_example_secrets_are_warned_of():
@@ -427,6 +442,7 @@ def test_the_guides_example_secrets_are_warned_of():
         "API_KEYS",
         "ANTHROPIC_API_KEY",
         "N8N_API_KEY",
+        "SECRETS_KEY",
     }
 
 

@@ -31,6 +31,9 @@ create table if not exists public.tenants (
     notify_number text
     check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
     notify_url text check (notify_url ~ '^https?://[^/]'),
+    -- Who may post webhooks, within what the deployment allows.
+    webhook_networks cidr[] check (webhook_networks <> '{}'),
+    shared_webhook_secret boolean not null default true,
     -- What Evolution last said of the connection.
     connection_state text,
     connection_reason integer,
@@ -56,6 +59,11 @@ comment on column public.tenants.on_new_message is
 comment on column public.tenants.notify_number is
 'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
 comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
+comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
+comment on column public.tenants.webhook_networks is
+'The networks that its webhooks may come from; null: any.';
+comment on column public.tenants.shared_webhook_secret is
+'Its webhooks may show EVOLUTION_WEBHOOK_SHARED_SECRET; false: only a secret of its own.';
 comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (

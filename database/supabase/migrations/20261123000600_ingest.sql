@@ -418,6 +418,18 @@ begin
 end
 $$;
 
+-- Whether an event is older than processed_events remembers (7 days) and cannot be told from one that
+-- is shown again. A message says itself when it was sent, and is judged by that.
+create or replace function hybridflow.is_forgotten(p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_event ->> 'sent_at' is null
+        and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
+$$;
+
 -- Takes one event: remembers it, decides, keeps the decision with it.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
@@ -432,6 +444,8 @@ begin
     select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
     if not found then
         return jsonb_build_object('outcome', 'unknown_instance');
+    elsif hybridflow.is_forgotten(p_event) then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
     end if;
     insert into public.processed_events (tenant_id, event_key, event)
     values (v_tenant.id, p_event ->> 'key', p_event ->> 'event')

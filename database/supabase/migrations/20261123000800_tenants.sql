@@ -19,7 +19,8 @@ as $$
         'notify_number', 'notify_url',
         'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
         'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens'
+        'contact_daily_turns', 'contact_daily_tokens',
+        'webhook_networks', 'shared_webhook_secret'
     ]
 $$;
 
@@ -136,6 +137,7 @@ as $$
         when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
             then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
         when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
         when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
         when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
@@ -178,6 +180,7 @@ begin
         loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
         daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
         contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
+        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;
@@ -185,9 +188,30 @@ begin
 end
 $$;
 
--- Makes a tenant of p_values, or changes the one that p_tenant_id names. Raises PT404, PT409 (another
--- tenant has the instance) and PT422.
-create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_values jsonb)
+-- Raises PT422 if p_values would have the tenant's key of Evolution shown to another server than it was
+-- given for: who may change a tenant may not learn its key.
+create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_origin text := '^https?://[^/?#]*';
+begin
+    if coalesce(p_tenant.evo_api_key, '') <> '' and not p_values ? 'evo_api_key'
+        and lower(substring(p_values ->> 'evo_server_url' from v_origin))
+        <> lower(substring(p_tenant.evo_server_url from v_origin))
+    then
+        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
+-- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -198,14 +222,19 @@ declare
 begin
     perform hybridflow.check_tenant_values(p_values);
     if p_tenant_id is null then
-        insert into public.tenants (instance_name, evo_server_url)
-        values (p_values ->> 'instance_name', p_values ->> 'evo_server_url')
+        insert into public.tenants (id, instance_name, evo_server_url)
+        overriding system value
+        values (
+            coalesce(p_reserved_id, nextval(pg_get_serial_sequence('public.tenants', 'id'))),
+            p_values ->> 'instance_name', p_values ->> 'evo_server_url'
+        )
         returning * into v_tenant;
     else
         select * into v_tenant from public.tenants where id = p_tenant_id for update;
         if not found then
             raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
         end if;
+        perform hybridflow.check_key_stays(v_tenant, p_values);
     end if;
     return jsonb_build_object(
         'tenant', hybridflow.tenant_json(hybridflow.write_tenant(v_tenant, p_values))
@@ -223,15 +252,29 @@ exception
 end
 $$;
 
--- create_tenant({values: {instance_name, evo_server_url, …}})
--- Returns {tenant}. PT409: another tenant has the instance. PT422: which value is wrong, and how.
+-- reserve_tenant({})
+-- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
+-- {tenant_id}.
+create or replace function public.reserve_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant_id', nextval(pg_get_serial_sequence('public.tenants', 'id')))
+    where p is not null
+$$;
+
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}})
+-- tenant_id is one that reserve_tenant gave. Returns {tenant}. PT409: another tenant has the instance.
+-- PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(null, coalesce(p -> 'values', '{}'))
+    select hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, coalesce(p -> 'values', '{}'))
 $$;
 
 -- change_tenant({tenant_id, values: {…}})
@@ -243,7 +286,9 @@ language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), coalesce(p -> 'values', '{}'))
+    select hybridflow.save_tenant(
+        coalesce((p ->> 'tenant_id')::bigint, 0), null, coalesce(p -> 'values', '{}')
+    )
 $$;
 
 -- get_instance({tenant_id | instance_name})
@@ -262,7 +307,9 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
-        'connection_state', v_tenant.connection_state
+        'connection_state', v_tenant.connection_state,
+        'shared_webhook_secret', v_tenant.shared_webhook_secret,
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
     );
 end
 $$;

@@ -222,8 +222,8 @@ $$;
 
 -- begin_notice_send({notice_id, token, body, lease_seconds, instance_name?, number?})
 -- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told.
--- Returns {ok, message_id, number, instance_name, evo_server_url, evo_api_key}, for the router only; or
--- {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has none),
+-- Returns {ok, message_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the router
+-- only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has none),
 -- 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body} of
 -- the first; wa_id is null as long as it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
@@ -286,7 +286,8 @@ begin
     where id = v_notice.id;
     return jsonb_build_object(
         'ok', true, 'message_id', v_message.id, 'number', v_tenant.notify_number,
-        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
     );
 end

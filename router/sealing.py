@@ -1,0 +1,96 @@
+"""Secrets at rest: sealed before they are stored, opened where they are used.
+
+AES-256-GCM with a random nonce, under a key derived (HKDF-SHA-256) from an entry of SECRETS_KEY.
+The place of a value, its column and its tenant, is authenticated along: a sealed value that is
+copied to another row or column does not open there. What is stored is
+`sealed:1:<key>:<nonce and ciphertext in base64>`; <key> only tells which of several keys it was.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import SecretStr
+
+_PREFIX = "sealed:1:"
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+
+
+class CannotOpen(Exception):
+    """A sealed value that does not open: no key fits, or it was made for another place."""
+
+
+def is_sealed(stored: str) -> bool:
+    """Whether a stored value is sealed; one from before there was a key is plain."""
+    return stored.startswith(_PREFIX)
+
+
+class Vault:
+    """Seals with the first key and opens with each; without a key it can do neither."""
+
+    def __init__(self, keys: Sequence[SecretStr]) -> None:
+        derived = [_derive(key) for key in keys]
+        self._keys = {_name(key): AESGCM(key) for key in derived}
+        self._current = _name(derived[0]) if derived else None
+
+    @property
+    def has_key(self) -> bool:
+        """Whether SECRETS_KEY is set."""
+        return self._current is not None
+
+    def seal(self, plain: str, place: str) -> str:
+        """Return the value as it is stored in `place`; without a key as it is."""
+        if self._current is None:
+            return plain
+        nonce = os.urandom(_NONCE_BYTES)
+        ciphertext = self._keys[self._current].encrypt(
+            nonce, plain.encode("utf-8", "surrogatepass"), _bound(self._current, place)
+        )
+        text = base64.urlsafe_b64encode(nonce + ciphertext).decode()
+        return f"{_PREFIX}{self._current}:{text}"
+
+    def open(self, stored: str, place: str) -> SecretStr:
+        """Return the value that is stored in `place`. Raises CannotOpen."""
+        if not is_sealed(stored):
+            return SecretStr(stored)
+        name, _, text = stored.removeprefix(_PREFIX).partition(":")
+        if name not in self._keys:
+            has = "has not the key that it was encrypted with" if self._keys else "is not set"
+            raise CannotOpen(f"it is encrypted, and SECRETS_KEY {has}")
+        try:
+            sealed = base64.urlsafe_b64decode(text)
+            plain = self._keys[name].decrypt(
+                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound(name, place)
+            )
+        except (InvalidTag, binascii.Error, ValueError):
+            raise CannotOpen("it was changed, or encrypted for another place") from None
+        return SecretStr(plain.decode("utf-8", "surrogatepass"))
+
+    def is_current(self, stored: str) -> bool:
+        """Whether a stored value is sealed with the key that seals now."""
+        return self._current is not None and stored.startswith(f"{_PREFIX}{self._current}:")
+
+
+def place_of_evolution_key(tenant_id: int) -> str:
+    """Return the place of a tenant's key of Evolution."""
+    return f"tenants.evo_api_key:{tenant_id}"
+
+
+def _bound(key_name: str, place: str) -> bytes:
+    return f"{_PREFIX}{key_name}:{place}".encode()
+
+
+def _derive(key: SecretStr) -> bytes:
+    text = key.get_secret_value().encode()
+    return HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"hybridflow secrets at rest").derive(text)
+
+
+def _name(derived: bytes) -> str:
+    return hashlib.sha256(b"hybridflow key name" + derived).hexdigest()[:8]

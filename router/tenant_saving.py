@@ -1,0 +1,68 @@
+"""Creating and changing tenants.
+
+What stands between a caller and the state: addresses that plainly lead into the deployment's own
+network are refused, and secrets are sealed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from router.errors import Invalid
+from router.logs import shield_secret
+from router.outbound.addresses import Allowed, fault_of
+from router.sealing import Vault, place_of_evolution_key
+from router.settings import Settings
+from router.state.database import Database, Json
+
+_KEY = "evo_api_key"
+_ADDRESSES = ("evo_server_url", "notify_url")
+
+
+async def create_tenant(database: Database, settings: Settings, values: Mapping[str, Any]) -> Json:
+    """Create a tenant of the values, as SQL's create_tenant does. Returns the tenant.
+
+    Raises Invalid for an address that cannot be right, and whatever that raises.
+    """
+    _check(settings, values)
+    argument: Json = {"values": values}
+    vault = Vault(settings.secrets_key)
+    if values.get(_KEY) and vault.has_key:
+        # What is sealed is bound to its row, so the row's id comes first.
+        tenant_id = (await database.call("reserve_tenant", {}))["tenant_id"]
+        argument = {"tenant_id": tenant_id, "values": _sealed(vault, tenant_id, values)}
+    created: Json = (await database.call("create_tenant", argument))["tenant"]
+    return created
+
+
+async def change_tenant(
+    database: Database, settings: Settings, tenant_id: int, values: Mapping[str, Any]
+) -> Json:
+    """Change what is given of a tenant, as SQL's change_tenant does. Returns the tenant.
+
+    Raises Invalid for an address that cannot be right, and whatever that raises.
+    """
+    _check(settings, values)
+    sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
+    argument = {"tenant_id": tenant_id, "values": sealed}
+    changed: Json = (await database.call("change_tenant", argument))["tenant"]
+    return changed
+
+
+def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
+    key = values.get(_KEY)
+    if not key:
+        return dict(values)
+    return {**values, _KEY: vault.seal(key, place_of_evolution_key(tenant_id))}
+
+
+def _check(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Refuse early what could not be connected to: where a name leads is judged at each call."""
+    if key := values.get(_KEY):
+        shield_secret(SecretStr(key))
+    allowed = Allowed.of(settings.own_networks)
+    for name in _ADDRESSES:
+        url = values.get(name)
+        if isinstance(url, str) and (fault := fault_of(url, allowed)) is not None:
+            raise Invalid(f"{name} {fault}")

@@ -1,0 +1,93 @@
+"""Whether a webhook is let in: from where it may come, and with which secret.
+
+Decided before its body is read. What a refusal costs is said in `router.webhook.guards`.
+"""
+
+import time
+from ipaddress import ip_network
+
+from fastapi import Request
+
+from router.errors import DatabaseAway
+from router.settings import Settings
+from router.webhook.auth import Verdict, examine, presents_anything
+from router.webhook.callers import caller_address, is_within
+from router.webhook.clean import clean
+from router.webhook.guards import Guard, Guards
+
+
+class Rejected(Exception):
+    """The webhook is answered with this status and code; nothing was recorded."""
+
+    def __init__(
+        self, status: int, code: str, message: str, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = 5 if status == 503 and retry_after is None else retry_after
+
+
+async def admit(request: Request, instance_name: str) -> None:
+    """Raise Rejected unless the tenant's webhooks may come from there, with that secret."""
+    guards: Guards = request.app.state.guards
+    instance = clean(instance_name)  # as it is recorded: no other spelling may have another guard
+    if not presents_anything(request.headers, request.query_params.get("token")):
+        # Whatever the tenant's own secrets are: no query for those who show none.
+        raise _refused_secret(request, Guard()) or Rejected(401, "bad_secret", "no secret")
+    try:
+        if _refusal(request, await guards.of(instance)) is None:
+            return
+        refusal = _refusal(request, await guards.newest_of(instance))
+    except DatabaseAway as error:
+        raise Rejected(
+            503, "database_away", f"nothing was recorded, send it again: {error}"
+        ) from error
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(request: Request, guard: Guard) -> Rejected | None:
+    settings: Settings = request.app.state.settings
+    return _refused_network(request, settings, guard) or _refused_secret(request, guard)
+
+
+def _refused_secret(request: Request, guard: Guard) -> Rejected | None:
+    settings: Settings = request.app.state.settings
+    shared = settings.webhook_secrets if guard.shared else ()
+    verdict = examine(
+        request.headers,
+        request.query_params.get("token"),
+        [secret.get_secret_value() for secret in shared],
+        time.time(),
+        guard.hashes,
+    )
+    if verdict is Verdict.ACCEPTED:
+        return None
+    if verdict is Verdict.NO_SECRET_CONFIGURED:
+        return Rejected(
+            401,
+            "no_secret_configured",
+            "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so no webhook can be accepted",
+        )
+    return Rejected(401, "bad_secret", str(verdict))
+
+
+def _refused_network(request: Request, settings: Settings, guard: Guard) -> Rejected | None:
+    """Both the deployment's list and the tenant's must have the address, where they are set."""
+    everybodys = tuple(ip_network(text) for text in settings.webhook_networks)
+    lists = [networks for networks in (everybodys or None, guard.networks) if networks is not None]
+    if not lists:
+        return None
+    address = caller_address(
+        request.client.host if request.client else None,
+        request.headers.getlist("x-forwarded-for"),
+        [ip_network(text) for text in settings.trusted_proxies],
+    )
+    if address is not None and all(is_within(address, networks) for networks in lists):
+        return None
+    return Rejected(
+        403,
+        "network_not_allowed",
+        f"no webhooks are taken from {address or 'an address that is not known'}",
+    )

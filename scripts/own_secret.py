@@ -1,0 +1,69 @@
+"""`scripts.tenant connect` for a tenant with webhook secrets of its own.
+
+Only their hashes are kept, so none of them can be set again: what Evolution shows already is left
+as it is, or a new one is made. With --rotate the others end a day after the new one is set: what
+Evolution has been trying to deliver with them comes in within some 20 minutes.
+"""
+
+from dataclasses import dataclass
+
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import EvolutionError
+from router.state.database import Database
+from router.tenant_instance import TenantInstance
+from router.webhook.own_secrets import make_secret, secret_hash
+from scripts.tenant_secrets import add_secret
+
+SECRET_HEADER = "X-Webhook-Secret"  # noqa: S105 - the header's name
+_OVERLAP_HOURS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way of an instance's webhooks: from its Evolution to our address `target`."""
+
+    database: Database
+    evolution: EvolutionClient
+    tenant: TenantInstance
+    target: str
+
+
+async def set_own_secret(way: Way, *, rotate: bool) -> None:
+    """Set the webhook with a secret of the tenant's own. Raises StateError and EvolutionError."""
+    shown = None if rotate else await _shown(way)
+    if shown is not None:
+        await way.evolution.set_webhook(way.tenant.reachable(), way.target, {SECRET_HEADER: shown})
+        return
+    new = make_secret()
+    kept = await add_secret(way.database, way.tenant.tenant_id, new, None)
+    try:
+        await way.evolution.set_webhook(
+            way.tenant.reachable(),
+            way.target,
+            {SECRET_HEADER: new.secret.get_secret_value()},
+        )
+    except EvolutionError:
+        print(f"Webhook secret {kept['id']} was made, but may not be set: run this again.")
+        raise
+    print(f"Evolution shows the tenant's webhook secret {kept['id']} (...{kept['ends_with']}).")
+    if rotate:
+        await _retire_others(way, kept["id"])
+
+
+async def _shown(way: Way) -> str | None:
+    """Return the tenant's own secret that Evolution shows already, if it is one that holds."""
+    found = await way.evolution.find_webhook(way.tenant.reachable())
+    headers = {} if found is None else {key.lower(): text for key, text in found.headers.items()}
+    shown = headers.get(SECRET_HEADER.lower())
+    return shown if shown and secret_hash(shown) in way.tenant.webhook_hashes else None
+
+
+async def _retire_others(way: Way, kept_id: int) -> None:
+    about = {"tenant_id": way.tenant.tenant_id}
+    for item in (await way.database.call("list_webhook_secrets", about))["items"]:
+        if item["id"] != kept_id and item["retires_at"] is None:
+            await way.database.call(
+                "retire_webhook_secret",
+                {**about, "webhook_secret_id": item["id"], "after_hours": _OVERLAP_HOURS},
+            )
+            print(f"Webhook secret {item['id']} holds for another {_OVERLAP_HOURS} hours.")

@@ -1,0 +1,55 @@
+"""Encrypt the tenants' keys anew: `python -m scripts.rotate_secrets`.
+
+With the first key of SECRETS_KEY, whatever they were encrypted with before, or if they are still
+plain text. Run it after SECRETS_KEY was set for the first time, and after a new key was put in
+front of the old one; the old one may go when this has said that nothing is left. Routers may run
+meanwhile, and running it twice does no harm. Exit code 0: every key is encrypted with the first
+key; 1: some could not be read, with the reason.
+"""
+
+import sys
+
+from router.sealing import CannotOpen, Vault, place_of_evolution_key
+from router.settings import Settings
+from router.state.database import Database, Json
+from scripts.running import CannotGoOn, run
+
+
+async def rotate(settings: Settings, database: Database) -> int:
+    """Return the exit code."""
+    vault = Vault(settings.secrets_key)
+    if not vault.has_key:
+        raise CannotGoOn(
+            "SECRETS_KEY is not set, so there is nothing to encrypt with:"
+            " set it for the router and here (openssl rand -hex 32 makes one)"
+        )
+    after = resealed = current = failed = 0
+    while items := (await database.call("list_sealed", {"after": after}))["items"]:
+        for item in items:
+            after = item["tenant_id"]
+            if vault.is_current(item["evo_api_key"]):
+                current += 1
+                continue
+            try:
+                resealed += await _reseal(database, vault, item)
+            except CannotOpen as error:
+                failed += 1
+                print(f"tenant {after}: {error}", file=sys.stderr)
+    print(f"{resealed} keys encrypted anew, {current} were already, {failed} cannot be read")
+    return 1 if failed else 0
+
+
+async def _reseal(database: Database, vault: Vault, item: Json) -> bool:
+    """Return false where the tenant was given another key meanwhile: that one is encrypted."""
+    place = place_of_evolution_key(item["tenant_id"])
+    plain = vault.open(item["evo_api_key"], place).get_secret_value()
+    argument = {
+        "tenant_id": item["tenant_id"],
+        "old": item["evo_api_key"],
+        "new": vault.seal(plain, place),
+    }
+    return bool((await database.call("reseal", argument))["changed"])
+
+
+if __name__ == "__main__":
+    sys.exit(run(rotate))

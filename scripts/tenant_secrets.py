@@ -1,0 +1,89 @@
+"""`scripts.tenant secrets|new-secret|retire-secret`: a tenant's own webhook secrets."""
+
+import argparse
+
+from router.state.database import Database, Json
+from router.webhook.own_secrets import NewSecret, make_secret
+
+_MADE_BY = "scripts.tenant"
+
+
+async def show_secrets(database: Database, name: str) -> int:
+    """List an instance's secrets: until when each holds, never what it is."""
+    tenant_id = await _tenant_id(database, name)
+    items = (await database.call("list_webhook_secrets", {"tenant_id": tenant_id}))["items"]
+    if not items:
+        print(
+            f"{name} has no webhook secret of its own: python -m scripts.tenant new-secret {name}"
+        )
+    for item in items:
+        print(
+            f"{item['id']:>6}  ...{item['ends_with']}  made {item['created_at'][:16]}"
+            f" by {item['created_by'] or 'nobody known'}  {_state(item)}"
+        )
+    return 0
+
+
+async def new_secret(database: Database, name: str, retire_others_after: float | None) -> int:
+    """Make a secret and show it, this once."""
+    tenant_id = await _tenant_id(database, name)
+    new = make_secret()
+    kept = await add_secret(database, tenant_id, new, retire_others_after)
+    print(f"{new.secret.get_secret_value()}")
+    print(f"This is webhook secret {kept['id']} of {name}. It is not shown again: only its hash is")
+    print("kept. Have Evolution send it as the header X-Webhook-Secret (not as jwt_key), or let")
+    print(f"  python -m scripts.tenant connect {name} --rotate")
+    print("make and set one.")
+    return 0
+
+
+async def retire_secret(database: Database, name: str, secret_id: int, after: float) -> int:
+    """Have a secret refused after so many hours."""
+    argument = {"webhook_secret_id": secret_id, "after_hours": after}
+    argument["tenant_id"] = await _tenant_id(database, name)
+    retired = (await database.call("retire_webhook_secret", argument))["webhook_secret"]
+    print(f"Webhook secret {secret_id} of {name} {_state(retired)}.")
+    return 0
+
+
+async def add_secret(
+    database: Database, tenant_id: int, new: NewSecret, retire_others_after: float | None
+) -> Json:
+    """Have a new secret accepted for the tenant. Returns what is known of it."""
+    argument = {
+        "tenant_id": tenant_id,
+        "secret_hash": new.secret_hash,
+        "ends_with": new.ends_with,
+        "created_by": _MADE_BY,
+        "retire_others_after_hours": retire_others_after,
+    }
+    kept: Json = (await database.call("add_webhook_secret", argument))["webhook_secret"]
+    return kept
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Give `scripts.tenant` these commands."""
+    listing = commands.add_parser("secrets", help="list an instance's own webhook secrets")
+    making = commands.add_parser("new-secret", help="make one, and show it this once")
+    retiring = commands.add_parser("retire-secret", help="have one refused")
+    for command in (listing, making, retiring):
+        command.add_argument("name", help="Evolution's name of the instance")
+    making.add_argument(
+        "--retire-others", type=float, metavar="HOURS", help="how long the others still hold"
+    )
+    retiring.add_argument("id", type=int, help="its number, as `secrets` shows it")
+    retiring.add_argument(
+        "--after", type=float, default=0, metavar="HOURS", help="how long it still holds (0)"
+    )
+
+
+async def _tenant_id(database: Database, name: str) -> int:
+    found = await database.call("get_tenant", {"instance_name": name})
+    return int(found["tenant"]["id"])
+
+
+def _state(item: Json) -> str:
+    if item["retires_at"] is None:
+        return "is accepted"
+    until = item["retires_at"][:16]
+    return f"is accepted until {until}" if item["is_active"] else f"is refused since {until}"

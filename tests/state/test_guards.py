@@ -1,0 +1,112 @@
+"""Guards of webhooks are kept at hand: no query for a webhook, and none more for a flood."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from router.errors import DatabaseAway
+from router.state.database import DirectDatabase, Json
+from router.webhook.guards import Guards
+from router.webhook.own_secrets import make_secret
+from tests.state.conversation import Conversation
+
+
+class Watched:
+    """A database that counts its calls, and can go away."""
+
+    def __init__(self, database: DirectDatabase) -> None:
+        self.database = database
+        self.calls = 0
+        self.is_away = False
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+        self.calls += 1
+        if self.is_away:
+            raise DatabaseAway("it is away")
+        return await self.database.call(function, argument)
+
+
+class Door:
+    """Guards at a time that a test sets, in seconds."""
+
+    def __init__(self, database: DirectDatabase) -> None:
+        self.watched = Watched(database)
+        self.talk = Conversation(database)
+        self.now = 1000.0
+        self.guards = Guards(self.watched, clock=lambda: self.now)
+
+    async def adds_secret(self) -> str:
+        new = make_secret()
+        argument = {"tenant_id": 1, "secret_hash": new.secret_hash, "ends_with": new.ends_with}
+        await self.watched.database.call("add_webhook_secret", argument)
+        return new.secret_hash
+
+
+@pytest.fixture
+async def door(database_url: str) -> AsyncIterator[Door]:
+    database = await DirectDatabase.connect(database_url, size=2)
+    door = Door(database)
+    await door.talk.open_shop()
+    yield door
+    await database.close()
+
+
+async def test_however_many_webhooks_come_there_is_one_query_in_ten_seconds(door: Door):
+    secret_hash = await door.adds_secret()
+    many = await asyncio.gather(*(door.guards.of("shop") for _ in range(1000)))
+    assert {guard.hashes for guard in many} == {(secret_hash,)}
+    assert door.watched.calls == 1
+    door.now += 9
+    await door.guards.of("shop")
+    assert door.watched.calls == 1
+    door.now += 2
+    await door.guards.of("shop")
+    assert door.watched.calls == 2
+
+
+async def test_names_that_nobody_has_cost_no_query(door: Door):
+    for number in range(500):
+        guard = await door.guards.of(f"nobody-{number}")
+        assert (guard.hashes, guard.shared, guard.networks) == ((), True, None)
+        await door.guards.newest_of(f"nobody-{number}")
+    assert door.watched.calls == 1
+
+
+async def test_before_a_refusal_the_newest_are_asked_but_not_for_each(door: Door):
+    assert (await door.guards.of("shop")).hashes == ()
+    secret_hash = await door.adds_secret()
+    door.now += 1.1
+    assert (await door.guards.of("shop")).hashes == ()
+    assert (await door.guards.newest_of("shop")).hashes == (secret_hash,)
+    assert door.watched.calls == 2
+    await asyncio.gather(*(door.guards.newest_of("shop") for _ in range(100)))
+    assert door.watched.calls == 2
+
+
+async def test_a_retired_secret_holds_for_ten_seconds_at_most(door: Door):
+    await door.adds_secret()
+    await door.guards.of("shop")
+    await door.talk.sql("update webhook_secrets set retires_at = now()")
+    door.now += 10.1
+    assert (await door.guards.of("shop")).hashes == ()
+
+
+async def test_while_the_database_is_away_what_was_known_holds_and_nothing_is_refused(door: Door):
+    secret_hash = await door.adds_secret()
+    await door.guards.of("shop")
+    door.watched.is_away = True
+    door.now += 60
+    assert (await door.guards.of("shop")).hashes == (secret_hash,)
+    with pytest.raises(DatabaseAway):
+        await door.guards.newest_of("shop")
+    assert door.watched.calls == 2  # nor does a flood knock again and again
+    door.watched.is_away = False
+    door.now += 1
+    assert (await door.guards.newest_of("shop")).hashes == (secret_hash,)
+
+
+async def test_a_router_that_never_reached_its_database_knows_nobody(door: Door):
+    door.watched.is_away = True
+    with pytest.raises(DatabaseAway):
+        await door.guards.of("shop")
