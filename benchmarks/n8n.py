@@ -208,6 +208,7 @@ def _router(
         "EVOLUTION_WEBHOOK_SHARED_SECRET": _SECRET,
         "ANTHROPIC_API_KEY": "sk-ant-loopback",
         "ANTHROPIC_BASE_URL": llm.url,
+        "ALLOWED_NETWORKS": "127.0.0.0/8",
         "N8N_ENABLED": "true",
         "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
         "N8N_API_KEY": _SECRET,
