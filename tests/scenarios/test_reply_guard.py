@@ -87,16 +87,16 @@ async def test_what_may_be_sent_is_sent(stage: Stage):
 
 
 @pytest.fixture
-def n8n() -> Iterator[WebhookReceiver]:
+def webhooks() -> Iterator[WebhookReceiver]:
     with WebhookReceiver() as receiver:
         yield receiver
 
 
 @asynccontextmanager
-async def flowing(database_url: str, evolution, llm, n8n) -> AsyncIterator[Stage]:
+async def flowing(database_url: str, evolution, llm, webhooks) -> AsyncIterator[Stage]:
     configuration = {
         "N8N_ENABLED": "true",
-        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+        "N8N_WEBHOOK_URL": f"{webhooks.url}/webhook",
         "N8N_API_KEY": KEY,
         "N8N_LEASE_SECONDS": "20",
     }
@@ -105,11 +105,11 @@ async def flowing(database_url: str, evolution, llm, n8n) -> AsyncIterator[Stage
 
 
 @pytest.fixture
-async def flow(database_url: str, evolution, llm, n8n) -> AsyncIterator[tuple[Stage, Flow]]:
-    async with flowing(database_url, evolution, llm, n8n) as stage:
+async def flow(database_url: str, evolution, llm, webhooks) -> AsyncIterator[tuple[Stage, Flow]]:
+    async with flowing(database_url, evolution, llm, webhooks) as stage:
         await set_tenant(stage, forbidden_patterns=[r"\bpix\b"], system_prompt=SECRET)
         await stage.maria.writes("como pago?")
-        yield stage, await given(stage, n8n)
+        yield stage, await given(stage, webhooks)
 
 
 async def test_a_flow_is_told_and_can_send_nothing_more(flow: tuple[Stage, Flow]):
