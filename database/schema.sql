@@ -3632,6 +3632,17 @@ as $$
     ('list_audit', 'admin', false, '{}')
 $$;
 
+-- Whether the role has the rights of p_needs.
+create or replace function hybridflow.reaches(p_role text, p_needs text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(array['viewer', 'operator', 'admin'], p_role)
+        >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
+$$;
+
 -- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant}.
 -- Raises PT401 for a key that is not known, revoked or over.
 create or replace function hybridflow.known_caller(p_caller jsonb)
@@ -3714,17 +3725,6 @@ as $$
             where m.user_id = (p_caller ->> 'user_id')::uuid and hybridflow.reaches(m.role, p_needs)
         )
     end
-$$;
-
--- Whether the role has the rights of p_needs.
-create or replace function hybridflow.reaches(p_role text, p_needs text)
-returns boolean
-language sql
-immutable
-set search_path = ''
-as $$
-    select coalesce(array_position(array['viewer', 'operator', 'admin'], p_role)
-        >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
 $$;
 
 -- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
@@ -4064,6 +4064,54 @@ begin
         )
     ) as f;
     return hybridflow.page('audit', v_rows, v_limit);
+end
+$$;
+
+-- ==================== 20261123000845_members_read.sql
+
+-- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
+
+-- The user of this request; null: none. What Supabase calls auth.uid(), on any PostgreSQL.
+create or replace function hybridflow.my_user_id()
+returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+    select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+$$;
+
+-- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, for
+-- the user may not read others' memberships; in a policy, as a subquery, it runs once a query.
+create or replace function hybridflow.my_tenants(p_needs text default 'viewer')
+returns setof bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.tenant_id from public.memberships as m
+    where m.user_id = hybridflow.my_user_id() and hybridflow.reaches(m.role, p_needs)
+$$;
+
+-- let_members_read(table, condition, columns): has members read these columns of the rows for which the
+-- condition holds; columns null: all. Does nothing on a plain PostgreSQL, which has no `authenticated`.
+create or replace function hybridflow.let_members_read(
+    p_table text, p_condition text, p_columns text default ''
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        return;
+    end if;
+    execute format('drop policy if exists members_read on public.%I', p_table);
+    execute format(
+        'create policy members_read on public.%I for select to authenticated using (%s)', p_table, p_condition
+    );
+    execute format('grant select %s on public.%I to authenticated', p_columns, p_table);
 end
 $$;
 
@@ -5012,50 +5060,6 @@ notify pgrst, 'reload schema';
 -- `authenticated` with their token of Supabase Auth. They write nothing there: whoever pauses or answers
 -- does it over the router's API, which is audited.
 
--- The user of this request; null: none. What Supabase calls auth.uid(), on any PostgreSQL.
-create or replace function hybridflow.my_user_id()
-returns uuid
-language sql
-stable
-set search_path = ''
-as $$
-    select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
-$$;
-
--- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, for
--- the user may not read others' memberships; in a policy, as a subquery, it runs once a query.
-create or replace function hybridflow.my_tenants(p_needs text default 'viewer')
-returns setof bigint
-language sql
-stable
-security definer
-set search_path = ''
-as $$
-    select m.tenant_id from public.memberships as m
-    where m.user_id = hybridflow.my_user_id() and hybridflow.reaches(m.role, p_needs)
-$$;
-
--- let_members_read(table, condition, columns): has members read these columns of the rows for which the
--- condition holds; columns null: all. Does nothing on a plain PostgreSQL, which has no `authenticated`.
-create or replace function hybridflow.let_members_read(
-    p_table text, p_condition text, p_columns text default ''
-)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-begin
-    if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
-        return;
-    end if;
-    execute format('drop policy if exists members_read on public.%I', p_table);
-    execute format(
-        'create policy members_read on public.%I for select to authenticated using (%s)', p_table, p_condition
-    );
-    execute format('grant select %s on public.%I to authenticated', p_columns, p_table);
-end
-$$;
-
 select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
 from (
     values
@@ -5116,6 +5120,7 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000820', 'secrets'),
     ('20261123000830', 'operators'),
     ('20261123000840', 'keys_and_members'),
+    ('20261123000845', 'members_read'),
     ('20261123000850', 'gateway'),
     ('20261123000870', 'notices'),
     ('20261123000880', 'safety'),

@@ -23,7 +23,7 @@ async def office(database_url: str) -> AsyncIterator[Office]:
 
 async def test_without_configured_keys_the_api_is_closed(database_url: str):
     async with open_office(database_url, API_KEYS=None) as office:
-        answer = await office.api.get("/api/tenants")
+        answer = await office.api.get("/api/tenants", headers={"X-API-Key": ""})
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "no_api_keys_configured"
     assert "API_KEYS" in answer.json()["error"]["message"]

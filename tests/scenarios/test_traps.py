@@ -107,9 +107,13 @@ async def test_media_are_described_with_and_without_base64(stage: Stage):
 
 
 async def test_the_message_is_marked_as_read_and_the_ai_is_seen_typing(stage: Stage):
+    gate = stage.llm.hold()
     asked = await stage.maria.writes("oi")
+    await stage.evolution.changes.until(
+        lambda: asked.wa_id in stage.shop.read, "the message is marked as read"
+    )
+    gate.open()
     await stage.maria.answered()
-    assert asked.wa_id in stage.shop.read
 
 
 async def test_a_reply_in_markdown_arrives_in_whatsapps_own_marks(stage: Stage):

@@ -158,6 +158,17 @@ as $$
     ('list_audit', 'admin', false, '{}')
 $$;
 
+-- Whether the role has the rights of p_needs.
+create or replace function hybridflow.reaches(p_role text, p_needs text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(array['viewer', 'operator', 'admin'], p_role)
+        >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
+$$;
+
 -- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant}.
 -- Raises PT401 for a key that is not known, revoked or over.
 create or replace function hybridflow.known_caller(p_caller jsonb)
@@ -240,17 +251,6 @@ as $$
             where m.user_id = (p_caller ->> 'user_id')::uuid and hybridflow.reaches(m.role, p_needs)
         )
     end
-$$;
-
--- Whether the role has the rights of p_needs.
-create or replace function hybridflow.reaches(p_role text, p_needs text)
-returns boolean
-language sql
-immutable
-set search_path = ''
-as $$
-    select coalesce(array_position(array['viewer', 'operator', 'admin'], p_role)
-        >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
 $$;
 
 -- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
