@@ -76,6 +76,7 @@ async def open_office(database_url: str, **changes: str | None) -> AsyncIterator
     settings = settings_with(changes)
     async with open_tenant_http(settings, timeout=5) as out:
         app = build_app(database, EvolutionClient(out), settings)
+        app.state.user_tokens = UserTokens(out, token_rules(settings))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(
             transport=transport, base_url="http://router", headers={"X-API-Key": KEY}
@@ -92,7 +93,6 @@ def build_app(database: Database, evolution: EvolutionClient, settings: Settings
     app.state.database = database
     app.state.evolution = evolution
     app.state.settings = settings
-    app.state.user_tokens = UserTokens(httpx.AsyncClient(), token_rules(settings))
     install_error_handlers(app)
     app.include_router(api)
     return app

@@ -342,7 +342,7 @@ async def test_a_database_that_is_away_is_503_with_retry_after():
             raise DatabaseAway("the database did not answer")
 
     app = build_app(Away(), None, settings_with({}))
-    app.state.wake = None
+    app.state.wake = app.state.user_tokens = None
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://r", headers={"X-API-Key": KEY}
     ) as caller:
