@@ -3961,6 +3961,22 @@ begin
 end
 $$;
 
+-- The user that p names. Raises PT422 where it is no id.
+create or replace function hybridflow.user_of(p jsonb)
+returns uuid
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return (p ->> 'user_id')::uuid;
+exception
+    when data_exception then
+        raise exception 'user_id must be the id of a user of Supabase Auth (a UUID), not %', p ->> 'user_id'
+            using errcode = 'PT422';
+end
+$$;
+
 -- list_members({tenant_id})
 -- Returns {items}: the users of Supabase Auth that may see the tenant. PT404: no such tenant.
 create or replace function public.list_members(p jsonb)
@@ -3981,7 +3997,7 @@ $$;
 
 -- set_member({caller, tenant_id, user_id, role})
 -- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
--- such tenant; PT422: no such role.
+-- such tenant; PT422: no such role, or no id of a user.
 create or replace function public.set_member(p jsonb)
 returns jsonb
 language plpgsql
@@ -3993,7 +4009,7 @@ declare
 begin
     insert into public.memberships as m (tenant_id, user_id, role, created_by, created_at)
     values (
-        v_tenant.id, (p ->> 'user_id')::uuid, p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
+        v_tenant.id, hybridflow.user_of(p), p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
     )
     on conflict (tenant_id, user_id) do update set role = excluded.role
     returning m.* into v_member;
@@ -4006,7 +4022,7 @@ $$;
 
 -- remove_member({tenant_id, user_id})
 -- Takes a user's rights in the tenant, at once. Returns {removed}: whether there were any. PT404: no such
--- tenant.
+-- tenant; PT422: no id of a user.
 create or replace function public.remove_member(p jsonb)
 returns jsonb
 language plpgsql
@@ -4016,7 +4032,7 @@ declare
     v_tenant public.tenants := hybridflow.tenant_of(p);
 begin
     delete from public.memberships
-    where tenant_id = v_tenant.id and user_id = (p ->> 'user_id')::uuid;
+    where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
     return jsonb_build_object('removed', found);
 end
 $$;
