@@ -135,7 +135,7 @@ async def test_a_token_is_good_for_its_own_contact_instance_and_turn_alone(stage
 
 
 async def test_a_flow_of_one_tenant_cannot_touch_a_turn_of_another(stage: Stage, n8n):
-    """Two tenants with the same customer: every callback and send of one, with the other's token."""
+    """Two tenants, one customer: all that a flow can ask for, with the wrong token."""
     pharmacy = await stage.open_shop("farmacia")
     await stage.maria.writes("tem bolo?")
     mine = await given(stage, n8n)
