@@ -16,7 +16,7 @@ do $hybridflow$
 declare
     v_newest text := (select max(version) from supabase_migrations.schema_migrations);
 begin
-    if v_newest > '20261123000900' then
+    if v_newest > '20261123000910' then
         raise exception 'the database has migration %, which is newer than this file', v_newest
             using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
     end if;
@@ -2884,8 +2884,8 @@ begin
 end
 $$;
 
--- list_tenants({limit?, cursor?})
--- Every tenant, in the order of creation.
+-- list_tenants({caller?, limit?, cursor?})
+-- The tenants that the caller may see (every one, without a caller), in the order of creation.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -2895,13 +2895,18 @@ as $$
 declare
     v_limit integer := hybridflow.page_size(p);
     v_after bigint := coalesce((hybridflow.from_cursor('tenants', p) ->> 0)::bigint, 0);
+    v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
     v_rows jsonb[];
 begin
     select array_agg(jsonb_build_object(
         'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_json(f)
     ) order by f.id)
     into v_rows
-    from (select t.* from public.tenants as t where t.id > v_after order by t.id limit v_limit + 1) as f;
+    from (
+        select t.* from public.tenants as t
+        where t.id > v_after and (v_own is null or t.id = any(v_own))
+        order by t.id limit v_limit + 1
+    ) as f;
     return hybridflow.page('tenants', v_rows, v_limit);
 end
 $$;
@@ -3034,6 +3039,22 @@ begin
 end
 $$;
 
+-- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
+-- addresses, in which a secret may stand, only that they have.
+create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_object_agg(n.key, case
+        when n.key in ('evo_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
+    end), '{}')
+    from jsonb_each(to_jsonb(p_new)) as n
+    where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
+$$;
+
 -- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
 -- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
 create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
@@ -3043,6 +3064,7 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants;
+    v_new public.tenants;
     v_subject text;
 begin
     perform hybridflow.check_tenant_values(p_values);
@@ -3061,8 +3083,9 @@ begin
         end if;
         perform hybridflow.check_key_stays(v_tenant, p_values);
     end if;
+    v_new := hybridflow.write_tenant(v_tenant, p_values);
     return jsonb_build_object(
-        'tenant', hybridflow.tenant_json(hybridflow.write_tenant(v_tenant, p_values))
+        'tenant', hybridflow.tenant_json(v_new), 'audit', hybridflow.tenant_changes(v_tenant, v_new)
     );
 exception
     when unique_violation then
@@ -3444,6 +3467,667 @@ begin
     update public.tenants set evo_api_key = p ->> 'new'
     where id = (p ->> 'tenant_id')::bigint and evo_api_key = p ->> 'old';
     return jsonb_build_object('changed', found);
+end
+$$;
+
+-- ==================== 20261123000830_operators.sql
+
+-- HybridFlow: who may do what over the API, and who did.
+--
+-- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (whoever has the configuration)
+-- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
+-- Supabase Auth, whose rights are the memberships. The router says who calls, having checked the key or
+-- the token; what the caller may do is decided here, in the transaction that does it.
+--
+-- Roles, each with the rights of those before it: viewer (reads), operator (pauses, resumes, retries),
+-- admin (settings, secrets, keys, members, people's data, the audit log).
+
+create table if not exists public.api_keys (
+    id bigint generated always as identity primary key,
+    name text not null check (length(btrim(name)) between 1 and 100),
+    key_hash bytea not null unique check (length(key_hash) = 32),
+    starts_with text not null check (length(starts_with) between 1 and 20),
+    role text not null check (role in ('viewer', 'operator', 'admin')),
+    every_tenant boolean not null default false,
+    created_by text,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    last_used_at timestamptz
+);
+
+comment on table public.api_keys is 'Keys of the REST API, each with a role, for some tenants or for all.';
+comment on column public.api_keys.key_hash is 'SHA-256: a key is random and long, so nothing more is needed.';
+comment on column public.api_keys.starts_with is 'The first characters of the key, to know it by.';
+comment on column public.api_keys.every_tenant is 'It holds for every tenant, also for those yet to come.';
+comment on column public.api_keys.last_used_at is 'To the minute.';
+
+create table if not exists public.api_key_tenants (
+    api_key_id bigint not null references public.api_keys (id) on delete cascade,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    primary key (api_key_id, tenant_id)
+);
+
+comment on table public.api_key_tenants is 'The tenants of a key that is not for every one.';
+
+create index if not exists api_key_tenants_by_tenant on public.api_key_tenants (tenant_id);
+
+create table if not exists public.memberships (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    user_id uuid not null,
+    role text not null check (role in ('viewer', 'operator', 'admin')),
+    created_by text,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, user_id)
+);
+
+comment on table public.memberships is 'What a user of Supabase Auth (auth.users.id) is in a tenant.';
+
+create index if not exists memberships_by_user on public.memberships (user_id);
+
+create table if not exists public.audit_log (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    tenant_id bigint,
+    caller_kind text not null
+    check (caller_kind in ('deployment', 'script', 'key', 'user', 'owner', 'contact', 'ai', 'cron')),
+    caller text not null,
+    action text not null,
+    session_id bigint,
+    turn_id bigint,
+    detail jsonb not null default '{}'
+);
+
+comment on table public.audit_log is
+'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+comment on column public.audit_log.action is 'The function that was called.';
+
+create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
+
+alter table public.api_keys enable row level security;
+alter table public.api_key_tenants enable row level security;
+alter table public.memberships enable row level security;
+alter table public.audit_log enable row level security;
+
+create or replace function hybridflow.refuse_change()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'audit_log is append-only' using errcode = '42501';
+end
+$$;
+
+create or replace trigger audit_log_is_append_only
+before update or delete or truncate on public.audit_log
+for each statement execute function hybridflow.refuse_change();
+
+-- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
+-- a handoff, a contact, a scheduler.
+create or replace function hybridflow.audit_pause()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_source text := case when new.is_paused then new.pause_source else new.resume_source end;
+begin
+    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
+    values (
+        hybridflow.clock(), new.tenant_id, v_source, v_source,
+        case when new.is_paused then 'pause_session' else 'resume_session' end, new.id
+    );
+    return null;
+end
+$$;
+
+create or replace trigger sessions_audit_pause
+after update of is_paused on public.sessions
+for each row
+when (
+    old.is_paused is distinct from new.is_paused
+    and case when new.is_paused then new.pause_source else new.resume_source end
+    in ('owner', 'contact', 'ai', 'cron')
+)
+execute function hybridflow.audit_pause();
+
+-- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
+-- whether it is audited, and what of its argument then stands in the line. A function that is not here
+-- cannot be called by as_operator at all.
+create or replace function hybridflow.operator_calls()
+returns table (name text, needs text, audited boolean, details text[])
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('get_tenant', 'viewer', false, '{}'),
+    ('get_spending', 'viewer', false, '{}'),
+    ('list_sessions', 'viewer', false, '{}'),
+    ('get_session', 'viewer', false, '{}'),
+    ('list_messages', 'viewer', false, '{}'),
+    ('list_turns', 'viewer', false, '{}'),
+    ('get_turn', 'viewer', false, '{}'),
+    ('pause_session', 'operator', true, '{until,indefinite}'),
+    ('resume_session', 'operator', true, '{}'),
+    ('pause_contact', 'operator', true, '{until,indefinite}'),
+    ('resume_contact', 'operator', true, '{}'),
+    ('retry_turn', 'operator', true, '{}'),
+    ('get_instance', 'operator', false, '{}'),
+    ('get_qrcode', 'admin', true, '{}'),
+    ('reserve_tenant', 'deployment', false, '{}'),
+    ('create_tenant', 'deployment', true, '{}'),
+    ('change_tenant', 'admin', true, '{}'),
+    ('list_webhook_secrets', 'admin', false, '{}'),
+    ('add_webhook_secret', 'admin', true, '{ends_with,retire_others_after_hours}'),
+    ('retire_webhook_secret', 'admin', true, '{webhook_secret_id,after_hours}'),
+    ('list_members', 'admin', false, '{}'),
+    ('set_member', 'admin', true, '{user_id,role}'),
+    ('remove_member', 'admin', true, '{user_id}'),
+    ('list_api_keys', 'anybody', false, '{}'),
+    ('create_api_key', 'anybody', true, '{name,starts_with,role,tenant_ids,expires_at}'),
+    ('revoke_api_key', 'anybody', true, '{api_key_id}'),
+    ('list_audit', 'admin', false, '{}')
+$$;
+
+-- Whether the role has the rights of p_needs.
+create or replace function hybridflow.reaches(p_role text, p_needs text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(array['viewer', 'operator', 'admin'], p_role)
+        >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
+$$;
+
+-- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant}.
+-- Raises PT401 for a key that is not known, revoked or over.
+create or replace function hybridflow.known_caller(p_caller jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_key public.api_keys;
+begin
+    case p_caller ->> 'kind'
+        when 'deployment', 'script' then
+            return jsonb_build_object('kind', p_caller -> 'kind', 'name', p_caller -> 'name');
+        when 'user' then
+            return jsonb_build_object(
+                'kind', 'user', 'name', p_caller -> 'user_id', 'user_id', (p_caller ->> 'user_id')::uuid
+            );
+        when 'key' then
+            select * into v_key from public.api_keys
+            where key_hash = decode(p_caller ->> 'key_hash', 'hex');
+            if v_key.id is null then
+                raise exception 'this API key is not known' using errcode = 'PT401';
+            elsif v_key.revoked_at is not null then
+                raise exception 'the API key % was revoked', v_key.name using errcode = 'PT401';
+            elsif v_key.expires_at <= hybridflow.clock() then
+                raise exception 'the API key % has expired', v_key.name using errcode = 'PT401';
+            end if;
+            update public.api_keys set last_used_at = hybridflow.clock()
+            where id = v_key.id
+                and (last_used_at is null or last_used_at < hybridflow.clock() - interval '1 minute');
+            return jsonb_build_object(
+                'kind', 'key', 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
+                'every_tenant', v_key.every_tenant
+            );
+        else
+            raise exception 'nobody calls' using errcode = 'PT401';
+    end case;
+end
+$$;
+
+-- The role of a known caller in a tenant; in the whole deployment, where p_tenant_id is null. Null: none.
+create or replace function hybridflow.role_in(p_caller jsonb, p_tenant_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select case p_caller ->> 'kind'
+        when 'deployment' then 'admin'
+        when 'script' then 'admin'
+        when 'key' then (
+            select k.role from public.api_keys as k
+            where k.id = (p_caller ->> 'api_key_id')::bigint and (k.every_tenant or exists (
+                select from public.api_key_tenants as t
+                where t.api_key_id = k.id and t.tenant_id = p_tenant_id
+            ))
+        )
+        when 'user' then (
+            select m.role from public.memberships as m
+            where m.user_id = (p_caller ->> 'user_id')::uuid and m.tenant_id = p_tenant_id
+        )
+    end
+$$;
+
+-- The tenants in which a known caller has at least the role p_needs; null: every tenant.
+create or replace function hybridflow.tenants_of(p_caller jsonb, p_needs text)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.reaches(hybridflow.role_in(p_caller, null), p_needs) then null
+        else array(
+            select k.tenant_id from public.api_key_tenants as k
+            where k.api_key_id = (p_caller ->> 'api_key_id')::bigint
+                and hybridflow.reaches(p_caller ->> 'role', p_needs)
+            union all
+            select m.tenant_id from public.memberships as m
+            where m.user_id = (p_caller ->> 'user_id')::uuid and hybridflow.reaches(m.role, p_needs)
+        )
+    end
+$$;
+
+-- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
+-- where the role does not do; p_tenant_id null: the deployment, of which everybody may know.
+create or replace function hybridflow.require_role(p_caller jsonb, p_tenant_id bigint, p_needs text)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_role text := hybridflow.role_in(p_caller, p_tenant_id);
+begin
+    if hybridflow.reaches(v_role, p_needs) then
+        return;
+    elsif p_tenant_id is null then
+        raise exception 'this needs the role % for every tenant', p_needs using errcode = 'PT403';
+    elsif v_role is null then
+        raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
+    end if;
+    raise exception 'this needs the role %, and % is %', p_needs, p_caller ->> 'name', v_role
+        using errcode = 'PT403';
+end
+$$;
+
+-- The tenant that an argument is about, if the known caller has the role p_needs in it; null: the whole
+-- deployment. Raises PT403 and PT404 as require_role does, and for another's instance as for none.
+create or replace function hybridflow.allowed_tenant(p_caller jsonb, p_needs text, p jsonb)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_name text := p ->> 'instance_name';
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+begin
+    if v_name is not null and v_tenant_id is not null then
+        raise exception 'tenant_id and instance_name exclude each other' using errcode = 'PT422';
+    elsif v_name is not null then
+        select t.id into v_tenant_id from public.tenants as t where t.instance_name = v_name;
+        if p_needs <> 'anybody' and hybridflow.role_in(p_caller, v_tenant_id) is null then
+            raise exception 'there is no tenant with the instance %', v_name using errcode = 'PT404';
+        end if;
+    end if;
+    if p_needs = 'deployment' then
+        perform hybridflow.require_role(p_caller, null, 'admin');
+    elsif p_needs <> 'anybody' then
+        perform hybridflow.require_role(p_caller, v_tenant_id, p_needs);
+    end if;
+    return v_tenant_id;
+end
+$$;
+
+-- Adds a line to the audit log: what a known caller did.
+create or replace function hybridflow.record_audit(
+    p_caller jsonb, p_action text, p_tenant_id bigint, p jsonb, p_detail jsonb
+)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id, turn_id, detail)
+    values (
+        hybridflow.clock(), p_tenant_id, p_caller ->> 'kind', coalesce(p_caller ->> 'name', '?'), p_action,
+        (p ->> 'session_id')::bigint, (p ->> 'turn_id')::bigint, jsonb_strip_nulls(p_detail)
+    )
+$$;
+
+-- as_operator({caller, function, argument})
+-- Calls the function for the caller, if it has the role that this needs, and audits it. The function is
+-- given the known caller as `caller`. Returns {caller: its name, result}. PT401: no such key; PT403: the
+-- role does not do, or nobody may call this; PT404: another tenant's; and whatever the function raises.
+create or replace function public.as_operator(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_caller jsonb := hybridflow.known_caller(p -> 'caller');
+    v_argument jsonb := coalesce(p -> 'argument', '{}') || jsonb_build_object('caller', v_caller);
+    v_call record;
+    v_tenant_id bigint;
+    v_result jsonb;
+begin
+    select * into v_call from hybridflow.operator_calls() as c where c.name = p ->> 'function';
+    if not found then
+        raise exception 'nobody may call % over the API', p ->> 'function' using errcode = 'PT403';
+    end if;
+    v_tenant_id := hybridflow.allowed_tenant(v_caller, v_call.needs, v_argument);
+    execute format('select public.%I($1)', v_call.name) into v_result using v_argument;
+    if v_call.audited then
+        perform hybridflow.record_audit(
+            v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint),
+            jsonb_build_object(
+                'session_id', coalesce(v_argument -> 'session_id', v_result #> '{session,id}'),
+                'turn_id', coalesce(v_argument -> 'turn_id', v_result -> 'turn_id')
+            ),
+            coalesce(v_result -> 'audit', (
+                select jsonb_object_agg(d.key, v_argument -> d.key) from unnest(v_call.details) as d (key)
+            ), '{}')
+        );
+    end if;
+    return jsonb_build_object('caller', v_caller -> 'name', 'result', v_result - 'audit');
+end
+$$;
+
+-- ==================== 20261123000840_keys_and_members.sql
+
+-- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
+-- called by as_operator, which puts the known caller into the argument.
+
+-- A key as the API shows it: everything but its hash.
+create or replace function hybridflow.api_key_json(p_key public.api_keys)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_key) - 'key_hash' || jsonb_build_object(
+        'tenant_ids', case when not p_key.every_tenant then (
+            select coalesce(jsonb_agg(t.tenant_id order by t.tenant_id), '[]')
+            from public.api_key_tenants as t where t.api_key_id = p_key.id
+        ) end,
+        'is_active', p_key.revoked_at is null and coalesce(p_key.expires_at > hybridflow.clock(), true)
+    )
+$$;
+
+-- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids, expires_at?})
+-- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key}. The caller must be
+-- admin in each of them: PT404 and PT403 else. PT422: which value cannot be.
+create or replace function public.create_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_every boolean := jsonb_typeof(coalesce(p -> 'tenant_ids', 'null')) = 'null';
+    v_tenants bigint[];
+    v_key public.api_keys;
+begin
+    if not v_every then
+        v_tenants := array(select distinct t.id::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as t (id));
+        if v_tenants = '{}' then
+            raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
+        end if;
+    end if;
+    perform hybridflow.require_role(p -> 'caller', t.id, 'admin')
+    from unnest(case when v_every then array[null::bigint] else v_tenants end) as t (id);
+    if (p ->> 'expires_at')::timestamptz <= hybridflow.clock() then
+        raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
+    end if;
+    insert into public.api_keys (
+        name, key_hash, starts_with, role, every_tenant, created_by, created_at, expires_at
+    )
+    values (
+        btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
+        p #>> '{caller,name}', hybridflow.clock(), (p ->> 'expires_at')::timestamptz
+    )
+    returning * into v_key;
+    insert into public.api_key_tenants (api_key_id, tenant_id)
+    select v_key.id, t.id from unnest(v_tenants) as t (id);
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'
+            using errcode = 'PT422';
+    when foreign_key_violation then
+        raise exception 'tenant_ids: there is no such tenant' using errcode = 'PT404';
+end
+$$;
+
+-- Whether the known caller may see and revoke a key: admin wherever the key holds.
+create or replace function hybridflow.may_manage(p_caller jsonb, p_key public.api_keys)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.tenants_of(p_caller, 'admin') is null then true
+        when p_key.every_tenant then false
+        else exists (select from public.api_key_tenants as t where t.api_key_id = p_key.id) and not exists (
+            select from public.api_key_tenants as t
+            where t.api_key_id = p_key.id and t.tenant_id <> all(hybridflow.tenants_of(p_caller, 'admin'))
+        )
+    end
+$$;
+
+-- list_api_keys({caller, limit?, cursor?})
+-- The keys that the caller may manage, the newest first, revoked ones included.
+create or replace function public.list_api_keys(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.api_key_json(f)
+    ) order by f.id desc)
+    into v_rows
+    from (
+        select k.* from public.api_keys as k
+        where k.id < v_before and hybridflow.may_manage(p -> 'caller', k)
+        order by k.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('api_keys', v_rows, v_limit);
+end
+$$;
+
+-- revoke_api_key({caller, api_key_id})
+-- Refuses a key from now on; one that is revoked stays so. Returns {api_key}. PT404: there is none that the
+-- caller may manage.
+create or replace function public.revoke_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_key public.api_keys;
+begin
+    select * into v_key from public.api_keys where id = (p ->> 'api_key_id')::bigint for update;
+    if not found or not hybridflow.may_manage(p -> 'caller', v_key) then
+        raise exception 'there is no API key %', p ->> 'api_key_id' using errcode = 'PT404';
+    end if;
+    update public.api_keys set revoked_at = coalesce(revoked_at, hybridflow.clock()) where id = v_key.id
+    returning * into v_key;
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+end
+$$;
+
+-- The user that p names. Raises PT422 where it is no id.
+create or replace function hybridflow.user_of(p jsonb)
+returns uuid
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return (p ->> 'user_id')::uuid;
+exception
+    when data_exception then
+        raise exception 'user_id must be the id of a user of Supabase Auth (a UUID), not %', p ->> 'user_id'
+            using errcode = 'PT422';
+end
+$$;
+
+-- list_members({tenant_id})
+-- Returns {items}: the users of Supabase Auth that may see the tenant. PT404: no such tenant.
+create or replace function public.list_members(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
+        from public.memberships as m where m.tenant_id = v_tenant.id
+    ));
+end
+$$;
+
+-- set_member({caller, tenant_id, user_id, role})
+-- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
+-- such tenant; PT422: no such role, or no id of a user.
+create or replace function public.set_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_member public.memberships;
+begin
+    insert into public.memberships as m (tenant_id, user_id, role, created_by, created_at)
+    values (
+        v_tenant.id, hybridflow.user_of(p), p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
+    )
+    on conflict (tenant_id, user_id) do update set role = excluded.role
+    returning m.* into v_member;
+    return jsonb_build_object('member', to_jsonb(v_member));
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a member needs a user_id, and a role: viewer, operator or admin' using errcode = 'PT422';
+end
+$$;
+
+-- remove_member({tenant_id, user_id})
+-- Takes a user's rights in the tenant, at once. Returns {removed}: whether there were any. PT404: no such
+-- tenant; PT422: no id of a user.
+create or replace function public.remove_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    delete from public.memberships
+    where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- Whether a line is one that list_audit is asked for.
+create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
+        and p_line.action = coalesce(p ->> 'action', p_line.action)
+        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
+        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+$$;
+
+-- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
+-- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all.
+create or replace function public.list_audit(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f)) order by f.id desc)
+    into v_rows
+    from (
+        (
+            select a.* from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before and hybridflow.audit_wanted(a, p)
+            order by a.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select a.* from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before and hybridflow.audit_wanted(a, p)
+            order by a.id desc limit v_limit + 1
+        )
+    ) as f;
+    return hybridflow.page('audit', v_rows, v_limit);
+end
+$$;
+
+-- ==================== 20261123000845_members_read.sql
+
+-- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
+
+-- The user of this request; null: none. What Supabase calls auth.uid(), on any PostgreSQL.
+create or replace function hybridflow.my_user_id()
+returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+    select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+$$;
+
+-- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, for
+-- the user may not read others' memberships; in a policy, as a subquery, it runs once a query.
+create or replace function hybridflow.my_tenants(p_needs text default 'viewer')
+returns setof bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.tenant_id from public.memberships as m
+    where m.user_id = hybridflow.my_user_id() and hybridflow.reaches(m.role, p_needs)
+$$;
+
+-- let_members_read(table, condition, columns): has members read these columns of the rows for which the
+-- condition holds; columns null: all. Does nothing on a plain PostgreSQL, which has no `authenticated`.
+create or replace function hybridflow.let_members_read(
+    p_table text, p_condition text, p_columns text default ''
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        return;
+    end if;
+    execute format('drop policy if exists members_read on public.%I', p_table);
+    execute format(
+        'create policy members_read on public.%I for select to authenticated using (%s)', p_table, p_condition
+    );
+    execute format('grant select %s on public.%I to authenticated', p_columns, p_table);
 end
 $$;
 
@@ -4366,7 +5050,7 @@ $$;
 select hybridflow.apply_grants(
     array[
         'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
-        'spending', 'webhook_secrets'
+        'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
@@ -4379,9 +5063,63 @@ select hybridflow.apply_grants(
         'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
         'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
-        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal'
+        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
+        'as_operator', 'create_api_key', 'list_api_keys', 'revoke_api_key', 'list_members', 'set_member',
+        'remove_member', 'list_audit'
     ]
 );
+notify pgrst, 'reload schema';
+
+-- ==================== 20261123000910_row_security.sql
+
+-- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
+-- `authenticated` with their token of Supabase Auth. They write nothing there: whoever pauses or answers
+-- does it over the router's API, which is audited.
+
+select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
+from (
+    values
+    ('sessions', ''),
+    ('session_identities', ''),
+    ('messages', ''),
+    (
+        'turns',
+        '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
+        ' error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
+        ' finished_at, updated_at)'
+    ),
+    (
+        'notices',
+        '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
+        ' url_told_at, handler, error, created_at, finished_at, updated_at)'
+    ),
+    ('spending', '')
+) as t (name, columns);
+select hybridflow.let_members_read(
+    'tenants', 'id in (select hybridflow.my_tenants())',
+    '(id, instance_name, is_active, system_prompt, llm_provider, llm_model, debounce_seconds,'
+    ' resume_after_hours, answer_within_minutes, connection_state, connection_changed_at,'
+    ' connection_lost_at, created_at, updated_at)'
+);
+select hybridflow.let_members_read(
+    'audit_log', 'tenant_id in (select hybridflow.my_tenants(''admin''))'
+);
+select hybridflow.let_members_read(
+    'memberships',
+    'tenant_id in (select hybridflow.my_tenants(''admin'')) or user_id = (select hybridflow.my_user_id())'
+);
+
+do $$
+begin
+    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        grant usage on schema hybridflow to authenticated;
+        grant execute on function hybridflow.my_tenants(text), hybridflow.my_user_id() to authenticated;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        revoke update, delete, truncate on public.audit_log from service_role;
+    end if;
+end
+$$;
 notify pgrst, 'reload schema';
 
 insert into supabase_migrations.schema_migrations (version, name) values
@@ -4396,10 +5134,14 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000700', 'reading'),
     ('20261123000800', 'tenants'),
     ('20261123000820', 'secrets'),
+    ('20261123000830', 'operators'),
+    ('20261123000840', 'keys_and_members'),
+    ('20261123000845', 'members_read'),
     ('20261123000850', 'gateway'),
     ('20261123000870', 'notices'),
     ('20261123000880', 'safety'),
-    ('20261123000900', 'grants')
+    ('20261123000900', 'grants'),
+    ('20261123000910', 'row_security')
 on conflict (version) do nothing;
 
 commit;

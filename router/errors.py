@@ -1,6 +1,6 @@
 """What can go wrong between the router and its state, each named after what happened.
 
-The SQL functions raise SQLSTATEs of their own (`PT404`, `PT409`, `PT422`: PostgREST's form of
+The SQL functions raise SQLSTATEs of their own (`PT401`, `PT404`, `PT422`…: PostgREST's form of
 `HTTP status n`); `router.state.database` turns them into these, and `router.main` turns these into
 HTTP answers. Errors of Evolution and of LLM providers live beside their clients.
 """
@@ -20,6 +20,14 @@ class Conflict(StateError):
 
 class Invalid(StateError):
     """The request's values cannot be right; the text names the value and the cure."""
+
+
+class UnknownCaller(StateError):
+    """The caller's key is not known, or not any more."""
+
+
+class NotAllowed(StateError):
+    """The caller may know of the thing, but its role does not do for this."""
 
 
 class DatabaseAway(StateError):

@@ -8,15 +8,28 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from router.errors import Conflict, DatabaseAway, Invalid, NotFound, StateError
+from router.errors import (
+    Conflict,
+    DatabaseAway,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    StateError,
+    UnknownCaller,
+)
 
 _STATUS: dict[type[StateError], tuple[int, str]] = {
+    UnknownCaller: (401, "unauthorised"),
+    NotAllowed: (403, "forbidden"),
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     Invalid: (422, "invalid"),
     DatabaseAway: (503, "database_away"),
 }
-_RETRY_SOON = {"Retry-After": "5"}
+_HEADERS: dict[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    503: {"Retry-After": "5"},
+}
 
 
 class ErrorDetail(BaseModel):
@@ -40,11 +53,16 @@ class Unauthorised(Exception):
         self.code = code
 
 
+class SignInAway(Exception):
+    """Supabase Auth does not give the keys by which its tokens are verified."""
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Have `app` answer every error in the one shape."""
     for kind in _STATUS:
         app.add_exception_handler(kind, _on_state_error)
     app.add_exception_handler(Unauthorised, _on_unauthorised)
+    app.add_exception_handler(SignInAway, _on_sign_in_away)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
 
@@ -59,12 +77,16 @@ def error_response(
 
 async def _on_state_error(_: Request, error: Exception) -> JSONResponse:
     status, code = _STATUS[type(error)]  # type: ignore[index]  # registered for these only
-    return error_response(status, code, str(error), _RETRY_SOON if status == 503 else None)
+    return error_response(status, code, str(error), _HEADERS.get(status))
 
 
 async def _on_unauthorised(_: Request, error: Exception) -> JSONResponse:
     code = error.code if isinstance(error, Unauthorised) else "unauthorised"
-    return error_response(401, code, str(error), {"WWW-Authenticate": "Bearer"})
+    return error_response(401, code, str(error), _HEADERS[401])
+
+
+async def _on_sign_in_away(_: Request, error: Exception) -> JSONResponse:
+    return error_response(503, "sign_in_away", str(error), _HEADERS[503])
 
 
 async def _on_invalid_request(_: Request, error: Exception) -> JSONResponse:

@@ -28,8 +28,12 @@ _correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None
 # Libraries that log requests, their addresses or their bodies below WARNING.
 _QUIET = ("anthropic", "asyncio", "httpcore", "httpx", "openai", "hpack")
 _SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
-# What is a secret by its form: tokens of flows, Meta's access tokens, tenants' own webhook secrets.
-_TELLING = re.compile(r"hf[tn]_\d+_[0-9a-f-]{36}|\bEAA\w{8,}|whs_[\w-]{20,}")
+# What is a secret by its form: tokens of flows, Meta's access tokens, tenants' own webhook secrets,
+# keys of the API, JWTs.
+_TELLING = re.compile(
+    r"hf[tn]_\d+_[0-9a-f-]{36}|\bEAA\w{8,}|(?:whs|hfk)_[\w-]{20,}"
+    r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
+)
 _QUERY = re.compile(r"\?[^ \"]*")
 _SHORTEST_SECRET = 6
 _MOST_RECENT = 100  # secrets of tenants that the scrubber knows at a time
@@ -79,6 +83,10 @@ class Action(StrEnum):
     TENANT_CHANGED = "tenant_changed"
     WEBHOOK_SECRET_MADE = "webhook_secret_made"  # noqa: S105 - an action
     WEBHOOK_SECRET_RETIRED = "webhook_secret_retired"  # noqa: S105 - an action
+    API_KEY_MADE = "api_key_made"
+    API_KEY_REVOKED = "api_key_revoked"
+    MEMBER_SET = "member_set"  # a user has a role in a tenant from now on
+    MEMBER_REMOVED = "member_removed"
     UNEXPECTED = "unexpected"  # an error that nobody foresaw, with its traceback
 
 

@@ -34,6 +34,7 @@ from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notice_sender, make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
+from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.policy import budgets, policy
 from router.reactions import Reactions
@@ -83,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
-        allow_methods=["GET", "POST", "PATCH"],
+        allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "X-API-Key"],
     )
     install_error_handlers(app)
@@ -130,6 +131,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     )
 
     app.state.database = database
+    app.state.user_tokens = UserTokens(http, token_rules(settings))
     app.state.evolution = evolution
     app.state.ingester = ingester
     app.state.guards = Guards(database)

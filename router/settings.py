@@ -15,6 +15,7 @@ from router.outbound.addresses import LOOPBACK
 _GIVEN_BY_OTHERS = frozenset(
     {
         "SUPABASE_SERVICE_ROLE_KEY",
+        "SUPABASE_JWT_SECRET",
         "ANTHROPIC_API_KEY",
         "OPENAI_API_KEY",
         "MODERATION_API_KEY",
@@ -81,7 +82,10 @@ class Settings(Variables):
         if self.cron_secret is None:
             yield "CRON_SECRET is not set: POST /cron/auto-resume is closed"
         if not self.api_keys:
-            yield "API_KEYS is not set: the API under /api is closed"
+            yield (
+                "API_KEYS is not set: the API under /api opens only to keys made with"
+                " `python -m scripts.operators new-key` and to members who sign in at Supabase"
+            )
 
     def _unsealed(self) -> Iterator[str]:
         if not self.secrets_key:

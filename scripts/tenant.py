@@ -16,6 +16,7 @@ from router.safety.patterns import BadPattern, check_pattern
 from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.connecting import Connection, connect
+from scripts.operators import as_script
 from scripts.running import CannotGoOn, run
 from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show_secrets
 
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code."""
     given = _parse(arguments)
 
-    async def work(settings: Settings, database: Database) -> int:
+    async def work(settings: Settings, state: Database) -> int:
+        database = as_script(state)
         match given.command:
             case "add":
                 return await add(settings, database, given)

@@ -88,7 +88,7 @@ class Databases:
         self._drop_what_is_left()
         name = f"test_{next(self._numbers)}"
         source = urlsplit(template).path.lstrip("/") if template else "template0"
-        self._execute(f"create database {name} template {source} strategy file_copy")
+        self.run(f"create database {name} template {source} strategy file_copy")
         parts = urlsplit(self._dsn)
         return urlunsplit(parts._replace(path=f"/{name}"))
 
@@ -101,9 +101,10 @@ class Databases:
 
     def _drop_what_is_left(self) -> None:
         while self._to_drop:
-            self._execute(f"drop database {self._to_drop.popleft()} with (force)")
+            self.run(f"drop database {self._to_drop.popleft()} with (force)")
 
-    def _execute(self, sql: str) -> None:
+    def run(self, sql: str) -> None:
+        """Execute a statement of the whole server's: a database, a role."""
         self.wait(self._connection.execute(sql))
 
 

@@ -75,6 +75,8 @@ class Variables(BaseSettings):
     webhook_secrets: _Secrets = Field((), alias="EVOLUTION_WEBHOOK_SHARED_SECRET")
     cron_secret: _Secret | None = None
     api_keys: _ApiKeys = Field(default_factory=dict)
+    supabase_jwt_secret: _Secret | None = None
+    supabase_jwt_issuer: str | None = None
     cors_origins: _Origins = ()
     webhook_networks: _Networks = ()
     trusted_proxies: _Networks = ()

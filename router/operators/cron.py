@@ -8,7 +8,7 @@ from fastapi.security import APIKeyHeader
 
 from router.http_errors import Unauthorised
 from router.logs import Action, log_event
-from router.operators.dependencies import TheDatabase, TheSettings, TheWake
+from router.operators.dependencies import TheSettings, TheState, TheWake
 from router.operators.keys import same_secret
 from router.operators.models import AutoResumed
 from router.policy import policy
@@ -22,7 +22,7 @@ _secret_header = APIKeyHeader(name="X-Cron-Secret", auto_error=False, descriptio
 
 @router.post("/cron/auto-resume", summary="End every pause that has run out")
 async def auto_resume(
-    database: TheDatabase,
+    database: TheState,
     settings: TheSettings,
     wake: TheWake,
     secret: Annotated[str | None, Security(_secret_header)],

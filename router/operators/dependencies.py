@@ -6,14 +6,15 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from router.evolution.client import EvolutionClient
-from router.http_errors import Unauthorised
-from router.operators.keys import caller_of
+from router.operators.bound_database import CallersDatabase
+from router.operators.identity import CallerIdentity, identify
 from router.operators.queries import LARGEST_ID
+from router.operators.user_tokens import UserTokens
 from router.settings import Settings
 from router.state.database import Database
 
-_key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of API_KEYS")
-_bearer = HTTPBearer(auto_error=False, description="A key of API_KEYS")
+_key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of the API")
+_bearer = HTTPBearer(auto_error=False, description="A key of the API, or a token of Supabase Auth")
 
 
 class Wake(Protocol):
@@ -23,7 +24,7 @@ class Wake(Protocol):
         """Return at once."""
 
 
-def _database(request: Request) -> Database:
+def _state(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
@@ -55,33 +56,41 @@ def _wake(request: Request) -> Wake:
     return wake
 
 
-TheDatabase = Annotated[Database, Depends(_database)]
+TheState = Annotated[Database, Depends(_state)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
 
 
-def authenticate(
+async def authenticate(
+    request: Request,
     settings: TheSettings,
     header: Annotated[str | None, Security(_key_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-) -> str:
-    """Return the name of the caller's key. Raises Unauthorised."""
-    if not settings.api_keys:
-        raise Unauthorised(
-            "API_KEYS is not configured, so the API is closed: set API_KEYS=name:key",
-            code="no_api_keys_configured",
-        )
+) -> CallerIdentity:
+    """Return who calls. Raises Unauthorised and SignInAway."""
+    tokens: UserTokens = request.app.state.user_tokens
     shown = header or (bearer.credentials if bearer else None)
-    if not shown:
-        raise Unauthorised("an API key is needed, as X-API-Key or as Authorization: Bearer")
-    caller = caller_of(shown, settings.api_keys)
-    if caller is None:
-        raise Unauthorised("this API key is not one of API_KEYS")
-    return caller
+    return await identify(shown, settings.api_keys, tokens)
 
 
-Caller = Annotated[str, Depends(authenticate)]
+_Identity = Annotated[CallerIdentity, Depends(authenticate)]
+
+
+def _callers_database(state: TheState, caller: _Identity) -> Database:
+    return CallersDatabase(state, caller)
+
+
+def _name(caller: _Identity) -> str:
+    return caller.name
+
+
+TheDatabase = Annotated[Database, Depends(_callers_database)]
+"""The state as the caller sees it: what the endpoints of /api work on."""
+
+Caller = Annotated[str, Depends(_name)]
+"""The caller's name, for the log."""
+
 TenantId = Annotated[int, Query(ge=1, le=LARGEST_ID, description="Another's is not found")]
 PathId = Annotated[int, Path(ge=1, le=LARGEST_ID)]

@@ -7,13 +7,27 @@ from typing import Any, Protocol, Self
 import asyncpg
 import orjson
 
-from router.errors import Conflict, DatabaseAway, Invalid, NotFound, StateError
+from router.errors import (
+    Conflict,
+    DatabaseAway,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    StateError,
+    UnknownCaller,
+)
 
 Json = dict[str, Any]
 
 _CALL_TIMEOUT = 15.0
 _CONNECT_TIMEOUT = 5.0
-_ERRORS: dict[str, type[StateError]] = {"PT404": NotFound, "PT409": Conflict, "PT422": Invalid}
+_ERRORS: dict[str, type[StateError]] = {
+    "PT401": UnknownCaller,
+    "PT403": NotAllowed,
+    "PT404": NotFound,
+    "PT409": Conflict,
+    "PT422": Invalid,
+}
 _AWAY_CLASSES = ("08", "53", "57")  # connection, resources, operator intervention
 _RETRIED = ("40P01",)  # deadlock: the transaction was rolled back whole
 _MISSING = ("42883", "42P01", "3F000")  # function, table, schema

@@ -134,6 +134,33 @@ async def test_a_token_is_good_for_its_own_contact_instance_and_turn_alone(stage
     assert stage.maria.replies == []
 
 
+async def test_a_flow_of_one_tenant_cannot_touch_a_turn_of_another(stage: Stage, n8n):
+    """Two tenants, one customer: all that a flow can ask for, with the wrong token."""
+    pharmacy = await stage.open_shop("farmacia")
+    await stage.maria.writes("tem bolo?")
+    mine = await given(stage, n8n)
+    same_maria = pharmacy.customer("5511955550001", name="Maria")
+    await same_maria.writes("tem aspirina?")
+    theirs = await given(stage, n8n, 2)
+    turn = theirs.payload["turn_id"]
+    bodies = {
+        "began": {"execution_id": "666"}, "done": {}, "fail": {}, "extend": {"seconds": 5},
+        "handoff": {"reason": "x"},
+    }  # fmt: skip
+    for what, body in bodies.items():
+        refused = await mine.post(f"/n8n/turns/{turn}/{what}", body)
+        assert refused.status_code in (401, 403, 409), what
+    number = theirs.payload["session"]["number"]
+    send = {"number": number, "text": "compre bolo"}
+    for path in ("message/sendText", "chat/markMessageAsRead", "chat/sendPresence"):
+        refused = await mine.post(f"/n8n/evolution/{path}/farmacia", send)
+        assert refused.status_code in (403, 404), path
+    assert same_maria.replies == []
+    (untouched,) = await stage.sql("select * from turns where id = $1", turn)
+    assert (untouched["state"], untouched["execution_id"]) == ("running", None)
+    assert not await stage.paused()
+
+
 async def test_a_flow_that_fails_is_tried_again_and_in_the_end_is_dead_or_answered(
     stage: Stage, n8n
 ):

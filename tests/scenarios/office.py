@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from router.evolution.client import EvolutionClient
 from router.http_errors import install_error_handlers
 from router.operators.api import api
+from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.settings import Settings, load_settings
 from router.state.database import Database, DirectDatabase
@@ -75,6 +76,7 @@ async def open_office(database_url: str, **changes: str | None) -> AsyncIterator
     settings = settings_with(changes)
     async with open_tenant_http(settings, timeout=5) as out:
         app = build_app(database, EvolutionClient(out), settings)
+        app.state.user_tokens = UserTokens(out, token_rules(settings))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(
             transport=transport, base_url="http://router", headers={"X-API-Key": KEY}

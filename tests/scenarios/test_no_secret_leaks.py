@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
+from loopback.supabase_auth import legacy_token
 from tests.fixtures import webhook
 from tests.routers import RouterProcess, environment
 
@@ -33,8 +34,10 @@ CONFIGURED = {
     "ANTHROPIC_API_KEY": "sk-ant-api03-secret-0f1e2d3c4b5a",
     "OPENAI_API_KEY": "sk-proj-secret-77aa66bb55cc44dd33",
     "N8N_API_KEY": "n8n-api-key-1234abcd5678efgh90",
+    "SUPABASE_JWT_SECRET": "legacy-jwt-secret-of-the-project-2468ace",
     "SECRETS_KEY": "sealing-key-0123456789abcdef0123456789",
 }
+USER = "0198c0de-0000-7000-8000-00000000a11a"
 OPERATOR = "operators-key-f0e1d2c3b4a5968778"
 TENANTS_KEY = 'tenants-own-evolution-key-13579bdf/+"x'
 CHANGED_KEY = "tenants-changed-key-2468ace0\\y"
@@ -222,6 +225,18 @@ async def test_operators_requests_good_and_bad(search: Search):
     changed = await search.operates("PATCH", "/api/tenants/1", json={"evo_api_key": CHANGED_KEY})
     assert changed.status_code == 200
     search.secrets["the tenant's changed key"] = CHANGED_KEY
+    wanted = {"name": "dashboard", "role": "admin", "tenant_ids": [1]}
+    made = await search.http.post("/api/api-keys", headers={"X-API-Key": OPERATOR}, json=wanted)
+    key = search.secrets["a key of the API"] = made.json()["key"]
+    token = search.secrets["a user's token"] = legacy_token(
+        {"sub": USER, "aud": "authenticated", "exp": 4_000_000_000},
+        CONFIGURED["SUPABASE_JWT_SECRET"],
+    )
+    await search.operates("PUT", f"/api/tenants/1/members/{USER}", json={"role": "viewer"})
+    for shown in (key, token):
+        for path in ("/api/tenants", "/api/tenants/1", "/api/sessions/9?tenant_id=1"):
+            await search.asks("GET", path, headers={"Authorization": f"Bearer {shown}"})
+        await search.asks("GET", f"/api/tenants?key={shown}", headers={"X-API-Key": shown})
     for secret in search.secrets.values():
         for wrong in ([secret], {"key": secret}, 7):
             await search.operates("PATCH", "/api/tenants/1", json={"evo_api_key": wrong})
@@ -249,7 +264,14 @@ async def test_operators_requests_good_and_bad(search: Search):
         await search.asks("POST", "/cron/auto-resume", headers={"X-Cron-Secret": f"x{secret}"})
     cron = {"X-Cron-Secret": CONFIGURED["CRON_SECRET"]}
     assert (await search.asks("POST", "/cron/auto-resume", headers=cron)).status_code == 200
-    for path in ("tenants", "tenants/1", "tenants/1/webhook-secrets", "turns?tenant_id=1"):
+    for path in (
+        "tenants",
+        "tenants/1",
+        "tenants/1/webhook-secrets",
+        "turns?tenant_id=1",
+        "audit",
+        "api-keys",
+    ):
         assert (await search.operates("GET", f"/api/{path}")).status_code == 200
     for path in ("/health", "/health/live", "/openapi.json", "/docs", "/no/such/path"):
         await search.asks("GET", path)

@@ -23,7 +23,7 @@ async def office(database_url: str) -> AsyncIterator[Office]:
 
 async def test_without_configured_keys_the_api_is_closed(database_url: str):
     async with open_office(database_url, API_KEYS=None) as office:
-        answer = await office.api.get("/api/tenants")
+        answer = await office.api.get("/api/tenants", headers={"X-API-Key": ""})
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] == "no_api_keys_configured"
     assert "API_KEYS" in answer.json()["error"]["message"]
@@ -342,7 +342,7 @@ async def test_a_database_that_is_away_is_503_with_retry_after():
             raise DatabaseAway("the database did not answer")
 
     app = build_app(Away(), None, settings_with({}))
-    app.state.wake = None
+    app.state.wake = app.state.user_tokens = None
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://r", headers={"X-API-Key": KEY}
     ) as caller:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import catch_up, tenant
+from scripts import catch_up, operators, tenant
 from tests.scenarios.office import WEBHOOK_SECRET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,3 +187,62 @@ def test_a_time_that_is_none_is_explained(capsys: pytest.CaptureFixture[str], si
         catch_up.main(["--since", since])
     assert stopped.value.code == 2
     assert "write 2026-01-31T08:00Z" in capsys.readouterr().err
+
+
+# operators
+
+
+def test_keys_are_made_listed_and_revoked(capsys: pytest.CaptureFixture[str]):
+    assert operators.main(["keys"]) == 0
+    assert "no key but those of API_KEYS" in capsys.readouterr().out
+    add_shop()
+    capsys.readouterr()
+    new = ["new-key", "dashboard", "--role", "viewer", "--tenant", "shop", "--days", "30"]
+    assert operators.main(new) == 0
+    key, told = capsys.readouterr().out.split("\n", 1)
+    assert key.startswith("hfk_")
+    assert "key 1, viewer of tenant 1" in told
+    assert operators.main(["keys"]) == 0
+    listed = capsys.readouterr().out
+    assert f"{key[:12]}...  viewer    tenant 1  dashboard  never used  holds until" in listed
+    assert key not in listed
+    assert operators.main(["revoke-key", "1"]) == 0
+    assert "Key 1 (dashboard) was revoked" in capsys.readouterr().out
+    assert operators.main(["revoke-key", "7"]) == 1
+    assert capsys.readouterr().err == "there is no API key 7\n"
+
+
+def test_members_are_set_listed_and_removed_and_all_of_it_is_audited(
+    capsys: pytest.CaptureFixture[str],
+):
+    user = "0198c0de-0000-7000-8000-00000000a11a"
+    add_shop()
+    assert operators.main(["members", "shop"]) == 0
+    assert operators.main(["set-member", "shop", user, "operator"]) == 0
+    assert operators.main(["members", "shop"]) == 0
+    assert operators.main(["remove-member", "shop", user]) == 0
+    assert operators.main(["remove-member", "shop", user]) == 0
+    told = capsys.readouterr().out
+    assert "shop has no member" in told
+    assert f"{user}  operator  since" in told
+    assert f"{user} is no longer a member of shop." in told
+    assert f"{user} was not a member of shop." in told
+    assert operators.main(["audit", "shop", "--lines", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[2] for line in lines] == [
+        "remove_member",
+        "remove_member",
+        "set_member",
+    ]
+    assert '{"role": "operator", "user_id": ' in lines[-1]
+    assert operators.main(["set-member", "shop", "ana", "operator"]) == 1
+    assert "user_id" in capsys.readouterr().err
+
+
+def test_a_key_needs_a_reach_of_its_own_choosing(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        operators.main(["new-key", "x", "--role", "admin"])
+    assert stopped.value.code == 2
+    assert "--tenant" in capsys.readouterr().err
+    assert operators.main(["new-key", "x", "--role", "admin", "--tenant", "nobody"]) == 1
+    assert "no tenant with the instance nobody" in capsys.readouterr().err

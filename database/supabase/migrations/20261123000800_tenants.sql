@@ -59,8 +59,8 @@ begin
 end
 $$;
 
--- list_tenants({limit?, cursor?})
--- Every tenant, in the order of creation.
+-- list_tenants({caller?, limit?, cursor?})
+-- The tenants that the caller may see (every one, without a caller), in the order of creation.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -70,13 +70,18 @@ as $$
 declare
     v_limit integer := hybridflow.page_size(p);
     v_after bigint := coalesce((hybridflow.from_cursor('tenants', p) ->> 0)::bigint, 0);
+    v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
     v_rows jsonb[];
 begin
     select array_agg(jsonb_build_object(
         'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_json(f)
     ) order by f.id)
     into v_rows
-    from (select t.* from public.tenants as t where t.id > v_after order by t.id limit v_limit + 1) as f;
+    from (
+        select t.* from public.tenants as t
+        where t.id > v_after and (v_own is null or t.id = any(v_own))
+        order by t.id limit v_limit + 1
+    ) as f;
     return hybridflow.page('tenants', v_rows, v_limit);
 end
 $$;
@@ -209,6 +214,22 @@ begin
 end
 $$;
 
+-- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
+-- addresses, in which a secret may stand, only that they have.
+create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_object_agg(n.key, case
+        when n.key in ('evo_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
+    end), '{}')
+    from jsonb_each(to_jsonb(p_new)) as n
+    where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
+$$;
+
 -- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
 -- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
 create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
@@ -218,6 +239,7 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants;
+    v_new public.tenants;
     v_subject text;
 begin
     perform hybridflow.check_tenant_values(p_values);
@@ -236,8 +258,9 @@ begin
         end if;
         perform hybridflow.check_key_stays(v_tenant, p_values);
     end if;
+    v_new := hybridflow.write_tenant(v_tenant, p_values);
     return jsonb_build_object(
-        'tenant', hybridflow.tenant_json(hybridflow.write_tenant(v_tenant, p_values))
+        'tenant', hybridflow.tenant_json(v_new), 'audit', hybridflow.tenant_changes(v_tenant, v_new)
     );
 exception
     when unique_violation then

@@ -35,7 +35,7 @@ $$;
 select hybridflow.apply_grants(
     array[
         'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
-        'spending', 'webhook_secrets'
+        'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
@@ -48,7 +48,9 @@ select hybridflow.apply_grants(
         'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
         'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
-        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal'
+        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
+        'as_operator', 'create_api_key', 'list_api_keys', 'revoke_api_key', 'list_members', 'set_member',
+        'remove_member', 'list_audit'
     ]
 );
 notify pgrst, 'reload schema';

@@ -1,0 +1,303 @@
+"""What a caller may do, decided by SQL: roles in tenants, keys, members, the audit log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from router.errors import Invalid, NotAllowed, NotFound, UnknownCaller
+from router.operators.identity import make_api_key
+from router.state.database import Json
+from tests.state.conversation import POLICY, Conversation
+
+BOSS = {"kind": "deployment", "name": "boss"}
+ANA = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-00000000a11a"}
+BIA = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-00000000b1a0"}
+READING = ["get_tenant", "get_spending", "list_sessions", "list_messages", "list_turns"]
+
+
+async def call(
+    talk: Conversation, caller: Mapping[str, object], function: str, **given: Any
+) -> Any:
+    asked = {"caller": caller, "function": function, "argument": given}
+    return (await talk.database.call("as_operator", asked))["result"]
+
+
+async def key_for(
+    talk: Conversation, role: str, *tenant_ids: int, by: Json = BOSS, **more: Any
+) -> Json:
+    new = make_api_key()
+    kept = await call(
+        talk,
+        by,
+        "create_api_key",
+        name=f"key of a {role}",
+        role=role,
+        tenant_ids=list(tenant_ids) or None,
+        key_hash=new.key_hash,
+        starts_with=new.starts_with,
+        **more,
+    )
+    return {"kind": "key", "key_hash": new.key_hash, "id": kept["api_key"]["id"]}
+
+
+async def lines(talk: Conversation, **where: Any) -> list[Json]:
+    found = await call(talk, BOSS, "list_audit", **where)
+    items: list[Json] = found["items"]
+    return items
+
+
+@pytest.fixture
+async def other(talk: Conversation) -> int:
+    """Another business, with a session of its own."""
+    tenant_id = await talk.open_shop("pharmacy")
+    await talk.maria_writes("oi", instance="pharmacy")
+    await talk.maria_writes("oi")
+    return tenant_id
+
+
+async def test_a_viewer_reads_its_tenant_and_changes_nothing(talk: Conversation, other: int):
+    viewer = await key_for(talk, "viewer", 1)
+    for function in READING:
+        await call(talk, viewer, function, tenant_id=1, policy=POLICY)
+    for function in ("pause_session", "change_tenant", "list_members", "list_audit", "get_qrcode"):
+        with pytest.raises(NotAllowed, match="this needs the role"):
+            await call(talk, viewer, function, tenant_id=1, session_id=2, source="operator")
+
+
+async def test_an_operator_pauses_and_changes_no_settings(talk: Conversation, other: int):
+    operator = await key_for(talk, "operator", 1)
+    argument = {"tenant_id": 1, "session_id": 2, "source": "operator", "policy": POLICY}
+    paused = await call(talk, operator, "pause_session", **argument)
+    assert paused["session"]["is_paused"] is True
+    with pytest.raises(NotAllowed, match="admin"):
+        await call(talk, operator, "change_tenant", tenant_id=1, values={"is_active": False})
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+async def test_of_another_tenant_nobody_learns_even_that_it_exists(
+    talk: Conversation, other: int, role: str
+):
+    key = await key_for(talk, role, 1)
+    calls = await talk.sql("select name from hybridflow.operator_calls() where needs <> 'anybody'")
+    for name in [
+        row["name"] for row in calls if row["name"] not in ("create_tenant", "reserve_tenant")
+    ]:
+        argument = {"session_id": 1, "turn_id": 1, "values": {}, "policy": POLICY}
+        with pytest.raises(NotFound) as theirs:
+            await call(talk, key, name, tenant_id=other, **argument)
+        with pytest.raises(NotFound) as nobodys:
+            await call(talk, key, name, tenant_id=999, **argument)
+        assert str(theirs.value) == str(nobodys.value).replace("999", str(other)), name
+    with pytest.raises(NotFound, match="no tenant with the instance pharmacy"):
+        await call(talk, key, "get_instance", instance_name="pharmacy")
+    with pytest.raises(NotFound, match="no tenant with the instance nobody"):
+        await call(talk, key, "get_instance", instance_name="nobody")
+
+
+async def test_a_session_of_another_tenant_is_not_reached_through_ones_own(
+    talk: Conversation, other: int
+):
+    admin = await key_for(talk, "admin", 1)
+    (theirs,) = await talk.sql("select id from sessions where tenant_id = $1", other)
+    (turn,) = await talk.sql("select id from turns where tenant_id = $1", other)
+    own = {"tenant_id": 1, "policy": POLICY, "source": "operator"}
+    for function in (
+        "get_session",
+        "list_messages",
+        "pause_session",
+        "resume_session",
+        "list_turns",
+    ):
+        with pytest.raises(NotFound):
+            await call(talk, admin, function, session_id=theirs["id"], **own)
+    for function in ("get_turn", "retry_turn"):
+        with pytest.raises(NotFound):
+            await call(talk, admin, function, turn_id=turn["id"], **own)
+    with pytest.raises(Invalid, match="exclude each other"):
+        await call(talk, admin, "get_instance", tenant_id=1, instance_name="pharmacy")
+
+
+async def test_what_is_not_for_operators_cannot_be_called_at_all(talk: Conversation):
+    names = await talk.sql(
+        "select proname from pg_proc where pronamespace = 'public'::regnamespace"
+        " and proname not in (select name from hybridflow.operator_calls())"
+    )
+    assert len(names) > 20
+    for name in [row["proname"] for row in names] + ["pg_sleep", "hybridflow.clock", None]:
+        with pytest.raises(NotAllowed, match="nobody may call"):
+            await call(talk, BOSS, name, tenant_id=1)
+
+
+async def test_lists_of_tenants_show_ones_own(talk: Conversation, other: int):
+    assert len((await call(talk, BOSS, "list_tenants"))["items"]) == 2
+    key = await key_for(talk, "viewer", other)
+    (seen,) = (await call(talk, key, "list_tenants"))["items"]
+    assert seen["instance_name"] == "pharmacy"
+    every = await key_for(talk, "viewer")
+    assert len((await call(talk, every, "list_tenants"))["items"]) == 2
+    assert (await call(talk, ANA, "list_tenants"))["items"] == []
+
+
+async def test_members_have_their_role_in_their_tenant_alone_and_lose_it_at_once(
+    talk: Conversation, other: int
+):
+    user_id = ANA["user_id"]
+    with pytest.raises(NotFound):
+        await call(talk, ANA, "get_tenant", tenant_id=1)
+    await call(talk, BOSS, "set_member", tenant_id=1, user_id=user_id, role="viewer")
+    assert (await call(talk, ANA, "get_tenant", tenant_id=1))["tenant"]["id"] == 1
+    with pytest.raises(NotFound):
+        await call(talk, ANA, "get_tenant", tenant_id=other)
+    await call(talk, BOSS, "set_member", tenant_id=1, user_id=user_id, role="admin")
+    await call(talk, ANA, "set_member", tenant_id=1, user_id=BIA["user_id"], role="operator")
+    (first, second) = (await call(talk, ANA, "list_members", tenant_id=1))["items"]
+    assert (first["role"], first["created_by"]) == ("admin", "boss")
+    assert (second["role"], second["created_by"]) == ("operator", user_id)
+    await call(talk, BOSS, "remove_member", tenant_id=1, user_id=user_id)
+    with pytest.raises(NotFound):
+        await call(talk, ANA, "get_tenant", tenant_id=1)
+
+
+async def test_a_key_ends_when_it_is_revoked_or_its_time_is_over(talk: Conversation):
+    key = await key_for(talk, "viewer", 1)
+    await call(talk, key, "get_tenant", tenant_id=1)
+    revoked = await call(talk, BOSS, "revoke_api_key", api_key_id=key["id"])
+    assert revoked["api_key"]["is_active"] is False
+    with pytest.raises(UnknownCaller, match="was revoked"):
+        await call(talk, key, "get_tenant", tenant_id=1)
+    tomorrow = (talk.now().replace(microsecond=0)).isoformat()
+    with pytest.raises(Invalid, match="in the future"):
+        await key_for(talk, "viewer", 1, expires_at=tomorrow)
+    await talk.travel(hours=-1)
+    lasting = await key_for(talk, "viewer", 1, expires_at=tomorrow)
+    await call(talk, lasting, "get_tenant", tenant_id=1)
+    await talk.travel(hours=2)
+    with pytest.raises(UnknownCaller, match="has expired"):
+        await call(talk, lasting, "get_tenant", tenant_id=1)
+    with pytest.raises(UnknownCaller, match="not known"):
+        await call(talk, {"kind": "key", "key_hash": "00" * 32}, "list_tenants")
+    with pytest.raises(UnknownCaller):
+        await call(talk, {}, "list_tenants")
+
+
+async def test_an_admin_makes_and_sees_keys_for_its_own_tenants_alone(
+    talk: Conversation, other: int
+):
+    admin = await key_for(talk, "admin", 1)
+    mine = await key_for(talk, "operator", 1, by=admin)
+    theirs = await key_for(talk, "viewer", other)
+    both = await key_for(talk, "viewer", 1, other)
+    every = await key_for(talk, "viewer")
+    with pytest.raises(NotFound):
+        await key_for(talk, "viewer", 1, other, by=admin)
+    with pytest.raises(NotAllowed, match="for every tenant"):
+        await key_for(talk, "viewer", by=admin)
+    with pytest.raises(NotAllowed):
+        await key_for(talk, "viewer", 1, by=mine)
+    seen = [key["id"] for key in (await call(talk, admin, "list_api_keys"))["items"]]
+    assert seen == [mine["id"], admin["id"]]
+    for key in (theirs, both, every):
+        with pytest.raises(NotFound):
+            await call(talk, admin, "revoke_api_key", api_key_id=key["id"])
+    await call(talk, admin, "revoke_api_key", api_key_id=mine["id"])
+    assert (await call(talk, mine | {"kind": "user", "user_id": ANA["user_id"]}, "list_api_keys"))[
+        "items"
+    ] == []
+
+
+async def test_only_who_has_every_tenant_as_admin_makes_tenants(talk: Conversation):
+    values = {"instance_name": "new", "evo_server_url": "https://evolution.example"}
+    for caller in (await key_for(talk, "admin", 1), await key_for(talk, "operator"), ANA):
+        with pytest.raises(NotAllowed):
+            await call(talk, caller, "create_tenant", values=values)
+    made = await call(talk, await key_for(talk, "admin"), "create_tenant", values=values)
+    assert made["tenant"]["instance_name"] == "new"
+    assert "audit" not in made
+
+
+async def test_what_is_done_is_audited_with_who_and_what_and_without_content(talk: Conversation):
+    await talk.maria_writes("um segredo meu")
+    operator = await key_for(talk, "operator", 1)
+    own = {"tenant_id": 1, "session_id": 1, "source": "operator", "policy": POLICY}
+    await call(
+        talk, operator, "pause_session", reason="eu falo com a Maria", indefinite=True, **own
+    )
+    await call(talk, operator, "get_session", **own)
+    await call(talk, operator, "resume_session", **own)
+    prompt = {"system_prompt": "Be brief.", "notify_url": "https://t.example/secret"}
+    await call(talk, BOSS, "change_tenant", tenant_id=1, values=prompt)
+    changed, resumed, paused, made = await lines(talk)
+    assert (made["action"], made["caller_kind"], made["caller"]) == (
+        "create_api_key", "deployment", "boss",
+    )  # fmt: skip
+    assert made["detail"]["role"] == "operator"
+    assert (paused["caller_kind"], paused["caller"]) == ("key", "key of a operator")
+    assert (paused["session_id"], paused["tenant_id"]) == (1, 1)
+    assert paused["detail"] == {"indefinite": True}
+    assert resumed["action"] == "resume_session"
+    assert changed["detail"] == {
+        "system_prompt": {"from": "Be kind.", "to": "Be brief."}, "notify_url": {},
+    }  # fmt: skip
+    assert not {"Maria", "segredo"} & set(str(await lines(talk)).split())
+
+
+async def test_what_was_refused_is_not_in_the_log_as_done(talk: Conversation):
+    viewer = await key_for(talk, "viewer", 1)
+    before = len(await lines(talk))
+    for function in ("change_tenant", "pause_session"):
+        with pytest.raises(NotAllowed):
+            await call(talk, viewer, function, tenant_id=1, values={})
+    with pytest.raises(NotFound):
+        await call(talk, BOSS, "pause_session", tenant_id=1, session_id=99, source="operator")
+    assert len(await lines(talk)) == before
+
+
+async def test_pauses_that_nobody_asked_for_over_the_api_are_audited_with_their_source(
+    talk: Conversation,
+):
+    await talk.maria_writes("oi")
+    await talk.owner_writes("deixa comigo")
+    await talk.owner_writes("mais uma")
+    await talk.travel(hours=3)
+    await talk.database.call("auto_resume", {"policy": POLICY})
+    told = [(line["action"], line["caller"], line["session_id"]) for line in await lines(talk)]
+    assert told == [("resume_session", "cron", 1), ("pause_session", "owner", 1)]
+
+
+async def test_the_log_is_read_by_filter_and_by_admins_alone(talk: Conversation, other: int):
+    admin = await key_for(talk, "admin", 1)
+    await talk.owner_writes("oi", instance="pharmacy")
+    await talk.owner_writes("oi")
+    mine = await call(talk, admin, "list_audit", tenant_id=1, action="pause_session")
+    assert [line["tenant_id"] for line in mine["items"]] == [1]
+    with pytest.raises(NotFound):
+        await call(talk, admin, "list_audit", tenant_id=other)
+    with pytest.raises(NotAllowed):
+        await call(talk, admin, "list_audit")
+    every = await lines(talk, action="pause_session", limit=1)
+    assert len(every) == 1
+    assert await lines(talk, caller_name="boss", since="2100-01-01T00:00:00Z") == []
+
+
+async def test_the_log_cannot_be_changed(talk: Conversation):
+    await key_for(talk, "viewer", 1)
+    for statement in (
+        "update audit_log set caller = 'me'",
+        "delete from audit_log",
+        "truncate audit_log",
+    ):
+        with pytest.raises(Exception, match="append-only"):
+            await talk.sql(statement)
+    assert len(await lines(talk)) == 1
+
+
+async def test_that_a_key_was_used_is_noted_to_the_minute(talk: Conversation):
+    key = await key_for(talk, "viewer", 1)
+    await call(talk, key, "get_tenant", tenant_id=1)
+    (first,) = (await call(talk, BOSS, "list_api_keys"))["items"]
+    await talk.travel(seconds=30)
+    await call(talk, key, "get_tenant", tenant_id=1)
+    (second,) = (await call(talk, BOSS, "list_api_keys"))["items"]
+    assert first["last_used_at"] is not None
+    assert second["last_used_at"] == first["last_used_at"]
