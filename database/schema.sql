@@ -42,6 +42,7 @@ create table if not exists public.tenants (
     evo_api_key text,
     system_prompt text,
     llm_provider text not null default 'anthropic' check (llm_provider in ('anthropic', 'openai')),
+    llm_api_key text,
     llm_model text,
     llm_max_tokens integer check (llm_max_tokens > 0),
     is_active boolean not null default true,
@@ -87,6 +88,8 @@ comment on column public.tenants.notify_number is
 'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
 comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
 comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, encrypted likewise; its replies are made without n8n.';
 comment on column public.tenants.webhook_networks is
 'The networks that its webhooks may come from; null: any.';
 comment on column public.tenants.shared_webhook_secret is
@@ -1087,7 +1090,7 @@ as $$
         'tenant', jsonb_build_object(
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
-            'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
             'reply_rules', hybridflow.reply_rules(t)
         ),
         'session', jsonb_build_object(
@@ -2838,7 +2841,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_model',
+        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_api_key', 'llm_model',
         'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
         'notify_number', 'notify_url',
@@ -2856,8 +2859,11 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant) - array['evo_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
-        || jsonb_build_object('evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '')
+    select to_jsonb(p_tenant) - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+        || jsonb_build_object(
+            'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
+            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
+        )
 $$;
 
 -- The tenant that p names by tenant_id or instance_name. Raises PT404.
@@ -2997,7 +3003,7 @@ begin
     update public.tenants
     set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
         evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
-        llm_provider = v_new.llm_provider, llm_model = v_new.llm_model,
+        llm_provider = v_new.llm_provider, llm_api_key = v_new.llm_api_key, llm_model = v_new.llm_model,
         llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
         debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
         answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
@@ -3018,8 +3024,8 @@ begin
 end
 $$;
 
--- Raises PT422 if p_values would have the tenant's key of Evolution shown to another server than it was
--- given for: who may change a tenant may not learn its key.
+-- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
+-- given for: who may change a tenant may not learn its keys.
 create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
 returns void
 language plpgsql
@@ -3035,6 +3041,11 @@ begin
     then
         raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
             using errcode = 'PT422';
+    elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
+        and p_values ->> 'llm_provider' <> p_tenant.llm_provider
+    then
+        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+            using errcode = 'PT422';
     end if;
 end
 $$;
@@ -3048,7 +3059,7 @@ immutable
 set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
-        when n.key in ('evo_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
         else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
     end), '{}')
     from jsonb_each(to_jsonb(p_new)) as n
@@ -3155,6 +3166,7 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
@@ -3437,8 +3449,8 @@ as $$
 $$;
 
 -- list_sealed({after?, limit?})
--- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, evo_api_key}]}. For
--- scripts.rotate_secrets only.
+-- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, column, value}]}, of
+-- `limit` tenants. For scripts.rotate_secrets only.
 create or replace function public.list_sealed(p jsonb)
 returns jsonb
 language sql
@@ -3446,16 +3458,18 @@ stable
 set search_path = ''
 as $$
     select jsonb_build_object('items', coalesce(jsonb_agg(
-        jsonb_build_object('tenant_id', f.id, 'evo_api_key', f.evo_api_key) order by f.id
+        jsonb_build_object('tenant_id', f.id, 'column', k.name, 'value', k.value) order by f.id, k.name
     ), '[]'))
     from (
-        select t.id, t.evo_api_key from public.tenants as t
-        where t.id > coalesce((p ->> 'after')::bigint, 0) and t.evo_api_key <> ''
+        select t.id, t.evo_api_key, t.llm_api_key from public.tenants as t
+        where t.id > coalesce((p ->> 'after')::bigint, 0) and (t.evo_api_key <> '' or t.llm_api_key <> '')
         order by t.id limit coalesce((p ->> 'limit')::integer, 200)
     ) as f
+    cross join lateral (values ('evo_api_key', f.evo_api_key), ('llm_api_key', f.llm_api_key)) as k (name, value)
+    where k.value <> ''
 $$;
 
--- reseal({tenant_id, old, new})
+-- reseal({tenant_id, column, old, new})
 -- Puts the same key, encrypted anew, in the place of the old value: {changed: false} where that is no
 -- longer there, for somebody has given the tenant another key meanwhile.
 create or replace function public.reseal(p jsonb)
@@ -3463,9 +3477,14 @@ returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_is_evolutions boolean := p ->> 'column' = 'evo_api_key';
 begin
-    update public.tenants set evo_api_key = p ->> 'new'
-    where id = (p ->> 'tenant_id')::bigint and evo_api_key = p ->> 'old';
+    update public.tenants
+    set evo_api_key = case when v_is_evolutions then p ->> 'new' else evo_api_key end,
+        llm_api_key = case when v_is_evolutions then llm_api_key else p ->> 'new' end
+    where id = (p ->> 'tenant_id')::bigint
+        and case when v_is_evolutions then evo_api_key else llm_api_key end = p ->> 'old';
     return jsonb_build_object('changed', found);
 end
 $$;

@@ -59,6 +59,12 @@ class LlmRequest:
     status: int | None = None
 
     @property
+    def key(self) -> str:
+        """The key that was shown."""
+        bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.headers.get("x-api-key", bearer)
+
+    @property
     def unanswered(self) -> list[str]:
         """The user's texts since the model last spoke."""
         texts: list[str] = []

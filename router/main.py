@@ -42,6 +42,7 @@ from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
+from router.sealing import Vault
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
@@ -51,6 +52,7 @@ from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.instances import InstanceFinder
+from router.turns.llm_keys import LlmKeys
 from router.turns.prompt import PromptRules
 from router.turns.sender import Sender
 from router.webhook.guards import Guards
@@ -170,23 +172,21 @@ async def _finish(task: "asyncio.Task[None]") -> None:
 
 
 def _providers(settings: Settings) -> dict[str, LlmProvider]:
-    """Return the providers that have a key; their SDKs are loaded when they are first asked."""
-    providers: dict[str, LlmProvider] = {}
-    if settings.anthropic_api_key:
-        providers["anthropic"] = AnthropicProvider(
+    """Return the providers by name; their SDKs are loaded when they are first asked."""
+    return {
+        "anthropic": AnthropicProvider(
             settings.anthropic_api_key,
             base_url=settings.anthropic_base_url,
             model=settings.anthropic_model,
             timeout=settings.llm_timeout,
-        )
-    if settings.openai_api_key:
-        providers["openai"] = OpenAiProvider(
+        ),
+        "openai": OpenAiProvider(
             settings.openai_api_key,
             base_url=settings.openai_base_url,
             model=settings.openai_model,
             timeout=settings.llm_timeout,
-        )
-    return providers
+        ),
+    }
 
 
 def _fallback(
@@ -198,7 +198,7 @@ def _fallback(
         second_provider=settings.llm_fallback_provider,
         llm_attempts=settings.llm_attempts,
     )
-    return FallbackHandler(providers, rules)
+    return FallbackHandler(providers, rules, LlmKeys(Vault(settings.secrets_key)))
 
 
 def _n8n_handler(

@@ -78,9 +78,13 @@ class Vault:
         return self._current is not None and stored.startswith(f"{_PREFIX}{self._current}:")
 
 
-def place_of_evolution_key(tenant_id: int) -> str:
-    """Return the place of a tenant's key of Evolution."""
-    return f"tenants.evo_api_key:{tenant_id}"
+KEY_COLUMNS = ("evo_api_key", "llm_api_key")
+"""The columns of a tenant that are stored sealed."""
+
+
+def place_of_key(column: str, tenant_id: int) -> str:
+    """Return the place of one of a tenant's keys."""
+    return f"tenants.{column}:{tenant_id}"
 
 
 def _bound(key_name: str, place: str) -> bytes:

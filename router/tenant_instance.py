@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
 from router.logs import shield_secret
-from router.sealing import CannotOpen, Vault, place_of_evolution_key
+from router.sealing import CannotOpen, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database
 
@@ -17,7 +17,7 @@ from router.state.database import Database
 class InstanceKeys:
     """Which key is shown to Evolution: the tenant's own, else EVOLUTION_API_KEY.
 
-    The one place where a stored key is opened; from then on no log line can hold it.
+    The one place where it is opened; from then on no log line can hold it.
     """
 
     def __init__(self, default_key: SecretStr | None, vault: Vault | None = None) -> None:
@@ -37,7 +37,7 @@ class InstanceKeys:
         if not stored:
             return self._default_key
         try:
-            key = self._vault.open(stored, place_of_evolution_key(tenant_id))
+            key = self._vault.open(stored, place_of_key("evo_api_key", tenant_id))
         except CannotOpen as error:
             raise EvolutionRefused(f"the tenant's evo_api_key cannot be read: {error}") from error
         shield_secret(key)
@@ -59,6 +59,7 @@ class TenantInstance:
     server_url: str
     key: SecretStr | None
     llm_provider: str
+    has_llm_key: bool
     is_active: bool
     # SHA-256 of the webhook secrets of its own that have no end; and whether ours holds, too
     webhook_hashes: tuple[str, ...] = ()
@@ -82,6 +83,7 @@ async def find_instance(database: Database, name: str, keys: InstanceKeys) -> Te
         server_url=found["evo_server_url"],
         key=keys.key_of(found["tenant_id"], found["evo_api_key"]),
         llm_provider=found["llm_provider"],
+        has_llm_key=found["llm_api_key_set"],
         is_active=found["is_active"],
         webhook_hashes=tuple(found["webhook_hashes"]),
         shared_webhook_secret=found["shared_webhook_secret"],

@@ -12,11 +12,10 @@ from pydantic import SecretStr
 from router.errors import Invalid
 from router.logs import shield_secret
 from router.outbound.addresses import Allowed, fault_of
-from router.sealing import Vault, place_of_evolution_key
+from router.sealing import KEY_COLUMNS, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
 
-_KEY = "evo_api_key"
 _ADDRESSES = ("evo_server_url", "notify_url")
 
 
@@ -28,7 +27,7 @@ async def create_tenant(database: Database, settings: Settings, values: Mapping[
     _check(settings, values)
     argument: Json = {"values": values}
     vault = Vault(settings.secrets_key)
-    if values.get(_KEY) and vault.has_key:
+    if vault.has_key and any(values.get(column) for column in KEY_COLUMNS):
         # What is sealed is bound to its row, so the row's id comes first.
         tenant_id = (await database.call("reserve_tenant", {}))["tenant_id"]
         argument = {"tenant_id": tenant_id, "values": _sealed(vault, tenant_id, values)}
@@ -51,16 +50,19 @@ async def change_tenant(
 
 
 def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
-    key = values.get(_KEY)
-    if not key:
-        return dict(values)
-    return {**values, _KEY: vault.seal(key, place_of_evolution_key(tenant_id))}
+    sealed = {
+        column: vault.seal(values[column], place_of_key(column, tenant_id))
+        for column in KEY_COLUMNS
+        if values.get(column)
+    }
+    return {**values, **sealed}
 
 
 def _check(settings: Settings, values: Mapping[str, Any]) -> None:
     """Refuse early what could not be connected to: where a name leads is judged at each call."""
-    if key := values.get(_KEY):
-        shield_secret(SecretStr(key))
+    for column in KEY_COLUMNS:
+        if key := values.get(column):
+            shield_secret(SecretStr(key))
     allowed = Allowed.of(settings.own_networks)
     for name in _ADDRESSES:
         url = values.get(name)

@@ -9,7 +9,7 @@ key; 1: some could not be read, with the reason.
 
 import sys
 
-from router.sealing import CannotOpen, Vault, place_of_evolution_key
+from router.sealing import CannotOpen, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.running import CannotGoOn, run
@@ -27,25 +27,26 @@ async def rotate(settings: Settings, database: Database) -> int:
     while items := (await database.call("list_sealed", {"after": after}))["items"]:
         for item in items:
             after = item["tenant_id"]
-            if vault.is_current(item["evo_api_key"]):
+            if vault.is_current(item["value"]):
                 current += 1
                 continue
             try:
                 resealed += await _reseal(database, vault, item)
             except CannotOpen as error:
                 failed += 1
-                print(f"tenant {after}: {error}", file=sys.stderr)
+                print(f"tenant {after}, {item['column']}: {error}", file=sys.stderr)
     print(f"{resealed} keys encrypted anew, {current} were already, {failed} cannot be read")
     return 1 if failed else 0
 
 
 async def _reseal(database: Database, vault: Vault, item: Json) -> bool:
     """Return false where the tenant was given another key meanwhile: that one is encrypted."""
-    place = place_of_evolution_key(item["tenant_id"])
-    plain = vault.open(item["evo_api_key"], place).get_secret_value()
+    place = place_of_key(item["column"], item["tenant_id"])
+    plain = vault.open(item["value"], place).get_secret_value()
     argument = {
         "tenant_id": item["tenant_id"],
-        "old": item["evo_api_key"],
+        "column": item["column"],
+        "old": item["value"],
         "new": vault.seal(plain, place),
     }
     return bool((await database.call("reseal", argument))["changed"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from router import tenant_saving
 from router.errors import Invalid
 from router.safety.patterns import BadPattern, check_pattern
+from router.sealing import KEY_COLUMNS
 from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.connecting import Connection, connect
@@ -21,6 +22,10 @@ from scripts.running import CannotGoOn, run
 from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show_secrets
 
 _ASK = "-"
+_ASKED = {
+    "evo_api_key": "Evolution's API key: ",
+    "llm_api_key": "The LLM provider's API key: ",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,10 +59,10 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
     values = {
         "instance_name": given.name,
         "evo_server_url": given.server,
-        **values_of(given.values),
+        **_with_keys(values_of(given.values)),
     }
     if given.key is not None:
-        values["evo_api_key"] = _key(given.key)
+        values["evo_api_key"] = _key(given.key, "evo_api_key")
     created = await tenant_saving.create_tenant(database, settings, values)
     print(f"Tenant {created['id']} has the instance {created['instance_name']}.")
     print(f"Next: python -m scripts.tenant connect {created['instance_name']}")
@@ -66,14 +71,12 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
 
 async def change(settings: Settings, database: Database, given: argparse.Namespace) -> int:
     """Change what is given of a tenant."""
-    values = values_of(given.values)
-    if "evo_api_key" in values and values["evo_api_key"] is not None:
-        values["evo_api_key"] = _key(str(values["evo_api_key"]))
+    values = _with_keys(values_of(given.values))
     tenant = (await database.call("get_tenant", {"instance_name": given.name}))["tenant"]
     changed = await tenant_saving.change_tenant(database, settings, tenant["id"], values)
     for name in sorted(values):
-        if name == "evo_api_key":
-            print(f"evo_api_key is {'set' if changed['evo_api_key_set'] else 'not set'}")
+        if name in KEY_COLUMNS:
+            print(f"{name} is {'set' if changed[f'{name}_set'] else 'not set'}")
         else:
             print(f"{name} = {changed[name]!r}")
     return 0
@@ -158,9 +161,19 @@ def _read(path: Path, what: str) -> str:
         raise CannotGoOn(f"cannot read {what} from {path}: {error}") from None
 
 
-def _key(text: str) -> str:
+def _with_keys(values: dict[str, object]) -> dict[str, object]:
+    """Return the values with the keys that are asked for."""
+    keys = {
+        column: _key(str(values[column]), column)
+        for column in KEY_COLUMNS
+        if values.get(column) is not None
+    }
+    return {**values, **keys}
+
+
+def _key(text: str, column: str) -> str:
     """Return the key given, or ask for it, so that it is in no shell history."""
-    return getpass.getpass("Evolution's API key: ") if text == _ASK else text
+    return getpass.getpass(_ASKED[column]) if text == _ASK else text
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -196,7 +209,8 @@ def _parser() -> argparse.ArgumentParser:
         "values",
         nargs="+",
         metavar="name=value",
-        help="name= takes the value away; system_prompt=@file reads it; evo_api_key=- asks for it",
+        help="name= takes the value away; system_prompt=@file reads it; evo_api_key=- and"
+        " llm_api_key=- ask for it",
     )
 
     connecting = commands.add_parser("connect", help="set the webhook and connect the phone")

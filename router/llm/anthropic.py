@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from router.llm.provider import (
     LlmAway,
     LlmMisconfigured,
@@ -17,7 +19,6 @@ from router.llm.provider import (
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from anthropic.types import Message
-    from pydantic import SecretStr
 
 
 class AnthropicProvider:
@@ -26,13 +27,26 @@ class AnthropicProvider:
     name = "anthropic"
 
     def __init__(
-        self, api_key: SecretStr, *, base_url: str | None, model: str, timeout: float
+        self, api_key: SecretStr | None, *, base_url: str | None, model: str, timeout: float
     ) -> None:
-        self._api_key = api_key
+        self._api_key = api_key or SecretStr("")
         self._base_url = base_url
         self._model = model
         self._timeout = timeout
         self._client: AsyncAnthropic | None = None
+
+    @property
+    def has_key(self) -> bool:
+        """See LlmProvider."""
+        return bool(self._api_key.get_secret_value())
+
+    def with_key(self, key: SecretStr) -> AnthropicProvider:
+        """See LlmProvider."""
+        other = AnthropicProvider(
+            key, base_url=self._base_url, model=self._model, timeout=self._timeout
+        )
+        other._client = self._connected().with_options(api_key=key.get_secret_value())
+        return other
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """See LlmProvider. A stop_reason of `refusal` raises LlmRefused."""
@@ -56,7 +70,7 @@ class AnthropicProvider:
         except anthropic.APIError as error:  # no answer, or none that can be read
             raise LlmAway(f"anthropic: {type(error).__name__}") from error
         except UnicodeError as error:
-            raise LlmMisconfigured("ANTHROPIC_API_KEY holds what no HTTP header may") from error
+            raise LlmMisconfigured("the key of anthropic holds what no HTTP header may") from error
         except ValueError as error:  # the SDK lets broken JSON through as it is
             raise LlmAway("anthropic: its answer is no JSON") from error
         try:

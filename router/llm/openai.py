@@ -9,6 +9,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from router.llm.provider import (
     LlmAway,
     LlmMisconfigured,
@@ -22,7 +24,6 @@ from router.llm.provider import (
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types.chat import ChatCompletion
-    from pydantic import SecretStr
 
 
 _REASONING = re.compile(r"(o\d|gpt-[5-9]|gpt-\d\d)")
@@ -34,13 +35,26 @@ class OpenAiProvider:
     name = "openai"
 
     def __init__(
-        self, api_key: SecretStr, *, base_url: str | None, model: str, timeout: float
+        self, api_key: SecretStr | None, *, base_url: str | None, model: str, timeout: float
     ) -> None:
-        self._api_key = api_key
+        self._api_key = api_key or SecretStr("")
         self._base_url = base_url
         self._model = model
         self._timeout = timeout
         self._client: AsyncOpenAI | None = None
+
+    @property
+    def has_key(self) -> bool:
+        """See LlmProvider."""
+        return bool(self._api_key.get_secret_value())
+
+    def with_key(self, key: SecretStr) -> OpenAiProvider:
+        """See LlmProvider."""
+        other = OpenAiProvider(
+            key, base_url=self._base_url, model=self._model, timeout=self._timeout
+        )
+        other._client = self._connected().with_options(api_key=key.get_secret_value())
+        return other
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """See LlmProvider. A refusal or a content filter raises LlmRefused."""
@@ -63,7 +77,7 @@ class OpenAiProvider:
         except openai.APIError as error:  # no answer, or none that can be read
             raise LlmAway(f"openai: {type(error).__name__}") from error
         except UnicodeError as error:
-            raise LlmMisconfigured("OPENAI_API_KEY holds what no HTTP header may") from error
+            raise LlmMisconfigured("the key of openai holds what no HTTP header may") from error
         except ValueError as error:  # the SDK lets broken JSON through as it is
             raise LlmAway("openai: its answer is no JSON") from error
         try:

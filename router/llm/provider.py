@@ -83,6 +83,13 @@ class LlmProvider(Protocol):
 
     name: str
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the deployment has a key of it."""
+
+    def with_key(self, key: SecretStr) -> "LlmProvider":
+        """Return the same provider with a tenant's own key; it is closed with this one."""
+
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """Ask once. Raises LlmError."""
 
@@ -167,7 +174,8 @@ def read_retry_after(header: str | None) -> float | None:
 
 def hide(key: SecretStr, text: str) -> str:
     """Return what a provider said, short and without the key, which some servers repeat."""
-    return scrubbed(text.replace(key.get_secret_value(), "…"))[:300]
+    shown = key.get_secret_value()
+    return scrubbed(text.replace(shown, "…") if shown else text)[:300]
 
 
 def judge_status(provider: str, status: int, message: str, retry_after: str | None) -> LlmError:

@@ -93,8 +93,11 @@ class N8nHandler:
     async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
         """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError.
 
-        The fallback takes only what n8n has certainly not begun.
+        The fallback takes only what n8n has certainly not begun; and every turn of a tenant with
+        a key of its own, which no flow is told.
         """
+        if turn.tenant.llm_api_key is not None:
+            return await self._fallback.make(turn)
         lapsed = turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
             self.breaker.failed(monotonic())

@@ -58,7 +58,10 @@ class InstanceTest:
             await self._check_evolution(tenant, found)
         if trial:
             await self._try_webhook(name, tenant, found)
-        self._check_llm(tenant.llm_provider if tenant else self.settings.llm_provider, found)
+        if tenant is not None and tenant.has_llm_key:
+            found.ok("llm", f"{tenant.llm_provider} is configured, with a key of the tenant's own")
+        else:
+            self._check_llm(tenant.llm_provider if tenant else self.settings.llm_provider, found)
         return found.result()
 
     async def _find_tenant(self, name: str, found: _Findings) -> TenantInstance | None:

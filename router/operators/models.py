@@ -131,6 +131,7 @@ class Tenant(BaseModel):
     evo_api_key_set: bool
     system_prompt: str | None
     llm_provider: str
+    llm_api_key_set: bool
     llm_model: str | None
     llm_max_tokens: int | None
     is_active: bool

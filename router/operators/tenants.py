@@ -29,6 +29,11 @@ class TenantValues(BaseModel, extra="forbid"):
     )
     system_prompt: str | None = None
     llm_provider: Literal["anthropic", "openai"] | None = None
+    llm_api_key: SecretStr | None = Field(
+        default=None,
+        description="Its own key of llm_provider: written, never read; its replies are then made"
+        " without n8n. Without it the deployment's serves",
+    )
     llm_model: str | None = None
     llm_max_tokens: int | None = None
     is_active: bool | None = None
@@ -90,10 +95,10 @@ class TenantValues(BaseModel, extra="forbid"):
     def given(self) -> dict[str, Any]:
         """Return what the request says, ready for the state."""
         values = self.model_dump(exclude_unset=True)
-        key = values.get("evo_api_key")
-        if isinstance(key, SecretStr):
-            values["evo_api_key"] = key.get_secret_value()
-        return values
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in values.items()
+        }
 
 
 class NewTenant(TenantValues):

@@ -13,7 +13,7 @@ class _Frozen(BaseModel):
 
 
 class TurnTenant(_Frozen):
-    """The tenant's side of a turn; its key of Evolution as it is stored."""
+    """The tenant's side of a turn; its keys as they are stored."""
 
     tenant_id: int
     instance_name: str
@@ -21,6 +21,7 @@ class TurnTenant(_Frozen):
     evo_api_key: SecretStr | None
     system_prompt: str | None
     llm_provider: str
+    llm_api_key: SecretStr | None = None
     llm_model: str | None
     llm_max_tokens: int | None
     reply_rules: ReplyRules = ReplyRules()

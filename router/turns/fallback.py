@@ -11,6 +11,7 @@ from router.llm.provider import (
 )
 from router.turns.attempt import Reply
 from router.turns.claimed import ClaimedTurn
+from router.turns.llm_keys import LlmKeys
 from router.turns.outgoing import parts_of
 from router.turns.prompt import PromptRules, prompt_of_turn
 from router.turns.reply import finish_truncated
@@ -29,14 +30,17 @@ class FallbackRules:
 class FallbackHandler:
     """Builds the prompt, asks the tenant's provider, and cuts the answer to WhatsApp's measure."""
 
-    def __init__(self, providers: Mapping[str, LlmProvider], rules: FallbackRules) -> None:
-        """Take the configured providers by name; a provider without a key is not among them."""
+    def __init__(
+        self, providers: Mapping[str, LlmProvider], rules: FallbackRules, keys: LlmKeys
+    ) -> None:
+        """Take the providers by name; one without a key answers with a tenant's own alone."""
         self._providers = providers
+        self._keys = keys
         self._rules = rules
 
     async def make(self, turn: ClaimedTurn) -> Reply:
         """Return the reply to the turn. Raises LlmError."""
-        first = self._provider(turn.tenant.llm_provider)
+        first = self._provider(turn)
         second = self._second(first)
         prompt = prompt_of_turn(turn, self._rules.prompt)
         answer = await complete_with_fallback(
@@ -60,14 +64,20 @@ class FallbackHandler:
             tokens_out=answer.tokens_out,
         )
 
-    def _provider(self, name: str) -> LlmProvider:
-        if name not in self._providers:
+    def _provider(self, turn: ClaimedTurn) -> LlmProvider:
+        name = turn.tenant.llm_provider
+        provider = self._providers.get(name)
+        own_key = self._keys.of_turn(turn)
+        if provider is not None and own_key is not None:
+            return provider.with_key(own_key)
+        if provider is None or not provider.has_key:
             key = f"{name.upper()}_API_KEY"
             raise LlmMisconfigured(f"the provider {name} has no key: set {key}")
-        return self._providers[name]
+        return provider
 
     def _second(self, first: LlmProvider) -> LlmProvider | None:
         name = self._rules.second_provider
         if name is None or name == first.name:
             return None
-        return self._providers.get(name)
+        second = self._providers.get(name)
+        return second if second is not None and second.has_key else None

@@ -114,6 +114,14 @@ class Stage:
     async def cron_runs(self) -> dict[str, Any]:
         return await self.post("/cron/auto-resume", {"X-Cron-Secret": CRON_SECRET})
 
+    async def change(self, **values: object) -> None:
+        """Change the tenant as an operator does."""
+        async with httpx.AsyncClient(base_url=self.router_url) as client:
+            answer = await client.patch(
+                f"/api/tenants/{self.tenant_id}", headers={"X-API-Key": API_KEY}, json=values
+            )
+        assert answer.status_code == 200, answer.text
+
     async def post(self, path: str, headers: dict[str, str] | None = None, **more: Any) -> Any:
         async with httpx.AsyncClient(base_url=self.router_url) as client:
             answer = await client.post(path, headers=headers or {"X-API-Key": API_KEY}, **more)

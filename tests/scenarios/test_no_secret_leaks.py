@@ -40,6 +40,7 @@ CONFIGURED = {
 USER = "0198c0de-0000-7000-8000-00000000a11a"
 OPERATOR = "operators-key-f0e1d2c3b4a5968778"
 TENANTS_KEY = 'tenants-own-evolution-key-13579bdf/+"x'
+LLM_KEY = "sk-ant-of-the-tenant-0a9b8c7d6e5f"
 CHANGED_KEY = "tenants-changed-key-2468ace0\\y"
 
 
@@ -74,6 +75,7 @@ class Search:
             **CONFIGURED,
             "API_KEYS": OPERATOR,
             "the tenant's key": TENANTS_KEY,
+            "the tenant's key of its provider": LLM_KEY,
             "Meta's token": META_TOKEN,
             "the database's password": str(urlsplit(database_url).password),
         }
@@ -176,7 +178,9 @@ async def search(database_url: str, parrot: Parrot, n8n: WebhookReceiver) -> Asy
 async def open_padaria(search: Search, **values: Any) -> None:
     tenant = {"instance_name": "padaria", "evo_server_url": search.parrot.url}
     answer = await search.operates(
-        "POST", "/api/tenants", json=tenant | {"evo_api_key": TENANTS_KEY} | values
+        "POST",
+        "/api/tenants",
+        json=tenant | {"evo_api_key": TENANTS_KEY, "llm_api_key": LLM_KEY} | values,
     )
     assert answer.status_code == 201
 
@@ -287,6 +291,7 @@ async def test_the_instance_test_of_an_evolution_that_repeats_its_key(search: Se
 
 
 async def test_the_gateway_and_the_callbacks_of_a_flow(search: Search, n8n: WebhookReceiver):
+    await search.operates("PATCH", "/api/tenants/1", json={"llm_api_key": None})
     await posts(search, json=body("messages_upsert__text", **now("messages_upsert__text")))
     (got,) = await n8n.gets()
     token = search.secrets["the turn's token"] = got.body["token"]

@@ -6,7 +6,8 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
-from router.sealing import Vault, is_sealed, place_of_evolution_key
+from loopback.receiver import WebhookReceiver
+from router.sealing import Vault, is_sealed, place_of_key
 from router.state.database import DirectDatabase
 from scripts.rotate_secrets import rotate
 from scripts.running import CannotGoOn
@@ -17,7 +18,7 @@ from tests.scenarios.stage import performance
 OLD = "old-key-0123456789abcdef01234567"
 NEW = "new-key-fedcba9876543210fedcba98"
 PADARIA = {"instance_name": "padaria", "evo_server_url": "https://evolution.example"}
-PLACE = place_of_evolution_key(2)
+PLACE = place_of_key("evo_api_key", 2)
 
 
 @pytest.fixture
@@ -48,6 +49,20 @@ async def test_a_key_is_encrypted_when_a_tenant_is_created_and_when_it_is_change
     assert await stored(office) is None
 
 
+async def test_a_key_of_a_provider_is_encrypted_and_stays_with_its_provider(office):
+    keys = {"evo_api_key": "EVO-FIRST", "llm_api_key": "LLM-FIRST"}
+    created = await office.post("/api/tenants", 201, json=PADARIA | keys)
+    assert created["llm_api_key_set"]
+    assert "LLM-FIRST" not in str(created)
+    sealed = await office.talk.value("select llm_api_key from tenants where id = 2")
+    vault = Vault(settings_with({"SECRETS_KEY": OLD}).secrets_key)
+    assert vault.open(sealed, place_of_key("llm_api_key", 2)).get_secret_value() == "LLM-FIRST"
+    refused = await office.patch("/api/tenants/2", 422, json={"llm_provider": "openai"})
+    assert "give its llm_api_key along" in refused["error"]["message"]
+    both = {"llm_provider": "openai", "llm_api_key": None}
+    assert not (await office.patch("/api/tenants/2", json=both))["llm_api_key_set"]
+
+
 async def test_neither_the_key_nor_its_ciphertext_is_ever_returned(office):
     await office.post("/api/tenants", 201, json=PADARIA | {"evo_api_key": "EVO-FIRST"})
     shown = f"{await office.get('/api/tenants')} {await office.get('/api/tenants/2')}"
@@ -70,14 +85,16 @@ async def test_rotation_encrypts_anew_what_an_old_key_did_and_what_was_plain(
     office, database_url, capsys
 ):
     await office.post("/api/tenants", 201, json=PADARIA | {"evo_api_key": "EVO-PADARIA"})
-    await office.talk.sql("update tenants set evo_api_key = 'EVO-PLAIN' where id = 1")
+    await office.talk.sql(
+        "update tenants set evo_api_key = 'EVO-PLAIN', llm_api_key = 'LLM-PLAIN' where id = 1"
+    )
     database = office.talk.database
     assert await rotate(settings_with({"SECRETS_KEY": f"{NEW},{OLD}"}), database) == 0
-    assert capsys.readouterr().out == "2 keys encrypted anew, 0 were already, 0 cannot be read\n"
+    assert capsys.readouterr().out == "3 keys encrypted anew, 0 were already, 0 cannot be read\n"
     assert opened(await stored(office), NEW) == "EVO-PADARIA"
     assert is_sealed(await stored(office, 1))
     assert await rotate(settings_with({"SECRETS_KEY": NEW}), database) == 0
-    assert capsys.readouterr().out == "0 keys encrypted anew, 2 were already, 0 cannot be read\n"
+    assert capsys.readouterr().out == "0 keys encrypted anew, 3 were already, 0 cannot be read\n"
 
 
 async def test_rotation_without_the_old_key_says_whose_cannot_be_read_and_changes_nothing(
@@ -86,7 +103,10 @@ async def test_rotation_without_the_old_key_says_whose_cannot_be_read_and_change
     await office.post("/api/tenants", 201, json=PADARIA | {"evo_api_key": "EVO-PADARIA"})
     before = await stored(office)
     assert await rotate(settings_with({"SECRETS_KEY": NEW}), office.talk.database) == 1
-    assert "tenant 2: it is encrypted, and SECRETS_KEY has not the key" in capsys.readouterr().err
+    assert (
+        "tenant 2, evo_api_key: it is encrypted, and SECRETS_KEY has not the key"
+        in capsys.readouterr().err
+    )
     assert await stored(office) == before
 
 
@@ -97,7 +117,8 @@ async def test_rotation_without_a_key_gives_the_cure(office):
 
 async def test_a_key_that_was_changed_during_a_rotation_is_left_alone(office):
     answer = await office.talk.database.call(
-        "reseal", {"tenant_id": 1, "old": "what it was", "new": "sealed:1:…"}
+        "reseal",
+        {"tenant_id": 1, "column": "evo_api_key", "old": "what it was", "new": "sealed:1:…"},
     )
     assert answer == {"changed": False}
 
@@ -137,3 +158,22 @@ async def test_a_reserved_id_is_the_new_tenants(database_url: str):
     values = {"values": PADARIA, "tenant_id": reserved}
     assert (await database.call("create_tenant", values))["tenant"]["id"] == reserved
     await database.close()
+
+
+async def test_a_tenant_with_a_key_of_its_own_is_answered_with_it_and_no_flow_is_told(
+    database_url: str, evolution: Evolution, llm: Anthropic
+):
+    with WebhookReceiver() as n8n:
+        flows = {"N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{n8n.url}/webhook"}
+        async with performance(
+            database_url, evolution, llm, SECRETS_KEY=NEW, N8N_API_KEY="for-n8n-0123456789", **flows
+        ) as stage:
+            await stage.change(llm_api_key="sk-ant-of-the-bakery")
+            await stage.maria.writes("tem bolo?")
+            await stage.maria.answered()
+            assert [asked.key for asked in llm.requests] == ["sk-ant-of-the-bakery"]
+            (turn,) = await stage.turns_end()
+            assert turn["handler"] == "fallback"
+            assert n8n.received == []
+            (row,) = await stage.sql("select llm_api_key from tenants")
+            assert is_sealed(row["llm_api_key"])

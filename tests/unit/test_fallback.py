@@ -14,13 +14,16 @@ from loopback.replies import refusal, truncated
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
+from router.sealing import Vault, place_of_key
 from router.turns.claimed import ClaimedTurn
 from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.forgeries import TEAM_MARK
+from router.turns.llm_keys import LlmKeys
 from router.turns.prompt import PromptRules
 from router.turns.reply import WHATSAPP_LIMIT
 
 KEY = SecretStr("sk-made-up-0001")
+VAULT = Vault([SecretStr("sealing-key-0123456789abcdef0123")])
 RULES = FallbackRules(
     prompt=PromptRules("Você atende por padrão.", 1000),
     max_tokens=4000,
@@ -47,7 +50,9 @@ async def handler(claude: Anthropic, gpt: OpenAI) -> AsyncIterator[FallbackHandl
         AnthropicProvider(KEY, base_url=claude.base_url, model="claude-made-up", timeout=20),
         OpenAiProvider(KEY, base_url=gpt.base_url, model="gpt-4o-made-up", timeout=20),
     ]
-    yield FallbackHandler({provider.name: provider for provider in providers}, RULES)
+    yield FallbackHandler(
+        {provider.name: provider for provider in providers}, RULES, LlmKeys(VAULT)
+    )
     for provider in providers:
         await provider.close()
 
@@ -184,3 +189,32 @@ async def test_a_refusal_is_an_error_of_its_own(
 async def test_a_provider_without_a_key_is_named(handler: FallbackHandler) -> None:
     with pytest.raises(LlmMisconfigured, match="set OTHER_API_KEY"):
         await handler.make(turn(llm_provider="other"))
+
+
+async def test_a_tenants_own_key_is_shown_in_place_of_the_deployments(
+    claude: Anthropic, gpt: OpenAI, handler: FallbackHandler
+) -> None:
+    for provider, server in (("anthropic", claude), ("openai", gpt)):
+        own = VAULT.seal(f"sk-own-{provider}", place_of_key("llm_api_key", 1))
+        await handler.make(turn(llm_provider=provider, llm_api_key=own))
+        await handler.make(turn(llm_provider=provider))
+        assert [asked.key for asked in server.requests] == [f"sk-own-{provider}", "sk-made-up-0001"]
+
+
+async def test_a_tenants_own_key_is_enough(claude: Anthropic) -> None:
+    provider = AnthropicProvider(None, base_url=claude.base_url, model="claude-x", timeout=20)
+    handler = FallbackHandler({"anthropic": provider}, RULES, LlmKeys(VAULT))
+    own = VAULT.seal("sk-own", place_of_key("llm_api_key", 1))
+    assert (await handler.make(turn(llm_api_key=own))).parts
+    with pytest.raises(LlmMisconfigured, match="set ANTHROPIC_API_KEY"):
+        await handler.make(turn())
+    await provider.close()
+
+
+async def test_a_key_that_was_sealed_for_another_tenant_is_not_used(
+    claude: Anthropic, handler: FallbackHandler
+) -> None:
+    others = VAULT.seal("sk-others", place_of_key("llm_api_key", 2))
+    with pytest.raises(LlmMisconfigured, match="llm_api_key cannot be read"):
+        await handler.make(turn(llm_api_key=others))
+    assert claude.requests == []

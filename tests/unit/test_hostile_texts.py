@@ -18,9 +18,11 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import PromptMessage
 from router.n8n.payload import FlowTerms, build_payload
+from router.sealing import Vault
 from router.turns.claimed import ClaimedTurn
 from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.forgeries import TEAM_MARK, disarm
+from router.turns.llm_keys import LlmKeys
 from router.turns.prompt import PromptRules, prompt_of_turn, transcript_of
 from tests.unit.test_fallback import message, turn
 
@@ -76,7 +78,7 @@ async def asking(provider: Any) -> AsyncIterator[FallbackHandler]:
         prompt=PROMPT, max_tokens=1000, second_provider=None, llm_attempts=1
     )
     try:
-        yield FallbackHandler({provider.name: provider}, fallback_rules)
+        yield FallbackHandler({provider.name: provider}, fallback_rules, LlmKeys(Vault(())))
     finally:
         await provider.close()
 

@@ -5,11 +5,11 @@ import base64
 import pytest
 from pydantic import SecretStr
 
-from router.sealing import CannotOpen, Vault, is_sealed, place_of_evolution_key
+from router.sealing import CannotOpen, Vault, is_sealed, place_of_key
 
 OLD = SecretStr("0123456789abcdef0123456789abcdef")
 NEW = SecretStr("fedcba9876543210fedcba9876543210")
-HERE = place_of_evolution_key(7)
+HERE = place_of_key("evo_api_key", 7)
 
 
 def test_what_is_sealed_opens_in_its_place():
@@ -25,7 +25,10 @@ def test_the_same_secret_is_never_sealed_to_the_same_text():
     assert len({vault.seal("EVO-SECRET", HERE) for _ in range(50)}) == 50
 
 
-@pytest.mark.parametrize("place", [place_of_evolution_key(8), "tenants.system_prompt:7", ""])
+@pytest.mark.parametrize(
+    "place",
+    [place_of_key("evo_api_key", 8), place_of_key("llm_api_key", 7), "tenants.system_prompt:7", ""],
+)
 def test_in_another_row_or_column_it_does_not_open(place):
     sealed = Vault([NEW]).seal("EVO-SECRET", HERE)
     with pytest.raises(CannotOpen, match="another place"):

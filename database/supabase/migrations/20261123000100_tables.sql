@@ -15,6 +15,7 @@ create table if not exists public.tenants (
     evo_api_key text,
     system_prompt text,
     llm_provider text not null default 'anthropic' check (llm_provider in ('anthropic', 'openai')),
+    llm_api_key text,
     llm_model text,
     llm_max_tokens integer check (llm_max_tokens > 0),
     is_active boolean not null default true,
@@ -60,6 +61,8 @@ comment on column public.tenants.notify_number is
 'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
 comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
 comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, encrypted likewise; its replies are made without n8n.';
 comment on column public.tenants.webhook_networks is
 'The networks that its webhooks may come from; null: any.';
 comment on column public.tenants.shared_webhook_secret is

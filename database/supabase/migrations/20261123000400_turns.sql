@@ -187,7 +187,7 @@ as $$
         'tenant', jsonb_build_object(
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
-            'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
             'reply_rules', hybridflow.reply_rules(t)
         ),
         'session', jsonb_build_object(

@@ -13,7 +13,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_model',
+        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_api_key', 'llm_model',
         'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
         'notify_number', 'notify_url',
@@ -31,8 +31,11 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant) - array['evo_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
-        || jsonb_build_object('evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '')
+    select to_jsonb(p_tenant) - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+        || jsonb_build_object(
+            'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
+            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
+        )
 $$;
 
 -- The tenant that p names by tenant_id or instance_name. Raises PT404.
@@ -172,7 +175,7 @@ begin
     update public.tenants
     set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
         evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
-        llm_provider = v_new.llm_provider, llm_model = v_new.llm_model,
+        llm_provider = v_new.llm_provider, llm_api_key = v_new.llm_api_key, llm_model = v_new.llm_model,
         llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
         debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
         answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
@@ -193,8 +196,8 @@ begin
 end
 $$;
 
--- Raises PT422 if p_values would have the tenant's key of Evolution shown to another server than it was
--- given for: who may change a tenant may not learn its key.
+-- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
+-- given for: who may change a tenant may not learn its keys.
 create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
 returns void
 language plpgsql
@@ -210,6 +213,11 @@ begin
     then
         raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
             using errcode = 'PT422';
+    elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
+        and p_values ->> 'llm_provider' <> p_tenant.llm_provider
+    then
+        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+            using errcode = 'PT422';
     end if;
 end
 $$;
@@ -223,7 +231,7 @@ immutable
 set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
-        when n.key in ('evo_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
         else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
     end), '{}')
     from jsonb_each(to_jsonb(p_new)) as n
@@ -330,6 +338,7 @@ begin
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
         'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)

@@ -156,8 +156,8 @@ as $$
 $$;
 
 -- list_sealed({after?, limit?})
--- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, evo_api_key}]}. For
--- scripts.rotate_secrets only.
+-- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, column, value}]}, of
+-- `limit` tenants. For scripts.rotate_secrets only.
 create or replace function public.list_sealed(p jsonb)
 returns jsonb
 language sql
@@ -165,16 +165,18 @@ stable
 set search_path = ''
 as $$
     select jsonb_build_object('items', coalesce(jsonb_agg(
-        jsonb_build_object('tenant_id', f.id, 'evo_api_key', f.evo_api_key) order by f.id
+        jsonb_build_object('tenant_id', f.id, 'column', k.name, 'value', k.value) order by f.id, k.name
     ), '[]'))
     from (
-        select t.id, t.evo_api_key from public.tenants as t
-        where t.id > coalesce((p ->> 'after')::bigint, 0) and t.evo_api_key <> ''
+        select t.id, t.evo_api_key, t.llm_api_key from public.tenants as t
+        where t.id > coalesce((p ->> 'after')::bigint, 0) and (t.evo_api_key <> '' or t.llm_api_key <> '')
         order by t.id limit coalesce((p ->> 'limit')::integer, 200)
     ) as f
+    cross join lateral (values ('evo_api_key', f.evo_api_key), ('llm_api_key', f.llm_api_key)) as k (name, value)
+    where k.value <> ''
 $$;
 
--- reseal({tenant_id, old, new})
+-- reseal({tenant_id, column, old, new})
 -- Puts the same key, encrypted anew, in the place of the old value: {changed: false} where that is no
 -- longer there, for somebody has given the tenant another key meanwhile.
 create or replace function public.reseal(p jsonb)
@@ -182,9 +184,14 @@ returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_is_evolutions boolean := p ->> 'column' = 'evo_api_key';
 begin
-    update public.tenants set evo_api_key = p ->> 'new'
-    where id = (p ->> 'tenant_id')::bigint and evo_api_key = p ->> 'old';
+    update public.tenants
+    set evo_api_key = case when v_is_evolutions then p ->> 'new' else evo_api_key end,
+        llm_api_key = case when v_is_evolutions then llm_api_key else p ->> 'new' end
+    where id = (p ->> 'tenant_id')::bigint
+        and case when v_is_evolutions then evo_api_key else llm_api_key end = p ->> 'old';
     return jsonb_build_object('changed', found);
 end
 $$;
