@@ -47,10 +47,10 @@ create table if not exists public.tenants (
     llm_max_tokens integer check (llm_max_tokens > 0),
     is_active boolean not null default true,
     -- Rules of the conversation; null means the deployment's default.
-    debounce_seconds numeric check (debounce_seconds >= 0),
-    resume_after_hours numeric check (resume_after_hours > 0),
-    answer_within_minutes numeric check (answer_within_minutes > 0),
-    auto_reply_seconds numeric not null default 0 check (auto_reply_seconds >= 0),
+    debounce_seconds numeric check (debounce_seconds between 0 and 3600),
+    resume_after_hours numeric check (resume_after_hours > 0 and resume_after_hours <= 87600),
+    answer_within_minutes numeric check (answer_within_minutes > 0 and answer_within_minutes <= 525600),
+    auto_reply_seconds numeric not null default 0 check (auto_reply_seconds between 0 and 86400),
     other_client_takeover boolean not null default true,
     answer_groups boolean not null default false,
     unanswered_kinds text[] not null default '{}',
@@ -2966,10 +2966,10 @@ as $$
         when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
         when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
         when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'
-        when 'tenants_debounce_seconds_check' then 'debounce_seconds must not be negative'
-        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0'
-        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0'
-        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must not be negative'
+        when 'tenants_debounce_seconds_check' then 'debounce_seconds must be from 0 to 3600'
+        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0 and at most 87600'
+        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0 and at most 525600'
+        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must be from 0 to 86400'
         when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
             then 'notify_number must be a phone number with its country code, or the JID of a person or a group'

@@ -19,7 +19,7 @@ Pattern = Annotated[str, AfterValidator(check_pattern)]
 _log = logging.getLogger(__name__)
 
 
-class TenantValues(BaseModel, extra="forbid"):
+class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False):
     """What may be set of a tenant: what is left out stays, null brings the default back."""
 
     instance_name: str | None = None
