@@ -1,5 +1,6 @@
 """Errors as the REST API answers them: `{"error": {"code", "message"}}`."""
 
+import logging
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -7,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import (
     Conflict,
@@ -17,6 +19,7 @@ from router.errors import (
     StateError,
     UnknownCaller,
 )
+from router.logs import Action, log_event
 
 _STATUS: dict[type[StateError], tuple[int, str]] = {
     UnknownCaller: (401, "unauthorised"),
@@ -30,6 +33,9 @@ _HEADERS: dict[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
     503: {"Retry-After": "5"},
 }
+
+
+_log = logging.getLogger(__name__)
 
 
 class ErrorDetail(BaseModel):
@@ -73,6 +79,34 @@ def error_response(
     """Return an error in the one shape."""
     body = ErrorBody(error=ErrorDetail(code=code, message=message))
     return JSONResponse(body.model_dump(), status_code=status, headers=headers)
+
+
+class UnexpectedErrors:
+    """ASGI middleware: what nobody foresaw is logged, and answered in the one shape."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on."""
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = has_begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if scope["type"] != "http" or has_begun:
+                raise
+            log_event(
+                _log, Action.UNEXPECTED, f"unexpected {type(error).__name__}", level=logging.ERROR,
+                exc_info=error,
+            )  # fmt: skip
+            message = "an error that nobody foresaw; the log has it"
+            await error_response(500, "unexpected", message)(scope, receive, send)
 
 
 async def _on_state_error(_: Request, error: Exception) -> JSONResponse:

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from router import __version__, health
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
-from router.http_errors import install_error_handlers
+from router.http_errors import UnexpectedErrors, install_error_handlers
 from router.limits.middleware import CallGate, CallLimits
 from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
@@ -38,6 +38,7 @@ from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.policy import budgets, policy
 from router.reactions import Reactions
+from router.response_headers import ResponseHeaders
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
@@ -90,6 +91,9 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["Authorization", "Content-Type", "X-API-Key"],
     )
     install_error_handlers(app)
+    app.add_middleware(UnexpectedErrors)
+    is_https = (settings.public_url or "").startswith("https://")
+    app.add_middleware(ResponseHeaders, is_https=is_https)
     app.include_router(webhook_router)
     app.include_router(api)
     app.include_router(health.router)

@@ -80,6 +80,7 @@ def _serve(settings: Settings) -> None:
         port=settings.api_port,
         log_config=None,
         access_log=False,
+        server_header=False,
         proxy_headers=False,  # TRUSTED_PROXIES says whom to believe
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

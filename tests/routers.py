@@ -73,6 +73,7 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
         app,
         log_config=None,
         access_log=False,
+        server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=10,
     )

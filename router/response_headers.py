@@ -1,0 +1,66 @@
+"""The headers by which browsers keep what others' pages may do with an answer small.
+
+On every answer, errors included. The reference at /docs loads its program from a CDN, so its policy
+is wider.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_REFERENCE = (
+    "default-src 'none'; connect-src 'self'; img-src data: https://fastapi.tiangolo.com;"
+    " script-src 'unsafe-inline' https://cdn.jsdelivr.net;"
+    " style-src 'unsafe-inline' https://cdn.jsdelivr.net; font-src https://fonts.gstatic.com;"
+    " worker-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_REFERENCE_PATHS = ("/docs", "/redoc")
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_YEAR = 31_536_000
+_PRIVATE = ("/api", "/n8n", "/cron", "/webhook")
+
+
+def headers_for(path: str, *, is_https: bool) -> Mapping[str, str]:
+    """Return the headers for an answer on this path; `is_https`: the world reaches us so."""
+    is_reference = path.startswith(_REFERENCE_PATHS)
+    headers = {**_ALWAYS, "Content-Security-Policy": _REFERENCE if is_reference else _NOTHING}
+    if path.startswith(_PRIVATE):
+        headers["Cache-Control"] = "no-store"
+    if is_https:
+        headers["Strict-Transport-Security"] = f"max-age={_YEAR}"
+    return headers
+
+
+class ResponseHeaders:
+    """ASGI middleware that puts them on every answer; what an endpoint has set stays."""
+
+    def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
+        self._app = app
+        self._is_https = is_https
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        wanted = headers_for(scope["path"], is_https=self._is_https)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add(MutableHeaders(scope=message), wanted.items())
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _add(headers: MutableHeaders, wanted: Iterable[tuple[str, str]]) -> None:
+    for name, value in wanted:
+        headers.setdefault(name, value)

@@ -1,0 +1,87 @@
+"""What stands at the head of every answer, good or bad, over real HTTP."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
+
+KEY = {"X-API-Key": API_KEY}
+ANSWERS = [
+    ("GET", "/api/tenants", KEY, b"", 200),
+    ("GET", "/api/tenants", {}, b"", 401),
+    ("GET", "/api/tenants/99", KEY, b"", 404),
+    ("GET", "/nowhere", {}, b"", 404),
+    ("PUT", "/api/tenants", KEY, b"", 405),
+    ("POST", "/api/tenants", KEY, b" " * 5000, 413),
+    ("POST", "/api/tenants", KEY, b"{", 422),
+    ("POST", "/webhook/shop", {}, b"{}", 401),
+    ("POST", "/webhook/shop", {"X-Webhook-Secret": WEBHOOK_SECRET}, b"[]", 422),
+    ("POST", "/cron/auto-resume", {}, b"", 401),
+    ("GET", "/health/live", {}, b"", 200),
+    ("GET", "/openapi.json", {}, b"", 200),
+    ("GET", "/docs", {}, b"", 200),
+    ("OPTIONS", "/api/tenants", {"Origin": "https://x.example"}, b"", 405),
+]
+
+
+@pytest.fixture
+async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    env = environment(database_url, PUBLIC_URL="https://router.example", MAX_REQUEST_BYTES="2000")
+    async with (
+        running_router(env) as url,
+        httpx.AsyncClient(base_url=url, timeout=20) as client,
+    ):
+        yield client
+
+
+async def test_every_answer_carries_the_headers_that_protect_browsers(client: httpx.AsyncClient):
+    for method, path, headers, content, status in ANSWERS:
+        answer = await client.request(method, path, headers=headers, content=content)
+        assert answer.status_code == status, (method, path, answer.text)
+        head = answer.headers
+        assert head["X-Content-Type-Options"] == "nosniff"
+        assert head["X-Frame-Options"] == "DENY"
+        assert head["Referrer-Policy"] == "no-referrer"
+        assert head["Strict-Transport-Security"].startswith("max-age=")
+        assert "frame-ancestors 'none'" in head["Content-Security-Policy"]
+        assert "server" not in head
+        assert "x-powered-by" not in head
+        if path != "/docs":
+            assert "script-src" not in head["Content-Security-Policy"]
+        if path.startswith(("/api", "/cron", "/webhook")):
+            assert head["Cache-Control"] == "no-store"
+
+
+async def test_too_many_calls_are_answered_with_the_headers_too(database_url: str):
+    env = environment(database_url, API_CALLS_PER_MINUTE="1")
+    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+        answers = [await client.get("/api/tenants", headers=KEY) for _ in range(3)]
+    limited = answers[-1]
+    assert limited.status_code == 429
+    assert int(limited.headers["Retry-After"]) > 0
+    assert limited.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Strict-Transport-Security" not in limited.headers  # PUBLIC_URL is not https
+
+
+async def test_what_nobody_foresaw_is_answered_in_the_one_shape_and_logged(
+    client: httpx.AsyncClient, database_url: str, caplog: pytest.LogCaptureFixture
+):
+    connection = await asyncpg.connect(database_url)
+    try:  # a schema that somebody has broken by hand
+        await connection.execute(
+            "create or replace function public.list_tenants(p jsonb) returns jsonb language plpgsql"
+            " as $$ begin raise exception 'secret of the house' using errcode = 'XX000'; end $$"
+        )
+    finally:
+        await connection.close()
+    answer = await client.get("/api/tenants", headers=KEY)
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "error": {"code": "unexpected", "message": "an error that nobody foresaw; the log has it"}
+    }
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    (record,) = [r for r in caplog.records if getattr(r, "action", None) == "unexpected"]
+    assert record.exc_info is not None
