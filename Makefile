@@ -5,7 +5,7 @@ LLM ?= loopback
 # run, demo: N8N=1 brings up n8n, too. test: N8N=0 leaves out what needs it.
 N8N ?=
 
-.PHONY: help run demo test check lint types unit fix schema bench clean
+.PHONY: help run demo test check audit lint types unit fix schema bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests (N8N=0: without those that need n8n)"
 	@echo "make check   the inner loop: lint, types, unit and state tests"
+	@echo "make audit   bandit over the code, pip-audit over the libraries"
 	@echo "make fix     format and repair what a tool can repair"
 	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
 	@echo "make bench   measure ingest beside a bare endpoint and beside pgbench"
@@ -35,12 +36,16 @@ run: .venv/run.done
 demo: .venv/run.done
 	@exec $(BIN)/python -m scripts.demo --llm $(LLM) $(if $(filter 1,$(N8N)),--n8n)
 
-test: lint types
+test: lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check)
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n")
 
 check: lint types
 	$(BIN)/python -m pytest tests/unit tests/state
+
+audit: .venv/dev.done
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive router scripts
+	$(BIN)/python -m scripts.audit
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .

@@ -67,7 +67,8 @@ def schema_text(migrations: Sequence[Migration]) -> str:
 def _history_entries(migrations: Sequence[Migration]) -> str:
     rows = ",\n".join(f"    ('{m.version}', '{m.name}')" for m in migrations)
     return (
-        f"insert into supabase_migrations.schema_migrations (version, name) values\n{rows}\n"
+        # The names are those of our own files.
+        f"insert into supabase_migrations.schema_migrations (version, name) values\n{rows}\n"  # nosec B608
         "on conflict (version) do nothing;"
     )
 

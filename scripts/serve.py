@@ -76,7 +76,7 @@ def _serve(settings: Settings) -> None:
     configure_logging(settings)
     uvicorn.run(
         create_app(settings),
-        host="0.0.0.0",  # noqa: S104 - Evolution must reach it
+        host="0.0.0.0",  # nosec B104  # noqa: S104 - Evolution must reach it
         port=settings.api_port,
         log_config=None,
         access_log=False,

@@ -22,6 +22,7 @@ _OURS = frozenset(
 _SOCKET_PATH_BYTES = 103  # the least that any Unix allows (macOS; Linux takes 107)
 _SOCKET_NAME_BYTES = len("/.s.PGSQL.5432")
 _SHORT_FOLDER = "hybridflow-"
+_SHORT_PARENT = "/tmp"  # nosec B108  # noqa: S108 - what is made there, mkdtemp makes
 _log = logging.getLogger(__name__)
 
 
@@ -125,14 +126,14 @@ def socket_folder(home: Home) -> Path:
     room = _SOCKET_PATH_BYTES - _SOCKET_NAME_BYTES
     if len(os.fsencode(home.sockets)) <= room and "," not in str(home.sockets):
         return home.sockets
-    short = Path(tempfile.mkdtemp(prefix=_SHORT_FOLDER, dir="/tmp"))
+    short = Path(tempfile.mkdtemp(prefix=_SHORT_FOLDER, dir=_SHORT_PARENT))
     home.lend(short)
     return short
 
 
 def clear_socket_folder(folder: Path) -> None:
     """Remove a short folder that `socket_folder` made; leave any other."""
-    if folder.name.startswith(_SHORT_FOLDER) and folder.parent == Path("/tmp"):  # noqa: S108
+    if folder.name.startswith(_SHORT_FOLDER) and folder.parent == Path(_SHORT_PARENT):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -41,7 +41,7 @@ class Verdict(StrEnum):
     """What was found, in words that may be logged."""
 
     ACCEPTED = "accepted"
-    NO_SECRET_CONFIGURED = "no secret is configured"  # noqa: S105 - says that there is none
+    NO_SECRET_CONFIGURED = "no secret is configured"  # nosec B105  # noqa: S105 - says so
     NOTHING_PRESENTED = "no secret was presented"
     EXPIRED = "the token has expired"
     WRONG = "the secret is wrong"

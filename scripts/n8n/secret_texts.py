@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # The secret of the tokens in the pinned examples.
-EXAMPLE_TOKEN = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - it opens nothing
+EXAMPLE_TOKEN = "00000000-0000-4000-8000-000000000000"  # nosec B105  # noqa: S105 - opens nothing
 
 _NAMES = (
     r"authorization|api[-_]?key|x-[\w-]*(?:key|secret|token)|cookie|password"

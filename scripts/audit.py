@@ -1,0 +1,100 @@
+"""Known weaknesses in the libraries that are installed: `python -m scripts.audit` (pip-audit).
+
+Exit code 0: none is known of what could be looked up. 1: there are some, with the version that
+mends each. What could not be looked up, for there is no network or the package index gives no
+advisories, is said, and with --strict that is exit code 1 as well.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.running import CannotGoOn
+
+_COMMAND = (sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off")
+_PATIENCE = 300  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """An advisory about a library that is installed."""
+
+    library: str
+    advisory: str
+    mended_in: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found of how many libraries, and which could not be looked up."""
+
+    looked_up: int
+    weaknesses: tuple[Weakness, ...]
+    not_looked_up: tuple[str, ...]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.audit", description=__doc__)
+    parser.add_argument("--strict", action="store_true", help="all must have been looked up")
+    is_strict = parser.parse_args(arguments).strict
+    try:
+        audit = judge(_ask())
+    except CannotGoOn as error:
+        print(f"NOT AUDITED: {error}", file=sys.stderr)
+        return 1 if is_strict else 0
+    for line in told(audit):
+        print(line)
+    return 1 if audit.weaknesses or (is_strict and audit.not_looked_up) else 0
+
+
+def judge(answer: Iterable[dict[str, Any]]) -> Audit:
+    """Return what pip-audit's list of dependencies says."""
+    libraries = list(answer)
+    return Audit(
+        looked_up=sum("skip_reason" not in library for library in libraries),
+        weaknesses=tuple(
+            Weakness(
+                f"{library['name']} {library['version']}",
+                found["id"],
+                tuple(found.get("fix_versions", ())),
+            )
+            for library in libraries
+            for found in library.get("vulns", ())
+        ),
+        not_looked_up=tuple(lib["name"] for lib in libraries if "skip_reason" in lib),
+    )
+
+
+def told(audit: Audit) -> list[str]:
+    """Return what a person reads."""
+    lines = [
+        f"{weak.library}: {weak.advisory}, mended in {', '.join(weak.mended_in) or 'no version'}"
+        for weak in audit.weaknesses
+    ]
+    lines.append(f"{audit.looked_up} libraries looked up, {len(audit.weaknesses)} weaknesses known")
+    if audit.not_looked_up:
+        lines.append(
+            f"NOT AUDITED: {len(audit.not_looked_up)} libraries, for the package index here gives"
+            " no advisories about them; run this where pypi.org answers"
+        )
+    return lines
+
+
+def _ask() -> list[dict[str, Any]]:
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command line
+            _COMMAND, capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+        found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
+        raise CannotGoOn(f"pip-audit gave no answer ({type(error).__name__})") from None
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
