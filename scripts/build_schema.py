@@ -68,7 +68,7 @@ def _history_entries(migrations: Sequence[Migration]) -> str:
     rows = ",\n".join(f"    ('{m.version}', '{m.name}')" for m in migrations)
     return (
         # The names are those of our own files.
-        f"insert into supabase_migrations.schema_migrations (version, name) values\n{rows}\n"  # nosec B608
+        f"insert into supabase_migrations.schema_migrations (version, name) values\n{rows}\n"
         "on conflict (version) do nothing;"
     )
 
