@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import (
@@ -135,9 +136,26 @@ def _fault(fault: Mapping[str, object]) -> str:
     return f"{where}: {fault.get('msg')}"
 
 
-async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    codes = {404: "not_found", 405: "method_not_allowed"}
+    if error.status_code == 400:  # FastAPI's, for bytes that are no text
+        return error_response(422, "invalid", f"body: {error.detail}")
+    if error.status_code == 405:
+        allowed = ", ".join(sorted(_methods_of(request)))
+        return error_response(
+            405, "method_not_allowed", f"this path takes {allowed}", {"Allow": allowed}
+        )
+    codes = {404: "not_found"}
     code = codes.get(error.status_code, "http_error")
     return error_response(error.status_code, code, str(error.detail), error.headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Return what the path takes: several routes, each with a method of its own, may lead there."""
+    return {
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }

@@ -19,7 +19,18 @@ from router.n8n.tokens import TurnToken, read_token
 from router.settings import Settings
 from router.state.database import Database, Json
 
-router = APIRouter(prefix="/n8n", tags=["n8n"])
+router = APIRouter(
+    prefix="/n8n",
+    tags=["n8n"],
+    responses={
+        401: {"description": "X-N8N-API-Key is not N8N_API_KEY"},
+        404: {"description": "The execution worked on no turn that is known"},
+        409: {"description": "The token may not act any more: `code` says why"},
+        413: {"description": "The body is too large"},
+        422: {"description": "A value cannot be right"},
+        503: {"description": "The database is away; try again soon"},
+    },
+)
 _log = logging.getLogger(__name__)
 _LONGEST_EXTENSION = 900.0
 
@@ -68,7 +79,7 @@ class Failure(BaseModel):
 
     kind: FailureKind = "flow_error"
     error: str = Field(default="the flow failed without a word", max_length=10_000)
-    retry_after: float | None = Field(default=None, ge=0, le=3600)
+    retry_after: float | None = Field(default=None, ge=0, le=3600, strict=True)
 
 
 class Handoff(BaseModel):
@@ -81,7 +92,7 @@ class Handoff(BaseModel):
 class Extension(BaseModel):
     """The flow needs more time, from now on."""
 
-    seconds: float = Field(default=60, gt=0, le=_LONGEST_EXTENSION)
+    seconds: float = Field(default=60, gt=0, le=_LONGEST_EXTENSION, strict=True)
 
 
 @router.post("/turns/{turn_id}/began", summary="Say which execution works on a turn")

@@ -29,7 +29,21 @@ from router.turns.outgoing import parts_of
 from router.webhook.clean import clean
 from router.webhook.jids import normalise_jid
 
-router = APIRouter(prefix="/n8n/evolution", tags=["n8n"])
+router = APIRouter(
+    prefix="/n8n/evolution",
+    tags=["n8n"],
+    responses={
+        201: {"description": "It was sent; as Evolution answers"},
+        400: {"description": "What Evolution would refuse, or refused"},
+        401: {"description": "The header apikey is not a turn's or a notice's token"},
+        403: {"description": "Another contact or instance than the token's"},
+        404: {"description": "A path that the gateway has not"},
+        409: {"description": "Not any more: `response.reason` says why"},
+        413: {"description": "The body is too large"},
+        422: {"description": "A value cannot be right"},
+        503: {"description": "The database or Evolution is away"},
+    },
+)
 _log = logging.getLogger(__name__)
 _CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 

@@ -15,7 +15,15 @@ from router.notices.sender import NoticeRefused, NoticeSender, StaffMessage
 from router.state.database import Database, Json
 from router.webhook.jids import normalise_jid
 
-router = APIRouter(prefix="/n8n/notices", tags=["n8n"])
+router = APIRouter(
+    prefix="/n8n/notices",
+    tags=["n8n"],
+    responses={
+        409: {"description": "It was given out anew, or there is no such notice"},
+        422: {"description": "A value cannot be right"},
+        503: {"description": "The database is away; try again soon"},
+    },
+)
 _log = logging.getLogger(__name__)
 _SEND_TEXT = "message/sendText"
 _FORBIDDEN = {

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from router.logs import Action, log_event
 from router.operators.dependencies import Caller, PathId, TheDatabase
 from router.operators.identity import make_api_key
 from router.operators.models import Page
+from router.operators.moments import Moment
 from router.operators.queries import LARGEST_ID, ListQuery
 
 router = APIRouter(prefix="/api-keys", tags=["access"])
@@ -52,7 +53,7 @@ class Making(BaseModel, extra="forbid"):
     tenant_ids: _TenantIds | None = Field(
         description="The tenants that it is for; null: every one, also those yet to come"
     )
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 @router.get("", summary="List the keys of the API")

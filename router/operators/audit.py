@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from router.operators.dependencies import TheDatabase
 from router.operators.models import Page
+from router.operators.moments import Moment
 from router.operators.queries import LARGEST_ID, ListQuery
 
 router = APIRouter(tags=["access"])
@@ -37,7 +38,7 @@ class AuditQuery(ListQuery):
     session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
     action: str | None = Field(default=None, max_length=100)
     caller_name: str | None = Field(default=None, max_length=200)
-    since: AwareDatetime | None = None
+    since: Moment | None = None
 
 
 @router.get("/audit", summary="List who did what, newest first")

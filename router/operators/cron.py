@@ -17,7 +17,12 @@ from router.state.database import Database
 
 router = APIRouter(tags=["cron"])
 _log = logging.getLogger(__name__)
-_secret_header = APIKeyHeader(name="X-Cron-Secret", auto_error=False, description="CRON_SECRET")
+_secret_header = APIKeyHeader(
+    name="X-Cron-Secret",
+    scheme_name="CronSecret",
+    auto_error=False,
+    description="CRON_SECRET",
+)
 
 
 @router.post("/cron/auto-resume", summary="End every pause that has run out")

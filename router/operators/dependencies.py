@@ -13,8 +13,14 @@ from router.operators.user_tokens import UserTokens
 from router.settings import Settings
 from router.state.database import Database
 
-_key_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of the API")
-_bearer = HTTPBearer(auto_error=False, description="A key of the API, or a token of Supabase Auth")
+_key_header = APIKeyHeader(
+    name="X-API-Key", scheme_name="ApiKey", auto_error=False, description="A key of the API"
+)
+_bearer = HTTPBearer(
+    scheme_name="Bearer",
+    auto_error=False,
+    description="A key of the API, or a token of Supabase Auth",
+)
 
 
 class Wake(Protocol):

@@ -4,7 +4,7 @@ import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from router.errors import Invalid
 from router.logs import Action, log_event
@@ -18,6 +18,7 @@ from router.operators.dependencies import (
     TheWake,
 )
 from router.operators.models import PausedSession, ResumedSession, Session
+from router.operators.moments import Moment
 from router.operators.numbers import contact_jids
 from router.policy import policy
 from router.state.database import Json
@@ -31,14 +32,14 @@ _Number = Annotated[str, Path(max_length=60, description="Phone number with coun
 class PauseWish(BaseModel, extra="forbid"):
     """How long a pause is to hold; with neither `until` nor `indefinite`, RESUME_AFTER_HOURS."""
 
-    until: AwareDatetime | None = None
+    until: Moment | None = None
     indefinite: bool | None = None
     reason: str | None = Field(default=None, max_length=500)
 
 
 def _wish(
     *,
-    until: AwareDatetime | None = None,
+    until: Moment | None = None,
     indefinite: bool | None = None,
     reason: _Reason = None,
     body: PauseWish | None = None,

@@ -6,14 +6,15 @@ An unknown parameter is refused: a misspelt filter would otherwise look like a l
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from router.operators.models import Sender, TurnState
+from router.operators.moments import Moment
 from router.state.database import Json
 
 LARGEST_ID = 2**63 - 1
 _MessageSince = Annotated[
-    AwareDatetime | None, Field(description="Not before this, by the time that orders the list")
+    Moment | None, Field(description="Not before this, by the time that orders the list")
 ]
 
 
@@ -43,7 +44,7 @@ class SessionsQuery(OwnListQuery):
     contact: str | None = Field(
         default=None, max_length=100, description="JID, (part of) the number, or part of the name"
     )
-    active_since: AwareDatetime | None = None
+    active_since: Moment | None = None
 
 
 class MessagesQuery(OwnListQuery):

@@ -5,48 +5,53 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic.json_schema import SkipJsonSchema
 
 from router import tenant_saving
 from router.logs import Action, log_event
 from router.operators.dependencies import Caller, PathId, TheDatabase, TheSettings
 from router.operators.models import Page, Spending, Tenant
-from router.operators.queries import AskedSpending, AskedTenants
+from router.operators.queries import LARGEST_ID, AskedSpending, AskedTenants
 from router.policy import budgets
 from router.safety.patterns import check_pattern
 
 router = APIRouter(tags=["tenants"])
+_LARGEST = 2**31 - 1
+Unset = SkipJsonSchema[None]
+"""For what always has a value: it may be left out, and null is refused."""
+
 Pattern = Annotated[str, AfterValidator(check_pattern)]
 _log = logging.getLogger(__name__)
 
 
-class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False):
+class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     """What may be set of a tenant: what is left out stays, null brings the default back."""
 
-    instance_name: str | None = None
-    evo_server_url: str | None = Field(default=None, examples=["https://evolution.example.com"])
+    instance_name: str | Unset = None
+    evo_server_url: str | Unset = Field(default=None, examples=["https://evolution.example.com"])
     evo_api_key: SecretStr | None = Field(
         default=None, description="Written, never read; without it EVOLUTION_API_KEY serves"
     )
     system_prompt: str | None = None
-    llm_provider: Literal["anthropic", "openai"] | None = None
+    llm_provider: Literal["anthropic", "openai"] | Unset = None
     llm_api_key: SecretStr | None = Field(
         default=None,
         description="Its own key of llm_provider: written, never read; its replies are then made"
         " without n8n. Without it the deployment's serves",
     )
     llm_model: str | None = None
-    llm_max_tokens: int | None = None
-    is_active: bool | None = None
-    debounce_seconds: float | None = None
-    resume_after_hours: float | None = None
-    answer_within_minutes: float | None = None
-    auto_reply_seconds: float | None = Field(
+    llm_max_tokens: int | None = Field(default=None, gt=0, le=_LARGEST)
+    is_active: bool | Unset = None
+    debounce_seconds: float | None = Field(default=None, ge=0, le=3600)
+    resume_after_hours: float | None = Field(default=None, gt=0, le=87_600)
+    answer_within_minutes: float | None = Field(default=None, gt=0, le=525_600)
+    auto_reply_seconds: Annotated[float, Field(ge=0, le=86_400)] | Unset = Field(
         default=None, description="How long after the customer's message the owner's is automatic"
     )
-    other_client_takeover: bool | None = None
-    answer_groups: bool | None = None
-    unanswered_kinds: list[str] | None = Field(default=None, examples=[["sticker"]])
-    on_new_message: Literal["queue", "restart"] | None = None
+    other_client_takeover: bool | Unset = None
+    answer_groups: bool | Unset = None
+    unanswered_kinds: list[str] | Unset = Field(default=None, examples=[["sticker"]])
+    on_new_message: Literal["queue", "restart"] | Unset = None
     notify_number: str | None = Field(
         default=None,
         examples=["5511955559999"],
@@ -59,35 +64,40 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False):
         description="A webhook that is told of a handoff and of a lost connection",
     )
 
-    forbidden_patterns: Annotated[list[Pattern], Field(max_length=50)] | None = Field(
+    forbidden_patterns: Annotated[list[Pattern], Field(max_length=50)] | Unset = Field(
         default=None,
         examples=[["pix", r"\bR\$ ?\d{4,}"]],
         description="Regular expressions (RE2; case does not count) that no reply may match",
     )
-    max_reply_characters: int | None = None
+    max_reply_characters: int | None = Field(default=None, gt=0, le=_LARGEST)
     leak_characters: int | None = Field(
-        default=None, description="Of the system prompt, in one piece, that make a reply a leak"
+        default=None,
+        ge=0,
+        le=_LARGEST,
+        description="Of the system prompt, in one piece, that make a reply a leak",
     )
     moderation_url: str | None = Field(
         default=None, description="A service that is asked whether a reply may be sent"
     )
-    on_refused_reply: Literal["handoff", "fallback_message"] | None = None
+    on_refused_reply: Literal["handoff", "fallback_message"] | Unset = None
     fallback_message: str | None = Field(
         default=None,
         description="In place of a refused reply; and once a day when a budget is used up",
     )
-    loop_replies: int | None = Field(default=None, description="0: no guard against loops")
-    loop_minutes: float | None = None
-    daily_turns: int | None = None
-    daily_tokens: int | None = None
-    contact_daily_turns: int | None = None
-    contact_daily_tokens: int | None = None
+    loop_replies: int | None = Field(
+        default=None, ge=0, le=_LARGEST, description="0: no guard against loops"
+    )
+    loop_minutes: float | None = Field(default=None, gt=0, le=1440)
+    daily_turns: int | None = Field(default=None, ge=0, le=_LARGEST)
+    daily_tokens: int | None = Field(default=None, ge=0, le=LARGEST_ID)
+    contact_daily_turns: int | None = Field(default=None, ge=0, le=_LARGEST)
+    contact_daily_tokens: int | None = Field(default=None, ge=0, le=LARGEST_ID)
     webhook_networks: list[str] | None = Field(
         default=None,
         examples=[["203.0.113.0/24"]],
         description="Where its webhooks may come from, within WEBHOOK_NETWORKS; null: anywhere",
     )
-    shared_webhook_secret: bool | None = Field(
+    shared_webhook_secret: bool | Unset = Field(
         default=None,
         description="false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold",
     )

@@ -14,7 +14,7 @@ from router.webhook.own_secrets import make_secret
 
 router = APIRouter(prefix="/tenants/{tenant_id}/webhook-secrets", tags=["tenants"])
 _log = logging.getLogger(__name__)
-_Hours = Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)]
+_Hours = Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False, strict=True)]
 _SecretId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 

@@ -20,6 +20,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from router.errors import DatabaseAway
+from router.http_errors import ErrorBody
 from router.limits.depth import too_deep
 from router.limits.rates import Rates, per_minute
 from router.logs import Action, log_event
@@ -29,7 +30,17 @@ from router.webhook.admission import Rejected, admit
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import Ingester
 
-router = APIRouter(tags=["webhook"])
+router = APIRouter(
+    tags=["webhook"],
+    responses={
+        401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
+        403: {"model": ErrorBody, "description": "It does not come from where it may"},
+        413: {"model": ErrorBody, "description": "The body is too large"},
+        422: {"model": ErrorBody, "description": "It is no event of this instance"},
+        429: {"model": ErrorBody, "description": "Too many; Retry-After says when again"},
+        503: {"model": ErrorBody, "description": "Not recorded: send it again"},
+    },
+)
 _log = logging.getLogger(__name__)
 
 

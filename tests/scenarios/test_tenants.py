@@ -52,7 +52,7 @@ async def test_the_key_of_evolution_is_shown_nowhere(
         (NEW | {"evo_server_url": "evolution.example"}, "must begin with http"),
         (NEW | {"instance_name": ""}, "instance_name must not be empty"),
         (NEW | {"llm_provider": "abacus"}, "llm_provider"),
-        (NEW | {"llm_max_tokens": 0}, "llm_max_tokens must be more than 0"),
+        (NEW | {"llm_max_tokens": 0}, "llm_max_tokens: Input should be greater than 0"),
         (NEW | {"resume_after_hours": "soon"}, "resume_after_hours"),
         (NEW | {"is_active": None}, "is_active must have a value"),
         (NEW | {"sytem_prompt": "Be kind."}, "sytem_prompt"),
