@@ -19,6 +19,7 @@ from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
+from router.people.hashing import ContactHashes
 from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database, Json
@@ -59,18 +60,20 @@ async def repair_gap(
     evolution: EvolutionClient,
     tenant: TenantInstance,
     rules: Mapping[str, float],
+    hashes: ContactHashes,
     since: datetime | None = None,
 ) -> GapReport:
     """Ingest what Evolution has stored since `since`, or since when something may be missing.
 
-    `rules` are the policy of the state. Raises EvolutionError and StateError; what was ingested
-    until then stays, and the next repair begins at the same time again.
+    `rules` are the policy of the state; `hashes` keep away who was erased. Raises EvolutionError
+    and StateError; what was ingested until then stays, and the next repair begins at the same time
+    again.
     """
     start = await _gap_start(database, tenant)
     # Evolution's times are whole seconds.
     begin = (since or datetime.fromisoformat(start["since"])).replace(microsecond=0)
     records, complete = await _list_stored(evolution, tenant, begin)
-    events, unused, failed = _as_events(tenant.name, records)
+    events, unused, failed = _as_events(tenant.name, records, hashes)
     decisions = await _ingest(database, events, rules)
     if since is None and complete:
         await database.call("caught_up", {"tenant_id": tenant.tenant_id, "until": start["now"]})
@@ -129,7 +132,9 @@ def _sent_at(record: Mapping[str, Any]) -> datetime:
         return datetime.now(UTC)
 
 
-def _as_events(instance: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[Json], int, int]:
+def _as_events(
+    instance: str, records: Sequence[Mapping[str, Any]], hashes: ContactHashes
+) -> tuple[list[Json], int, int]:
     """Return the events of the records, how many are of no use, and how many cannot be read."""
     correlation_id = f"gap-{uuid4().hex[:12]}"
     events: list[Json] = []
@@ -142,7 +147,9 @@ def _as_events(instance: str, records: Sequence[Mapping[str, Any]]) -> tuple[lis
             failed += 1
             continue
         unused += parsed.ignored is not None
-        events.extend({**event, "correlation_id": correlation_id} for event in parsed.events)
+        events.extend(
+            hashes.added_to({**event, "correlation_id": correlation_id}) for event in parsed.events
+        )
     return events, unused, failed
 
 
@@ -180,6 +187,7 @@ class GapRepairs:
         self._database = database
         self._evolution = evolution
         self._settings = settings
+        self._hashes = ContactHashes.of(settings)
         self._wake = wake
         self._retry_delays = retry_delays
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -251,7 +259,9 @@ class GapRepairs:
 
     async def _repair_once(self, instance: str) -> GapReport:
         tenant = await find_instance(self._database, instance, InstanceKeys.of(self._settings))
-        report = await repair_gap(self._database, self._evolution, tenant, policy(self._settings))
+        report = await repair_gap(
+            self._database, self._evolution, tenant, policy(self._settings), self._hashes
+        )
         log_report(report, tenant.tenant_id)
         return report
 

@@ -87,6 +87,8 @@ class Action(StrEnum):
     API_KEY_REVOKED = "api_key_revoked"
     MEMBER_SET = "member_set"  # a user has a role in a tenant from now on
     MEMBER_REMOVED = "member_removed"
+    CONTACT_EXPORTED = "contact_exported"  # somebody's data was given out, all of it
+    CONTACT_ERASED = "contact_erased"  # somebody's data was erased, all of it
     UNEXPECTED = "unexpected"  # an error that nobody foresaw, with its traceback
 
 

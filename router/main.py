@@ -36,6 +36,7 @@ from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
+from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
 from router.response_headers import ResponseHeaders
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rates = Rates()
+    app.state.contact_hashes = ContactHashes.of(settings)
     app.add_middleware(CallGate, limits=_call_limits(settings), rates=app.state.rates)
     app.add_middleware(
         CORSMiddleware,

@@ -15,6 +15,7 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.gap_repair import GapReport, repair_gap
 from router.outbound.client import open_tenant_http
+from router.people.hashing import ContactHashes
 from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database
@@ -44,7 +45,9 @@ async def catch_up(
         async for name in _instances(database, instance):
             try:
                 tenant = await find_instance(database, name, InstanceKeys.of(settings))
-                report = await repair_gap(database, evolution, tenant, policy(settings), since)
+                report = await repair_gap(
+                    database, evolution, tenant, policy(settings), ContactHashes.of(settings), since
+                )
             except (EvolutionError, StateError) as error:
                 failures += 1
                 print(f"{name}: {error}", file=sys.stderr)

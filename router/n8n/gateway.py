@@ -192,6 +192,7 @@ class _Desk:
             "finish_send",
             {
                 **self.token.held,
+                "tenant_id": self.turn["tenant_id"],
                 "message_id": message_id,
                 "wa_id": sent.wa_id,
                 "jid": normalise_jid(sent.remote_jid),

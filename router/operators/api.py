@@ -10,6 +10,7 @@ from router.operators import (
     instances,
     members,
     pauses,
+    people,
     sessions,
     tenants,
     turns,
@@ -35,7 +36,7 @@ _KEYED = APIRouter(
     },
 )
 for _part in (
-    tenants, webhook_secrets, members, sessions, pauses, turns, instances, api_keys, audit
+    tenants, webhook_secrets, members, sessions, pauses, people, turns, instances, api_keys, audit
 ):  # fmt: skip
     _KEYED.include_router(_part.router)
 

@@ -118,6 +118,7 @@ class Sender:
         """Write down what was sent. The message has left: only the record can still fail."""
         argument = {
             **turn.held,
+            "tenant_id": turn.tenant.tenant_id,
             "message_id": message_id,
             "wa_id": sent.wa_id,
             "jid": normalise_jid(sent.remote_jid),

@@ -24,6 +24,7 @@ from router.http_errors import ErrorBody
 from router.limits.depth import too_deep
 from router.limits.rates import Rates, per_minute
 from router.logs import Action, log_event
+from router.people.hashing import ContactHashes
 from router.settings import Settings
 from router.state.database import Json
 from router.webhook.admission import Rejected, admit
@@ -74,6 +75,7 @@ async def _take(request: Request, instance_name: str) -> Response:
     settings: Settings = request.app.state.settings
     ingester: Ingester = request.app.state.ingester
     rates: Rates = request.app.state.rates
+    hashes: ContactHashes = request.app.state.contact_hashes
     await admit(request, instance_name)
     _hold_back(instance_name, settings, ingester, rates)
     body = _decode(await _read(request, settings.max_webhook_bytes), settings.max_json_depth)
@@ -98,7 +100,7 @@ async def _take(request: Request, instance_name: str) -> Response:
         item["correlation_id"] = correlation_id
         _mark_flood(item, settings, rates)
     try:
-        decisions = await ingester.ingest(parsed.events)
+        decisions = await ingester.ingest([hashes.added_to(event) for event in parsed.events])
     except DatabaseAway as error:
         raise Rejected(
             503, "database_away", f"nothing was recorded, send it again: {error}"

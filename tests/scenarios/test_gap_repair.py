@@ -14,12 +14,15 @@ from loopback.evolution import Business, Evolution, failures
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.gap_repair import GapRepairs, GapReport, repair_gap
+from router.people.hashing import ContactHashes
 from router.state.database import DirectDatabase
 from router.tenant_instance import InstanceKeys, find_instance
 from router.webhook.events import parse_webhook
 from tests.scenarios.office import settings_with
 from tests.scenarios.stage import Stage
 from tests.state.conversation import POLICY, Conversation
+
+HASHES = ContactHashes([])  # nobody was erased
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ async def repair(
     talk: Conversation, client: EvolutionClient, shop: Business, since: datetime | None = None
 ) -> GapReport:
     tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
-    return await repair_gap(talk.database, client, tenant, POLICY, since)
+    return await repair_gap(talk.database, client, tenant, POLICY, HASHES, since)
 
 
 async def test_what_no_webhook_brought_is_recorded_in_order_and_answered_once(
@@ -233,7 +236,7 @@ async def test_without_any_key_the_refusal_says_what_to_set(
 ):
     tenant = await find_instance(talk.database, "shop", InstanceKeys(None))
     with pytest.raises(EvolutionError, match="EVOLUTION_API_KEY"):
-        await repair_gap(talk.database, client, tenant, POLICY)
+        await repair_gap(talk.database, client, tenant, POLICY, HASHES)
 
 
 # In the background, after a reconnect

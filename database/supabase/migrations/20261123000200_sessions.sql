@@ -83,6 +83,7 @@ begin
         and twin.tenant_id = m.tenant_id and twin.wa_id = m.wa_id and twin.from_me = m.from_me;
     update public.messages set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
+    update public.notices set session_id = p_into where session_id = p_from;
     update public.sessions as s
     set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
         lid = coalesce(s.lid, v_from.lid),
@@ -98,6 +99,7 @@ begin
         last_human_at = greatest(s.last_human_at, v_from.last_human_at),
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        erased_before = greatest(s.erased_before, v_from.erased_before),
         updated_at = hybridflow.clock()
     where s.id = p_into;
     insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
@@ -219,7 +221,8 @@ begin
     on conflict do nothing;
     update public.sessions
     set phone_jid = coalesce((select j from unnest(p_jids) as j where j not like '%@lid' limit 1), phone_jid),
-        lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid)
+        lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid),
+        erasure_checked = false
     where id = v_session_id;
 end
 $$;

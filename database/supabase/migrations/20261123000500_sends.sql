@@ -144,10 +144,10 @@ begin
 end
 $$;
 
--- finish_send({turn_id, token, message_id, wa_id, jid?, status?})
+-- finish_send({turn_id, token, tenant_id, message_id, wa_id, jid?, status?})
 -- Evolution has taken the message: records its id, whatever has become of the turn meanwhile (failing
 -- to record is not failing to send), and the JID that Evolution really sent to as one of the contact's.
--- Returns {turn_state}.
+-- Returns {turn_state}; null where the contact was erased while it was sent: then nothing is recorded.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -159,10 +159,14 @@ declare
 begin
     select m.* into v_message from public.messages as m
     where m.id = (p ->> 'message_id')::bigint and m.turn_id = (p ->> 'turn_id')::bigint;
-    if not found then
+    perform from public.sessions where id = v_message.session_id for update;
+    if not exists (select from public.turns where id = (p ->> 'turn_id')::bigint) then
+        perform hybridflow.bury_message(t.id, p ->> 'wa_id')
+        from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint;
+        return '{"turn_state": null}';
+    elsif v_message.id is null then
         raise exception 'turn % has no send %', p ->> 'turn_id', p ->> 'message_id' using errcode = 'PT404';
     end if;
-    perform from public.sessions where id = v_message.session_id for update;
     perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status');
     if p ->> 'jid' is not null and not exists (
         select from public.session_identities as i
@@ -176,7 +180,8 @@ begin
 end
 $$;
 
--- The session is also known under p_jid. What was recorded under p_jid before is merged.
+-- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- merged.
 create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
 returns void
 language plpgsql
@@ -185,6 +190,10 @@ as $$
 declare
     v_jids text[];
 begin
+    perform from public.sessions where id = p_session_id for update;
+    if not found then
+        return;
+    end if;
     select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
     where i.session_id = p_session_id;
     perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);

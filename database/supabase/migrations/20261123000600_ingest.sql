@@ -88,11 +88,15 @@ begin
     where tenant_id = p_tenant.id
     order by from_me = coalesce((p_event ->> 'from_me')::boolean, from_me) desc, id limit 1;
     if v_message.id is null then
-        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event
+        perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
+        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
         where id = p_event_id;
         return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
     end if;
     perform from public.sessions where id = v_message.session_id for update;
+    if not exists (select from public.messages where id = v_message.id) then
+        return hybridflow.ingest_change(p_event_id, p_tenant, p_event);  -- erased or merged while we waited
+    end if;
     perform hybridflow.change_message(v_message.id, p_event);
     if p_event ->> 'type' = 'delete' and not v_message.from_me then
         perform hybridflow.cancel_deleted_turn(v_message.turn_id);
@@ -180,10 +184,14 @@ begin
                     or (j like '%@lid' and s.lid is null)
             )
         order by m.send_began_at, m.id limit 1;
-        if v_message.id is null then
-            return null;
-        end if;
-        perform from public.sessions where id = v_message.session_id for update;
+    end if;
+    if v_message.id is null then
+        return null;
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    if not exists (select from public.messages where id = v_message.id) then
+        return null;  -- erased while we waited
+    elsif v_message.wa_id is null then
         perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'));
     end if;
     return jsonb_build_object(
@@ -382,6 +390,7 @@ begin
         case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
             then p_event ->> 'author_name' end
     );
+    perform hybridflow.refuse_erased(v_session, p_event, v_at);
     if hybridflow.has_message(v_session, p_event) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif (p_event ->> 'from_me')::boolean then
@@ -473,7 +482,8 @@ $$;
 -- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
 -- given. A bad event fails alone: {outcome: 'failed', code, detail}. The decision is stored: the same
 -- event again gets the same answer with `duplicate`. An instance that no tenant has:
--- {outcome: 'unknown_instance'}, and nothing is stored.
+-- {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what an
+-- erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no trace.
 -- The events are worked off in the order of their JIDs, so that two calls cannot deadlock.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
@@ -495,6 +505,8 @@ begin
         exception
             when deadlock_detected then
                 raise;
+            when sqlstate 'PT410' then
+                v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
             when others then
                 v_decisions[v_item.place] := jsonb_build_object(
                     'outcome', 'failed', 'code', sqlstate, 'detail', sqlerrm

@@ -110,7 +110,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(s) - 'pause_message_id' || jsonb_build_object(
+    select to_jsonb(s) - '{pause_message_id,erased_before,erasure_checked}'::text[] || jsonb_build_object(
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id

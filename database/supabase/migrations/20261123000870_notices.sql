@@ -293,7 +293,8 @@ begin
 end
 $$;
 
--- The WhatsApp message of a notice, with its session locked. Raises PT404.
+-- The WhatsApp message of a notice, with its session locked; the notice may have been erased meanwhile, since
+-- it told of an erased contact. Raises PT404.
 create or replace function hybridflow.notice_message(p jsonb)
 returns public.messages
 language plpgsql
@@ -303,8 +304,9 @@ declare
     v_message public.messages;
 begin
     select m.* into v_message from public.messages as m
-    inner join public.notices as n on n.message_id = m.id
-    where m.id = (p ->> 'message_id')::bigint and n.id = (p ->> 'notice_id')::bigint;
+    left join public.notices as n on n.id = (p ->> 'notice_id')::bigint
+    where m.id = (p ->> 'message_id')::bigint and m.turn_id is null and m.sender = 'ai'
+        and (n.id is null or n.message_id = m.id);
     if not found then
         raise exception 'notice % has no send %', p ->> 'notice_id', p ->> 'message_id' using errcode = 'PT404';
     end if;

@@ -35,7 +35,8 @@ $$;
 select hybridflow.apply_grants(
     array[
         'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
-        'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log'
+        'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
+        'erased_contacts', 'erased_messages'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
@@ -50,7 +51,7 @@ select hybridflow.apply_grants(
         'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
         'as_operator', 'create_api_key', 'list_api_keys', 'revoke_api_key', 'list_members', 'set_member',
-        'remove_member', 'list_audit'
+        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact'
     ]
 );
 notify pgrst, 'reload schema';

@@ -1,0 +1,92 @@
+"""People's data: all of one contact's, given out or erased, as the LGPD and the GDPR ask for."""
+
+import logging
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, Field
+
+from router.logs import Action, log_event
+from router.operators.dependencies import (
+    Caller,
+    TenantId,
+    TheAbandon,
+    TheDatabase,
+)
+from router.people.hashing import ContactHashes
+from router.people.requests import Person, erase_contact, export_contact
+
+router = APIRouter(tags=["people's data"])
+_log = logging.getLogger(__name__)
+_Number = Annotated[
+    str, Path(max_length=60, description="Phone number with country code, or JID (also a group's)")
+]
+_Rows = list[dict[str, Any]]
+
+
+class ExportedContact(BaseModel):
+    """All that is stored of a contact, under any of its identities."""
+
+    tenant_id: int
+    exported_at: str
+    identities: list[str] = Field(description="Every JID under which the contact is known")
+    sessions: _Rows
+    messages: _Rows
+    archived_messages: _Rows = Field(description="Messages that were put away")
+    turns: _Rows = Field(description="The work of making each reply, with its errors")
+    notices: _Rows = Field(description="What the business's people were told of the contact")
+    spending: _Rows = Field(description="Turns and tokens of each day")
+    events: _Rows = Field(description="The webhooks taken, and what was decided of each")
+
+
+class ErasedContact(BaseModel):
+    """What was erased."""
+
+    erased: dict[str, int] = Field(description="Rows of each table")
+    session_ids: list[int]
+    execution_ids: list[str] = Field(description="n8n's executions that worked on it")
+
+
+@router.post("/contacts/{number}/export", summary="Give out all that is stored of a contact")
+async def export(
+    number: _Number, tenant_id: TenantId, database: TheDatabase, caller: Caller, response: Response
+) -> ExportedContact:
+    """Answer a person's request for their data. The audit line has counts only."""
+    contact = await export_contact(database, Person.known_as(tenant_id, number))
+    response.headers["Cache-Control"] = "no-store"
+    log_event(
+        _log,
+        Action.CONTACT_EXPORTED,
+        "all of a contact's data was given out",
+        tenant_id=tenant_id,
+        caller=caller,
+    )
+    return ExportedContact.model_validate(contact)
+
+
+@router.post("/contacts/{number}/erase", summary="Erase all that is stored of a contact")
+async def erase(
+    request: Request,
+    number: _Number,
+    tenant_id: TenantId,
+    database: TheDatabase,
+    abandon: TheAbandon,
+    caller: Caller,
+    response: Response,
+) -> ErasedContact:
+    """Cannot be undone. What the contact wrote before does not come back; they may write anew."""
+    hashes: ContactHashes = request.app.state.contact_hashes
+    answer = await erase_contact(database, hashes, Person.known_as(tenant_id, number))
+    erased = ErasedContact.model_validate(answer)
+    for session_id in erased.session_ids:
+        abandon(session_id)
+    response.headers["Cache-Control"] = "no-store"
+    log_event(
+        _log,
+        Action.CONTACT_ERASED,
+        "all of a contact's data was erased",
+        tenant_id=tenant_id,
+        caller=caller,
+        erased=erased.erased,
+    )
+    return erased

@@ -1,0 +1,64 @@
+"""What stands for an erased contact: a keyed hash of each JID, never the JID.
+
+HMAC-SHA-256 under a key derived (HKDF-SHA-256) from SECRETS_KEY, or, where that is not set, from
+EVOLUTION_WEBHOOK_SHARED_SECRET. Phone numbers are few enough to be tried out; without the key the
+table of erased contacts tells nothing about them.
+
+Both variables hold several entries while they are being changed. A hash is made with every entry,
+of what is erased and of what comes in, so that any entry in common finds the erased contact. One
+erased under entries that are all gone is no longer recognised.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import SecretStr
+
+from router.errors import Invalid
+from router.settings import Settings
+from router.webhook.clean import JsonObject
+
+_KEY_BYTES = 32
+
+
+class ContactHashes:
+    """Makes the hashes of contacts; without any entry it makes none."""
+
+    def __init__(self, entries: Sequence[SecretStr]) -> None:
+        self._keys = tuple(_derive(entry) for entry in entries)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ContactHashes":
+        """Return the hashes of this deployment."""
+        return cls(settings.secrets_key or settings.webhook_secrets)
+
+    def added_to(self, event: JsonObject) -> JsonObject:
+        """Return the event of a webhook with the `hashes` of its contact, if it has one."""
+        jids = event.get("jids")
+        if not isinstance(jids, list):
+            return event
+        return event | {"hashes": [h for jid in jids for h in self._of(str(jid))]}
+
+    def by_jid(self, jids: Iterable[str]) -> dict[str, list[str]]:
+        """Return the hashes of each JID under it. Raises Invalid where nothing can be hashed."""
+        if not self._keys:
+            raise Invalid(
+                "nobody can be erased for good without a key: set SECRETS_KEY"
+                " (openssl rand -hex 32 makes one)"
+            )
+        return {jid: self._of(jid) for jid in jids}
+
+    def _of(self, jid: str) -> list[str]:
+        return [_hash(key, jid) for key in self._keys]
+
+
+def _derive(entry: SecretStr) -> bytes:
+    text = entry.get_secret_value().encode()
+    return HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"hybridflow erased contacts").derive(text)
+
+
+def _hash(key: bytes, jid: str) -> str:
+    return hmac.digest(key, jid.encode("utf-8", "backslashreplace"), hashlib.sha256).hex()
