@@ -89,6 +89,7 @@ class Action(StrEnum):
     MEMBER_REMOVED = "member_removed"
     CONTACT_EXPORTED = "contact_exported"  # somebody's data was given out, all of it
     CONTACT_ERASED = "contact_erased"  # somebody's data was erased, all of it
+    EXECUTIONS_KEPT = "executions_kept"  # n8n still has executions of erased people; why
     UNEXPECTED = "unexpected"  # an error that nobody foresaw, with its traceback
 
 

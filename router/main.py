@@ -28,6 +28,7 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.n8n.callbacks import router as callbacks_router
+from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
@@ -148,7 +149,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.notice_sender = notice_sender
     app.state.wake_notices = notifier.wake
 
-    for loop in (notifier, dispatcher):
+    eraser = _execution_eraser(settings, database, http)
+    app.state.wake_eraser = eraser.wake
+    for loop in (notifier, dispatcher, eraser):
         running = asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
         stack.push_async_callback(_finish, running)
         stack.push_async_callback(loop.stop)
@@ -205,6 +208,14 @@ def _fallback(
         llm_attempts=settings.llm_attempts,
     )
     return FallbackHandler(providers, rules, LlmKeys(Vault(settings.secrets_key)))
+
+
+def _execution_eraser(
+    settings: Settings, database: Database, http: httpx.AsyncClient
+) -> ExecutionEraser:
+    webhooks = settings.n8n_webhook_url or f"http://localhost:{settings.n8n_port}/webhook"
+    url = settings.n8n_public_api_url or f"{webhooks.partition('/webhook')[0]}/api/v1"
+    return ExecutionEraser(database, http, ExecutionsApi(url, settings.n8n_public_api_key))
 
 
 def _n8n_handler(

@@ -19,6 +19,7 @@ _GIVEN_BY_OTHERS = frozenset(
         "ANTHROPIC_API_KEY",
         "OPENAI_API_KEY",
         "MODERATION_API_KEY",
+        "N8N_PUBLIC_API_KEY",
     }
 )
 
@@ -53,6 +54,7 @@ class Settings(Variables):
             *self._unsealed(),
             *self._weak_secrets(),
             *self._llm_gaps(),
+            *self._n8n_gaps(),
         )
 
     def summary(self) -> tuple[str, ...]:
@@ -107,6 +109,13 @@ class Settings(Variables):
             yield (
                 "SUPABASE_SERVICE_ROLE_KEY has not the form of a service_role key"
                 " (a JWT in base64, eyJ…, or sb_secret_…): check it if the database refuses it"
+            )
+
+    def _n8n_gaps(self) -> Iterator[str]:
+        if self.n8n_enabled and self.n8n_public_api_key is None:
+            yield (
+                "N8N_PUBLIC_API_KEY is not set: when a contact is erased, what n8n saved of its"
+                " executions stays until n8n prunes it. Make a key in n8n (Settings, n8n API)"
             )
 
     def _llm_gaps(self) -> Iterator[str]:

@@ -159,6 +159,8 @@ class Variables(BaseSettings):
     n8n_lease_seconds: _Seconds = 90
     n8n_probe_seconds: _Seconds = 15
     n8n_router_url: _Url | None = None
+    n8n_public_api_url: _Url | None = None
+    n8n_public_api_key: _Secret | None = None
     n8n_port: Annotated[int, Field(ge=1, le=65535)] = 5678
 
     @classmethod

@@ -80,6 +80,7 @@ async def erase(
     erased = ErasedContact.model_validate(answer)
     for session_id in erased.session_ids:
         abandon(session_id)
+    request.app.state.wake_eraser()
     response.headers["Cache-Control"] = "no-store"
     log_event(
         _log,

@@ -38,7 +38,11 @@ _QUIET = {
 }
 
 # Executions hold what customers wrote: they go after three days.
-_EXECUTIONS = {"EXECUTIONS_DATA_PRUNE": "true", "EXECUTIONS_DATA_MAX_AGE": "72"}
+_EXECUTIONS = {
+    "EXECUTIONS_DATA_PRUNE": "true",
+    "EXECUTIONS_DATA_MAX_AGE": "72",  # hours
+    "EXECUTIONS_DATA_HARD_DELETE_BUFFER": "0",  # hours
+}
 
 
 class N8nDidNotStart(Exception):

@@ -386,8 +386,7 @@ begin
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
-    select coalesce(jsonb_agg(distinct t.execution_id), '[]') into v_executions
-    from public.turns as t where t.session_id = any(v_ids) and t.execution_id is not null;
+    v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events
     where id in (select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e);

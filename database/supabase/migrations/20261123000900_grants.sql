@@ -36,6 +36,7 @@ select hybridflow.apply_grants(
     array[
         'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
+        'executions_to_erase',
         'erased_contacts', 'erased_messages'
     ],
     array[
@@ -50,7 +51,8 @@ select hybridflow.apply_grants(
         'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
-        'as_operator', 'create_api_key', 'list_api_keys', 'revoke_api_key', 'list_members', 'set_member',
+        'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
+        'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact'
     ]
 );
