@@ -266,6 +266,7 @@ async def test_what_was_erased_under_an_old_key_is_known_while_that_key_is_liste
     await talk.travel(seconds=30)
     late = talk.message("bolo", ago=600)
     assert await ingest(talk, late, hashes=ContactHashes([KEY, OLD_KEY])) == ["erased"]
+    assert await ingest(talk, late, hashes=ContactHashes([KEY], former=[OLD_KEY])) == ["erased"]
     assert await ingest(talk, late) == ["turn_pending"]
 
 
