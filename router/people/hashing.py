@@ -4,9 +4,10 @@ HMAC-SHA-256 under a key derived (HKDF-SHA-256) from SECRETS_KEY, or, where that
 EVOLUTION_WEBHOOK_SHARED_SECRET. Phone numbers are few enough to be tried out; without the key the
 table of erased contacts tells nothing about them.
 
-Both variables hold several entries while they are being changed. A hash is made with every entry,
-of what is erased and of what comes in, so that any entry in common finds the erased contact. One
-erased under entries that are all gone is no longer recognised.
+Both variables hold several entries while they are being changed. Who is erased is hashed with every
+entry of the one, and who writes with every entry of both, so that any entry in common finds the
+erased contact, also after SECRETS_KEY was set. One erased under entries that are all gone is no
+longer recognised.
 """
 
 import hashlib
@@ -27,20 +28,24 @@ _KEY_BYTES = 32
 class ContactHashes:
     """Makes the hashes of contacts; without any entry it makes none."""
 
-    def __init__(self, entries: Sequence[SecretStr]) -> None:
+    def __init__(self, entries: Sequence[SecretStr], former: Sequence[SecretStr] = ()) -> None:
+        """Take the entries to erase with, and others that may have been erased with before."""
         self._keys = tuple(_derive(entry) for entry in entries)
+        self._all_keys = (*self._keys, *(_derive(entry) for entry in former))
 
     @classmethod
     def of(cls, settings: Settings) -> "ContactHashes":
         """Return the hashes of this deployment."""
-        return cls(settings.secrets_key or settings.webhook_secrets)
+        if not settings.secrets_key:
+            return cls(settings.webhook_secrets)
+        return cls(settings.secrets_key, settings.webhook_secrets)
 
     def added_to(self, event: JsonObject) -> JsonObject:
         """Return the event of a webhook with the `hashes` of its contact, if it has one."""
         jids = event.get("jids")
         if not isinstance(jids, list):
             return event
-        return event | {"hashes": [h for jid in jids for h in self._of(str(jid))]}
+        return event | {"hashes": [_hash(key, str(jid)) for jid in jids for key in self._all_keys]}
 
     def by_jid(self, jids: Iterable[str]) -> dict[str, list[str]]:
         """Return the hashes of each JID under it. Raises Invalid where nothing can be hashed."""
@@ -49,10 +54,7 @@ class ContactHashes:
                 "nobody can be erased for good without a key: set SECRETS_KEY"
                 " (openssl rand -hex 32 makes one)"
             )
-        return {jid: self._of(jid) for jid in jids}
-
-    def _of(self, jid: str) -> list[str]:
-        return [_hash(key, jid) for key in self._keys]
+        return {jid: [_hash(key, jid) for key in self._keys] for jid in jids}
 
 
 def _derive(entry: SecretStr) -> bytes:

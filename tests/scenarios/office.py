@@ -12,6 +12,7 @@ from router.http_errors import install_error_handlers
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
+from router.people.hashing import ContactHashes
 from router.settings import Settings, load_settings
 from router.state.database import Database, DirectDatabase
 from tests.state.conversation import Conversation
@@ -93,6 +94,7 @@ def build_app(database: Database, evolution: EvolutionClient, settings: Settings
     app.state.database = database
     app.state.evolution = evolution
     app.state.settings = settings
+    app.state.contact_hashes = ContactHashes.of(settings)
     install_error_handlers(app)
     app.include_router(api)
     return app
