@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -59,6 +60,18 @@ async def test_an_erasure_over_the_api_leaves_a_line_and_a_hash(office: Office):
     assert line["detail"]["contact"] in [row["contact_hash"] for row in buried]
     await office.post(f"/api/contacts/{NUMBER}/erase", 404, tenant_id=1)
     await office.post(f"/api/contacts/{NUMBER}/export", 404, tenant_id=1)
+
+
+async def test_no_line_of_the_log_names_who_was_exported_or_erased(
+    office: Office, caplog: pytest.LogCaptureFixture
+):
+    await a_long_story(office.talk)
+    with caplog.at_level(logging.INFO, logger="router"):
+        for what, status in (("export", 200), ("erase", 200), ("erase", 404)):
+            await office.post(f"/api/contacts/{NUMBER}/{what}", status, tenant_id=1)
+    lines = [str(record.__dict__) for record in caplog.records if record.name.startswith("router")]
+    assert len(lines) == 2
+    assert not [line for line in lines if "95555" in line or "Maria" in line]
 
 
 async def test_only_an_admin_of_the_tenant_gets_or_erases_peoples_data(office: Office):
