@@ -2804,23 +2804,6 @@ begin
 end
 $$;
 
--- check_database({})
--- For the health check: which migrations are in place, and what waits.
-create or replace function public.check_database(p jsonb)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select jsonb_build_object(
-        'now', hybridflow.clock(),
-        'tenants', (select count(*) from public.tenants),
-        'turns_due', (
-            select count(*) from public.turns where state = 'pending' and run_after <= hybridflow.clock()
-        )
-    )
-$$;
-
 -- ==================== 20261123000800_tenants.sql
 
 -- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
@@ -4327,6 +4310,30 @@ begin
 end
 $$;
 
+-- ==================== 20261123000890_version.sql
+
+-- HybridFlow: which schema this is.
+
+-- check_database({})
+-- For the start and the health check: which schema is in place, and what waits. `schema_version` is
+-- raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever routers begin to need
+-- what an older schema lacks; then this function stands in the newest migration that has such a thing.
+create or replace function public.check_database(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'schema_version', 1,
+        'now', hybridflow.clock(),
+        'tenants', (select count(*) from public.tenants),
+        'turns_due', (
+            select count(*) from public.turns where state = 'pending' and run_after <= hybridflow.clock()
+        )
+    )
+$$;
+
 -- ==================== 20261123000900_grants.sql
 
 -- HybridFlow: who may call what: service_role, and nobody else.
@@ -4399,6 +4406,7 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000850', 'gateway'),
     ('20261123000870', 'notices'),
     ('20261123000880', 'safety'),
+    ('20261123000890', 'version'),
     ('20261123000900', 'grants')
 on conflict (version) do nothing;
 

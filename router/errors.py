@@ -1,8 +1,9 @@
 """What can go wrong between the router and its state, each named after what happened.
 
-The SQL functions raise SQLSTATEs of their own (`PT404`, `PT409`, `PT422`: PostgREST's form of
-`HTTP status n`); `router.state.database` turns them into these, and `router.main` turns these into
-HTTP answers. Errors of Evolution and of LLM providers live beside their clients.
+The SQL functions raise SQLSTATEs of their own (`PT401`, `PT403`, `PT404`, `PT409`, `PT422`:
+PostgREST's form of `HTTP status n`); `router.state.failures` turns them into these, and
+`router.http_errors` turns these into HTTP answers. Errors of Evolution and of LLM providers live
+beside their clients.
 """
 
 
@@ -20,6 +21,14 @@ class Conflict(StateError):
 
 class Invalid(StateError):
     """The request's values cannot be right; the text names the value and the cure."""
+
+
+class NotAllowed(StateError):
+    """The caller is known, but may not do this."""
+
+
+class UnknownCaller(StateError):
+    """Who asks is nobody the state knows."""
 
 
 class DatabaseAway(StateError):

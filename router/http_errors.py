@@ -8,15 +8,25 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from router.errors import Conflict, DatabaseAway, Invalid, NotFound, StateError
+from router.errors import (
+    Conflict,
+    DatabaseAway,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    StateError,
+    UnknownCaller,
+)
 
 _STATUS: dict[type[StateError], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     Invalid: (422, "invalid"),
+    NotAllowed: (403, "forbidden"),
+    UnknownCaller: (401, "unauthorised"),
     DatabaseAway: (503, "database_away"),
 }
-_RETRY_SOON = {"Retry-After": "5"}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
 
 class ErrorDetail(BaseModel):
@@ -59,12 +69,12 @@ def error_response(
 
 async def _on_state_error(_: Request, error: Exception) -> JSONResponse:
     status, code = _STATUS[type(error)]  # type: ignore[index]  # registered for these only
-    return error_response(status, code, str(error), _RETRY_SOON if status == 503 else None)
+    return error_response(status, code, str(error), _HEADERS.get(status))
 
 
 async def _on_unauthorised(_: Request, error: Exception) -> JSONResponse:
     code = error.code if isinstance(error, Unauthorised) else "unauthorised"
-    return error_response(401, code, str(error), {"WWW-Authenticate": "Bearer"})
+    return error_response(401, code, str(error), _HEADERS[401])
 
 
 async def _on_invalid_request(_: Request, error: Exception) -> JSONResponse:

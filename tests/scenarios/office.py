@@ -12,7 +12,8 @@ from router.http_errors import install_error_handlers
 from router.operators.api import api
 from router.outbound.client import open_tenant_http
 from router.settings import Settings, load_settings
-from router.state.database import Database, DirectDatabase
+from router.state.database import Database
+from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation
 
 KEY = "key-of-the-office-000000000001"

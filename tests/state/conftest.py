@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import DatabaseAway
-from router.settings import ConfigurationError, Settings, load_settings
+from router.settings import Settings, load_settings
 from router.state.opening import open_database
 from tests.state.conversation import Conversation
 
@@ -45,15 +45,6 @@ async def test_without_any_address_the_embedded_server_keeps_the_data(data_folde
             assert (await beside.call("check_database", {}))["tenants"] == 1
     async with open_database(settings) as database:
         assert (await database.call("get_tenant", {"tenant_id": 1}))["tenant"]["id"] == 1
-
-
-async def test_supabase_alone_is_refused_with_what_to_set():
-    settings = configured(
-        SUPABASE_URL="https://abc.supabase.co", SUPABASE_SERVICE_ROLE_KEY="sb_secret_made_up"
-    )
-    with pytest.raises(ConfigurationError, match="Set DATABASE_URL, too"):
-        async with open_database(settings):
-            pass
 
 
 async def test_the_direct_address_serves_a_supabase_project(database_url: str):

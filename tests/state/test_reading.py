@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 
 from router.errors import Invalid, NotFound
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation
 
 TENANT_ID = 1
