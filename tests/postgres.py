@@ -18,6 +18,7 @@ import psutil
 
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
+from tests.supabase import ROLES
 
 # Nothing here needs to survive a crash, except where a test says so and starts its own server.
 _FLEETING = {
@@ -70,6 +71,7 @@ class Databases:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._runner = asyncio.Runner()
         self._connection = self.wait(_connect(dsn))
+        self._execute(ROLES)
 
     def __enter__(self) -> Self:
         return self
