@@ -28,8 +28,8 @@ class _Connection(H11Protocol):
     """Tells the application its own transport, as `scope["state"]["transport"]`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        # asyncio does it only for sockets that were made with the protocol's number; without it every
-        # answer waits 40 ms for the client's acknowledgement of its head.
+        # asyncio does it only for sockets that were made with the protocol's number; without it
+        # every answer waits 40 ms for the client's acknowledgement of its head.
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}

@@ -7,7 +7,7 @@ import pytest
 from router.embedded.postgres import EmbeddedPostgres
 from tests.n8n_server import TestN8n, running_n8n
 from tests.postgres import Databases, fleeting_server, migrated
-from tests.supabase import TestProject, add_clock
+from tests.supabase import TestProject
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +38,8 @@ def database_url(databases: Databases, template_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgrest(databases: Databases, database_url: str) -> Iterator[TestProject]:
+def postgrest(database_url: str) -> Iterator[TestProject]:
     """A Supabase project over this test's database: `.url`, its keys, `.jwt(role, sub)`."""
-    databases.wait(add_clock(database_url))
     with TestProject(database_url) as project:
         yield project
 

@@ -55,7 +55,9 @@ class PostgREST:
 
     async def open(self) -> None:
         """Begin; what the schema is, is read when it is first asked for."""
-        self._pool = await asyncpg.create_pool(self._dsn, min_size=0, max_size=10, timeout=5)
+        self._pool = await asyncpg.create_pool(
+            self._dsn, min_size=0, max_size=10, timeout=5, reset=_keep_session
+        )
 
     async def close(self) -> None:
         """Go away at once, like a killed process."""
@@ -184,6 +186,10 @@ class PostgREST:
             if self._pre_request:
                 await connection.execute(f"select {self._pre_request}()")
             return str(await connection.fetchval(statement, *(part.decode() for part in given)))
+
+
+async def _keep_session(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """All that a request sets ends with its transaction."""
 
 
 async def _body(request: Request) -> bytes:

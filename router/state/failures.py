@@ -10,9 +10,7 @@ from router.errors import (
     UnknownCaller,
 )
 
-APPLY_SCHEMA = (
-    "apply database/schema.sql (Supabase's SQL editor or psql) or run `python -m scripts.migrate`"
-)
+APPLY_SCHEMA = "apply database/schema.sql or run `python -m scripts.migrate`"
 _RAISED: dict[str, type[StateError]] = {
     "PT401": UnknownCaller,
     "PT403": NotAllowed,

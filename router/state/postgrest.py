@@ -5,7 +5,9 @@ Importing this costs half a second: `router.state.opening` does, where it is use
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Self
 
 import aiohttp
@@ -41,7 +43,7 @@ class SupabaseDatabase:
         secret = key.get_secret_value()
         http = httpx.AsyncClient(
             timeout=_TIMEOUT,
-            transport=AiohttpTransport(limits=_LIMITS),
+            transport=AiohttpTransport(verify=_trusted(), limits=_LIMITS),
             event_hooks={
                 "request": [] if _is_jwt(secret) else [_drop_authorization],
                 "response": [refuse_gateway_answers],
@@ -115,6 +117,12 @@ def _was_not_done(error: APIError | httpx.TransportError) -> bool:
     return isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(
         cause, aiohttp.ClientConnectorDNSError
     )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return who is trusted over TLS; reading the certificates takes its time."""
+    return httpx.create_ssl_context()
 
 
 def _is_jwt(key: str) -> bool:

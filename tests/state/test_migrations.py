@@ -81,7 +81,7 @@ def psql(server: EmbeddedPostgres, dsn: str, file: Path) -> subprocess.Completed
 def schema_of(server: EmbeddedPostgres, dsn: str) -> str:
     """Return pg_dump's account of everything but the rows, without its key of the day."""
     dumped = subprocess.run(
-        [server.bin_folder / "pg_dump", "--schema-only", dsn],
+        [server.bin_folder / "pg_dump", "--schema-only", "--exclude-schema=tests", dsn],
         capture_output=True,
         text=True,
         check=True,
