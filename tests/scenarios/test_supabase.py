@@ -8,7 +8,7 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
-from loopback.faults import cut
+from loopback.faults import cut, wrong_answer
 from tests.routers import API_KEY
 from tests.scenarios.stage import Stage, performance
 from tests.supabase import TestProject
@@ -41,6 +41,14 @@ async def test_texts_that_postgresql_cannot_store_arrive_cleaned(stage: Stage):
     await stage.maria.answered()
     (said,) = await stage.sql("select body from messages where not from_me")
     assert said["body"] == "ab \ufffd c"
+
+
+async def test_an_error_with_such_texts_is_recorded_all_the_same(stage: Stage):
+    refusal = {"status": 400, "response": {"message": ["no\x00"]}}
+    stage.shop.fail("sendText", wrong_answer(400, refusal), times=None)
+    await stage.maria.writes("oi")
+    (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["error"]) == ("dead", "EvolutionRefused: 400: no")
 
 
 async def test_an_operator_who_sends_them_is_told_so(stage: Stage):
