@@ -57,6 +57,8 @@ class Supabase(LoopbackServer):
         self.checks_keys = True
         self.calls: list[str] = []
         """The functions that were called, in order."""
+        self.connections: set[object] = set()
+        """The connections over which they were, each by its client's address."""
         self._changes = Changes(self.story)
         self._faults = FaultPlan(self._changes)
         self._rest = (
@@ -103,6 +105,7 @@ class Supabase(LoopbackServer):
         function = path.removeprefix("/rpc/")
         with self._changes.made():
             self.calls.append(function)
+            self.connections.add(request.client)
 
         async def act() -> Response:
             return await self._pass_on(request, path)

@@ -23,9 +23,9 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """Give the database of DATABASE_URL, of SUPABASE_URL, or the embedded one, in this order.
 
     The embedded one is brought up to date. The schema of the others is left to `python -m
-    scripts.migrate` or database/schema.sql; if it is outdated, or the database is away, the log
-    says so, and what works without it goes on. Raises ConfigurationError, EmbeddedPostgresError
-    and, for the embedded one, DatabaseAway and MigrationError.
+    scripts.migrate` or database/schema.sql; the log says if it is outdated. They may be away: the
+    first call says so. Raises ConfigurationError, EmbeddedPostgresError and, for the embedded one,
+    DatabaseAway and MigrationError.
     """
     async with AsyncExitStack() as stack:
         database = await _opened(settings, stack)
@@ -65,14 +65,7 @@ async def _look_at(database: Database) -> None:
     try:
         async with asyncio.timeout(_PATIENCE):
             answer = await database.call("check_database", {})
-    except TimeoutError:
-        _warn(Action.DATABASE_AWAY, f"the database did not answer within {_PATIENCE:.0f} s")
-    except StateError as error:
-        _warn(Action.DATABASE_AWAY, str(error))
-    else:
-        if said := schema_fault(answer) or schema_advice(answer):
-            _warn(Action.SCHEMA_DIFFERS, said)
-
-
-def _warn(action: Action, text: str) -> None:
-    log_event(_log, action, text, level=logging.WARNING)
+    except (TimeoutError, StateError):
+        return  # whoever needs it will be told, and tells
+    if said := schema_fault(answer) or schema_advice(answer):
+        log_event(_log, Action.SCHEMA_DIFFERS, said, level=logging.WARNING)

@@ -62,14 +62,13 @@ async def test_the_direct_address_wins_over_supabases(database_url: str, postgre
     assert postgrest.calls == []
 
 
-async def test_a_database_that_is_away_is_told_and_what_works_without_it_goes_on(
-    caplog: pytest.LogCaptureFixture,
-):
+async def test_a_database_that_is_away_keeps_nobody_from_starting():
     settings = configured(
         SUPABASE_URL="http://gone.invalid", SUPABASE_SERVICE_ROLE_KEY="sb_secret_made_up"
     )
-    async with open_database(settings):
-        assert "neither paused nor deleted" in caplog.text
+    async with open_database(settings) as database:
+        with pytest.raises(DatabaseAway, match="neither paused nor deleted"):
+            await database.call("check_database", {})
 
 
 async def test_an_outdated_schema_is_told_at_the_start(

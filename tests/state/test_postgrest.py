@@ -43,6 +43,14 @@ async def test_a_call_is_one_request(postgrest: TestProject, rest: SupabaseDatab
     assert postgrest.calls == ["create_tenant"]
 
 
+async def test_calls_one_after_the_other_share_a_connection(
+    postgrest: TestProject, rest: SupabaseDatabase
+):
+    for _ in range(5):
+        await rest.call("check_database", {})
+    assert len(postgrest.connections) == 1
+
+
 @pytest.mark.parametrize("kind", ["secret_key", "service_role_key"])
 async def test_both_kinds_of_key_are_good(postgrest: TestProject, kind: str):
     database = await connected(postgrest, getattr(postgrest, kind))
