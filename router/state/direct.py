@@ -15,6 +15,7 @@ from router.state.failures import is_deadlock, meaning, unstorable
 _CALL_TIMEOUT = 15.0
 _CONNECT_TIMEOUT = 5.0
 _STATEMENTS = 100  # prepared ones that a connection keeps
+_LOST_STATEMENT = ("26000", "42P05")  # not found where it was made, or made there already
 
 
 class DirectDatabase:
@@ -75,6 +76,11 @@ def _translated(error: asyncpg.PostgresError, function: str) -> Exception:
         return DatabaseAway(
             f"{function}: the user of DATABASE_URL has no right to it ({error}): give the owner of"
             " the database (on Supabase, the user postgres)"
+        )
+    if code in _LOST_STATEMENT:
+        return DatabaseAway(
+            f"{function}: a pooler of transactions stands before the database ({error}): put"
+            " ?pgbouncer=true behind DATABASE_URL"
         )
     return meaning(code, str(error), function) or error
 

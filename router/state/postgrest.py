@@ -67,7 +67,7 @@ class SupabaseDatabase:
         for pause in (*_PAUSES, None):
             try:
                 return await self._ask(function, argument)
-            except (APIError, httpx.TransportError) as error:
+            except (APIError, httpx.RequestError) as error:
                 if pause is None or not _was_not_done(error):
                     raise self._translated(error, function) from error
             await asyncio.sleep(pause)
@@ -89,7 +89,7 @@ class SupabaseDatabase:
             )
         return answer.data
 
-    def _translated(self, error: APIError | httpx.TransportError, function: str) -> Exception:
+    def _translated(self, error: APIError | httpx.RequestError, function: str) -> Exception:
         if isinstance(error, APIError):
             return what_postgrest_says(error.code or "", error.message or "", function) or error
         match error.__cause__:
@@ -105,7 +105,7 @@ class SupabaseDatabase:
         return DatabaseAway(f"{function}: Supabase did not answer: {str(error) or repr(error)}")
 
 
-def _was_not_done(error: APIError | httpx.TransportError) -> bool:
+def _was_not_done(error: APIError | httpx.RequestError) -> bool:
     """Whether a call has certainly left no trace and may succeed in a moment.
 
     The transport calls a connection that the server closed in the middle of a call a

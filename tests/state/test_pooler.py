@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from loopback.pooler import Pooler
+from router.errors import DatabaseAway
 from router.state.address import Address
 from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation
@@ -46,17 +46,19 @@ async def test_a_whole_conversation_passes_a_pooler(pooler: Pooler, database_url
     await behind.close()
 
 
-async def test_prepared_statements_would_not_pass_it(pooler: Pooler, database_url: str):
-    """That the pooler of these tests is one."""
-    pooled = await DirectDatabase.connect(through(pooler, database_url, "pgbouncer=false"), size=3)
-    for _ in range(3):
-        calls = (pooled.call("check_database", {}) for _ in range(3))
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        if any(isinstance(answer, asyncpg.InvalidSQLStatementNameError) for answer in answers):
-            break
-    else:
-        pytest.fail("every statement was found again")
-    await pooled.close()
+async def test_a_pooler_that_was_not_told_of_is_noticed_with_the_cure(
+    pooler: Pooler, database_url: str
+):
+    """Also shows that the pooler of these tests is one."""
+    told = await DirectDatabase.connect(through(pooler, database_url, "pgbouncer=true"), size=1)
+    await told.call("check_database", {})  # so that there are two connections to change between
+    untold = await DirectDatabase.connect(through(pooler, database_url, "pgbouncer=false"), size=1)
+    calls = [untold.call("check_database", {}) for _ in range(5)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    refusals = [str(answer) for answer in answers if isinstance(answer, DatabaseAway)]
+    assert "put ?pgbouncer=true behind DATABASE_URL" in refusals[0]
+    await told.close()
+    await untold.close()
 
 
 @pytest.mark.parametrize(("setting", "left"), [("true", 0), ("false", 1)])
