@@ -5,7 +5,7 @@ LLM ?= loopback
 # run, demo: N8N=1 brings up n8n, too. test: N8N=0 leaves out what needs it.
 N8N ?=
 
-.PHONY: help run demo test check audit lint types unit fix schema bench clean
+.PHONY: help run demo test check check-unit check-state audit lint types unit fix schema bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -41,7 +41,13 @@ test: lint types audit
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n")
 
 check: lint types
-	$(BIN)/python -m pytest tests/unit tests/state
+	$(MAKE) --no-print-directory --jobs=2 check-unit check-state
+
+check-unit: .venv/dev.done
+	$(BIN)/python -m pytest tests/unit
+
+check-state: .venv/dev.done
+	$(BIN)/python -m pytest tests/state
 
 audit: .venv/dev.done
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive router scripts

@@ -2831,23 +2831,6 @@ begin
 end
 $$;
 
--- check_database({})
--- For the health check: which migrations are in place, and what waits.
-create or replace function public.check_database(p jsonb)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select jsonb_build_object(
-        'now', hybridflow.clock(),
-        'tenants', (select count(*) from public.tenants),
-        'turns_due', (
-            select count(*) from public.turns where state = 'pending' and run_after <= hybridflow.clock()
-        )
-    )
-$$;
-
 -- ==================== 20261123000800_tenants.sql
 
 -- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
@@ -5560,13 +5543,38 @@ begin
 end
 $$;
 
+-- ==================== 20261123000899_version.sql
+
+-- HybridFlow: which schema this is.
+
+-- check_database({})
+-- For the start and the health check: which schema is in place, and what waits. `schema_version` is
+-- raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever routers begin to need
+-- what an older schema lacks; then this function stands in the newest migration that has such a thing.
+create or replace function public.check_database(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'schema_version', 1,
+        'now', hybridflow.clock(),
+        'tenants', (select count(*) from public.tenants),
+        'turns_due', (
+            select count(*) from public.turns where state = 'pending' and run_after <= hybridflow.clock()
+        )
+    )
+$$;
+
 -- ==================== 20261123000900_grants.sql
 
 -- HybridFlow: who may call what: service_role, and nobody else.
 
--- apply_grants(tables, functions): takes every right on HybridFlow's own tables and functions from
--- public, anon and authenticated, and gives them to service_role. Other things that live in the schema
--- public are left alone. Roles that do not exist (a plain PostgreSQL) are passed over.
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables (with the sequences of
+-- their ids) and functions from public, anon and authenticated, and gives them to service_role. Other
+-- things that live in the schema public are left alone. Roles that do not exist (a plain PostgreSQL) are
+-- passed over.
 create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
 returns void
 language plpgsql
@@ -5576,6 +5584,14 @@ declare
     v_role text;
     v_objects text[] := array(select 'table public.' || t from unnest(p_tables) as t)
         || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
+        || array(
+            select 'sequence ' || d.objid::pg_catalog.regclass
+            from unnest(p_tables) as t
+            join pg_catalog.pg_depend as d
+                on d.refobjid = pg_catalog.to_regclass('public.' || t) and d.deptype in ('a', 'i')
+            join pg_catalog.pg_class as c on c.oid = d.objid and c.relkind = 'S'
+            where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        )
         || array['all functions in schema hybridflow'];
     v_object text;
 begin
@@ -5694,6 +5710,7 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000870', 'notices'),
     ('20261123000880', 'safety'),
     ('20261123000895', 'people'),
+    ('20261123000899', 'version'),
     ('20261123000900', 'grants'),
     ('20261123000910', 'row_security')
 on conflict (version) do nothing;

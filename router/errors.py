@@ -1,8 +1,9 @@
 """What can go wrong between the router and its state, each named after what happened.
 
-The SQL functions raise SQLSTATEs of their own (`PT401`, `PT404`, `PT422`…: PostgREST's form of
-`HTTP status n`); `router.state.database` turns them into these, and `router.main` turns these into
-HTTP answers. Errors of Evolution and of LLM providers live beside their clients.
+The SQL functions raise SQLSTATEs of their own (`PT401`, `PT403`, `PT404`, `PT409`, `PT422`:
+PostgREST's form of `HTTP status n`); `router.state.failures` turns them into these, and
+`router.http_errors` turns these into HTTP answers. Errors of Evolution and of LLM providers live
+beside their clients.
 """
 
 

@@ -12,6 +12,7 @@ from router.errors import StateError
 from router.n8n.handler import N8nHandler
 from router.settings import Settings
 from router.state.database import Database
+from router.state.schema_version import schema_advice, schema_fault
 
 router = APIRouter(tags=["health"])
 _PATIENCE = 3.0  # seconds that the database has to answer
@@ -58,12 +59,15 @@ async def _check_database(database: Database, settings: Settings) -> Check:
     name = "Supabase" if settings.supabase_url else "PostgreSQL"
     try:
         async with asyncio.timeout(_PATIENCE):
-            await database.call("check_database", {})
+            answer = await database.call("check_database", {})
     except TimeoutError:
         return Check(status="error", message=f"{name} did not answer within {_PATIENCE:.0f} s")
     except StateError as error:
         return Check(status="error", message=str(error))
-    return Check(status="ok", message=f"Connected to {name}")
+    if fault := schema_fault(answer):
+        return Check(status="error", message=fault)
+    advice = schema_advice(answer)
+    return Check(status="ok", message=f"Connected to {name}" + (f"; {advice}" if advice else ""))
 
 
 def _check_llm(settings: Settings) -> Check:

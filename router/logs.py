@@ -78,6 +78,7 @@ class Action(StrEnum):
     STOPPED = "stopped"
     MIGRATED = "migrated"
     DATABASE_AWAY = "database_away"
+    SCHEMA_DIFFERS = "schema_differs"  # the database has an older or newer schema
     DATABASE_BACK = "database_back"
     TENANT_CREATED = "tenant_created"
     TENANT_CHANGED = "tenant_changed"

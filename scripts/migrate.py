@@ -1,7 +1,7 @@
 """Bring the database's schema up to date: `python -m scripts.migrate`.
 
 The database is the one of DATABASE_URL, or the embedded one below HYBRIDFLOW_DATA. Running it again
-does no harm.
+does no harm. With SUPABASE_URL alone it can only look: it says whether there is something to do.
 """
 
 import asyncio
@@ -9,9 +9,11 @@ import sys
 
 from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.postgres import EmbeddedPostgres
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, StateError
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.migrations import MIGRATIONS, MigrationError, migrate, read_migrations
+from router.state.opening import open_database
+from router.state.schema_version import schema_fault
 
 
 def main() -> int:
@@ -35,14 +37,26 @@ async def _migrate(settings: Settings) -> list[str]:
         print("database: PostgreSQL at DATABASE_URL", flush=True)
         return await migrate(settings.database_url.get_secret_value())
     if settings.supabase_url:
-        raise MigrationError(
-            "SUPABASE_URL alone cannot change a schema. Set DATABASE_URL to the project's"
-            " connection string (Dashboard, Connect), or paste database/schema.sql into its SQL"
-            " editor"
-        )
+        print(f"database: Supabase at {settings.supabase_url}", flush=True)
+        await _look_at_supabase(settings)
+        return []
     async with EmbeddedPostgres(settings.hybridflow_data / "postgres") as postgres:
         print(f"database: embedded PostgreSQL, data in {postgres.folder}", flush=True)
         return await migrate(postgres.dsn)
+
+
+async def _look_at_supabase(settings: Settings) -> None:
+    async with open_database(settings) as database:
+        try:
+            fault = schema_fault(await database.call("check_database", {}))
+        except StateError as error:
+            fault = str(error)
+    if fault is not None:
+        raise MigrationError(
+            f"{fault}\nSUPABASE_URL alone cannot change a schema: paste database/schema.sql into"
+            " the project's SQL editor, or set DATABASE_URL to its connection string (Dashboard,"
+            " Connect) and run this again"
+        )
 
 
 if __name__ == "__main__":

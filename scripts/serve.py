@@ -154,10 +154,10 @@ def _next_steps(settings: Settings, made: dict[str, str], here: str) -> list[str
 
 
 def _database(settings: Settings) -> str:
-    if settings.supabase_url:
-        return f"Supabase at {settings.supabase_url}"
     if settings.database_url:
         return "PostgreSQL at DATABASE_URL"
+    if settings.supabase_url:
+        return f"Supabase at {settings.supabase_url}"
     return f"embedded PostgreSQL, data in {settings.hybridflow_data / 'postgres'}"
 
 

@@ -7,6 +7,7 @@ import pytest
 from router.embedded.postgres import EmbeddedPostgres
 from tests.n8n_server import TestN8n, running_n8n
 from tests.postgres import Databases, fleeting_server, migrated
+from tests.supabase import TestProject
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,13 @@ def database_url(databases: Databases, template_url: str) -> Iterator[str]:
     dsn = databases.create(template=template_url)
     yield dsn
     databases.drop(dsn)
+
+
+@pytest.fixture
+def postgrest(database_url: str) -> Iterator[TestProject]:
+    """A Supabase project over this test's database: `.url`, its keys, `.jwt(role, sub)`."""
+    with TestProject(database_url) as project:
+        yield project
 
 
 @pytest.fixture

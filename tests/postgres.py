@@ -18,6 +18,7 @@ import psutil
 
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
+from tests.supabase import ROLES, add_clock
 
 # Nothing here needs to survive a crash, except where a test says so and starts its own server.
 _FLEETING = {
@@ -70,6 +71,7 @@ class Databases:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._runner = asyncio.Runner()
         self._connection = self.wait(_connect(dsn))
+        self.run(ROLES)
 
     def __enter__(self) -> Self:
         return self
@@ -109,10 +111,23 @@ class Databases:
 
 
 def migrated(databases: Databases) -> str:
-    """Return the address of a database with the schema and nothing in it."""
+    """Return the address of a database with the schema, and nothing in it but the tests' clock."""
     dsn = databases.create()
     databases.wait(migrate(dsn))
+    databases.wait(add_clock(dsn))
     return dsn
+
+
+async def make_outdated(dsn: str) -> None:
+    """Give the database the check of a schema from before there were versions."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "create or replace function public.check_database(p jsonb) returns jsonb"
+            " language sql stable set search_path = '' as $$ select '{\"tenants\": 0}'::jsonb $$"
+        )
+    finally:
+        await connection.close()
 
 
 async def _connect(dsn: str) -> asyncpg.Connection:

@@ -29,7 +29,10 @@ from router.configuration.advice import supabase_role
 
 LEASE_MARGIN = 5.0  # seconds of a lease beyond the LLM's time-out, for writing the reply down
 
-_SERVICE_KEY_CURE = "Copy the service_role key from the Supabase dashboard (Settings, API)"
+_SERVICE_KEY_CURE = (
+    "Copy a secret key (sb_secret_…) or the service_role key from the Supabase dashboard"
+    " (Settings, API Keys)"
+)
 
 _Lower = BeforeValidator(str.lower)
 _Provider = Literal["anthropic", "openai"]

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from router.outbound.client import AddressRefused
+from router.webhook.clean import clean
 
 # Meta's error codes that mean "try later": throttling, outages, temporary blocks. From the page
 # "Error codes" of the WhatsApp Cloud API's documentation. Every other code of a send is for good.
@@ -134,7 +135,7 @@ def _said(body: Any) -> str:
 def _without_secrets(said: str, response: httpx.Response) -> str:
     if key := response.request.headers.get("apikey"):
         said = said.replace(key, "…")
-    return _META_TOKEN.sub("…", said)
+    return clean(_META_TOKEN.sub("…", said))  # it is going to be stored
 
 
 def _masked(number: str) -> str:

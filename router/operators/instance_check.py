@@ -68,7 +68,7 @@ class InstanceTest:
         try:
             tenant = await find_instance(self.database, name, InstanceKeys.of(self.settings))
         except DatabaseAway as error:
-            found.failed("database", str(error), "start the database, or correct DATABASE_URL")
+            found.failed("database", str(error), "start the database, or correct its address")
             return None
         except NotFound:
             found.ok("database", "it answers")

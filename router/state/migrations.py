@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 
 from router.errors import DatabaseAway
+from router.state.address import Address
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "database" / "supabase" / "migrations"
 
@@ -101,7 +102,7 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
 @asynccontextmanager
 async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     try:
-        connection = await asyncpg.connect(dsn, statement_cache_size=0)
+        connection = await asyncpg.connect(Address.of(dsn).dsn, statement_cache_size=0)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseAway(f"cannot connect to the database: {error}") from error
     try:

@@ -1,43 +1,71 @@
 """Opens the database that the configuration names, and closes it again."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from router.embedded.postgres import EmbeddedPostgres
+from router.errors import StateError
 from router.logs import Action, log_event
-from router.settings import ConfigurationError, Settings
-from router.state.database import Database, DirectDatabase
+from router.settings import Settings
+from router.state.database import Database
+from router.state.direct import DirectDatabase
 from router.state.migrations import migrate
+from router.state.schema_version import schema_advice, schema_fault
 
 _log = logging.getLogger(__name__)
+_PATIENCE = 3.0  # seconds that the database has to say which schema it has
 
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """Give the database of DATABASE_URL, or the embedded one, brought up to date.
+    """Give the database of DATABASE_URL, of SUPABASE_URL, or the embedded one, in this order.
 
-    The schema of a database that is not ours alone is left to `python -m scripts.migrate`. Raises
-    ConfigurationError, DatabaseAway, EmbeddedPostgresError and MigrationError.
+    The embedded one is brought up to date. The schema of the others is left to `python -m
+    scripts.migrate` or database/schema.sql; the log says if it is outdated. They may be away: the
+    first call says so. Raises ConfigurationError, EmbeddedPostgresError and, for the embedded one,
+    DatabaseAway and MigrationError.
     """
     async with AsyncExitStack() as stack:
-        database = await DirectDatabase.connect(await _address(settings, stack))
-        stack.push_async_callback(database.close)
+        database = await _opened(settings, stack)
+        await _look_at(database)
         yield database
+
+
+async def _opened(settings: Settings, stack: AsyncExitStack) -> Database:
+    if settings.database_url is None and settings.supabase_url is not None:
+        return await _open_supabase(settings, stack)
+    direct = await DirectDatabase.connect(await _address(settings, stack))
+    stack.push_async_callback(direct.close)
+    return direct
+
+
+async def _open_supabase(settings: Settings, stack: AsyncExitStack) -> Database:
+    from router.state.postgrest import SupabaseDatabase  # half a second that others are spared
+
+    url, key = settings.supabase_url, settings.supabase_service_role_key
+    assert url is not None and key is not None  # noqa: S101, PT018  # the settings have checked it
+    supabase = await SupabaseDatabase.connect(url, key)
+    stack.push_async_callback(supabase.close)
+    return supabase
 
 
 async def _address(settings: Settings, stack: AsyncExitStack) -> str:
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    if settings.supabase_url is not None:
-        raise ConfigurationError(
-            {
-                "SUPABASE_URL": "reaching the database over Supabase's REST API is not built yet."
-                " Set DATABASE_URL, too: the project's connection string (Dashboard, Connect)."
-            }
-        )
     folder = settings.hybridflow_data / "postgres"
     postgres = await stack.enter_async_context(EmbeddedPostgres(folder))
     if applied := await migrate(postgres.dsn):
         log_event(_log, Action.MIGRATED, "the schema was brought up to date", versions=applied)
     return postgres.dsn
+
+
+async def _look_at(database: Database) -> None:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            answer = await database.call("check_database", {})
+    except (TimeoutError, StateError):
+        return  # whoever needs it will be told, and tells
+    if said := schema_fault(answer) or schema_advice(answer):
+        log_event(_log, Action.SCHEMA_DIFFERS, said, level=logging.WARNING)

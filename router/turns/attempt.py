@@ -21,6 +21,7 @@ from router.turns.claimed import ClaimedTurn, TurnPart
 from router.turns.courtesy import Courtesy
 from router.turns.evidence import Finding, judge_send
 from router.turns.sender import Sender, SendFailed, SendStopped
+from router.webhook.clean import clean
 
 _log = logging.getLogger(__name__)
 _CHECK_AWAY = 30.0  # seconds until a send in doubt is looked up again where Evolution is away
@@ -264,7 +265,7 @@ class TurnAttempt:
             {
                 **self._turn.held,
                 "kind": "transient" if transient else "permanent",
-                "error": f"{type(error).__name__}: {error}",
+                "error": clean(f"{type(error).__name__}: {error}"),
                 "retry_after": getattr(error, "retry_after", None),
                 "message_id": message_id,
                 "tokens": 0 if _is_free(error) else None,

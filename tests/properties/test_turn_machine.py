@@ -17,7 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, held
 
 WAYS = st.sampled_from([(MARIA,), (MARIA_LID,), (MARIA_LID, MARIA)])

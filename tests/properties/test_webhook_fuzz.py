@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from router.main import create_app
 from router.settings import load_settings
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.routers import WEBHOOK_SECRET, environment
 from tests.state.conversation import Conversation
 

@@ -14,7 +14,8 @@ from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
 from router.settings import Settings, load_settings
-from router.state.database import Database, DirectDatabase
+from router.state.database import Database
+from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation
 
 KEY = "key-of-the-office-000000000001"

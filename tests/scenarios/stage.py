@@ -10,7 +10,7 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.routers import API_KEY, CRON_SECRET, WEBHOOK_SECRET, environment, running_router
 
 EVENTS = (

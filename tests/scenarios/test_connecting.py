@@ -16,7 +16,7 @@ from router.evolution.errors import EvolutionError
 from router.operators.models import CheckStep
 from router.operators.webhook_check import judge_webhook
 from router.settings import Settings
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from router.tenant_instance import InstanceKeys, find_instance
 from scripts.connecting import Connection, connect, drawn
 from scripts.running import CannotGoOn

@@ -15,7 +15,7 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.gap_repair import GapRepairs, GapReport, repair_gap
 from router.people.hashing import ContactHashes
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from router.tenant_instance import InstanceKeys, find_instance
 from router.webhook.events import parse_webhook
 from tests.scenarios.office import settings_with

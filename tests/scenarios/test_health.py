@@ -2,7 +2,9 @@
 
 import httpx
 
+from tests.postgres import make_outdated
 from tests.routers import environment, running_router
+from tests.supabase import TestProject
 
 
 async def test_health_says_what_is_checked(database_url: str):
@@ -40,6 +42,45 @@ async def test_a_database_without_the_schema_says_how_to_apply_it(empty_database
         answer = await client.get("/health")
     assert answer.status_code == 503
     assert "scripts.migrate" in answer.json()["checks"]["database"]["message"]
+
+
+async def test_an_outdated_schema_is_not_ok_and_says_the_cure(database_url: str):
+    await make_outdated(database_url)
+    async with (
+        running_router(environment(database_url)) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        answer = await client.get("/health")
+    assert answer.status_code == 503
+    said = answer.json()["checks"]["database"]["message"]
+    assert "outdated" in said
+    assert "apply database/schema.sql or run `python -m scripts.migrate`" in said
+
+
+async def test_supabase_by_its_keys_alone_is_ok(postgrest: TestProject, database_url: str):
+    async with (
+        running_router(environment(database_url) | postgrest.configuration) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        answer = await client.get("/health")
+    assert answer.status_code == 200
+    said = answer.json()["checks"]["database"]["message"]
+    assert said == "Connected to Supabase"
+
+
+async def test_a_wrong_key_of_supabase_is_not_ok_and_says_where_the_right_one_is(
+    postgrest: TestProject, database_url: str
+):
+    wrong = {"SUPABASE_SERVICE_ROLE_KEY": "sb_secret_of_another_project"}
+    async with (
+        running_router(environment(database_url) | postgrest.configuration | wrong) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        answer = await client.get("/health")
+    assert answer.status_code == 503
+    said = answer.json()["checks"]["database"]["message"]
+    assert "SUPABASE_SERVICE_ROLE_KEY" in said
+    assert wrong["SUPABASE_SERVICE_ROLE_KEY"] not in answer.text
 
 
 async def test_cors_allows_the_configured_origins_and_no_others(database_url: str):

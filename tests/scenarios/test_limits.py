@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.fixtures import webhook
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 from tests.scenarios.stage import BOTH_HANDLERS, Stage

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.routers import API_KEY, CRON_SECRET, RouterProcess, environment
 from tests.state.conversation import Conversation
 

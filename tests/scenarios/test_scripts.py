@@ -10,6 +10,7 @@ import pytest
 
 from scripts import catch_up, operators, tenant
 from tests.scenarios.office import WEBHOOK_SECRET
+from tests.supabase import TestProject
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +44,19 @@ def add_shop(*more: str) -> None:
 
 
 # tenant
+
+
+def test_commands_work_over_supabases_keys_alone(
+    postgrest: TestProject,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    for name, value in postgrest.configuration.items():
+        monkeypatch.setenv(name, value)
+    add_shop("--key", "EVO-SECRET")
+    assert tenant.main(["list"]) == 0
+    assert "shop" in capsys.readouterr().out
+    assert "create_tenant" in postgrest.calls
 
 
 def test_tenants_are_added_listed_and_changed(capsys: pytest.CaptureFixture[str]):

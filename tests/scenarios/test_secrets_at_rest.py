@@ -8,7 +8,7 @@ from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
 from router.sealing import Vault, is_sealed, place_of_key
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from scripts.rotate_secrets import rotate
 from scripts.running import CannotGoOn
 from tests.routers import API_KEY, WEBHOOK_SECRET

@@ -7,7 +7,7 @@ import logging
 import httpx
 import pytest
 
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.fixtures import webhook
 from tests.routers import WEBHOOK_SECRET, environment, running_router
 from tests.state.conversation import Conversation

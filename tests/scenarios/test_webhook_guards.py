@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.fixtures import webhook
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 from tests.state.conversation import Conversation

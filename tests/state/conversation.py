@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 
 MARIA = "5511955550001@s.whatsapp.net"
 MARIA_LID = "201955550001001@lid"
@@ -57,6 +58,7 @@ class Conversation:
         self.offset += timedelta(**by)
         seconds = self.offset.total_seconds()
         await self.sql(f"set hybridflow.clock_offset = '{seconds} seconds'")
+        await self.sql("update tests.clock set clock_offset = $1", f"{seconds} seconds")
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.offset

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, Conversation
 
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from router.errors import DatabaseAway
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 from router.webhook.guards import Guards
 from router.webhook.own_secrets import make_secret
 from tests.state.conversation import Conversation

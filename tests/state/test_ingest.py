@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from router.errors import NotFound
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, Conversation, answered
 
 

@@ -23,6 +23,7 @@ from router.state.migrations import (
 )
 from scripts.build_schema import check_file, schema_text
 from tests.postgres import Databases, fleeting_folder
+from tests.supabase import TestProject
 
 PROJECT = Path(__file__).parents[2]
 HISTORY = "select version, name, statements from supabase_migrations.schema_migrations order by 1"
@@ -81,7 +82,7 @@ def psql(server: EmbeddedPostgres, dsn: str, file: Path) -> subprocess.Completed
 def schema_of(server: EmbeddedPostgres, dsn: str) -> str:
     """Return pg_dump's account of everything but the rows, without its key of the day."""
     dumped = subprocess.run(
-        [server.bin_folder / "pg_dump", "--schema-only", dsn],
+        [server.bin_folder / "pg_dump", "--schema-only", "--exclude-schema=tests", dsn],
         capture_output=True,
         text=True,
         check=True,
@@ -349,8 +350,17 @@ def test_the_command_migrates_the_embedded_database_where_none_is_named():
 def test_the_command_cannot_migrate_by_supabase_url_alone_and_says_what_can(tmp_path: Path):
     done = command(
         tmp_path,
-        SUPABASE_URL="https://abcdefgh.supabase.co",
+        SUPABASE_URL="http://gone.invalid",
         SUPABASE_SERVICE_ROLE_KEY="sb_secret_x",
     )
     assert done.returncode == 1
+    assert "neither paused nor deleted" in done.stderr
     assert "paste database/schema.sql" in done.stderr
+
+
+def test_the_command_is_content_with_a_project_whose_schema_was_pasted(
+    postgrest: TestProject, tmp_path: Path
+):
+    done = command(tmp_path, **postgrest.configuration)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Supabase at {postgrest.url}\nnothing to do" in done.stdout

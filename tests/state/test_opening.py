@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from router.errors import DatabaseAway
-from router.settings import ConfigurationError, Settings, load_settings
+from router.settings import Settings, load_settings
 from router.state.opening import open_database
+from tests.postgres import make_outdated
 from tests.state.conversation import Conversation
+from tests.supabase import TestProject
 
 TENANT = {"instance_name": "shop", "evo_server_url": "https://evolution.example"}
 
@@ -47,20 +49,32 @@ async def test_without_any_address_the_embedded_server_keeps_the_data(data_folde
         assert (await database.call("get_tenant", {"tenant_id": 1}))["tenant"]["id"] == 1
 
 
-async def test_supabase_alone_is_refused_with_what_to_set():
-    settings = configured(
-        SUPABASE_URL="https://abc.supabase.co", SUPABASE_SERVICE_ROLE_KEY="sb_secret_made_up"
-    )
-    with pytest.raises(ConfigurationError, match="Set DATABASE_URL, too"):
-        async with open_database(settings):
-            pass
+async def test_supabases_keys_alone_are_enough(postgrest: TestProject):
+    async with open_database(configured(**postgrest.configuration)) as database:
+        assert (await database.call("check_database", {}))["tenants"] == 0
+    assert postgrest.calls == ["check_database", "check_database"]
 
 
-async def test_the_direct_address_serves_a_supabase_project(database_url: str):
-    settings = configured(
-        SUPABASE_URL="https://abc.supabase.co",
-        SUPABASE_SERVICE_ROLE_KEY="sb_secret_made_up",
-        DATABASE_URL=database_url,
-    )
+async def test_the_direct_address_wins_over_supabases(database_url: str, postgrest: TestProject):
+    settings = configured(**postgrest.configuration | {"DATABASE_URL": database_url})
     async with open_database(settings) as database:
         await Conversation(database).open_shop()
+    assert postgrest.calls == []
+
+
+async def test_a_database_that_is_away_keeps_nobody_from_starting():
+    settings = configured(
+        SUPABASE_URL="http://gone.invalid", SUPABASE_SERVICE_ROLE_KEY="sb_secret_made_up"
+    )
+    async with open_database(settings) as database:
+        with pytest.raises(DatabaseAway, match="neither paused nor deleted"):
+            await database.call("check_database", {})
+
+
+async def test_an_outdated_schema_is_told_at_the_start(
+    database_url: str, caplog: pytest.LogCaptureFixture
+):
+    await make_outdated(database_url)
+    async with open_database(configured(DATABASE_URL=database_url)):
+        assert "outdated" in caplog.text
+        assert "apply database/schema.sql" in caplog.text

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from router.errors import Conflict, NotFound
 from router.people.hashing import ContactHashes
 from router.people.requests import Person, erase_contact, export_contact
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, Conversation, held
 
 KEY = SecretStr("the-first-key-0000000000000000000000")

@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 
 from router.errors import Invalid, NotFound
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation
 
 TENANT_ID = 1
@@ -129,7 +130,7 @@ async def test_the_pages_of_sessions_show_each_once(talk: Conversation):
 
 async def test_what_is_recorded_between_two_pages_repeats_and_hides_nothing(talk: Conversation):
     for number in range(4):
-        await talk.maria_writes("oi", jids=[jid(number)], ago=100 + number)
+        await talk.maria_writes("oi", jids=[jid(number)], ago=100 + 10 * number)
     first = await ask(talk, "list_sessions", limit=2)
     await talk.maria_writes("new", jids=[jid(50)])
     second = await ask(talk, "list_sessions", limit=2, cursor=first["next_cursor"])

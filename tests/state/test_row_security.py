@@ -8,8 +8,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from router.state.migrations import migrate
-from tests.postgres import Databases
 from tests.state.conversation import Conversation
 from tests.state.test_callers import ANA, BOSS, call
 
@@ -18,31 +16,11 @@ READABLE = (
     *("tenants", "sessions", "session_identities", "messages", "turns", "notices", "spending"),
     *("memberships", "audit_log"),
 )
-ROLES = ("anon", "authenticated", "service_role bypassrls")
 SECRET_COLUMNS = {
     "tenants": ("evo_api_key", "notify_url", "moderation_url", "qr_code", "pairing_code"),
     "turns": ("token_hash", "execution_id"),
     "notices": ("token_hash",),
 }
-
-
-@pytest.fixture(scope="session")
-def supabase_template(databases: Databases) -> str:
-    """A migrated database as Supabase has them: with the roles of PostgREST."""
-    for role in ROLES:
-        databases.run(
-            f"do $$ begin create role {role}; exception when duplicate_object then null; end $$"
-        )
-    dsn = databases.create()
-    databases.wait(migrate(dsn))
-    return dsn
-
-
-@pytest.fixture
-def database_url(databases: Databases, supabase_template: str) -> Any:
-    dsn = databases.create(template=supabase_template)
-    yield dsn
-    databases.drop(dsn)
 
 
 class Reader:

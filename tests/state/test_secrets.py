@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router.errors import Conflict, Invalid, NotFound
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from router.errors import Conflict, Invalid, NotFound
-from router.state.database import DirectDatabase, Json
+from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import MARIA, Conversation
 
 NEW = {"instance_name": "padaria", "evo_server_url": "https://evolution.example"}

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from router.state.database import DirectDatabase
+from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, Conversation, answered, held
 
 

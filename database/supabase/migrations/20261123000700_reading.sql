@@ -381,20 +381,3 @@ begin
     )));
 end
 $$;
-
--- check_database({})
--- For the health check: which migrations are in place, and what waits.
-create or replace function public.check_database(p jsonb)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select jsonb_build_object(
-        'now', hybridflow.clock(),
-        'tenants', (select count(*) from public.tenants),
-        'turns_due', (
-            select count(*) from public.turns where state = 'pending' and run_after <= hybridflow.clock()
-        )
-    )
-$$;

@@ -1,8 +1,9 @@
 -- HybridFlow: who may call what: service_role, and nobody else.
 
--- apply_grants(tables, functions): takes every right on HybridFlow's own tables and functions from
--- public, anon and authenticated, and gives them to service_role. Other things that live in the schema
--- public are left alone. Roles that do not exist (a plain PostgreSQL) are passed over.
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables (with the sequences of
+-- their ids) and functions from public, anon and authenticated, and gives them to service_role. Other
+-- things that live in the schema public are left alone. Roles that do not exist (a plain PostgreSQL) are
+-- passed over.
 create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
 returns void
 language plpgsql
@@ -12,6 +13,14 @@ declare
     v_role text;
     v_objects text[] := array(select 'table public.' || t from unnest(p_tables) as t)
         || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
+        || array(
+            select 'sequence ' || d.objid::pg_catalog.regclass
+            from unnest(p_tables) as t
+            join pg_catalog.pg_depend as d
+                on d.refobjid = pg_catalog.to_regclass('public.' || t) and d.deptype in ('a', 'i')
+            join pg_catalog.pg_class as c on c.oid = d.objid and c.relkind = 'S'
+            where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        )
         || array['all functions in schema hybridflow'];
     v_object text;
 begin

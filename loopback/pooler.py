@@ -1,0 +1,128 @@
+"""A pooler of transactions before a real PostgreSQL, as Supabase's on port 6543.
+
+Each transaction gets whatever server connection is next in turn, so that nothing of a session may
+be relied on. A client logs in on a connection of its own, which then joins the others.
+"""
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+_SSL_REQUEST = 80877103
+_READY, _TERMINATE = b"Z", b"X"
+_IDLE = b"I"
+
+
+class _Wire:
+    """One end: messages of PostgreSQL's protocol, a type and a length before each."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def first(self) -> bytes:
+        """Return a message without a type, as the first of a client is."""
+        length = await self._reader.readexactly(4)
+        return length + await self._reader.readexactly(int.from_bytes(length) - 4)
+
+    async def next(self) -> tuple[bytes, bytes]:
+        """Return a message's type, and the whole of it."""
+        head = await self._reader.readexactly(5)
+        return head[:1], head + await self._reader.readexactly(int.from_bytes(head[1:]) - 4)
+
+
+class Pooler:
+    """Serves on 127.0.0.1 in this event loop. `path` is the socket of the PostgreSQL behind."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._idle: deque[_Wire] = deque()
+        self._returned = asyncio.Condition()
+        self._wires: list[_Wire] = []
+        self._clients: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+        self.transactions = 0
+        """How many server connections were given out."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._welcome, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        for wire in self._wires:
+            wire.writer.close()
+            await asyncio.gather(wire.writer.wait_closed(), return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # asyncio runs this as one
+        self._clients.add(task)
+        client = _Wire(reader, writer)
+        self._wires.append(client)
+        try:
+            await self._log_in(client)
+            while True:
+                await self._transaction(client)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            writer.close()
+        finally:
+            self._clients.discard(task)
+
+    async def _log_in(self, client: _Wire) -> None:
+        startup = await client.first()
+        if int.from_bytes(startup[4:]) == _SSL_REQUEST:
+            client.writer.write(b"N")
+            startup = await client.first()
+        server = _Wire(*await asyncio.open_unix_connection(self._path))
+        self._wires.append(server)
+        server.writer.write(startup)
+        while True:
+            kind, message = await server.next()
+            client.writer.write(message)
+            if kind == b"R" and int.from_bytes(message[5:9]) not in (0, 12):  # it wants an answer
+                server.writer.write((await client.next())[1])
+            if kind == _READY:
+                return await self._give_back(server)
+
+    async def _transaction(self, client: _Wire) -> None:
+        kind, message = await client.next()
+        if kind == _TERMINATE:
+            raise ConnectionResetError
+        async with self._returned:
+            await self._returned.wait_for(lambda: self._idle)
+            server = self._idle.popleft()
+        self.transactions += 1
+        server.writer.write(message)
+        forward = asyncio.create_task(self._forward(client, server))
+        try:
+            while True:
+                kind, message = await server.next()
+                client.writer.write(message)
+                if kind == _READY and message[5:] == _IDLE:
+                    break
+        finally:
+            forward.cancel()
+        await asyncio.gather(forward, return_exceptions=True)
+        await self._give_back(server)
+
+    async def _forward(self, client: _Wire, server: _Wire) -> None:
+        while True:
+            server.writer.write((await client.next())[1])
+
+    async def _give_back(self, server: _Wire) -> None:
+        async with self._returned:
+            self._idle.append(server)
+            self._returned.notify()

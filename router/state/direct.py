@@ -1,0 +1,99 @@
+"""Calls over PostgreSQL's own protocol: DATABASE_URL and the embedded server."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Self
+
+import asyncpg
+import orjson
+
+from router.errors import DatabaseAway
+from router.state.address import Address
+from router.state.database import Json
+from router.state.failures import is_deadlock, meaning, unstorable
+
+_CALL_TIMEOUT = 15.0
+_CONNECT_TIMEOUT = 5.0
+_STATEMENTS = 100  # prepared ones that a connection keeps
+_LOST_STATEMENT = ("26000", "42P05")  # not found where it was made, or made there already
+
+
+class DirectDatabase:
+    """A pool of direct connections (asyncpg)."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, dsn: str, *, size: int = 10) -> Self:
+        """Make the pool; it connects when it is first asked.
+
+        So a router can start, and say what is wrong, while its database is away.
+        """
+        address = Address.of(dsn)
+        pool = await asyncpg.create_pool(
+            address.dsn,
+            min_size=0,
+            max_size=size,
+            init=_speak_json,
+            reset=_keep_session,
+            statement_cache_size=0 if address.pools_transactions else _STATEMENTS,
+            timeout=_CONNECT_TIMEOUT,
+            command_timeout=_CALL_TIMEOUT,
+            max_inactive_connection_lifetime=0,  # kept, with the plans that it has made
+        )
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Close every connection; calls under way are waited for briefly."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout=5)
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+        """See `Database.call`."""
+        for last_try in (False, False, True):
+            try:
+                result = await self._pool.fetchval(f"select public.{function}($1)", argument)
+            except asyncpg.PostgresError as error:
+                if is_deadlock(error.sqlstate) and not last_try:
+                    continue
+                raise _translated(error, function) from error
+            except TimeoutError as error:
+                raise DatabaseAway(f"{function}: the database did not answer in time") from error
+            except (OSError, asyncpg.InterfaceError) as error:
+                raise DatabaseAway(f"cannot connect to the database: {error}") from error
+            return dict(result)
+        raise AssertionError("unreachable")
+
+
+def _translated(error: asyncpg.PostgresError, function: str) -> Exception:
+    code = error.sqlstate or ""
+    if isinstance(error.__cause__, orjson.JSONEncodeError):  # its text repeats the argument
+        return unstorable()
+    if code == "42501":
+        return DatabaseAway(
+            f"{function}: the user of DATABASE_URL has no right to it ({error}): give the owner of"
+            " the database (on Supabase, the user postgres)"
+        )
+    if code in _LOST_STATEMENT:
+        return DatabaseAway(
+            f"{function}: a pooler of transactions stands before the database ({error}): put"
+            " ?pgbouncer=true behind DATABASE_URL"
+        )
+    return meaning(code, str(error), function) or error
+
+
+async def _speak_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda data: orjson.loads(data[1:]),
+        format="binary",
+    )
+
+
+async def _keep_session(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """The functions leave no session state behind: a round trip saved on each release."""

@@ -1,0 +1,137 @@
+"""Calls over Supabase's REST API (PostgREST): SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY.
+
+By supabase-py over aiohttp, which takes several times more calls a second than its own transport.
+Importing this costs half a second: `router.state.opening` does, where it is used.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from functools import cache
+from typing import Self
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from postgrest import APIError
+from pydantic import SecretStr
+from supabase import AsyncClient, AsyncClientOptions
+
+from router.errors import DatabaseAway
+from router.state.database import Json
+from router.state.failures import is_deadlock, unstorable
+from router.state.gateway import GatewayAnswer, refuse_gateway_answers, what_gateway_says
+from router.state.rest_failures import is_schema_cache_behind, what_postgrest_says
+
+_TIMEOUT = httpx.Timeout(15.0, connect=5.0, pool=5.0)
+# A connection is kept longer than the router's looks for work are apart.
+_LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30)
+_PAUSES = (0.0, 0.2, 0.5)  # seconds before the further tries of what is safe to repeat
+
+
+class SupabaseDatabase:
+    """One client for the program's life; it connects when it is first asked."""
+
+    def __init__(self, client: AsyncClient, http: httpx.AsyncClient, url: str) -> None:
+        self._client = client
+        self._http = http
+        self._url = url
+
+    @classmethod
+    async def connect(cls, url: str, key: SecretStr) -> Self:
+        """Make the client of a project. Address and key are not checked before a call."""
+        secret = key.get_secret_value()
+        http = httpx.AsyncClient(
+            timeout=_TIMEOUT,
+            transport=AiohttpTransport(verify=_trusted(), limits=_LIMITS),
+            event_hooks={
+                "request": [] if _is_jwt(secret) else [_drop_authorization],
+                "response": [refuse_gateway_answers],
+            },
+        )
+        options = AsyncClientOptions(
+            schema="public", auto_refresh_token=False, persist_session=False, httpx_client=http
+        )
+        return cls(await AsyncClient.create(url, secret, options), http, url)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+        """See `Database.call`.
+
+        What is repeated was certainly not carried out: PostgREST could not be connected to, knew
+        no such function yet, or PostgreSQL rolled the call back to end a deadlock.
+        """
+        for pause in (*_PAUSES, None):
+            try:
+                return await self._ask(function, argument)
+            except (APIError, httpx.RequestError) as error:
+                if pause is None or not _was_not_done(error):
+                    raise self._translated(error, function) from error
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def _ask(self, function: str, argument: Mapping[str, object]) -> Json:
+        try:
+            answer = await self._client.rpc(function, {"p": argument}).execute()
+        except GatewayAnswer as answered:
+            raise what_gateway_says(answered, function, self._url) from answered
+        except UnicodeEncodeError as error:
+            raise unstorable() from error
+        except (aiohttp.ClientError, httpx.StreamError) as error:
+            raise DatabaseAway(f"{function}: Supabase's answer broke off: {error}") from error
+        if not isinstance(answer.data, dict):
+            raise DatabaseAway(
+                f"{function}: {self._url} answers, but not as Supabase does: set SUPABASE_URL to"
+                " the Project URL (Dashboard, Settings, API)"
+            )
+        return answer.data
+
+    def _translated(self, error: APIError | httpx.RequestError, function: str) -> Exception:
+        if isinstance(error, APIError):
+            return what_postgrest_says(error.code or "", error.message or "", function) or error
+        match error.__cause__:
+            case aiohttp.ClientConnectorDNSError():
+                return DatabaseAway(
+                    f"the name in SUPABASE_URL ({self._url}) cannot be found: is it spelled as in"
+                    " the dashboard, and is the project neither paused nor deleted?"
+                )
+            case aiohttp.ClientConnectorError():
+                return DatabaseAway(f"cannot connect to Supabase at {self._url}: {error}")
+        if isinstance(error, httpx.ReadTimeout):
+            return DatabaseAway(f"{function}: Supabase did not answer in time")
+        return DatabaseAway(f"{function}: Supabase did not answer: {str(error) or repr(error)}")
+
+
+def _was_not_done(error: APIError | httpx.RequestError) -> bool:
+    """Whether a call has certainly left no trace and may succeed in a moment.
+
+    The transport calls a connection that the server closed in the middle of a call a
+    ConnectTimeout, too: only its cause tells the two apart.
+    """
+    if isinstance(error, APIError):
+        return is_deadlock(error.code) or is_schema_cache_behind(error.code)
+    cause = error.__cause__
+    return isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(
+        cause, aiohttp.ClientConnectorDNSError
+    )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return who is trusted over TLS; reading the certificates takes its time."""
+    return httpx.create_ssl_context()
+
+
+def _is_jwt(key: str) -> bool:
+    return not key.startswith("sb_")
+
+
+async def _drop_authorization(request: httpx.Request) -> None:
+    """The newer keys (sb_secret_…) are no JWTs: they go as `apikey`, and as nothing else.
+
+    supabase-py shows every key as a bearer token, too, which whoever wants a JWT there refuses.
+    """
+    del request.headers["Authorization"]

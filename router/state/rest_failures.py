@@ -1,0 +1,48 @@
+"""What PostgREST's error codes mean, each with the cure. Pure."""
+
+from router.errors import DatabaseAway, Invalid, StateError
+from router.state.failures import APPLY_SCHEMA, meaning, missing
+
+KEY_CURE = (
+    "set SUPABASE_SERVICE_ROLE_KEY to this project's secret key (sb_secret_…) or service_role key"
+    " (Dashboard, Settings, API Keys)"
+)
+_NO_FUNCTION = "PGRST202"
+_NO_SCHEMA_CACHE = "PGRST002"
+_NO_DATABASE = ("PGRST000", "PGRST001", _NO_SCHEMA_CACHE, "PGRST003")
+_BAD_KEY = ("PGRST300", "PGRST301", "PGRST302", "PGRST303")
+_NOT_EXPOSED = "PGRST106"
+_OVERLOADED = "PGRST203"
+_UNREADABLE = "PGRST102"
+_FORBIDDEN = "42501"
+
+
+def is_schema_cache_behind(code: str | None) -> bool:
+    """Whether PostgREST may only be about to read what the schema is, as after a migration."""
+    return code in (_NO_FUNCTION, _NO_SCHEMA_CACHE)
+
+
+def what_postgrest_says(code: str, message: str, function: str) -> StateError | None:
+    """Return what an error's code says to the caller of `function`, or None: a program's fault."""
+    if code in _BAD_KEY:
+        return DatabaseAway(f"Supabase refuses the key ({message}): {KEY_CURE}")
+    if code == _FORBIDDEN:
+        return DatabaseAway(
+            f"{function}: the key's role has no right to it ({message}): {KEY_CURE};"
+            f" if it is that key, {APPLY_SCHEMA}"
+        )
+    if code == _NOT_EXPOSED:
+        return DatabaseAway(
+            f"Supabase does not offer the schema public ({message}): add it to the exposed schemas"
+            " (Dashboard, Settings, Data API)"
+        )
+    if code in _NO_DATABASE:
+        return DatabaseAway(
+            f"{function}: Supabase cannot reach its database ({message}): the project is starting,"
+            " paused or overloaded, see its dashboard"
+        )
+    if code in (_NO_FUNCTION, _OVERLOADED):
+        return missing(function, message)
+    if code == _UNREADABLE:
+        return Invalid(f"the request could not be read as JSON ({message})")
+    return meaning(code, message, function)

@@ -1,0 +1,115 @@
+"""What the database answers instead of doing what was asked: the same over either transport."""
+
+import asyncpg
+import pytest
+from postgrest import APIError
+
+from router.errors import (
+    Conflict,
+    DatabaseAway,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    UnknownCaller,
+)
+from router.state.database import Database
+from router.state.schema_version import SCHEMA_VERSION, schema_advice, schema_fault
+from tests.state.conversation import Conversation
+
+OBJECTS = """
+    create function public.object(p jsonb) returns jsonb language plpgsql as $$
+    begin
+        raise exception using errcode = p ->> 'code', message = 'so it is';
+    end $$;
+    create sequence public.tries;
+    create function public.collide(p jsonb) returns jsonb language plpgsql as $$
+    begin
+        if nextval('public.tries') < (p ->> 'times')::bigint then
+            raise exception 'deadlock detected' using errcode = '40P01';
+        end if;
+        return '{}';
+    end $$;
+    grant usage on sequence public.tries to service_role;
+    notify pgrst, 'reload schema';
+"""
+
+
+@pytest.fixture
+async def objecting(talk: Conversation) -> Database:
+    """A database with a function that raises what it is told to, and one that collides."""
+    async with talk.database._pool.acquire() as connection:
+        await connection.execute(OBJECTS)
+    return talk.database
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("PT401", UnknownCaller),
+        ("PT403", NotAllowed),
+        ("PT404", NotFound),
+        ("PT409", Conflict),
+        ("PT422", Invalid),
+        ("22003", Invalid),
+        ("53300", DatabaseAway),
+        ("57014", DatabaseAway),
+        ("40P01", DatabaseAway),
+        ("42501", DatabaseAway),
+        ("42P01", DatabaseAway),
+    ],
+)
+async def test_a_code_means_the_same_over_either_transport(
+    objecting: Database, code: str, error: type[Exception]
+):
+    with pytest.raises(error, match="so it is") as raised:
+        await objecting.call("object", {"code": code})
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("code", ["P0001", "XX000", "23505"])
+async def test_a_fault_of_the_program_is_not_dressed_up(objecting: Database, code: str):
+    with pytest.raises((asyncpg.PostgresError, APIError), match="so it is"):
+        await objecting.call("object", {"code": code})
+
+
+async def test_a_deadlock_is_tried_again(objecting: Database):
+    assert await objecting.call("collide", {"times": 3}) == {}
+
+
+@pytest.mark.parametrize("text", ["nul \x00", "half \ud83d a pair", "\udc00"])
+async def test_text_that_cannot_be_stored_is_invalid_and_not_repeated_in_the_error(
+    talk: Conversation, text: str
+):
+    with pytest.raises(Invalid, match="leave it out") as raised:
+        await talk.database.call(
+            "change_tenant", {"tenant_id": 1, "values": {"system_prompt": f"secret {text}"}}
+        )
+    assert "secret" not in str(raised.value)
+
+
+async def test_the_schema_says_the_version_that_the_program_was_written_for(database: Database):
+    answer = await database.call("check_database", {})
+    assert answer["schema_version"] == SCHEMA_VERSION
+    assert (schema_fault(answer), schema_advice(answer)) == (None, None)
+
+
+@pytest.mark.parametrize("answer", [{}, {"schema_version": SCHEMA_VERSION - 1}])
+def test_an_outdated_schema_is_a_fault_with_its_cure(answer: dict[str, object]):
+    fault = schema_fault(answer)
+    assert fault is not None
+    assert "outdated" in fault
+    assert "apply database/schema.sql" in fault
+    assert "python -m scripts.migrate" in fault
+
+
+def test_a_newer_schema_works_and_is_told():
+    answer = {"schema_version": SCHEMA_VERSION + 1}
+    assert schema_fault(answer) is None
+    assert "update HybridFlow" in (schema_advice(answer) or "")
+
+
+async def test_a_database_without_the_schema_says_how_to_apply_it(talk: Conversation):
+    async with talk.database._pool.acquire() as connection:
+        await connection.execute("drop function public.list_tenants; notify pgrst")
+    with pytest.raises(DatabaseAway, match=r"apply database/schema\.sql"):
+        await talk.database.call("list_tenants", {})

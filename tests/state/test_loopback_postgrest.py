@@ -1,0 +1,141 @@
+"""The PostgREST of the tests keeps PostgREST's rules; with a real one, these are tests of it."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from loopback.supabase import Supabase
+from tests.supabase import TestProject
+
+OBJECTS = """
+    create table public.notes (id int primary key, owner text, body text);
+    create function public.add(a int, b int default 2) returns int language sql as 'select a + b';
+    create sequence public.steps;
+    grant usage on sequence public.steps to service_role;
+    create function public.spoil() returns bigint language sql stable as
+        $$ select nextval('public.steps') $$;
+    create function public.caller() returns json language sql stable as
+        $$ select current_setting('request.jwt.claims')::json $$;
+    alter table public.notes enable row level security;
+    create policy own on public.notes to authenticated
+        using (owner = current_setting('request.jwt.claims')::json ->> 'sub')
+        with check (owner = current_setting('request.jwt.claims')::json ->> 'sub');
+    insert into public.notes values (1, 'ana', 'a'), (2, 'bia', 'b'), (3, 'ana', 'c');
+    grant all on public.notes to authenticated, service_role;
+    notify pgrst, 'reload schema';
+"""
+
+
+@pytest.fixture
+async def project(postgrest: TestProject, database_url: str) -> TestProject:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(OBJECTS)
+    finally:
+        await connection.close()
+    return postgrest
+
+
+@pytest.fixture
+async def ana(project: TestProject) -> AsyncIterator[httpx.AsyncClient]:
+    async with caller(project, project.jwt("authenticated", "ana")) as client:
+        yield client
+
+
+@pytest.fixture
+async def service(project: TestProject) -> AsyncIterator[httpx.AsyncClient]:
+    async with caller(project, project.service_role_key) as client:
+        yield client
+
+
+def caller(project: Supabase, token: str) -> httpx.AsyncClient:
+    headers = {"apikey": project.service_role_key, "Authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(base_url=f"{project.url}/rest/v1", headers=headers)
+
+
+def fault(answer: httpx.Response) -> tuple[int, str]:
+    assert set(answer.json()) == {"code", "details", "hint", "message"}
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_the_keys_of_the_body_are_arguments_by_name(service: httpx.AsyncClient):
+    assert (await service.post("/rpc/add", json={"a": 1})).json() == 3
+    assert (await service.post("/rpc/add", json={"b": 5, "a": 1})).json() == 6
+    assert (await service.get("/rpc/add", params={"a": 7})).json() == 9
+
+
+async def test_what_fits_no_function_is_not_found(service: httpx.AsyncClient):
+    for name, body in (("nothing", {}), ("add", {"b": 1}), ("add", {"a": 1, "c": 1})):
+        assert fault(await service.post(f"/rpc/{name}", json=body)) == (404, "PGRST202")
+    assert fault(await service.get("/nothing")) == (404, "PGRST205")
+
+
+async def test_a_function_that_promises_to_read_cannot_write(service: httpx.AsyncClient):
+    assert fault(await service.post("/rpc/spoil", json={})) == (405, "25006")
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b'{"p": {"text": "\\u0000"}}', (400, "22P05")),
+        (b'{"p": {"text": "\\ud83d"}}', (400, "PGRST102")),
+        (b'{"p": ', (400, "PGRST102")),
+        (b"[]", (400, "PGRST102")),
+    ],
+)
+async def test_what_is_no_json_for_postgresql_is_refused(
+    service: httpx.AsyncClient, body: bytes, answer: tuple[int, str]
+):
+    headers = {"Content-Type": "application/json"}
+    asked = await service.post("/rpc/get_tenant", content=body, headers=headers)
+    assert fault(asked) == answer
+
+
+async def test_a_schema_that_is_not_exposed_is_refused(service: httpx.AsyncClient):
+    asked = await service.post("/rpc/f", json={}, headers={"Content-Profile": "hybridflow"})
+    assert fault(asked) == (406, "PGRST106")
+    asked = await service.get("/notes", headers={"Accept-Profile": "hybridflow"})
+    assert fault(asked) == (406, "PGRST106")
+
+
+async def test_a_jwt_is_verified_and_its_claims_are_told(
+    project: TestProject, ana: httpx.AsyncClient
+):
+    claims = (await ana.post("/rpc/caller", json={})).json()
+    assert (claims["role"], claims["sub"]) == ("authenticated", "ana")
+    async with caller(project, "no.jwt.atall") as stranger:
+        assert fault(await stranger.post("/rpc/caller", json={})) == (401, "PGRST301")
+
+
+async def test_nobody_without_the_role_may_call_what_is_the_services(
+    project: TestProject, ana: httpx.AsyncClient
+):
+    asked = await ana.post("/rpc/check_database", json={"p": {}})
+    assert fault(asked) == (403, "42501")
+    async with caller(project, project.jwt("anon")) as anybody:
+        asked = await anybody.post("/rpc/check_database", json={"p": {}})
+        assert fault(asked) == (401, "42501")
+        assert fault(await anybody.get("/tenants")) == (401, "42501")
+
+
+async def test_tables_are_read_with_columns_filters_and_order(service: httpx.AsyncClient):
+    read = await service.get("/notes", params={"select": "id,body", "owner": "eq.ana"})
+    assert read.json() == [{"id": 1, "body": "a"}, {"id": 3, "body": "c"}]
+    read = await service.get("/notes?id=in.(1,2)&body=not.eq.x&order=id.desc&limit=1&select=id")
+    assert read.json() == [{"id": 2}]
+    assert (await service.get("/notes?owner=is.null")).json() == []
+
+
+async def test_row_level_security_holds_for_reading_and_writing(ana: httpx.AsyncClient):
+    assert [row["id"] for row in (await ana.get("/notes")).json()] == [1, 3]
+    written = await ana.post("/notes", json={"id": 4, "owner": "ana"})
+    assert (written.status_code, written.content) == (201, b"")
+    assert fault(await ana.post("/notes", json={"id": 5, "owner": "bia"})) == (403, "42501")
+    assert fault(await ana.post("/notes", json={"id": 4, "owner": "ana"})) == (409, "23505")
+    wanted = {"Prefer": "return=representation"}
+    changed = await ana.patch("/notes?id=in.(1,2)", json={"body": "new"}, headers=wanted)
+    assert [row["id"] for row in changed.json()] == [1]
+    gone = await ana.delete("/notes", params={"id": "gt.1"}, headers=wanted)
+    assert sorted(row["id"] for row in gone.json()) == [3, 4]
