@@ -51,6 +51,7 @@ class Action(StrEnum):
     PAUSED = "paused"  # the AI is silent for a session; `source` says who wanted it
     RESUMED = "resumed"  # the AI answers again; `source` says who wanted it
     AUTO_RESUMED = "auto_resumed"  # every pause that had run out was ended; `resumed` counts them
+    PRUNED = "pruned"  # what is past its time was archived or deleted; counts of each kind
     # The way out
     TURN_PENDING = "turn_pending"  # a reply is to be made at `due_in` seconds
     TURN_CLAIMED = "turn_claimed"  # an attempt begins

@@ -82,7 +82,7 @@ class Settings(Variables):
         if not self.webhook_secrets:
             yield "EVOLUTION_WEBHOOK_SHARED_SECRET is not set: every webhook is refused"
         if self.cron_secret is None:
-            yield "CRON_SECRET is not set: POST /cron/auto-resume is closed"
+            yield "CRON_SECRET is not set: POST /cron/auto-resume and /cron/prune are closed"
         if not self.api_keys:
             yield (
                 "API_KEYS is not set: the API under /api opens only to keys made with"

@@ -117,6 +117,10 @@ class Variables(BaseSettings):
     prompt_token_budget: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
     history_messages: Annotated[int, Field(ge=1, le=500)] = 40
 
+    # How long data is kept
+    events_retention_days: Annotated[int, Field(ge=7, le=3650)] = 7
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+
     # Turns and pauses
     resume_after_hours: Annotated[float, Field(gt=0, le=8760, allow_inf_nan=False)] = 2
     answer_within_minutes: Annotated[float, Field(gt=0, le=10_080, allow_inf_nan=False)] = 60
@@ -162,8 +166,8 @@ class Variables(BaseSettings):
     n8n_lease_seconds: _Seconds = 90
     n8n_probe_seconds: _Seconds = 15
     n8n_router_url: _Url | None = None
-    n8n_public_api_url: _Url | None = None
     n8n_public_api_key: _Secret | None = None
+    n8n_public_api_url: _Url | None = None
     n8n_port: Annotated[int, Field(ge=1, le=65535)] = 5678
 
     @classmethod

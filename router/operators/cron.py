@@ -1,21 +1,22 @@
-"""`POST /cron/auto-resume`, for a scheduler outside; `scripts.auto_resume` does the same."""
+"""What a scheduler outside calls; `scripts.auto_resume` and `scripts.prune` do the same."""
 
 import logging
+import time
 from typing import Annotated
 
-from fastapi import APIRouter, Security
+from fastapi import APIRouter, Depends, Security
 from fastapi.security import APIKeyHeader
 
 from router.http_errors import Unauthorised
 from router.logs import Action, log_event
 from router.operators.dependencies import TheSettings, TheState, TheWake
 from router.operators.keys import same_secret
-from router.operators.models import AutoResumed
+from router.operators.models import AutoResumed, Pruned
 from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database
 
-router = APIRouter(tags=["cron"])
+_PRUNE_SECONDS = 20.0  # within what schedulers wait for an answer
 _log = logging.getLogger(__name__)
 _secret_header = APIKeyHeader(
     name="X-Cron-Secret",
@@ -25,14 +26,10 @@ _secret_header = APIKeyHeader(
 )
 
 
-@router.post("/cron/auto-resume", summary="End every pause that has run out")
-async def auto_resume(
-    database: TheState,
-    settings: TheSettings,
-    wake: TheWake,
-    secret: Annotated[str | None, Security(_secret_header)],
-) -> AutoResumed:
-    """Needs X-Cron-Secret. What nobody answered during a pause is answered if it is recent."""
+def require_cron_secret(
+    settings: TheSettings, secret: Annotated[str | None, Security(_secret_header)]
+) -> None:
+    """Let in who shows CRON_SECRET. Raises Unauthorised."""
     if settings.cron_secret is None:
         raise Unauthorised(
             "CRON_SECRET is not configured, so this endpoint is closed",
@@ -40,10 +37,24 @@ async def auto_resume(
         )
     if not secret or not same_secret(secret, settings.cron_secret):
         raise Unauthorised("X-Cron-Secret is missing or is not CRON_SECRET")
+
+
+router = APIRouter(tags=["cron"], dependencies=[Depends(require_cron_secret)])
+
+
+@router.post("/cron/auto-resume", summary="End every pause that has run out")
+async def auto_resume(database: TheState, settings: TheSettings, wake: TheWake) -> AutoResumed:
+    """Needs X-Cron-Secret. What nobody answered during a pause is answered if it is recent."""
     resumed = await run_auto_resume(database, settings)
     if resumed.turns:
         wake()
     return resumed
+
+
+@router.post("/cron/prune", summary="Delete or archive what is past its time")
+async def prune(database: TheState, settings: TheSettings) -> Pruned:
+    """Needs X-Cron-Secret. Ends after some 20 seconds; with `more`, call it again."""
+    return await run_prune(database, settings, seconds=_PRUNE_SECONDS)
 
 
 async def run_auto_resume(database: Database, settings: Settings) -> AutoResumed:
@@ -58,3 +69,20 @@ async def run_auto_resume(database: Database, settings: Settings) -> AutoResumed
         turns=resumed.turns,
     )
     return resumed
+
+
+async def run_prune(database: Database, settings: Settings, *, seconds: float) -> Pruned:
+    """Prune in batches, each a transaction, until nothing is left or `seconds` are over; log it.
+
+    Raises DatabaseAway; what was pruned until then stays pruned.
+    """
+    argument = {
+        "events_days": settings.events_retention_days,
+        "retention_days": settings.retention_days,
+    }
+    ends = time.monotonic() + seconds
+    done = Pruned.model_validate(await database.call("prune", argument))
+    while done.more and time.monotonic() < ends:
+        done = done.plus(Pruned.model_validate(await database.call("prune", argument)))
+    log_event(_log, Action.PRUNED, "Pruned what is past its time", **done.model_dump())
+    return done

@@ -159,6 +159,9 @@ class Tenant(BaseModel):
     contact_daily_tokens: int | None
     webhook_networks: list[str] | None
     shared_webhook_secret: bool
+    retention_days: int | None
+    on_retention: Literal["archive", "delete"]
+    pruned_before: datetime | None
     connection_state: str | None
     connection_reason: int | None
     connection_changed_at: datetime | None
@@ -180,6 +183,22 @@ class Spending(BaseModel):
     used_up: str | None = Field(description="The budget that lets no more turn be made, if any")
 
 
+class Amount(BaseModel):
+    """How much of a table is one tenant's."""
+
+    rows: int
+    bytes: int = Field(description="Estimated, without indexes")
+
+
+class TenantStats(BaseModel):
+    """How much is stored of a tenant."""
+
+    tables: dict[str, Amount]
+    bytes: int
+    oldest_message_at: datetime | None
+    pruned_before: datetime | None = Field(description="What was sent before is archived or gone")
+
+
 class QrCodeShown(BaseModel):
     """The QR code that Evolution last sent."""
 
@@ -189,6 +208,28 @@ class QrCodeShown(BaseModel):
     updated_at: datetime
     age_seconds: int = Field(description="WhatsApp takes a code for less than a minute")
     connection_state: str | None
+
+
+class Pruned(BaseModel):
+    """What one run of prune has done: how many rows of each kind."""
+
+    events: int
+    messages_deleted: int
+    messages_archived: int
+    turns: int
+    notices: int
+    spending: int
+    erased_messages: int
+    more: bool = Field(description="The run's time was over before everything was done")
+
+    def plus(self, next_batch: "Pruned") -> "Pruned":
+        """Return what both have done; whether there is more, the later one knows."""
+        counts = {
+            name: getattr(self, name) + getattr(next_batch, name)
+            for name in Pruned.model_fields
+            if name != "more"
+        }
+        return Pruned(**counts, more=next_batch.more)
 
 
 class AutoResumed(BaseModel):

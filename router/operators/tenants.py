@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from router import tenant_saving
 from router.logs import Action, log_event
 from router.operators.dependencies import Caller, PathId, TheDatabase, TheSettings
-from router.operators.models import Page, Spending, Tenant
+from router.operators.models import Page, Spending, Tenant, TenantStats
 from router.operators.queries import LARGEST_ID, AskedSpending, AskedTenants
 from router.policy import budgets
 from router.safety.patterns import check_pattern
@@ -101,6 +101,15 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
         default=None,
         description="false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold",
     )
+    retention_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days that messages and turns are kept; null: RETENTION_DAYS, or for ever",
+    )
+    on_retention: Literal["archive", "delete"] | Unset = Field(
+        default=None, description="What becomes of messages that are older; turns are deleted"
+    )
 
     def given(self) -> dict[str, Any]:
         """Return what the request says, ready for the state."""
@@ -164,6 +173,13 @@ async def get_spending(
     """Turns and tokens of this day (UTC), of the tenant or of one session, and what is allowed."""
     argument = {**query.model_dump(), "tenant_id": tenant_id, "policy": budgets(settings)}
     return Spending.model_validate(await database.call("get_spending", argument))
+
+
+@router.get("/tenants/{tenant_id}/stats", summary="Read how much is stored")
+async def get_tenant_stats(tenant_id: PathId, database: TheDatabase) -> TenantStats:
+    """Count the rows, which takes a while where there are millions; bytes are estimated."""
+    answer = await database.call("get_tenant_stats", {"tenant_id": tenant_id})
+    return TenantStats.model_validate(answer["stats"])
 
 
 def _say(action: Action, message: str, tenant: Tenant, caller: str, values: TenantValues) -> None:

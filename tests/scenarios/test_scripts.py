@@ -56,7 +56,7 @@ def test_commands_work_over_supabases_keys_alone(
     add_shop("--key", "EVO-SECRET")
     assert tenant.main(["list"]) == 0
     assert "shop" in capsys.readouterr().out
-    assert "create_tenant" in postgrest.calls
+    assert "as_operator" in postgrest.calls
 
 
 def test_tenants_are_added_listed_and_changed(capsys: pytest.CaptureFixture[str]):

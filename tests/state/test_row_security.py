@@ -14,7 +14,7 @@ from tests.state.test_callers import ANA, BOSS, call
 NOBODY = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-000000000000"}
 READABLE = (
     *("tenants", "sessions", "session_identities", "messages", "turns", "notices", "spending"),
-    *("memberships", "audit_log"),
+    *("messages_archive", "memberships", "audit_log"),
 )
 SECRET_COLUMNS = {
     "tenants": ("evo_api_key", "notify_url", "moderation_url", "qr_code", "pairing_code"),
@@ -60,6 +60,11 @@ async def two_shops(talk: Conversation) -> int:
         " select id, 'handoff', '{}', now() from tenants"
     )
     await talk.sql("insert into spending (tenant_id, day) select id, current_date from tenants")
+    await talk.sql(
+        "insert into messages_archive (id, tenant_id, session_id, from_me, sender, kind, body,"
+        " expects_reply, sent_at, sends, created_at) select id, tenant_id, session_id, from_me,"
+        " sender, kind, body, false, sent_at, sends, created_at from messages"
+    )
     await call(talk, BOSS, "set_member", tenant_id=1, user_id=ANA["user_id"], role="viewer")
     return other
 

@@ -132,7 +132,7 @@ async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     wanted |= {"daily_turns": 5, "daily_tokens": 6, "contact_daily_turns": 7}
     wanted |= {"contact_daily_tokens": 8}
     wanted |= {"webhook_networks": ["203.0.113.0/24", "2001:db8::/32"]}
-    wanted |= {"shared_webhook_secret": False}
+    wanted |= {"shared_webhook_secret": False, "retention_days": 90, "on_retention": "delete"}
     assert {row["name"] for row in rows} == set(wanted)
     changed = await change(talk.database, **wanted)
     shown = {name: value for name, value in wanted.items() if not name.endswith("_api_key")}

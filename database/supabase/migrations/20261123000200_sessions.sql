@@ -82,6 +82,7 @@ begin
     where m.session_id = p_from and twin.session_id = p_into
         and twin.tenant_id = m.tenant_id and twin.wa_id = m.wa_id and twin.from_me = m.from_me;
     update public.messages set session_id = p_into where session_id = p_from;
+    update public.messages_archive set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.sessions as s

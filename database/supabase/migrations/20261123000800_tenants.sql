@@ -20,7 +20,7 @@ as $$
         'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
         'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens',
-        'webhook_networks', 'shared_webhook_secret'
+        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
     ]
 $$;
 
@@ -159,6 +159,8 @@ as $$
         when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
         when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
         when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
+        when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
+        when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -189,6 +191,7 @@ begin
         daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
         contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
         webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
+        retention_days = v_new.retention_days, on_retention = v_new.on_retention,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;

@@ -131,6 +131,7 @@ as $$
     ('list_tenants', 'anybody', false, '{}'::text[]),
     ('get_tenant', 'viewer', false, '{}'),
     ('get_spending', 'viewer', false, '{}'),
+    ('get_tenant_stats', 'viewer', false, '{}'),
     ('list_sessions', 'viewer', false, '{}'),
     ('get_session', 'viewer', false, '{}'),
     ('list_messages', 'viewer', false, '{}'),

@@ -36,7 +36,12 @@ begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
         return;
     end if;
-    execute format('drop policy if exists members_read on public.%I', p_table);
+    if exists (
+        select from pg_catalog.pg_policy
+        where polrelid = ('public.' || p_table)::regclass and polname = 'members_read'
+    ) then
+        execute format('drop policy members_read on public.%I', p_table);
+    end if;
     execute format(
         'create policy members_read on public.%I for select to authenticated using (%s)', p_table, p_condition
     );

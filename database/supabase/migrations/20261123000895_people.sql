@@ -222,25 +222,6 @@ as $$
     )
 $$;
 
--- The rows of the messages that were put away, if this deployment puts any away.
-create or replace function hybridflow.archived_messages(p_tenant_id bigint, p_session_ids bigint[])
-returns jsonb
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    v_rows jsonb;
-begin
-    if to_regclass('public.messages_archive') is not null then
-        execute 'select jsonb_agg(to_jsonb(a)) from public.messages_archive as a'
-            || ' where a.tenant_id = $1 and a.session_id = any($2)'
-        into v_rows using p_tenant_id, p_session_ids;
-    end if;
-    return coalesce(v_rows, '[]');
-end
-$$;
-
 -- find_contact({tenant_id, jids})
 -- Under which JIDs a contact is known: {session_ids, identities}. PT404: no session has any of `jids`.
 create or replace function public.find_contact(p jsonb)
@@ -276,7 +257,10 @@ declare
             select jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id)
             from public.messages as m where m.session_id = any(v_ids)
         ),
-        'archived_messages', hybridflow.archived_messages(v_tenant_id, v_ids),
+        'archived_messages', (
+            select jsonb_agg(to_jsonb(a) order by a.sent_at, a.id)
+            from public.messages_archive as a where a.session_id = any(v_ids)
+        ),
         'turns', (
             select jsonb_agg(hybridflow.turn_json(t.id) order by t.id)
             from public.turns as t where t.session_id = any(v_ids)
@@ -307,20 +291,18 @@ begin
 end
 $$;
 
--- Deletes the sessions' rows of a table with tenant_id and session_id, if there is such a table; how many.
+-- Deletes the sessions' rows of a table with tenant_id and session_id; how many.
 create or replace function hybridflow.erase_rows(p_table text, p_tenant_id bigint, p_session_ids bigint[])
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint := 0;
+    v_count bigint;
 begin
-    if to_regclass('public.' || p_table) is not null then
-        execute format('delete from public.%I where tenant_id = $1 and session_id = any($2)', p_table)
-        using p_tenant_id, p_session_ids;
-        get diagnostics v_count = row_count;
-    end if;
+    execute format('delete from public.%I where tenant_id = $1 and session_id = any($2)', p_table)
+    using p_tenant_id, p_session_ids;
+    get diagnostics v_count = row_count;
     return v_count;
 end
 $$;

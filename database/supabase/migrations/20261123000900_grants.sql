@@ -46,7 +46,7 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase',
-        'erased_contacts', 'erased_messages'
+        'erased_contacts', 'erased_messages', 'messages_archive'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
@@ -62,7 +62,8 @@ select hybridflow.apply_grants(
         'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',
-        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact'
+        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
+        'prune', 'get_tenant_stats'
     ]
 );
 notify pgrst, 'reload schema';

@@ -8,6 +8,7 @@ from (
     ('sessions', ''),
     ('session_identities', ''),
     ('messages', ''),
+    ('messages_archive', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'

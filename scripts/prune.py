@@ -1,0 +1,29 @@
+"""Archive or delete what is past its time, until nothing is left: for a cron job, once a night.
+
+`python -m scripts.prune`, or `python scripts/prune.py`. Exit code 0: done, 1: not done (what was
+pruned until then stays pruned), with the reason on stderr.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: the project is not on the path then
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from router.logs import configure_logging
+from router.operators.cron import run_prune
+from router.settings import Settings
+from router.state.database import Database
+from scripts.running import run
+
+
+async def prune_all(settings: Settings, database: Database) -> int:
+    """Do what `POST /cron/prune` does, for as long as it takes, and log how much it was."""
+    configure_logging(settings)
+    await run_prune(database, settings, seconds=math.inf)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(prune_all))
