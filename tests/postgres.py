@@ -21,7 +21,7 @@ from router.state.migrations import migrate
 from tests.supabase import ROLES, add_clock
 
 # Nothing here needs to survive a crash, except where a test says so and starts its own server.
-_FLEETING = {
+FLEETING = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -56,7 +56,7 @@ def fleeting_server() -> Iterator[EmbeddedPostgres]:
     """Run a server whose data goes with it."""
     with (
         fleeting_folder() as folder,
-        EmbeddedPostgres(folder / "postgres", settings=_FLEETING) as server,
+        EmbeddedPostgres(folder / "postgres", settings=FLEETING) as server,
     ):
         yield server
 

@@ -40,6 +40,11 @@ class Installation:
         """The folder of the npm package n8n."""
         return self.folder / "node_modules" / "n8n"
 
+    @property
+    def npm(self) -> Path:
+        """The script of npm, to be run by `node`."""
+        return self.node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of n8n."""
         return [str(self.node), str(self.package / "bin" / "n8n"), *arguments]
@@ -76,14 +81,13 @@ def install(cache: Path, tell: Callable[[str], None]) -> Installation:
         installation = Installation(folder)
         for name in _LOCKED:
             shutil.copy(_HERE / name, folder / name)
-        npm = installation.node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         quiet = ("--no-audit", "--no-fund", "--loglevel=error")
         _run(
-            [str(installation.node), str(npm), "install", "--ignore-scripts", *quiet],
+            [str(installation.node), str(installation.npm), "install", "--ignore-scripts", *quiet],
             folder,
             path=installation.node.parent,
         )
-        _build_sqlite(installation, npm.parents[1], tell)
+        _build_sqlite(installation, installation.npm.parents[1], tell)
         (folder / "complete").write_text(_pins())
         return installation
 
