@@ -1,8 +1,8 @@
 -- HybridFlow: auto-resume and prune by pg_cron, in the database, in place of a scheduler outside.
 -- Run it once, after the schema, and again after a change: jobs of the same name are replaced.
 --
--- The values are those of the routers' variables (RESUME_AFTER_HOURS, ANSWER_WITHIN_MINUTES,
--- DEBOUNCE_SECONDS; EVENTS_RETENTION_DAYS, RETENTION_DAYS with null for ever): where you have changed
+-- The values are those of the routers' variables (RESUME_AFTER_HOURS, ANSWER_WITHIN_MINUTES;
+-- EVENTS_RETENTION_DAYS, RETENTION_DAYS with null for ever): where you have changed
 -- one there, change it here. Routers find the turns that a resume makes within POLL_SECONDS.
 --
 -- To end them: select cron.unschedule('hybridflow-auto-resume'), cron.unschedule('hybridflow-prune');
@@ -19,8 +19,7 @@ $$;
 select cron.schedule('hybridflow-auto-resume', '*/5 * * * *', $job$
     select public.auto_resume('{"policy": {
         "resume_after_hours": 2,
-        "answer_within_minutes": 60,
-        "debounce_seconds": 2
+        "answer_within_minutes": 60
     }}')
 $job$);
 
