@@ -127,6 +127,8 @@ comment on column public.sessions.pause_message_id is
 
 create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
+create index if not exists sessions_paused_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc) where is_paused;
 create index if not exists sessions_paused on public.sessions (last_human_at) where is_paused;
 
 create table if not exists public.session_identities (
@@ -188,6 +190,7 @@ create index if not exists turns_leased on public.turns (lease_until) where stat
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
 create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
+create index if not exists turns_by_state on public.turns (tenant_id, state, id desc);
 
 create table if not exists public.messages (
     id bigint generated always as identity primary key,
@@ -230,7 +233,7 @@ create index if not exists messages_by_turn on public.messages (turn_id) where t
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
 create index if not exists messages_in_doubt
 on public.messages (session_id) where send_state in ('sending', 'unknown', 'failed');
-create index if not exists messages_by_creation on public.messages (tenant_id, created_at);
+create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
 
 create table if not exists public.processed_events (
     id bigint generated always as identity primary key,
@@ -860,7 +863,7 @@ begin
 end
 $$;
 
--- auto_resume({policy, limit?})
+-- auto_resume({policy})
 -- Ends every pause that has run out, however many there are, in one statement; sessions that someone
 -- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
 create or replace function public.auto_resume(p jsonb)
@@ -869,37 +872,31 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_result jsonb;
-begin
-    with ended as (
-        select s.id, s.tenant_id
-        from public.sessions as s
+    v_ids bigint[] := array(
+        select s.id from public.sessions as s
         inner join public.tenants as t on t.id = s.tenant_id
         where s.is_paused
             and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
         order by s.id
         for update of s skip locked
-    ),
-
-    resumed as (
-        update public.sessions as s
+    );
+    v_sessions jsonb;
+begin
+    with resumed as (
+        update public.sessions
         set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
             resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
-        from ended
-        where s.id = ended.id
-        returning s.id, s.tenant_id
+        where id = any(v_ids)
+        returning id, tenant_id
     )
 
-    select jsonb_build_object(
-        'resumed', count(*),
-        'sessions', coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
-    )
-    into v_result from resumed as r;
+    select coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
+    into v_sessions from resumed as r;
 
-    return v_result || jsonb_build_object('turns', (
-        select count(hybridflow.answer_unanswered((s ->> 'session_id')::bigint, p -> 'policy'))
-        from jsonb_array_elements(v_result -> 'sessions') as s
-    ));
+    return jsonb_build_object(
+        'resumed', cardinality(v_ids), 'sessions', v_sessions,
+        'turns', (select count(hybridflow.answer_unanswered(i, p -> 'policy')) from unnest(v_ids) as i)
+    );
 end
 $$;
 
@@ -2611,8 +2608,8 @@ begin
 end
 $$;
 
--- Whether a session is one that the filters `paused` and `contact` ask for: a contact is given as a
--- JID, as (part of) a phone number in any spelling, or as part of the name.
+-- Whether a session is one that the filters `paused` and `contact` ask for: a contact is looked for by
+-- part of a phone number in any spelling, or of the name (by a whole one, see session_called).
 create or replace function hybridflow.session_matches(p_session public.sessions, p jsonb)
 returns boolean
 language plpgsql
@@ -2627,10 +2624,6 @@ begin
         return false;
     elsif v_contact is null then
         return true;
-    elsif v_contact like '%@%' then
-        return exists (
-            select from public.session_identities as i where i.session_id = p_session.id and i.jid = v_contact
-        );
     elsif v_digits ~ '^[0-9]+$' then
         return exists (
             select from public.session_identities as i
@@ -2638,6 +2631,28 @@ begin
         );
     end if;
     return coalesce(position(v_contact in lower(p_session.contact_name)) > 0, false);
+end
+$$;
+
+-- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
+-- null: it is something to look for.
+create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p_contact));
+    v_jid text := case
+        when v_contact like '%@%' then v_contact
+        else regexp_replace(v_contact, '[\s()+./-]', '', 'g') || '@s.whatsapp.net'
+    end;
+    v_id bigint;
+begin
+    select i.session_id into v_id from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = v_jid;
+    return coalesce(v_id, case when v_contact like '%@%' then 0 end);
 end
 $$;
 
@@ -2652,6 +2667,8 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
+    v_paused boolean := coalesce((p ->> 'paused')::boolean, false);
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('sessions', p);
     -- Three starts: at the top, after a session with messages, after one without.
@@ -2671,21 +2688,50 @@ begin
     from (
         (
             select s.id, s.last_message_at from public.sessions as s
-            where s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+            where v_called is null and not v_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
             order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
         )
         union all
         (
             select s.id, s.last_message_at from public.sessions as s
-            where s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
-                and v_since is null and hybridflow.session_matches(s, p)
+            where v_called is null and v_paused and s.is_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
+            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and v_since is null
+                and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
+                and hybridflow.session_matches(s, p)
             order by s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where s.id = v_called and v_after is null
+                and coalesce(s.last_message_at >= v_since, v_since is null)
+                and coalesce(s.is_paused = (p ->> 'paused')::boolean, true)
         )
         order by last_message_at desc nulls last, id desc limit v_limit + 1
     ) as f;
     return hybridflow.page('sessions', v_rows, v_limit);
 end
+$$;
+
+-- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
+-- planner not to think that a filter that is not set leaves few rows.
+create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.sender = (p ->> 'sender'), true)
+        and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
 $$;
 
 -- A page of a session's messages, in the order of the conversation, newest first.
@@ -2712,8 +2758,7 @@ begin
                 coalesce((v_after ->> 1)::bigint, 9223372036854775807)
             )
             and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and m.sender = coalesce(p ->> 'sender', m.sender)
-            and m.from_me = coalesce((p ->> 'from_me')::boolean, m.from_me)
+            and hybridflow.message_matches(m, p)
         order by m.sent_at desc, m.id desc limit v_limit + 1
     ) as f;
     return hybridflow.page('session_messages', v_rows, v_limit);
@@ -2744,8 +2789,7 @@ begin
             and m.created_at <= v_before
             and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
             and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and m.sender = coalesce(p ->> 'sender', m.sender)
-            and m.from_me = coalesce((p ->> 'from_me')::boolean, m.from_me)
+            and hybridflow.message_matches(m, p)
         order by m.created_at desc, m.id desc limit v_limit + 1
     ) as f;
     return hybridflow.page('tenant_messages', v_rows, v_limit);
@@ -2781,6 +2825,7 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
     v_rows jsonb[];
@@ -2793,15 +2838,19 @@ begin
     from (
         (
             select t.id from public.turns as t
-            where v_session_id is null and t.tenant_id = v_tenant_id and t.id < v_before
-                and t.state = coalesce(p ->> 'state', t.state)
+            where v_session_id is null and v_state is null and t.tenant_id = v_tenant_id and t.id < v_before
             order by t.id desc limit v_limit + 1
         )
         union all
         (
             select t.id from public.turns as t
-            where t.session_id = v_session_id and t.id < v_before
-                and t.state = coalesce(p ->> 'state', t.state)
+            where v_session_id is null and t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select t.id from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
             order by t.id desc limit v_limit + 1
         )
     ) as f;
@@ -5271,7 +5320,9 @@ begin
     ) as due;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
-    where t.id = r.tenant_id and t.id in (select m.tenant_id from public.messages as m where m.id = any(v_ids));
+    where t.id = r.tenant_id and t.id = any(array(
+        select m.tenant_id from public.messages as m where m.id = any(v_ids)
+    ));
     with gone as (
         delete from public.messages as m
         where m.id = any(v_ids) and not hybridflow.has_unfinished_turn(m.session_id)
@@ -5307,9 +5358,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
-begin
-    delete from public.turns where id in (
+    v_ids bigint[] := array(
         select old.id from hybridflow.retentions(p_default_days) as r
         cross join lateral (
             select t.id from public.turns as t
@@ -5321,8 +5370,9 @@ begin
         ) as old
         limit p_batch
     );
-    get diagnostics v_count = row_count;
-    return v_count;
+begin
+    delete from public.turns where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -5333,9 +5383,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
-begin
-    delete from public.notices where id in (
+    v_ids bigint[] := array(
         select old.id from hybridflow.retentions(p_default_days) as r
         cross join lateral (
             select n.id from public.notices as n
@@ -5344,8 +5392,9 @@ begin
         ) as old
         limit p_batch
     );
-    get diagnostics v_count = row_count;
-    return v_count;
+begin
+    delete from public.notices where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -5356,17 +5405,37 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
-begin
-    delete from public.spending where id in (
+    v_first date := (hybridflow.clock() at time zone 'UTC')::date - 400;
+    v_ids bigint[] := array(
         select old.id from public.tenants as t
         cross join lateral (
             select s.id from public.spending as s
-            where s.tenant_id = t.id and s.day < (hybridflow.clock() at time zone 'UTC')::date - 400
-            limit p_batch
+            where s.tenant_id = t.id and s.day < v_first
+            order by s.day limit p_batch
         ) as old
         limit p_batch
     );
+begin
+    delete from public.spending where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch ids of erased messages that are older than 30 days. Returns how many.
+create or replace function hybridflow.prune_erased(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - interval '30 days';
+    v_count bigint;
+begin
+    delete from public.erased_messages where ctid = any(array(
+        select e.ctid from public.erased_messages as e
+        where e.erased_at < v_before order by e.erased_at limit p_batch
+        for update skip locked
+    ));
     get diagnostics v_count = row_count;
     return v_count;
 end
@@ -5391,8 +5460,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_messages jsonb;
     v_counts jsonb;
-    v_events bigint;
-    v_erased bigint;
+    v_ids bigint[];
 begin
     if v_batch not between 1 and 100000 then
         raise exception 'batch must be from 1 to 100000' using errcode = 'PT422';
@@ -5402,25 +5470,20 @@ begin
     elsif v_retention_days < 1 then
         raise exception 'retention_days must be at least 1, or null: for ever' using errcode = 'PT422';
     end if;
-    delete from public.processed_events where id in (
+    v_ids := array(
         select e.id from public.processed_events as e
         where e.processed_at < v_now - make_interval(days => v_events_days)
         order by e.processed_at limit v_batch
         for update skip locked
     );
-    get diagnostics v_events = row_count;
-    delete from public.erased_messages where (tenant_id, wa_id_hash) in (
-        select e.tenant_id, e.wa_id_hash from public.erased_messages as e
-        where e.erased_at < v_now - interval '30 days' limit v_batch
-    );
-    get diagnostics v_erased = row_count;
+    delete from public.processed_events where id = any(v_ids);
     v_messages := hybridflow.prune_messages(v_batch, v_retention_days);
     v_counts := jsonb_build_object(
-        'events', v_events,
+        'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', v_erased
+        'erased_messages', hybridflow.prune_erased(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',

@@ -100,6 +100,8 @@ comment on column public.sessions.pause_message_id is
 
 create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
+create index if not exists sessions_paused_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc) where is_paused;
 create index if not exists sessions_paused on public.sessions (last_human_at) where is_paused;
 
 create table if not exists public.session_identities (
@@ -161,6 +163,7 @@ create index if not exists turns_leased on public.turns (lease_until) where stat
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
 create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
+create index if not exists turns_by_state on public.turns (tenant_id, state, id desc);
 
 create table if not exists public.messages (
     id bigint generated always as identity primary key,
@@ -203,7 +206,7 @@ create index if not exists messages_by_turn on public.messages (turn_id) where t
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
 create index if not exists messages_in_doubt
 on public.messages (session_id) where send_state in ('sending', 'unknown', 'failed');
-create index if not exists messages_by_creation on public.messages (tenant_id, created_at);
+create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
 
 create table if not exists public.processed_events (
     id bigint generated always as identity primary key,

@@ -237,7 +237,7 @@ begin
 end
 $$;
 
--- auto_resume({policy, limit?})
+-- auto_resume({policy})
 -- Ends every pause that has run out, however many there are, in one statement; sessions that someone
 -- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
 create or replace function public.auto_resume(p jsonb)
@@ -246,36 +246,30 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_result jsonb;
-begin
-    with ended as (
-        select s.id, s.tenant_id
-        from public.sessions as s
+    v_ids bigint[] := array(
+        select s.id from public.sessions as s
         inner join public.tenants as t on t.id = s.tenant_id
         where s.is_paused
             and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
         order by s.id
         for update of s skip locked
-    ),
-
-    resumed as (
-        update public.sessions as s
+    );
+    v_sessions jsonb;
+begin
+    with resumed as (
+        update public.sessions
         set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
             resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
-        from ended
-        where s.id = ended.id
-        returning s.id, s.tenant_id
+        where id = any(v_ids)
+        returning id, tenant_id
     )
 
-    select jsonb_build_object(
-        'resumed', count(*),
-        'sessions', coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
-    )
-    into v_result from resumed as r;
+    select coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
+    into v_sessions from resumed as r;
 
-    return v_result || jsonb_build_object('turns', (
-        select count(hybridflow.answer_unanswered((s ->> 'session_id')::bigint, p -> 'policy'))
-        from jsonb_array_elements(v_result -> 'sessions') as s
-    ));
+    return jsonb_build_object(
+        'resumed', cardinality(v_ids), 'sessions', v_sessions,
+        'turns', (select count(hybridflow.answer_unanswered(i, p -> 'policy')) from unnest(v_ids) as i)
+    );
 end
 $$;

@@ -159,8 +159,8 @@ begin
 end
 $$;
 
--- Whether a session is one that the filters `paused` and `contact` ask for: a contact is given as a
--- JID, as (part of) a phone number in any spelling, or as part of the name.
+-- Whether a session is one that the filters `paused` and `contact` ask for: a contact is looked for by
+-- part of a phone number in any spelling, or of the name (by a whole one, see session_called).
 create or replace function hybridflow.session_matches(p_session public.sessions, p jsonb)
 returns boolean
 language plpgsql
@@ -175,10 +175,6 @@ begin
         return false;
     elsif v_contact is null then
         return true;
-    elsif v_contact like '%@%' then
-        return exists (
-            select from public.session_identities as i where i.session_id = p_session.id and i.jid = v_contact
-        );
     elsif v_digits ~ '^[0-9]+$' then
         return exists (
             select from public.session_identities as i
@@ -186,6 +182,28 @@ begin
         );
     end if;
     return coalesce(position(v_contact in lower(p_session.contact_name)) > 0, false);
+end
+$$;
+
+-- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
+-- null: it is something to look for.
+create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p_contact));
+    v_jid text := case
+        when v_contact like '%@%' then v_contact
+        else regexp_replace(v_contact, '[\s()+./-]', '', 'g') || '@s.whatsapp.net'
+    end;
+    v_id bigint;
+begin
+    select i.session_id into v_id from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = v_jid;
+    return coalesce(v_id, case when v_contact like '%@%' then 0 end);
 end
 $$;
 
@@ -200,6 +218,8 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
+    v_paused boolean := coalesce((p ->> 'paused')::boolean, false);
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('sessions', p);
     -- Three starts: at the top, after a session with messages, after one without.
@@ -219,21 +239,50 @@ begin
     from (
         (
             select s.id, s.last_message_at from public.sessions as s
-            where s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+            where v_called is null and not v_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
             order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
         )
         union all
         (
             select s.id, s.last_message_at from public.sessions as s
-            where s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
-                and v_since is null and hybridflow.session_matches(s, p)
+            where v_called is null and v_paused and s.is_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
+            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and v_since is null
+                and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
+                and hybridflow.session_matches(s, p)
             order by s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where s.id = v_called and v_after is null
+                and coalesce(s.last_message_at >= v_since, v_since is null)
+                and coalesce(s.is_paused = (p ->> 'paused')::boolean, true)
         )
         order by last_message_at desc nulls last, id desc limit v_limit + 1
     ) as f;
     return hybridflow.page('sessions', v_rows, v_limit);
 end
+$$;
+
+-- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
+-- planner not to think that a filter that is not set leaves few rows.
+create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.sender = (p ->> 'sender'), true)
+        and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
 $$;
 
 -- A page of a session's messages, in the order of the conversation, newest first.
@@ -260,8 +309,7 @@ begin
                 coalesce((v_after ->> 1)::bigint, 9223372036854775807)
             )
             and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and m.sender = coalesce(p ->> 'sender', m.sender)
-            and m.from_me = coalesce((p ->> 'from_me')::boolean, m.from_me)
+            and hybridflow.message_matches(m, p)
         order by m.sent_at desc, m.id desc limit v_limit + 1
     ) as f;
     return hybridflow.page('session_messages', v_rows, v_limit);
@@ -292,8 +340,7 @@ begin
             and m.created_at <= v_before
             and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
             and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and m.sender = coalesce(p ->> 'sender', m.sender)
-            and m.from_me = coalesce((p ->> 'from_me')::boolean, m.from_me)
+            and hybridflow.message_matches(m, p)
         order by m.created_at desc, m.id desc limit v_limit + 1
     ) as f;
     return hybridflow.page('tenant_messages', v_rows, v_limit);
@@ -329,6 +376,7 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
     v_rows jsonb[];
@@ -341,15 +389,19 @@ begin
     from (
         (
             select t.id from public.turns as t
-            where v_session_id is null and t.tenant_id = v_tenant_id and t.id < v_before
-                and t.state = coalesce(p ->> 'state', t.state)
+            where v_session_id is null and v_state is null and t.tenant_id = v_tenant_id and t.id < v_before
             order by t.id desc limit v_limit + 1
         )
         union all
         (
             select t.id from public.turns as t
-            where t.session_id = v_session_id and t.id < v_before
-                and t.state = coalesce(p ->> 'state', t.state)
+            where v_session_id is null and t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select t.id from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
             order by t.id desc limit v_limit + 1
         )
     ) as f;

@@ -121,7 +121,9 @@ begin
     ) as due;
     update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
     from hybridflow.retentions(p_default_days) as r
-    where t.id = r.tenant_id and t.id in (select m.tenant_id from public.messages as m where m.id = any(v_ids));
+    where t.id = r.tenant_id and t.id = any(array(
+        select m.tenant_id from public.messages as m where m.id = any(v_ids)
+    ));
     with gone as (
         delete from public.messages as m
         where m.id = any(v_ids) and not hybridflow.has_unfinished_turn(m.session_id)
@@ -157,9 +159,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
-begin
-    delete from public.turns where id in (
+    v_ids bigint[] := array(
         select old.id from hybridflow.retentions(p_default_days) as r
         cross join lateral (
             select t.id from public.turns as t
@@ -171,8 +171,9 @@ begin
         ) as old
         limit p_batch
     );
-    get diagnostics v_count = row_count;
-    return v_count;
+begin
+    delete from public.turns where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -183,9 +184,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
-begin
-    delete from public.notices where id in (
+    v_ids bigint[] := array(
         select old.id from hybridflow.retentions(p_default_days) as r
         cross join lateral (
             select n.id from public.notices as n
@@ -194,8 +193,9 @@ begin
         ) as old
         limit p_batch
     );
-    get diagnostics v_count = row_count;
-    return v_count;
+begin
+    delete from public.notices where id = any(v_ids);
+    return cardinality(v_ids);
 end
 $$;
 
@@ -206,17 +206,37 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_count bigint;
-begin
-    delete from public.spending where id in (
+    v_first date := (hybridflow.clock() at time zone 'UTC')::date - 400;
+    v_ids bigint[] := array(
         select old.id from public.tenants as t
         cross join lateral (
             select s.id from public.spending as s
-            where s.tenant_id = t.id and s.day < (hybridflow.clock() at time zone 'UTC')::date - 400
-            limit p_batch
+            where s.tenant_id = t.id and s.day < v_first
+            order by s.day limit p_batch
         ) as old
         limit p_batch
     );
+begin
+    delete from public.spending where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch ids of erased messages that are older than 30 days. Returns how many.
+create or replace function hybridflow.prune_erased(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - interval '30 days';
+    v_count bigint;
+begin
+    delete from public.erased_messages where ctid = any(array(
+        select e.ctid from public.erased_messages as e
+        where e.erased_at < v_before order by e.erased_at limit p_batch
+        for update skip locked
+    ));
     get diagnostics v_count = row_count;
     return v_count;
 end
@@ -241,8 +261,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_messages jsonb;
     v_counts jsonb;
-    v_events bigint;
-    v_erased bigint;
+    v_ids bigint[];
 begin
     if v_batch not between 1 and 100000 then
         raise exception 'batch must be from 1 to 100000' using errcode = 'PT422';
@@ -252,25 +271,20 @@ begin
     elsif v_retention_days < 1 then
         raise exception 'retention_days must be at least 1, or null: for ever' using errcode = 'PT422';
     end if;
-    delete from public.processed_events where id in (
+    v_ids := array(
         select e.id from public.processed_events as e
         where e.processed_at < v_now - make_interval(days => v_events_days)
         order by e.processed_at limit v_batch
         for update skip locked
     );
-    get diagnostics v_events = row_count;
-    delete from public.erased_messages where (tenant_id, wa_id_hash) in (
-        select e.tenant_id, e.wa_id_hash from public.erased_messages as e
-        where e.erased_at < v_now - interval '30 days' limit v_batch
-    );
-    get diagnostics v_erased = row_count;
+    delete from public.processed_events where id = any(v_ids);
     v_messages := hybridflow.prune_messages(v_batch, v_retention_days);
     v_counts := jsonb_build_object(
-        'events', v_events,
+        'events', cardinality(v_ids),
         'turns', hybridflow.prune_turns(v_batch, v_retention_days),
         'notices', hybridflow.prune_notices(v_batch, v_retention_days),
         'spending', hybridflow.prune_spending(v_batch),
-        'erased_messages', v_erased
+        'erased_messages', hybridflow.prune_erased(v_batch)
     );
     return v_counts || jsonb_build_object(
         'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',

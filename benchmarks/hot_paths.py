@@ -1,0 +1,165 @@
+"""Every call that a busy router makes, in the order of a conversation, on a filled database."""
+
+import itertools
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+Json = dict[str, Any]
+Call = Callable[[str, str, Json], Awaitable[Json]]
+"""Makes the call that a path (first) consists of: a function and its argument."""
+
+_POLICY = {"resume_after_hours": 2, "answer_within_minutes": 60, "debounce_seconds": 0}
+_BOSS = {"kind": "deployment", "name": "benchmark"}
+
+
+class Walk:
+    """Walks all paths once; may be repeated. `sessions`: how many the database was filled with."""
+
+    def __init__(self, call: Call, sessions: int) -> None:
+        self._call = call
+        # From the middle, of the large tenant, not paused.
+        self._contacts = (n for n in itertools.count(sessions // 2) if n % 2 == 0 and n % 20)
+        self._ids = itertools.count(1)
+
+    async def all_paths(self) -> None:
+        """Walk each path."""
+        await self._a_reply_by_hand_of_the_router()
+        await self._a_reply_through_n8n()
+        await self._a_takeover()
+        await self._what_an_operator_looks_at()
+        await self._what_runs_by_itself()
+
+    async def _a_reply_by_hand_of_the_router(self) -> None:
+        question = self._message(self._known(), "tem bolo?")
+        await self._ingest("a known contact writes", question)
+        await self._ingest("the same message comes again", question)
+        await self._ingest("somebody new writes", self._message(f"5521{next(self._ids)}", "oi"))
+        for turn in await self._claim("turns are claimed"):
+            held = {"turn_id": turn["turn_id"], "token": turn["token"]}
+            budget = held | {"day": None, "turns": 1, "tokens": 900, "policy": {}}
+            await self._call("a budget is reserved", "reserve_budget", budget)
+            reply = held | {"parts": ["Tem."], "handler": "fallback"}
+            await self._call("a reply is saved", "save_reply", reply)
+            part = held | {"part": 0, "body": "Tem.", "lease_seconds": 45}
+            begun = await self._call("a send begins", "begin_send", part)
+            sent = held | {
+                "tenant_id": 1,
+                "message_id": begun["message_id"],
+                "wa_id": f"3EB0{begun['message_id']:08X}",
+                "status": "PENDING",
+            }
+            await self._call("a send is recorded", "finish_send", sent)
+            echo = self._message(begun["jid"].partition("@")[0], "Tem.", from_me=True)
+            echo |= {"wa_id": sent["wa_id"], "key": f"messages.upsert:1:{sent['wa_id']}"}
+            await self._ingest("its echo comes back", echo)
+            read = {
+                "type": "status",
+                "event": "messages.update",
+                "key": f"messages.update:{sent['wa_id']}:read",
+                "status": "READ",
+            }
+            await self._ingest("it is read", echo | read)
+
+    async def _a_reply_through_n8n(self) -> None:
+        await self._ingest("a known contact writes", self._message(self._known(), "e amanhã?"))
+        for turn in await self._claim("turns are claimed"):
+            held = {"turn_id": turn["turn_id"], "token": turn["token"]}
+            await self._call("a turn is forwarded", "forward_turn", held | {"lease_seconds": 60})
+            execution = {"execution_id": f"E{turn['turn_id']}"}
+            await self._call("a flow begins", "begin_flow", held | execution)
+            await self._call("the gateway looks at a turn", "look_at_turn", held)
+            said = {"kind": "text", "body": "Também.", "lease_seconds": 45}
+            begun = await self._call("a flow's send begins", "begin_flow_send", held | said)
+            sent = {
+                "tenant_id": 1,
+                "message_id": begun["message_id"],
+                "wa_id": f"3EB1{begun['message_id']:08X}",
+            }
+            await self._call("a send is recorded", "finish_send", held | sent)
+            await self._call("a turn is finished", "finish_turn", held)
+
+    async def _a_takeover(self) -> None:
+        await self._ingest(
+            "the owner writes", self._message(self._known(), "deixa comigo", from_me=True)
+        )
+        await self._ingest(
+            "a group is ignored",
+            self._message("120363000000000001", "oi") | {"chat": "group"},
+        )
+
+    async def _what_an_operator_looks_at(self) -> None:
+        tenant = {"tenant_id": 1}
+        page = await self._ask("sessions are listed", "list_sessions", tenant)
+        cursor = {"cursor": page["next_cursor"]}
+        await self._ask("sessions are listed", "list_sessions", tenant | cursor)
+        await self._ask("paused sessions are listed", "list_sessions", tenant | {"paused": True})
+        session = tenant | {"session_id": page["items"][0]["id"]}
+        await self._ask("a session is read", "get_session", session)
+        page = await self._ask("a session's messages are listed", "list_messages", session)
+        page = await self._ask("a tenant's messages are listed", "list_messages", tenant)
+        cursor = {"cursor": page["next_cursor"]}
+        await self._ask("a tenant's messages are listed", "list_messages", tenant | cursor)
+        page = await self._ask("turns are listed", "list_turns", tenant)
+        turn = tenant | {"turn_id": page["items"][0]["id"]}
+        await self._ask("a turn is read", "get_turn", turn)
+        await self._ask("a session's turns are listed", "list_turns", session)
+        await self._ask("spending is read", "get_spending", tenant)
+        pause = session | {"source": "operator"}
+        await self._ask("a session is paused", "pause_session", pause)
+        await self._ask("a session is resumed", "resume_session", pause | {"policy": _POLICY})
+        await self._ask("the audit log is read", "list_audit", tenant)
+
+    async def _what_runs_by_itself(self) -> None:
+        lease = {"limit": 10, "lease_seconds": 60, "max_attempts": 5}
+        await self._call("notices are claimed", "claim_notices", lease)
+        await self._call("executions to erase", "claim_executions_to_erase", {"limit": 10})
+        await self._call("the guards are read", "webhook_guards", {})
+        await self._call("the health is asked", "check_database", {})
+        await self._call("pauses end", "auto_resume", {"policy": _POLICY})
+        await self._call("a batch is pruned", "prune", {"batch": 100})
+
+    async def _ask(self, path: str, function: str, argument: Json) -> Json:
+        asked = {"caller": _BOSS, "function": function, "argument": argument}
+        result: Json = (await self._call(path, "as_operator", asked))["result"]
+        return result
+
+    async def _ingest(self, path: str, event: Json) -> None:
+        answer = await self._call(path, "ingest_events", {"events": [event], "policy": _POLICY})
+        (decision,) = answer["decisions"]
+        if decision["outcome"] == "failed":
+            raise AssertionError(f"{path}: {decision}")
+
+    async def _claim(self, path: str) -> list[Json]:
+        argument = {
+            "limit": 5,
+            "lease_seconds": 60,
+            "max_attempts": 5,
+            "history_limit": 40,
+            "worker": "benchmark",
+        }
+        turns: list[Json] = (await self._call(path, "claim_turns", argument))["turns"]
+        return turns
+
+    def _known(self) -> str:
+        return str(5511000000000 + next(self._contacts))
+
+    def _message(self, number: str, text: str, *, from_me: bool = False) -> Json:
+        wa_id = f"NEW{next(self._ids)}"
+        return {
+            "instance": "shop1",
+            "event": "messages.upsert",
+            "type": "message",
+            "key": f"messages.upsert:{int(from_me)}:{wa_id}",
+            "origin": "upsert",
+            "wa_id": wa_id,
+            "from_me": from_me,
+            "chat": "contact",
+            "jids": [f"{number}@s.whatsapp.net"],
+            "author_name": None,
+            "status": "SERVER_ACK",
+            "kind": "text",
+            "text": text,
+            "expects_reply": not from_me,
+            "sent_at": datetime.now(UTC).isoformat(),
+        }

@@ -1,0 +1,129 @@
+"""No busy path reads a whole table, nor more of one than it needs, however large it has grown."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+
+from benchmarks.filling import fill
+from benchmarks.hot_paths import Walk
+from router.state.migrations import migrate
+from tests.postgres import Databases
+
+SESSIONS, MESSAGES_EACH = 4_000, 10
+ENOUGH_ROWS = 250  # that a node of a plan may look at: pages have 50, histories 40, batches 100
+GROWING = {
+    *("sessions", "session_identities", "messages", "messages_archive", "turns"),
+    *("processed_events", "spending", "notices", "audit_log", "erased_messages"),
+}
+WITHOUT_BOUND = {"pauses end": SESSIONS // 20}  # every paused session is looked at
+
+
+@dataclass
+class Plans:
+    """What PostgreSQL did for each path."""
+
+    path: str = ""
+    faults: list[str] = field(default_factory=list)
+    tables: set[str] = field(default_factory=set)
+    statements: int = 0
+
+    def hear(self, _: object, message: Any) -> None:
+        """Look at one plan that auto_explain reports."""
+        _, _, text = message.message.partition("plan:\n")
+        if text:
+            self.statements += 1
+            explained = json.loads(text)
+            self._look(explained["Plan"], explained["Query Text"])
+
+    def _look(self, node: Mapping[str, Any], query: str) -> None:
+        for below in node.get("Plans", []):
+            self._look(below, query)
+        table = node.get("Relation Name")
+        if table not in GROWING:
+            return
+        self.tables.add(table)
+        removed = sum(count for name, count in node.items() if name.startswith("Rows Removed"))
+        rows = (node["Actual Rows"] + removed) * node["Actual Loops"]
+        too_many = rows > WITHOUT_BOUND.get(self.path, ENOUGH_ROWS)
+        if (node["Node Type"] == "Seq Scan" and node["Actual Loops"]) or too_many:
+            what = f"{node['Node Type']} on {table}, {rows:.0f} rows"
+            self.faults.append(f"{self.path}: {what}: {query.strip()}")
+
+
+@pytest.fixture(scope="module")
+def filled_url(databases: Databases) -> Iterator[str]:
+    dsn = databases.create()
+    databases.wait(migrate(dsn))
+    asyncio.run(fill(dsn, sessions=SESSIONS, messages_each=MESSAGES_EACH))
+    yield dsn
+    databases.drop(dsn)
+
+
+@pytest.fixture
+def filled_copy(databases: Databases, filled_url: str) -> Iterator[str]:
+    dsn = databases.create(template=filled_url)
+    yield dsn
+    databases.drop(dsn)
+
+
+async def look(url: str, plans_are: str, *, without: str | None = None) -> Plans:
+    """Walk the busy paths, each statement explained; `without` an index."""
+    plans = Plans()
+    connection = await asyncpg.connect(url, statement_cache_size=0)
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=lambda v: orjson.dumps(v).decode(), decoder=json.loads
+    )
+    await connection.execute("load 'auto_explain'")
+    for name, setting in (
+        ("plan_cache_mode", plans_are),
+        ("client_min_messages", "notice"),
+        ("auto_explain.log_level", "notice"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_nested_statements", "on"),
+        ("auto_explain.log_analyze", "on"),
+        ("auto_explain.log_timing", "off"),
+        ("auto_explain.log_format", "json"),
+    ):
+        await connection.execute(f"set {name} = '{setting}'")
+
+    async def call(path: str, function: str, argument: dict[str, Any]) -> dict[str, Any]:
+        plans.path = path
+        result: dict[str, Any] = await connection.fetchval(f"select {function}($1)", argument)
+        return result
+
+    try:
+        if without:
+            await connection.execute(f"drop index {without}")
+        connection.add_log_listener(plans.hear)
+        await Walk(call, SESSIONS).all_paths()
+    finally:
+        await connection.close()
+    return plans
+
+
+@pytest.mark.parametrize("plans_are", ["force_custom_plan", "force_generic_plan"])
+async def test_no_busy_path_scans_a_table(filled_copy: str, plans_are: str):
+    plans = await look(filled_copy, plans_are)
+    assert not plans.faults, "\n".join(sorted(set(plans.faults)))
+    assert plans.statements > 300
+    assert plans.tables >= GROWING - {"messages_archive"}
+
+
+@pytest.mark.parametrize(
+    ("index", "path"),
+    [
+        ("messages_once", "a known contact writes"),
+        ("messages_in_order", "turns are claimed"),
+        ("turns_finished", "a batch is pruned"),
+        ("sessions_by_activity", "sessions are listed"),
+    ],
+)
+async def test_a_missing_index_is_noticed(filled_copy: str, index: str, path: str):
+    plans = await look(filled_copy, "auto", without=index)
+    assert any(fault.startswith(path) for fault in plans.faults)
