@@ -13,7 +13,7 @@ help:
 	@echo "             LLM=anthropic|openai: with a real one)"
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests (N8N=0: without those that need n8n)"
-	@echo "make check   the inner loop: lint, types, unit and state tests"
+	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
 	@echo "make audit   bandit over the code, pip-audit over the libraries"
 	@echo "make fix     format and repair what a tool can repair"
 	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
@@ -47,7 +47,7 @@ check-unit: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit
 
 check-state: .venv/dev.done
-	$(BIN)/python -m pytest tests/state
+	$(BIN)/python -m pytest tests/state -m "not twice"
 
 audit: .venv/dev.done
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive router scripts

@@ -12,7 +12,7 @@ from tests.state.conversation import Conversation
 from tests.state.transports import RestDatabase, over_postgresql, over_postgrest
 
 
-@pytest.fixture(params=["direct", "postgrest"])
+@pytest.fixture(params=["direct", pytest.param("postgrest", marks=pytest.mark.twice)])
 async def database(
     request: pytest.FixtureRequest, database_url: str
 ) -> AsyncIterator[DirectDatabase | RestDatabase]:
