@@ -129,7 +129,11 @@ create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
 create index if not exists sessions_paused_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc) where is_paused;
-create index if not exists sessions_paused on public.sessions (last_human_at) where is_paused;
+create index if not exists sessions_paused
+on public.sessions (tenant_id, coalesce(last_human_at, paused_at, updated_at))
+where is_paused and not pause_indefinite and paused_until is null;
+create index if not exists sessions_paused_until
+on public.sessions (paused_until) where is_paused and paused_until is not null;
 
 create table if not exists public.session_identities (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -863,6 +867,32 @@ begin
 end
 $$;
 
+-- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
+-- those that are to last cost nothing.
+create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return array(
+        select without_end.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.sessions as s
+            where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
+                    3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
+                )
+        ) as without_end
+        union all
+        select s.id from public.sessions as s where s.is_paused and s.paused_until <= v_now
+    );
+end
+$$;
+
 -- auto_resume({policy})
 -- Ends every pause that has run out, however many there are, in one statement; sessions that someone
 -- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
@@ -872,10 +902,11 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
     v_ids bigint[] := array(
         select s.id from public.sessions as s
         inner join public.tenants as t on t.id = s.tenant_id
-        where s.is_paused
+        where s.id = any(v_due) and s.is_paused
             and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
         order by s.id
         for update of s skip locked
@@ -2828,32 +2859,33 @@ declare
     v_state text := p ->> 'state';
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_ids bigint[];
     v_rows jsonb[];
 begin
     perform hybridflow.require_own(p);
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.id), 'item', hybridflow.turn_json(f.id)
-    ) order by f.id desc)
-    into v_rows
-    from (
-        (
-            select t.id from public.turns as t
-            where v_session_id is null and v_state is null and t.tenant_id = v_tenant_id and t.id < v_before
-            order by t.id desc limit v_limit + 1
-        )
-        union all
-        (
-            select t.id from public.turns as t
-            where v_session_id is null and t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
-            order by t.id desc limit v_limit + 1
-        )
-        union all
-        (
+    if v_session_id is not null then
+        v_ids := array(
             select t.id from public.turns as t
             where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
             order by t.id desc limit v_limit + 1
-        )
-    ) as f;
+        );
+    elsif v_state is not null then
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    else
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    end if;
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
+    ) order by i.id desc)
+    into v_rows from unnest(v_ids) as i (id);
     return hybridflow.page('turns', v_rows, v_limit);
 end
 $$;

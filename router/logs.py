@@ -2,10 +2,10 @@
 
 A line is {"timestamp", "level", "message", "action", …fields, "correlation_id"}; one that a library
 wrote has its "logger" in place of the action. No message text and no phone number stands in a line
-at info level (`hash_contact` stands for a person), and registered secrets stand in none.
+at info level, and a registered secret in none. `contact` stands for a person: the beginning of a
+keyed hash (`router.people.hashing`).
 """
 
-import hashlib
 import logging
 import re
 import sys
@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from router.settings import Settings
 
 _correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+_contact: ContextVar[str | None] = ContextVar("contact", default=None)
 
 # Libraries that log requests, their addresses or their bodies below WARNING.
 _QUIET = ("anthropic", "asyncio", "httpcore", "httpx", "openai", "hpack")
@@ -34,6 +35,8 @@ _TELLING = re.compile(
     r"hf[tn]_\d+_[0-9a-f-]{36}|\bEAA\w{8,}|(?:whs|hfk)_[\w-]{20,}"
     r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
 )
+# What may be a phone number or a JID, in what others say: an error of Evolution, a path, a value.
+_PERSON = re.compile(r"(?<![\w.-])\+?(?:\d{5,18}@(?:s\.whatsapp\.net|lid)|\d{11,18}(?![\w.-]))")
 _QUERY = re.compile(r"\?[^ \"]*")
 _SHORTEST_SECRET = 6
 _MOST_RECENT = 100  # secrets of tenants that the scrubber knows at a time
@@ -116,24 +119,17 @@ def log_event(
 
 
 @contextmanager
-def bind_correlation(correlation_id: str) -> Iterator[None]:
-    """Give every line of this block, and of tasks begun in it, the correlation id."""
-    token = _correlation.set(correlation_id)
+def bind_correlation(correlation_id: str, contact: str | None = None) -> Iterator[None]:
+    """Give every line of this block, and of tasks begun in it, the correlation id.
+
+    `contact` is what stands for the person that it is about.
+    """
+    token, of_contact = _correlation.set(correlation_id), _contact.set(contact)
     try:
         yield
     finally:
         _correlation.reset(token)
-
-
-def hash_contact(jid: str, key: SecretStr) -> str:
-    """Return twelve hex digits that stand for a JID in logs.
-
-    The same for the same key, and not to be reversed without it: phone numbers are few enough for
-    an unkeyed hash to be looked up.
-    """
-    digest = hashlib.sha256(key.get_secret_value().encode()).digest()
-    person = jid.encode("utf-8", "backslashreplace")
-    return hashlib.blake2b(person, key=digest, digest_size=6, person=b"contact").hexdigest()
+        _contact.reset(of_contact)
 
 
 class Scrubber:
@@ -226,6 +222,7 @@ class TextFormatter(logging.Formatter):
 def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
     action = getattr(record, "action", None)
     message = record.getMessage()
+    message = _PERSON.sub("(number)", message)
     if record.name == "uvicorn.access":  # what is asked for may be a secret, or a phone number
         message = _QUERY.sub("?…", message)
     content: dict[str, Any] = {"message": message}
@@ -234,10 +231,11 @@ def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[st
     else:
         content["logger"] = record.name
     if record.exc_info:
-        content["exception"] = formatter.formatException(record.exc_info)
-    correlation_id = content.pop("correlation_id", None) or _correlation.get()
-    if correlation_id is not None:
-        content["correlation_id"] = correlation_id
+        content["exception"] = _PERSON.sub("(number)", formatter.formatException(record.exc_info))
+    for name, bound in (("contact", _contact), ("correlation_id", _correlation)):
+        value = content.pop(name, None) or bound.get()
+        if value is not None:
+            content[name] = value
     return content
 
 

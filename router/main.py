@@ -136,7 +136,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(
-        database, policy(settings), Reactions(dispatcher, repairs.begin, notifier.wake)
+        database,
+        policy(settings),
+        Reactions(dispatcher, repairs.begin, notifier.wake, app.state.contact_hashes),
     )
 
     app.state.database = database
@@ -275,6 +277,7 @@ def _dispatcher(
             send_timeout=settings.send_timeout,
             check_after=_CHECK_AFTER,
         ),
+        hashes=ContactHashes.of(settings),
         rules=AttemptRules(
             make_timeout=settings.turn_lease_seconds - _MAKE_MARGIN,
             max_attempts=settings.turn_max_attempts,

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 
 from router.logs import Action, log_event
+from router.people.hashing import ContactHashes
 from router.state.database import Json
 from router.turns.dispatcher import Dispatcher
 
@@ -22,10 +23,12 @@ class Reactions:
         dispatcher: Dispatcher,
         begin_gap_repair: Callable[[str], None],
         wake_notices: Callable[[], None],
+        hashes: ContactHashes,
     ) -> None:
         self._dispatcher = dispatcher
         self._begin_gap_repair = begin_gap_repair
         self._wake_notices = wake_notices
+        self._hashes = hashes
 
     def __call__(self, event: Json, decision: Json) -> None:
         """React to one committed decision; a repeated event has been reacted to before."""
@@ -37,9 +40,9 @@ class Reactions:
             case "own_message":
                 self._dispatcher.wake()
             case "takeover":
-                self._on_takeover(decision)
+                self._on_takeover(event, decision)
             case "loop":
-                self._on_loop(decision)
+                self._on_loop(event, decision)
             case "connection_changed":
                 self._on_connection(event, decision)
             case "qrcode_updated":
@@ -50,7 +53,7 @@ class Reactions:
                     instance=event["instance"],
                 )
 
-    def _on_takeover(self, decision: Json) -> None:
+    def _on_takeover(self, event: Json, decision: Json) -> None:
         self._dispatcher.abandon(decision["session_id"])
         log_event(
             _log,
@@ -59,9 +62,10 @@ class Reactions:
             tenant_id=decision["tenant_id"],
             session_id=decision["session_id"],
             source="owner",
+            contact=self._hashes.in_log(event.get("jids")),
         )
 
-    def _on_loop(self, decision: Json) -> None:
+    def _on_loop(self, event: Json, decision: Json) -> None:
         self._dispatcher.abandon(decision["session_id"])
         self._wake_notices()
         log_event(
@@ -72,6 +76,7 @@ class Reactions:
             tenant_id=decision["tenant_id"],
             session_id=decision["session_id"],
             source="ai",
+            contact=self._hashes.in_log(event.get("jids")),
         )
 
     def _on_connection(self, event: Json, decision: Json) -> None:

@@ -69,7 +69,9 @@ async def call_evolution(
             sender = request.app.state.notice_sender
             return await send_notice(sender, notice, path, instance, body)
         desk = await _Desk.open(request, instance)
-        with bind_correlation(desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"):
+        contact = request.app.state.contact_hashes.in_log(desk.turn["jids"])
+        correlation_id = desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"
+        with bind_correlation(correlation_id, contact):
             return await desk.carry_out(path, body)
     except Refused as refused:
         return refused.answer()

@@ -10,6 +10,7 @@ from router.operators.bound_database import CallersDatabase
 from router.operators.identity import CallerIdentity, identify
 from router.operators.queries import LARGEST_ID
 from router.operators.user_tokens import UserTokens
+from router.people.hashing import ContactHashes
 from router.settings import Settings
 from router.state.database import Database
 
@@ -57,6 +58,11 @@ def _abandon(request: Request) -> Abandon:
     return abandon
 
 
+def _hashes(request: Request) -> ContactHashes:
+    hashes: ContactHashes = request.app.state.contact_hashes
+    return hashes
+
+
 def _wake(request: Request) -> Wake:
     wake: Wake = request.app.state.wake
     return wake
@@ -67,6 +73,7 @@ TheSettings = Annotated[Settings, Depends(_settings)]
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
+TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 
 
 async def authenticate(

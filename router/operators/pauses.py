@@ -14,6 +14,7 @@ from router.operators.dependencies import (
     TenantId,
     TheAbandon,
     TheDatabase,
+    TheHashes,
     TheSettings,
     TheWake,
 )
@@ -65,12 +66,14 @@ class _Pauses:
         wake: TheWake,
         abandon: TheAbandon,
         caller: Caller,
+        hashes: TheHashes,
     ) -> None:
         self._database = database
         self._settings = settings
         self._wake = wake
         self._abandon = abandon
         self._caller = caller
+        self._hashes = hashes
 
     async def pause(self, function: str, who: Json, wish: PauseWish) -> PausedSession:
         """Call `function` for the session or contact that `who` names."""
@@ -105,6 +108,7 @@ class _Pauses:
             session_id=session.id,
             source="operator",
             caller=self._caller,
+            contact=self._hashes.in_log(session.identities),
         )
 
 

@@ -12,8 +12,8 @@ from router.operators.dependencies import (
     TenantId,
     TheAbandon,
     TheDatabase,
+    TheHashes,
 )
-from router.people.hashing import ContactHashes
 from router.people.requests import Person, erase_contact, export_contact
 
 router = APIRouter(tags=["people's data"])
@@ -49,10 +49,16 @@ class ErasedContact(BaseModel):
 
 @router.post("/contacts/{number}/export", summary="Give out all that is stored of a contact")
 async def export(
-    number: _Number, tenant_id: TenantId, database: TheDatabase, caller: Caller, response: Response
+    number: _Number,
+    tenant_id: TenantId,
+    database: TheDatabase,
+    caller: Caller,
+    hashes: TheHashes,
+    response: Response,
 ) -> ExportedContact:
     """Answer a person's request for their data. The audit line has counts only."""
-    contact = await export_contact(database, Person.known_as(tenant_id, number))
+    person = Person.known_as(tenant_id, number)
+    contact = await export_contact(database, person)
     response.headers["Cache-Control"] = "no-store"
     log_event(
         _log,
@@ -60,6 +66,7 @@ async def export(
         "all of a contact's data was given out",
         tenant_id=tenant_id,
         caller=caller,
+        contact=hashes.in_log(person.jids),
     )
     return ExportedContact.model_validate(contact)
 
@@ -72,11 +79,12 @@ async def erase(
     database: TheDatabase,
     abandon: TheAbandon,
     caller: Caller,
+    hashes: TheHashes,
     response: Response,
 ) -> ErasedContact:
     """Cannot be undone. What the contact wrote before does not come back; they may write anew."""
-    hashes: ContactHashes = request.app.state.contact_hashes
-    answer = await erase_contact(database, hashes, Person.known_as(tenant_id, number))
+    person = Person.known_as(tenant_id, number)
+    answer = await erase_contact(database, hashes, person)
     erased = ErasedContact.model_validate(answer)
     for session_id in erased.session_ids:
         abandon(session_id)
@@ -89,5 +97,6 @@ async def erase(
         tenant_id=tenant_id,
         caller=caller,
         erased=erased.erased,
+        contact=hashes.in_log(person.jids),
     )
     return erased

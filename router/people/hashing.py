@@ -1,4 +1,4 @@
-"""What stands for an erased contact: a keyed hash of each JID, never the JID.
+"""What stands for a contact who is erased, or in a log line: a keyed hash of a JID, never the JID.
 
 HMAC-SHA-256 under a key derived (HKDF-SHA-256) from SECRETS_KEY, or, where that is not set, from
 EVOLUTION_WEBHOOK_SHARED_SECRET. Phone numbers are few enough to be tried out; without the key the
@@ -23,6 +23,7 @@ from router.settings import Settings
 from router.webhook.clean import JsonObject
 
 _KEY_BYTES = 32
+_DIGITS_IN_LOG = 12
 
 
 class ContactHashes:
@@ -46,6 +47,16 @@ class ContactHashes:
         if not isinstance(jids, list):
             return event
         return event | {"hashes": [_hash(key, str(jid)) for jid in jids for key in self._all_keys]}
+
+    def in_log(self, jids: object) -> str | None:
+        """Return what stands in log lines for whoever is known by these: the beginning of a hash.
+
+        That of the phone number, if there is one. None without a key, or for what is no JIDs.
+        """
+        if not self._all_keys or not isinstance(jids, Sequence) or not jids:
+            return None
+        by_number = next((jid for jid in jids if not str(jid).endswith("@lid")), jids[0])
+        return _hash(self._all_keys[0], str(by_number))[:_DIGITS_IN_LOG]
 
     def by_jid(self, jids: Iterable[str]) -> dict[str, list[str]]:
         """Return the hashes of each JID under it. Raises Invalid where nothing can be hashed."""

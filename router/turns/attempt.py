@@ -14,6 +14,7 @@ from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmMisconfigured
 from router.logs import Action, bind_correlation, log_event
+from router.people.hashing import ContactHashes
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.state.database import Database, Json
@@ -83,6 +84,7 @@ class Workshop:
     guard: ReplyGuard
     budget: Budget
     sender: Sender
+    hashes: ContactHashes
     rules: AttemptRules
 
 
@@ -102,7 +104,8 @@ class TurnAttempt:
 
     async def run(self) -> None:
         """Work on the turn; the state hears how it ended."""
-        with bind_correlation(self._turn.correlation_id or f"turn-{self._turn.turn_id}"):
+        contact = self._shop.hashes.in_log(self._turn.session.jids)
+        with bind_correlation(self._turn.correlation_id or f"turn-{self._turn.turn_id}", contact):
             try:
                 await self._work()
             except asyncio.CancelledError:

@@ -115,6 +115,7 @@ async def _take(request: Request, instance_name: str) -> Response:
         correlation_id=correlation_id,
         decision=decisions[0]["decision"],
         session_id=decisions[0].get("session_id"),
+        contact=hashes.in_log(parsed.events[0].get("jids")),
     )
     return _json(_answer(parsed.event, decisions, correlation_id))
 

@@ -21,7 +21,6 @@ GROWING = {
     *("sessions", "session_identities", "messages", "messages_archive", "turns"),
     *("processed_events", "spending", "notices", "audit_log", "erased_messages"),
 }
-WITHOUT_BOUND = {"pauses end": SESSIONS // 20}  # every paused session is looked at
 
 
 @dataclass
@@ -50,7 +49,7 @@ class Plans:
         self.tables.add(table)
         removed = sum(count for name, count in node.items() if name.startswith("Rows Removed"))
         rows = (node["Actual Rows"] + removed) * node["Actual Loops"]
-        too_many = rows > WITHOUT_BOUND.get(self.path, ENOUGH_ROWS)
+        too_many = rows > ENOUGH_ROWS
         if (node["Node Type"] == "Seq Scan" and node["Actual Loops"]) or too_many:
             what = f"{node['Node Type']} on {table}, {rows:.0f} rows"
             self.faults.append(f"{self.path}: {what}: {query.strip()}")

@@ -21,7 +21,6 @@ from router.logs import (
     TextFormatter,
     bind_correlation,
     configure_logging,
-    hash_contact,
     log_event,
     register_secret,
 )
@@ -280,20 +279,6 @@ def test_what_is_too_short_to_be_a_secret_spoils_no_line():
     assert scrub("all is ok") == "all is ok"
 
 
-def test_a_contact_is_a_short_keyed_hash():
-    key, other = SecretStr("one-key"), SecretStr("another-key")
-    jid = "5511900000001@s.whatsapp.net"
-    assert hash_contact(jid, key) == hash_contact(jid, key)
-    assert len(hash_contact(jid, key)) == 12
-    different = {
-        hash_contact(jid, key),
-        hash_contact(jid, other),
-        hash_contact("5511900000002@s.whatsapp.net", key),
-        hash_contact("\ud800", key),
-    }
-    assert len(different) == 4
-
-
 # --- for a person
 
 
@@ -322,3 +307,23 @@ def test_lines_go_to_standard_output_by_default(capsys):
     configure_logging(load_settings({}, env_file=None))
     log_event(_log, Action.STARTED, "hello")
     assert json.loads(capsys.readouterr().out)["message"] == "hello"
+
+
+# --- people
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("400: 5511955550001 is not there", "400: (number) is not there"),
+        ("to +5511955550001.", "to +5511955550001."),
+        ("jid 5511955550001@s.whatsapp.net", "jid (number)"),
+        ("201955550001001@lid wrote", "(number) wrote"),
+        ("turn 12345 of 1763900000", "turn 12345 of 1763900000"),
+        ("execution 3EB05511955550001AA", "execution 3EB05511955550001AA"),
+    ],
+)
+def test_numbers_in_what_others_say_are_left_out(stream, said, written):
+    configure(stream)
+    log_event(_log, Action.TURN_DEAD, said)
+    assert json.loads(stream.getvalue())["message"] == written

@@ -102,7 +102,11 @@ create index if not exists sessions_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
 create index if not exists sessions_paused_by_activity
 on public.sessions (tenant_id, last_message_at desc nulls last, id desc) where is_paused;
-create index if not exists sessions_paused on public.sessions (last_human_at) where is_paused;
+create index if not exists sessions_paused
+on public.sessions (tenant_id, coalesce(last_human_at, paused_at, updated_at))
+where is_paused and not pause_indefinite and paused_until is null;
+create index if not exists sessions_paused_until
+on public.sessions (paused_until) where is_paused and paused_until is not null;
 
 create table if not exists public.session_identities (
     tenant_id bigint not null references public.tenants (id) on delete cascade,

@@ -237,6 +237,32 @@ begin
 end
 $$;
 
+-- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
+-- those that are to last cost nothing.
+create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return array(
+        select without_end.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.sessions as s
+            where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
+                    3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
+                )
+        ) as without_end
+        union all
+        select s.id from public.sessions as s where s.is_paused and s.paused_until <= v_now
+    );
+end
+$$;
+
 -- auto_resume({policy})
 -- Ends every pause that has run out, however many there are, in one statement; sessions that someone
 -- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
@@ -246,10 +272,11 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
     v_ids bigint[] := array(
         select s.id from public.sessions as s
         inner join public.tenants as t on t.id = s.tenant_id
-        where s.is_paused
+        where s.id = any(v_due) and s.is_paused
             and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
         order by s.id
         for update of s skip locked

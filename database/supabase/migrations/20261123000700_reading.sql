@@ -379,32 +379,33 @@ declare
     v_state text := p ->> 'state';
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_ids bigint[];
     v_rows jsonb[];
 begin
     perform hybridflow.require_own(p);
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.id), 'item', hybridflow.turn_json(f.id)
-    ) order by f.id desc)
-    into v_rows
-    from (
-        (
-            select t.id from public.turns as t
-            where v_session_id is null and v_state is null and t.tenant_id = v_tenant_id and t.id < v_before
-            order by t.id desc limit v_limit + 1
-        )
-        union all
-        (
-            select t.id from public.turns as t
-            where v_session_id is null and t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
-            order by t.id desc limit v_limit + 1
-        )
-        union all
-        (
+    if v_session_id is not null then
+        v_ids := array(
             select t.id from public.turns as t
             where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
             order by t.id desc limit v_limit + 1
-        )
-    ) as f;
+        );
+    elsif v_state is not null then
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    else
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    end if;
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
+    ) order by i.id desc)
+    into v_rows from unnest(v_ids) as i (id);
     return hybridflow.page('turns', v_rows, v_limit);
 end
 $$;
