@@ -13,7 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from router.errors import StateError
-from router.logs import Action, log_event
+from router.logs import Action, log_event, scrubbed
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class ExecutionEraser:
             return "n8n does not take N8N_PUBLIC_API_KEY for deleting executions: make a new key"
         if answer.status_code == 404:
             return f"n8n's public API is not at {self._api.url}: set N8N_PUBLIC_API_URL"
-        return f"n8n answered {answer.status_code}: {answer.text[:100]}"
+        return f"n8n answered {answer.status_code}: {scrubbed(answer.text)[:100]}"
 
 
 def _knows_none(answer: httpx.Response) -> bool:

@@ -9,6 +9,7 @@ import httpx
 import orjson
 
 from router.errors import DatabaseAway, Invalid, StateError
+from router.logs import scrubbed
 from router.state.rest_failures import KEY_CURE
 
 _CODE = re.compile(r"PGRST\w{3}|[0-9A-Z]{5}")  # PostgREST's, and PostgreSQL's
@@ -75,4 +76,4 @@ def _shown(said: dict[str, object], response: httpx.Response) -> str:
     text = str(said.get("message") or said.get("msg") or said.get("error") or "")
     if not text:
         text = " ".join(_TAG.sub(" ", response.text).split())
-    return (text or response.reason_phrase or "no text")[:_LONGEST]
+    return scrubbed(text or response.reason_phrase or "no text")[:_LONGEST]  # it may repeat the key

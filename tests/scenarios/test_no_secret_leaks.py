@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from loopback.anthropic import Anthropic
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
 from loopback.supabase_auth import legacy_token
@@ -35,6 +36,9 @@ CONFIGURED = {
     "OPENAI_API_KEY": "sk-proj-secret-77aa66bb55cc44dd33",
     "N8N_API_KEY": "n8n-api-key-1234abcd5678efgh90",
     "SUPABASE_JWT_SECRET": "legacy-jwt-secret-of-the-project-2468ace",
+    "SUPABASE_SERVICE_ROLE_KEY": "sb_secret_0a1b2c3d4e5f6a7b8c9d_13579bdf",
+    "MODERATION_API_KEY": "moderation-key-11aa22bb33cc44dd55",
+    "N8N_PUBLIC_API_KEY": "n8n-public-api-key-99ff88ee77dd66cc",
     "SECRETS_KEY": "sealing-key-0123456789abcdef0123456789",
 }
 USER = "0198c0de-0000-7000-8000-00000000a11a"
@@ -52,12 +56,15 @@ class Parrot(LoopbackServer):
 
         async def answer(request: Request) -> JSONResponse:
             headers = dict(request.headers)
-            keys = [headers.get("apikey"), headers.get("x-api-key"), headers.get("authorization")]
+            names = ("apikey", "x-api-key", "x-n8n-api-key", "authorization")
+            keys = [headers.get(name) for name in names]
             said = f"wrong key {' '.join(filter(None, keys))} and {META_TOKEN}"
             body = {"response": {"message": [said]}, "error": {"message": said, "type": "auth"}}
             return JSONResponse(body, status_code=self.status)
 
-        super().__init__(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])]))
+        super().__init__(
+            Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "DELETE"])])
+        )
 
 
 class Search:
@@ -150,6 +157,8 @@ async def searching(
                 "LOG_LEVEL": "debug",
                 "ANTHROPIC_BASE_URL": parrot.url,
                 "OPENAI_BASE_URL": parrot.url,
+                "SUPABASE_URL": parrot.url,
+                "N8N_PUBLIC_API_URL": parrot.url,
                 "TURN_MAX_ATTEMPTS": "1",
                 "MAX_WEBHOOK_BYTES": "5000",
                 **configuration,
@@ -334,6 +343,56 @@ async def test_a_provider_that_repeats_its_key(database_url: str, parrot: Parrot
         await search.operates("GET", f"/api/turns/{turn['id']}", params={"tenant_id": 1})
         search.router.stop()
         assert_clean(search, await search.stored())
+
+
+async def test_a_moderation_service_that_repeats_its_key(database_url: str, parrot: Parrot):
+    with Anthropic() as llm:
+        guarded = {"ANTHROPIC_BASE_URL": llm.url, "MODERATION_URL": parrot.url}
+        async with searching(database_url, parrot, **guarded) as search:
+            await open_padaria(search, llm_api_key=None)
+            await posts(search, json=body("messages_upsert__text", **now("messages_upsert__text")))
+            await search.until("select 1 from turns where error like '%moderation%'")
+            search.router.stop()
+            assert_clean(search, await search.stored())
+
+
+async def test_an_n8n_that_repeats_the_key_of_its_public_api(
+    database_url: str, parrot: Parrot, n8n: WebhookReceiver
+):
+    flows = {"N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{n8n.url}/webhook"}
+    async with searching(database_url, parrot, **flows) as search:
+        await open_padaria(search, llm_api_key=None)
+        await posts(search, json=body("messages_upsert__text", **now("messages_upsert__text")))
+        (got,) = await n8n.gets()
+        shown = {"apikey": got.body["token"]}
+        search.secrets["the turn's token"] = got.body["token"]
+        await search.asks("POST", "/n8n/turns/1/began", headers=shown, json={"execution_id": "77"})
+        number = got.body["session"]["number"]
+        erased = await search.operates(
+            "POST", f"/api/contacts/{number}/erase", params={"tenant_id": 1}
+        )
+        assert erased.json()["execution_ids"] == ["77"]
+        (kept,) = await search.until(
+            "select error from executions_to_erase where error is not null"
+        )
+        assert "n8n answered 400" in kept["error"]
+        search.router.stop()
+        assert_clean(search, await search.stored())
+
+
+async def test_a_supabase_that_repeats_its_key(database_url: str, parrot: Parrot):
+    over_rest = {"DATABASE_URL": ""}
+    async with searching(database_url, parrot, **over_rest) as search:
+        for status in (400, 401, 403, 404, 500, 503):
+            parrot.status = status
+            assert (await search.asks("GET", "/health")).status_code == 503
+            assert (await search.operates("GET", "/api/tenants")).status_code == 503
+            assert (await posts(search, json=body())).status_code == 503
+        search.router.stop()
+        log = search.router.log()
+        assert "Supabase refuses the key" in str(search.answers), search.answers
+        assert [line for line in log.splitlines() if search.found_in(line)] == []
+        assert [answer for answer in search.answers if search.found_in(answer)] == []
 
 
 def now(name: str) -> dict[str, Any]:
