@@ -37,7 +37,7 @@ demo: .venv/run.done
 	@exec $(BIN)/python -m scripts.demo --llm $(LLM) $(if $(filter 1,$(N8N)),--n8n)
 
 test: lint types audit
-	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check)
+	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli)
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n")
 
 check: lint types
