@@ -41,6 +41,7 @@ class Office:
         self.wakes = 0
         app.state.wake = self._wake
         app.state.abandon = lambda _: None
+        app.state.wake_eraser = lambda: None
 
     def _wake(self, due_in: float = 0.0) -> None:
         self.wakes += 1

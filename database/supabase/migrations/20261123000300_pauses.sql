@@ -256,6 +256,7 @@ begin
                 and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
                     3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
                 )
+            offset 0  -- one search of the index for each tenant, not one look at every pause
         ) as without_end
         union all
         select s.id from public.sessions as s where s.is_paused and s.paused_until <= v_now
