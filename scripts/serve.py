@@ -9,8 +9,9 @@ import argparse
 import asyncio
 import os
 import secrets
+import socket
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import uvicorn
@@ -26,9 +27,13 @@ from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
 from scripts.n8n.server import N8nDidNotStart, N8nServer
+from scripts.running import CannotGoOn
 
 _GRACE_SECONDS = 30
+_BACKLOG = 2048
+_DID_NOT_START = 3  # uvicorn's exit code for it
 _TOLD = (
+    CannotGoOn,
     CommandFailed,
     ConfigurationError,
     DatabaseAway,
@@ -50,13 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
         settings = load_settings({**os.environ, **_turned_on(wanted), **made})
         if settings.database_url is not None:  # the embedded one is brought up to date as it opens
             asyncio.run(migrate(settings.database_url.get_secret_value()))
-        with _beside(settings) if given.n8n else nullcontext():
+        n8n = _beside(settings) if given.n8n else nullcontext()
+        with _listen(settings.api_port) as listener, n8n:
             print(banner(settings, made, with_n8n=given.n8n), flush=True)
-            _serve(settings)
+            return _serve(settings, listener)
     except _TOLD as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 
 def _n8n_variables() -> dict[str, str]:
@@ -72,18 +77,40 @@ def _beside(settings: Settings) -> AbstractContextManager[N8nServer]:
     return running_n8n(settings, lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _serve(settings: Settings) -> None:
+def _listen(port: int) -> socket.socket:
+    """Take the port before anything is begun: who comes early waits, and is not refused.
+
+    Raises CannotGoOn.
+    """
+    # With the protocol's number: else asyncio leaves Nagle's delay on, 40 ms for every answer.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere it would let two programs have the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", port))  # nosec B104  # noqa: S104 - Evolution must reach it
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotGoOn(
+            f"cannot listen on port {port} ({error.strerror}): stop what uses it, or set API_PORT"
+        ) from error
+    return listener
+
+
+def _serve(settings: Settings, listener: socket.socket) -> int:
     configure_logging(settings)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
-        host="0.0.0.0",  # nosec B104  # noqa: S104 - Evolution must reach it
-        port=settings.api_port,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # TRUSTED_PROXIES says whom to believe
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    return 0 if server.started else _DID_NOT_START
 
 
 def keep_secrets(settings: Settings, *, with_n8n: bool) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_make_run_says_what_runs_where_with_which_secrets_and_what_to_do_next(fo
         assert f"API_KEYS=local:{key[1]}" in until(again, "is ready")
     finally:
         stop(again)
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_started(folder: Path):
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        program = start(folder, port)
+        said, _ = program.communicate(timeout=30)
+    assert program.returncode == 1
+    assert f"cannot listen on port {port} (Address already in use)" in said
+    assert "set API_PORT" in said
+    assert "Traceback" not in said
+    assert not (folder / "postgres").exists()
 
 
 @pytest.mark.n8n
