@@ -5785,6 +5785,19 @@ as $$
     where tenant_id = p_tenant_id and (session_id = any(p_session_ids) or facts ->> 'jid' = any(p_jids))
 $$;
 
+-- The ids of all that was said in the sessions, archived messages included.
+create or replace function hybridflow.wa_ids_of(p_session_ids bigint[])
+returns setof text
+language sql
+stable
+set search_path = ''
+as $$
+    select m.wa_id from public.messages as m where m.session_id = any(p_session_ids) and m.wa_id is not null
+    union
+    select a.wa_id from public.messages_archive as a
+    where a.session_id = any(p_session_ids) and a.wa_id is not null
+$$;
+
 -- The events that were about a contact or its messages, or wait for one.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
@@ -5792,9 +5805,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    with said as materialized (
-        select m.wa_id from public.messages as m where m.session_id = any(p_session_ids) and m.wa_id is not null
-    )
+    with said as materialized (select i as wa_id from hybridflow.wa_ids_of(p_session_ids) as i)
 
     select * from public.processed_events as e
     where e.tenant_id = p_tenant_id and (
@@ -5899,8 +5910,7 @@ declare
     v_now timestamptz := hybridflow.clock();
 begin
     delete from public.erased_messages where erased_at < v_now - interval '30 days';
-    perform hybridflow.bury_message(p_tenant_id, m.wa_id) from public.messages as m
-    where m.session_id = any(p_session_ids) and m.wa_id is not null;
+    perform hybridflow.bury_message(p_tenant_id, i) from hybridflow.wa_ids_of(p_session_ids) as i;
     insert into public.erased_contacts (tenant_id, contact_hash, erased_at)
     select distinct p_tenant_id, h.contact_hash, v_now
     from jsonb_each(p_hashes) as j (jid, hashes)

@@ -131,17 +131,36 @@ async def test_an_export_has_everything_under_all_identities(talk: Conversation)
     assert "token_hash" not in str(contact)
 
 
+async def archive_all(talk: Conversation) -> None:
+    """Close what waits, and let the retention pass."""
+    await talk.set_rule("retention_days", 30)
+    await talk.travel(seconds=11)
+    for turn in await talk.claim():
+        await talk.fail(turn, "permanent")
+    await talk.travel(days=31)
+    await talk.database.call("prune", {})
+
+
 async def test_archived_messages_are_exported_and_erased_where_there_are_any(talk: Conversation):
-    await talk.sql("create table if not exists messages_archive (like messages)")
     await ingest(talk, talk.message("bolo de ontem"))
     await ingest(talk, talk.message("de outra pessoa", jids=(JOAO,)))
-    await talk.sql("insert into messages_archive select * from messages")
-    await talk.sql("delete from messages")
+    await archive_all(talk)
     contact = await export_contact(talk.database, person())
+    assert contact["messages"] == []
     assert [row["body"] for row in contact["archived_messages"]] == ["bolo de ontem"]
     assert (await erase(talk))["erased"]["messages_archive"] == 1
     left = await talk.sql("select body from messages_archive")
     assert [row["body"] for row in left] == ["de outra pessoa"]
+
+
+async def test_what_comes_late_about_an_archived_message_is_not_kept(talk: Conversation):
+    await ingest(talk, talk.message("bolo de ontem", wa_id="AC01"))
+    await archive_all(talk)
+    await erase_long_ago(talk)
+    assert await ingest(talk, talk.message("oi de novo")) == ["turn_pending"]
+    assert await ingest(talk, change("status", "AC01", status="read")) == ["erased"]
+    edit = change("edit", "AC01", text="bolo", edited_at=talk.now().isoformat())
+    assert await ingest(talk, edit) == ["erased"]
 
 
 async def test_an_erasure_leaves_no_trace_in_any_table(talk: Conversation):
