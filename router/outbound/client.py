@@ -13,10 +13,8 @@ way, and a pool that has lost many is replaced.
 import asyncio
 import logging
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from functools import cache
 from ipaddress import ip_address
 
 import httpcore
@@ -24,12 +22,14 @@ import httpx
 
 from router.logs import Action, log_event
 from router.outbound.addresses import CURE, Allowed
+from router.outbound.trust import trusted
 from router.settings import Settings
 
 _log = logging.getLogger(__name__)
 MOST_CONNECTIONS = 100
 _MAX_IDLE = 20
 _IDLE_SECONDS = 5.0
+_POOL_WAIT = 2.0
 _LOST_SHARE = 4  # a pool is replaced when a fourth of its connections is lost
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -43,21 +43,20 @@ class AddressRefused(httpx.ConnectError):
 
 
 def open_tenant_http(
-    settings: Settings, timeout: float, transport: "CheckedTransport | None" = None
+    settings: Settings, timeout: float, *, limit: int = MOST_CONNECTIONS
 ) -> httpx.AsyncClient:
     """Return a client for tenants' addresses; `timeout` in seconds. The caller closes it."""
+    return client_over(CheckedTransport(Allowed.of(settings.own_networks), limit=limit), timeout)
+
+
+def client_over(transport: "CheckedTransport", timeout: float) -> httpx.AsyncClient:
+    """Return a client; `timeout` in seconds, but a free connection is waited for only briefly."""
     return httpx.AsyncClient(
-        transport=transport or CheckedTransport(Allowed.of(settings.own_networks)),
-        timeout=timeout,
+        transport=transport,
+        timeout=httpx.Timeout(timeout, pool=_POOL_WAIT),
         follow_redirects=False,
         trust_env=False,
     )
-
-
-@cache
-def trusted() -> ssl.SSLContext:
-    """Return who is trusted over TLS; reading the certificates stops the event loop for a while."""
-    return httpx.create_ssl_context()
 
 
 class CheckedTransport(httpx.AsyncHTTPTransport):
