@@ -207,8 +207,8 @@ class GapRepairs:
         task.add_done_callback(lambda _: self._running.pop(""))
 
     async def _begin_all(self) -> None:
-        """Try until it is done: what was missed while no router ran is asked for by nothing else."""
-        while not await safely(self._begin_each, "gap repair at the start failed"):
+        """Try until it is done: nothing else asks for what was missed while no router ran."""
+        while not await safely(self._begin_each, "gap repair at the start failed"):  # noqa: ASYNC110
             await asyncio.sleep(self._retry_delays[-1])
 
     async def _begin_each(self) -> bool:

@@ -101,7 +101,8 @@ def check_file(path: Path, text: str) -> int:
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return 0
     print(
-        f"{path} is not what database/schema/ makes: run `make schema` and commit it", file=sys.stderr
+        f"{path} is not what database/schema/ makes: run `make schema` and commit it",
+        file=sys.stderr,
     )
     return 1
 

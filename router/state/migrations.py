@@ -128,9 +128,7 @@ async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> set[str]
     return {row["version"] for row in rows}
 
 
-async def _is_outdated(
-    connection: "asyncpg.Connection[asyncpg.Record]", newest: Migration
-) -> bool:
+async def _is_outdated(connection: "asyncpg.Connection[asyncpg.Record]", newest: Migration) -> bool:
     """Whether the database has another text of the newest migration, written by this program."""
     statements = await connection.fetchval(
         "select statements from supabase_migrations.schema_migrations where version = $1",

@@ -1,4 +1,4 @@
-"""Whatever the state raises, no loop of the router ends: once it is well, all of them work again."""
+"""Whatever the state raises, no loop of the router ends: once it is well, all work again."""
 
 import asyncio
 from collections import Counter
