@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -36,7 +36,8 @@ from router.notices.opening import make_notice_sender, make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
-from router.outbound.client import open_tenant_http
+from router.outbound.places import SendPlaces
+from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
@@ -49,6 +50,7 @@ from router.sealing import Vault
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
+from router.stopping import ENDING_SECONDS, STOP_GRACE, STOP_SECONDS, end_tasks, within
 from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
@@ -64,6 +66,7 @@ from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
 _MAKE_MARGIN = 5.0  # seconds of a lease that are left for writing the reply down
+_SENDS = 100  # at once, at least: turns, flows and notices have them in common
 _CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 
 
@@ -72,10 +75,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
+        stack = AsyncExitStack()
+        try:
             await _start(app, settings, stack)
             yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
+        finally:
+            await within(stack.aclose, ENDING_SECONDS, "the ending")
 
     app = FastAPI(
         title="HybridFlow",
@@ -110,8 +116,11 @@ def create_app(settings: Settings) -> FastAPI:
 async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     database = await stack.enter_async_context(open_database(settings))
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
-    tenant_http = await stack.enter_async_context(open_tenant_http(settings, settings.send_timeout))
-    evolution = EvolutionClient(tenant_http)
+    places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
+    app.state.send_places = places
+    pools = app.state.pools = TenantPools(settings, places.count)
+    stack.push_async_callback(pools.close)
+    evolution = EvolutionClient(pools.lookups, pools.sends)
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -121,10 +130,10 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     if settings.n8n_enabled:
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
     notice_sender = make_notice_sender(settings, database, evolution)
-    notifier = make_notifier(settings, database, http, tenant_http, notice_sender, n8n)
+    notifier = make_notifier(settings, database, http, pools.services, notice_sender, n8n)
     guard = app.state.guard = ReplyGuard(
         database,
-        _moderation(settings, http, tenant_http),
+        _moderation(settings, http, pools.services),
         ReplyDefaults(
             max_characters=settings.max_reply_characters,
             leak_characters=settings.leak_characters,
@@ -133,7 +142,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         wake_notices=notifier.wake,
     )
     budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
-    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget)
+    instances = InstanceFinder(InstanceKeys.of(settings))
+    courtesy = Courtesy(EvolutionClient(pools.courtesy), instances.of_turn, settings.typing_seconds)
+    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget, courtesy)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(
         database,
@@ -153,12 +164,20 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 
     eraser = _execution_eraser(settings, database, http)
     app.state.wake_eraser = eraser.wake
-    for loop in (notifier, dispatcher, eraser):
-        running = asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
-        stack.push_async_callback(_finish, running)
-        stack.push_async_callback(loop.stop)
-    stack.push_async_callback(repairs.stop)
-    stack.push_async_callback(ingester.drain)
+    app.state.loops = [
+        asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
+        for loop in (notifier, dispatcher, eraser)
+    ]
+    stack.push_async_callback(end_tasks, app.state.loops, STOP_GRACE)
+    stops = {
+        "what flows in": ingester.drain,
+        "gap repair": repairs.stop,
+        "courtesy": courtesy.stop,
+        "erasing": eraser.stop,
+        "notices": notifier.stop,
+        "turns": dispatcher.stop,
+    }
+    stack.push_async_callback(_stop, stops)
     repairs.begin_all()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
@@ -178,8 +197,8 @@ def _call_limits(settings: Settings) -> CallLimits:
     )
 
 
-async def _finish(task: "asyncio.Task[None]") -> None:
-    await task
+async def _stop(stops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+    await asyncio.gather(*(within(stop, STOP_SECONDS, name) for name, stop in stops.items()))
 
 
 def _providers(settings: Settings) -> dict[str, LlmProvider]:
@@ -262,12 +281,13 @@ def _dispatcher(
     maker: ReplyMaker,
     guard: ReplyGuard,
     budget: Budget,
+    courtesy: Courtesy,
 ) -> Dispatcher:
     instances = InstanceFinder(InstanceKeys.of(settings))
     workshop = Workshop(
         database=database,
         maker=maker,
-        courtesy=Courtesy(evolution, instances.of_turn, settings.typing_seconds),
+        courtesy=courtesy,
         guard=guard,
         budget=budget,
         sender=Sender(
