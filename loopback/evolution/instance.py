@@ -151,7 +151,7 @@ class Instance:
         """
         data = self.compose(content, key, push_name, status, device, at)
         with self.program.changes.made():
-            self.store.add(row_id(), data)
+            self.store.add_received(row_id(), data)
             if content.shown and not chat.has(key["id"]):
                 chat.show(key["id"], author, content.shown)
         told = data
@@ -200,7 +200,7 @@ class Instance:
         key = {"remoteJid": jid, "fromMe": False, "id": self.new_id("android")}
         data = self.compose(body, key, "Canal", "DELIVERY_ACK", "android", None)
         with self.program.changes.made():
-            self.store.add(row_id(), data)
+            self.store.add_received(row_id(), data)
         return self.emit("messages.upsert", data)
 
     def identity_of(self, chat: Chat, identity: Identity | None) -> Identity:

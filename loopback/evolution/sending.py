@@ -22,7 +22,7 @@ def take(
     data = _answer(shop, chat, number, content, wa_id)
     with shop.program.changes.made():
         if shop.stores_sends:
-            shop.store.add(row_id(), data)
+            shop.store.add_sent(row_id(), data)
         if content.shown:
             chat.show(str(data["key"]["id"]), author, content.shown)
     return chat, data
