@@ -36,7 +36,8 @@ from router.notices.opening import make_notice_sender, make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
-from router.outbound.client import open_tenant_http
+from router.outbound.places import SendPlaces
+from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
@@ -64,6 +65,7 @@ from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
 _MAKE_MARGIN = 5.0  # seconds of a lease that are left for writing the reply down
+_SENDS = 100  # at once, at least: turns, flows and notices have them in common
 _CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 
 
@@ -110,8 +112,11 @@ def create_app(settings: Settings) -> FastAPI:
 async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     database = await stack.enter_async_context(open_database(settings))
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
-    tenant_http = await stack.enter_async_context(open_tenant_http(settings, settings.send_timeout))
-    evolution = EvolutionClient(tenant_http)
+    places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
+    app.state.send_places = places
+    pools = app.state.pools = TenantPools(settings, places.count)
+    stack.push_async_callback(pools.close)
+    evolution = EvolutionClient(pools.lookups, pools.sends)
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -121,10 +126,10 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     if settings.n8n_enabled:
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
     notice_sender = make_notice_sender(settings, database, evolution)
-    notifier = make_notifier(settings, database, http, tenant_http, notice_sender, n8n)
+    notifier = make_notifier(settings, database, http, pools.services, notice_sender, n8n)
     guard = app.state.guard = ReplyGuard(
         database,
-        _moderation(settings, http, tenant_http),
+        _moderation(settings, http, pools.services),
         ReplyDefaults(
             max_characters=settings.max_reply_characters,
             leak_characters=settings.leak_characters,
@@ -133,7 +138,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         wake_notices=notifier.wake,
     )
     budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
-    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget)
+    instances = InstanceFinder(InstanceKeys.of(settings))
+    courtesy = Courtesy(EvolutionClient(pools.courtesy), instances.of_turn, settings.typing_seconds)
+    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget, courtesy)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(
         database,
@@ -262,12 +269,13 @@ def _dispatcher(
     maker: ReplyMaker,
     guard: ReplyGuard,
     budget: Budget,
+    courtesy: Courtesy,
 ) -> Dispatcher:
     instances = InstanceFinder(InstanceKeys.of(settings))
     workshop = Workshop(
         database=database,
         maker=maker,
-        courtesy=Courtesy(evolution, instances.of_turn, settings.typing_seconds),
+        courtesy=courtesy,
         guard=guard,
         budget=budget,
         sender=Sender(

@@ -82,13 +82,15 @@ class WebhookSettings:
 
 
 class EvolutionClient:
-    """Calls Evolution over a shared HTTP client, whose time-out is that of a send.
+    """Calls Evolution over shared HTTP clients, whose time-out is that of a send.
 
-    Every method raises EvolutionRefused or EvolutionAway; `send_text` also SendInDoubt.
+    `sends` is for what customers get, where that has connections of its own. Every method raises
+    EvolutionRefused or EvolutionAway; `send_text` also SendInDoubt.
     """
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, sends: httpx.AsyncClient | None = None) -> None:
         self._http = http
+        self._sends = sends or http
 
     async def send_text(
         self, instance: Instance, number: str, text: str, *, message_id: str | None = None
@@ -235,8 +237,9 @@ class EvolutionClient:
         key = instance.api_key.get_secret_value()
         if not (key.isascii() and key.isprintable()):
             raise EvolutionRefused("the key has characters that no HTTP header may hold")
+        http = self._sends if is_send else self._http
         try:
-            response = await self._http.request(method, url, json=body, headers={"apikey": key})
+            response = await http.request(method, url, json=body, headers={"apikey": key})
         except httpx.RequestError as error:
             raise judge_failure(error, is_send=is_send) from error
         except httpx.InvalidURL as error:
