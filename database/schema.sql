@@ -1,5 +1,5 @@
--- HybridFlow: the whole schema. Made by `python -m scripts.build_schema` from supabase/migrations/;
--- change those, not this.
+-- HybridFlow: the whole schema. Made by `python -m scripts.build_schema` from database/schema/;
+-- change that, not this.
 --
 -- Paste it into Supabase's SQL editor, or run `psql -f schema.sql`. It does what `python -m
 -- scripts.migrate` does, all or nothing, and doing it again does no harm.
@@ -16,14 +16,14 @@ do $hybridflow$
 declare
     v_newest text := (select max(version) from supabase_migrations.schema_migrations);
 begin
-    if v_newest > '20261123000910' then
+    if v_newest > '20261125194500' then
         raise exception 'the database has migration %, which is newer than this file', v_newest
             using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
     end if;
 end
 $hybridflow$;
 
--- ==================== 20261123000100_tables.sql
+-- ==================== 0100_tables.sql
 
 -- HybridFlow: tables.
 --
@@ -306,7 +306,7 @@ alter table public.messages enable row level security;
 alter table public.processed_events enable row level security;
 alter table public.notices enable row level security;
 
--- ==================== 20261123000150_limits.sql
+-- ==================== 0150_limits.sql
 
 -- HybridFlow: what a tenant may say and spend: columns, and the table of what was spent.
 
@@ -394,7 +394,7 @@ as $$
     )
 $$;
 
--- ==================== 20261123000200_sessions.sql
+-- ==================== 0200_sessions.sql
 
 -- HybridFlow: the clock, and who is who.
 
@@ -626,7 +626,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000300_pauses.sql
+-- ==================== 0300_pauses.sql
 
 -- HybridFlow: takeover, pause and resume.
 
@@ -932,7 +932,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000400_turns.sql
+-- ==================== 0400_turns.sql
 
 -- HybridFlow: turns, from pending to sent, cancelled or dead.
 --
@@ -1590,7 +1590,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000500_sends.sql
+-- ==================== 0500_sends.sql
 
 -- HybridFlow: the fence, and what became of each send.
 
@@ -1862,7 +1862,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000550_loops.sql
+-- ==================== 0550_loops.sql
 
 -- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
 
@@ -1954,7 +1954,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000600_ingest.sql
+-- ==================== 0600_ingest.sql
 
 -- HybridFlow: the way in. One call takes many events and decides each.
 
@@ -2477,7 +2477,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000700_reading.sql
+-- ==================== 0700_reading.sql
 
 -- HybridFlow: what operators read.
 --
@@ -2916,7 +2916,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000800_tenants.sql
+-- ==================== 0800_tenants.sql
 
 -- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
 
@@ -3384,7 +3384,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000820_secrets.sql
+-- ==================== 0820_secrets.sql
 
 -- HybridFlow: what tenants keep secret, and who may post webhooks for them.
 --
@@ -3584,7 +3584,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000830_operators.sql
+-- ==================== 0830_operators.sql
 
 -- HybridFlow: who may do what over the API, and who did.
 --
@@ -3950,7 +3950,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000840_keys_and_members.sql
+-- ==================== 0840_keys_and_members.sql
 
 -- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
 -- called by as_operator, which puts the known caller into the argument.
@@ -4201,7 +4201,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000845_members_read.sql
+-- ==================== 0845_members_read.sql
 
 -- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
 
@@ -4254,7 +4254,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000850_gateway.sql
+-- ==================== 0850_gateway.sql
 
 -- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
 
@@ -4477,7 +4477,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000860_executions.sql
+-- ==================== 0860_executions.sql
 
 -- HybridFlow: n8n's saved executions of people who were erased. They lie in n8n's own database, so they
 -- are deleted over its API, which may be away: what is to be deleted is kept here until it is.
@@ -4569,7 +4569,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000870_notices.sql
+-- ==================== 0870_notices.sql
 
 -- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, or
 -- that the connection to WhatsApp is lost or waits for its QR code to be scanned.
@@ -4998,7 +4998,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000880_safety.sql
+-- ==================== 0880_safety.sql
 
 -- HybridFlow: replies that may not be sent, and budgets.
 --
@@ -5228,7 +5228,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000890_lifecycle.sql
+-- ==================== 0890_lifecycle.sql
 
 -- HybridFlow: how long data is kept, and how much of it there is.
 
@@ -5578,7 +5578,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000895_people.sql
+-- ==================== 0895_people.sql
 
 -- HybridFlow: people's data: all of one contact's, given out or erased, and what keeps an erased contact
 -- from coming back with a late webhook or gap repair.
@@ -5979,7 +5979,7 @@ begin
 end
 $$;
 
--- ==================== 20261123000899_version.sql
+-- ==================== 0899_version.sql
 
 -- HybridFlow: which schema this is.
 
@@ -6003,7 +6003,7 @@ as $$
     )
 $$;
 
--- ==================== 20261123000900_grants.sql
+-- ==================== 0900_grants.sql
 
 -- HybridFlow: who may call what: service_role, and nobody else.
 
@@ -6075,7 +6075,7 @@ select hybridflow.apply_grants(
 );
 notify pgrst, 'reload schema';
 
--- ==================== 20261123000910_row_security.sql
+-- ==================== 0910_row_security.sql
 
 -- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
 -- `authenticated` with their token of Supabase Auth. They write nothing there: whoever pauses or answers
@@ -6151,7 +6151,8 @@ insert into supabase_migrations.schema_migrations (version, name) values
     ('20261123000895', 'people'),
     ('20261123000899', 'version'),
     ('20261123000900', 'grants'),
-    ('20261123000910', 'row_security')
+    ('20261123000910', 'row_security'),
+    ('20261125194500', 'v0_2_0')
 on conflict (version) do nothing;
 
 commit;

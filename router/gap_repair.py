@@ -19,6 +19,7 @@ from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
+from router.loops import is_cancelled, log_unexpected, safely
 from router.people.hashing import ContactHashes
 from router.policy import policy
 from router.settings import Settings
@@ -226,25 +227,22 @@ class GapRepairs:
         task.add_done_callback(lambda _: self._running.pop(""))
 
     async def _begin_all(self) -> None:
+        """Try until it is done: nothing else asks for what was missed while no router ran."""
+        while not await safely(self._begin_each, "gap repair at the start failed"):  # noqa: ASYNC110
+            await asyncio.sleep(self._retry_delays[-1])
+
+    async def _begin_each(self) -> bool:
         cursor: str | None = None
-        try:
-            while True:
-                page = await self._database.call(
-                    "list_tenants", {"limit": 200, "cursor": cursor} if cursor else {"limit": 200}
-                )
-                for tenant in page["items"]:
-                    if tenant["is_active"]:
-                        self.begin(tenant["instance_name"])
-                cursor = page["next_cursor"]
-                if cursor is None:
-                    return
-        except StateError as error:
-            log_event(
-                _log,
-                Action.GAP_REPAIR_FAILED,
-                f"gap repair at the start failed: {error}",
-                level=logging.WARNING,
+        while True:
+            page = await self._database.call(
+                "list_tenants", {"limit": 200, "cursor": cursor} if cursor else {"limit": 200}
             )
+            for tenant in page["items"]:
+                if tenant["is_active"]:
+                    self.begin(tenant["instance_name"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return True
 
     async def stop(self) -> None:
         """Break off what is running; it begins again at the next reconnect."""
@@ -269,13 +267,16 @@ class GapRepairs:
                     level=logging.WARNING,
                     instance=instance,
                 )
-                if delay is None:
-                    return
-                await asyncio.sleep(delay)
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled():
+                    raise
+                log_unexpected(f"gap repair of {instance} failed", error)
             else:
                 if report.turns:
                     self._wake()
                 return
+            if delay is not None:
+                await asyncio.sleep(delay)
 
     async def _repair_once(self, instance: str) -> GapReport:
         tenant = await find_instance(self._database, instance, InstanceKeys.of(self._settings))

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -51,6 +51,7 @@ from router.sending.opening import Sending, open_sending
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
+from router.stopping import ENDING_SECONDS, STOP_GRACE, STOP_SECONDS, end_tasks, within
 from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
@@ -73,10 +74,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
+        stack = AsyncExitStack()
+        try:
             await _start(app, settings, stack)
             yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
+        finally:
+            await within(stack.aclose, ENDING_SECONDS, "the ending")
 
     app = FastAPI(
         title="HybridFlow",
@@ -163,13 +167,22 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 
     eraser = _execution_eraser(settings, database, http)
     app.state.wake_eraser = eraser.wake
-    stack.push_async_callback(outbox.stop)
-    for loop in (sending.settler, notifier, dispatcher, eraser):
-        running = asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
-        stack.push_async_callback(_finish, running)
-        stack.push_async_callback(loop.stop)
-    stack.push_async_callback(repairs.stop)
-    stack.push_async_callback(ingester.drain)
+    app.state.loops = [
+        asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
+        for loop in (sending.settler, notifier, dispatcher, eraser)
+    ]
+    stack.push_async_callback(end_tasks, app.state.loops, STOP_GRACE)
+    stops = {
+        "what flows in": ingester.drain,
+        "gap repair": repairs.stop,
+        "courtesy": courtesy.stop,
+        "erasing": eraser.stop,
+        "notices": notifier.stop,
+        "turns": dispatcher.stop,
+        "doubts": sending.settler.stop,
+        "sends": outbox.stop,
+    }
+    stack.push_async_callback(_stop, stops)
     repairs.begin_all()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
@@ -189,8 +202,8 @@ def _call_limits(settings: Settings) -> CallLimits:
     )
 
 
-async def _finish(task: "asyncio.Task[None]") -> None:
-    await task
+async def _stop(stops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+    await asyncio.gather(*(within(stop, STOP_SECONDS, name) for name, stop in stops.items()))
 
 
 def _providers(settings: Settings) -> dict[str, LlmProvider]:

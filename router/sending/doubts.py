@@ -4,7 +4,6 @@ A turn's sends in doubt are looked for by its next attempt, for its session wait
 others are looked for here, now and then, by whichever router gets to it.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from router.errors import DatabaseAway, StateError
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
+from router.loops import Loop
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outbox import SendTerms
@@ -83,43 +83,22 @@ class DoubtSettler:
         self._keys = keys
         self._terms = terms
         self._limits = limits
-        self._woken = asyncio.Event()
-        self._stopping = False
+        self._loop = Loop(self.settle_due, pause=limits.poll, failed="doubts could not be settled")
 
     def wake(self) -> None:
         """There may be a doubt to settle."""
-        self._woken.set()
+        self._loop.wake()
 
     async def run(self) -> None:
         """Look until `stop`."""
-        while not self._stopping:
-            self._woken.clear()
-            pause = await self.settle_safely()
-            try:
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+        await self._loop.run()
 
     async def stop(self) -> None:
         """Look no more; what was claimed comes back with its lease."""
-        self._stopping = True
-        self._woken.set()
+        self._loop.stop()
 
-    async def settle_safely(self) -> float:
-        """Settle what is due, whatever happens. Returns the seconds until the next look."""
-        try:
-            return await self._settle_due()
-        except DatabaseAway as error:
-            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
-        except Exception as error:  # noqa: BLE001 - the loop must go on; it is logged
-            log_event(
-                _log, Action.UNEXPECTED, f"doubts could not be settled: {error!r}",
-                level=logging.ERROR, exc_info=error,
-            )  # fmt: skip
-        return self._limits.poll
-
-    async def _settle_due(self) -> float:
+    async def settle_due(self) -> float:
+        """Settle what is due. Returns the seconds until the next look."""
         answer = await self._database.call(
             "claim_doubts",
             {"limit": _LIMIT, "lease_seconds": _LEASE, "after_seconds": self._terms.lease},

@@ -21,6 +21,7 @@ from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker
 from router.state.database import Database, Json
+from router.stopping import STOP_GRACE, end_tasks
 from router.tenant_instance import InstanceKeys
 from router.webhook.jids import normalise_jid, number_of
 
@@ -90,13 +91,13 @@ class Outbox:
         """Send a message, once. Raises SendStopped and SendFailed, and what the fence raises."""
         return await asyncio.shield(_kept(self._sends, self._carry_out(speaker, message)))
 
-    async def stop(self) -> None:
-        """Wait for what is being sent and recorded; the state knows of what is cut off."""
-        if self._sends:
-            await asyncio.wait(list(self._sends), timeout=self._terms.lease)
-        if self._records:
-            await asyncio.wait(list(self._records), timeout=_PATIENCE)
-        for task in (*self._sends, *self._records):
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Give what is being sent and recorded `grace` seconds to end.
+
+        The state knows of what is cut off: who looks next finds out how it ended.
+        """
+        await end_tasks([*self._sends, *self._records], grace)
+        for task in self._records:
             task.cancel()
 
     async def _carry_out(self, speaker: Speaker, message: Outgoing) -> Sent | InDoubt:

@@ -79,7 +79,7 @@ class SupabaseDatabase:
             raise what_gateway_says(answered, function, self._url) from answered
         except UnicodeEncodeError as error:
             raise unstorable() from error
-        except (aiohttp.ClientError, httpx.StreamError) as error:
+        except (aiohttp.ClientError, httpx.StreamError, OSError, EOFError) as error:
             raise DatabaseAway(f"{function}: Supabase's answer broke off: {error}") from error
         if not isinstance(answer.data, dict):
             raise DatabaseAway(
