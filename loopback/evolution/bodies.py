@@ -10,11 +10,10 @@ from loopback.evolution.chats import Json
 Check = Callable[[Json], None]
 
 _NUMERIC = re.compile(r"\d+")
-_EMOJI = re.compile(
-    r"(?:[\u00a9\u00ae\u203c-\u3299]|[\U0001f000-\U0001faff])"
-    r"[\ufe0f\u200d\u20e3\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
-    r"\u2640\u2642\u2695\u2696\u2708\u2764\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff]*"
-)
+_ONE = r"[\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff]"
+_TONE = r"[\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*"
+_FLAG = r"[\U0001f1e6-\U0001f1ff]{2}"
+_EMOJI = re.compile(rf"{_FLAG}|[0-9#*]\ufe0f?\u20e3|{_ONE}{_TONE}(?:\u200d{_ONE}{_TONE})*")
 
 
 def check_text(body: Json) -> None:

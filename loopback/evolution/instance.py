@@ -179,6 +179,7 @@ class Instance:
 
         A message with a known id is only told of again. `at` is seconds since 1970.
         """
+        content = self.in_channel(content)
         data = self.compose(content, key, push_name, status, device, at)
         cloud_media = self.channel == "WHATSAPP-BUSINESS" and content.is_media
         with self.program.changes.made():
@@ -189,7 +190,7 @@ class Instance:
         told = data
         setting = self.webhooks.setting
         if cloud_media or (setting is not None and setting.base64):
-            told = data | {"message": with_base64(self.in_channel(content))}
+            told = data | {"message": with_base64(content)}
         return self.emit("messages.upsert", told, chat)
 
     def compose(
@@ -203,7 +204,6 @@ class Instance:
     ) -> Json:
         """Return a message as the webhook and the store hold it."""
         baileys = self.channel == "WHATSAPP-BAILEYS"
-        content = self.in_channel(content)
         data: Json = {"key": key} | ({} if push_name is None else {"pushName": push_name})
         if baileys and status is not None:
             data["status"] = status
