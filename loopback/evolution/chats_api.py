@@ -51,7 +51,12 @@ class ChatsApi:
             return JSONResponse(shop.store.find(body))
 
     async def media(self, shop: Instance, body: Json) -> Response:
-        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, whatever it was."""
+        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, whatever it was.
+
+        On WHATSAPP-BUSINESS nothing is looked up: what was sent along is handed back.
+        """
+        if shop.channel == "WHATSAPP-BUSINESS":
+            return _handed_back(body.get("message", {}))
         stored = shop.store.get(str(body.get("message", {}).get("key", {}).get("id")))
         if stored is None:
             raise refused("Message not found")
@@ -63,6 +68,16 @@ class ChatsApi:
         answer |= {"size": size, "caption": content.get("caption"), "buffer": None}
         answer |= {"mimetype": content["mimetype"], "base64": ONE_PIXEL}
         return JSONResponse(answer, status_code=201)
+
+
+def _handed_back(record: Json) -> Response:
+    kind = record.get("messageType")
+    if kind is None:
+        raise refused("TypeError: Cannot read properties of undefined (reading 'includes')")
+    content = record.get("message", {}).get(kind, {})
+    answer = {"mediaType": kind, "caption": content.get("caption"), "size": {}}
+    answer |= {"mimetype": content.get("mime_type"), "base64": record["message"].get("base64")}
+    return JSONResponse(answer, status_code=201)
 
 
 def _check_key(key: Json) -> None:

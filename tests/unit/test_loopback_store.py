@@ -205,7 +205,9 @@ async def test_times_are_dates_or_milliseconds(
     assert (await find(api, where=range_))["total"] == found
 
 
-@pytest.mark.parametrize("until", ["2038-01-19T03:14:08Z", "2100-01-01T00:00:00Z", 4_102_444_800_000])
+@pytest.mark.parametrize(
+    "until", ["2038-01-19T03:14:08Z", "2100-01-01T00:00:00Z", 4_102_444_800_000]
+)
 async def test_a_time_that_the_column_cannot_hold_is_a_500(
     api: httpx.AsyncClient, shop: Business, until: Any
 ) -> None:
@@ -220,9 +222,7 @@ async def test_a_time_that_the_column_cannot_hold_is_a_500(
 async def test_a_text_that_is_no_date_is_a_500(
     api: httpx.AsyncClient, shop: Business, moment: str
 ) -> None:
-    assert (
-        await refused(api, where={"messageTimestamp": {"gte": moment, "lte": LIMIT}})
-    )[0] == 500
+    assert (await refused(api, where={"messageTimestamp": {"gte": moment, "lte": LIMIT}}))[0] == 500
 
 
 @pytest.mark.parametrize(
