@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import httpx
 
 from router.errors import StateError
-from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
 from router.notices.claimed import ClaimedNotice
 from router.notices.flows import NoticeFlows
 from router.notices.payload import build_notice
-from router.notices.sender import NoticeRefused, NoticeSender
 from router.notices.wording import say
 from router.outbound.client import AddressRefused
+from router.sending.outbox import Outbox
+from router.sending.outcomes import SendFailed, SendStopped
+from router.sending.outgoing import Outgoing
+from router.sending.speakers import notice
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ class NoticeDesk:
 
     database: Database
     http: httpx.AsyncClient
-    sender: NoticeSender
+    outbox: Outbox
     flows: NoticeFlows | None
     max_attempts: int
     retry_base: float
@@ -112,11 +114,13 @@ class Delivery:
         """Return why the number was not told."""
         self._sending = True
         try:
-            await self._desk.sender.send(self._notice.shown_token, say(self._notice))
-        except NoticeRefused as refused:
-            return None if refused.reason == "no_number" else f"notify_number: {refused.reason}"
-        except EvolutionError as error:
-            return f"notify_number: {error}"
+            await self._desk.outbox.send(
+                notice(self._notice.shown_token), Outgoing.plain(say(self._notice))
+            )
+        except SendStopped as stopped:
+            return None if stopped.reason == "no_number" else f"notify_number: {stopped.reason}"
+        except SendFailed as failed:
+            return f"notify_number: {failed}"
         finally:
             self._sending = False
         return None
