@@ -65,10 +65,10 @@ begin
 
     update public.sessions set last_message_at = greatest(last_message_at, v_message.sent_at)
     where id = v_message.session_id;
-    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
     if v_goes_on then
         perform hybridflow.undo_takeover(v_twin.session_id, v_twin.created_at, p_policy);
     end if;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
 end
 $$;
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from router.errors import Invalid, NotFound
+from router.errors import Invalid
 from router.state.database import Json
 from tests.state.conversation import MARIA, POLICY, Conversation, held
 

@@ -920,7 +920,7 @@ begin
     select m.* into v_human from public.messages as m
     where m.session_id = p_session_id and m.id <> p_message_id and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
-    v_goes_on := v_session.is_paused and v_session.pause_message_id = p_message_id and not exists (
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
         select from public.messages as m
         where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
             and hybridflow.is_by_human(m, v_tenant)
@@ -948,7 +948,7 @@ begin
         paused_until = case when v_goes_on then null else s.paused_until end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
-    return coalesce(v_goes_on, false);
+    return v_goes_on;
 end
 $$;
 
@@ -2045,10 +2045,10 @@ begin
 
     update public.sessions set last_message_at = greatest(last_message_at, v_message.sent_at)
     where id = v_message.session_id;
-    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
     if v_goes_on then
         perform hybridflow.undo_takeover(v_twin.session_id, v_twin.created_at, p_policy);
     end if;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
 end
 $$;
 
