@@ -215,23 +215,36 @@ async def test_a_slow_flow_may_ask_for_more_time(stage: Stage, n8n):
     assert (after - before).total_seconds() > 200
 
 
-@pytest.mark.parametrize("taken", [True, False])
-async def test_a_flows_send_whose_answer_was_lost_is_settled_and_never_repeated(
-    stage: Stage, n8n, taken: bool
-):
+async def doubts(stage: Stage, n8n, fault) -> Flow:
+    """A flow whose only send is in doubt, and which gives up."""
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
-    stage.shop.fail("sendText", failures.TAKEN_THEN_CUT if taken else failures.CUT)
+    stage.shop.fail("sendText", fault)
     stage.shop.tells_sends = "never"
     doubt = await flow.sends("Temos sim!")
     assert doubt.status_code == 409
     assert doubt.json()["response"]["reason"] == "in_doubt"
     assert (await flow.sends("Temos sim!")).status_code == 409
     await flow.reports("fail", kind="evolution_away", error="in doubt")
+    return flow
+
+
+async def test_a_flows_send_whose_answer_was_lost_is_settled_and_never_repeated(stage: Stage, n8n):
+    await doubts(stage, n8n, failures.TAKEN_THEN_CUT)
     (turn,) = await stage.turns_end()
     assert turn["state"] == "sent"
     assert stage.maria.replies == ["Temos sim!"]
     assert len(n8n.received) == 1
+
+
+async def test_a_flow_whose_only_send_never_left_is_asked_anew(stage: Stage, n8n):
+    await doubts(stage, n8n, failures.CUT)
+    again = await given(stage, n8n, 2)
+    await again.sends("Temos sim, quentinho!")
+    await again.reports("done")
+    (turn,) = await stage.turns_end()
+    assert turn["state"] == "sent"
+    assert stage.maria.replies == ["Temos sim, quentinho!"]
 
 
 async def test_a_flow_that_never_ends_loses_its_turn_to_the_next_attempt(
