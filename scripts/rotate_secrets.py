@@ -31,10 +31,12 @@ async def rotate(settings: Settings, database: Database) -> int:
                 current += 1
                 continue
             try:
-                resealed += await _reseal(database, vault, item)
+                is_resealed = await _reseal(database, vault, item)
             except CannotOpen as error:
                 failed += 1
                 print(f"tenant {after}, {item['column']}: {error}", file=sys.stderr)
+            else:
+                resealed += is_resealed
     print(f"{resealed} keys encrypted anew, {current} were already, {failed} cannot be read")
     return 1 if failed else 0
 

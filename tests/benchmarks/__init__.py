@@ -1,0 +1,1 @@
+"""The benchmarks themselves: do they run to the end, and do they count right?"""
