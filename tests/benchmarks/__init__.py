@@ -1,1 +1,1 @@
-"""The benchmarks themselves: do they run to the end, and do they count right?"""
+"""The benchmarks themselves: they run to the end, and count right."""
