@@ -157,7 +157,7 @@ def _content_length(head: bytes) -> int:
 
 def main() -> None:
     """Run one load and print it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.http_load", description=__doc__)
     parser.add_argument("url", help="where to; its last part is the instance")
     parser.add_argument("--header", required=True, help='what authenticates: "Name: value"')
     parser.add_argument("--connections", type=int, default=1, help="at once (1)")

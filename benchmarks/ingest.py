@@ -48,7 +48,7 @@ class Row:
 
 def main() -> None:
     """Measure and print. Ends with words and 1 where anything was refused or lost."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
     parser.add_argument("--seconds", type=int, default=6, help="of each pgbench run (6)")
     parser.add_argument("--requests", type=int, default=6000, help="of each load (6000)")
     parser.add_argument(

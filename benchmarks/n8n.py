@@ -82,7 +82,7 @@ class Outcome:
 
 def main() -> None:
     """Measure and print. Ends with words and 1 where a message was refused, lost or doubled."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.n8n", description=__doc__)
     parser.add_argument("--messages", type=int, default=1000, help="of each burst (1000)")
     parser.add_argument("--connections", type=int, default=50, help="at once (50)")
     parser.add_argument("--in-flight", type=int, default=10, help="turns in n8n (10)")

@@ -31,7 +31,7 @@ Times = dict[str, list[float]]
 
 def main() -> None:
     """Measure and print. Ends with words and 1 where a database is not filled as it should be."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description=__doc__)
     parser.add_argument(
         "--sessions", type=int, default=1_000_000, help="of the large database (1000000)"
     )

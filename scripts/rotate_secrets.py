@@ -12,7 +12,7 @@ import sys
 from router.sealing import CannotOpen, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
-from scripts.running import CannotGoOn, run
+from scripts.running import CannotGoOn, run, takes_no_arguments
 
 
 async def rotate(settings: Settings, database: Database) -> int:
@@ -55,4 +55,5 @@ async def _reseal(database: Database, vault: Vault, item: Json) -> bool:
 
 
 if __name__ == "__main__":
+    takes_no_arguments("rotate_secrets", __doc__)
     sys.exit(run(rotate))
