@@ -115,11 +115,11 @@ class Stage:
         payload = (await self.n8n.gets())[0].body
         self.variables |= {"GATEWAY": payload["urls"]["gateway"], "TOKEN": payload["token"]}
 
-    async def runs(self, command: str) -> "Done":
+    async def runs(self, command: str, within: float = _PATIENCE) -> "Done":
         """Run a command as a shell does, to its end, without a terminal."""
         process = await self._start(command)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(within):
                 out, err = await process.communicate(b"a-key-that-is-typed\n")
         except TimeoutError:
             os.killpg(process.pid, signal.SIGKILL)

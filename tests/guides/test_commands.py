@@ -9,9 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.routing import Match
 
 from router.embedded.postgres import EmbeddedPostgres
-from router.settings import Settings
+from router.main import create_app
+from router.settings import Settings, load_settings
+from scripts.serve import banner
 from tests.guides.commands import (
     ROOT,
     Command,
@@ -22,15 +25,15 @@ from tests.guides.commands import (
     variables_of,
 )
 from tests.guides.stage import Stage, fill, in_this_world, stage
-from tests.postgres import Databases
+from tests.postgres import Databases, fleeting_folder
+from tests.routers import API_KEY
 
 _COMPOSE = "needs a container engine; the file itself: tests/unit/test_compose.py"
 _SUPABASE = "over TCP, with the real command line: tests/scenarios/test_supabase_cli.py"
 _MAKE_TEST = "is what runs this"
 _SERVE = "tests/scenarios/test_serve.py"
 _DEMO = "tests/scenarios/test_demo.py"
-_IMPORT = "with a real n8n's database: tests/n8n/test_import.py"
-_WORKFLOWS = "with a real n8n's database: tests/n8n/test_workflows.py"
+_TOGETHER = "test_workflows_go_into_n8n_and_come_back_as_the_guide_says, for they need each other"
 _GIT = "is git's own, and wants a repository with a remote"
 _SMALL = "small, for the full size takes long: tests/benchmarks/test_smoke.py"
 _NAMED = "only named: what stands behind it is in the guides with its options"
@@ -53,8 +56,8 @@ ELSEWHERE = {
     "python -m benchmarks.n8n --engine vm": _SMALL,
     "python -m benchmarks.size": _SMALL,
     "python -m scripts.n8n start": _SERVE,
-    "python -m scripts.n8n import": _IMPORT,
-    "python -m scripts.n8n export": _WORKFLOWS,
+    "python -m scripts.n8n import": _TOGETHER,
+    "python -m scripts.n8n export": _TOGETHER,
     "docker compose ps": _COMPOSE,
     "docker compose up -d --build": _COMPOSE,
     "docker compose down": _COMPOSE,
@@ -144,6 +147,22 @@ async def test_a_command_does_what_the_guide_says(command: Command, staged: Stag
         done = await stage.runs(typed)
     assert done.code == 0, f"{typed}\n{done.out}\n{done.err}"
     assert "Traceback" not in done.out + done.err
+
+
+@pytest.mark.n8n
+@pytest.mark.timeout(400)  # n8n's commands take seconds each, and these are a dozen
+async def test_workflows_go_into_n8n_and_come_back_as_the_guide_says(staged: Staged):
+    """Exported as they were imported: what `git diff` shows is what a builder changed."""
+    with fleeting_folder() as data:
+        async with staged(Command("none", "shell", "python")) as stage:
+            stage.variables |= {"DATABASE_URL": "", "HYBRIDFLOW_DATA": str(data)}
+            folder = stage.folder / "n8n_workflows"
+            before = {file.name: file.read_text() for file in folder.glob("*.json")}
+            for command in ("import", "export"):
+                done = await stage.runs(f"python -m scripts.n8n {command}", within=180)
+                assert done.code == 0, done.err
+                assert f"{command}ed: " in done.out
+            assert {file.name: file.read_text() for file in folder.glob("*.json")} == before
 
 
 @pytest.mark.parametrize("command", of_kind("sql"))
@@ -273,3 +292,41 @@ select 1; select 2;
         ("sql", "select 1"),
         ("sql", "select 2"),
     ]
+
+
+async def test_what_make_run_says_to_do_next_can_be_done(staged: Staged):
+    async with staged(Command("none", "shell", "curl, scripts.tenant add")) as stage:
+        settings = load_settings({"DATABASE_URL": "postgresql://x@localhost/x"}, env_file=None)
+        said = banner(settings, {"API_KEYS": f"local:{API_KEY}"}, with_n8n=False)
+        steps = re.findall(r": +((?:\.venv/bin/python|curl) .*)", said)
+        assert len(steps) == 3
+        stage.evolution.instance("my-instance")
+        for step in steps:
+            typed = in_this_world(step, stage).replace("--key KEY", f"--key {stage.evolution.key}")
+            done = await stage.runs(typed)
+            assert done.code == 0, f"{typed}\n{done.err}"
+    assert '"my-instance"' in done.out
+
+
+REQUEST = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`\s]*)[^`]*`")
+
+
+@pytest.mark.parametrize("guide", guides(), ids=lambda guide: guide.relative_to(ROOT).as_posix())
+def test_every_endpoint_that_a_guide_names_is_there(guide: Path):
+    routes = create_app(load_settings({}, env_file=None)).routes
+    missing = [
+        f"{method} {path}"
+        for method, path in REQUEST.findall(guide.read_text(encoding="utf-8"))
+        if not any(
+            route.matches(
+                {
+                    "type": "http",
+                    "method": method,
+                    "path": re.sub(r"\{\w+\}", "1", path.partition("?")[0]),
+                }
+            )[0]
+            is Match.FULL
+            for route in routes
+        )
+    ]
+    assert missing == []
