@@ -233,7 +233,7 @@ def in_this_world(text: str, stage: Stage) -> str:
         ('"X-API-Key: …"', f'"X-API-Key: {API_KEY}"'),
         ('"X-Cron-Secret: …"', f'"X-Cron-Secret: {CRON_SECRET}"'),
         ('"X-Webhook-Secret": "…"', f'"X-Webhook-Secret": "{WEBHOOK_SECRET}"'),
-        ('system_prompt="…"', 'system_prompt="Be kind."'),
+        ('--prompt "…"', '--prompt "Be kind."'),
         ("--server https://…", f"--server {stage.evolution.url}"),
         ("https://your-app.up.railway.app", stage.router_url),
         ("https://where-evolution-reaches-the-router", stage.router_url),
