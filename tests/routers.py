@@ -16,6 +16,7 @@ import uvicorn
 
 from router.main import create_app
 from router.settings import load_settings
+from router.stopping import REQUESTS_GRACE
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"
 CRON_SECRET = "a-cron-secret-for-the-tests"
@@ -76,7 +77,7 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=REQUESTS_GRACE,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -109,6 +110,7 @@ class RouterProcess:
             [
                 *(sys.executable, "-m", "uvicorn", "router.main:app"),
                 *("--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"),
+                *("--timeout-graceful-shutdown", str(REQUESTS_GRACE)),
             ],
             cwd=ROOT,
             env=self._env,
@@ -144,9 +146,9 @@ class RouterProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
 
-    def wait(self) -> int:
+    def wait(self, within: float = 40) -> int:
         assert self._process is not None
-        return self._process.wait(timeout=40)
+        return self._process.wait(timeout=within)
 
     def twin(self) -> "RouterProcess":
         """Another router with the same configuration, not started."""
