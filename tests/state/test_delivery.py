@@ -1,4 +1,4 @@
-"""What WhatsApp says of our replies afterwards: a reply that failed is not said, and is made again."""
+"""What WhatsApp says of our replies afterwards: one that failed is not said, and is made again."""
 
 import itertools
 from typing import Any
@@ -61,14 +61,20 @@ async def begun_in_two_parts(talk: Conversation, *wa_ids: str) -> Json:
     return turn
 
 
-async def fails(talk: Conversation, jid: str = MARIA, **how: Any) -> str:
-    """A reply to `jid` fails, after everything that waits was answered by it. Its id."""
+async def fails(talk: Conversation, jid: str = MARIA, code: str | None = "131026") -> str:
+    """A reply to `jid` fails: for good, unless `code` says otherwise. Its id."""
+    wa_id = await reply_to(talk, jid)
+    await tell(talk, "error", wa_id, code)
+    return wa_id
+
+
+async def reply_to(talk: Conversation, jid: str) -> str:
+    """`jid` writes and is answered. The reply's id."""
     wa_id = f"3EB0F{next(SERIAL):06X}"
-    await talk.ingest(talk.message("oi", jids=[jid]), **how)
+    await talk.ingest(talk.message("oi", jids=[jid]))
     turn = await talk.claim_one()
     await talk.save(turn, "Olá!")
     await talk.finish(turn, await talk.begin(turn, "Olá!"), wa_id, jid)
-    await tell(talk, "error", wa_id)
     return wa_id
 
 
@@ -447,52 +453,47 @@ async def test_three_in_a_row_are_told_once(talk: Conversation):
 async def test_one_that_arrives_between_begins_the_count_anew(talk: Conversation):
     for _ in range(2):
         await fails(talk)
-    turn = await talk.claim_one()
-    await talk.save(turn, "Olá!")
-    await talk.finish(turn, await talk.begin(turn, "Olá!"), REPLY)
-    await tell(talk, "delivery_ack")
+    await tell(talk, "delivery_ack", await reply_to(talk, JOAO))
     await fails(talk)
     assert await notices(talk) == []
     state = await talk.database.call("get_instance", {"instance_name": "shop"})
     assert state["undelivered"]["replies"] == 1
 
 
-async def test_after_one_has_arrived_the_next_three_are_told_again(talk: Conversation):
+@pytest.mark.parametrize("told", ["told", "not yet told"])
+async def test_after_one_has_arrived_the_next_three_are_told_again(talk: Conversation, told: str):
     for jid in (MARIA, JOAO, MARIA):
         await fails(talk, jid)
-    await talk.travel(seconds=60)
-    await fails(talk, JOAO)
-    await talk.maria_writes("e agora?")
-    for turn in await drain(talk):
-        await tell(talk, "delivery_ack", turn)
+    if told == "told":
+        await talk.sql("update notices set state = 'delivered'")
+    await tell(talk, "delivery_ack", await reply_to(talk, JOAO))
     assert (await talk.database.call("count_undelivered", {}))["tenants"] == 0
     for _ in range(3):
         await fails(talk)
     assert len(await notices(talk)) == 2
 
 
-async def drain(talk: Conversation) -> list[str]:
-    """Answer all that waits; the ids."""
-    await talk.travel(seconds=11)
-    ids = []
-    for turn in await talk.claim():
-        ids.append(f"3EB0D{next(SERIAL):06X}")
-        await talk.save(turn, "Olá!")
-        begun = await talk.begin(turn, "Olá!")
-        await talk.finish(turn, begun, ids[-1], turn["session"]["jid"])
-    return ids
-
-
 async def test_nothing_is_answered_again_once_the_line_is_in_doubt(talk: Conversation):
-    for _ in range(2):
-        await fails(talk)
-    await fails(talk, JOAO)
-    waits = await talk.sql("select session_id from turns where state = 'pending'")
-    assert waits == []
-    last = await talk.sql(
-        "select cardinality(undelivered_turns) as n from messages where body = 'oi'"
-    )
-    assert last[-1]["n"] == 0
+    for jid in (MARIA, JOAO):
+        await fails(talk, jid)
+    await fails(talk, MARIA, code=None)
+    assert "pending" not in await talk.turn_states()
+
+
+async def test_what_arrives_between_counts_whoever_it_was_for_and_is_of_one_tenant(
+    talk: Conversation,
+):
+    for jid in (MARIA, JOAO):
+        await fails(talk, jid)
+    other = Conversation(talk.database, "other")
+    other.offset = talk.offset
+    await other.open_shop()
+    await tell(other, "delivery_ack", await reply_to(other, MARIA))
+    await fails(other)
+    talk.offset = other.offset
+    await fails(talk)
+    (notice,) = await notices(talk)
+    assert notice["facts"]["replies"] == 3
 
 
 async def test_a_notice_that_turned_out_to_be_nothing_is_not_told(talk: Conversation):
@@ -502,6 +503,20 @@ async def test_a_notice_that_turned_out_to_be_nothing_is_not_told(talk: Conversa
     await tell(talk, "read", last)
     (notice,) = await notices(talk)
     assert (notice["state"], notice["reason"]) == ("delivered", "recovered")
+
+
+async def test_a_third_failure_after_one_proved_to_be_none_is_told(talk: Conversation):
+    for jid in (MARIA, JOAO):
+        await fails(talk, jid)
+    last = await fails(talk)
+    early = (await talk.sql("select wa_id from messages where failed_at is not null order by id"))[
+        0
+    ]
+    await tell(talk, "read", early["wa_id"])
+    assert [notice["reason"] for notice in await notices(talk)] == ["recovered"]
+    assert last != early["wa_id"]
+    await fails(talk, JOAO)
+    assert [notice["reason"] for notice in await notices(talk)] == ["recovered", None]
 
 
 async def test_a_notice_goes_to_the_number_and_to_the_webhook(talk: Conversation):

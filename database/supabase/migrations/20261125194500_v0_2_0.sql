@@ -2719,8 +2719,8 @@ as $$
     where t.id = p_turn_id
 $$;
 
--- Tells the people of the business, once, when so many replies have failed in a row. It is in the same twenty
--- seconds as a lost connection that it may turn out to be nothing.
+-- Tells the people of the business, once, when so many replies have failed in a row; after twenty seconds, in
+-- which it may turn out to be nothing.
 create or replace function hybridflow.notice_undelivered(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -2731,10 +2731,11 @@ declare
 begin
     select * into v_row from hybridflow.failed_in_a_row(p_tenant_id);
     if v_row.replies < hybridflow.many_in_a_row()
-        or coalesce(v_row.since <= (
-            select n.created_at from public.notices as n
-            where n.tenant_id = p_tenant_id and n.kind = 'undelivered' order by n.id desc limit 1
-        ), false)
+        or v_row.since = (
+            select (n.facts ->> 'since')::timestamptz from public.notices as n
+            where n.tenant_id = p_tenant_id and n.kind = 'undelivered' and n.reason is distinct from 'recovered'
+            order by n.id desc limit 1
+        )
         or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_tenant_id, 0))
     then
         return;  -- not so many, told already, or being told at this moment by somebody else
