@@ -28,7 +28,9 @@ async def send_half(url: str, path: str, header: str, *, declared: bool) -> None
     parts = urlsplit(url)
     _, writer = await asyncio.open_connection(parts.hostname, parts.port)
     length = "Content-Length: 200" if declared else "Transfer-Encoding: chunked"
-    half = '{"event": "messages.upsert", ' if declared else '1d\r\n{"event": "messages.upsert", \r\n'
+    half = (
+        '{"event": "messages.upsert", ' if declared else '1d\r\n{"event": "messages.upsert", \r\n'
+    )
     head = f"POST {path} HTTP/1.1\r\nHost: router\r\n{header}\r\n{length}\r\n"
     writer.write(f"{head}Content-Type: application/json\r\n\r\n{half}".encode())
     await writer.drain()
