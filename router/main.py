@@ -65,7 +65,6 @@ from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
-_MAKE_MARGIN = 5.0  # seconds of a lease that are left for writing the reply down
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
 
@@ -169,7 +168,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.wake_eraser = eraser.wake
     app.state.loops = [
         asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
-        for loop in (sending.settler, notifier, dispatcher, eraser)
+        for loop in (dispatcher.heartbeat, sending.settler, notifier, dispatcher, eraser)
     ]
     stack.push_async_callback(end_tasks, app.state.loops, STOP_GRACE)
     stops = {
@@ -181,9 +180,13 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         "turns": dispatcher.stop,
         "doubts": sending.settler.stop,
         "sends": outbox.stop,
+        "leases": dispatcher.heartbeat.stop,
     }
     stack.push_async_callback(_stop, stops)
     repairs.begin_all()
+    for provider in providers.values():
+        if provider.has_key:
+            provider.load()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
@@ -207,7 +210,7 @@ async def _stop(stops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
 
 
 def _providers(settings: Settings) -> dict[str, LlmProvider]:
-    """Return the providers by name; their SDKs are loaded when they are first asked."""
+    """Return the providers by name; their SDKs are not loaded yet."""
     return {
         "anthropic": AnthropicProvider(
             settings.anthropic_api_key,
@@ -304,7 +307,7 @@ def _dispatcher(
         ),
         hashes=ContactHashes.of(settings),
         rules=AttemptRules(
-            make_timeout=settings.turn_lease_seconds - _MAKE_MARGIN,
+            make_timeout=settings.making_seconds,
             max_attempts=settings.turn_max_attempts,
             retry_base=settings.retry_base_seconds,
             answer_within_minutes=settings.answer_within_minutes,

@@ -124,9 +124,10 @@ class InstanceTest:
                 tenant.webhook_hashes,
             )
             found.warnings += webhook_warnings(webhook)
+        bots = await enabled_bots(self.http, instance)
         found.warnings += [
             f"Evolution's own {bot} bot is on for this instance and will answer, too: turn it off"
-            for bot in await enabled_bots(self.http, instance)
+            for bot in bots
         ]
 
     async def _try_webhook(

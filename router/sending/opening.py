@@ -34,7 +34,7 @@ def open_sending(
 ) -> Sending:
     """Return the way out; the loop is not running."""
     keys = InstanceKeys.of(settings)
-    terms = SendTerms(settings.send_timeout, _CHECK_AFTER, policy(settings))
+    terms = SendTerms(settings.turn_lease_seconds, _CHECK_AFTER, policy(settings))
     late = settings.send_timeout + settings.send_settle_seconds
     looking = Looking(evolution, late)
     outbox = Outbox(database, evolution, keys, places, terms)

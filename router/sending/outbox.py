@@ -26,7 +26,6 @@ from router.tenant_instance import InstanceKeys
 from router.webhook.jids import normalise_jid, number_of
 
 _log = logging.getLogger(__name__)
-_LEASE_MARGIN = 15.0  # seconds that a send's lease is longer than the send may take
 _STALLED = 5.0  # seconds after which what the fence said may not hold any more
 _RECORDED_FOR = 3600.0  # so long it is tried to record what has left
 _NOTED_FOR = 30.0  # and that it has not, or that nobody knows; afterwards the lease tells
@@ -37,19 +36,15 @@ _CANNOT_REACT = "message/sendReaction"  # has no room for an id
 
 @dataclass(frozen=True, slots=True)
 class SendTerms:
-    """`timeout` of a send and `check_after`, when one in doubt is first looked up: seconds.
+    """Of every send, in seconds.
 
-    `policy` is the deployment's, for what follows a send in the state.
+    After `lease` others look what became of it, if nobody renews it; one in doubt is first looked
+    up after `check_after`. `policy` is the deployment's, for what follows a send in the state.
     """
 
-    timeout: float
+    lease: float
     check_after: float
     policy: Mapping[str, float]
-
-    @property
-    def lease(self) -> float:
-        """How many seconds a send has until others look what became of it."""
-        return self.timeout + _LEASE_MARGIN
 
 
 @dataclass(frozen=True, slots=True)

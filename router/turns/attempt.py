@@ -154,7 +154,7 @@ class TurnAttempt:
                 if isinstance(reply, Reply):
                     await self._check(reply)
         except TimeoutError as error:
-            raise LlmAway("the reply took longer than the turn's lease") from error
+            raise LlmAway("the reply took too long to be made") from error
         if isinstance(reply, HandedOver):
             return None
         answer = await self._shop.database.call(

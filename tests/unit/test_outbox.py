@@ -87,7 +87,7 @@ def outbox(
 ) -> Outbox:
     http = httpx.AsyncClient(transport=httpx.MockTransport(phone))
     keys = InstanceKeys(SecretStr(key) if key else None)
-    terms = SendTerms(timeout=30, check_after=3, policy={"debounce_seconds": 2})
+    terms = SendTerms(lease=45, check_after=3, policy={"debounce_seconds": 2})
     return Outbox(ledger, EvolutionClient(http), keys, SendPlaces(places), terms, clock=clock)
 
 
