@@ -31,7 +31,7 @@ async def joins(stage: Stage) -> None:
     """Maria writes on while the reply to her first message waits for its next attempt."""
     await stage.until(
         "select state, error_kind from turns",
-        lambda turns: turns[0]["state"] == "pending" and turns[0]["error_kind"] is not None,
+        lambda turns: turns[0]["state"] == "pending" and turns[0]["error_kind"] == "away",
     )
     await stage.maria.writes("e pão?")
 
@@ -90,11 +90,11 @@ async def test_of_a_long_reply_the_rest_is_said_and_what_was_asked_meanwhile_is_
     stage.shop.webhooks.hold("send.message")
     socket = stage.shop.hold_socket()
     await stage.maria.writes("conte tudo")
-    await stage.shop.called("sendText")
+    await socket.reached()
     stage.shop.fail("sendText", failures.CONNECTION_CLOSED, times=None)
     socket.open()
     await stage.until(
-        "select * from turns", lambda turns: turns[0]["error_kind"] is not None, within=10
+        "select * from turns", lambda turns: turns[0]["error_kind"] == "away", within=10
     )
     stage.shop.webhooks.release()
     await stage.maria.writes("e pão?")
