@@ -5,6 +5,7 @@ Evolution (the database, the LLM provider) is looked at in any case.
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx
 
@@ -86,6 +87,8 @@ class InstanceTest:
             found.warnings.append("the tenant is not active: messages are recorded, not answered")
         if tenant.key is not None and (fault := weakness(tenant.key)):
             found.warnings.append(f"the key of Evolution {fault}")
+        if tenant.failures is not None:
+            found.warnings.append(tenant.failures.warning(datetime.now(UTC)))
         return tenant
 
     async def _check_evolution(self, tenant: TenantInstance, found: _Findings) -> None:
