@@ -22,7 +22,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--conversations", type=int, default=500)
     parser.add_argument("--tenants", type=int, default=24)
-    parser.add_argument("--at-once", type=int, default=150, help="conversations at the same time")
+    parser.add_argument("--at-once", type=int, default=200, help="conversations at the same time")
+    parser.add_argument("--per-second", type=float, default=10, help="how many begin in a second")
     parser.add_argument("--only", type=int, help="the number of one conversation, to play it again")
     parser.add_argument("--times", type=int, default=1, help="with --only: how often")
     parser.add_argument("--no-disasters", action="store_true", help="let nothing die or stop")
@@ -40,6 +41,7 @@ def main() -> int:
         conversations=given.conversations,
         tenants=given.tenants,
         at_once=given.at_once,
+        per_second=given.per_second,
         beyond=given.beyond,
         disasters=not given.no_disasters,
         only=given.only,

@@ -79,6 +79,7 @@ class Conversation:
     parts: int = 1
     fates: Fates = field(init=False)
     _hooks: dict[Moment, list[Hook]] = field(default_factory=dict)
+    _progress: asyncio.Event = field(default_factory=asyncio.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -125,6 +126,17 @@ class Conversation:
     def passed(self, moment: Moment) -> None:
         """Run what waits for the moment; nobody waits for it."""
         self._begin(moment)
+
+    def delivers(self, reply: Delivered) -> None:
+        """Write down what reached the phone."""
+        self.delivered.append(reply)
+        self.loop.call_soon_threadsafe(self._progress.set)
+
+    async def is_over(self) -> None:
+        """Wait until nothing more is expected: all is answered, or a human is in charge."""
+        while not self.in_charge and not self.answered():
+            self._progress.clear()
+            await self._progress.wait()
 
     def answered(self) -> bool:
         """Whether every message of the customer has its reply on the phone, as far as it shows."""

@@ -89,7 +89,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class PhoneReply:
-    """What reached the phone through the API; `stalled`: seconds for which the harness stood still."""
+    """What reached the phone through the API; for `stalled` seconds the harness stood still."""
 
     wa_id: str
     body: str

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.faults.history import Change, History, HumanMessage, PhoneReply, SaidMessage
+from benchmarks.faults.history import Change, History, HumanMessage, PhoneReply, Row, SaidMessage
 
 Kind = Literal["lost", "unanswered", "doubled", "over a human", "stuck", "mixed"]
 KINDS: tuple[Kind, ...] = ("lost", "unanswered", "doubled", "over a human", "stuck", "mixed")
@@ -54,15 +54,7 @@ def judge(history: History) -> list[Offence]:
 def _lost(history: History) -> Iterator[str]:
     rows = {row.wa_id: row for row in history.rows if row.wa_id}
     for said in history.said:
-        row = rows.get(said.wa_id)
-        if row is None:
-            if said.acked_at is not None:
-                yield f"the customer's {said.wa_id} was acknowledged and is not in the database"
-            continue
-        if said.delete_acked and not row.deleted:
-            yield f"the deletion of {said.wa_id} was acknowledged and is not in the database"
-        if said.edit_acked and not row.edited:
-            yield f"the edit of {said.wa_id} was acknowledged and is not in the database"
+        yield from _lost_of_customer(said, rows.get(said.wa_id))
     for human in history.humans:
         row = rows.get(human.wa_id)
         if row is None and human.acked_at is not None:
@@ -72,6 +64,17 @@ def _lost(history: History) -> Iterator[str]:
     for reply in history.phone:
         if reply.wa_id not in rows:
             yield f"{reply.wa_id} is on the phone and the database does not know it"
+
+
+def _lost_of_customer(said: SaidMessage, row: Row | None) -> Iterator[str]:
+    if row is None:
+        if said.acked_at is not None:
+            yield f"the customer's {said.wa_id} was acknowledged and is not in the database"
+        return
+    if said.delete_acked and not row.deleted:
+        yield f"the deletion of {said.wa_id} was acknowledged and is not in the database"
+    if said.edit_acked and not row.edited:
+        yield f"the edit of {said.wa_id} was acknowledged and is not in the database"
 
 
 def _unanswered(history: History) -> Iterator[str]:
@@ -123,9 +126,8 @@ def _doubled(history: History) -> Iterator[str]:
     for reply in _replies(history):
         key = (reply.token, reply.part)
         if key in parts:
-            yield f"{reply.token} part {reply.part} is on the phone twice: {parts[key]}," + (
-                f" {reply.phone.wa_id}"
-            )
+            both = f"{parts[key]} and {reply.phone.wa_id}"
+            yield f"{reply.token} part {reply.part} is on the phone twice: {both}"
         parts.setdefault(key, reply.phone.wa_id)
         for marker in reply.markers:
             first = tokens.setdefault(marker, reply.token)

@@ -1,6 +1,7 @@
-"""The people of one conversation: the customer, the owner, another client, whoever pauses by REST."""
+"""The people of one conversation: the customer, the owner, another client, whoever pauses it."""
 
 import asyncio
+import contextlib
 import time
 
 import httpx
@@ -181,6 +182,5 @@ async def _first_try(delivery: Delivery, step: Step | None = None) -> None:
     """Wait until the router has been told, a moment at most; not where all goes on meanwhile."""
     if step is not None and step.moment in ("then", "answered"):
         return
-    end = time.monotonic() + _WEBHOOK
-    while not delivery.attempts and time.monotonic() < end:
-        await asyncio.sleep(0.01)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(delivery.first_try(), _WEBHOOK)

@@ -22,7 +22,6 @@ from benchmarks.faults.terms import Terms
 from benchmarks.faults.world import World, running_world
 
 _PATIENCE = 10.0  # seconds that a conversation stays for its last reply, before others come
-_LOOK = 0.25
 _JANITOR = 3.0
 
 
@@ -33,7 +32,8 @@ class Order:
     seed: int
     conversations: int
     tenants: int = 24
-    at_once: int = 150
+    at_once: int = 200
+    per_second: float = 10.0
     beyond: bool = False
     disasters: bool = True
     only: int | None = None
@@ -143,6 +143,7 @@ class _Stage:
             raging = group.create_task(disasters.rage(over)) if order.disasters else None
             async with asyncio.TaskGroup() as conversations:
                 for plan in order.plans():
+                    await asyncio.sleep(1 / order.per_second)
                     await self._places.acquire()
                     conversations.create_task(self._converse(plan, rest))
             over.set()
@@ -152,7 +153,7 @@ class _Stage:
         return disasters
 
     async def settle(self, seconds: float) -> tuple[int, int]:
-        """Heal everything, and wait until the database is quiet. Returns what is open in the end."""
+        """Heal everything, and wait until the database is quiet. Returns what is still open."""
         self._world.heal()
         await self._world.database_answers()
         end, quiet, left = time.monotonic() + seconds, 0, (0, 0)
@@ -168,15 +169,10 @@ class _Stage:
             conversation = self._conversation(plan)
             tenant_id = self._world.tenant_ids[plan.tenant]
             await People(conversation, tenant_id, rest, self._world.urls).play()
-            end = time.monotonic() + _PATIENCE
-            while time.monotonic() < end and not self._is_over(conversation):
-                await asyncio.sleep(_LOOK)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(conversation.is_over(), _PATIENCE)
         finally:
             self._places.release()
-
-    @staticmethod
-    def _is_over(conversation: Conversation) -> bool:
-        return conversation.in_charge or conversation.answered()
 
     def _conversation(self, plan: Plan) -> Conversation:
         shop = self._world.shops[plan.tenant]

@@ -35,7 +35,7 @@ def table_of(outcome: Outcome) -> str:
         ("messages on the phones", f"{outcome.replies:,}"),
         ("acts of people (owner, other client, pause, resume)", f"{outcome.interventions:,}"),
         ("faults", f"{sum(outcome.faults.values()):,}"),
-        *((f"– {kind}", f"{count:,}") for kind, count in sorted(outcome.faults.items())),
+        *((f"- {kind}", f"{count:,}") for kind, count in sorted(outcome.faults.items())),
         *((f"**{kind}**", f"**{outcome.count(kind)}**") for kind in KINDS),
         ("apart: offences where a send took longer than the bound", str(_apart(outcome))),
         *_recovery(outcome),
@@ -80,9 +80,9 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
     yield ", ".join(f"{kind}: {outcome.count(kind)}" for kind in KINDS)
     if outcome.beyond:
         yield (
-            f"apart: {_apart(outcome)} in {outcome.beyond} conversations in which a send reached the"
-            f" phone more than {outcome.terms.bound:g} s (SEND_TIMEOUT + SEND_SETTLE_SECONDS) after"
-            " it was asked for: it had been judged not sent by then, and nobody can call it back"
+            f"apart: {_apart(outcome)} in {outcome.beyond} conversations in which a send reached"
+            f" the phone more than {outcome.terms.bound:g} s (SEND_TIMEOUT + SEND_SETTLE_SECONDS)"
+            " after it was asked for: by then it had been judged not sent, and nothing calls it back"
         )
 
 

@@ -1,8 +1,9 @@
-"""What the router's calls of Evolution meet: planned for each conversation, or for a whole tenant."""
+"""What calls of Evolution meet: planned for each conversation, or for a whole tenant."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from benchmarks.faults.conversation import Conversation, Delivered, Directory
 from benchmarks.faults.plan import SendFate
 from benchmarks.faults.terms import Terms
-from loopback.evolution import Business, failures
+from loopback.evolution import Business, Delivery, failures
 from loopback.evolution.answers import error_body
 from loopback.evolution.chats import PhoneMessage
 from loopback.evolution.sending import tell_send
@@ -128,7 +129,7 @@ class PlannedCalls(FaultPlan):
     ) -> None:
         data: dict[str, Any] = orjson.loads(bytes(response.body))
         wa_id = str(data["key"]["id"])
-        conversation.delivered.append(Delivered(wa_id, text, arrived, time.time()))
+        conversation.delivers(Delivered(wa_id, text, arrived, time.time()))
         conversation.note(f"phone: {wa_id} «{text[:70]}»")
         if fate.telling == "before":
             await _tried(tell_send(self._shop, conversation.customer, data))
@@ -153,7 +154,7 @@ class PlannedCalls(FaultPlan):
         await asyncio.sleep(fate.share)
         self._shop.echoes(conversation.customer, message)
 
-    def _later(self, work: Any) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -178,11 +179,10 @@ class PlannedCalls(FaultPlan):
         return await act()
 
 
-async def _tried(delivery: Any) -> None:
+async def _tried(delivery: Delivery) -> None:
     """Wait until a webhook was tried once, a moment at most."""
-    end = time.monotonic() + _FIRST_TRY
-    while not delivery.attempts and time.monotonic() < end:
-        await asyncio.sleep(0.01)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(delivery.first_try(), _FIRST_TRY)
 
 
 async def _json(request: Request) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""The times of a run, scaled down so that conversations are quick, and the routers' configuration."""
+"""The times of a run, scaled down so that conversations are quick, and the configuration."""
 
 import secrets
 from dataclasses import dataclass, field
 
 from benchmarks.faults.plan import SendFate
 
-_MARGIN = 0.5  # seconds by which a delay that is played ends before the bound
+_MARGIN = 1.0  # seconds by which a delay that is played ends before the bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Terms:
     """Times in seconds, and the run's own secrets."""
 
     send_timeout: float = 1.5
-    settle: float = 4.5
+    settle: float = 5.0
     llm_timeout: float = 2.0
     debounce: float = 0.3
     retry_seconds: float = 0.25

@@ -5,9 +5,9 @@ under, so the order of their rows is the order in which the product decided.
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
@@ -64,7 +64,9 @@ begin
                 'resumed', old.is_paused and not new.is_paused
                     and new.resumed_at is distinct from old.resumed_at,
                 'resume_source', new.resume_source,
-                'cause', (select m.wa_id from public.messages as m where m.id = new.pause_message_id)
+                'cause', (
+                    select m.wa_id from public.messages as m where m.id = new.pause_message_id
+                )
             ));
     end if;
     return new;
@@ -111,6 +113,10 @@ where t.state in ('running', 'sending') and ($1::text is null or t.worker like '
 """
 
 
+_LOG = """
+select seq, extract(epoch from at)::float8 as at, what, session_id, detail
+from watch.log order by seq
+"""
 _MESSAGES = """
 select id, session_id, turn_id, wa_id, from_me, sender, left(body, 200) as body, send_state, part,
     deleted_at is not null as deleted, edited_at is not null as edited
@@ -145,8 +151,8 @@ async def unquiet(dsn: str) -> tuple[int, int]:
     """Return how many turns are open, and how many sends nobody knows the end of."""
     connection = await asyncpg.connect(dsn)
     try:
-        row = await connection.fetchrow(_QUIET)
-        return (int(row[0]), int(row[1]))
+        ((turns, sends),) = await connection.fetch(_QUIET)
+        return (int(turns), int(sends))
     finally:
         await connection.close()
 
@@ -176,27 +182,34 @@ async def read(dsn: str, whose: Callable[[int, str], int | None]) -> dict[int, H
 async def _read(
     connection: "asyncpg.Connection[asyncpg.Record]", whose: Callable[[int, str], int | None]
 ) -> dict[int, Held]:
-    log = await connection.fetch(
-        "select seq, extract(epoch from at)::float8 as at, what, session_id, detail"
-        " from watch.log order by seq"
-    )
+    log = await connection.fetch(_LOG)
+    owners = _owners(log, whose)
+    held = {number: Held([], [], [], []) for number in owners.values()}
+
+    def of_ours(records: Iterable[asyncpg.Record], session: str) -> Iterator[tuple[Held, Any]]:
+        for record in records:
+            if (number := owners.get(record[session])) is not None:
+                yield held[number], dict(record)
+
+    for mine, values in of_ours(log, "session_id"):
+        mine.changes.append(Change(**values))
+    for mine, values in of_ours(await connection.fetch(_MESSAGES), "session_id"):
+        mine.rows.append(Row(**values))
+    for mine, values in of_ours(await connection.fetch(_TURNS), "session_id"):
+        mine.turns.append(TurnRow(**values))
+    for mine, values in of_ours(await connection.fetch(_SESSIONS), "id"):
+        mine.sessions.append(SessionRow(**values))
+    return held
+
+
+def _owners(
+    log: Iterable[asyncpg.Record], whose: Callable[[int, str], int | None]
+) -> dict[int, int]:
+    """Return the conversation of each session that there ever was."""
     owners: dict[int, int] = {}
     for entry in log:
         if entry["what"] == "identity":
             number = whose(entry["detail"]["tenant_id"], entry["detail"]["jid"])
             if number is not None:
                 owners[entry["session_id"]] = number
-    held: dict[int, Held] = defaultdict(lambda: Held([], [], [], []))
-    for entry in log:
-        if (number := owners.get(entry["session_id"])) is not None:
-            held[number].changes.append(Change(**dict(entry)))
-    for row in await connection.fetch(_MESSAGES):
-        if (number := owners.get(row["session_id"])) is not None:
-            held[number].rows.append(Row(**dict(row)))
-    for row in await connection.fetch(_TURNS):
-        if (number := owners.get(row["session_id"])) is not None:
-            held[number].turns.append(TurnRow(**dict(row)))
-    for row in await connection.fetch(_SESSIONS):
-        if (number := owners.get(row["id"])) is not None:
-            held[number].sessions.append(SessionRow(**dict(row)))
-    return held
+    return owners

@@ -12,7 +12,7 @@ _PEOPLE = ("messages.upsert", "messages.edited", "messages.delete")
 
 
 class PlannedWire(Wire):
-    """Posts each webhook to either router, as planned for its conversation. `calm` ends the plan."""
+    """Posts each webhook to either router, as planned for its conversation, until `calm`."""
 
     def __init__(self, directory: Directory, routers: list[str], retry_seconds: float) -> None:
         super().__init__(retry_seconds=retry_seconds)
