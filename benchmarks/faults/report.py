@@ -82,7 +82,7 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
         yield (
             f"apart: {_apart(outcome)} in {outcome.beyond} conversations in which a send reached"
             f" the phone more than {outcome.terms.bound:g} s (SEND_TIMEOUT + SEND_SETTLE_SECONDS)"
-            " after it was asked for: by then it had been judged not sent, and nothing calls it back"
+            " after it was asked for: by then it had been judged not sent, and none calls it back"
         )
 
 

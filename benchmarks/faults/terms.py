@@ -12,8 +12,8 @@ _MARGIN = 1.0  # seconds by which a delay that is played ends before the bound
 class Terms:
     """Times in seconds, and the run's own secrets."""
 
-    send_timeout: float = 1.5
-    settle: float = 5.0
+    send_timeout: float = 2.5
+    settle: float = 4.0
     llm_timeout: float = 2.0
     debounce: float = 0.3
     retry_seconds: float = 0.25
