@@ -63,7 +63,7 @@ lint: .venv/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m scripts.build_schema --check
-	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar database/supabase
+	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar database/schema database/supabase/optional
 
 types: .venv/dev.done
 	$(BIN)/mypy

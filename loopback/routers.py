@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from router.stopping import REQUESTS_GRACE
+
 _PROJECT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 60.0
 _END_SECONDS = 60.0
@@ -45,6 +47,7 @@ class RouterProcess:
             [
                 *(sys.executable, "-m", "uvicorn", "router.main:app"),
                 *("--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"),
+                *("--timeout-graceful-shutdown", str(REQUESTS_GRACE)),
             ],
             cwd=_PROJECT,
             env=self._env,
@@ -87,9 +90,9 @@ class RouterProcess:
         """SIGCONT: it goes on where it was, and knows nothing of the time between."""
         self._started().send_signal(signal.SIGCONT)
 
-    def wait(self) -> int:
+    def wait(self, within: float = _END_SECONDS) -> int:
         """Wait until it has ended; its exit code."""
-        return self._started().wait(timeout=_END_SECONDS)
+        return self._started().wait(timeout=within)
 
     def twin(self) -> "RouterProcess":
         """Return another router with the same configuration, not started."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from router import __version__
 from router.errors import StateError
 from router.n8n.handler import N8nHandler
+from router.outbound.pools import TenantPools
 from router.settings import Settings
 from router.state.database import Database
 from router.state.schema_version import schema_advice, schema_fault
@@ -41,6 +42,7 @@ async def health(request: Request, response: Response) -> Health:
     checks = {
         "database": await _check_database(request.app.state.database, settings),
         "llm": _check_llm(settings),
+        "connections": _check_connections(request.app.state.pools),
     }
     if settings.n8n_enabled:
         checks["n8n"] = await _check_n8n(request.app.state.n8n, settings)
@@ -76,6 +78,13 @@ def _check_llm(settings: Settings) -> Check:
         variable = f"{settings.llm_provider.upper()}_API_KEY"
         return Check(status="error", message=f"no key for {settings.llm_provider}: set {variable}")
     return Check(status="ok", message="LLM provider configured")
+
+
+def _check_connections(pools: TenantPools) -> Check:
+    if faults := "; ".join(pools.exhausted()):
+        return Check(status="error", message=f"{faults}: what comes now has to wait")
+    replaced = "; ".join(("There are free connections to Evolution", *pools.replaced()))
+    return Check(status="ok", message=replaced)
 
 
 async def _check_n8n(n8n: N8nHandler, settings: Settings) -> Check:

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,6 +100,8 @@ class UnexpectedErrors:
 
         try:
             await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            _log.debug("a caller went away before its request was complete")
         except Exception as error:
             if scope["type"] != "http" or has_begun:
                 raise

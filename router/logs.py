@@ -84,6 +84,7 @@ class Action(StrEnum):
     DATABASE_AWAY = "database_away"
     SCHEMA_DIFFERS = "schema_differs"  # the database has an older or newer schema
     DATABASE_BACK = "database_back"
+    CONNECTIONS_REPLACED = "connections_replaced"  # a pool had lost many of its connections
     TENANT_CREATED = "tenant_created"
     TENANT_CHANGED = "tenant_changed"
     WEBHOOK_SECRET_MADE = "webhook_secret_made"  # nosec B105  # noqa: S105 - an action

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -32,11 +32,12 @@ from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
-from router.notices.opening import make_notice_sender, make_notifier
+from router.notices.opening import make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
-from router.outbound.client import open_tenant_http
+from router.outbound.places import SendPlaces
+from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
@@ -46,25 +47,25 @@ from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
 from router.sealing import Vault
+from router.sending.opening import Sending, open_sending
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
+from router.stopping import ENDING_SECONDS, STOP_GRACE, STOP_SECONDS, end_tasks, within
 from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.fallback import FallbackHandler, FallbackRules
-from router.turns.instances import InstanceFinder
 from router.turns.llm_keys import LlmKeys
 from router.turns.prompt import PromptRules
-from router.turns.sender import Sender
+from router.turns.settling import Settling
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
-_MAKE_MARGIN = 5.0  # seconds of a lease that are left for writing the reply down
-_CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
+_SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -72,10 +73,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
+        stack = AsyncExitStack()
+        try:
             await _start(app, settings, stack)
             yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
+        finally:
+            await within(stack.aclose, ENDING_SECONDS, "the ending")
 
     app = FastAPI(
         title="HybridFlow",
@@ -110,8 +114,11 @@ def create_app(settings: Settings) -> FastAPI:
 async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     database = await stack.enter_async_context(open_database(settings))
     http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
-    tenant_http = await stack.enter_async_context(open_tenant_http(settings, settings.send_timeout))
-    evolution = EvolutionClient(tenant_http)
+    places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
+    app.state.send_places = places
+    pools = app.state.pools = TenantPools(settings, places.count)
+    stack.push_async_callback(pools.close)
+    evolution = EvolutionClient(pools.lookups, pools.sends)
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -120,11 +127,12 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
-    notice_sender = make_notice_sender(settings, database, evolution)
-    notifier = make_notifier(settings, database, http, tenant_http, notice_sender, n8n)
+    sending = open_sending(settings, database, evolution, places)
+    outbox = app.state.outbox = sending.outbox
+    notifier = make_notifier(settings, database, http, pools.services, outbox, n8n)
     guard = app.state.guard = ReplyGuard(
         database,
-        _moderation(settings, http, tenant_http),
+        _moderation(settings, http, pools.services),
         ReplyDefaults(
             max_characters=settings.max_reply_characters,
             leak_characters=settings.leak_characters,
@@ -133,7 +141,13 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         wake_notices=notifier.wake,
     )
     budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
-    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget)
+    keys = InstanceKeys.of(settings)
+    courtesy = Courtesy(
+        EvolutionClient(pools.courtesy),
+        lambda turn: keys.instance(turn.tenant.line),
+        settings.typing_seconds,
+    )
+    dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(
         database,
@@ -148,17 +162,27 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake
     app.state.abandon = dispatcher.abandon
-    app.state.notice_sender = notice_sender
     app.state.wake_notices = notifier.wake
 
     eraser = _execution_eraser(settings, database, http)
     app.state.wake_eraser = eraser.wake
-    for loop in (notifier, dispatcher, eraser):
-        running = asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
-        stack.push_async_callback(_finish, running)
-        stack.push_async_callback(loop.stop)
-    stack.push_async_callback(repairs.stop)
-    stack.push_async_callback(ingester.drain)
+    app.state.loops = [
+        asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
+        for loop in (dispatcher.heartbeat, sending.settler, notifier, dispatcher, eraser)
+    ]
+    stack.push_async_callback(end_tasks, app.state.loops, STOP_GRACE)
+    stops = {
+        "what flows in": ingester.drain,
+        "gap repair": repairs.stop,
+        "courtesy": courtesy.stop,
+        "erasing": eraser.stop,
+        "notices": notifier.stop,
+        "turns": dispatcher.stop,
+        "doubts": sending.settler.stop,
+        "sends": outbox.stop,
+        "leases": dispatcher.heartbeat.stop,
+    }
+    stack.push_async_callback(_stop, stops)
     repairs.begin_all()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
@@ -178,8 +202,8 @@ def _call_limits(settings: Settings) -> CallLimits:
     )
 
 
-async def _finish(task: "asyncio.Task[None]") -> None:
-    await task
+async def _stop(stops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+    await asyncio.gather(*(within(stop, STOP_SECONDS, name) for name, stop in stops.items()))
 
 
 def _providers(settings: Settings) -> dict[str, LlmProvider]:
@@ -258,31 +282,32 @@ def _moderation(
 def _dispatcher(
     settings: Settings,
     database: Database,
-    evolution: EvolutionClient,
+    sending: Sending,
     maker: ReplyMaker,
     guard: ReplyGuard,
     budget: Budget,
+    courtesy: Courtesy,
 ) -> Dispatcher:
-    instances = InstanceFinder(InstanceKeys.of(settings))
     workshop = Workshop(
         database=database,
         maker=maker,
-        courtesy=Courtesy(evolution, instances.of_turn, settings.typing_seconds),
+        courtesy=courtesy,
         guard=guard,
         budget=budget,
-        sender=Sender(
+        outbox=sending.outbox,
+        settling=Settling(
             database,
-            evolution,
-            instances.of_turn,
-            send_timeout=settings.send_timeout,
-            check_after=_CHECK_AFTER,
+            sending.looking,
+            InstanceKeys.of(settings),
+            sending.late,
+            policy(settings),
         ),
         hashes=ContactHashes.of(settings),
         rules=AttemptRules(
-            make_timeout=settings.turn_lease_seconds - _MAKE_MARGIN,
+            make_timeout=settings.making_seconds,
             max_attempts=settings.turn_max_attempts,
             retry_base=settings.retry_base_seconds,
-            settle_after=settings.send_settle_seconds,
+            answer_within_minutes=settings.answer_within_minutes,
         ),
     )
     places = settings.n8n_max_in_flight if settings.n8n_enabled else settings.max_concurrent_turns

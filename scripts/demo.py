@@ -27,6 +27,7 @@ from router.evolution.client import SUBSCRIBED_EVENTS
 from router.logs import configure_logging
 from router.main import create_app
 from router.settings import ConfigurationError, load_settings
+from router.stopping import REQUESTS_GRACE
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.server import N8nDidNotStart
@@ -134,7 +135,13 @@ def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[s
 async def _router(configuration: Mapping[str, str], listener: socket.socket) -> AsyncIterator[str]:
     settings = load_settings(configuration, env_file=None)
     configure_logging(settings, sys.stderr)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=REQUESTS_GRACE,
+    )
+    server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if serving.done():

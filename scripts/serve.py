@@ -23,13 +23,13 @@ from router.logs import configure_logging
 from router.main import create_app
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.migrations import MigrationError, migrate
+from router.stopping import REQUESTS_GRACE
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
 from scripts.n8n.server import N8nDidNotStart, N8nServer
 from scripts.running import CannotGoOn
 
-_GRACE_SECONDS = 30
 _BACKLOG = 2048
 _DID_NOT_START = 3  # uvicorn's exit code for it
 _TOLD = (
@@ -105,7 +105,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # TRUSTED_PROXIES says whom to believe
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=REQUESTS_GRACE,
     )
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):

@@ -11,6 +11,7 @@ import uvicorn
 from loopback.routers import RouterProcess, free_port
 from router.main import create_app
 from router.settings import load_settings
+from router.stopping import REQUESTS_GRACE
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"
 CRON_SECRET = "a-cron-secret-for-the-tests"
@@ -76,7 +77,7 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=REQUESTS_GRACE,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import orjson
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -125,7 +126,7 @@ class CallGate:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                break  # gone: the application will hear of it
+                raise ClientDisconnect  # half a request is none, even where a body may be missing
             body += message.get("body", b"")
             if len(body) > limit:
                 raise too_large

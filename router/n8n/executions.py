@@ -5,19 +5,19 @@ crash of ours leaves anything behind. Measured on n8n 2.40: DELETE answers 200; 
 `Not Found` for what is not there (any more); 400 while the execution runs; 401 for a wrong key.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass
 
 import httpx
 from pydantic import SecretStr
 
-from router.errors import StateError
 from router.logs import Action, log_event, scrubbed
+from router.loops import Loop
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
 _PAUSE = 600.0  # seconds between two looks, and until n8n is asked again for the same execution
+_PAUSE_AFTER_FAILURE = 30.0
 _BATCH = 50
 _PATIENCE = 10.0
 
@@ -37,35 +37,26 @@ class ExecutionEraser:
         self._database = database
         self._http = http
         self._api = api
-        self._woken = asyncio.Event()
-        self._stopping = False
+        self._loop = Loop(
+            self._look, pause=_PAUSE_AFTER_FAILURE, failed="executions could not be erased"
+        )
 
     def wake(self) -> None:
         """Somebody was erased."""
-        self._woken.set()
+        self._loop.wake()
 
     async def run(self) -> None:
         """Delete what is to be deleted until `stop`."""
-        while not self._stopping:
-            self._woken.clear()
-            await self._look()
-            try:
-                async with asyncio.timeout(_PAUSE):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+        await self._loop.run()
 
     async def stop(self) -> None:
         """End after the request that is under way."""
-        self._stopping = True
-        self._woken.set()
+        self._loop.stop()
 
-    async def _look(self) -> None:
-        try:
-            while await self._erase_some() and not self._stopping:
-                pass
-        except StateError as error:
-            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
+    async def _look(self) -> float:
+        while await self._erase_some() and not self._loop.is_stopping:
+            pass
+        return _PAUSE
 
     async def _erase_some(self) -> bool:
         """Ask n8n to delete a batch. Returns whether there may be more to do now."""

@@ -5,18 +5,16 @@ itself every few seconds for what other processes have made.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from router.errors import DatabaseAway
-from router.logs import Action, log_event
+from router.loops import Loop, log_unexpected
 from router.notices.claimed import ClaimedNotice
 from router.notices.delivery import Delivery
 from router.state.database import Database
+from router.stopping import STOP_GRACE, end_tasks
 
-_log = logging.getLogger(__name__)
 _LOCKED_ELSEWHERE = 0.2  # seconds until a notice that another process looks at is tried again
 
 
@@ -43,51 +41,23 @@ class Notifier:
         self._limits = limits
         self._begin = begin
         self._running: dict[asyncio.Task[None], Delivery] = {}
-        self._woken = asyncio.Event()
-        self._stopping = False
+        self._loop = Loop(self._claim, pause=limits.poll, failed="notices could not be claimed")
 
     def wake(self) -> None:
         """There may be a notice to claim."""
-        self._woken.set()
+        self._loop.wake()
 
     async def run(self) -> None:
-        """Claim and tell until `stop`; returns when the last delivery has ended."""
-        while not self._stopping:
-            self._woken.clear()
-            pause = await self._claim_safely()
-            try:
-                async with asyncio.timeout(pause):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
-        if self._running:
-            await asyncio.wait(list(self._running))
+        """Claim and tell until `stop`."""
+        await self._loop.run()
 
-    async def stop(self) -> None:
-        """Claim nothing more; a message that is leaving is finished, the rest comes back later."""
-        self._stopping = True
-        self._woken.set()
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Claim nothing more; a message that is leaving has `grace` seconds to end."""
+        self._loop.stop()
         for task, delivery in list(self._running.items()):
             if delivery.stop():
                 task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running))
-
-    async def _claim_safely(self) -> float:
-        """Claim, whatever happens: if this loop ended, nobody would be told of anything."""
-        try:
-            return await self._claim()
-        except DatabaseAway as error:
-            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
-        except Exception as error:  # noqa: BLE001 - see above; it is logged with its traceback
-            log_event(
-                _log,
-                Action.UNEXPECTED,
-                f"notices could not be claimed: {error!r}",
-                level=logging.ERROR,
-                exc_info=error,
-            )
-        return self._limits.poll
+        await end_tasks(self._running, grace)
 
     async def _claim(self) -> float:
         """Claim what is due and begin to tell it. Returns the seconds until the next look."""
@@ -103,7 +73,10 @@ class Notifier:
             },
         )
         for context in answer["notices"]:
-            self._start(ClaimedNotice.model_validate(context))
+            try:
+                self._start(ClaimedNotice.model_validate(context))
+            except Exception as error:  # noqa: BLE001 - the others were claimed as well
+                log_unexpected(f"notice {context.get('notice_id')} could not be told", error)
         if answer["next_due_at"] is None:
             return self._limits.poll
         now, due = (datetime.fromisoformat(answer[name]) for name in ("now", "next_due_at"))
@@ -114,9 +87,11 @@ class Notifier:
         task = asyncio.create_task(delivery.run(), name=f"notice {notice.notice_id}")
         self._running[task] = delivery
         task.add_done_callback(self._ended)
-        if self._stopping:
+        if self._loop.is_stopping:
             task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
-        self._woken.set()
+        self._loop.wake()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log_unexpected(f"{task.get_name()} ended unexpectedly", error)

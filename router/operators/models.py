@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 Item = TypeVar("Item")
 PauseSource = Literal["owner", "operator", "contact", "ai", "cron"]
 TurnState = Literal["pending", "running", "sending", "sent", "cancelled", "dead"]
-Sender = Literal["contact", "owner", "ai", "client", "auto"]
+Sender = Literal["contact", "owner", "ai", "client", "auto", "operator"]
 
 
 class Page(BaseModel, Generic[Item]):

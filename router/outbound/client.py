@@ -4,23 +4,33 @@ A host is resolved once, each of its addresses is judged, and the connection is 
 address itself: a name that changes its mind in between (DNS rebinding) gains nothing. TLS still
 checks the certificate for the name. Redirects are not followed, and proxies of the environment are
 not used, for behind one it is the proxy that resolves the name.
+
+httpcore loses connections: who is cancelled between being given one and using it leaves it in the
+pool for ever, held by nobody. Here the pool's connections are compared with the requests under
+way, and a pool that has lost many is replaced.
 """
 
 import asyncio
+import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from ipaddress import ip_address
 
 import httpcore
 import httpx
 
+from router.logs import Action, log_event
 from router.outbound.addresses import CURE, Allowed
+from router.outbound.trust import trusted
 from router.settings import Settings
 
-_MAX_CONNECTIONS = 100
+_log = logging.getLogger(__name__)
+MOST_CONNECTIONS = 100
 _MAX_IDLE = 20
 _IDLE_SECONDS = 5.0
+_POOL_WAIT = 2.0
+_LOST_SHARE = 4  # a pool is replaced when a fourth of its connections is lost
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 SocketOption = (
@@ -32,11 +42,18 @@ class AddressRefused(httpx.ConnectError):
     """The host has no address that may be connected to; nothing was sent."""
 
 
-def open_tenant_http(settings: Settings, timeout: float) -> httpx.AsyncClient:
+def open_tenant_http(
+    settings: Settings, timeout: float, *, limit: int = MOST_CONNECTIONS
+) -> httpx.AsyncClient:
     """Return a client for tenants' addresses; `timeout` in seconds. The caller closes it."""
+    return client_over(CheckedTransport(Allowed.of(settings.own_networks), limit=limit), timeout)
+
+
+def client_over(transport: "CheckedTransport", timeout: float) -> httpx.AsyncClient:
+    """Return a client; `timeout` in seconds, but a free connection is waited for only briefly."""
     return httpx.AsyncClient(
-        transport=CheckedTransport(Allowed.of(settings.own_networks)),
-        timeout=timeout,
+        transport=transport,
+        timeout=httpx.Timeout(timeout, pool=_POOL_WAIT),
         follow_redirects=False,
         trust_env=False,
     )
@@ -45,15 +62,113 @@ def open_tenant_http(settings: Settings, timeout: float) -> httpx.AsyncClient:
 class CheckedTransport(httpx.AsyncHTTPTransport):
     """httpx's transport, over connections that are judged before they are opened."""
 
-    def __init__(self, allowed: Allowed, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self, allowed: Allowed, resolve: Resolve | None = None, *, limit: int = MOST_CONNECTIONS
+    ) -> None:
+        self.limit = limit
+        self.replaced = 0
+        self._backend = _CheckedBackend(allowed, resolve or _ask_system)
         # httpx lets nobody name the network backend; the pool is all that its own __init__ makes.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
-            max_connections=_MAX_CONNECTIONS,
+        self._pool = self._fresh_pool()
+        self._under_way: dict[httpcore.AsyncConnectionPool, int] = {self._pool: 0}
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way, those that wait for a connection included."""
+        return self._under_way[self._pool]
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every connection is held, so that a request has to wait for one."""
+        return self._held() >= self.limit
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass the request on; once more where only the pool's lost connections kept it here."""
+        try:
+            return await self._counted(request)
+        except httpx.PoolTimeout:
+            if not self._lost():
+                raise
+            await self._replace_pool()
+            return await self._counted(request)
+
+    async def aclose(self) -> None:
+        """Close all connections, also those that are in use."""
+        for pool in list(self._under_way):
+            await pool.aclose()
+
+    async def _counted(self, request: httpx.Request) -> httpx.Response:
+        pool = self._pool
+        self._under_way[pool] += 1
+        try:
+            response = await super().handle_async_request(request)
+        except BaseException:
+            await self._ended(pool)
+            raise
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - httpx's transport
+        response.stream = _WatchedStream(response.stream, lambda: self._ended(pool))
+        return response
+
+    async def _ended(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._under_way[pool] -= 1
+        if pool is self._pool:
+            if self._lost() * _LOST_SHARE >= self.limit:
+                await self._replace_pool()
+        elif not self._under_way[pool]:
+            del self._under_way[pool]
+            await pool.aclose()
+
+    def _held(self) -> int:
+        return sum(not (each.is_idle() or each.is_closed()) for each in self._pool.connections)
+
+    def _lost(self) -> int:
+        """At least so many connections are held by nobody: a request holds one at most."""
+        return max(0, self._held() - self.in_flight)
+
+    async def _replace_pool(self) -> None:
+        """Begin a fresh pool; the old one is closed when its last request has ended."""
+        log_event(
+            _log, Action.CONNECTIONS_REPLACED,
+            f"{self._lost()} of {self.limit} connections were lost: they are replaced",
+            level=logging.WARNING,
+        )  # fmt: skip
+        old, self._pool = self._pool, self._fresh_pool()
+        self._under_way[self._pool] = 0
+        self.replaced += 1
+        if not self._under_way[old]:
+            del self._under_way[old]
+            await old.aclose()
+
+    def _fresh_pool(self) -> httpcore.AsyncConnectionPool:
+        return httpcore.AsyncConnectionPool(
+            ssl_context=trusted(),
+            max_connections=self.limit,
             max_keepalive_connections=_MAX_IDLE,
             keepalive_expiry=_IDLE_SECONDS,
-            network_backend=_CheckedBackend(allowed, resolve or _ask_system),
+            network_backend=self._backend,
         )
+
+
+class _WatchedStream(httpx.AsyncByteStream):
+    """An answer's body that tells when it has been read or given up."""
+
+    def __init__(
+        self, stream: httpx.AsyncByteStream, on_end: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._stream = stream
+        self._on_end: Callable[[], Awaitable[None]] | None = on_end
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            yield part
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            on_end, self._on_end = self._on_end, None
+            if on_end is not None:
+                await on_end()
 
 
 async def _ask_system(host: str, port: int) -> list[str]:

@@ -14,7 +14,11 @@ from router.state.failures import is_deadlock, meaning, unstorable
 
 _CALL_TIMEOUT = 15.0
 _CONNECT_TIMEOUT = 5.0
+_CLOSE_TIMEOUT = 1.0
 _STATEMENTS = 100  # prepared ones that a connection keeps
+# What asyncpg raises when the server is killed, besides PostgreSQL's errors: the moment decides.
+_LOST = (OSError, EOFError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_FATAL = ("FATAL", "PANIC")  # the server has closed the connection with it
 _LOST_STATEMENT = ("26000", "42P05")  # not found where it was made, or made there already
 
 
@@ -47,7 +51,7 @@ class DirectDatabase:
     async def close(self) -> None:
         """Close every connection; calls under way are waited for briefly."""
         try:
-            await asyncio.wait_for(self._pool.close(), timeout=5)
+            await asyncio.wait_for(self._pool.close(), timeout=_CLOSE_TIMEOUT)
         except TimeoutError:
             self._pool.terminate()
 
@@ -62,8 +66,10 @@ class DirectDatabase:
                 raise _translated(error, function) from error
             except TimeoutError as error:
                 raise DatabaseAway(f"{function}: the database did not answer in time") from error
-            except (OSError, asyncpg.InterfaceError) as error:
-                raise DatabaseAway(f"cannot connect to the database: {error}") from error
+            except _LOST as error:
+                raise DatabaseAway(
+                    f"{function}: the connection to the database was lost: {error!r}"
+                ) from error
             return dict(result)
         raise AssertionError("unreachable")
 
@@ -82,6 +88,8 @@ def _translated(error: asyncpg.PostgresError, function: str) -> Exception:
             f"{function}: a pooler of transactions stands before the database ({error}): put"
             " ?pgbouncer=true behind DATABASE_URL"
         )
+    if getattr(error, "severity_en", None) in _FATAL:
+        return DatabaseAway(f"{function}: {error}")
     return meaning(code, str(error), function) or error
 
 

@@ -18,7 +18,9 @@ _RAISED: dict[str, type[StateError]] = {
     "PT409": Conflict,
     "PT422": Invalid,
 }
-_AWAY_CLASSES = ("08", "53", "57")  # connection, resources, operator intervention
+# Connection, user or password, no such database, resources, operator intervention, the system's
+# own errors; and a server that only reads: a replica after a failover, or one whose disk is full.
+_AWAY_CLASSES = ("08", "28", "3D", "53", "57", "58", "25006")
 _MISSING = ("42883", "42P01", "3F000")  # function, table, schema
 _UNSTORABLE = ("22P05", "22021")  # U+0000 in JSON, in text
 _DEADLOCK = "40P01"

@@ -1,7 +1,9 @@
 """Applying the schema: the files of `database/supabase/migrations`, each once, in their order.
 
-What was applied is written into `supabase_migrations.schema_migrations` as the supabase CLI does
-(its statements are those of `supabase db push` 3.1), so either may apply the next migration.
+The newest file may not be released yet: a database that has an earlier text of it gets it again,
+which such a file bears. What was applied is written into `supabase_migrations.schema_migrations`
+as the supabase CLI does (its statements are those of `supabase db push` 3.1), so either may apply
+the next migration.
 """
 
 import re
@@ -91,7 +93,9 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
         await connection.execute("select pg_catalog.pg_advisory_lock($1)", _LOCK)
         applied = await _applied(connection)
         _refuse_newer(applied, migrations)
-        missing = [migration for migration in migrations if migration.version not in applied]
+        missing = [m for m in migrations if m.version not in applied]
+        if await _is_outdated(connection, migrations[-1]):
+            missing.append(migrations[-1])
         for migration in missing:
             await _apply(connection, migration)
         if missing:
@@ -125,6 +129,15 @@ async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> set[str]
     return {row["version"] for row in rows}
 
 
+async def _is_outdated(connection: "asyncpg.Connection[asyncpg.Record]", newest: Migration) -> bool:
+    """Whether the database has another text of the newest migration, written by this program."""
+    statements = await connection.fetchval(
+        "select statements from supabase_migrations.schema_migrations where version = $1",
+        newest.version,
+    )
+    return statements is not None and len(statements) == 1 and statements != [newest.sql]
+
+
 def _refuse_newer(applied: set[str], migrations: tuple[Migration, ...]) -> None:
     newest = migrations[-1].version
     newer = sorted(version for version in applied if version > newest)
@@ -142,7 +155,8 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Mi
             await connection.execute(migration.sql)
             await connection.execute(
                 "insert into supabase_migrations.schema_migrations (version, name, statements)"
-                " values ($1, $2, $3)",
+                " values ($1, $2, $3)"
+                " on conflict (version) do update set statements = excluded.statements",
                 migration.version,
                 migration.name,
                 [migration.sql],

@@ -5,9 +5,7 @@ Importing this costs half a second: `router.state.opening` does, where it is use
 """
 
 import asyncio
-import ssl
 from collections.abc import Mapping
-from functools import cache
 from typing import Self
 
 import aiohttp
@@ -18,6 +16,7 @@ from pydantic import SecretStr
 from supabase import AsyncClient, AsyncClientOptions
 
 from router.errors import DatabaseAway
+from router.outbound.trust import trusted
 from router.state.database import Json
 from router.state.failures import is_deadlock, unstorable
 from router.state.gateway import GatewayAnswer, refuse_gateway_answers, what_gateway_says
@@ -43,7 +42,7 @@ class SupabaseDatabase:
         secret = key.get_secret_value()
         http = httpx.AsyncClient(
             timeout=_TIMEOUT,
-            transport=AiohttpTransport(verify=_trusted(), limits=_LIMITS),
+            transport=AiohttpTransport(verify=trusted(), limits=_LIMITS),
             event_hooks={
                 "request": [] if _is_jwt(secret) else [_drop_authorization],
                 "response": [refuse_gateway_answers],
@@ -80,7 +79,7 @@ class SupabaseDatabase:
             raise what_gateway_says(answered, function, self._url) from answered
         except UnicodeEncodeError as error:
             raise unstorable() from error
-        except (aiohttp.ClientError, httpx.StreamError) as error:
+        except (aiohttp.ClientError, httpx.StreamError, OSError, EOFError) as error:
             raise DatabaseAway(f"{function}: Supabase's answer broke off: {error}") from error
         if not isinstance(answer.data, dict):
             raise DatabaseAway(
@@ -117,12 +116,6 @@ def _was_not_done(error: APIError | httpx.RequestError) -> bool:
     return isinstance(cause, aiohttp.ClientConnectorError) and not isinstance(
         cause, aiohttp.ClientConnectorDNSError
     )
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return who is trusted over TLS; reading the certificates takes its time."""
-    return httpx.create_ssl_context()
 
 
 def _is_jwt(key: str) -> bool:

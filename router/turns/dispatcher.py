@@ -5,31 +5,19 @@ ingests, and looks by itself every few seconds for what other processes have lef
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
-from router.errors import DatabaseAway
-from router.logs import Action, log_event
+from router.loops import Loop, log_unexpected
 from router.state.database import Database, Json
+from router.stopping import STOP_GRACE, end_tasks
 from router.turns.claimed import ClaimedTurn
+from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 
-_log = logging.getLogger(__name__)
 _LOCKED_ELSEWHERE = (
     0.2  # seconds until a due turn that another process is looking at is tried again
 )
-
-
-class Attempt(Protocol):
-    """One attempt at a turn, as the dispatcher sees it."""
-
-    async def run(self) -> None:
-        """Work on the turn and tell the state how it ended; raises nothing but CancelledError."""
-
-    def stop(self) -> bool:
-        """Ask it to give the turn back. Returns whether its task should be cancelled at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,73 +48,38 @@ class Dispatcher:
         self._database = database
         self._limits = limits
         self._begin_attempt = begin_attempt
-        self._running: dict[asyncio.Task[None], tuple[int, Attempt]] = {}
-        self._woken = asyncio.Event()
-        self._wake_timer: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._running: dict[asyncio.Task[None], UnderWay] = {}
+        self.heartbeat = Heartbeat(
+            database, lambda: self._running, worker=limits.worker, lease=limits.lease
+        )
+        self._loop = Loop(self._claim, pause=limits.poll, failed="turns could not be claimed")
 
     def wake(self, due_in: float = 0.0) -> None:
         """There is (or will be, in `due_in` seconds) a turn to claim."""
-        loop = asyncio.get_running_loop()
-        if due_in <= 0:
-            self._woken.set()
-            return
-        due_at = loop.time() + due_in
-        if self._wake_timer is None or self._wake_timer.when() > due_at:
-            self._cancel_timer()
-            self._wake_timer = loop.call_at(due_at, self._alarm)
+        self._loop.wake(due_in)
 
     def abandon(self, session_id: int) -> None:
         """A human took this session over: stop making a reply that the fence would refuse."""
-        for task, (session, attempt) in self._running.items():
-            if session == session_id and attempt.stop():
+        for task, each in self._running.items():
+            if each.turn.session.session_id == session_id and each.attempt.stop():
                 task.cancel()
 
     async def run(self) -> None:
-        """Claim and dispatch until `stop`; returns when the last attempt has ended."""
-        while not self._stopping:
-            self._woken.clear()
-            self.wake(await self._claim_safely())
-            await self._woken.wait()
-        if self._running:
-            await asyncio.wait(list(self._running))
+        """Claim and dispatch until `stop`."""
+        await self._loop.run()
 
-    async def stop(self) -> None:
-        """Claim nothing more; what is being sent is finished, the rest is given back."""
-        self._stopping = True
-        self._woken.set()
-        self._cancel_timer()
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Claim nothing more and give back what nothing is sent of.
+
+        A send has `grace` seconds to end. Then its turn is given back, too: the state knows that
+        it is being sent, and who claims the turn next finds out how that ended.
+        """
+        self._loop.stop()
         await asyncio.sleep(0)  # a task that is cancelled before it has begun gives nothing back
-        for task, (_, attempt) in list(self._running.items()):
-            if attempt.stop():
+        for task, each in list(self._running.items()):
+            if each.attempt.stop():
                 task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running))
-
-    def _alarm(self) -> None:
-        self._wake_timer = None
-        self._woken.set()
-
-    def _cancel_timer(self) -> None:
-        if self._wake_timer is not None:
-            self._wake_timer.cancel()
-            self._wake_timer = None
-
-    async def _claim_safely(self) -> float:
-        """Claim, whatever happens: if this loop ended, no customer would be answered any more."""
-        try:
-            return await self._claim()
-        except DatabaseAway as error:
-            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
-        except Exception as error:  # noqa: BLE001 - see above; it is logged with its traceback
-            log_event(
-                _log,
-                Action.UNEXPECTED,
-                f"turns could not be claimed: {error!r}",
-                level=logging.ERROR,
-                exc_info=error,
-            )
-        return self._limits.poll
+        await end_tasks(self._running, grace)
 
     async def _claim(self) -> float:
         """Claim what is due and start on it. Returns the seconds until the next look."""
@@ -146,7 +99,10 @@ class Dispatcher:
             },
         )
         for context in answer["turns"]:
-            self._start(ClaimedTurn.model_validate(context))
+            try:
+                self._start(ClaimedTurn.model_validate(context))
+            except Exception as error:  # noqa: BLE001 - the others were claimed as well
+                log_unexpected(f"turn {context.get('turn_id')} could not be begun", error)
         return self._seconds_until_next(answer)
 
     def _seconds_until_next(self, answer: Json) -> float:
@@ -161,19 +117,13 @@ class Dispatcher:
     def _start(self, turn: ClaimedTurn) -> None:
         attempt = self._begin_attempt(turn)
         task = asyncio.create_task(attempt.run(), name=f"turn {turn.turn_id}")
-        self._running[task] = (turn.session.session_id, attempt)
+        self._running[task] = UnderWay(turn, attempt)
         task.add_done_callback(self._ended)
-        if self._stopping:
+        if self._loop.is_stopping:
             attempt.stop()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]
-        self._woken.set()
+        self._loop.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
-            log_event(
-                _log,
-                Action.AI_FAILED,
-                f"{task.get_name()} ended unexpectedly: {error!r}",
-                level=logging.ERROR,
-                exc_info=error,
-            )
+            log_unexpected(f"{task.get_name()} ended unexpectedly", error)

@@ -17,6 +17,7 @@ from ipaddress import ip_network
 
 from router.errors import DatabaseAway
 from router.logs import Action, log_event
+from router.loops import log_unexpected
 from router.outbound.addresses import Network
 from router.state.database import Database, Json
 
@@ -84,12 +85,14 @@ class Guards:
         asked_at = self._clock()
         try:
             answer = await self._database.call("webhook_guards", {})
-        except DatabaseAway as error:
-            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
-        else:
             self._guards = {each["instance_name"]: _read(each) for each in answer["guards"]}
             self._known_at = asked_at
-        self._asked_at = self._clock()
+        except DatabaseAway as error:
+            log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
+        except Exception as error:  # noqa: BLE001 - what is known holds, whatever the reason
+            log_unexpected("the webhooks' guards could not be read", error)
+        finally:
+            self._asked_at = self._clock()
 
 
 def _read(told: Json) -> Guard:

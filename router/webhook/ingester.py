@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from router.errors import DatabaseAway
+from router.loops import is_cancelled, log_unexpected
 from router.state.database import Database, Json
 
 MAX_EVENTS_PER_CALL = 100
@@ -33,7 +34,7 @@ class Ingester:
         policy: Mapping[str, object],
         on_decision: Callable[[Json, Json], None],
     ) -> None:
-        """Take `on_decision(event, decision)`: called after each commit, it may not raise."""
+        """Take `on_decision(event, decision)`: called after each commit; its faults are logged."""
         self._database = database
         self._policy = dict(policy)
         self._on_decision = on_decision
@@ -87,10 +88,13 @@ class Ingester:
         events = [event for waiting in batch for event in waiting.events]
         try:
             decisions = await self._ask(events)
+        except asyncio.CancelledError:
+            self._tell(batch, DatabaseAway("the call was broken off"))
+            if is_cancelled():
+                raise
+            return
         except Exception as error:  # noqa: BLE001 - every waiting webhook must hear of it
-            for waiting in batch:
-                if not waiting.decisions.done():
-                    waiting.decisions.set_exception(error)
+            self._tell(batch, error)
             return
         place = 0
         for waiting in batch:
@@ -99,7 +103,19 @@ class Ingester:
             if not waiting.decisions.done():
                 waiting.decisions.set_result(mine)
         for event, decision in zip(events, decisions, strict=True):
+            self._react(event, decision)
+
+    @staticmethod
+    def _tell(batch: list[_Waiting], error: Exception) -> None:
+        for waiting in batch:
+            if not waiting.decisions.done():
+                waiting.decisions.set_exception(error)
+
+    def _react(self, event: Json, decision: Json) -> None:
+        try:
             self._on_decision(event, decision)
+        except Exception as error:  # noqa: BLE001 - it is committed, and others wait behind it
+            log_unexpected("what was recorded was not reacted to", error)
 
     async def _ask(self, events: list[Json]) -> list[Json]:
         argument = {"events": events, "policy": self._policy}
@@ -110,6 +126,8 @@ class Ingester:
             # comes back with its decision.
             answer = await self._database.call("ingest_events", argument)
         decisions: list[Json] = answer["decisions"]
+        if len(decisions) != len(events):
+            raise RuntimeError(f"{len(events)} events, {len(decisions)} decisions")
         return decisions
 
 

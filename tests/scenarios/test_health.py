@@ -21,6 +21,7 @@ async def test_health_says_what_is_checked(database_url: str):
     assert health["checks"] == {
         "database": {"status": "ok", "message": "Connected to PostgreSQL"},
         "llm": {"status": "ok", "message": "LLM provider configured"},
+        "connections": {"status": "ok", "message": "There are free connections to Evolution"},
     }
 
 

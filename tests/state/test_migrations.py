@@ -21,7 +21,7 @@ from router.state.migrations import (
     migrate,
     read_migrations,
 )
-from scripts.build_schema import check_file, schema_text
+from scripts.build_schema import UNRELEASED, check_file, migration_text, schema_text
 from tests.postgres import Databases, fleeting_folder
 from tests.supabase import TestProject
 
@@ -297,7 +297,7 @@ async def test_an_older_file_is_not_pasted_over_a_newer_database(
     empty_database_url: str, samples: Path
 ):
     await migrate(empty_database_url, samples)
-    older = schema_text(read_migrations(samples)[:1])
+    older = schema_text(read_migrations(samples)[:1], source=samples / "none")
     with pytest.raises(asyncpg.RaiseError, match="20260102000000, which is newer than this file"):
         await paste(empty_database_url, older)
 
@@ -310,6 +310,21 @@ def test_a_stale_schema_file_is_found_out(tmp_path: Path, capsys: pytest.Capture
     assert "run `make schema`" in capsys.readouterr().err
     file.write_text("new")
     assert check_file(file, "new") == 0
+
+
+def test_what_is_made_from_the_living_source_is_up_to_date():
+    assert UNRELEASED.read_text() == migration_text()
+
+
+async def test_the_unreleased_migration_is_applied_again_when_its_text_has_changed(
+    empty_database_url: str, samples: Path
+):
+    await migrate(empty_database_url, samples)
+    newest = samples / "20260102000000_more_words.sql"
+    newest.write_text(MORE + "alter table words add column if not exists loud boolean;\n")
+    assert await migrate(empty_database_url, samples) == ["20260102000000"]
+    assert await migrate(empty_database_url, samples) == []
+    await run(empty_database_url, "select word, loud from words")
 
 
 # The command

@@ -278,5 +278,5 @@ def test_the_procfile_migrates_before_it_serves():
     assert lines == {
         "release": "python -m scripts.migrate",
         "web": "uvicorn router.main:app --host 0.0.0.0 --port ${PORT:-8000} --no-proxy-headers"
-        " --no-server-header",
+        " --no-server-header --timeout-graceful-shutdown 3",
     }

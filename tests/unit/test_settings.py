@@ -325,9 +325,8 @@ def test_n8n_needs_its_address_and_its_key_when_enabled():
 
 
 def test_the_lease_must_outlast_the_llm():
-    assert "above 25" in faults_of(LLM_TIMEOUT="20", TURN_LEASE_SECONDS="25")["TURN_LEASE_SECONDS"]
-    load(LLM_TIMEOUT="20", TURN_LEASE_SECONDS="25.1")
-    assert "TURN_LEASE_SECONDS" in faults_of(LLM_TIMEOUT="55")
+    assert "TURN_LEASE_SECONDS" in faults_of(TURN_LEASE_SECONDS="2.9")
+    load(LLM_TIMEOUT="20", TURN_LEASE_SECONDS="3")
 
 
 def test_a_send_may_not_time_out_while_it_shows_typing():

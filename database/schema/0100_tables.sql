@@ -1,0 +1,277 @@
+-- HybridFlow: tables.
+--
+-- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
+-- hybridflow steps that those functions share; never called from outside
+--
+-- State changes only through the functions. Row level security is on and nothing is granted to
+-- anon or authenticated. Every statement here may run again without harm.
+
+create schema if not exists hybridflow;
+
+create table if not exists public.tenants (
+    id bigint generated always as identity primary key,
+    instance_name text not null unique check (instance_name ~ '^[^/]+$'),
+    evo_server_url text not null check (evo_server_url ~ '^https?://'),
+    evo_api_key text,
+    system_prompt text,
+    llm_provider text not null default 'anthropic' check (llm_provider in ('anthropic', 'openai')),
+    llm_api_key text,
+    llm_model text,
+    llm_max_tokens integer check (llm_max_tokens > 0),
+    is_active boolean not null default true,
+    -- Rules of the conversation; null means the deployment's default.
+    debounce_seconds numeric check (debounce_seconds between 0 and 3600),
+    resume_after_hours numeric check (resume_after_hours > 0 and resume_after_hours <= 87600),
+    answer_within_minutes numeric check (answer_within_minutes > 0 and answer_within_minutes <= 525600),
+    auto_reply_seconds numeric not null default 0 check (auto_reply_seconds between 0 and 86400),
+    other_client_takeover boolean not null default true,
+    answer_groups boolean not null default false,
+    unanswered_kinds text[] not null default '{}',
+    on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
+    -- Who is told that a human is wanted, or that the connection is lost.
+    notify_number text
+    check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+    notify_url text check (notify_url ~ '^https?://[^/]'),
+    -- Who may post webhooks, within what the deployment allows.
+    webhook_networks cidr[] check (webhook_networks <> '{}'),
+    shared_webhook_secret boolean not null default true,
+    -- What Evolution last said of the connection.
+    connection_state text,
+    connection_reason integer,
+    connection_changed_at timestamptz,
+    connection_lost_at timestamptz,
+    owner_jid text,
+    qr_code text,
+    pairing_code text,
+    qr_updated_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
+comment on column public.tenants.auto_reply_seconds is
+'Seconds after a customer''s message in which an owner''s message is WhatsApp''s own greeting; 0: none.';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next (queue) or starts it again (restart).';
+comment on column public.tenants.notify_number is
+'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
+comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
+comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, encrypted likewise; its replies are made without n8n.';
+comment on column public.tenants.webhook_networks is
+'The networks that its webhooks may come from; null: any.';
+comment on column public.tenants.shared_webhook_secret is
+'Its webhooks may show EVOLUTION_WEBHOOK_SHARED_SECRET; false: only a secret of its own.';
+comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
+
+create table if not exists public.sessions (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    chat text not null default 'contact' check (chat in ('contact', 'group')),
+    phone_jid text,
+    lid text,
+    contact_name text,
+    is_paused boolean not null default false,
+    pause_source text check (pause_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    pause_reason text,
+    pause_message_id bigint,
+    paused_at timestamptz,
+    paused_until timestamptz,
+    pause_indefinite boolean not null default false,
+    resumed_at timestamptz,
+    resume_source text check (resume_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    last_human_at timestamptz,
+    last_message_at timestamptz,
+    last_contact_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
+comment on column public.sessions.last_human_at is
+'When a human of the business last wrote or paused; a pause without its own end counts from here.';
+comment on column public.sessions.pause_message_id is
+'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+
+create index if not exists sessions_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
+create index if not exists sessions_paused_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc) where is_paused;
+create index if not exists sessions_paused
+on public.sessions (tenant_id, coalesce(last_human_at, paused_at, updated_at))
+where is_paused and not pause_indefinite and paused_until is null;
+create index if not exists sessions_paused_until
+on public.sessions (paused_until) where is_paused and paused_until is not null;
+
+create table if not exists public.session_identities (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    jid text not null,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, jid)
+);
+
+comment on table public.session_identities is
+'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
+
+create index if not exists session_identities_by_session on public.session_identities (session_id);
+
+create table if not exists public.turns (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    state text not null default 'pending'
+    check (state in ('pending', 'running', 'sending', 'sent', 'cancelled', 'dead')),
+    reason text,
+    run_after timestamptz not null,
+    debounce_until timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    worker text,
+    handler text check (handler in ('n8n', 'fallback')),
+    execution_id text,
+    reply jsonb,
+    incomplete boolean not null default false,
+    error_kind text,
+    error text,
+    provider text,
+    model text,
+    tokens_in integer,
+    tokens_out integer,
+    correlation_id text,
+    created_at timestamptz not null default now(),
+    claimed_at timestamptz,
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    check (state not in ('running', 'sending') or (token_hash is not null and lease_until is not null))
+);
+
+comment on table public.turns is
+'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
+comment on column public.turns.token_hash is
+'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
+comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
+comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+
+create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
+create index if not exists turns_due on public.turns (run_after) where state = 'pending';
+create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
+create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
+create index if not exists turns_by_session on public.turns (session_id, id desc);
+create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
+create index if not exists turns_by_state on public.turns (tenant_id, state, id desc);
+
+create table if not exists public.messages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    wa_id text,
+    from_me boolean not null,
+    sender text not null check (sender in ('contact', 'owner', 'ai', 'client', 'auto')),
+    kind text not null default 'text',
+    body text not null default '',
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null default false,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state text check (send_state in ('sending', 'sent', 'unknown', 'failed')),
+    send_began_at timestamptz,
+    sends integer not null default 0,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
+comment on column public.messages.sender is
+'contact; owner (typed by hand); operator (a human, through HybridFlow); ai; client (another client of the'
+' API); auto (greeting, call reply).';
+comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
+comment on column public.messages.send_state is
+'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
+
+create unique index if not exists messages_once
+on public.messages (wa_id, tenant_id, from_me, session_id)
+where wa_id is not null;
+create unique index if not exists messages_one_per_part
+on public.messages (turn_id, part) where part is not null;
+create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
+create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
+create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
+
+create table if not exists public.processed_events (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    event_key text not null,
+    event text not null,
+    decision jsonb,
+    waiting_for text,
+    change jsonb,
+    processed_at timestamptz not null default clock_timestamp(),
+    unique (tenant_id, event_key)
+);
+
+comment on table public.processed_events is
+'The webhook deliveries that were taken, each with the decision made.';
+comment on column public.processed_events.waiting_for is
+'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+
+create index if not exists processed_events_recent on public.processed_events (processed_at desc);
+create index if not exists processed_events_waiting
+on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
+
+create table if not exists public.notices (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    kind text not null check (kind in ('handoff', 'connection_lost', 'qr_waiting')),
+    facts jsonb not null,
+    state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
+    reason text,
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    number_told_at timestamptz,
+    url_told_at timestamptz,
+    handler text check (handler in ('n8n', 'fallback')),
+    error text,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.notices is
+'What the people of a business are to be told: a human is wanted, the connection is lost.';
+comment on column public.notices.reason is
+'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
+comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
+comment on column public.notices.number_told_at is
+'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
+comment on column public.notices.message_id is 'That WhatsApp message.';
+
+create index if not exists notices_due on public.notices (next_at) where state = 'pending';
+create unique index if not exists notices_one_of_connection
+on public.notices (tenant_id, kind) where state = 'pending' and kind <> 'handoff';
+create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
+create index if not exists notices_by_session on public.notices (session_id);
+create index if not exists notices_by_message on public.notices (message_id);
+
+alter table public.tenants enable row level security;
+alter table public.sessions enable row level security;
+alter table public.session_identities enable row level security;
+alter table public.turns enable row level security;
+alter table public.messages enable row level security;
+alter table public.processed_events enable row level security;
+alter table public.notices enable row level security;

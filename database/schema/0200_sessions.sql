@@ -1,0 +1,227 @@
+-- HybridFlow: the clock, and who is who.
+
+-- The one clock of every rule. clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it with
+-- `set hybridflow.clock_offset = '3 hours'`.
+create or replace function hybridflow.clock()
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select clock_timestamp()
+        + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval
+$$;
+
+-- A rule's value: the tenant's own, else the caller's policy, else the product's default.
+create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_own, (p_policy ->> p_name)::numeric, p_default)
+$$;
+
+-- A number of seconds as an interval.
+create or replace function hybridflow.seconds(p_seconds numeric)
+returns interval
+language sql
+immutable
+set search_path = ''
+as $$
+    select make_interval(secs => p_seconds::double precision)
+$$;
+
+-- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
+-- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
+-- messages instead: before there are statistics, every index looks the same to the planner.
+create or replace function hybridflow.messages_called(p_wa_id text)
+returns setof public.messages
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.messages where wa_id = p_wa_id
+$$;
+
+-- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
+-- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
+-- is folded into the other's; one that is sending is finished beside it.
+create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_from public.sessions;
+    v_pending bigint;
+begin
+    select * into v_from from public.sessions where id = p_from;
+    perform hybridflow.make_way(t.id)
+    from public.turns as t
+    where t.session_id = p_from and t.state in ('running', 'sending')
+        and exists (
+            select from public.turns as o
+            where o.session_id = p_into and o.state in ('running', 'sending')
+        );
+    select id into v_pending from public.turns where session_id = p_into and state = 'pending';
+    if v_pending is not null then
+        update public.messages as m set turn_id = v_pending
+        from public.turns as t
+        where t.session_id = p_from and t.state = 'pending' and m.turn_id = t.id and not m.from_me;
+        update public.turns
+        set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where session_id = p_from and state = 'pending';
+        perform hybridflow.discard_reply(v_pending);
+    end if;
+    update public.turns set session_id = p_into where session_id = p_from;
+    delete from public.messages as m
+    using public.messages as twin
+    where m.session_id = p_from and twin.session_id = p_into
+        and twin.tenant_id = m.tenant_id and twin.wa_id = m.wa_id and twin.from_me = m.from_me;
+    update public.messages set session_id = p_into where session_id = p_from;
+    update public.messages_archive set session_id = p_into where session_id = p_from;
+    update public.session_identities set session_id = p_into where session_id = p_from;
+    update public.notices set session_id = p_into where session_id = p_from;
+    update public.sessions as s
+    set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
+        lid = coalesce(s.lid, v_from.lid),
+        contact_name = coalesce(s.contact_name, v_from.contact_name),
+        is_paused = s.is_paused or v_from.is_paused,
+        pause_source = case when s.is_paused then s.pause_source else v_from.pause_source end,
+        pause_reason = case when s.is_paused then s.pause_reason else v_from.pause_reason end,
+        pause_message_id = case when s.is_paused then s.pause_message_id else v_from.pause_message_id end,
+        paused_at = least(s.paused_at, v_from.paused_at),
+        paused_until = greatest(s.paused_until, v_from.paused_until),
+        pause_indefinite = s.pause_indefinite or v_from.pause_indefinite,
+        resumed_at = greatest(s.resumed_at, v_from.resumed_at),
+        last_human_at = greatest(s.last_human_at, v_from.last_human_at),
+        last_message_at = greatest(s.last_message_at, v_from.last_message_at),
+        last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        erased_before = greatest(s.erased_before, v_from.erased_before),
+        updated_at = hybridflow.clock()
+    where s.id = p_into;
+    insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
+    select b.tenant_id, p_into, b.day, b.turns, b.tokens, b.told_at from public.spending as b
+    where b.session_id = p_from
+    on conflict (tenant_id, day, session_id) do update
+        set turns = spending.turns + excluded.turns, tokens = spending.tokens + excluded.tokens,
+            told_at = coalesce(spending.told_at, excluded.told_at);
+    delete from public.sessions where id = p_from;
+    if (select is_paused from public.sessions where id = p_into) then
+        perform hybridflow.cancel_turns(p_into, 'paused');
+    end if;
+end
+$$;
+
+-- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
+-- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
+-- is folded by the caller.
+create or replace function hybridflow.make_way(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn_id for update;
+    if v_turn.state = 'sending' then
+        update public.turns set beside = true, updated_at = hybridflow.clock() where id = p_turn_id;
+        return;
+    end if;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+end
+$$;
+
+-- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
+-- new are remembered; JIDs that lead to several sessions show that these are one person: they are
+-- merged into the oldest.
+create or replace function hybridflow.resolve_session(
+    p_tenant_id bigint, p_jids text[], p_chat text, p_name text
+)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_known integer;
+    v_session public.sessions;
+    v_jid text;
+begin
+    if cardinality(p_jids) = 1 then
+        select s.* into v_session
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        for update of s;
+    end if;
+    while v_session.id is null loop
+        select array_agg(distinct i.session_id order by i.session_id), count(*)
+        into v_ids, v_known
+        from public.session_identities as i
+        where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+
+        if cardinality(v_ids) = 1 and v_known = cardinality(p_jids) then
+            select * into v_session from public.sessions where id = v_ids[1] for update;
+            exit when found;
+            continue;  -- merged away while we waited for it
+        end if;
+
+        for v_jid in select j from unnest(p_jids) as j order by j loop
+            perform pg_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || v_jid, 0));
+        end loop;
+        perform hybridflow.connect_identities(p_tenant_id, p_jids, p_chat);
+    end loop;
+
+    if p_name is not null and p_name <> '' and p_name is distinct from v_session.contact_name then
+        update public.sessions set contact_name = p_name where id = v_session.id;
+        v_session.contact_name := p_name;
+    end if;
+    return v_session;
+end
+$$;
+
+-- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
+create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_locked integer;
+    v_session_id bigint;
+    v_other bigint;
+begin
+    select array_agg(distinct i.session_id order by i.session_id) into v_ids
+    from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+    perform from public.sessions where id = any(v_ids) order by id for update;
+    get diagnostics v_locked = row_count;
+    if v_locked <> coalesce(cardinality(v_ids), 0) then
+        return;  -- one was merged away while we waited: the caller looks again
+    end if;
+
+    v_session_id := v_ids[1];
+    if v_session_id is null then
+        insert into public.sessions (tenant_id, chat) values (p_tenant_id, p_chat)
+        returning id into v_session_id;
+    end if;
+    foreach v_other in array coalesce(v_ids[2:], '{}') loop
+        perform hybridflow.merge_sessions(v_session_id, v_other);
+    end loop;
+
+    insert into public.session_identities (tenant_id, jid, session_id)
+    select p_tenant_id, j, v_session_id from unnest(p_jids) as j
+    on conflict do nothing;
+    update public.sessions
+    set phone_jid = coalesce((select j from unnest(p_jids) as j where j not like '%@lid' limit 1), phone_jid),
+        lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid),
+        erasure_checked = false
+    where id = v_session_id;
+end
+$$;

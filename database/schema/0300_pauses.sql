@@ -1,0 +1,447 @@
+-- HybridFlow: takeover, pause and resume.
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
+-- An end of its own (paused_until) does not shorten what a human's later message asks for.
+create or replace function hybridflow.pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused or p_session.pause_indefinite then null
+        when p_session.paused_until is not null and p_session.pause_source <> 'owner'
+            then p_session.paused_until
+        else greatest(
+            p_session.paused_until,
+            coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+            + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+        )
+    end
+$$;
+
+-- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
+-- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_cancelled integer;
+begin
+    update public.turns
+    set state = 'cancelled', reason = p_reason, token_hash = null, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where session_id = p_session_id and state in ('pending', 'running');
+    get diagnostics v_cancelled = row_count;
+    perform hybridflow.stop_turn(t.id, p_reason)
+    from public.turns as t where t.session_id = p_session_id and t.state = 'sending';
+    return v_cancelled;
+end
+$$;
+
+-- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
+-- Returns 'takeover'; 'takeover_over' when the pause that it asks for has run out already or an
+-- operator resumed after it (10 s of tolerance: WhatsApp's clock is not ours and counts in seconds).
+create or replace function hybridflow.take_over(
+    p_session public.sessions, p_tenant public.tenants, p_policy jsonb,
+    p_at timestamptz, p_message_id bigint, p_reason text
+)
+returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ends timestamptz := p_at + hybridflow.seconds(
+        3600 * hybridflow.rule(p_tenant.resume_after_hours, p_policy, 'resume_after_hours', 2)
+    );
+    v_over boolean := v_ends <= hybridflow.clock()
+        or coalesce(
+            p_session.resume_source = 'operator' and p_at < p_session.resumed_at - interval '10 seconds', false
+        );
+begin
+    update public.sessions as s
+    set last_human_at = greatest(s.last_human_at, p_at),
+        is_paused = s.is_paused or not v_over,
+        pause_source = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_source else 'owner' end,
+        pause_reason = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_reason else p_reason end,
+        pause_message_id = case when v_over or s.is_paused then s.pause_message_id else p_message_id end,
+        paused_at = case when v_over or s.is_paused then s.paused_at else hybridflow.clock() end,
+        paused_until = case when s.is_paused then s.paused_until end,
+        pause_indefinite = s.is_paused and s.pause_indefinite,
+        updated_at = hybridflow.clock()
+    where s.id = p_session.id;
+    if v_over then
+        return 'takeover_over';
+    end if;
+    perform hybridflow.cancel_turns(p_session.id, 'takeover');
+    return 'takeover';
+end
+$$;
+
+-- Ends the pause of the locked session, whoever asks. The columns that say why it was paused stay,
+-- for the operator to read.
+create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.sessions
+    set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        resumed_at = hybridflow.clock(), resume_source = p_source, updated_at = hybridflow.clock()
+    where id = p_session_id
+$$;
+
+-- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.from_me and p_message.kind not in ('reaction', 'poll_vote')
+        and (
+            p_message.sender in ('owner', 'operator')
+            or (p_message.sender = 'client' and p_tenant.other_client_takeover)
+        )
+        and p_message.send_state is distinct from 'failed'
+$$;
+
+-- Whether part of what turn p_turn_id said is on the phone.
+create or replace function hybridflow.has_spoken(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent' and m.status is distinct from 'error'
+    )
+$$;
+
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
+    )
+$$;
+
+-- Whether a message of the contact is answered, or is going to be: its turn is under way, part of its turn
+-- is on the phone or may be, or it belongs to no turn and a later reply was made in sight of it.
+create or replace function hybridflow.is_answered(p_message public.messages)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_message.turn_id is not null then
+            hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
+            or exists (
+                select from public.turns as t
+                where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
+            )
+        else exists (
+            select from public.messages as m
+            inner join public.turns as t on t.id = m.turn_id
+            where m.session_id = p_message.session_id and m.from_me and m.sent_at >= p_message.sent_at
+                and m.send_state = 'sent' and m.status is distinct from 'error' and t.seen_at >= p_message.created_at
+        )
+    end
+$$;
+
+-- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
+-- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
+-- id, or null when there is nothing to answer. The session is locked.
+create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_since timestamptz;
+    v_human record;
+    v_ids bigint[];
+    v_turn public.turns;
+begin
+    select t.* into v_tenant from public.tenants as t
+    inner join public.sessions as s on s.tenant_id = t.id
+    where s.id = p_session_id;
+    if not v_tenant.is_active then
+        return null;
+    end if;
+    v_since := hybridflow.clock() - hybridflow.seconds(
+        60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+    );
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_session_id and m.sent_at >= v_since and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    select array_agg(m.id) into v_ids from public.messages as m
+    where m.session_id = p_session_id and not m.from_me and m.expects_reply and m.deleted_at is null
+        and m.kind <> all(v_tenant.unanswered_kinds) and m.sent_at >= v_since
+        and (v_human.id is null or (m.sent_at, m.id) > (v_human.sent_at, v_human.id))
+        and not hybridflow.is_answered(m);
+    if v_ids is null then
+        return null;
+    end if;
+    v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
+    update public.messages set turn_id = v_turn.id where id = any(v_ids);
+    return v_turn.id;
+end
+$$;
+
+-- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
+-- stopped since p_since say the rest, and what the customer wrote and nobody answered gets a turn (its id).
+-- The session is locked.
+create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
+    where session_id = p_session_id and state = 'sending' and stop_reason = 'takeover';
+    perform hybridflow.take_up(t)
+    from public.turns as t
+    where t.id = (
+        select s.id from public.turns as s
+        where s.session_id = p_session_id and s.state = 'sent' and s.incomplete and s.reason = 'takeover'
+            and s.reply is not null and s.finished_at >= p_since
+        order by s.id desc limit 1
+    );
+    return hybridflow.answer_unanswered(p_session_id, p_policy);
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless a
+-- human wrote besides, or somebody paused. Returns whether the session goes on now. It is locked.
+create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_tenant public.tenants;
+    v_false public.messages;
+    v_human public.messages;
+    v_goes_on boolean;
+begin
+    select * into v_session from public.sessions where id = p_session_id;
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    select * into v_false from public.messages where id = p_message_id;
+    select m.* into v_human from public.messages as m
+    where m.session_id = p_session_id and m.id <> p_message_id and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
+        select from public.messages as m
+        where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
+            and hybridflow.is_by_human(m, v_tenant)
+    );
+    update public.sessions as s
+    set last_human_at = case
+            when s.pause_message_id is null and s.is_paused then greatest(s.paused_at, v_human.sent_at)
+            else v_human.sent_at
+        end,
+        is_paused = s.is_paused and not v_goes_on,
+        pause_message_id = case
+            when v_goes_on then null
+            when s.pause_message_id = p_message_id then v_human.id
+            else s.pause_message_id
+        end,
+        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        pause_source = case
+            when v_goes_on then null
+            when s.pause_source = 'owner' and s.pause_message_id is null
+                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+            else s.pause_source
+        end,
+        pause_reason = case when v_goes_on then null else s.pause_reason end,
+        paused_at = case when v_goes_on then null else s.paused_at end,
+        paused_until = case when v_goes_on then null else s.paused_until end,
+        updated_at = hybridflow.clock()
+    where s.id = p_session_id;
+    return v_goes_on;
+end
+$$;
+
+-- Ends the pause of the locked session if it has run out. Returns whether it did.
+create or replace function hybridflow.end_expired_pause(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if coalesce(hybridflow.pause_ends_at(p_session, p_resume_after, p_policy) <= hybridflow.clock(), false) then
+        perform hybridflow.end_pause(p_session.id, 'cron');
+        return true;
+    end if;
+    return false;
+end
+$$;
+
+-- The locked session that a request of an operator means: by session_id, or by contact (a JID or a
+-- phone number), which makes the session if there is none: a pause works before any message.
+-- Raises PT404 where the tenant or the session is not the tenant's own.
+create or replace function hybridflow.session_of(p jsonb)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session public.sessions;
+begin
+    if p ? 'contact' then
+        if not exists (select from public.tenants where id = v_tenant_id) then
+            raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
+        end if;
+        return hybridflow.resolve_session(v_tenant_id, array[p ->> 'contact'], 'contact', null);
+    end if;
+    select * into v_session from public.sessions
+    where id = (p ->> 'session_id')::bigint and tenant_id = v_tenant_id
+    for update;
+    if not found then
+        raise exception 'tenant % has no session %', v_tenant_id, p ->> 'session_id' using errcode = 'PT404';
+    end if;
+    return v_session;
+end
+$$;
+
+-- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
+-- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
+-- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say.
+-- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
+create or replace function public.pause_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p);
+    v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_cancelled integer;
+begin
+    if v_until <= hybridflow.clock() then
+        raise exception 'until must be in the future, not %', p ->> 'until' using errcode = 'PT422';
+    end if;
+    update public.sessions
+    set is_paused = true,
+        pause_source = p ->> 'source',
+        pause_reason = p ->> 'reason',
+        pause_message_id = null,
+        paused_at = hybridflow.clock(),
+        paused_until = v_until,
+        pause_indefinite = coalesce((p ->> 'indefinite')::boolean, false),
+        last_human_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where id = v_session.id;
+    v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
+    );
+end
+$$;
+
+-- resume_session({tenant_id, session_id | contact, source, policy})
+-- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and
+-- nobody answered gets a turn if it is recent. Returns the session and that turn. PT404 as above.
+create or replace function public.resume_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p);
+    v_turn_id bigint;
+begin
+    if v_session.is_paused then
+        perform hybridflow.end_pause(v_session.id, p ->> 'source');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'),
+        'resumed', v_session.is_paused,
+        'turn_id', v_turn_id
+    );
+end
+$$;
+
+-- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
+-- those that are to last cost nothing.
+create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return array(
+        select without_end.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.sessions as s
+            where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
+                    3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
+                )
+            offset 0  -- one search of the index for each tenant, not one look at every pause
+        ) as without_end
+        union all
+        select s.id from public.sessions as s where s.is_paused and s.paused_until <= v_now
+    );
+end
+$$;
+
+-- auto_resume({policy})
+-- Ends every pause that has run out, however many there are, in one statement; sessions that someone
+-- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
+create or replace function public.auto_resume(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
+    v_ids bigint[] := array(
+        select s.id from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.id = any(v_due) and s.is_paused
+            and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
+        order by s.id
+        for update of s skip locked
+    );
+    v_sessions jsonb;
+begin
+    with resumed as (
+        update public.sessions
+        set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+            resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
+        where id = any(v_ids)
+        returning id, tenant_id
+    )
+
+    select coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
+    into v_sessions from resumed as r;
+
+    return jsonb_build_object(
+        'resumed', cardinality(v_ids), 'sessions', v_sessions,
+        'turns', (select count(hybridflow.answer_unanswered(i, p -> 'policy')) from unnest(v_ids) as i)
+    );
+end
+$$;

@@ -1,0 +1,852 @@
+-- HybridFlow: turns, from pending to sent, cancelled or dead.
+--
+-- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
+-- lives, and one made while a table was still small would go on reading the whole of it.
+
+-- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
+-- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
+-- with the message instead. The session is locked.
+create or replace function hybridflow.join_turn(
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text
+)
+returns public.turns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_due timestamptz := v_now + hybridflow.seconds(p_debounce);
+    v_turn public.turns;
+begin
+    if p_tenant.on_new_message = 'restart' then
+        select * into v_turn from public.turns
+        where session_id = p_session_id and state = 'running' for update;
+        if found then
+            perform hybridflow.requeue_turn(v_turn, v_due);
+        end if;
+    end if;
+
+    update public.turns
+    set run_after = case
+            when attempt > 0 then greatest(run_after, v_due)
+            else greatest(run_after, least(v_due, debounce_until))
+        end,
+        updated_at = v_now
+    where session_id = p_session_id and state = 'pending'
+    returning * into v_turn;
+    if not found then
+        insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
+        values (
+            p_tenant.id, p_session_id, v_due,
+            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+        )
+        returning * into v_turn;
+    elsif v_turn.reply is not null then
+        perform hybridflow.discard_reply(v_turn.id);
+    end if;
+    return v_turn;
+end
+$$;
+
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made anew for all that
+-- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+create or replace function hybridflow.discard_reply(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set reply = null, updated_at = hybridflow.clock()
+    where id = p_turn_id and reply is not null;
+    update public.messages set part = null where turn_id = p_turn_id and part is not null;
+end
+$$;
+
+-- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
+-- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
+-- session is locked.
+create or replace function hybridflow.requeue_turn(p_turn public.turns, p_run_after timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_newer bigint;
+begin
+    update public.turns
+    set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
+    where session_id = p_turn.session_id and state = 'pending'
+    returning id into v_newer;
+    update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    if v_newer is not null or p_turn.reply is null then
+        perform hybridflow.discard_reply(p_turn.id);
+    end if;
+    update public.turns
+    set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
+        stop_reason = null, run_after = p_run_after, updated_at = v_now
+    where id = p_turn.id;
+end
+$$;
+
+-- Closes a turn for good. Its token stays: it opens nothing any more, but a callback that comes twice
+-- shows by it that it is the same one.
+create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = p_state, reason = p_reason, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = p_turn_id
+$$;
+
+-- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not hybridflow.is_in_doubt(p_turn.id) then
+        return false;
+    end if;
+    perform hybridflow.put_aside(
+        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3))
+    );
+    return true;
+end
+$$;
+
+-- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier).
+create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns set lease_until = p_until, worker = null, updated_at = hybridflow.clock()
+    where id = p_turn_id
+$$;
+
+-- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
+-- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
+-- settled.
+create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if hybridflow.is_in_doubt(p_turn_id) then
+        update public.turns set stop_reason = coalesce(stop_reason, p_reason), updated_at = hybridflow.clock()
+        where id = p_turn_id;
+    elsif exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
+        update public.turns set incomplete = true where id = p_turn_id;
+        perform hybridflow.close_turn(p_turn_id, 'sent', p_reason);
+    else
+        perform hybridflow.close_turn(p_turn_id, 'cancelled', p_reason);
+    end if;
+end
+$$;
+
+-- The active turn goes on at once, by whoever claims it; beside another one, if the session has one.
+create or replace function hybridflow.take_up(p_turn public.turns)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns
+    set state = 'sending', incomplete = false, reason = null, finished_at = null, worker = null,
+        token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
+        beside = exists (
+            select from public.turns as a
+            where a.session_id = p_turn.session_id and a.state in ('running', 'sending') and a.id <> p_turn.id
+        ),
+        updated_at = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- A send of turn p_turn_id is settled. The turn is closed when all of its reply is on the phone, or when it
+-- may say no more; where nothing of it was said, and the session goes on meanwhile, its messages are
+-- answered by another turn. A send may prove late to have left: then its turn, which waits to be made
+-- again, goes on with the rest, or is done. The session is locked.
+create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_sent integer;
+begin
+    select * into v_turn from public.turns
+    where id = p_turn_id and state in ('pending', 'running', 'sending') for update;
+    if v_turn.id is null or hybridflow.is_in_doubt(p_turn_id) then
+        return;
+    end if;
+    select count(*) into v_sent from public.messages as m
+    where m.turn_id = p_turn_id and m.send_state = 'sent' and m.part is not null;
+    if jsonb_array_length(v_turn.reply) <= v_sent then
+        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+    elsif v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
+        if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
+            perform hybridflow.answer_unanswered(v_turn.session_id, p_policy);
+        end if;
+    elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
+        perform hybridflow.take_up(v_turn);
+    elsif v_turn.state <> 'sending' and v_turn.reply is null and hybridflow.has_said_all(p_turn_id) then
+        perform hybridflow.stop_turn(p_turn_id, 'late');
+    end if;
+end
+$$;
+
+-- Whether something that the turn said is on the phone, begun after all that it answers was written.
+create or replace function hybridflow.has_said_all(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        max(m.id) filter (where m.from_me and m.send_state = 'sent')
+        > max(m.id) filter (where not m.from_me), false
+    )
+    from public.messages as m where m.turn_id = p_turn_id
+$$;
+
+-- The sends of a turn, in order, for the handler that goes on with it.
+create or replace function hybridflow.turn_parts(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
+        'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
+        'send_began_at', m.send_began_at
+    ) order by m.part), '[]')
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null
+$$;
+
+-- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
+-- where an earlier reply left after they were written. Left out are sends that certainly failed and
+-- messages that wait for a later turn.
+create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
+        'body', case when h.deleted_at is null then h.body else '[deleted message]' end,
+        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at,
+        'media', case when h.deleted_at is null then h.media end, 'in_turn', h.in_turn
+    ) order by h.in_turn, h.sent_at, h.id), '[]')
+    from (
+        select m.*, (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
+        from public.messages as m
+        where m.session_id = p_turn.session_id
+            and m.send_state is distinct from 'failed'
+            and not exists (
+                select from public.turns as o
+                where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+            )
+        order by m.sent_at desc, m.id desc
+        limit p_limit
+    ) as h
+$$;
+
+-- How a token is kept: whoever reads the table cannot act for a handler.
+create or replace function hybridflow.hash_token(p_token uuid)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_token::text, 'UTF8'))
+$$;
+
+-- All that a handler needs for one attempt at a turn, its token included.
+create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
+        'last_handler', p_turn.handler, 'last_error', p_turn.error, 'correlation_id', p_turn.correlation_id,
+        'tenant', jsonb_build_object(
+            'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
+            'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
+            'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'reply_rules', hybridflow.reply_rules(t)
+        ),
+        'session', jsonb_build_object(
+            'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
+            'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+            'contact_name', s.contact_name
+        ),
+        'parts', hybridflow.turn_parts(p_turn.id),
+        'history', hybridflow.turn_history(p_turn, p_history_limit)
+    )
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_turn.session_id
+$$;
+
+-- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
+-- does not: its outcome must be found out first.
+create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = 'dead', token_hash = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id in (
+        select t.id from public.turns as t
+        where t.state in ('running', 'sending') and t.lease_until <= hybridflow.clock()
+            and t.attempt >= p_max_attempts
+            and not hybridflow.is_in_doubt(t.id)
+        for update skip locked
+    )
+$$;
+
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
+-- knows what else it wanted to say, and from the start it would repeat itself.
+create or replace function hybridflow.close_dead_flows()
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id in (
+        select t.id from public.turns as t
+        where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
+            and hybridflow.has_spoken(t.id)
+            and not exists (
+                select from public.messages as m
+                where m.turn_id = t.id and (
+                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+                )
+            )
+        for update skip locked
+    )
+$$;
+
+-- How many more turns may be given to n8n now, so that a burst waits here and not there.
+create or replace function hybridflow.free_flows(p_max_in_flight integer)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
+    where state in ('running', 'sending') and handler = 'n8n' and lease_until > hybridflow.clock()
+$$;
+
+-- The tenants that have a pending turn: one look at the index for each, however many turns they have.
+create or replace function hybridflow.waiting_tenants()
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive waiting as (
+        (select t.tenant_id from public.turns as t where t.state = 'pending' order by t.tenant_id limit 1)
+        union all
+        select (
+            select t.tenant_id from public.turns as t
+            where t.state = 'pending' and t.tenant_id > w.tenant_id
+            order by t.tenant_id limit 1
+        )
+        from waiting as w
+        where w.tenant_id is not null
+    )
+
+    select w.tenant_id from waiting as w where w.tenant_id is not null
+$$;
+
+-- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever.
+create or replace function hybridflow.busy_tenants(p_worker text)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select t.tenant_id, count(*)::integer from public.turns as t
+    where t.state in ('running', 'sending') and t.lease_until > hybridflow.clock()
+        and (p_worker is null or t.worker = p_worker)
+    group by t.tenant_id
+$$;
+
+-- The due turns in the order in which they are to be claimed, some more than p_limit: some may be locked.
+-- The tenants take turns, and one that has many under way comes after one that has few, so that a flood of
+-- one makes no other wait; none gets more than p_most at once (null: any number).
+create or replace function hybridflow.due_turns(
+    p_now timestamptz, p_limit integer, p_most integer, p_worker text
+)
+returns table (turn_id bigint, place bigint)
+language sql
+stable
+set search_path = ''
+as $$
+    select d.id, row_number() over (order by coalesce(b.turns, 0) + d.place, d.run_after, d.id)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select f.id, f.run_after, row_number() over (order by f.run_after, f.id) as place
+        from (
+            select t.id, t.run_after from public.turns as t
+            where t.tenant_id = w.tenant_id and t.state = 'pending' and t.run_after <= p_now
+                and not exists (
+                    select from public.turns as a
+                    where a.session_id = t.session_id and a.state in ('running', 'sending')
+                )
+            order by t.run_after limit greatest(least(2 * p_limit, p_most - coalesce(b.turns, 0)), 0)
+        ) as f
+    ) as d
+    order by 2 limit 2 * p_limit
+$$;
+
+-- When the next turn is due that may be claimed then.
+create or replace function hybridflow.next_due(p_most integer, p_worker text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select min(d.run_after)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select t.run_after from public.turns as t
+        where t.tenant_id = w.tenant_id and t.state = 'pending'
+            and not exists (
+                select from public.turns as a
+                where a.session_id = t.session_id and a.state in ('running', 'sending')
+            )
+        order by t.run_after limit 1
+    ) as d
+    where p_most is null or coalesce(b.turns, 0) < p_most
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, tenant_max?, n8n_max_in_flight?})
+-- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
+-- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
+-- about a send in doubt does not count as an attempt. The tenants take turns (see due_turns); tenant_max is
+-- how many of one tenant this worker, or with n8n all of them, may have at once. Never waits for a lock.
+-- Returns {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an
+-- earlier attempt.
+create or replace function public.claim_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_worker text := case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end;
+    v_most integer := (p ->> 'tenant_max')::integer;
+    v_ids bigint[];
+    v_turns jsonb;
+begin
+    perform hybridflow.close_dead_flows();
+    perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    if p ? 'n8n_max_in_flight' then
+        v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
+    end if;
+    select array_agg(d.id) into v_ids from (
+        select t.id from public.turns as t
+        where t.state in ('running', 'sending') and t.lease_until <= v_now
+        order by t.lease_until limit v_limit for update skip locked
+    ) as d;
+    select v_ids || array_agg(d.id) into v_ids from (
+        select t.id
+        from hybridflow.due_turns(v_now, v_limit, v_most, v_worker) as f
+        inner join public.turns as t on t.id = f.turn_id
+        where t.state = 'pending' and t.run_after <= v_now
+        order by f.place limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
+        for update of t skip locked
+    ) as d;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.turns as t
+        set state = case when t.state = 'pending' then 'running' else t.state end,
+            attempt = t.attempt + case when hybridflow.is_in_doubt(t.id) then 0 else 1 end,
+            seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
+            token_hash = hybridflow.hash_token(f.token),
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
+        from fresh as f
+        where t.id = f.id
+        returning t as turn, f.token
+    )
+
+    select jsonb_agg(
+        hybridflow.turn_context(c.turn, c.token, (p ->> 'history_limit')::integer) order by (c.turn).id
+    )
+    into v_turns from claimed as c;
+
+    return jsonb_build_object(
+        'turns', coalesce(v_turns, '[]'),
+        'now', v_now,
+        'next_due_at', (
+            select least(
+                hybridflow.next_due(v_most, v_worker),
+                (select min(t.lease_until) from public.turns as t where t.state in ('running', 'sending'))
+            )
+        )
+    );
+end
+$$;
+
+-- The turn that a handler holds with p_token, locked together with its session (session first).
+-- `refusal` says why it may not go on: 'stale' (a newer attempt has it, or the lease ran out),
+-- 'paused', 'superseded' (closed or merged), 'unknown_turn'.
+create or replace function hybridflow.hold_turn(
+    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = p_turn_id
+    for update of s;
+    select * into turn from public.turns where id = p_turn_id for update;
+    refusal := case
+        when turn.id is null then 'unknown_turn'
+        when turn.state in ('cancelled', 'sent') and turn.reason in ('takeover', 'paused') then 'paused'
+        when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
+        when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
+        when turn.lease_until <= hybridflow.clock() then 'stale'
+    end;
+end
+$$;
+
+-- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
+-- asking the LLM again. Returns {ok} or {refused: reason}.
+create or replace function public.save_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.settle_budget(
+        v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
+    );
+    update public.turns
+    set reply = p -> 'parts', handler = p ->> 'handler', provider = p ->> 'provider', model = p ->> 'model',
+        tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
+        tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
+        updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- Whether what a turn answers is too old to be answered at all.
+create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(m.sent_at) < hybridflow.clock() - hybridflow.seconds(
+        60 * coalesce(max(t.answer_within_minutes), p_minutes, 60)
+    ), false)
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.turn_id = p_turn.id and not m.from_me
+$$;
+
+-- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
+-- away it is never long: nobody may tell us when they are back.
+create or replace function hybridflow.back_off(p_turn public.turns, p jsonb)
+returns interval
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.seconds(greatest(
+        case when p ->> 'kind' = 'away'
+            then least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.waits, 10)), 30)
+            else least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.attempt, 10) - 1), 900)
+        end * (0.75 + random() / 2)::numeric,
+        (p ->> 'retry_after')::numeric
+    ))
+$$;
+
+-- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_away boolean := p ->> 'kind' = 'away';
+    v_spoken boolean := exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
+    );
+    v_due timestamptz := hybridflow.clock() + hybridflow.back_off(p_turn, p);
+begin
+    perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
+    update public.turns
+    set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        waits = case when v_away then waits + 1 else 0 end
+    where id = p_turn.id;
+    if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('state', 'in_doubt');
+    elsif p_turn.reply is null and v_spoken and not (v_away and exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
+    )) then
+        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        return jsonb_build_object('state', 'sent');
+    elsif p_session.is_paused or p_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn.id, coalesce(p_turn.stop_reason, 'paused'));
+        return jsonb_build_object('state', 'cancelled');
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
+        return jsonb_build_object('state', 'dead');
+    elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
+        return jsonb_build_object('state', 'dead');
+    elsif v_spoken then
+        perform hybridflow.put_aside(p_turn.id, v_due);
+        update public.turns set state = 'sending' where id = p_turn.id;
+    else
+        perform hybridflow.requeue_turn(p_turn, v_due);
+    end if;
+    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
+-- fail_turn({turn_id, token, kind, error, retry_after?, tokens?, max_attempts, base_seconds,
+-- answer_within_minutes?})
+-- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
+-- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once;
+-- 'away': the reply certainly did not leave, for Evolution or the line is away: tried again soon, and at
+-- once when the instance is connected again, and no attempt is used up; dead with the reason 'too_old' when
+-- what it answers is older than answer_within_minutes. tokens is what it cost, if that is known. A turn
+-- without a saved reply that has said something is closed as sent, incomplete. Returns {state, run_after?}
+-- or {refused: reason}.
+create or replace function public.fail_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    update public.messages set send_state = 'failed'
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+end
+$$;
+
+-- begin_anew({turn_id, token})
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
+-- now, together with what came meanwhile, and its reply is made anew. The attempt does not count.
+-- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+create or replace function public.begin_anew(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
+        select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
+    ) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
+    perform hybridflow.discard_reply((v_held.turn).id);
+    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock());
+    return '{"ok": true}';
+end
+$$;
+
+-- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
+-- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
+create or replace function public.renew_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_lost bigint[];
+begin
+    update public.turns set lease_until = greatest(lease_until, v_until)
+    where id in (
+        select t.id from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+        inner join public.turns as t on t.id = h.turn_id
+        where t.state in ('running', 'sending') and t.worker = p ->> 'worker'
+            and t.token_hash = hybridflow.hash_token(h.token)
+        for update of t skip locked
+    );
+    select array_agg(h.turn_id) into v_lost
+    from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+    left join public.turns as t on t.id = h.turn_id
+        and t.state in ('running', 'sending') and t.token_hash = hybridflow.hash_token(h.token)
+    where t.id is null;
+    return jsonb_build_object('lost', coalesce(to_jsonb(v_lost), '[]'));
+end
+$$;
+
+-- release_turn({turn_id, token})
+-- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the
+-- attempt does not count; what is half said can be claimed at once. Returns {ok} or {refused}.
+create or replace function public.release_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
+    if v_turn.state = 'running' then
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    else
+        perform hybridflow.put_aside(v_turn.id, hybridflow.clock());
+    end if;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same
+-- answer. While a send is in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
+create or replace function public.finish_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if (v_held.turn).state = 'sent'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'already', true);
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.settle_budget(v_held.turn, coalesce(
+        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
+        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
+    ));
+    update public.turns
+    set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
+        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    where id = (v_held.turn).id;
+    if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('ok', true, 'in_doubt', true);
+    end if;
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- retry_turn({tenant_id, turn_id})
+-- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
+-- PT409: it is not dead, or its session is paused.
+create or replace function public.retry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
+    for update of s;
+    if not found then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint for update;
+    if v_turn.state <> 'dead' then
+        raise exception 'turn % is %, only a dead turn can be retried', v_turn.id, v_turn.state
+            using errcode = 'PT409';
+    end if;
+    if v_session.is_paused then
+        raise exception 'session % is paused: resume it first', v_session.id using errcode = 'PT409';
+    end if;
+    if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
+    then
+        if exists (
+            select from public.turns where session_id = v_session.id and state in ('running', 'sending')
+        ) then
+            raise exception 'session % is being answered by another turn: retry when it is done', v_session.id
+                using errcode = 'PT409';
+        end if;
+        update public.turns
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
+            lease_until = hybridflow.clock(), attempt = 0, waits = 0, reason = null, stop_reason = null,
+            finished_at = null, updated_at = hybridflow.clock()
+        where id = v_turn.id;
+    else
+        update public.turns set attempt = 0, waits = 0, reason = null, finished_at = null where id = v_turn.id;
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    end if;
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
+end
+$$;

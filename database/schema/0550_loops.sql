@@ -1,0 +1,89 @@
+-- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
+
+-- The different words of a text, numbers all counting as one: a bot's clock or ticket number changes.
+create or replace function hybridflow.words_of(p_text text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(
+        select distinct w
+        from regexp_split_to_table(
+            regexp_replace(lower(left(p_text, 1000)), '[0-9]+', '0', 'g'), '[^[:alnum:]]+'
+        ) as w
+        where w <> ''
+    )
+$$;
+
+-- How alike two texts are, from 0 to 1: the share of their words that both have.
+create or replace function hybridflow.likeness(p_one text, p_other text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    with common as (
+        select
+            cardinality(hybridflow.words_of(p_one)) + cardinality(hybridflow.words_of(p_other)) as words,
+            (
+                select count(*) from unnest(hybridflow.words_of(p_one)) as w
+                where w = any(hybridflow.words_of(p_other))
+            ) as shared
+    )
+
+    select case when words = 0 then (p_one = p_other)::integer else shared::numeric / (words - shared) end
+    from common
+$$;
+
+-- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
+-- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
+-- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
+-- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
+-- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
+create or replace function hybridflow.is_loop(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_replies integer := hybridflow.rule(p_tenant.loop_replies, p_policy, 'loop_replies', 6);
+    v_since timestamptz := greatest(
+        hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
+        ),
+        p_session.resumed_at
+    );
+    v_ends timestamptz[];
+begin
+    if v_replies = 0 then
+        return false;
+    end if;
+    select array_agg(e.finished_at order by e.id desc) into v_ends from (
+        select t.id, t.finished_at from public.turns as t
+        where t.session_id = p_session.id and t.state = 'sent'
+        order by t.id desc limit v_replies
+    ) as e;
+    if coalesce(v_ends[v_replies] <= v_since, true) then
+        return false;
+    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
+        select count(*) filter (
+            where l.kind = 'text' and hybridflow.likeness(l.body, p_event ->> 'text') >= 0.8
+        ) * 2 >= v_replies
+        from (
+            select m.body, m.kind from public.messages as m
+            where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
+            order by m.sent_at desc, m.id desc limit v_replies
+        ) as l
+    ) then
+        return true;
+    end if;
+    return coalesce((
+        select t.finished_at > v_since from public.turns as t
+        where t.session_id = p_session.id and t.state = 'sent'
+        order by t.id desc offset v_replies * 5 - 1 limit 1
+    ), false);
+end
+$$;

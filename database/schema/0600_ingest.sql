@@ -1,0 +1,614 @@
+-- HybridFlow: the way in. One call takes many events and decides each.
+
+-- The order in which a delivery state may only advance; 'error' ends it.
+create or replace function hybridflow.status_rank(p_status text)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(
+        array['pending', 'server_ack', 'delivery_ack', 'read', 'played', 'error'], lower(p_status)
+    ), 0)
+$$;
+
+-- Applies one change (edit, delete or delivery state) to a message.
+create or replace function hybridflow.change_message(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    case p_change ->> 'type'
+        when 'edit' then
+            update public.messages
+            set body = p_change ->> 'text',
+                edited_at = coalesce((p_change ->> 'edited_at')::timestamptz, hybridflow.clock())
+            where id = p_message_id and not from_me
+                and (edited_at is null or edited_at <= coalesce((p_change ->> 'edited_at')::timestamptz, edited_at));
+        when 'delete' then
+            update public.messages set deleted_at = hybridflow.clock()
+            where id = p_message_id and deleted_at is null;
+        else
+            update public.messages set status = p_change ->> 'status'
+            where id = p_message_id
+                and hybridflow.status_rank(p_change ->> 'status') > hybridflow.status_rank(status);
+    end case;
+end
+$$;
+
+-- Applies the changes that arrived before the message itself. Returns whether there were any.
+create or replace function hybridflow.apply_waiting(p_tenant_id bigint, p_message_id bigint, p_wa_id text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_event record;
+    v_any boolean := false;
+begin
+    for v_event in
+        update public.processed_events set waiting_for = null
+        where tenant_id = p_tenant_id and waiting_for = p_wa_id
+        returning change
+    loop
+        perform hybridflow.change_message(p_message_id, v_event.change);
+        v_any := true;
+    end loop;
+    return v_any;
+end
+$$;
+
+-- A pending turn all of whose messages are deleted has nothing to answer: cancelled.
+create or replace function hybridflow.cancel_deleted_turn(p_turn_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t
+    set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where t.id = p_turn_id and t.state = 'pending' and not exists (
+        select from public.messages as m
+        where m.turn_id = t.id and not m.from_me and m.deleted_at is null
+    )
+$$;
+
+-- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
+-- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
+-- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
+create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id
+    order by from_me = coalesce((p_event ->> 'from_me')::boolean, from_me) desc, id limit 1;
+    if v_message.id is null then
+        perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
+        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
+        where id = p_event_id;
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    if not exists (select from public.messages where id = v_message.id) then
+        return hybridflow.ingest_change(p_event_id, p_tenant, p_event);  -- erased or merged while we waited
+    end if;
+    perform hybridflow.change_message(v_message.id, p_event);
+    if p_event ->> 'type' = 'delete' and not v_message.from_me then
+        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
+        'session_id', v_message.session_id, 'message_id', v_message.id
+    );
+end
+$$;
+
+-- The tenant's line is up: what waits for it is due at once.
+create or replace function hybridflow.hasten(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.turns set run_after = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'pending' and t.waits > 0 and t.run_after > v_now
+        for update skip locked
+    );
+    update public.turns set lease_until = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'sending' and t.worker is null and t.lease_until > v_now
+        for update skip locked
+    );
+    update public.notices set next_at = v_now
+    where id in (
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.state = 'pending' and n.kind = 'handoff' and n.next_at > v_now
+            and (n.lease_until is null or n.lease_until <= v_now)
+        for update skip locked
+    );
+end
+$$;
+
+-- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
+-- QR code to be scanned; says when it has just come (back) up.
+create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_state text := case p_event ->> 'type'
+        when 'logout' then 'logged_out' when 'removed' then 'removed' else p_event ->> 'state'
+    end;
+    -- Evolution says `close` after a logout, and both after a removal: the strongest word stays.
+    v_weaker boolean := (p_tenant.connection_state = 'removed' and v_state in ('logged_out', 'close'))
+        or (p_tenant.connection_state = 'logged_out' and v_state = 'close');
+    v_lost boolean := v_state in ('close', 'refused', 'logged_out', 'removed');
+begin
+    if p_event ->> 'type' = 'qrcode' then
+        perform hybridflow.notice_qr(p_tenant, p_event);
+        update public.tenants
+        set qr_code = p_event ->> 'code', pairing_code = p_event ->> 'pairing_code',
+            qr_updated_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where id = p_tenant.id;
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'qrcode_updated');
+    end if;
+    if v_weaker then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'connection_unchanged');
+    end if;
+    update public.tenants
+    set connection_state = v_state,
+        connection_reason = (p_event ->> 'reason')::integer,
+        connection_changed_at = case
+            when connection_state is distinct from v_state then hybridflow.clock() else connection_changed_at
+        end,
+        connection_lost_at = case
+            when v_lost then coalesce(connection_lost_at, hybridflow.clock()) when v_state <> 'open' then connection_lost_at
+        end,
+        owner_jid = coalesce(p_event ->> 'owner_jid', owner_jid),
+        qr_code = case when v_state = 'open' then null else qr_code end,
+        pairing_code = case when v_state = 'open' then null else pairing_code end,
+        updated_at = hybridflow.clock()
+    where id = p_tenant.id;
+    perform hybridflow.notice_connection(p_tenant, v_state, p_event ->> 'reason');
+    if v_state = 'open' then
+        perform hybridflow.hasten(p_tenant.id);
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'connection_changed', 'state', v_state,
+        'reconnected', v_state = 'open' and p_tenant.connection_state is distinct from 'open'
+    );
+end
+$$;
+
+-- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
+-- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
+-- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
+-- looks like the owner's, only as long as it can still be late.
+create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
+returns public.messages
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
+    v_is_send boolean := p_event ->> 'origin' = 'send';
+begin
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id and from_me limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select * into v_message from public.messages
+    where chosen_id = p_event ->> 'wa_id' and wa_id is null and tenant_id = p_tenant.id limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select m.* into v_message
+    from public.messages as m
+    inner join public.sessions as s on s.id = m.session_id
+    where m.tenant_id = p_tenant.id and m.wa_id is null
+        and m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
+        and (
+            (m.send_state in ('sending', 'unknown') and m.send_began_at >= v_at - interval '15 minutes')
+            or (m.late_until is not null and (v_is_send or v_at <= m.late_until))
+        )
+        and case
+            when m.told_as is null or p_event ->> 'telling' is null
+                then hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
+            else p_event ->> 'telling' = any(m.told_as)
+        end
+        and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
+                or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
+                or (j like '%@lid' and s.lid is null)
+        )
+    order by m.late_until is not null, m.send_began_at, m.id limit 1;
+    return v_message;
+end
+$$;
+
+-- A message that our side sent, already known (see find_own), which is recorded as such. Returns the
+-- decision, or null: it is somebody else's.
+create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages := hybridflow.find_own(p_tenant, p_event);
+begin
+    if v_message.id is null then
+        return null;
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- erased, or known meanwhile, while we waited
+    if v_message.id is null then
+        return null;
+    elsif v_message.wa_id is not null then
+        return hybridflow.known_own(p_tenant, v_message, p_event, p_policy);
+    end if;
+    perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'), p_policy);
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', v_message.session_id,
+        'message_id', v_message.id, 'turn_id', v_message.turn_id
+    );
+end
+$$;
+
+-- A message of our side that is recorded already. Whom gap repair took for the owner, since it sees no more
+-- than the message, another API client's own event shows to be that client: where that is no takeover, it
+-- is undone.
+create or replace function hybridflow.known_own(
+    p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := p_message.turn_id;
+begin
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+        update public.messages set sender = 'client' where id = p_message.id;
+        if not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
+            v_turn_id := hybridflow.undo_takeover(p_message.session_id, p_message.created_at, p_policy);
+        end if;
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', p_message.session_id,
+        'message_id', p_message.id, 'turn_id', v_turn_id
+    );
+end
+$$;
+
+-- Whether the (locked) session has this message already.
+create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
+        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
+    )
+$$;
+
+-- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
+create or replace function hybridflow.insert_message(
+    p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    insert into public.messages (
+        tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+        expects_reply, status, sent_at
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
+        p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
+        nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
+        coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+    )
+    returning id into v_id;
+    update public.sessions
+    set last_message_at = greatest(last_message_at, p_at),
+        last_contact_at = case when p_sender = 'contact' then greatest(last_contact_at, p_at) else last_contact_at end
+    where id = p_session.id;
+    if hybridflow.apply_waiting(p_session.tenant_id, v_id, p_event ->> 'wa_id') and p_turn_id is not null then
+        perform hybridflow.cancel_deleted_turn(p_turn_id);
+    end if;
+    return v_id;
+end
+$$;
+
+-- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
+-- sender; p_takeover is true for a human.
+create or replace function hybridflow.judge_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz,
+    out sender text, out takeover boolean
+)
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
+    if p_event ->> 'origin' = 'send' then
+        sender := 'client';
+        takeover := takeover and p_tenant.other_client_takeover;
+    elsif p_event ->> 'status' = 'PENDING' then
+        sender := 'auto';  -- Evolution's own, such as its reply to a call
+        takeover := false;
+    elsif p_tenant.auto_reply_seconds > 0
+        and p_at between p_session.last_contact_at
+            and p_session.last_contact_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
+    then
+        sender := 'auto';  -- a greeting or away message of WhatsApp Business
+        takeover := false;
+    else
+        sender := 'owner';
+    end if;
+end
+$$;
+
+-- A message from the business's side that is not a send of ours.
+create or replace function hybridflow.ingest_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_judged record;
+    v_message_id bigint;
+    v_decision text := 'recorded';
+begin
+    v_judged := hybridflow.judge_business_message(p_tenant, p_session, p_event, p_at);
+    v_message_id := hybridflow.insert_message(p_session, p_event, v_judged.sender, p_at, null);
+    if v_judged.takeover then
+        v_decision := hybridflow.take_over(
+            p_session, p_tenant, p_policy, p_at, v_message_id,
+            case v_judged.sender when 'client' then 'another client of Evolution wrote' else 'the owner wrote' end
+        );
+    elsif v_judged.sender = 'auto' then
+        v_decision := 'automatic_reply';
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
+        'session_id', p_session.id, 'message_id', v_message_id
+    );
+end
+$$;
+
+-- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
+-- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
+-- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
+create or replace function hybridflow.ingest_contact_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_paused boolean := p_session.is_paused
+        and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    v_decision text := case
+        when not p_tenant.is_active then 'tenant_inactive'
+        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when v_paused then 'paused'
+        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
+            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when p_at < hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        ) then 'too_old'
+        when (p_event ->> 'flood')::boolean then 'flood'
+        when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
+        else 'turn_pending'
+    end;
+    v_turn public.turns;
+    v_message_id bigint;
+begin
+    if v_decision = 'turn_pending' then
+        v_turn := hybridflow.join_turn(
+            p_tenant, p_session.id,
+            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
+            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
+            p_event ->> 'correlation_id'
+        );
+    end if;
+    if v_decision = 'staff' then
+        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
+    end if;
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    if v_decision = 'loop' then
+        perform hybridflow.pause_for_human(
+            p_session, 'two bots seem to talk to each other: the same again and again', null
+        );
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
+        'message_id', v_message_id, 'turn_id', v_turn.id,
+        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
+    ));
+end
+$$;
+
+-- A message, from either side.
+create or replace function hybridflow.ingest_message(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    v_at timestamptz := least(
+        coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
+    );
+    v_own jsonb;
+begin
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
+    end if;
+    if (p_event ->> 'from_me')::boolean then
+        v_own := hybridflow.recognise_own(p_tenant, p_event, p_policy);
+        if v_own is not null then
+            return v_own;
+        end if;
+    end if;
+    v_session := hybridflow.resolve_session(
+        p_tenant.id, v_jids, p_event ->> 'chat',
+        case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
+            then p_event ->> 'author_name' end
+    );
+    perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    if hybridflow.has_message(v_session, p_event) then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
+    elsif hybridflow.was_pruned(p_tenant.id, v_at) then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old', 'session_id', v_session.id);
+    elsif (p_event ->> 'from_me')::boolean then
+        return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
+    end if;
+    return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
+end
+$$;
+
+-- One event came again. If it is a message that came first under a LID and now under a phone number
+-- (or the other way round), these are one person. The stored decision is the answer.
+create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_decision jsonb;
+    v_session public.sessions;
+    v_jid text := p_event -> 'jids' ->> 0;
+begin
+    select decision into v_decision from public.processed_events
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key';
+    select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
+    if p_event ->> 'type' = 'message' and v_session.id is not null
+        and (
+            (v_jid like '%@lid' and v_session.lid is null)
+            or (v_jid like '%@s.whatsapp.net' and v_session.phone_jid is null)
+        )
+    then
+        perform hybridflow.learn_identity(p_tenant.id, v_session.id, v_jid);
+    end if;
+    return coalesce(v_decision, '{"outcome": "recorded"}') || '{"duplicate": true}';
+end
+$$;
+
+-- Whether an event is older than processed_events remembers (7 days) and cannot be told from one that
+-- is shown again. A message says itself when it was sent, and is judged by that.
+create or replace function hybridflow.is_forgotten(p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_event ->> 'sent_at' is null
+        and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
+$$;
+
+-- Takes one event: remembers it, decides, keeps the decision with it.
+create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_event_id bigint;
+    v_decision jsonb;
+begin
+    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
+    if not found then
+        return jsonb_build_object('outcome', 'unknown_instance');
+    elsif hybridflow.is_forgotten(p_event) then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event)
+    values (v_tenant.id, p_event ->> 'key', p_event ->> 'event')
+    on conflict do nothing
+    returning id into v_event_id;
+    if v_event_id is null then
+        return hybridflow.ingest_again(v_tenant, p_event);
+    end if;
+
+    v_decision := case p_event ->> 'type'
+        when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'status' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        else hybridflow.ingest_connection(v_tenant, p_event)
+    end;
+    v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
+    update public.processed_events set decision = v_decision where id = v_event_id;
+    return v_decision;
+end
+$$;
+
+-- ingest_events({events: [event], policy})
+-- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
+-- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
+-- given. A bad event fails alone: {outcome: 'failed', code, detail}. The decision is stored: the same
+-- event again gets the same answer with `duplicate`. An instance that no tenant has:
+-- {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what an
+-- erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no trace.
+-- The events are worked off in the order of their JIDs, so that two calls cannot deadlock.
+create or replace function public.ingest_events(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_item record;
+    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
+begin
+    for v_item in
+        select e.event, e.place::integer as place
+        from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
+        order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+    loop
+        begin
+            v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
+        exception
+            when deadlock_detected then
+                raise;
+            when sqlstate 'PT410' then
+                v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
+            when others then
+                v_decisions[v_item.place] := jsonb_build_object(
+                    'outcome', 'failed', 'code', sqlstate, 'detail', sqlerrm
+                );
+        end;
+    end loop;
+    return jsonb_build_object('decisions', to_jsonb(v_decisions));
+end
+$$;

@@ -1,0 +1,437 @@
+-- HybridFlow: what operators read.
+--
+-- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
+-- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
+-- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given.
+
+-- A place in the list p_list: its name and the key of the last item given, opaque to callers.
+create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select translate(
+        encode(convert_to(jsonb_build_array(p_list, p_key)::text, 'UTF8'), 'base64'), e'+/=\n', '-_'
+    )
+$$;
+
+-- The key in p's cursor; null where there is none. Raises PT422 for a cursor of another list.
+create or replace function hybridflow.from_cursor(p_list text, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_text text := translate(p ->> 'cursor', '-_', '+/');
+    v_place jsonb;
+begin
+    if v_text is null then
+        return null;
+    end if;
+    begin
+        v_place := convert_from(
+            decode(rpad(v_text, (length(v_text) + 3) / 4 * 4, '='), 'base64'), 'UTF8'
+        )::jsonb;
+    exception
+        when data_exception then
+            null;
+    end;
+    if v_place ->> 0 is distinct from p_list or jsonb_typeof(v_place -> 1) is distinct from 'array' then
+        raise exception 'cursor must be the next_cursor of a page of %, not %', p_list, p ->> 'cursor'
+            using errcode = 'PT422';
+    end if;
+    return v_place -> 1;
+end
+$$;
+
+-- How many items a page may have.
+create or replace function hybridflow.page_size(p jsonb)
+returns integer
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_limit integer := coalesce((p ->> 'limit')::integer, 50);
+begin
+    if v_limit not between 1 and 200 then
+        raise exception 'limit must be from 1 to 200, not %', v_limit using errcode = 'PT422';
+    end if;
+    return v_limit;
+end
+$$;
+
+-- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more).
+create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'items', coalesce(
+            jsonb_agg(r.entry -> 'item' order by r.place) filter (where r.place <= p_limit), '[]'
+        ),
+        'next_cursor', case
+            when count(*) > p_limit then hybridflow.to_cursor(p_list, p_rows[p_limit] -> 'key')
+        end
+    )
+    from unnest(p_rows) with ordinality as r (entry, place)
+$$;
+
+-- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
+create or replace function hybridflow.require_own(p jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
+        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
+            using errcode = 'PT404';
+    end if;
+    if p ->> 'session_id' is not null and not exists (
+        select from public.sessions
+        where id = (p ->> 'session_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no session %', p ->> 'tenant_id', p ->> 'session_id'
+            using errcode = 'PT404';
+    end if;
+end
+$$;
+
+-- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
+create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(s) - '{pause_message_id,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+        'identities', (
+            select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
+            from public.session_identities as i where i.session_id = s.id
+        )
+    ) || case when p_policy is null then '{}' else jsonb_build_object(
+        'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
+    ) end
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_session_id
+$$;
+
+-- A turn as the API shows it: without its token.
+create or replace function hybridflow.turn_json(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(t) - '{token_hash,beside,seen_at}'::text[] from public.turns as t where t.id = p_turn_id
+$$;
+
+-- A message as the API shows it.
+create or replace function hybridflow.message_json(p_message public.messages)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_message)
+        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at}'::text[]
+$$;
+
+-- get_session({tenant_id, session_id, policy?})
+-- Returns {session}. PT404: not this tenant's.
+create or replace function public.get_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_own(p);
+    return jsonb_build_object(
+        'session', hybridflow.session_json((p ->> 'session_id')::bigint, p -> 'policy')
+    );
+end
+$$;
+
+-- Whether a session is one that the filters `paused` and `contact` ask for: a contact is looked for by
+-- part of a phone number in any spelling, or of the name (by a whole one, see session_called).
+create or replace function hybridflow.session_matches(p_session public.sessions, p jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p ->> 'contact'));
+    v_digits text := regexp_replace(v_contact, '[\s()+./-]', '', 'g');
+begin
+    if p_session.is_paused <> (p ->> 'paused')::boolean then
+        return false;
+    elsif v_contact is null then
+        return true;
+    elsif v_digits ~ '^[0-9]+$' then
+        return exists (
+            select from public.session_identities as i
+            where i.session_id = p_session.id and split_part(i.jid, '@', 1) like '%' || v_digits || '%'
+        );
+    end if;
+    return coalesce(position(v_contact in lower(p_session.contact_name)) > 0, false);
+end
+$$;
+
+-- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
+-- null: it is something to look for.
+create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p_contact));
+    v_jid text := case
+        when v_contact like '%@%' then v_contact
+        else regexp_replace(v_contact, '[\s()+./-]', '', 'g') || '@s.whatsapp.net'
+    end;
+    v_id bigint;
+begin
+    select i.session_id into v_id from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = v_jid;
+    return coalesce(v_id, case when v_contact like '%@%' then 0 end);
+end
+$$;
+
+-- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
+-- The tenant's sessions, newest activity first; those without any message (a pause came first) last.
+create or replace function public.list_sessions(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
+    v_paused boolean := coalesce((p ->> 'paused')::boolean, false);
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('sessions', p);
+    -- Three starts: at the top, after a session with messages, after one without.
+    v_at timestamptz := case
+        when v_after is null then 'infinity' else coalesce((v_after ->> 0)::timestamptz, '-infinity')
+    end;
+    v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
+    v_silent_id bigint := case when v_after ->> 0 is null then v_id else 9223372036854775807 end;
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.last_message_at, f.id),
+        'item', hybridflow.session_json(f.id, p -> 'policy')
+    ) order by f.last_message_at desc nulls last, f.id desc)
+    into v_rows
+    from (
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and not v_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
+            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and v_paused and s.is_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
+            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and v_since is null
+                and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
+                and hybridflow.session_matches(s, p)
+            order by s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where s.id = v_called and v_after is null
+                and coalesce(s.last_message_at >= v_since, v_since is null)
+                and coalesce(s.is_paused = (p ->> 'paused')::boolean, true)
+        )
+        order by last_message_at desc nulls last, id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('sessions', v_rows, v_limit);
+end
+$$;
+
+-- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
+-- planner not to think that a filter that is not set leaves few rows.
+create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.sender = (p ->> 'sender'), true)
+        and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
+$$;
+
+-- A page of a session's messages, in the order of the conversation, newest first.
+create or replace function hybridflow.messages_of_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('session_messages', p);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f)
+    ) order by f.sent_at desc, f.id desc)
+    into v_rows
+    from (
+        select m.* from public.messages as m
+        where m.session_id = (p ->> 'session_id')::bigint
+            and (m.sent_at, m.id) < (
+                coalesce((v_after ->> 0)::timestamptz, 'infinity'),
+                coalesce((v_after ->> 1)::bigint, 9223372036854775807)
+            )
+            and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+            and hybridflow.message_matches(m, p)
+        order by m.sent_at desc, m.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('session_messages', v_rows, v_limit);
+end
+$$;
+
+-- A page of a tenant's messages, in the order in which they were recorded, newest first: what a late
+-- webhook or gap repair brings is new here, however old the message is.
+create or replace function hybridflow.messages_of_tenant(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('tenant_messages', p);
+    v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f)
+    ) order by f.created_at desc, f.id desc)
+    into v_rows
+    from (
+        select m.* from public.messages as m
+        where m.tenant_id = (p ->> 'tenant_id')::bigint
+            and m.created_at <= v_before
+            and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
+            and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+            and hybridflow.message_matches(m, p)
+        order by m.created_at desc, m.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('tenant_messages', v_rows, v_limit);
+end
+$$;
+
+-- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
+-- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
+-- `since` goes by the same time as the order. PT404: not this tenant's.
+create or replace function public.list_messages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_own(p);
+    if p ->> 'session_id' is not null then
+        return hybridflow.messages_of_session(p);
+    end if;
+    return hybridflow.messages_of_tenant(p);
+end
+$$;
+
+-- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
+-- The tenant's turns, or a session's, newest first. PT404: not this tenant's.
+create or replace function public.list_turns(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_ids bigint[];
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_own(p);
+    if v_session_id is not null then
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
+            order by t.id desc limit v_limit + 1
+        );
+    elsif v_state is not null then
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    else
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    end if;
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
+    ) order by i.id desc)
+    into v_rows from unnest(v_ids) as i (id);
+    return hybridflow.page('turns', v_rows, v_limit);
+end
+$$;
+
+-- get_turn({tenant_id, turn_id})
+-- Returns {turn} with its messages: those that it answers and the parts of its reply. PT404: not this
+-- tenant's.
+create or replace function public.get_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := (p ->> 'turn_id')::bigint;
+begin
+    perform hybridflow.require_own(p - 'session_id');
+    if not exists (
+        select from public.turns where id = v_turn_id and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn_id) || jsonb_build_object('messages', (
+        select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
+        from public.messages as m where m.turn_id = v_turn_id
+    )));
+end
+$$;

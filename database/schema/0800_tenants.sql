@@ -1,0 +1,465 @@
+-- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+
+-- Up to when it is known that no message is missing (see gap_start).
+alter table public.tenants add column if not exists caught_up_at timestamptz;
+comment on column public.tenants.caught_up_at is
+'Gap repair has asked Evolution for everything that was sent before this.';
+
+-- What an operator may set of a tenant.
+create or replace function hybridflow.tenant_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_api_key', 'llm_model',
+        'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
+        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
+        'notify_number', 'notify_url',
+        'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
+        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens',
+        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
+    ]
+$$;
+
+-- A tenant as the API shows it: that there is a key, not which; the QR code has its own function.
+create or replace function hybridflow.tenant_json(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_tenant) - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+        || jsonb_build_object(
+            'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
+            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
+        )
+$$;
+
+-- The tenant that p names by tenant_id or instance_name. Raises PT404.
+create or replace function hybridflow.tenant_of(p jsonb)
+returns public.tenants
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    if p ->> 'instance_name' is not null then
+        select * into v_tenant from public.tenants where instance_name = p ->> 'instance_name';
+    else
+        select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    end if;
+    if not found then
+        raise exception 'there is no tenant %', coalesce(
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+        ) using errcode = 'PT404';
+    end if;
+    return v_tenant;
+end
+$$;
+
+-- list_tenants({caller?, limit?, cursor?})
+-- The tenants that the caller may see (every one, without a caller), in the order of creation.
+create or replace function public.list_tenants(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after bigint := coalesce((hybridflow.from_cursor('tenants', p) ->> 0)::bigint, 0);
+    v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_json(f)
+    ) order by f.id)
+    into v_rows
+    from (
+        select t.* from public.tenants as t
+        where t.id > v_after and (v_own is null or t.id = any(v_own))
+        order by t.id limit v_limit + 1
+    ) as f;
+    return hybridflow.page('tenants', v_rows, v_limit);
+end
+$$;
+
+-- get_tenant({tenant_id | instance_name})
+-- Returns {tenant}. PT404: there is none.
+create or replace function public.get_tenant(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant', hybridflow.tenant_json(hybridflow.tenant_of(p)))
+$$;
+
+-- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
+create or replace function hybridflow.check_tenant_values(p_values jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_unknown text;
+    v_name text;
+begin
+    select string_agg(k, ', ' order by k) into v_unknown from jsonb_object_keys(p_values) as k
+    where k <> all(hybridflow.tenant_settings());
+    if v_unknown is not null then
+        raise exception 'a tenant has no % that can be set; there are %',
+            v_unknown, array_to_string(hybridflow.tenant_settings(), ', ') using errcode = 'PT422';
+    end if;
+    for v_name in select k from jsonb_object_keys(p_values) as k loop
+        perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
+    end loop;
+exception
+    when data_exception then
+        raise exception '%: %', v_name, sqlerrm using errcode = 'PT422';
+end
+$$;
+
+-- What a tenant's value must be, by the name of the constraint that it broke.
+create or replace function hybridflow.tenant_rule(p_constraint text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case p_constraint
+        when 'tenants_instance_name_check' then 'instance_name must not be empty or have a slash in it'
+        when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
+        when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'
+        when 'tenants_debounce_seconds_check' then 'debounce_seconds must be from 0 to 3600'
+        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0 and at most 87600'
+        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0 and at most 525600'
+        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
+        when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check' then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
+        when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
+        when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
+        else 'a value breaks the rule ' || p_constraint
+    end
+$$;
+
+-- Gives tenant p_tenant_id the values, which have been checked as far as their names and types go.
+create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+begin
+    update public.tenants
+    set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
+        evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
+        llm_provider = v_new.llm_provider, llm_api_key = v_new.llm_api_key, llm_model = v_new.llm_model,
+        llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
+        debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
+        answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
+        other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
+        unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
+        notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
+        forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
+        leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
+        on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
+        loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
+        daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
+        contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
+        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
+        retention_days = v_new.retention_days, on_retention = v_new.on_retention,
+        updated_at = hybridflow.clock()
+    where id = p_tenant.id
+    returning * into v_new;
+    return v_new;
+end
+$$;
+
+-- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
+-- given for: who may change a tenant may not learn its keys.
+create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_origin text := '^https?://[^/?#]*';
+begin
+    if coalesce(p_tenant.evo_api_key, '') <> '' and not p_values ? 'evo_api_key'
+        and lower(substring(p_values ->> 'evo_server_url' from v_origin))
+        <> lower(substring(p_tenant.evo_server_url from v_origin))
+    then
+        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+            using errcode = 'PT422';
+    elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
+        and p_values ->> 'llm_provider' <> p_tenant.llm_provider
+    then
+        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
+-- addresses, in which a secret may stand, only that they have.
+create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_object_agg(n.key, case
+        when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
+    end), '{}')
+    from jsonb_each(to_jsonb(p_new)) as n
+    where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
+$$;
+
+-- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
+-- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_new public.tenants;
+    v_subject text;
+begin
+    perform hybridflow.check_tenant_values(p_values);
+    if p_tenant_id is null then
+        insert into public.tenants (id, instance_name, evo_server_url)
+        overriding system value
+        values (
+            coalesce(p_reserved_id, nextval(pg_get_serial_sequence('public.tenants', 'id'))),
+            p_values ->> 'instance_name', p_values ->> 'evo_server_url'
+        )
+        returning * into v_tenant;
+    else
+        select * into v_tenant from public.tenants where id = p_tenant_id for update;
+        if not found then
+            raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
+        end if;
+        perform hybridflow.check_key_stays(v_tenant, p_values);
+    end if;
+    v_new := hybridflow.write_tenant(v_tenant, p_values);
+    return jsonb_build_object(
+        'tenant', hybridflow.tenant_json(v_new), 'audit', hybridflow.tenant_changes(v_tenant, v_new)
+    );
+exception
+    when unique_violation then
+        raise exception 'another tenant has the instance %', p_values ->> 'instance_name'
+            using errcode = 'PT409';
+    when check_violation then
+        get stacked diagnostics v_subject = constraint_name;
+        raise exception '%', hybridflow.tenant_rule(v_subject) using errcode = 'PT422';
+    when not_null_violation then
+        get stacked diagnostics v_subject = column_name;
+        raise exception '% must have a value', v_subject using errcode = 'PT422';
+end
+$$;
+
+-- reserve_tenant({})
+-- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
+-- {tenant_id}.
+create or replace function public.reserve_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant_id', nextval(pg_get_serial_sequence('public.tenants', 'id')))
+    where p is not null
+$$;
+
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}})
+-- tenant_id is one that reserve_tenant gave. Returns {tenant}. PT409: another tenant has the instance.
+-- PT422: which value is wrong, and how.
+create or replace function public.create_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, coalesce(p -> 'values', '{}'))
+$$;
+
+-- change_tenant({tenant_id, values: {…}})
+-- Changes the values given, and only these; null takes a value away, so that the default holds.
+-- Returns {tenant}. PT404, PT409 and PT422 as above.
+create or replace function public.change_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.save_tenant(
+        coalesce((p ->> 'tenant_id')::bigint, 0), null, coalesce(p -> 'values', '{}')
+    )
+$$;
+
+-- get_instance({tenant_id | instance_name})
+-- How to reach the tenant's Evolution instance, with its key: for the router itself, never for the API.
+-- PT404: there is none.
+create or replace function public.get_instance(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object(
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
+        'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'connection_state', v_tenant.connection_state,
+        'shared_webhook_secret', v_tenant.shared_webhook_secret,
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
+    );
+end
+$$;
+
+-- get_qrcode({instance_name})
+-- The QR code that Evolution last sent, to connect the phone: {code, pairing_code, updated_at,
+-- age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is none.
+create or replace function public.get_qrcode(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    if v_tenant.qr_code is null and v_tenant.pairing_code is null then
+        raise exception 'Evolution has sent no QR code for the instance % (its connection is %)',
+            v_tenant.instance_name, coalesce(v_tenant.connection_state, 'not known') using errcode = 'PT404';
+    end if;
+    return jsonb_build_object(
+        'instance_name', v_tenant.instance_name, 'code', v_tenant.qr_code,
+        'pairing_code', v_tenant.pairing_code, 'updated_at', v_tenant.qr_updated_at,
+        'age_seconds', floor(extract(epoch from hybridflow.clock() - v_tenant.qr_updated_at)),
+        'connection_state', v_tenant.connection_state
+    );
+end
+$$;
+
+-- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
+-- no session, p_make makes one; else PT404.
+create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    -- What is known comes first: the session goes on being answered at the JID that it has.
+    v_jids text[] := array(
+        select j.jid from jsonb_array_elements_text(p -> 'jids') with ordinality as j (jid, place)
+        left join public.session_identities as i on i.tenant_id = v_tenant.id and i.jid = j.jid
+        order by i.jid is null, j.place
+    );
+    v_session public.sessions;
+begin
+    if not p_make and not exists (
+        select from public.session_identities where tenant_id = v_tenant.id and jid = any(v_jids)
+    ) then
+        raise exception 'tenant % has no session with %', v_tenant.id, v_jids[1] using errcode = 'PT404';
+    end if;
+    v_session := hybridflow.resolve_session(v_tenant.id, v_jids, 'contact', null);
+    return p - 'contact' || jsonb_build_object('session_id', v_session.id);
+end
+$$;
+
+-- pause_contact({tenant_id, jids, …})
+-- pause_session for a contact, before there is a session or after.
+create or replace function public.pause_contact(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.pause_session(hybridflow.with_contact(p, true))
+$$;
+
+-- resume_contact({tenant_id, jids, …})
+-- resume_session for a contact.
+create or replace function public.resume_contact(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.resume_session(hybridflow.with_contact(p, false))
+$$;
+
+-- gap_start({tenant_id, margin_seconds, look_back_hours})
+-- From when on messages may be missing: since the newest message that is known, or, since newer ones
+-- may have come after a gap, since the last gap repair; the latter look_back_hours back at most.
+-- margin_seconds is taken off for clocks that differ. Returns {since, now}. PT404: no such tenant.
+create or replace function public.gap_start(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object('now', v_now, 'since', least(
+        (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
+        greatest(
+            coalesce(v_tenant.caught_up_at, v_tenant.created_at),
+            v_now - hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric)
+        )
+    ) - hybridflow.seconds((p ->> 'margin_seconds')::numeric));
+end
+$$;
+
+-- caught_up({tenant_id, until})
+-- Gap repair has brought everything that was sent before `until`. Returns {caught_up_at}.
+create or replace function public.caught_up(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz;
+begin
+    update public.tenants set caught_up_at = greatest(caught_up_at, (p ->> 'until')::timestamptz)
+    where id = (p ->> 'tenant_id')::bigint
+    returning caught_up_at into v_until;
+    return jsonb_build_object('caught_up_at', v_until);
+end
+$$;

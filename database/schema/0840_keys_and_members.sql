@@ -1,0 +1,248 @@
+-- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
+-- called by as_operator, which puts the known caller into the argument.
+
+-- A key as the API shows it: everything but its hash.
+create or replace function hybridflow.api_key_json(p_key public.api_keys)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_key) - 'key_hash' || jsonb_build_object(
+        'tenant_ids', case when not p_key.every_tenant then (
+            select coalesce(jsonb_agg(t.tenant_id order by t.tenant_id), '[]')
+            from public.api_key_tenants as t where t.api_key_id = p_key.id
+        ) end,
+        'is_active', p_key.revoked_at is null and coalesce(p_key.expires_at > hybridflow.clock(), true)
+    )
+$$;
+
+-- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids, expires_at?})
+-- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key}. The caller must be
+-- admin in each of them: PT404 and PT403 else. PT422: which value cannot be.
+create or replace function public.create_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_every boolean := jsonb_typeof(coalesce(p -> 'tenant_ids', 'null')) = 'null';
+    v_tenants bigint[];
+    v_key public.api_keys;
+begin
+    if not v_every then
+        v_tenants := array(select distinct t.id::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as t (id));
+        if v_tenants = '{}' then
+            raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
+        end if;
+    end if;
+    perform hybridflow.require_role(p -> 'caller', t.id, 'admin')
+    from unnest(case when v_every then array[null::bigint] else v_tenants end) as t (id);
+    if (p ->> 'expires_at')::timestamptz <= hybridflow.clock() then
+        raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
+    end if;
+    insert into public.api_keys (
+        name, key_hash, starts_with, role, every_tenant, created_by, created_at, expires_at
+    )
+    values (
+        btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
+        p #>> '{caller,name}', hybridflow.clock(), (p ->> 'expires_at')::timestamptz
+    )
+    returning * into v_key;
+    insert into public.api_key_tenants (api_key_id, tenant_id)
+    select v_key.id, t.id from unnest(v_tenants) as t (id);
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'
+            using errcode = 'PT422';
+    when foreign_key_violation then
+        raise exception 'tenant_ids: there is no such tenant' using errcode = 'PT404';
+end
+$$;
+
+-- Whether the known caller may see and revoke a key: admin wherever the key holds.
+create or replace function hybridflow.may_manage(p_caller jsonb, p_key public.api_keys)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.tenants_of(p_caller, 'admin') is null then true
+        when p_key.every_tenant then false
+        else exists (select from public.api_key_tenants as t where t.api_key_id = p_key.id) and not exists (
+            select from public.api_key_tenants as t
+            where t.api_key_id = p_key.id and t.tenant_id <> all(hybridflow.tenants_of(p_caller, 'admin'))
+        )
+    end
+$$;
+
+-- list_api_keys({caller, limit?, cursor?})
+-- The keys that the caller may manage, the newest first, revoked ones included.
+create or replace function public.list_api_keys(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.api_key_json(f)
+    ) order by f.id desc)
+    into v_rows
+    from (
+        select k.* from public.api_keys as k
+        where k.id < v_before and hybridflow.may_manage(p -> 'caller', k)
+        order by k.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('api_keys', v_rows, v_limit);
+end
+$$;
+
+-- revoke_api_key({caller, api_key_id})
+-- Refuses a key from now on; one that is revoked stays so. Returns {api_key}. PT404: there is none that the
+-- caller may manage.
+create or replace function public.revoke_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_key public.api_keys;
+begin
+    select * into v_key from public.api_keys where id = (p ->> 'api_key_id')::bigint for update;
+    if not found or not hybridflow.may_manage(p -> 'caller', v_key) then
+        raise exception 'there is no API key %', p ->> 'api_key_id' using errcode = 'PT404';
+    end if;
+    update public.api_keys set revoked_at = coalesce(revoked_at, hybridflow.clock()) where id = v_key.id
+    returning * into v_key;
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+end
+$$;
+
+-- The user that p names. Raises PT422 where it is no id.
+create or replace function hybridflow.user_of(p jsonb)
+returns uuid
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return (p ->> 'user_id')::uuid;
+exception
+    when data_exception then
+        raise exception 'user_id must be the id of a user of Supabase Auth (a UUID), not %', p ->> 'user_id'
+            using errcode = 'PT422';
+end
+$$;
+
+-- list_members({tenant_id})
+-- Returns {items}: the users of Supabase Auth that may see the tenant. PT404: no such tenant.
+create or replace function public.list_members(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
+        from public.memberships as m where m.tenant_id = v_tenant.id
+    ));
+end
+$$;
+
+-- set_member({caller, tenant_id, user_id, role})
+-- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
+-- such tenant; PT422: no such role, or no id of a user.
+create or replace function public.set_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_member public.memberships;
+begin
+    insert into public.memberships as m (tenant_id, user_id, role, created_by, created_at)
+    values (
+        v_tenant.id, hybridflow.user_of(p), p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
+    )
+    on conflict (tenant_id, user_id) do update set role = excluded.role
+    returning m.* into v_member;
+    return jsonb_build_object('member', to_jsonb(v_member));
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a member needs a user_id, and a role: viewer, operator or admin' using errcode = 'PT422';
+end
+$$;
+
+-- remove_member({tenant_id, user_id})
+-- Takes a user's rights in the tenant, at once. Returns {removed}: whether there were any. PT404: no such
+-- tenant; PT422: no id of a user.
+create or replace function public.remove_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    delete from public.memberships
+    where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- Whether a line is one that list_audit is asked for.
+create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
+        and p_line.action = coalesce(p ->> 'action', p_line.action)
+        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
+        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+$$;
+
+-- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
+-- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all.
+create or replace function public.list_audit(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f)) order by f.id desc)
+    into v_rows
+    from (
+        (
+            select a.* from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before and hybridflow.audit_wanted(a, p)
+            order by a.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select a.* from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before and hybridflow.audit_wanted(a, p)
+            order by a.id desc limit v_limit + 1
+        )
+    ) as f;
+    return hybridflow.page('audit', v_rows, v_limit);
+end
+$$;

@@ -1,0 +1,209 @@
+-- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
+
+-- forward_turn({turn_id, token, lease_seconds})
+-- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused}.
+create or replace function public.forward_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns
+    set handler = 'n8n', execution_id = null, error = null, error_kind = null, updated_at = hybridflow.clock(),
+        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- begin_flow({turn_id, token, execution_id})
+-- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
+-- turn. Returns {ok} or {refused: reason}.
+create or replace function public.begin_flow(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- fail_execution({execution_id, kind, error, max_attempts, base_seconds})
+-- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
+-- {turn_id, state} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.fail_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_session public.sessions;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p ->> 'execution_id'
+    order by t.id desc limit 1
+    for update of s;
+    select * into v_turn from public.turns
+    where execution_id = p ->> 'execution_id' and session_id = v_session.id
+    order by id desc limit 1
+    for update;
+    if v_turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
+    elsif v_turn.state not in ('running', 'sending') then
+        return jsonb_build_object('refused', 'superseded');
+    elsif v_turn.lease_until <= hybridflow.clock() then
+        return jsonb_build_object('refused', 'stale');
+    end if;
+    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+end
+$$;
+
+-- look_at_turn({turn_id, token})
+-- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
+-- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
+-- not act now; `said` is what the flow has sent so far, [{identity, body}]. For the router only: it has the
+-- key. PT404: no such turn, or a token that was never its own.
+create or replace function public.look_at_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_result jsonb;
+begin
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    if not found then
+        raise exception 'there is no such turn' using errcode = 'PT404';
+    end if;
+    select jsonb_build_object(
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
+        'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+        'correlation_id', v_turn.correlation_id,
+        'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
+        'said', (
+            select coalesce(jsonb_agg(
+                jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
+            ), '[]')
+            from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        )
+    )
+    into v_result
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = v_turn.session_id;
+    return case
+        when v_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+            or v_turn.lease_until <= hybridflow.clock()
+            then v_result || '{"refused": "stale"}'
+        else v_result
+    end;
+end
+$$;
+
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, lease_seconds})
+-- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
+-- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
+-- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
+-- again. Else as begin_send, with the `part`.
+create or replace function public.begin_flow_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_part integer;
+    v_answer jsonb;
+    v_message public.messages;
+begin
+    -- The lock of the session keeps two requests of one flow from taking the same part.
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    select m.part into v_part from public.messages as m
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and m.identity = p ->> 'identity'
+    order by m.part limit 1;
+    if v_part is null then
+        select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
+        where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null;
+    end if;
+    v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
+    if v_answer ->> 'refused' = 'already_sent' then
+        select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
+        v_answer := v_answer || jsonb_build_object(
+            'kind', v_message.kind, 'body', v_message.body, 'sent_at', v_message.sent_at,
+            'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+        );
+    end if;
+    return v_answer || jsonb_build_object('part', v_part);
+end
+$$;
+
+-- extend_turn({turn_id, token, seconds})
+-- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
+create or replace function public.extend_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
+    where id = (v_held.turn).id
+    returning lease_until into v_until;
+    return jsonb_build_object('ok', true, 'lease_until', v_until);
+end
+$$;
+
+-- hand_off({turn_id, token, reason, summary?})
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the
+-- people of the business are told by a notice.
+-- Returns {ok, session_id} or {refused: reason}; again by the same token: the same answer.
+create or replace function public.hand_off(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if (v_held.turn).reason = 'handoff'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+end
+$$;

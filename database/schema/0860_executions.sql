@@ -1,0 +1,89 @@
+-- HybridFlow: n8n's saved executions of people who were erased. They lie in n8n's own database, so they
+-- are deleted over its API, which may be away: what is to be deleted is kept here until it is.
+
+create table if not exists public.executions_to_erase (
+    execution_id text primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    asked_at timestamptz not null default now(),
+    next_at timestamptz not null default now(),
+    error text
+);
+
+comment on table public.executions_to_erase is
+'Executions of n8n in which an erased person''s messages may be; a number, nothing of the person.';
+
+create index if not exists executions_to_erase_due on public.executions_to_erase (next_at);
+create index if not exists executions_to_erase_by_tenant on public.executions_to_erase (tenant_id);
+
+alter table public.executions_to_erase enable row level security;
+
+-- Has the executions that worked on the turns of these sessions deleted. Returns their ids.
+create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    with asked as (
+        insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
+        select distinct t.execution_id, p_tenant_id, hybridflow.clock(), hybridflow.clock()
+        from public.turns as t
+        where t.session_id = any(p_session_ids) and t.execution_id is not null
+        on conflict (execution_id) do update set next_at = excluded.next_at
+        returning execution_id
+    )
+
+    select coalesce(jsonb_agg(execution_id order by execution_id), '[]') from asked
+$$;
+
+-- claim_executions_to_erase({limit?, retry_seconds?})
+-- Takes executions that are to be deleted now; each is due again after retry_seconds (600), unless it is
+-- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned
+-- them long since. Returns {execution_ids, waiting: how many there are in all}.
+create or replace function public.claim_executions_to_erase(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids jsonb;
+begin
+    delete from public.executions_to_erase where asked_at < v_now - interval '30 days';
+    with due as (
+        select e.execution_id from public.executions_to_erase as e
+        where e.next_at <= v_now
+        order by e.next_at limit coalesce((p ->> 'limit')::integer, 50)
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.executions_to_erase as e
+        set next_at = v_now + hybridflow.seconds(coalesce((p ->> 'retry_seconds')::numeric, 600))
+        from due where e.execution_id = due.execution_id
+        returning e.execution_id
+    )
+
+    select coalesce(jsonb_agg(execution_id), '[]') into v_ids from claimed;
+    return jsonb_build_object(
+        'execution_ids', v_ids, 'waiting', (select count(*) from public.executions_to_erase)
+    );
+end
+$$;
+
+-- settle_execution({execution_id, error?})
+-- n8n has deleted it (no error), or why it has not. Returns {known}.
+create or replace function public.settle_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p ->> 'error' is null then
+        delete from public.executions_to_erase where execution_id = p ->> 'execution_id';
+    else
+        update public.executions_to_erase set error = left(p ->> 'error', 500)
+        where execution_id = p ->> 'execution_id';
+    end if;
+    return jsonb_build_object('known', found);
+end
+$$;

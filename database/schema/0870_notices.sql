@@ -1,0 +1,356 @@
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, or
+-- that the connection to WhatsApp is lost or waits for its QR code to be scanned.
+--
+-- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
+-- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
+
+-- A phone number as it is dialled, without what people write between the digits; a JID as it is.
+create or replace function hybridflow.dialled(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_number like '%@%' then p_number
+        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+    end
+$$;
+
+-- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
+create or replace function hybridflow.staff_jid(p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
+        else p_tenant.notify_number || '@s.whatsapp.net'
+    end
+$$;
+
+-- Whether the session is the one with the staff.
+create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.session_identities as i
+        where i.tenant_id = p_tenant.id and i.jid = hybridflow.staff_jid(p_tenant) and i.session_id = p_session_id
+    )
+$$;
+
+-- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
+-- was not told yet.
+create or replace function hybridflow.make_notice(
+    p_tenant_id bigint, p_kind text, p_session_id bigint, p_facts jsonb, p_at timestamptz
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_kind <> 'handoff' then
+        perform hybridflow.drop_notices(p_tenant_id, array[p_kind], 'replaced');
+    end if;
+    insert into public.notices (tenant_id, session_id, kind, facts, next_at)
+    values (p_tenant_id, p_session_id, p_kind, jsonb_strip_nulls(p_facts), p_at)
+    on conflict do nothing;  -- two routers have heard of the same at the same time
+end
+$$;
+
+-- Closes the tenant's notices of p_kinds that need not be told any more.
+create or replace function hybridflow.drop_notices(p_tenant_id bigint, p_kinds text[], p_reason text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.notices
+    set state = 'delivered', reason = p_reason, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where tenant_id = p_tenant_id and kind = any(p_kinds) and state = 'pending' and kind <> 'handoff'
+$$;
+
+-- The AI asked for a human in this session.
+create or replace function hybridflow.notice_handoff(p_session public.sessions, p_reason text, p_summary text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.make_notice(
+        p_session.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(p_reason, 500), 'summary', left(p_summary, 2000),
+            'jid', coalesce(p_session.phone_jid, p_session.lid), 'contact_name', p_session.contact_name
+        ),
+        hybridflow.clock()
+    )
+$$;
+
+-- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
+-- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
+-- takes it up again as a matter of course. What is over before it was told is not told.
+create or replace function hybridflow.notice_connection(p_tenant public.tenants, p_state text, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_state = 'open' then
+        perform hybridflow.drop_notices(p_tenant.id, array['connection_lost', 'qr_waiting'], 'recovered');
+    elsif p_tenant.is_active and (
+        (p_state in ('close', 'refused') and p_tenant.connection_lost_at is null)
+        or (p_state in ('logged_out', 'removed') and p_tenant.connection_state is distinct from p_state)
+    ) then
+        perform hybridflow.make_notice(
+            p_tenant.id, 'connection_lost', null, jsonb_build_object('state', p_state, 'code', p_reason),
+            hybridflow.clock() + interval '20 seconds'
+        );
+    end if;
+end
+$$;
+
+-- A QR code is there to be scanned; p_tenant is as it was before. Told once a wait: WhatsApp changes the
+-- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Whoever has asked
+-- for the code, and scans it at once, is not told of it.
+create or replace function hybridflow.notice_qr(p_tenant public.tenants, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not p_tenant.is_active or coalesce(p_event ->> 'code', p_event ->> 'pairing_code') is null then
+        return;
+    elsif coalesce(p_tenant.qr_code, p_tenant.pairing_code) is null
+        or p_tenant.qr_updated_at < hybridflow.clock() - interval '5 minutes'
+    then
+        perform hybridflow.make_notice(
+            p_tenant.id, 'qr_waiting', null, '{"state": "connecting"}', hybridflow.clock() + interval '20 seconds'
+        );
+    end if;
+end
+$$;
+
+-- A notice as whoever tells it needs it, its token included. `number` and `url` are what is still to be
+-- told; there is no number while it is the tenant's own line that is down.
+create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'notice_id', p_notice.id, 'token', p_token, 'attempt', p_notice.attempt, 'kind', p_notice.kind,
+        'tenant_id', t.id, 'instance_name', t.instance_name,
+        'session_id', coalesce(p_notice.session_id, (  -- merged into another meanwhile
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
+        )),
+        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'number', case when p_notice.kind = 'handoff' and p_notice.number_told_at is null then t.notify_number end,
+        'url', case when p_notice.url_told_at is null then t.notify_url end,
+        'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
+    )
+    from public.tenants as t
+    where t.id = p_notice.tenant_id
+$$;
+
+-- claim_notices({limit, lease_seconds, max_attempts})
+-- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again,
+-- or dead, when it was given out max_attempts times. Never waits. Returns {notices: [see notice_context],
+-- now, next_due_at}.
+create or replace function public.claim_notices(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[];
+    v_notices jsonb;
+begin
+    select array_agg(d.id) into v_ids from (
+        select n.id from public.notices as n
+        where n.state = 'pending' and n.next_at <= v_now
+        order by n.next_at limit (p ->> 'limit')::integer for update skip locked
+    ) as d;
+    update public.notices
+    set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+    where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.notices as n
+        set attempt = n.attempt + 1, token_hash = hybridflow.hash_token(f.token), updated_at = v_now,
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        from fresh as f
+        where n.id = f.id and n.state = 'pending'
+        returning n as notice, f.token
+    )
+
+    select jsonb_agg(hybridflow.notice_context(c.notice, c.token) order by (c.notice).id)
+    into v_notices from claimed as c;
+    return jsonb_build_object(
+        'notices', coalesce(v_notices, '[]'), 'now', v_now,
+        'next_due_at', (select min(n.next_at) from public.notices as n where n.state = 'pending')
+    );
+end
+$$;
+
+-- Why nobody may act on the notice by this token: 'unknown_notice', 'stale' (it was given out anew),
+-- 'superseded' (it is closed); null where one may.
+create or replace function hybridflow.notice_refusal(p_notice public.notices, p_token uuid)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_notice.id is null then 'unknown_notice'
+        when p_token is null or p_notice.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
+        when p_notice.state <> 'pending' then 'superseded'
+    end
+$$;
+
+-- begin_notice_send({notice_id, token, body, identity?, told_as?, lease_seconds, instance_name?, number?})
+-- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
+-- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
+-- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has
+-- none), 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body}
+-- of the first; wa_id is null as long as it is in doubt).
+create or replace function public.begin_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_notice public.notices;
+    v_tenant public.tenants;
+    v_session public.sessions;
+    v_message public.messages;
+    v_refusal text;
+begin
+    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
+    select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_refusal := case
+        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
+            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
+        when v_tenant.instance_name <> p ->> 'instance_name' then 'instance'
+        when v_tenant.notify_number is null then 'no_number'
+        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then 'number'
+    end;
+    if v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    -- The session first, as everywhere: an event that closes the notice may have the session.
+    v_session := hybridflow.resolve_session(
+        v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
+        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+    );
+    select * into v_notice from public.notices where id = v_notice.id for update;
+    v_refusal := case
+        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
+            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
+        when v_notice.number_told_at is not null then 'already_sent'
+        when v_notice.lease_until <= v_now then 'stale'
+    end;
+    if v_refusal = 'already_sent' then
+        select * into v_message from public.messages where id = v_notice.message_id;
+        return jsonb_build_object(
+            'refused', v_refusal, 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'body', v_message.body
+        );
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+
+    v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
+    update public.notices
+    set message_id = v_message.id, number_told_at = v_now, updated_at = v_now,
+        lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
+    where id = v_notice.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- finish_notice({notice_id, token, handler, reason?, url_told?})
+-- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was
+-- not given out anew. Again by the same token: the same answer. Returns {ok} or {refused: reason}.
+create or replace function public.finish_notice(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_notice public.notices;
+    v_refusal text;
+begin
+    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
+    if v_refusal = 'superseded' and v_notice.state = 'delivered' then
+        return '{"ok": true, "already": true}';
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    update public.notices
+    set state = 'delivered', reason = p ->> 'reason', handler = p ->> 'handler', error = null, lease_until = null,
+        url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
+        finished_at = v_now, updated_at = v_now
+    where id = v_notice.id;
+    return '{"ok": true}';
+end
+$$;
+
+-- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
+-- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the attempts
+-- are used up; none is where Evolution or the line is `away`, for a day. Returns {state} or {refused:
+-- reason}.
+create or replace function public.fail_notice(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_notice public.notices;
+    v_refusal text;
+    v_away boolean;
+    v_dead boolean;
+    v_delay numeric;
+begin
+    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
+    if v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_notice.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
+    v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
+    update public.notices
+    set state = case when v_dead then 'dead' else 'pending' end,
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        error = left(p ->> 'error', 2000), lease_until = null,
+        url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
+        next_at = v_now + hybridflow.seconds(least(v_delay, case when v_away then 60 else 900 end)),
+        finished_at = case when v_dead then v_now end, updated_at = v_now
+    where id = v_notice.id;
+    return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
+end
+$$;

@@ -1,0 +1,228 @@
+-- HybridFlow: replies that may not be sent, and budgets.
+--
+-- A budget is a number of turns and of tokens a day (UTC), of a tenant and of each of its contacts. What
+-- a turn may cost at most is reserved before the LLM is asked, and counts as spent until its cost is known:
+-- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
+-- stays counted as it was reserved.
+
+-- A human is wanted in the locked session: it is paused with source 'ai', and the people of the business
+-- are told by a notice. What it was about to say is cancelled.
+create or replace function hybridflow.pause_for_human(
+    p_session public.sessions, p_reason text, p_summary text
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.sessions
+    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
+        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = p_session.id;
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+end
+$$;
+
+-- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
+-- due at once, whoever had it. The session is locked.
+create or replace function hybridflow.answer_instead(p_turn public.turns, p_message text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.discard_reply(p_turn.id);
+    perform hybridflow.requeue_turn(p_turn, hybridflow.clock());
+    update public.turns
+    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
+create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
+returns public.spending
+language sql
+set search_path = ''
+as $$
+    insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
+    on conflict (tenant_id, day, session_id) do update set turns = spending.turns
+    returning *
+$$;
+
+-- The cost of the attempt is known: p_tokens take the place of what was reserved.
+create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_turn.reserved_tokens is null or p_tokens is null then
+        return;
+    end if;
+    update public.spending
+    set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+    where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
+        and (session_id is null or session_id = p_turn.session_id);
+    update public.turns set reserved_tokens = null where id = p_turn.id;
+end
+$$;
+
+-- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
+create or replace function hybridflow.used_up(
+    p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
+    p_turns integer, p_tokens bigint
+)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
+            then 'daily_turns'
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
+            then 'daily_tokens'
+        when coalesce(p_own.turns, 0) + p_turns
+            > hybridflow.rule(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns', null)
+            then 'contact_daily_turns'
+        when coalesce(p_own.tokens, 0) + p_tokens
+            > hybridflow.rule(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens', null)
+            then 'contact_daily_tokens'
+    end
+$$;
+
+-- reserve_budget({turn_id, token, tokens, policy})
+-- Sets aside what the attempt may cost at most, before the LLM is asked. Returns {ok} or {refused: reason}.
+-- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
+-- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
+create or replace function public.reserve_budget(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_tokens bigint := (p ->> 'tokens')::bigint;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_new integer;
+    v_all public.spending;
+    v_own public.spending;
+    v_budget text;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    v_new := (v_turn.reserved_on is null)::integer;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
+    v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
+    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_tokens);
+    if v_budget is null then
+        update public.spending set turns = turns + v_new, tokens = tokens + v_tokens
+        where id in (v_all.id, v_own.id);
+        update public.turns set reserved_tokens = v_tokens, reserved_on = v_day where id = v_turn.id;
+        return jsonb_build_object('ok', true);
+    end if;
+
+    update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
+    where id = v_turn.id;
+    if v_tenant.fallback_message is null or v_own.told_at is not null then
+        perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
+    else
+        update public.spending set told_at = hybridflow.clock() where id = v_own.id;
+        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+    end if;
+    return jsonb_build_object('refused', 'budget', 'budget', v_budget);
+end
+$$;
+
+-- get_spending({tenant_id, session_id?, policy?})
+-- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
+-- (null: none): {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+create or replace function public.get_spending(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+    v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
+    v_own_limits jsonb;
+begin
+    perform hybridflow.require_own(p);
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
+    select * into v_own from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id = (p ->> 'session_id')::bigint;
+    v_own_limits := coalesce(p -> 'policy', '{}') || jsonb_strip_nulls(jsonb_build_object(
+        'daily_turns', v_tenant.daily_turns, 'daily_tokens', v_tenant.daily_tokens,
+        'contact_daily_turns', v_tenant.contact_daily_turns, 'contact_daily_tokens', v_tenant.contact_daily_tokens
+    ));
+    return jsonb_build_object(
+        'day', v_day,
+        'turns', coalesce(case v_one when '' then v_all.turns else v_own.turns end, 0),
+        'tokens', coalesce(case v_one when '' then v_all.tokens else v_own.tokens end, 0),
+        'daily_turns', v_own_limits -> (v_one || 'daily_turns'),
+        'daily_tokens', v_own_limits -> (v_one || 'daily_tokens'),
+        'used_up', hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 1, 1)
+    );
+end
+$$;
+
+-- refuse_reply({turn_id, token, rule, detail, provider?, model?, tokens_in?, tokens_out?})
+-- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
+create or replace function public.refuse_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_said boolean;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    perform hybridflow.settle_budget(v_turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint);
+    update public.turns
+    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000),
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
+        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    where id = v_turn.id;
+    v_said := exists (
+        select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')
+    );
+    if v_tenant.on_refused_reply = 'fallback_message' and v_tenant.fallback_message is not null and not v_said then
+        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+        return jsonb_build_object(
+            'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
+        );
+    end if;
+    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+    perform hybridflow.pause_for_human(
+        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
+    );
+    return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
+end
+$$;

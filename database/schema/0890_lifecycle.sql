@@ -1,0 +1,355 @@
+-- HybridFlow: how long data is kept, and how much of it there is.
+
+alter table public.tenants
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz;
+
+comment on column public.tenants.retention_days is
+'Days that messages and turns are kept; null: RETENTION_DAYS, or for ever.';
+comment on column public.tenants.on_retention is
+'Messages that are older are moved to messages_archive (archive) or deleted. Turns are deleted.';
+comment on column public.tenants.pruned_before is
+'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+
+create table if not exists public.messages_archive (
+    id bigint primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint,
+    wa_id text,
+    from_me boolean not null,
+    sender text not null,
+    kind text not null,
+    body text not null,
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state text,
+    send_began_at timestamptz,
+    sends integer not null,
+    created_at timestamptz not null,
+    archived_at timestamptz not null default now()
+);
+
+comment on table public.messages_archive is
+'Messages older than their tenant''s retention: kept, and read by nobody but an export.';
+
+alter table public.messages_archive
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz;
+
+create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
+create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
+create index if not exists turns_finished
+on public.turns (tenant_id, finished_at) where finished_at is not null;
+create index if not exists notices_finished
+on public.notices (tenant_id, finished_at) where finished_at is not null;
+
+alter table public.messages_archive enable row level security;
+
+-- Whether a message that is not known may be one that was pruned. Nothing younger than a day ever was.
+create or replace function hybridflow.was_pruned(p_tenant_id bigint, p_sent_at timestamptz)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_sent_at > hybridflow.clock() - interval '1 day' then
+        return false;
+    end if;
+    return exists (
+        select from public.tenants as t where t.id = p_tenant_id and t.pruned_before > p_sent_at
+    );
+end
+$$;
+
+-- The tenants whose data ends, and what of it is older than that.
+create or replace function hybridflow.retentions(p_default_days integer)
+returns table (tenant_id bigint, cutoff timestamptz)
+language sql
+stable
+set search_path = ''
+as $$
+    select t.id, hybridflow.clock() - make_interval(days => coalesce(t.retention_days, p_default_days))
+    from public.tenants as t
+    where coalesce(t.retention_days, p_default_days) is not null
+$$;
+
+-- Whether work on the session is under way or waits: then all of it is kept.
+create or replace function hybridflow.has_unfinished_turn(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        where t.session_id = p_session_id and t.state in ('pending', 'running', 'sending')
+    )
+$$;
+
+-- Archives or deletes up to p_batch messages, with their sessions locked: whoever brings one of them again
+-- waits, and finds that it was pruned. Returns {deleted, archived, full: there may be more}.
+create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_deleted bigint;
+    v_archived bigint;
+begin
+    select array_agg(due.id) into v_ids
+    from (
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select m.id from public.messages as m
+            join public.sessions as s on s.id = m.session_id
+            where m.tenant_id = r.tenant_id and m.created_at < r.cutoff and m.sent_at < r.cutoff
+                and not hybridflow.has_unfinished_turn(m.session_id)
+            order by m.created_at limit p_batch
+            for update of s skip locked
+        ) as old
+        limit p_batch
+    ) as due;
+    update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
+    from hybridflow.retentions(p_default_days) as r
+    where t.id = r.tenant_id and t.id = any(array(
+        select m.tenant_id from public.messages as m where m.id = any(v_ids)
+    ));
+    with gone as (
+        delete from public.messages as m
+        where m.id = any(v_ids) and not hybridflow.has_unfinished_turn(m.session_id)
+        returning m.*
+    ),
+
+    kept as (
+        insert into public.messages_archive (
+            id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+            expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
+            created_at, identity, told_as, chosen_id, late_until, check_at, archived_at
+        )
+        select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
+            g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
+            g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
+            g.chosen_id, g.late_until, g.check_at, hybridflow.clock()
+        from gone as g join public.tenants as t on t.id = g.tenant_id
+        where t.on_retention = 'archive'
+        returning id
+    )
+
+    select (select count(*) from gone), (select count(*) from kept) into v_deleted, v_archived;
+    return jsonb_build_object(
+        'deleted', v_deleted - v_archived, 'archived', v_archived,
+        'full', coalesce(cardinality(v_ids), 0) = p_batch and v_deleted > 0
+    );
+end
+$$;
+
+-- Deletes up to p_batch turns that ended and of which no message is left. Returns how many.
+create or replace function hybridflow.prune_turns(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select t.id from public.turns as t
+            where t.tenant_id = r.tenant_id and t.finished_at < r.cutoff
+                and t.state in ('sent', 'cancelled', 'dead')
+                and not exists (select from public.messages as m where m.turn_id = t.id)
+            order by t.finished_at limit p_batch
+            for update of t skip locked
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.turns where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select n.id from public.notices as n
+            where n.tenant_id = r.tenant_id and n.finished_at < r.cutoff and n.state <> 'pending'
+            order by n.finished_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.notices where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
+create or replace function hybridflow.prune_spending(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_first date := (hybridflow.clock() at time zone 'UTC')::date - 400;
+    v_ids bigint[] := array(
+        select old.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.spending as s
+            where s.tenant_id = t.id and s.day < v_first
+            order by s.day limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.spending where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch ids of erased messages that are older than 30 days. Returns how many.
+create or replace function hybridflow.prune_erased(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - interval '30 days';
+    v_count bigint;
+begin
+    delete from public.erased_messages where ctid = any(array(
+        select e.ctid from public.erased_messages as e
+        where e.erased_at < v_before order by e.erased_at limit p_batch
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- prune({batch?, events_days?, retention_days?})
+-- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
+-- never fewer: is_forgotten counts on them), messages, turns and notices after their tenant's retention
+-- (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased messages
+-- after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice that is
+-- yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, spending,
+-- erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+create or replace function public.prune(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_batch integer := coalesce((p ->> 'batch')::integer, 5000);
+    v_events_days integer := coalesce((p ->> 'events_days')::integer, 7);
+    v_retention_days integer := (p ->> 'retention_days')::integer;
+    v_now timestamptz := hybridflow.clock();
+    v_messages jsonb;
+    v_counts jsonb;
+    v_ids bigint[];
+begin
+    if v_batch not between 1 and 100000 then
+        raise exception 'batch must be from 1 to 100000' using errcode = 'PT422';
+    elsif v_events_days < 7 then
+        raise exception 'events_days must be at least 7: for so long a delivery may come again'
+            using errcode = 'PT422';
+    elsif v_retention_days < 1 then
+        raise exception 'retention_days must be at least 1, or null: for ever' using errcode = 'PT422';
+    end if;
+    v_ids := array(
+        select e.id from public.processed_events as e
+        where e.processed_at < v_now - make_interval(days => v_events_days)
+        order by e.processed_at limit v_batch
+        for update skip locked
+    );
+    delete from public.processed_events where id = any(v_ids);
+    v_messages := hybridflow.prune_messages(v_batch, v_retention_days);
+    v_counts := jsonb_build_object(
+        'events', cardinality(v_ids),
+        'turns', hybridflow.prune_turns(v_batch, v_retention_days),
+        'notices', hybridflow.prune_notices(v_batch, v_retention_days),
+        'spending', hybridflow.prune_spending(v_batch),
+        'erased_messages', hybridflow.prune_erased(v_batch)
+    );
+    return v_counts || jsonb_build_object(
+        'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',
+        'more', (v_messages ->> 'full')::boolean
+        or (select max(c.value::bigint) from jsonb_each_text(v_counts) as c) >= v_batch
+    );
+end
+$$;
+
+-- How many rows of a table a tenant has, and how many bytes they take: as many each as its first 1000.
+create or replace function hybridflow.amount_of(p_table text, p_tenant_id bigint)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_rows bigint;
+    v_width numeric;
+begin
+    execute format('select count(*) from public.%I where tenant_id = $1', p_table)
+    into v_rows using p_tenant_id;
+    execute format(
+        'select avg(pg_column_size(s.t)) from (select t from public.%I as t where t.tenant_id = $1 limit 1000) as s',
+        p_table
+    )
+    into v_width using p_tenant_id;
+    return jsonb_build_object('rows', v_rows, 'bytes', round(v_rows * coalesce(v_width, 0))::bigint);
+end
+$$;
+
+-- get_tenant_stats({tenant_id})
+-- How much is stored of a tenant, for its operators; reads every row of its indexes, so not for a hot path.
+-- Returns {stats: {tables: {table: {rows, bytes (estimated)}}, bytes, oldest_message_at, pruned_before}}.
+-- PT404: there is none.
+create or replace function public.get_tenant_stats(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tables jsonb;
+begin
+    select jsonb_object_agg(t, hybridflow.amount_of(t, v_tenant.id)) into v_tables
+    from unnest(array[
+        'sessions', 'messages', 'messages_archive', 'turns', 'notices', 'processed_events'
+    ]) as t;
+    return jsonb_build_object('stats', jsonb_build_object(
+        'tables', v_tables,
+        'bytes', (select sum((t.value ->> 'bytes')::bigint) from jsonb_each(v_tables) as t),
+        'oldest_message_at', (
+            select m.sent_at from public.messages as m
+            where m.tenant_id = v_tenant.id order by m.created_at limit 1
+        ),
+        'pruned_before', v_tenant.pruned_before
+    ));
+end
+$$;

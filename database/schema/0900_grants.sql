@@ -1,0 +1,70 @@
+-- HybridFlow: who may call what: service_role, and nobody else.
+
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables (with the sequences of
+-- their ids) and functions from public, anon and authenticated, and gives them to service_role. Other
+-- things that live in the schema public are left alone. Roles that do not exist (a plain PostgreSQL) are
+-- passed over.
+create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text;
+    v_objects text[] := array(select 'table public.' || t from unnest(p_tables) as t)
+        || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
+        || array(
+            select 'sequence ' || d.objid::pg_catalog.regclass
+            from unnest(p_tables) as t
+            join pg_catalog.pg_depend as d
+                on d.refobjid = pg_catalog.to_regclass('public.' || t) and d.deptype in ('a', 'i')
+            join pg_catalog.pg_class as c on c.oid = d.objid and c.relkind = 'S'
+            where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        )
+        || array['all functions in schema hybridflow'];
+    v_object text;
+begin
+    foreach v_role in array array['public', 'anon', 'authenticated', 'service_role'] loop
+        continue when v_role <> 'public' and not exists (select from pg_catalog.pg_roles where rolname = v_role);
+        foreach v_object in array v_objects loop
+            if v_role = 'service_role' then
+                execute format('grant all on %s to service_role', v_object);
+            else
+                execute format('revoke all on %s from %s', v_object, v_role);
+            end if;
+        end loop;
+    end loop;
+    revoke all on schema hybridflow from public;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema hybridflow to service_role;
+    end if;
+end
+$$;
+
+select hybridflow.apply_grants(
+    array[
+        'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
+        'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
+        'executions_to_erase',
+        'erased_contacts', 'erased_messages', 'messages_archive'
+    ],
+    array[
+        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
+        'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
+        'finish_turn', 'retry_turn', 'forward_turn', 'begin_flow', 'fail_execution', 'look_at_turn',
+        'begin_flow_send', 'fail_send',
+        'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
+        'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
+        'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
+        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'reserve_budget', 'get_spending', 'refuse_reply',
+        'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
+        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
+        'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
+        'revoke_api_key', 'list_members', 'set_member',
+        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
+        'prune', 'get_tenant_stats'
+    ]
+);
+notify pgrst, 'reload schema';

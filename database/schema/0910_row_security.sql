@@ -1,0 +1,50 @@
+-- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
+-- `authenticated` with their token of Supabase Auth. They write nothing there: whoever pauses or answers
+-- does it over the router's API, which is audited.
+
+select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
+from (
+    values
+    ('sessions', ''),
+    ('session_identities', ''),
+    ('messages', ''),
+    ('messages_archive', ''),
+    (
+        'turns',
+        '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
+        ' error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
+        ' finished_at, updated_at)'
+    ),
+    (
+        'notices',
+        '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
+        ' url_told_at, handler, error, created_at, finished_at, updated_at)'
+    ),
+    ('spending', '')
+) as t (name, columns);
+select hybridflow.let_members_read(
+    'tenants', 'id in (select hybridflow.my_tenants())',
+    '(id, instance_name, is_active, system_prompt, llm_provider, llm_model, debounce_seconds,'
+    ' resume_after_hours, answer_within_minutes, connection_state, connection_changed_at,'
+    ' connection_lost_at, created_at, updated_at)'
+);
+select hybridflow.let_members_read(
+    'audit_log', 'tenant_id in (select hybridflow.my_tenants(''admin''))'
+);
+select hybridflow.let_members_read(
+    'memberships',
+    'tenant_id in (select hybridflow.my_tenants(''admin'')) or user_id = (select hybridflow.my_user_id())'
+);
+
+do $$
+begin
+    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        grant usage on schema hybridflow to authenticated;
+        grant execute on function hybridflow.my_tenants(text), hybridflow.my_user_id() to authenticated;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        revoke update, delete, truncate on public.audit_log from service_role;
+    end if;
+end
+$$;
+notify pgrst, 'reload schema';

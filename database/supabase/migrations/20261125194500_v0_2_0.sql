@@ -1,0 +1,6779 @@
+-- HybridFlow 0.2.0: brings a database of an earlier release up to date. Made by
+-- `python -m scripts.build_schema` from database/schema/; change that, not this.
+
+-- ==================== 0010_gone.sql
+
+-- HybridFlow: what an earlier release had and is no more.
+
+drop index if exists public.turns_one_active;
+drop index if exists public.messages_in_doubt;
+drop function if exists public.finish_notice_send(jsonb);
+drop function if exists public.fail_notice_send(jsonb);
+drop function if exists hybridflow.close_turn_for_merge(bigint);
+drop function if exists hybridflow.notice_message(jsonb);
+drop function if exists hybridflow.take_back_pause(bigint, bigint);
+drop function if exists hybridflow.mark_sent(bigint, text, text);
+
+do $hybridflow$
+begin
+    if pg_catalog.to_regclass('public.tenants') is not null then
+        drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
+    end if;
+end
+$hybridflow$;
+
+-- ==================== 0100_tables.sql
+
+-- HybridFlow: tables.
+--
+-- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
+-- hybridflow steps that those functions share; never called from outside
+--
+-- State changes only through the functions. Row level security is on and nothing is granted to
+-- anon or authenticated. Every statement here may run again without harm.
+
+create schema if not exists hybridflow;
+
+create table if not exists public.tenants (
+    id bigint generated always as identity primary key,
+    instance_name text not null unique check (instance_name ~ '^[^/]+$'),
+    evo_server_url text not null check (evo_server_url ~ '^https?://'),
+    evo_api_key text,
+    system_prompt text,
+    llm_provider text not null default 'anthropic' check (llm_provider in ('anthropic', 'openai')),
+    llm_api_key text,
+    llm_model text,
+    llm_max_tokens integer check (llm_max_tokens > 0),
+    is_active boolean not null default true,
+    -- Rules of the conversation; null means the deployment's default.
+    debounce_seconds numeric check (debounce_seconds between 0 and 3600),
+    resume_after_hours numeric check (resume_after_hours > 0 and resume_after_hours <= 87600),
+    answer_within_minutes numeric check (answer_within_minutes > 0 and answer_within_minutes <= 525600),
+    auto_reply_seconds numeric not null default 0 check (auto_reply_seconds between 0 and 86400),
+    other_client_takeover boolean not null default true,
+    answer_groups boolean not null default false,
+    unanswered_kinds text[] not null default '{}',
+    on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
+    -- Who is told that a human is wanted, or that the connection is lost.
+    notify_number text
+    check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+    notify_url text check (notify_url ~ '^https?://[^/]'),
+    -- Who may post webhooks, within what the deployment allows.
+    webhook_networks cidr[] check (webhook_networks <> '{}'),
+    shared_webhook_secret boolean not null default true,
+    -- What Evolution last said of the connection.
+    connection_state text,
+    connection_reason integer,
+    connection_changed_at timestamptz,
+    connection_lost_at timestamptz,
+    owner_jid text,
+    qr_code text,
+    pairing_code text,
+    qr_updated_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
+comment on column public.tenants.auto_reply_seconds is
+'Seconds after a customer''s message in which an owner''s message is WhatsApp''s own greeting; 0: none.';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next (queue) or starts it again (restart).';
+comment on column public.tenants.notify_number is
+'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
+comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
+comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, encrypted likewise; its replies are made without n8n.';
+comment on column public.tenants.webhook_networks is
+'The networks that its webhooks may come from; null: any.';
+comment on column public.tenants.shared_webhook_secret is
+'Its webhooks may show EVOLUTION_WEBHOOK_SHARED_SECRET; false: only a secret of its own.';
+comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
+
+create table if not exists public.sessions (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    chat text not null default 'contact' check (chat in ('contact', 'group')),
+    phone_jid text,
+    lid text,
+    contact_name text,
+    is_paused boolean not null default false,
+    pause_source text check (pause_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    pause_reason text,
+    pause_message_id bigint,
+    paused_at timestamptz,
+    paused_until timestamptz,
+    pause_indefinite boolean not null default false,
+    resumed_at timestamptz,
+    resume_source text check (resume_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    last_human_at timestamptz,
+    last_message_at timestamptz,
+    last_contact_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
+comment on column public.sessions.last_human_at is
+'When a human of the business last wrote or paused; a pause without its own end counts from here.';
+comment on column public.sessions.pause_message_id is
+'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+
+create index if not exists sessions_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
+create index if not exists sessions_paused_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc) where is_paused;
+create index if not exists sessions_paused
+on public.sessions (tenant_id, coalesce(last_human_at, paused_at, updated_at))
+where is_paused and not pause_indefinite and paused_until is null;
+create index if not exists sessions_paused_until
+on public.sessions (paused_until) where is_paused and paused_until is not null;
+
+create table if not exists public.session_identities (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    jid text not null,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, jid)
+);
+
+comment on table public.session_identities is
+'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
+
+create index if not exists session_identities_by_session on public.session_identities (session_id);
+
+create table if not exists public.turns (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    state text not null default 'pending'
+    check (state in ('pending', 'running', 'sending', 'sent', 'cancelled', 'dead')),
+    reason text,
+    run_after timestamptz not null,
+    debounce_until timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    worker text,
+    handler text check (handler in ('n8n', 'fallback')),
+    execution_id text,
+    reply jsonb,
+    incomplete boolean not null default false,
+    error_kind text,
+    error text,
+    provider text,
+    model text,
+    tokens_in integer,
+    tokens_out integer,
+    correlation_id text,
+    created_at timestamptz not null default now(),
+    claimed_at timestamptz,
+    finished_at timestamptz,
+    updated_at timestamptz not null default now(),
+    check (state not in ('running', 'sending') or (token_hash is not null and lease_until is not null))
+);
+
+comment on table public.turns is
+'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
+comment on column public.turns.token_hash is
+'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
+comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
+comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+
+create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
+create index if not exists turns_due on public.turns (run_after) where state = 'pending';
+create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
+create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
+create index if not exists turns_by_session on public.turns (session_id, id desc);
+create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
+create index if not exists turns_by_state on public.turns (tenant_id, state, id desc);
+
+create table if not exists public.messages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    wa_id text,
+    from_me boolean not null,
+    sender text not null check (sender in ('contact', 'owner', 'ai', 'client', 'auto')),
+    kind text not null default 'text',
+    body text not null default '',
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null default false,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state text check (send_state in ('sending', 'sent', 'unknown', 'failed')),
+    send_began_at timestamptz,
+    sends integer not null default 0,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
+comment on column public.messages.sender is
+'contact; owner (typed by hand); operator (a human, through HybridFlow); ai; client (another client of the'
+' API); auto (greeting, call reply).';
+comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
+comment on column public.messages.send_state is
+'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
+
+create unique index if not exists messages_once
+on public.messages (wa_id, tenant_id, from_me, session_id)
+where wa_id is not null;
+create unique index if not exists messages_one_per_part
+on public.messages (turn_id, part) where part is not null;
+create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
+create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
+create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
+
+create table if not exists public.processed_events (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    event_key text not null,
+    event text not null,
+    decision jsonb,
+    waiting_for text,
+    change jsonb,
+    processed_at timestamptz not null default clock_timestamp(),
+    unique (tenant_id, event_key)
+);
+
+comment on table public.processed_events is
+'The webhook deliveries that were taken, each with the decision made.';
+comment on column public.processed_events.waiting_for is
+'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+
+create index if not exists processed_events_recent on public.processed_events (processed_at desc);
+create index if not exists processed_events_waiting
+on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
+
+create table if not exists public.notices (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    kind text not null check (kind in ('handoff', 'connection_lost', 'qr_waiting')),
+    facts jsonb not null,
+    state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
+    reason text,
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    number_told_at timestamptz,
+    url_told_at timestamptz,
+    handler text check (handler in ('n8n', 'fallback')),
+    error text,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.notices is
+'What the people of a business are to be told: a human is wanted, the connection is lost.';
+comment on column public.notices.reason is
+'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
+comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
+comment on column public.notices.number_told_at is
+'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
+comment on column public.notices.message_id is 'That WhatsApp message.';
+
+create index if not exists notices_due on public.notices (next_at) where state = 'pending';
+create unique index if not exists notices_one_of_connection
+on public.notices (tenant_id, kind) where state = 'pending' and kind <> 'handoff';
+create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
+create index if not exists notices_by_session on public.notices (session_id);
+create index if not exists notices_by_message on public.notices (message_id);
+
+alter table public.tenants enable row level security;
+alter table public.sessions enable row level security;
+alter table public.session_identities enable row level security;
+alter table public.turns enable row level security;
+alter table public.messages enable row level security;
+alter table public.processed_events enable row level security;
+alter table public.notices enable row level security;
+
+-- ==================== 0150_limits.sql
+
+-- HybridFlow: what a tenant may say and spend: columns, and the table of what was spent.
+
+-- What is checked of a reply before it is sent; null means the deployment's default.
+alter table public.tenants
+add column if not exists forbidden_patterns text[] not null default '{}'
+constraint tenants_forbidden_patterns_check check (
+    cardinality(forbidden_patterns) <= 50 and length(array_to_string(forbidden_patterns, '')) <= 10000
+    and array_position(forbidden_patterns, null) is null
+),
+add column if not exists max_reply_characters integer
+constraint tenants_max_reply_characters_check check (max_reply_characters > 0),
+add column if not exists leak_characters integer
+constraint tenants_leak_characters_check check (leak_characters >= 0),
+add column if not exists moderation_url text
+constraint tenants_moderation_url_check check (moderation_url ~ '^https?://[^/]'),
+add column if not exists on_refused_reply text not null default 'handoff'
+constraint tenants_on_refused_reply_check check (on_refused_reply in ('handoff', 'fallback_message')),
+add column if not exists fallback_message text
+constraint tenants_fallback_message_check check (length(btrim(fallback_message)) between 1 and 4096),
+add column if not exists loop_replies integer
+constraint tenants_loop_replies_check check (loop_replies >= 0),
+add column if not exists loop_minutes numeric
+constraint tenants_loop_minutes_check check (loop_minutes > 0 and loop_minutes <= 1440),
+add column if not exists daily_turns integer
+constraint tenants_daily_turns_check check (daily_turns >= 0),
+add column if not exists daily_tokens bigint
+constraint tenants_daily_tokens_check check (daily_tokens >= 0),
+add column if not exists contact_daily_turns integer
+constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
+add column if not exists contact_daily_tokens bigint
+constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
+
+comment on column public.tenants.forbidden_patterns is
+'Regular expressions (RE2, case does not count) of which a reply may match none.';
+comment on column public.tenants.leak_characters is
+'So many characters of the system prompt in one piece make a reply a leak; 0: it is not looked for.';
+comment on column public.tenants.moderation_url is 'A service that is asked whether a reply may be sent.';
+comment on column public.tenants.on_refused_reply is
+'A reply that may not be sent becomes a handoff, or the fallback_message.';
+comment on column public.tenants.fallback_message is
+'What the contact gets in place of a refused reply, and once a day when a budget is used up.';
+comment on column public.tenants.loop_replies is
+'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: no guard.';
+comment on column public.tenants.daily_turns is 'Turns that may be made in a day (UTC).';
+comment on column public.tenants.contact_daily_turns is 'The same for each of its contacts.';
+
+alter table public.turns
+add column if not exists reserved_tokens bigint,
+add column if not exists reserved_on date;
+comment on column public.turns.reserved_tokens is
+'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
+comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
+
+create index if not exists turns_due_by_tenant on public.turns (tenant_id, run_after) where state = 'pending';
+
+create table if not exists public.spending (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete cascade,
+    day date not null,
+    turns integer not null default 0,
+    tokens bigint not null default 0,
+    told_at timestamptz,
+    unique nulls not distinct (tenant_id, day, session_id)
+);
+comment on table public.spending is
+'Turns and tokens of one day (UTC), of a session, and (session_id null) of the whole tenant.';
+comment on column public.spending.told_at is 'When the contact was told that the budget is used up.';
+create index if not exists spending_by_session on public.spending (session_id);
+alter table public.spending enable row level security;
+
+-- What the router checks of a reply before it is sent.
+create or replace function hybridflow.reply_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'forbidden_patterns', p_tenant.forbidden_patterns,
+        'max_characters', p_tenant.max_reply_characters,
+        'leak_characters', p_tenant.leak_characters,
+        'moderation_url', p_tenant.moderation_url
+    )
+$$;
+
+-- ==================== 0160_outbox.sql
+
+-- HybridFlow: what is kept of a send, and of a turn that stops, waits, or goes on beside another.
+
+alter table public.turns
+add column if not exists beside boolean not null default false,
+add column if not exists stop_reason text,
+add column if not exists waits integer not null default 0,
+add column if not exists seen_at timestamptz;
+
+comment on column public.turns.beside is
+'It was sending when its session was merged into one with an active turn: it is finished beside that.';
+comment on column public.turns.stop_reason is
+'Why it says no more: a human took over while a part was leaving. It is closed when that part is settled.';
+comment on column public.turns.waits is
+'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
+comment on column public.turns.seen_at is
+'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+
+create unique index if not exists turns_one_at_work
+on public.turns (session_id) where state in ('running', 'sending') and not beside;
+
+alter table public.messages
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz;
+alter table public.messages drop constraint if exists messages_sender_check;
+alter table public.messages add constraint messages_sender_check
+check (sender in ('contact', 'owner', 'operator', 'ai', 'client', 'auto'));
+
+comment on column public.messages.identity is
+'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
+comment on column public.messages.told_as is
+'Our own sends: hashes of what their echo may say, by which it is known while the id is not.';
+comment on column public.messages.chosen_id is 'The id that we asked Evolution to give it.';
+comment on column public.messages.late_until is
+'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
+comment on column public.messages.check_at is
+'When a send in doubt that belongs to no turn is looked up (again).';
+
+create index if not exists messages_not_known_yet
+on public.messages (tenant_id, send_began_at)
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+create index if not exists messages_by_chosen_id
+on public.messages (chosen_id) where wa_id is null and chosen_id is not null;
+create index if not exists messages_to_check
+on public.messages (coalesce(check_at, send_began_at))
+where turn_id is null and send_state in ('sending', 'unknown');
+
+-- ==================== 0200_sessions.sql
+
+-- HybridFlow: the clock, and who is who.
+
+-- The one clock of every rule. clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it with
+-- `set hybridflow.clock_offset = '3 hours'`.
+create or replace function hybridflow.clock()
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select clock_timestamp()
+        + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval
+$$;
+
+-- A rule's value: the tenant's own, else the caller's policy, else the product's default.
+create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_own, (p_policy ->> p_name)::numeric, p_default)
+$$;
+
+-- A number of seconds as an interval.
+create or replace function hybridflow.seconds(p_seconds numeric)
+returns interval
+language sql
+immutable
+set search_path = ''
+as $$
+    select make_interval(secs => p_seconds::double precision)
+$$;
+
+-- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
+-- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
+-- messages instead: before there are statistics, every index looks the same to the planner.
+create or replace function hybridflow.messages_called(p_wa_id text)
+returns setof public.messages
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.messages where wa_id = p_wa_id
+$$;
+
+-- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
+-- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
+-- is folded into the other's; one that is sending is finished beside it.
+create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_from public.sessions;
+    v_pending bigint;
+begin
+    select * into v_from from public.sessions where id = p_from;
+    perform hybridflow.make_way(t.id)
+    from public.turns as t
+    where t.session_id = p_from and t.state in ('running', 'sending')
+        and exists (
+            select from public.turns as o
+            where o.session_id = p_into and o.state in ('running', 'sending')
+        );
+    select id into v_pending from public.turns where session_id = p_into and state = 'pending';
+    if v_pending is not null then
+        update public.messages as m set turn_id = v_pending
+        from public.turns as t
+        where t.session_id = p_from and t.state = 'pending' and m.turn_id = t.id and not m.from_me;
+        update public.turns
+        set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where session_id = p_from and state = 'pending';
+        perform hybridflow.discard_reply(v_pending);
+    end if;
+    update public.turns set session_id = p_into where session_id = p_from;
+    delete from public.messages as m
+    using public.messages as twin
+    where m.session_id = p_from and twin.session_id = p_into
+        and twin.tenant_id = m.tenant_id and twin.wa_id = m.wa_id and twin.from_me = m.from_me;
+    update public.messages set session_id = p_into where session_id = p_from;
+    update public.messages_archive set session_id = p_into where session_id = p_from;
+    update public.session_identities set session_id = p_into where session_id = p_from;
+    update public.notices set session_id = p_into where session_id = p_from;
+    update public.sessions as s
+    set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
+        lid = coalesce(s.lid, v_from.lid),
+        contact_name = coalesce(s.contact_name, v_from.contact_name),
+        is_paused = s.is_paused or v_from.is_paused,
+        pause_source = case when s.is_paused then s.pause_source else v_from.pause_source end,
+        pause_reason = case when s.is_paused then s.pause_reason else v_from.pause_reason end,
+        pause_message_id = case when s.is_paused then s.pause_message_id else v_from.pause_message_id end,
+        paused_at = least(s.paused_at, v_from.paused_at),
+        paused_until = greatest(s.paused_until, v_from.paused_until),
+        pause_indefinite = s.pause_indefinite or v_from.pause_indefinite,
+        resumed_at = greatest(s.resumed_at, v_from.resumed_at),
+        last_human_at = greatest(s.last_human_at, v_from.last_human_at),
+        last_message_at = greatest(s.last_message_at, v_from.last_message_at),
+        last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        erased_before = greatest(s.erased_before, v_from.erased_before),
+        updated_at = hybridflow.clock()
+    where s.id = p_into;
+    insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
+    select b.tenant_id, p_into, b.day, b.turns, b.tokens, b.told_at from public.spending as b
+    where b.session_id = p_from
+    on conflict (tenant_id, day, session_id) do update
+        set turns = spending.turns + excluded.turns, tokens = spending.tokens + excluded.tokens,
+            told_at = coalesce(spending.told_at, excluded.told_at);
+    delete from public.sessions where id = p_from;
+    if (select is_paused from public.sessions where id = p_into) then
+        perform hybridflow.cancel_turns(p_into, 'paused');
+    end if;
+end
+$$;
+
+-- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
+-- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
+-- is folded by the caller.
+create or replace function hybridflow.make_way(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn_id for update;
+    if v_turn.state = 'sending' then
+        update public.turns set beside = true, updated_at = hybridflow.clock() where id = p_turn_id;
+        return;
+    end if;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+end
+$$;
+
+-- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
+-- new are remembered; JIDs that lead to several sessions show that these are one person: they are
+-- merged into the oldest.
+create or replace function hybridflow.resolve_session(
+    p_tenant_id bigint, p_jids text[], p_chat text, p_name text
+)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_known integer;
+    v_session public.sessions;
+    v_jid text;
+begin
+    if cardinality(p_jids) = 1 then
+        select s.* into v_session
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        for update of s;
+    end if;
+    while v_session.id is null loop
+        select array_agg(distinct i.session_id order by i.session_id), count(*)
+        into v_ids, v_known
+        from public.session_identities as i
+        where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+
+        if cardinality(v_ids) = 1 and v_known = cardinality(p_jids) then
+            select * into v_session from public.sessions where id = v_ids[1] for update;
+            exit when found;
+            continue;  -- merged away while we waited for it
+        end if;
+
+        for v_jid in select j from unnest(p_jids) as j order by j loop
+            perform pg_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || v_jid, 0));
+        end loop;
+        perform hybridflow.connect_identities(p_tenant_id, p_jids, p_chat);
+    end loop;
+
+    if p_name is not null and p_name <> '' and p_name is distinct from v_session.contact_name then
+        update public.sessions set contact_name = p_name where id = v_session.id;
+        v_session.contact_name := p_name;
+    end if;
+    return v_session;
+end
+$$;
+
+-- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
+create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_locked integer;
+    v_session_id bigint;
+    v_other bigint;
+begin
+    select array_agg(distinct i.session_id order by i.session_id) into v_ids
+    from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+    perform from public.sessions where id = any(v_ids) order by id for update;
+    get diagnostics v_locked = row_count;
+    if v_locked <> coalesce(cardinality(v_ids), 0) then
+        return;  -- one was merged away while we waited: the caller looks again
+    end if;
+
+    v_session_id := v_ids[1];
+    if v_session_id is null then
+        insert into public.sessions (tenant_id, chat) values (p_tenant_id, p_chat)
+        returning id into v_session_id;
+    end if;
+    foreach v_other in array coalesce(v_ids[2:], '{}') loop
+        perform hybridflow.merge_sessions(v_session_id, v_other);
+    end loop;
+
+    insert into public.session_identities (tenant_id, jid, session_id)
+    select p_tenant_id, j, v_session_id from unnest(p_jids) as j
+    on conflict do nothing;
+    update public.sessions
+    set phone_jid = coalesce((select j from unnest(p_jids) as j where j not like '%@lid' limit 1), phone_jid),
+        lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid),
+        erasure_checked = false
+    where id = v_session_id;
+end
+$$;
+
+-- ==================== 0300_pauses.sql
+
+-- HybridFlow: takeover, pause and resume.
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
+-- An end of its own (paused_until) does not shorten what a human's later message asks for.
+create or replace function hybridflow.pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused or p_session.pause_indefinite then null
+        when p_session.paused_until is not null and p_session.pause_source <> 'owner'
+            then p_session.paused_until
+        else greatest(
+            p_session.paused_until,
+            coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+            + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+        )
+    end
+$$;
+
+-- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
+-- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_cancelled integer;
+begin
+    update public.turns
+    set state = 'cancelled', reason = p_reason, token_hash = null, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where session_id = p_session_id and state in ('pending', 'running');
+    get diagnostics v_cancelled = row_count;
+    perform hybridflow.stop_turn(t.id, p_reason)
+    from public.turns as t where t.session_id = p_session_id and t.state = 'sending';
+    return v_cancelled;
+end
+$$;
+
+-- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
+-- Returns 'takeover'; 'takeover_over' when the pause that it asks for has run out already or an
+-- operator resumed after it (10 s of tolerance: WhatsApp's clock is not ours and counts in seconds).
+create or replace function hybridflow.take_over(
+    p_session public.sessions, p_tenant public.tenants, p_policy jsonb,
+    p_at timestamptz, p_message_id bigint, p_reason text
+)
+returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ends timestamptz := p_at + hybridflow.seconds(
+        3600 * hybridflow.rule(p_tenant.resume_after_hours, p_policy, 'resume_after_hours', 2)
+    );
+    v_over boolean := v_ends <= hybridflow.clock()
+        or coalesce(
+            p_session.resume_source = 'operator' and p_at < p_session.resumed_at - interval '10 seconds', false
+        );
+begin
+    update public.sessions as s
+    set last_human_at = greatest(s.last_human_at, p_at),
+        is_paused = s.is_paused or not v_over,
+        pause_source = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_source else 'owner' end,
+        pause_reason = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_reason else p_reason end,
+        pause_message_id = case when v_over or s.is_paused then s.pause_message_id else p_message_id end,
+        paused_at = case when v_over or s.is_paused then s.paused_at else hybridflow.clock() end,
+        paused_until = case when s.is_paused then s.paused_until end,
+        pause_indefinite = s.is_paused and s.pause_indefinite,
+        updated_at = hybridflow.clock()
+    where s.id = p_session.id;
+    if v_over then
+        return 'takeover_over';
+    end if;
+    perform hybridflow.cancel_turns(p_session.id, 'takeover');
+    return 'takeover';
+end
+$$;
+
+-- Ends the pause of the locked session, whoever asks. The columns that say why it was paused stay,
+-- for the operator to read.
+create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.sessions
+    set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        resumed_at = hybridflow.clock(), resume_source = p_source, updated_at = hybridflow.clock()
+    where id = p_session_id
+$$;
+
+-- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.from_me and p_message.kind not in ('reaction', 'poll_vote')
+        and (
+            p_message.sender in ('owner', 'operator')
+            or (p_message.sender = 'client' and p_tenant.other_client_takeover)
+        )
+        and p_message.send_state is distinct from 'failed'
+$$;
+
+-- Whether part of what turn p_turn_id said is on the phone.
+create or replace function hybridflow.has_spoken(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent' and m.status is distinct from 'error'
+    )
+$$;
+
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
+    )
+$$;
+
+-- Whether a message of the contact is answered, or is going to be: its turn is under way, part of its turn
+-- is on the phone or may be, or it belongs to no turn and a later reply was made in sight of it.
+create or replace function hybridflow.is_answered(p_message public.messages)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_message.turn_id is not null then
+            hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
+            or exists (
+                select from public.turns as t
+                where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
+            )
+        else exists (
+            select from public.messages as m
+            inner join public.turns as t on t.id = m.turn_id
+            where m.session_id = p_message.session_id and m.from_me and m.sent_at >= p_message.sent_at
+                and m.send_state = 'sent' and m.status is distinct from 'error' and t.seen_at >= p_message.created_at
+        )
+    end
+$$;
+
+-- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
+-- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
+-- id, or null when there is nothing to answer. The session is locked.
+create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_since timestamptz;
+    v_human record;
+    v_ids bigint[];
+    v_turn public.turns;
+begin
+    select t.* into v_tenant from public.tenants as t
+    inner join public.sessions as s on s.tenant_id = t.id
+    where s.id = p_session_id;
+    if not v_tenant.is_active then
+        return null;
+    end if;
+    v_since := hybridflow.clock() - hybridflow.seconds(
+        60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+    );
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_session_id and m.sent_at >= v_since and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    select array_agg(m.id) into v_ids from public.messages as m
+    where m.session_id = p_session_id and not m.from_me and m.expects_reply and m.deleted_at is null
+        and m.kind <> all(v_tenant.unanswered_kinds) and m.sent_at >= v_since
+        and (v_human.id is null or (m.sent_at, m.id) > (v_human.sent_at, v_human.id))
+        and not hybridflow.is_answered(m);
+    if v_ids is null then
+        return null;
+    end if;
+    v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
+    update public.messages set turn_id = v_turn.id where id = any(v_ids);
+    return v_turn.id;
+end
+$$;
+
+-- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
+-- stopped since p_since say the rest, and what the customer wrote and nobody answered gets a turn (its id).
+-- The session is locked.
+create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
+    where session_id = p_session_id and state = 'sending' and stop_reason = 'takeover';
+    perform hybridflow.take_up(t)
+    from public.turns as t
+    where t.id = (
+        select s.id from public.turns as s
+        where s.session_id = p_session_id and s.state = 'sent' and s.incomplete and s.reason = 'takeover'
+            and s.reply is not null and s.finished_at >= p_since
+        order by s.id desc limit 1
+    );
+    return hybridflow.answer_unanswered(p_session_id, p_policy);
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless a
+-- human wrote besides, or somebody paused. Returns whether the session goes on now. It is locked.
+create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_tenant public.tenants;
+    v_false public.messages;
+    v_human public.messages;
+    v_goes_on boolean;
+begin
+    select * into v_session from public.sessions where id = p_session_id;
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    select * into v_false from public.messages where id = p_message_id;
+    select m.* into v_human from public.messages as m
+    where m.session_id = p_session_id and m.id <> p_message_id and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
+        select from public.messages as m
+        where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
+            and hybridflow.is_by_human(m, v_tenant)
+    );
+    update public.sessions as s
+    set last_human_at = case
+            when s.pause_message_id is null and s.is_paused then greatest(s.paused_at, v_human.sent_at)
+            else v_human.sent_at
+        end,
+        is_paused = s.is_paused and not v_goes_on,
+        pause_message_id = case
+            when v_goes_on then null
+            when s.pause_message_id = p_message_id then v_human.id
+            else s.pause_message_id
+        end,
+        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        pause_source = case
+            when v_goes_on then null
+            when s.pause_source = 'owner' and s.pause_message_id is null
+                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+            else s.pause_source
+        end,
+        pause_reason = case when v_goes_on then null else s.pause_reason end,
+        paused_at = case when v_goes_on then null else s.paused_at end,
+        paused_until = case when v_goes_on then null else s.paused_until end,
+        updated_at = hybridflow.clock()
+    where s.id = p_session_id;
+    return v_goes_on;
+end
+$$;
+
+-- Ends the pause of the locked session if it has run out. Returns whether it did.
+create or replace function hybridflow.end_expired_pause(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if coalesce(hybridflow.pause_ends_at(p_session, p_resume_after, p_policy) <= hybridflow.clock(), false) then
+        perform hybridflow.end_pause(p_session.id, 'cron');
+        return true;
+    end if;
+    return false;
+end
+$$;
+
+-- The locked session that a request of an operator means: by session_id, or by contact (a JID or a
+-- phone number), which makes the session if there is none: a pause works before any message.
+-- Raises PT404 where the tenant or the session is not the tenant's own.
+create or replace function hybridflow.session_of(p jsonb)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session public.sessions;
+begin
+    if p ? 'contact' then
+        if not exists (select from public.tenants where id = v_tenant_id) then
+            raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
+        end if;
+        return hybridflow.resolve_session(v_tenant_id, array[p ->> 'contact'], 'contact', null);
+    end if;
+    select * into v_session from public.sessions
+    where id = (p ->> 'session_id')::bigint and tenant_id = v_tenant_id
+    for update;
+    if not found then
+        raise exception 'tenant % has no session %', v_tenant_id, p ->> 'session_id' using errcode = 'PT404';
+    end if;
+    return v_session;
+end
+$$;
+
+-- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
+-- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
+-- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say.
+-- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
+create or replace function public.pause_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p);
+    v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_cancelled integer;
+begin
+    if v_until <= hybridflow.clock() then
+        raise exception 'until must be in the future, not %', p ->> 'until' using errcode = 'PT422';
+    end if;
+    update public.sessions
+    set is_paused = true,
+        pause_source = p ->> 'source',
+        pause_reason = p ->> 'reason',
+        pause_message_id = null,
+        paused_at = hybridflow.clock(),
+        paused_until = v_until,
+        pause_indefinite = coalesce((p ->> 'indefinite')::boolean, false),
+        last_human_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where id = v_session.id;
+    v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
+    );
+end
+$$;
+
+-- resume_session({tenant_id, session_id | contact, source, policy})
+-- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and
+-- nobody answered gets a turn if it is recent. Returns the session and that turn. PT404 as above.
+create or replace function public.resume_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p);
+    v_turn_id bigint;
+begin
+    if v_session.is_paused then
+        perform hybridflow.end_pause(v_session.id, p ->> 'source');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'),
+        'resumed', v_session.is_paused,
+        'turn_id', v_turn_id
+    );
+end
+$$;
+
+-- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
+-- those that are to last cost nothing.
+create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return array(
+        select without_end.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.sessions as s
+            where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
+                    3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
+                )
+            offset 0  -- one search of the index for each tenant, not one look at every pause
+        ) as without_end
+        union all
+        select s.id from public.sessions as s where s.is_paused and s.paused_until <= v_now
+    );
+end
+$$;
+
+-- auto_resume({policy})
+-- Ends every pause that has run out, however many there are, in one statement; sessions that someone
+-- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
+create or replace function public.auto_resume(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
+    v_ids bigint[] := array(
+        select s.id from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.id = any(v_due) and s.is_paused
+            and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
+        order by s.id
+        for update of s skip locked
+    );
+    v_sessions jsonb;
+begin
+    with resumed as (
+        update public.sessions
+        set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+            resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
+        where id = any(v_ids)
+        returning id, tenant_id
+    )
+
+    select coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
+    into v_sessions from resumed as r;
+
+    return jsonb_build_object(
+        'resumed', cardinality(v_ids), 'sessions', v_sessions,
+        'turns', (select count(hybridflow.answer_unanswered(i, p -> 'policy')) from unnest(v_ids) as i)
+    );
+end
+$$;
+
+-- ==================== 0400_turns.sql
+
+-- HybridFlow: turns, from pending to sent, cancelled or dead.
+--
+-- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
+-- lives, and one made while a table was still small would go on reading the whole of it.
+
+-- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
+-- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
+-- with the message instead. The session is locked.
+create or replace function hybridflow.join_turn(
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text
+)
+returns public.turns
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_due timestamptz := v_now + hybridflow.seconds(p_debounce);
+    v_turn public.turns;
+begin
+    if p_tenant.on_new_message = 'restart' then
+        select * into v_turn from public.turns
+        where session_id = p_session_id and state = 'running' for update;
+        if found then
+            perform hybridflow.requeue_turn(v_turn, v_due);
+        end if;
+    end if;
+
+    update public.turns
+    set run_after = case
+            when attempt > 0 then greatest(run_after, v_due)
+            else greatest(run_after, least(v_due, debounce_until))
+        end,
+        updated_at = v_now
+    where session_id = p_session_id and state = 'pending'
+    returning * into v_turn;
+    if not found then
+        insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
+        values (
+            p_tenant.id, p_session_id, v_due,
+            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+        )
+        returning * into v_turn;
+    elsif v_turn.reply is not null then
+        perform hybridflow.discard_reply(v_turn.id);
+    end if;
+    return v_turn;
+end
+$$;
+
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made anew for all that
+-- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+create or replace function hybridflow.discard_reply(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set reply = null, updated_at = hybridflow.clock()
+    where id = p_turn_id and reply is not null;
+    update public.messages set part = null where turn_id = p_turn_id and part is not null;
+end
+$$;
+
+-- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
+-- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
+-- session is locked.
+create or replace function hybridflow.requeue_turn(p_turn public.turns, p_run_after timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_newer bigint;
+begin
+    update public.turns
+    set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
+    where session_id = p_turn.session_id and state = 'pending'
+    returning id into v_newer;
+    update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    if v_newer is not null or p_turn.reply is null then
+        perform hybridflow.discard_reply(p_turn.id);
+    end if;
+    update public.turns
+    set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
+        stop_reason = null, run_after = p_run_after, updated_at = v_now
+    where id = p_turn.id;
+end
+$$;
+
+-- Closes a turn for good. Its token stays: it opens nothing any more, but a callback that comes twice
+-- shows by it that it is the same one.
+create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = p_state, reason = p_reason, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = p_turn_id
+$$;
+
+-- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not hybridflow.is_in_doubt(p_turn.id) then
+        return false;
+    end if;
+    perform hybridflow.put_aside(
+        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3))
+    );
+    return true;
+end
+$$;
+
+-- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier).
+create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns set lease_until = p_until, worker = null, updated_at = hybridflow.clock()
+    where id = p_turn_id
+$$;
+
+-- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
+-- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
+-- settled.
+create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if hybridflow.is_in_doubt(p_turn_id) then
+        update public.turns set stop_reason = coalesce(stop_reason, p_reason), updated_at = hybridflow.clock()
+        where id = p_turn_id;
+    elsif exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
+        update public.turns set incomplete = true where id = p_turn_id;
+        perform hybridflow.close_turn(p_turn_id, 'sent', p_reason);
+    else
+        perform hybridflow.close_turn(p_turn_id, 'cancelled', p_reason);
+    end if;
+end
+$$;
+
+-- The active turn goes on at once, by whoever claims it; beside another one, if the session has one.
+create or replace function hybridflow.take_up(p_turn public.turns)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns
+    set state = 'sending', incomplete = false, reason = null, finished_at = null, worker = null,
+        token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
+        beside = exists (
+            select from public.turns as a
+            where a.session_id = p_turn.session_id and a.state in ('running', 'sending') and a.id <> p_turn.id
+        ),
+        updated_at = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- A send of turn p_turn_id is settled. The turn is closed when all of its reply is on the phone, or when it
+-- may say no more; where nothing of it was said, and the session goes on meanwhile, its messages are
+-- answered by another turn. A send may prove late to have left: then its turn, which waits to be made
+-- again, goes on with the rest, or is done. The session is locked.
+create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_sent integer;
+begin
+    select * into v_turn from public.turns
+    where id = p_turn_id and state in ('pending', 'running', 'sending') for update;
+    if v_turn.id is null or hybridflow.is_in_doubt(p_turn_id) then
+        return;
+    end if;
+    select count(*) into v_sent from public.messages as m
+    where m.turn_id = p_turn_id and m.send_state = 'sent' and m.part is not null;
+    if jsonb_array_length(v_turn.reply) <= v_sent then
+        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+    elsif v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
+        if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
+            perform hybridflow.answer_unanswered(v_turn.session_id, p_policy);
+        end if;
+    elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
+        perform hybridflow.take_up(v_turn);
+    elsif v_turn.state <> 'sending' and v_turn.reply is null and hybridflow.has_said_all(p_turn_id) then
+        perform hybridflow.stop_turn(p_turn_id, 'late');
+    end if;
+end
+$$;
+
+-- Whether something that the turn said is on the phone, begun after all that it answers was written.
+create or replace function hybridflow.has_said_all(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        max(m.id) filter (where m.from_me and m.send_state = 'sent')
+        > max(m.id) filter (where not m.from_me), false
+    )
+    from public.messages as m where m.turn_id = p_turn_id
+$$;
+
+-- The sends of a turn, in order, for the handler that goes on with it.
+create or replace function hybridflow.turn_parts(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
+        'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
+        'send_began_at', m.send_began_at
+    ) order by m.part), '[]')
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null
+$$;
+
+-- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
+-- where an earlier reply left after they were written. Left out are sends that certainly failed and
+-- messages that wait for a later turn.
+create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
+        'body', case when h.deleted_at is null then h.body else '[deleted message]' end,
+        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at,
+        'media', case when h.deleted_at is null then h.media end, 'in_turn', h.in_turn
+    ) order by h.in_turn, h.sent_at, h.id), '[]')
+    from (
+        select m.*, (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
+        from public.messages as m
+        where m.session_id = p_turn.session_id
+            and m.send_state is distinct from 'failed'
+            and not exists (
+                select from public.turns as o
+                where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+            )
+        order by m.sent_at desc, m.id desc
+        limit p_limit
+    ) as h
+$$;
+
+-- How a token is kept: whoever reads the table cannot act for a handler.
+create or replace function hybridflow.hash_token(p_token uuid)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_token::text, 'UTF8'))
+$$;
+
+-- All that a handler needs for one attempt at a turn, its token included.
+create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
+        'last_handler', p_turn.handler, 'last_error', p_turn.error, 'correlation_id', p_turn.correlation_id,
+        'tenant', jsonb_build_object(
+            'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
+            'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
+            'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'reply_rules', hybridflow.reply_rules(t)
+        ),
+        'session', jsonb_build_object(
+            'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
+            'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+            'contact_name', s.contact_name
+        ),
+        'parts', hybridflow.turn_parts(p_turn.id),
+        'history', hybridflow.turn_history(p_turn, p_history_limit)
+    )
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_turn.session_id
+$$;
+
+-- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
+-- does not: its outcome must be found out first.
+create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = 'dead', token_hash = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id in (
+        select t.id from public.turns as t
+        where t.state in ('running', 'sending') and t.lease_until <= hybridflow.clock()
+            and t.attempt >= p_max_attempts
+            and not hybridflow.is_in_doubt(t.id)
+        for update skip locked
+    )
+$$;
+
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
+-- knows what else it wanted to say, and from the start it would repeat itself.
+create or replace function hybridflow.close_dead_flows()
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id in (
+        select t.id from public.turns as t
+        where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
+            and hybridflow.has_spoken(t.id)
+            and not exists (
+                select from public.messages as m
+                where m.turn_id = t.id and (
+                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+                )
+            )
+        for update skip locked
+    )
+$$;
+
+-- How many more turns may be given to n8n now, so that a burst waits here and not there.
+create or replace function hybridflow.free_flows(p_max_in_flight integer)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
+    where state in ('running', 'sending') and handler = 'n8n' and lease_until > hybridflow.clock()
+$$;
+
+-- The tenants that have a pending turn: one look at the index for each, however many turns they have.
+create or replace function hybridflow.waiting_tenants()
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive waiting as (
+        (select t.tenant_id from public.turns as t where t.state = 'pending' order by t.tenant_id limit 1)
+        union all
+        select (
+            select t.tenant_id from public.turns as t
+            where t.state = 'pending' and t.tenant_id > w.tenant_id
+            order by t.tenant_id limit 1
+        )
+        from waiting as w
+        where w.tenant_id is not null
+    )
+
+    select w.tenant_id from waiting as w where w.tenant_id is not null
+$$;
+
+-- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever.
+create or replace function hybridflow.busy_tenants(p_worker text)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select t.tenant_id, count(*)::integer from public.turns as t
+    where t.state in ('running', 'sending') and t.lease_until > hybridflow.clock()
+        and (p_worker is null or t.worker = p_worker)
+    group by t.tenant_id
+$$;
+
+-- The due turns in the order in which they are to be claimed, some more than p_limit: some may be locked.
+-- The tenants take turns, and one that has many under way comes after one that has few, so that a flood of
+-- one makes no other wait; none gets more than p_most at once (null: any number).
+create or replace function hybridflow.due_turns(
+    p_now timestamptz, p_limit integer, p_most integer, p_worker text
+)
+returns table (turn_id bigint, place bigint)
+language sql
+stable
+set search_path = ''
+as $$
+    select d.id, row_number() over (order by coalesce(b.turns, 0) + d.place, d.run_after, d.id)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select f.id, f.run_after, row_number() over (order by f.run_after, f.id) as place
+        from (
+            select t.id, t.run_after from public.turns as t
+            where t.tenant_id = w.tenant_id and t.state = 'pending' and t.run_after <= p_now
+                and not exists (
+                    select from public.turns as a
+                    where a.session_id = t.session_id and a.state in ('running', 'sending')
+                )
+            order by t.run_after limit greatest(least(2 * p_limit, p_most - coalesce(b.turns, 0)), 0)
+        ) as f
+    ) as d
+    order by 2 limit 2 * p_limit
+$$;
+
+-- When the next turn is due that may be claimed then.
+create or replace function hybridflow.next_due(p_most integer, p_worker text)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select min(d.run_after)
+    from hybridflow.waiting_tenants() as w (tenant_id)
+    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
+    cross join lateral (
+        select t.run_after from public.turns as t
+        where t.tenant_id = w.tenant_id and t.state = 'pending'
+            and not exists (
+                select from public.turns as a
+                where a.session_id = t.session_id and a.state in ('running', 'sending')
+            )
+        order by t.run_after limit 1
+    ) as d
+    where p_most is null or coalesce(b.turns, 0) < p_most
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, tenant_max?, n8n_max_in_flight?})
+-- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
+-- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
+-- about a send in doubt does not count as an attempt. The tenants take turns (see due_turns); tenant_max is
+-- how many of one tenant this worker, or with n8n all of them, may have at once. Never waits for a lock.
+-- Returns {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an
+-- earlier attempt.
+create or replace function public.claim_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_worker text := case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end;
+    v_most integer := (p ->> 'tenant_max')::integer;
+    v_ids bigint[];
+    v_turns jsonb;
+begin
+    perform hybridflow.close_dead_flows();
+    perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    if p ? 'n8n_max_in_flight' then
+        v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
+    end if;
+    select array_agg(d.id) into v_ids from (
+        select t.id from public.turns as t
+        where t.state in ('running', 'sending') and t.lease_until <= v_now
+        order by t.lease_until limit v_limit for update skip locked
+    ) as d;
+    select v_ids || array_agg(d.id) into v_ids from (
+        select t.id
+        from hybridflow.due_turns(v_now, v_limit, v_most, v_worker) as f
+        inner join public.turns as t on t.id = f.turn_id
+        where t.state = 'pending' and t.run_after <= v_now
+        order by f.place limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
+        for update of t skip locked
+    ) as d;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.turns as t
+        set state = case when t.state = 'pending' then 'running' else t.state end,
+            attempt = t.attempt + case when hybridflow.is_in_doubt(t.id) then 0 else 1 end,
+            seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
+            token_hash = hybridflow.hash_token(f.token),
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
+        from fresh as f
+        where t.id = f.id
+        returning t as turn, f.token
+    )
+
+    select jsonb_agg(
+        hybridflow.turn_context(c.turn, c.token, (p ->> 'history_limit')::integer) order by (c.turn).id
+    )
+    into v_turns from claimed as c;
+
+    return jsonb_build_object(
+        'turns', coalesce(v_turns, '[]'),
+        'now', v_now,
+        'next_due_at', (
+            select least(
+                hybridflow.next_due(v_most, v_worker),
+                (select min(t.lease_until) from public.turns as t where t.state in ('running', 'sending'))
+            )
+        )
+    );
+end
+$$;
+
+-- The turn that a handler holds with p_token, locked together with its session (session first).
+-- `refusal` says why it may not go on: 'stale' (a newer attempt has it, or the lease ran out),
+-- 'paused', 'superseded' (closed or merged), 'unknown_turn'.
+create or replace function hybridflow.hold_turn(
+    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    select s.* into session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = p_turn_id
+    for update of s;
+    select * into turn from public.turns where id = p_turn_id for update;
+    refusal := case
+        when turn.id is null then 'unknown_turn'
+        when turn.state in ('cancelled', 'sent') and turn.reason in ('takeover', 'paused') then 'paused'
+        when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
+        when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
+        when turn.lease_until <= hybridflow.clock() then 'stale'
+    end;
+end
+$$;
+
+-- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
+-- asking the LLM again. Returns {ok} or {refused: reason}.
+create or replace function public.save_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.settle_budget(
+        v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
+    );
+    update public.turns
+    set reply = p -> 'parts', handler = p ->> 'handler', provider = p ->> 'provider', model = p ->> 'model',
+        tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
+        tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
+        updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- Whether what a turn answers is too old to be answered at all.
+create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(m.sent_at) < hybridflow.clock() - hybridflow.seconds(
+        60 * coalesce(max(t.answer_within_minutes), p_minutes, 60)
+    ), false)
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.turn_id = p_turn.id and not m.from_me
+$$;
+
+-- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
+-- away it is never long: nobody may tell us when they are back.
+create or replace function hybridflow.back_off(p_turn public.turns, p jsonb)
+returns interval
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.seconds(greatest(
+        case when p ->> 'kind' = 'away'
+            then least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.waits, 10)), 30)
+            else least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.attempt, 10) - 1), 900)
+        end * (0.75 + random() / 2)::numeric,
+        (p ->> 'retry_after')::numeric
+    ))
+$$;
+
+-- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_away boolean := p ->> 'kind' = 'away';
+    v_spoken boolean := exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
+    );
+    v_due timestamptz := hybridflow.clock() + hybridflow.back_off(p_turn, p);
+begin
+    perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
+    update public.turns
+    set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        waits = case when v_away then waits + 1 else 0 end
+    where id = p_turn.id;
+    if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('state', 'in_doubt');
+    elsif p_turn.reply is null and v_spoken and not (v_away and exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
+    )) then
+        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        return jsonb_build_object('state', 'sent');
+    elsif p_session.is_paused or p_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn.id, coalesce(p_turn.stop_reason, 'paused'));
+        return jsonb_build_object('state', 'cancelled');
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
+        return jsonb_build_object('state', 'dead');
+    elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
+        return jsonb_build_object('state', 'dead');
+    elsif v_spoken then
+        perform hybridflow.put_aside(p_turn.id, v_due);
+        update public.turns set state = 'sending' where id = p_turn.id;
+    else
+        perform hybridflow.requeue_turn(p_turn, v_due);
+    end if;
+    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
+-- fail_turn({turn_id, token, kind, error, retry_after?, tokens?, max_attempts, base_seconds,
+-- answer_within_minutes?})
+-- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
+-- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once;
+-- 'away': the reply certainly did not leave, for Evolution or the line is away: tried again soon, and at
+-- once when the instance is connected again, and no attempt is used up; dead with the reason 'too_old' when
+-- what it answers is older than answer_within_minutes. tokens is what it cost, if that is known. A turn
+-- without a saved reply that has said something is closed as sent, incomplete. Returns {state, run_after?}
+-- or {refused: reason}.
+create or replace function public.fail_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    update public.messages set send_state = 'failed'
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+end
+$$;
+
+-- begin_anew({turn_id, token})
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
+-- now, together with what came meanwhile, and its reply is made anew. The attempt does not count.
+-- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+create or replace function public.begin_anew(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
+        select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
+    ) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
+    perform hybridflow.discard_reply((v_held.turn).id);
+    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock());
+    return '{"ok": true}';
+end
+$$;
+
+-- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
+-- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
+create or replace function public.renew_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_lost bigint[];
+begin
+    update public.turns set lease_until = greatest(lease_until, v_until)
+    where id in (
+        select t.id from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+        inner join public.turns as t on t.id = h.turn_id
+        where t.state in ('running', 'sending') and t.worker = p ->> 'worker'
+            and t.token_hash = hybridflow.hash_token(h.token)
+        for update of t skip locked
+    );
+    select array_agg(h.turn_id) into v_lost
+    from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+    left join public.turns as t on t.id = h.turn_id
+        and t.state in ('running', 'sending') and t.token_hash = hybridflow.hash_token(h.token)
+    where t.id is null;
+    return jsonb_build_object('lost', coalesce(to_jsonb(v_lost), '[]'));
+end
+$$;
+
+-- release_turn({turn_id, token})
+-- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the
+-- attempt does not count; what is half said can be claimed at once. Returns {ok} or {refused}.
+create or replace function public.release_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
+    if v_turn.state = 'running' then
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    else
+        perform hybridflow.put_aside(v_turn.id, hybridflow.clock());
+    end if;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same
+-- answer. While a send is in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
+create or replace function public.finish_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if (v_held.turn).state = 'sent'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'already', true);
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.settle_budget(v_held.turn, coalesce(
+        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
+        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
+    ));
+    update public.turns
+    set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
+        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    where id = (v_held.turn).id;
+    if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('ok', true, 'in_doubt', true);
+    end if;
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- retry_turn({tenant_id, turn_id})
+-- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
+-- PT409: it is not dead, or its session is paused.
+create or replace function public.retry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
+    for update of s;
+    if not found then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint for update;
+    if v_turn.state <> 'dead' then
+        raise exception 'turn % is %, only a dead turn can be retried', v_turn.id, v_turn.state
+            using errcode = 'PT409';
+    end if;
+    if v_session.is_paused then
+        raise exception 'session % is paused: resume it first', v_session.id using errcode = 'PT409';
+    end if;
+    if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
+    then
+        if exists (
+            select from public.turns where session_id = v_session.id and state in ('running', 'sending')
+        ) then
+            raise exception 'session % is being answered by another turn: retry when it is done', v_session.id
+                using errcode = 'PT409';
+        end if;
+        update public.turns
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
+            lease_until = hybridflow.clock(), attempt = 0, waits = 0, reason = null, stop_reason = null,
+            finished_at = null, updated_at = hybridflow.clock()
+        where id = v_turn.id;
+    else
+        update public.turns set attempt = 0, waits = 0, reason = null, finished_at = null where id = v_turn.id;
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    end if;
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
+end
+$$;
+
+-- ==================== 0500_sends.sql
+
+-- HybridFlow: the fence, and what became of each send.
+
+-- Text as it is compared when a send of ours comes back: white space folded.
+create or replace function hybridflow.folded(p_text text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
+$$;
+
+-- The digits by which two spellings of one phone number are the same: sendText rewrites Brazil's ninth
+-- digit and the Mexican and Argentinian prefixes, all in front of the last eight.
+create or replace function hybridflow.number_tail(p_jid text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
+$$;
+
+-- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
+-- message, that record goes, and the pause that it caused is taken back. If the message had left already
+-- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
+-- The session is locked.
+create or replace function hybridflow.mark_sent(
+    p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_twin public.messages;
+    v_goes_on boolean := false;
+begin
+    select * into v_message from public.messages where id = p_message_id for update;
+    select * into v_twin from hybridflow.messages_called(p_wa_id)
+    where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
+    limit 1;
+    if v_twin.id is not null then
+        v_goes_on := hybridflow.withdraw_pause(v_twin.session_id, v_twin.id);
+        delete from public.messages where id = v_twin.id;
+    end if;
+
+    if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
+        insert into public.messages (
+            tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state,
+            identity
+        )
+        values (
+            v_message.tenant_id, v_message.session_id, v_message.turn_id, p_wa_id, true, v_message.sender,
+            v_message.kind, v_message.body, p_status, v_message.sent_at, 'sent', v_message.identity
+        );
+    else
+        update public.messages
+        set wa_id = p_wa_id, send_state = 'sent', status = coalesce(v_twin.status, p_status, status),
+            told_as = null, late_until = null, check_at = null
+        where id = p_message_id;
+        perform hybridflow.apply_waiting(v_message.tenant_id, p_message_id, p_wa_id);
+    end if;
+
+    update public.sessions set last_message_at = greatest(last_message_at, v_message.sent_at)
+    where id = v_message.session_id;
+    if v_goes_on then
+        perform hybridflow.undo_takeover(v_twin.session_id, v_twin.created_at, p_policy);
+    end if;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
+end
+$$;
+
+-- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}. A part
+-- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
+-- have left, after a doubt, keeps its row for its late echo.
+create or replace function hybridflow.begin_message(
+    p_session public.sessions, p_turn_id bigint, p_part integer, p_sender text, p jsonb
+)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+begin
+    update public.messages set part = null
+    where turn_id = p_turn_id and part = p_part and late_until is not null;
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, told_as, chosen_id,
+        sent_at, send_state, send_began_at, sends
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
+        coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
+        case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
+        '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
+        date_trunc('second', v_now), 'sending', v_now, 1
+    )
+    on conflict (turn_id, part) where part is not null do update
+        set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
+            told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
+            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1
+    returning * into v_message;
+    return v_message;
+end
+$$;
+
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, lease_seconds})
+-- The fence, to be passed before every part of a reply, right before it is sent. Records the message
+-- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded',
+-- 'unknown_turn' (see hold_turn), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
+-- 'in_doubt' (this part has begun and nobody knows how it ended).
+create or replace function public.begin_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_message public.messages;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    if (v_held.session).is_paused or v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
+        return jsonb_build_object('refused', 'paused');
+    end if;
+
+    select * into v_message from public.messages
+    where turn_id = v_turn.id and part = (p ->> 'part')::integer;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object('refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id);
+    elsif v_message.send_state in ('sending', 'unknown') then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+
+    v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
+    update public.turns
+    set state = 'sending', updated_at = v_message.send_began_at,
+        lease_until = greatest(
+            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, seen_message_id?, knowingly?,
+-- author?, reason?})
+-- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
+-- message takes the session over. Says {ok, message_id, jid, chosen_id, tenant_id, instance_name,
+-- evo_server_url, evo_api_key}, for the router only; or {refused: 'human_wrote', message_id, by, at}:
+-- another human wrote after seen_message_id, the last that this one has seen; again with `knowingly`, it
+-- passes. PT404: the session was erased or merged, or is not this tenant's.
+create or replace function public.begin_human_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p - 'contact');
+    v_tenant public.tenants;
+    v_human public.messages;
+    v_message public.messages;
+begin
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    if not coalesce((p ->> 'knowingly')::boolean, false) then
+        select m.* into v_human from public.messages as m
+        where m.session_id = v_session.id and m.id > (p ->> 'seen_message_id')::bigint
+            and hybridflow.is_by_human(m, v_tenant)
+        order by m.id desc limit 1;
+    end if;
+    if v_human.id is not null then
+        return jsonb_build_object(
+            'refused', 'human_wrote', 'message_id', v_human.id, 'by', v_human.sender, 'at', v_human.sent_at
+        );
+    end if;
+    v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
+    update public.messages set author_name = p ->> 'author' where id = v_message.id;
+    update public.sessions
+    set is_paused = true, pause_source = 'operator', pause_message_id = null,
+        pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
+        paused_at = case when is_paused then paused_at else v_message.send_began_at end,
+        paused_until = null, last_human_at = v_message.send_began_at, updated_at = v_message.send_began_at
+    where id = v_session.id;
+    perform hybridflow.cancel_turns(v_session.id, 'takeover');
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- A send of tenant `tenant_id`, with its session locked; null where it was erased.
+create or replace function hybridflow.send_of(p jsonb)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    if p ->> 'tenant_id' is null or p ->> 'message_id' is null then
+        raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
+    end if;
+    perform from public.sessions as s
+    where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
+    for update;
+    select * into v_message from public.messages as m
+    where m.id = (p ->> 'message_id')::bigint and m.tenant_id = (p ->> 'tenant_id')::bigint
+        and m.from_me and m.send_state is not null;
+    return v_message;
+end
+$$;
+
+-- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
+-- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
+-- turn meanwhile (failing to record is not failing to send), and the JID that Evolution really sent to as
+-- one of the contact's. Returns {turn_state}; null where it has no turn, or the contact was erased while it
+-- was sent: then nothing is recorded.
+create or replace function public.finish_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_message public.messages := hybridflow.send_of(p);
+begin
+    if v_message.id is null then
+        perform hybridflow.bury_message(t.id, p ->> 'wa_id')
+        from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint;
+        return '{"turn_state": null}';
+    end if;
+    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
+    if p ->> 'jid' is not null and exists (
+        select from public.sessions as s where s.id = v_message.session_id and s.chat = 'contact'
+    ) and not exists (
+        select from public.session_identities as i
+        where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
+    ) then
+        perform hybridflow.learn_identity(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    end if;
+    return jsonb_build_object(
+        'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
+    );
+end
+$$;
+
+-- A message that has no wa_id certainly did not leave; a notice that it was of may be told again.
+-- p_late_until: until when an echo of it would still be ours after all; null: Evolution refused it, there
+-- is none to come.
+create or replace function hybridflow.mark_not_sent(
+    p_message_id bigint, p_late_until timestamptz, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    update public.messages set send_state = 'failed', late_until = p_late_until, check_at = null
+    where id = p_message_id and wa_id is null and send_state in ('sending', 'unknown')
+    returning * into v_message;
+    if v_message.id is null then
+        return;
+    end if;
+    update public.notices
+    set number_told_at = null, message_id = null, updated_at = hybridflow.clock(),
+        state = case when p_late_until is null then state else 'pending' end,
+        finished_at = case when p_late_until is null then finished_at end,
+        next_at = case when p_late_until is null then next_at else hybridflow.clock() end
+    where message_id = p_message_id;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
+end
+$$;
+
+-- fail_send({tenant_id, message_id, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same.
+create or replace function public.fail_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_message public.messages := hybridflow.send_of(p);
+begin
+    perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
+    return '{"ok": true}';
+end
+$$;
+
+-- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- merged.
+create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_jids text[];
+begin
+    perform from public.sessions where id = p_session_id for update;
+    if not found then
+        return;
+    end if;
+    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
+    where i.session_id = p_session_id;
+    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+end
+$$;
+
+-- doubt_send({tenant_id, message_id, turn_id?, token?, error, check_after})
+-- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
+-- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one. Returns
+-- {ok} or {refused: reason} (see hold_turn).
+create or replace function public.doubt_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    update public.messages
+    set send_state = 'unknown', check_at = case when turn_id is null then v_check_at end
+    where id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint and send_state = 'sending';
+    if p ->> 'turn_id' is null then
+        return '{"ok": true}';
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+    where id = (v_held.turn).id;
+    perform hybridflow.put_aside((v_held.turn).id, v_check_at);
+    return '{"ok": true}';
+end
+$$;
+
+-- When a send in doubt may no longer come late: late_seconds after it began.
+create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.send_began_at + hybridflow.seconds(coalesce((p ->> 'late_seconds')::numeric, 120))
+$$;
+
+-- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
+-- late_seconds, policy?})
+-- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
+-- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
+-- dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
+create or replace function public.settle_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_message public.messages;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    select * into v_message from public.messages
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
+    if p ->> 'outcome' = 'sent' then
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_message.send_state = 'sent' then
+        null;  -- a webhook has settled it meanwhile
+    elsif p ->> 'outcome' = 'not_sent' then
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+    elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+        where id = (v_held.turn).id;
+        perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+    else
+        update public.messages set send_state = 'unknown' where id = v_message.id;
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+        where id = (v_held.turn).id;
+        perform hybridflow.put_aside(
+            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        );
+    end if;
+    return jsonb_build_object(
+        'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
+    );
+end
+$$;
+
+-- claim_doubts({limit, lease_seconds, after_seconds})
+-- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
+-- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
+-- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
+-- jids, kind, body, told_as, chosen_id, identity, send_began_at, ours, theirs}], now, next_due_at}, for the
+-- router only: `ours` are the ids of sends accounted for, `theirs` those of the contact's messages.
+create or replace function public.claim_doubts(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_before timestamptz := v_now - hybridflow.seconds((p ->> 'after_seconds')::numeric);
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_sends jsonb;
+begin
+    with due as (
+        select m.id from public.messages as m
+        where m.turn_id is null and m.send_state in ('sending', 'unknown')
+            and coalesce(m.check_at, m.send_began_at) <= v_now
+            and (m.send_state = 'unknown' or m.send_began_at <= v_before)
+        order by coalesce(m.check_at, m.send_began_at) limit (p ->> 'limit')::integer
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.*
+    )
+
+    select jsonb_agg(jsonb_build_object(
+        'message_id', c.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
+        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
+        'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
+        'identity', c.identity, 'send_began_at', c.send_began_at,
+        'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
+    ) order by c.id)
+    into v_sends
+    from claimed as c inner join public.tenants as t on t.id = c.tenant_id;
+    return jsonb_build_object(
+        'sends', coalesce(v_sends, '[]'), 'now', v_now, 'next_due_at', (
+            select nullif(min(coalesce(m.check_at, m.send_began_at)), 'infinity') from public.messages as m
+            where m.turn_id is null and m.send_state in ('sending', 'unknown')
+        )
+    );
+end
+$$;
+
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(r.wa_id), '[]') from (
+        select m.wa_id from public.messages as m
+        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
+        order by m.sent_at desc, m.id desc limit 100
+    ) as r
+$$;
+
+-- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,
+-- policy?})
+-- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
+-- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
+-- Returns {ok}.
+create or replace function public.settle_doubt(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages := hybridflow.send_of(p);
+begin
+    if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
+        return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
+    elsif p ->> 'outcome' = 'sent' then
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
+    elsif p ->> 'outcome' = 'not_sent' then
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+    elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
+        update public.messages set send_state = 'unknown', check_at = 'infinity' where id = v_message.id;
+    else
+        update public.messages
+        set send_state = 'unknown', check_at = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        where id = v_message.id;
+    end if;
+    return '{"ok": true}';
+end
+$$;
+
+-- ==================== 0550_loops.sql
+
+-- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
+
+-- The different words of a text, numbers all counting as one: a bot's clock or ticket number changes.
+create or replace function hybridflow.words_of(p_text text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(
+        select distinct w
+        from regexp_split_to_table(
+            regexp_replace(lower(left(p_text, 1000)), '[0-9]+', '0', 'g'), '[^[:alnum:]]+'
+        ) as w
+        where w <> ''
+    )
+$$;
+
+-- How alike two texts are, from 0 to 1: the share of their words that both have.
+create or replace function hybridflow.likeness(p_one text, p_other text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    with common as (
+        select
+            cardinality(hybridflow.words_of(p_one)) + cardinality(hybridflow.words_of(p_other)) as words,
+            (
+                select count(*) from unnest(hybridflow.words_of(p_one)) as w
+                where w = any(hybridflow.words_of(p_other))
+            ) as shared
+    )
+
+    select case when words = 0 then (p_one = p_other)::integer else shared::numeric / (words - shared) end
+    from common
+$$;
+
+-- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
+-- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
+-- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
+-- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
+-- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
+create or replace function hybridflow.is_loop(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_replies integer := hybridflow.rule(p_tenant.loop_replies, p_policy, 'loop_replies', 6);
+    v_since timestamptz := greatest(
+        hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
+        ),
+        p_session.resumed_at
+    );
+    v_ends timestamptz[];
+begin
+    if v_replies = 0 then
+        return false;
+    end if;
+    select array_agg(e.finished_at order by e.id desc) into v_ends from (
+        select t.id, t.finished_at from public.turns as t
+        where t.session_id = p_session.id and t.state = 'sent'
+        order by t.id desc limit v_replies
+    ) as e;
+    if coalesce(v_ends[v_replies] <= v_since, true) then
+        return false;
+    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
+        select count(*) filter (
+            where l.kind = 'text' and hybridflow.likeness(l.body, p_event ->> 'text') >= 0.8
+        ) * 2 >= v_replies
+        from (
+            select m.body, m.kind from public.messages as m
+            where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
+            order by m.sent_at desc, m.id desc limit v_replies
+        ) as l
+    ) then
+        return true;
+    end if;
+    return coalesce((
+        select t.finished_at > v_since from public.turns as t
+        where t.session_id = p_session.id and t.state = 'sent'
+        order by t.id desc offset v_replies * 5 - 1 limit 1
+    ), false);
+end
+$$;
+
+-- ==================== 0600_ingest.sql
+
+-- HybridFlow: the way in. One call takes many events and decides each.
+
+-- The order in which a delivery state may only advance; 'error' ends it.
+create or replace function hybridflow.status_rank(p_status text)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(
+        array['pending', 'server_ack', 'delivery_ack', 'read', 'played', 'error'], lower(p_status)
+    ), 0)
+$$;
+
+-- Applies one change (edit, delete or delivery state) to a message.
+create or replace function hybridflow.change_message(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    case p_change ->> 'type'
+        when 'edit' then
+            update public.messages
+            set body = p_change ->> 'text',
+                edited_at = coalesce((p_change ->> 'edited_at')::timestamptz, hybridflow.clock())
+            where id = p_message_id and not from_me
+                and (edited_at is null or edited_at <= coalesce((p_change ->> 'edited_at')::timestamptz, edited_at));
+        when 'delete' then
+            update public.messages set deleted_at = hybridflow.clock()
+            where id = p_message_id and deleted_at is null;
+        else
+            update public.messages set status = p_change ->> 'status'
+            where id = p_message_id
+                and hybridflow.status_rank(p_change ->> 'status') > hybridflow.status_rank(status);
+    end case;
+end
+$$;
+
+-- Applies the changes that arrived before the message itself. Returns whether there were any.
+create or replace function hybridflow.apply_waiting(p_tenant_id bigint, p_message_id bigint, p_wa_id text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_event record;
+    v_any boolean := false;
+begin
+    for v_event in
+        update public.processed_events set waiting_for = null
+        where tenant_id = p_tenant_id and waiting_for = p_wa_id
+        returning change
+    loop
+        perform hybridflow.change_message(p_message_id, v_event.change);
+        v_any := true;
+    end loop;
+    return v_any;
+end
+$$;
+
+-- A pending turn all of whose messages are deleted has nothing to answer: cancelled.
+create or replace function hybridflow.cancel_deleted_turn(p_turn_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t
+    set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where t.id = p_turn_id and t.state = 'pending' and not exists (
+        select from public.messages as m
+        where m.turn_id = t.id and not m.from_me and m.deleted_at is null
+    )
+$$;
+
+-- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
+-- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
+-- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
+create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id
+    order by from_me = coalesce((p_event ->> 'from_me')::boolean, from_me) desc, id limit 1;
+    if v_message.id is null then
+        perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
+        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
+        where id = p_event_id;
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    if not exists (select from public.messages where id = v_message.id) then
+        return hybridflow.ingest_change(p_event_id, p_tenant, p_event);  -- erased or merged while we waited
+    end if;
+    perform hybridflow.change_message(v_message.id, p_event);
+    if p_event ->> 'type' = 'delete' and not v_message.from_me then
+        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
+        'session_id', v_message.session_id, 'message_id', v_message.id
+    );
+end
+$$;
+
+-- The tenant's line is up: what waits for it is due at once.
+create or replace function hybridflow.hasten(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.turns set run_after = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'pending' and t.waits > 0 and t.run_after > v_now
+        for update skip locked
+    );
+    update public.turns set lease_until = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'sending' and t.worker is null and t.lease_until > v_now
+        for update skip locked
+    );
+    update public.notices set next_at = v_now
+    where id in (
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.state = 'pending' and n.kind = 'handoff' and n.next_at > v_now
+            and (n.lease_until is null or n.lease_until <= v_now)
+        for update skip locked
+    );
+end
+$$;
+
+-- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
+-- QR code to be scanned; says when it has just come (back) up.
+create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_state text := case p_event ->> 'type'
+        when 'logout' then 'logged_out' when 'removed' then 'removed' else p_event ->> 'state'
+    end;
+    -- Evolution says `close` after a logout, and both after a removal: the strongest word stays.
+    v_weaker boolean := (p_tenant.connection_state = 'removed' and v_state in ('logged_out', 'close'))
+        or (p_tenant.connection_state = 'logged_out' and v_state = 'close');
+    v_lost boolean := v_state in ('close', 'refused', 'logged_out', 'removed');
+begin
+    if p_event ->> 'type' = 'qrcode' then
+        perform hybridflow.notice_qr(p_tenant, p_event);
+        update public.tenants
+        set qr_code = p_event ->> 'code', pairing_code = p_event ->> 'pairing_code',
+            qr_updated_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where id = p_tenant.id;
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'qrcode_updated');
+    end if;
+    if v_weaker then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'connection_unchanged');
+    end if;
+    update public.tenants
+    set connection_state = v_state,
+        connection_reason = (p_event ->> 'reason')::integer,
+        connection_changed_at = case
+            when connection_state is distinct from v_state then hybridflow.clock() else connection_changed_at
+        end,
+        connection_lost_at = case
+            when v_lost then coalesce(connection_lost_at, hybridflow.clock()) when v_state <> 'open' then connection_lost_at
+        end,
+        owner_jid = coalesce(p_event ->> 'owner_jid', owner_jid),
+        qr_code = case when v_state = 'open' then null else qr_code end,
+        pairing_code = case when v_state = 'open' then null else pairing_code end,
+        updated_at = hybridflow.clock()
+    where id = p_tenant.id;
+    perform hybridflow.notice_connection(p_tenant, v_state, p_event ->> 'reason');
+    if v_state = 'open' then
+        perform hybridflow.hasten(p_tenant.id);
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'connection_changed', 'state', v_state,
+        'reconnected', v_state = 'open' and p_tenant.connection_state is distinct from 'open'
+    );
+end
+$$;
+
+-- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
+-- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
+-- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
+-- looks like the owner's, only as long as it can still be late.
+create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
+returns public.messages
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
+    v_is_send boolean := p_event ->> 'origin' = 'send';
+begin
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id and from_me limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select * into v_message from public.messages
+    where chosen_id = p_event ->> 'wa_id' and wa_id is null and tenant_id = p_tenant.id limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select m.* into v_message
+    from public.messages as m
+    inner join public.sessions as s on s.id = m.session_id
+    where m.tenant_id = p_tenant.id and m.wa_id is null
+        and m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
+        and (
+            (m.send_state in ('sending', 'unknown') and m.send_began_at >= v_at - interval '15 minutes')
+            or (m.late_until is not null and (v_is_send or v_at <= m.late_until))
+        )
+        and case
+            when m.told_as is null or p_event ->> 'telling' is null
+                then hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
+            else p_event ->> 'telling' = any(m.told_as)
+        end
+        and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
+                or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
+                or (j like '%@lid' and s.lid is null)
+        )
+    order by m.late_until is not null, m.send_began_at, m.id limit 1;
+    return v_message;
+end
+$$;
+
+-- A message that our side sent, already known (see find_own), which is recorded as such. Returns the
+-- decision, or null: it is somebody else's.
+create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages := hybridflow.find_own(p_tenant, p_event);
+begin
+    if v_message.id is null then
+        return null;
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- erased, or known meanwhile, while we waited
+    if v_message.id is null then
+        return null;
+    elsif v_message.wa_id is not null then
+        return hybridflow.known_own(p_tenant, v_message, p_event, p_policy);
+    end if;
+    perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'), p_policy);
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', v_message.session_id,
+        'message_id', v_message.id, 'turn_id', v_message.turn_id
+    );
+end
+$$;
+
+-- A message of our side that is recorded already. Whom gap repair took for the owner, since it sees no more
+-- than the message, another API client's own event shows to be that client: where that is no takeover, it
+-- is undone.
+create or replace function hybridflow.known_own(
+    p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := p_message.turn_id;
+begin
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+        update public.messages set sender = 'client' where id = p_message.id;
+        if not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
+            v_turn_id := hybridflow.undo_takeover(p_message.session_id, p_message.created_at, p_policy);
+        end if;
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', p_message.session_id,
+        'message_id', p_message.id, 'turn_id', v_turn_id
+    );
+end
+$$;
+
+-- Whether the (locked) session has this message already.
+create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
+        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
+    )
+$$;
+
+-- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
+create or replace function hybridflow.insert_message(
+    p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    insert into public.messages (
+        tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+        expects_reply, status, sent_at
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
+        p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
+        nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
+        coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+    )
+    returning id into v_id;
+    update public.sessions
+    set last_message_at = greatest(last_message_at, p_at),
+        last_contact_at = case when p_sender = 'contact' then greatest(last_contact_at, p_at) else last_contact_at end
+    where id = p_session.id;
+    if hybridflow.apply_waiting(p_session.tenant_id, v_id, p_event ->> 'wa_id') and p_turn_id is not null then
+        perform hybridflow.cancel_deleted_turn(p_turn_id);
+    end if;
+    return v_id;
+end
+$$;
+
+-- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
+-- sender; p_takeover is true for a human.
+create or replace function hybridflow.judge_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz,
+    out sender text, out takeover boolean
+)
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
+    if p_event ->> 'origin' = 'send' then
+        sender := 'client';
+        takeover := takeover and p_tenant.other_client_takeover;
+    elsif p_event ->> 'status' = 'PENDING' then
+        sender := 'auto';  -- Evolution's own, such as its reply to a call
+        takeover := false;
+    elsif p_tenant.auto_reply_seconds > 0
+        and p_at between p_session.last_contact_at
+            and p_session.last_contact_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
+    then
+        sender := 'auto';  -- a greeting or away message of WhatsApp Business
+        takeover := false;
+    else
+        sender := 'owner';
+    end if;
+end
+$$;
+
+-- A message from the business's side that is not a send of ours.
+create or replace function hybridflow.ingest_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_judged record;
+    v_message_id bigint;
+    v_decision text := 'recorded';
+begin
+    v_judged := hybridflow.judge_business_message(p_tenant, p_session, p_event, p_at);
+    v_message_id := hybridflow.insert_message(p_session, p_event, v_judged.sender, p_at, null);
+    if v_judged.takeover then
+        v_decision := hybridflow.take_over(
+            p_session, p_tenant, p_policy, p_at, v_message_id,
+            case v_judged.sender when 'client' then 'another client of Evolution wrote' else 'the owner wrote' end
+        );
+    elsif v_judged.sender = 'auto' then
+        v_decision := 'automatic_reply';
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
+        'session_id', p_session.id, 'message_id', v_message_id
+    );
+end
+$$;
+
+-- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
+-- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
+-- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
+create or replace function hybridflow.ingest_contact_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_paused boolean := p_session.is_paused
+        and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    v_decision text := case
+        when not p_tenant.is_active then 'tenant_inactive'
+        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when v_paused then 'paused'
+        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
+            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when p_at < hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        ) then 'too_old'
+        when (p_event ->> 'flood')::boolean then 'flood'
+        when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
+        else 'turn_pending'
+    end;
+    v_turn public.turns;
+    v_message_id bigint;
+begin
+    if v_decision = 'turn_pending' then
+        v_turn := hybridflow.join_turn(
+            p_tenant, p_session.id,
+            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
+            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
+            p_event ->> 'correlation_id'
+        );
+    end if;
+    if v_decision = 'staff' then
+        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
+    end if;
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    if v_decision = 'loop' then
+        perform hybridflow.pause_for_human(
+            p_session, 'two bots seem to talk to each other: the same again and again', null
+        );
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
+        'message_id', v_message_id, 'turn_id', v_turn.id,
+        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
+    ));
+end
+$$;
+
+-- A message, from either side.
+create or replace function hybridflow.ingest_message(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    v_at timestamptz := least(
+        coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
+    );
+    v_own jsonb;
+begin
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
+    end if;
+    if (p_event ->> 'from_me')::boolean then
+        v_own := hybridflow.recognise_own(p_tenant, p_event, p_policy);
+        if v_own is not null then
+            return v_own;
+        end if;
+    end if;
+    v_session := hybridflow.resolve_session(
+        p_tenant.id, v_jids, p_event ->> 'chat',
+        case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
+            then p_event ->> 'author_name' end
+    );
+    perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    if hybridflow.has_message(v_session, p_event) then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
+    elsif hybridflow.was_pruned(p_tenant.id, v_at) then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old', 'session_id', v_session.id);
+    elsif (p_event ->> 'from_me')::boolean then
+        return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
+    end if;
+    return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
+end
+$$;
+
+-- One event came again. If it is a message that came first under a LID and now under a phone number
+-- (or the other way round), these are one person. The stored decision is the answer.
+create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_decision jsonb;
+    v_session public.sessions;
+    v_jid text := p_event -> 'jids' ->> 0;
+begin
+    select decision into v_decision from public.processed_events
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key';
+    select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
+    if p_event ->> 'type' = 'message' and v_session.id is not null
+        and (
+            (v_jid like '%@lid' and v_session.lid is null)
+            or (v_jid like '%@s.whatsapp.net' and v_session.phone_jid is null)
+        )
+    then
+        perform hybridflow.learn_identity(p_tenant.id, v_session.id, v_jid);
+    end if;
+    return coalesce(v_decision, '{"outcome": "recorded"}') || '{"duplicate": true}';
+end
+$$;
+
+-- Whether an event is older than processed_events remembers (7 days) and cannot be told from one that
+-- is shown again. A message says itself when it was sent, and is judged by that.
+create or replace function hybridflow.is_forgotten(p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_event ->> 'sent_at' is null
+        and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
+$$;
+
+-- Takes one event: remembers it, decides, keeps the decision with it.
+create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_event_id bigint;
+    v_decision jsonb;
+begin
+    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
+    if not found then
+        return jsonb_build_object('outcome', 'unknown_instance');
+    elsif hybridflow.is_forgotten(p_event) then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event)
+    values (v_tenant.id, p_event ->> 'key', p_event ->> 'event')
+    on conflict do nothing
+    returning id into v_event_id;
+    if v_event_id is null then
+        return hybridflow.ingest_again(v_tenant, p_event);
+    end if;
+
+    v_decision := case p_event ->> 'type'
+        when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'status' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        else hybridflow.ingest_connection(v_tenant, p_event)
+    end;
+    v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
+    update public.processed_events set decision = v_decision where id = v_event_id;
+    return v_decision;
+end
+$$;
+
+-- ingest_events({events: [event], policy})
+-- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
+-- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
+-- given. A bad event fails alone: {outcome: 'failed', code, detail}. The decision is stored: the same
+-- event again gets the same answer with `duplicate`. An instance that no tenant has:
+-- {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what an
+-- erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no trace.
+-- The events are worked off in the order of their JIDs, so that two calls cannot deadlock.
+create or replace function public.ingest_events(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_item record;
+    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
+begin
+    for v_item in
+        select e.event, e.place::integer as place
+        from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
+        order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+    loop
+        begin
+            v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
+        exception
+            when deadlock_detected then
+                raise;
+            when sqlstate 'PT410' then
+                v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
+            when others then
+                v_decisions[v_item.place] := jsonb_build_object(
+                    'outcome', 'failed', 'code', sqlstate, 'detail', sqlerrm
+                );
+        end;
+    end loop;
+    return jsonb_build_object('decisions', to_jsonb(v_decisions));
+end
+$$;
+
+-- ==================== 0700_reading.sql
+
+-- HybridFlow: what operators read.
+--
+-- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
+-- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
+-- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given.
+
+-- A place in the list p_list: its name and the key of the last item given, opaque to callers.
+create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select translate(
+        encode(convert_to(jsonb_build_array(p_list, p_key)::text, 'UTF8'), 'base64'), e'+/=\n', '-_'
+    )
+$$;
+
+-- The key in p's cursor; null where there is none. Raises PT422 for a cursor of another list.
+create or replace function hybridflow.from_cursor(p_list text, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_text text := translate(p ->> 'cursor', '-_', '+/');
+    v_place jsonb;
+begin
+    if v_text is null then
+        return null;
+    end if;
+    begin
+        v_place := convert_from(
+            decode(rpad(v_text, (length(v_text) + 3) / 4 * 4, '='), 'base64'), 'UTF8'
+        )::jsonb;
+    exception
+        when data_exception then
+            null;
+    end;
+    if v_place ->> 0 is distinct from p_list or jsonb_typeof(v_place -> 1) is distinct from 'array' then
+        raise exception 'cursor must be the next_cursor of a page of %, not %', p_list, p ->> 'cursor'
+            using errcode = 'PT422';
+    end if;
+    return v_place -> 1;
+end
+$$;
+
+-- How many items a page may have.
+create or replace function hybridflow.page_size(p jsonb)
+returns integer
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_limit integer := coalesce((p ->> 'limit')::integer, 50);
+begin
+    if v_limit not between 1 and 200 then
+        raise exception 'limit must be from 1 to 200, not %', v_limit using errcode = 'PT422';
+    end if;
+    return v_limit;
+end
+$$;
+
+-- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more).
+create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'items', coalesce(
+            jsonb_agg(r.entry -> 'item' order by r.place) filter (where r.place <= p_limit), '[]'
+        ),
+        'next_cursor', case
+            when count(*) > p_limit then hybridflow.to_cursor(p_list, p_rows[p_limit] -> 'key')
+        end
+    )
+    from unnest(p_rows) with ordinality as r (entry, place)
+$$;
+
+-- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
+create or replace function hybridflow.require_own(p jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
+        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
+            using errcode = 'PT404';
+    end if;
+    if p ->> 'session_id' is not null and not exists (
+        select from public.sessions
+        where id = (p ->> 'session_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no session %', p ->> 'tenant_id', p ->> 'session_id'
+            using errcode = 'PT404';
+    end if;
+end
+$$;
+
+-- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
+create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(s) - '{pause_message_id,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+        'identities', (
+            select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
+            from public.session_identities as i where i.session_id = s.id
+        )
+    ) || case when p_policy is null then '{}' else jsonb_build_object(
+        'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
+    ) end
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_session_id
+$$;
+
+-- A turn as the API shows it: without its token.
+create or replace function hybridflow.turn_json(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(t) - '{token_hash,beside,seen_at}'::text[] from public.turns as t where t.id = p_turn_id
+$$;
+
+-- A message as the API shows it.
+create or replace function hybridflow.message_json(p_message public.messages)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_message)
+        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at}'::text[]
+$$;
+
+-- get_session({tenant_id, session_id, policy?})
+-- Returns {session}. PT404: not this tenant's.
+create or replace function public.get_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_own(p);
+    return jsonb_build_object(
+        'session', hybridflow.session_json((p ->> 'session_id')::bigint, p -> 'policy')
+    );
+end
+$$;
+
+-- Whether a session is one that the filters `paused` and `contact` ask for: a contact is looked for by
+-- part of a phone number in any spelling, or of the name (by a whole one, see session_called).
+create or replace function hybridflow.session_matches(p_session public.sessions, p jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p ->> 'contact'));
+    v_digits text := regexp_replace(v_contact, '[\s()+./-]', '', 'g');
+begin
+    if p_session.is_paused <> (p ->> 'paused')::boolean then
+        return false;
+    elsif v_contact is null then
+        return true;
+    elsif v_digits ~ '^[0-9]+$' then
+        return exists (
+            select from public.session_identities as i
+            where i.session_id = p_session.id and split_part(i.jid, '@', 1) like '%' || v_digits || '%'
+        );
+    end if;
+    return coalesce(position(v_contact in lower(p_session.contact_name)) > 0, false);
+end
+$$;
+
+-- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
+-- null: it is something to look for.
+create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p_contact));
+    v_jid text := case
+        when v_contact like '%@%' then v_contact
+        else regexp_replace(v_contact, '[\s()+./-]', '', 'g') || '@s.whatsapp.net'
+    end;
+    v_id bigint;
+begin
+    select i.session_id into v_id from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = v_jid;
+    return coalesce(v_id, case when v_contact like '%@%' then 0 end);
+end
+$$;
+
+-- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
+-- The tenant's sessions, newest activity first; those without any message (a pause came first) last.
+create or replace function public.list_sessions(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
+    v_paused boolean := coalesce((p ->> 'paused')::boolean, false);
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('sessions', p);
+    -- Three starts: at the top, after a session with messages, after one without.
+    v_at timestamptz := case
+        when v_after is null then 'infinity' else coalesce((v_after ->> 0)::timestamptz, '-infinity')
+    end;
+    v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
+    v_silent_id bigint := case when v_after ->> 0 is null then v_id else 9223372036854775807 end;
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.last_message_at, f.id),
+        'item', hybridflow.session_json(f.id, p -> 'policy')
+    ) order by f.last_message_at desc nulls last, f.id desc)
+    into v_rows
+    from (
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and not v_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
+            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and v_paused and s.is_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
+            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where v_called is null and v_since is null
+                and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
+                and hybridflow.session_matches(s, p)
+            order by s.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select s.id, s.last_message_at from public.sessions as s
+            where s.id = v_called and v_after is null
+                and coalesce(s.last_message_at >= v_since, v_since is null)
+                and coalesce(s.is_paused = (p ->> 'paused')::boolean, true)
+        )
+        order by last_message_at desc nulls last, id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('sessions', v_rows, v_limit);
+end
+$$;
+
+-- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
+-- planner not to think that a filter that is not set leaves few rows.
+create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.sender = (p ->> 'sender'), true)
+        and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
+$$;
+
+-- A page of a session's messages, in the order of the conversation, newest first.
+create or replace function hybridflow.messages_of_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('session_messages', p);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f)
+    ) order by f.sent_at desc, f.id desc)
+    into v_rows
+    from (
+        select m.* from public.messages as m
+        where m.session_id = (p ->> 'session_id')::bigint
+            and (m.sent_at, m.id) < (
+                coalesce((v_after ->> 0)::timestamptz, 'infinity'),
+                coalesce((v_after ->> 1)::bigint, 9223372036854775807)
+            )
+            and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+            and hybridflow.message_matches(m, p)
+        order by m.sent_at desc, m.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('session_messages', v_rows, v_limit);
+end
+$$;
+
+-- A page of a tenant's messages, in the order in which they were recorded, newest first: what a late
+-- webhook or gap repair brings is new here, however old the message is.
+create or replace function hybridflow.messages_of_tenant(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('tenant_messages', p);
+    v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f)
+    ) order by f.created_at desc, f.id desc)
+    into v_rows
+    from (
+        select m.* from public.messages as m
+        where m.tenant_id = (p ->> 'tenant_id')::bigint
+            and m.created_at <= v_before
+            and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
+            and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+            and hybridflow.message_matches(m, p)
+        order by m.created_at desc, m.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('tenant_messages', v_rows, v_limit);
+end
+$$;
+
+-- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
+-- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
+-- `since` goes by the same time as the order. PT404: not this tenant's.
+create or replace function public.list_messages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_own(p);
+    if p ->> 'session_id' is not null then
+        return hybridflow.messages_of_session(p);
+    end if;
+    return hybridflow.messages_of_tenant(p);
+end
+$$;
+
+-- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
+-- The tenant's turns, or a session's, newest first. PT404: not this tenant's.
+create or replace function public.list_turns(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_ids bigint[];
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_own(p);
+    if v_session_id is not null then
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
+            order by t.id desc limit v_limit + 1
+        );
+    elsif v_state is not null then
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    else
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    end if;
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
+    ) order by i.id desc)
+    into v_rows from unnest(v_ids) as i (id);
+    return hybridflow.page('turns', v_rows, v_limit);
+end
+$$;
+
+-- get_turn({tenant_id, turn_id})
+-- Returns {turn} with its messages: those that it answers and the parts of its reply. PT404: not this
+-- tenant's.
+create or replace function public.get_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := (p ->> 'turn_id')::bigint;
+begin
+    perform hybridflow.require_own(p - 'session_id');
+    if not exists (
+        select from public.turns where id = v_turn_id and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn_id) || jsonb_build_object('messages', (
+        select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
+        from public.messages as m where m.turn_id = v_turn_id
+    )));
+end
+$$;
+
+-- ==================== 0800_tenants.sql
+
+-- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+
+-- Up to when it is known that no message is missing (see gap_start).
+alter table public.tenants add column if not exists caught_up_at timestamptz;
+comment on column public.tenants.caught_up_at is
+'Gap repair has asked Evolution for everything that was sent before this.';
+
+-- What an operator may set of a tenant.
+create or replace function hybridflow.tenant_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_api_key', 'llm_model',
+        'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
+        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
+        'notify_number', 'notify_url',
+        'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
+        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens',
+        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
+    ]
+$$;
+
+-- A tenant as the API shows it: that there is a key, not which; the QR code has its own function.
+create or replace function hybridflow.tenant_json(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_tenant) - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+        || jsonb_build_object(
+            'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
+            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
+        )
+$$;
+
+-- The tenant that p names by tenant_id or instance_name. Raises PT404.
+create or replace function hybridflow.tenant_of(p jsonb)
+returns public.tenants
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    if p ->> 'instance_name' is not null then
+        select * into v_tenant from public.tenants where instance_name = p ->> 'instance_name';
+    else
+        select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    end if;
+    if not found then
+        raise exception 'there is no tenant %', coalesce(
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+        ) using errcode = 'PT404';
+    end if;
+    return v_tenant;
+end
+$$;
+
+-- list_tenants({caller?, limit?, cursor?})
+-- The tenants that the caller may see (every one, without a caller), in the order of creation.
+create or replace function public.list_tenants(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after bigint := coalesce((hybridflow.from_cursor('tenants', p) ->> 0)::bigint, 0);
+    v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_json(f)
+    ) order by f.id)
+    into v_rows
+    from (
+        select t.* from public.tenants as t
+        where t.id > v_after and (v_own is null or t.id = any(v_own))
+        order by t.id limit v_limit + 1
+    ) as f;
+    return hybridflow.page('tenants', v_rows, v_limit);
+end
+$$;
+
+-- get_tenant({tenant_id | instance_name})
+-- Returns {tenant}. PT404: there is none.
+create or replace function public.get_tenant(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant', hybridflow.tenant_json(hybridflow.tenant_of(p)))
+$$;
+
+-- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
+create or replace function hybridflow.check_tenant_values(p_values jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_unknown text;
+    v_name text;
+begin
+    select string_agg(k, ', ' order by k) into v_unknown from jsonb_object_keys(p_values) as k
+    where k <> all(hybridflow.tenant_settings());
+    if v_unknown is not null then
+        raise exception 'a tenant has no % that can be set; there are %',
+            v_unknown, array_to_string(hybridflow.tenant_settings(), ', ') using errcode = 'PT422';
+    end if;
+    for v_name in select k from jsonb_object_keys(p_values) as k loop
+        perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
+    end loop;
+exception
+    when data_exception then
+        raise exception '%: %', v_name, sqlerrm using errcode = 'PT422';
+end
+$$;
+
+-- What a tenant's value must be, by the name of the constraint that it broke.
+create or replace function hybridflow.tenant_rule(p_constraint text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case p_constraint
+        when 'tenants_instance_name_check' then 'instance_name must not be empty or have a slash in it'
+        when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
+        when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'
+        when 'tenants_debounce_seconds_check' then 'debounce_seconds must be from 0 to 3600'
+        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0 and at most 87600'
+        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0 and at most 525600'
+        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
+        when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check' then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
+        when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
+        when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
+        else 'a value breaks the rule ' || p_constraint
+    end
+$$;
+
+-- Gives tenant p_tenant_id the values, which have been checked as far as their names and types go.
+create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+begin
+    update public.tenants
+    set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
+        evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
+        llm_provider = v_new.llm_provider, llm_api_key = v_new.llm_api_key, llm_model = v_new.llm_model,
+        llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
+        debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
+        answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
+        other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
+        unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
+        notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
+        forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
+        leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
+        on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
+        loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
+        daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
+        contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
+        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
+        retention_days = v_new.retention_days, on_retention = v_new.on_retention,
+        updated_at = hybridflow.clock()
+    where id = p_tenant.id
+    returning * into v_new;
+    return v_new;
+end
+$$;
+
+-- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
+-- given for: who may change a tenant may not learn its keys.
+create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_origin text := '^https?://[^/?#]*';
+begin
+    if coalesce(p_tenant.evo_api_key, '') <> '' and not p_values ? 'evo_api_key'
+        and lower(substring(p_values ->> 'evo_server_url' from v_origin))
+        <> lower(substring(p_tenant.evo_server_url from v_origin))
+    then
+        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+            using errcode = 'PT422';
+    elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
+        and p_values ->> 'llm_provider' <> p_tenant.llm_provider
+    then
+        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
+-- addresses, in which a secret may stand, only that they have.
+create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_object_agg(n.key, case
+        when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
+    end), '{}')
+    from jsonb_each(to_jsonb(p_new)) as n
+    where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
+$$;
+
+-- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
+-- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_new public.tenants;
+    v_subject text;
+begin
+    perform hybridflow.check_tenant_values(p_values);
+    if p_tenant_id is null then
+        insert into public.tenants (id, instance_name, evo_server_url)
+        overriding system value
+        values (
+            coalesce(p_reserved_id, nextval(pg_get_serial_sequence('public.tenants', 'id'))),
+            p_values ->> 'instance_name', p_values ->> 'evo_server_url'
+        )
+        returning * into v_tenant;
+    else
+        select * into v_tenant from public.tenants where id = p_tenant_id for update;
+        if not found then
+            raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
+        end if;
+        perform hybridflow.check_key_stays(v_tenant, p_values);
+    end if;
+    v_new := hybridflow.write_tenant(v_tenant, p_values);
+    return jsonb_build_object(
+        'tenant', hybridflow.tenant_json(v_new), 'audit', hybridflow.tenant_changes(v_tenant, v_new)
+    );
+exception
+    when unique_violation then
+        raise exception 'another tenant has the instance %', p_values ->> 'instance_name'
+            using errcode = 'PT409';
+    when check_violation then
+        get stacked diagnostics v_subject = constraint_name;
+        raise exception '%', hybridflow.tenant_rule(v_subject) using errcode = 'PT422';
+    when not_null_violation then
+        get stacked diagnostics v_subject = column_name;
+        raise exception '% must have a value', v_subject using errcode = 'PT422';
+end
+$$;
+
+-- reserve_tenant({})
+-- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
+-- {tenant_id}.
+create or replace function public.reserve_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant_id', nextval(pg_get_serial_sequence('public.tenants', 'id')))
+    where p is not null
+$$;
+
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}})
+-- tenant_id is one that reserve_tenant gave. Returns {tenant}. PT409: another tenant has the instance.
+-- PT422: which value is wrong, and how.
+create or replace function public.create_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, coalesce(p -> 'values', '{}'))
+$$;
+
+-- change_tenant({tenant_id, values: {…}})
+-- Changes the values given, and only these; null takes a value away, so that the default holds.
+-- Returns {tenant}. PT404, PT409 and PT422 as above.
+create or replace function public.change_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.save_tenant(
+        coalesce((p ->> 'tenant_id')::bigint, 0), null, coalesce(p -> 'values', '{}')
+    )
+$$;
+
+-- get_instance({tenant_id | instance_name})
+-- How to reach the tenant's Evolution instance, with its key: for the router itself, never for the API.
+-- PT404: there is none.
+create or replace function public.get_instance(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object(
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
+        'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'connection_state', v_tenant.connection_state,
+        'shared_webhook_secret', v_tenant.shared_webhook_secret,
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
+    );
+end
+$$;
+
+-- get_qrcode({instance_name})
+-- The QR code that Evolution last sent, to connect the phone: {code, pairing_code, updated_at,
+-- age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is none.
+create or replace function public.get_qrcode(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    if v_tenant.qr_code is null and v_tenant.pairing_code is null then
+        raise exception 'Evolution has sent no QR code for the instance % (its connection is %)',
+            v_tenant.instance_name, coalesce(v_tenant.connection_state, 'not known') using errcode = 'PT404';
+    end if;
+    return jsonb_build_object(
+        'instance_name', v_tenant.instance_name, 'code', v_tenant.qr_code,
+        'pairing_code', v_tenant.pairing_code, 'updated_at', v_tenant.qr_updated_at,
+        'age_seconds', floor(extract(epoch from hybridflow.clock() - v_tenant.qr_updated_at)),
+        'connection_state', v_tenant.connection_state
+    );
+end
+$$;
+
+-- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
+-- no session, p_make makes one; else PT404.
+create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    -- What is known comes first: the session goes on being answered at the JID that it has.
+    v_jids text[] := array(
+        select j.jid from jsonb_array_elements_text(p -> 'jids') with ordinality as j (jid, place)
+        left join public.session_identities as i on i.tenant_id = v_tenant.id and i.jid = j.jid
+        order by i.jid is null, j.place
+    );
+    v_session public.sessions;
+begin
+    if not p_make and not exists (
+        select from public.session_identities where tenant_id = v_tenant.id and jid = any(v_jids)
+    ) then
+        raise exception 'tenant % has no session with %', v_tenant.id, v_jids[1] using errcode = 'PT404';
+    end if;
+    v_session := hybridflow.resolve_session(v_tenant.id, v_jids, 'contact', null);
+    return p - 'contact' || jsonb_build_object('session_id', v_session.id);
+end
+$$;
+
+-- pause_contact({tenant_id, jids, …})
+-- pause_session for a contact, before there is a session or after.
+create or replace function public.pause_contact(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.pause_session(hybridflow.with_contact(p, true))
+$$;
+
+-- resume_contact({tenant_id, jids, …})
+-- resume_session for a contact.
+create or replace function public.resume_contact(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select public.resume_session(hybridflow.with_contact(p, false))
+$$;
+
+-- gap_start({tenant_id, margin_seconds, look_back_hours})
+-- From when on messages may be missing: since the newest message that is known, or, since newer ones
+-- may have come after a gap, since the last gap repair; the latter look_back_hours back at most.
+-- margin_seconds is taken off for clocks that differ. Returns {since, now}. PT404: no such tenant.
+create or replace function public.gap_start(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object('now', v_now, 'since', least(
+        (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
+        greatest(
+            coalesce(v_tenant.caught_up_at, v_tenant.created_at),
+            v_now - hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric)
+        )
+    ) - hybridflow.seconds((p ->> 'margin_seconds')::numeric));
+end
+$$;
+
+-- caught_up({tenant_id, until})
+-- Gap repair has brought everything that was sent before `until`. Returns {caught_up_at}.
+create or replace function public.caught_up(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz;
+begin
+    update public.tenants set caught_up_at = greatest(caught_up_at, (p ->> 'until')::timestamptz)
+    where id = (p ->> 'tenant_id')::bigint
+    returning caught_up_at into v_until;
+    return jsonb_build_object('caught_up_at', v_until);
+end
+$$;
+
+-- ==================== 0820_secrets.sql
+
+-- HybridFlow: what tenants keep secret, and who may post webhooks for them.
+--
+-- A key of Evolution is encrypted by the router before it comes here; the database never sees what it is
+-- encrypted with. A webhook secret is kept as its SHA-256 only: it is random and long, so nothing more is
+-- needed, and nobody can read it again.
+
+create table if not exists public.webhook_secrets (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    secret_hash bytea not null unique check (length(secret_hash) = 32),
+    ends_with text not null check (length(ends_with) <= 4),
+    created_by text,
+    created_at timestamptz not null default now(),
+    retires_at timestamptz
+);
+
+comment on table public.webhook_secrets is
+'What a tenant''s Evolution shows with its webhooks, beside EVOLUTION_WEBHOOK_SHARED_SECRET.';
+comment on column public.webhook_secrets.ends_with is 'The last characters of the secret, to know it by.';
+comment on column public.webhook_secrets.retires_at is 'From when on it is refused; null: never.';
+
+create index if not exists webhook_secrets_by_tenant on public.webhook_secrets (tenant_id);
+
+alter table public.webhook_secrets enable row level security;
+
+-- A secret as the API shows it: everything but the secret.
+create or replace function hybridflow.webhook_secret_json(p_secret public.webhook_secrets)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_secret) - 'secret_hash'
+        || jsonb_build_object('is_active', coalesce(p_secret.retires_at > hybridflow.clock(), true))
+$$;
+
+-- The hashes of the tenant's secrets that are accepted now, in hex, the newest first; with p_lasting only
+-- those that have no end yet.
+create or replace function hybridflow.webhook_hashes(p_tenant_id bigint, p_lasting boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(encode(w.secret_hash, 'hex') order by w.id desc), '[]')
+    from public.webhook_secrets as w
+    where w.tenant_id = p_tenant_id
+        and (w.retires_at is null or (not p_lasting and w.retires_at > hybridflow.clock()))
+$$;
+
+-- add_webhook_secret({tenant_id, secret_hash, ends_with, created_by?, retire_others_after_hours?})
+-- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. Those that it has go on being
+-- accepted, or, with retire_others_after_hours, so long. Returns {webhook_secret}. PT404: no such tenant;
+-- PT409: it has ten already; PT422: no hash.
+create or replace function public.add_webhook_secret(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_secret public.webhook_secrets;
+begin
+    if coalesce(p ->> 'secret_hash', '') !~ '^[0-9a-f]{64}$' then
+        raise exception 'secret_hash must be a SHA-256 in hex' using errcode = 'PT422';
+    end if;
+    perform from public.tenants where id = v_tenant.id for update;
+    update public.webhook_secrets
+    set retires_at = least(
+        retires_at, hybridflow.clock() + hybridflow.seconds(3600 * (p ->> 'retire_others_after_hours')::numeric)
+    )
+    where tenant_id = v_tenant.id and p ->> 'retire_others_after_hours' is not null;
+    if jsonb_array_length(hybridflow.webhook_hashes(v_tenant.id, false)) >= 10 then
+        raise exception 'the tenant has ten webhook secrets already: retire one first' using errcode = 'PT409';
+    end if;
+    insert into public.webhook_secrets (tenant_id, secret_hash, ends_with, created_by, created_at)
+    values (
+        v_tenant.id, decode(p ->> 'secret_hash', 'hex'), coalesce(p ->> 'ends_with', ''), p ->> 'created_by',
+        hybridflow.clock()
+    )
+    returning * into v_secret;
+    return jsonb_build_object('webhook_secret', hybridflow.webhook_secret_json(v_secret));
+end
+$$;
+
+-- list_webhook_secrets({tenant_id})
+-- Returns {items}, the newest first, retired ones included. PT404: no such tenant.
+create or replace function public.list_webhook_secrets(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+begin
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.webhook_secret_json(w) order by w.id desc), '[]')
+        from public.webhook_secrets as w where w.tenant_id = v_tenant.id
+    ));
+end
+$$;
+
+-- retire_webhook_secret({tenant_id, webhook_secret_id, after_hours?})
+-- Refuses a secret from then on (at once, without after_hours); one that is retired stays so. Returns
+-- {webhook_secret}. PT404: the tenant has no such secret; PT409: every webhook would be refused.
+create or replace function public.retire_webhook_secret(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_secret public.webhook_secrets;
+begin
+    perform from public.tenants where id = v_tenant.id for update;
+    update public.webhook_secrets
+    set retires_at = least(
+        retires_at, hybridflow.clock() + hybridflow.seconds(3600 * coalesce((p ->> 'after_hours')::numeric, 0))
+    )
+    where id = (p ->> 'webhook_secret_id')::bigint and tenant_id = v_tenant.id
+    returning * into v_secret;
+    if not found then
+        raise exception 'tenant % has no webhook secret %', v_tenant.id, p ->> 'webhook_secret_id'
+            using errcode = 'PT404';
+    elsif not v_tenant.shared_webhook_secret and hybridflow.webhook_hashes(v_tenant.id, true) = '[]' then
+        raise exception '%', 'it is the last, and shared_webhook_secret is off: every webhook would be refused;'
+            ' make a new secret first' using errcode = 'PT409';
+    end if;
+    return jsonb_build_object('webhook_secret', hybridflow.webhook_secret_json(v_secret));
+end
+$$;
+
+-- webhook_guards({})
+-- How the webhooks of tenants are guarded that have something of their own: {guards: [{instance_name,
+-- networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes}]}. Routers ask
+-- for all of them every few seconds, so that a flood of webhooks costs no query.
+create or replace function public.webhook_guards(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('guards', coalesce(jsonb_agg(jsonb_build_object(
+        'instance_name', t.instance_name, 'networks', t.webhook_networks, 'shared', t.shared_webhook_secret,
+        'hashes', hybridflow.webhook_hashes(t.id, false)
+    )), '[]'))
+    from (
+        select g.id from public.tenants as g where g.webhook_networks is not null or not g.shared_webhook_secret
+        union
+        select w.tenant_id from public.webhook_secrets as w
+        where w.retires_at is null or w.retires_at > hybridflow.clock()
+    ) as guarded
+    inner join public.tenants as t on t.id = guarded.id
+    where p is not null
+$$;
+
+-- list_sealed({after?, limit?})
+-- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, column, value}]}, of
+-- `limit` tenants. For scripts.rotate_secrets only.
+create or replace function public.list_sealed(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('items', coalesce(jsonb_agg(
+        jsonb_build_object('tenant_id', f.id, 'column', k.name, 'value', k.value) order by f.id, k.name
+    ), '[]'))
+    from (
+        select t.id, t.evo_api_key, t.llm_api_key from public.tenants as t
+        where t.id > coalesce((p ->> 'after')::bigint, 0) and (t.evo_api_key <> '' or t.llm_api_key <> '')
+        order by t.id limit coalesce((p ->> 'limit')::integer, 200)
+    ) as f
+    cross join lateral (values ('evo_api_key', f.evo_api_key), ('llm_api_key', f.llm_api_key)) as k (name, value)
+    where k.value <> ''
+$$;
+
+-- reseal({tenant_id, column, old, new})
+-- Puts the same key, encrypted anew, in the place of the old value: {changed: false} where that is no
+-- longer there, for somebody has given the tenant another key meanwhile.
+create or replace function public.reseal(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_is_evolutions boolean := p ->> 'column' = 'evo_api_key';
+begin
+    update public.tenants
+    set evo_api_key = case when v_is_evolutions then p ->> 'new' else evo_api_key end,
+        llm_api_key = case when v_is_evolutions then llm_api_key else p ->> 'new' end
+    where id = (p ->> 'tenant_id')::bigint
+        and case when v_is_evolutions then evo_api_key else llm_api_key end = p ->> 'old';
+    return jsonb_build_object('changed', found);
+end
+$$;
+
+-- ==================== 0830_operators.sql
+
+-- HybridFlow: who may do what over the API, and who did.
+--
+-- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (whoever has the configuration)
+-- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
+-- Supabase Auth, whose rights are the memberships. The router says who calls, having checked the key or
+-- the token; what the caller may do is decided here, in the transaction that does it.
+--
+-- Roles, each with the rights of those before it: viewer (reads), operator (pauses, resumes, retries),
+-- admin (settings, secrets, keys, members, people's data, the audit log).
+
+create table if not exists public.api_keys (
+    id bigint generated always as identity primary key,
+    name text not null check (length(btrim(name)) between 1 and 100),
+    key_hash bytea not null unique check (length(key_hash) = 32),
+    starts_with text not null check (length(starts_with) between 1 and 20),
+    role text not null check (role in ('viewer', 'operator', 'admin')),
+    every_tenant boolean not null default false,
+    created_by text,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    last_used_at timestamptz
+);
+
+comment on table public.api_keys is 'Keys of the REST API, each with a role, for some tenants or for all.';
+comment on column public.api_keys.key_hash is 'SHA-256: a key is random and long, so nothing more is needed.';
+comment on column public.api_keys.starts_with is 'The first characters of the key, to know it by.';
+comment on column public.api_keys.every_tenant is 'It holds for every tenant, also for those yet to come.';
+comment on column public.api_keys.last_used_at is 'To the minute.';
+
+create table if not exists public.api_key_tenants (
+    api_key_id bigint not null references public.api_keys (id) on delete cascade,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    primary key (api_key_id, tenant_id)
+);
+
+comment on table public.api_key_tenants is 'The tenants of a key that is not for every one.';
+
+create index if not exists api_key_tenants_by_tenant on public.api_key_tenants (tenant_id);
+
+create table if not exists public.memberships (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    user_id uuid not null,
+    role text not null check (role in ('viewer', 'operator', 'admin')),
+    created_by text,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, user_id)
+);
+
+comment on table public.memberships is 'What a user of Supabase Auth (auth.users.id) is in a tenant.';
+
+create index if not exists memberships_by_user on public.memberships (user_id);
+
+create table if not exists public.audit_log (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    tenant_id bigint,
+    caller_kind text not null
+    check (caller_kind in ('deployment', 'script', 'key', 'user', 'owner', 'contact', 'ai', 'cron')),
+    caller text not null,
+    action text not null,
+    session_id bigint,
+    turn_id bigint,
+    detail jsonb not null default '{}'
+);
+
+comment on table public.audit_log is
+'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+comment on column public.audit_log.action is 'The function that was called.';
+
+create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
+
+alter table public.api_keys enable row level security;
+alter table public.api_key_tenants enable row level security;
+alter table public.memberships enable row level security;
+alter table public.audit_log enable row level security;
+
+create or replace function hybridflow.refuse_change()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'audit_log is append-only' using errcode = '42501';
+end
+$$;
+
+create or replace trigger audit_log_is_append_only
+before update or delete or truncate on public.audit_log
+for each statement execute function hybridflow.refuse_change();
+
+-- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
+-- a handoff, a contact, a scheduler.
+create or replace function hybridflow.audit_pause()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_source text := case when new.is_paused then new.pause_source else new.resume_source end;
+begin
+    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
+    values (
+        hybridflow.clock(), new.tenant_id, v_source, v_source,
+        case when new.is_paused then 'pause_session' else 'resume_session' end, new.id
+    );
+    return null;
+end
+$$;
+
+create or replace trigger sessions_audit_pause
+after update of is_paused on public.sessions
+for each row
+when (
+    old.is_paused is distinct from new.is_paused
+    and case when new.is_paused then new.pause_source else new.resume_source end
+    in ('owner', 'contact', 'ai', 'cron')
+)
+execute function hybridflow.audit_pause();
+
+-- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
+-- whether it is audited, and what of its argument then stands in the line. A function that is not here
+-- cannot be called by as_operator at all.
+create or replace function hybridflow.operator_calls()
+returns table (name text, needs text, audited boolean, details text[])
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('get_tenant', 'viewer', false, '{}'),
+    ('get_spending', 'viewer', false, '{}'),
+    ('get_tenant_stats', 'viewer', false, '{}'),
+    ('list_sessions', 'viewer', false, '{}'),
+    ('get_session', 'viewer', false, '{}'),
+    ('list_messages', 'viewer', false, '{}'),
+    ('list_turns', 'viewer', false, '{}'),
+    ('get_turn', 'viewer', false, '{}'),
+    ('pause_session', 'operator', true, '{until,indefinite}'),
+    ('resume_session', 'operator', true, '{}'),
+    ('pause_contact', 'operator', true, '{until,indefinite}'),
+    ('resume_contact', 'operator', true, '{}'),
+    ('retry_turn', 'operator', true, '{}'),
+    ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('find_contact', 'admin', false, '{}'),
+    ('export_contact', 'admin', true, '{}'),
+    ('erase_contact', 'admin', true, '{}'),
+    ('get_instance', 'operator', false, '{}'),
+    ('get_qrcode', 'admin', true, '{}'),
+    ('reserve_tenant', 'deployment', false, '{}'),
+    ('create_tenant', 'deployment', true, '{}'),
+    ('change_tenant', 'admin', true, '{}'),
+    ('list_webhook_secrets', 'admin', false, '{}'),
+    ('add_webhook_secret', 'admin', true, '{ends_with,retire_others_after_hours}'),
+    ('retire_webhook_secret', 'admin', true, '{webhook_secret_id,after_hours}'),
+    ('list_members', 'admin', false, '{}'),
+    ('set_member', 'admin', true, '{user_id,role}'),
+    ('remove_member', 'admin', true, '{user_id}'),
+    ('list_api_keys', 'anybody', false, '{}'),
+    ('create_api_key', 'anybody', true, '{name,starts_with,role,tenant_ids,expires_at}'),
+    ('revoke_api_key', 'anybody', true, '{api_key_id}'),
+    ('list_audit', 'admin', false, '{}')
+$$;
+
+-- Whether the role has the rights of p_needs.
+create or replace function hybridflow.reaches(p_role text, p_needs text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(array['viewer', 'operator', 'admin'], p_role)
+        >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
+$$;
+
+-- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant}.
+-- Raises PT401 for a key that is not known, revoked or over.
+create or replace function hybridflow.known_caller(p_caller jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_key public.api_keys;
+begin
+    case p_caller ->> 'kind'
+        when 'deployment', 'script' then
+            return jsonb_build_object('kind', p_caller -> 'kind', 'name', p_caller -> 'name');
+        when 'user' then
+            return jsonb_build_object(
+                'kind', 'user', 'name', p_caller -> 'user_id', 'user_id', (p_caller ->> 'user_id')::uuid
+            );
+        when 'key' then
+            select * into v_key from public.api_keys
+            where key_hash = decode(p_caller ->> 'key_hash', 'hex');
+            if v_key.id is null then
+                raise exception 'this API key is not known' using errcode = 'PT401';
+            elsif v_key.revoked_at is not null then
+                raise exception 'the API key % was revoked', v_key.name using errcode = 'PT401';
+            elsif v_key.expires_at <= hybridflow.clock() then
+                raise exception 'the API key % has expired', v_key.name using errcode = 'PT401';
+            end if;
+            update public.api_keys set last_used_at = hybridflow.clock()
+            where id = v_key.id
+                and (last_used_at is null or last_used_at < hybridflow.clock() - interval '1 minute');
+            return jsonb_build_object(
+                'kind', 'key', 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
+                'every_tenant', v_key.every_tenant
+            );
+        else
+            raise exception 'nobody calls' using errcode = 'PT401';
+    end case;
+end
+$$;
+
+-- The role of a known caller in a tenant; in the whole deployment, where p_tenant_id is null. Null: none.
+create or replace function hybridflow.role_in(p_caller jsonb, p_tenant_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select case p_caller ->> 'kind'
+        when 'deployment' then 'admin'
+        when 'script' then 'admin'
+        when 'key' then (
+            select k.role from public.api_keys as k
+            where k.id = (p_caller ->> 'api_key_id')::bigint and (k.every_tenant or exists (
+                select from public.api_key_tenants as t
+                where t.api_key_id = k.id and t.tenant_id = p_tenant_id
+            ))
+        )
+        when 'user' then (
+            select m.role from public.memberships as m
+            where m.user_id = (p_caller ->> 'user_id')::uuid and m.tenant_id = p_tenant_id
+        )
+    end
+$$;
+
+-- The tenants in which a known caller has at least the role p_needs; null: every tenant.
+create or replace function hybridflow.tenants_of(p_caller jsonb, p_needs text)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.reaches(hybridflow.role_in(p_caller, null), p_needs) then null
+        else array(
+            select k.tenant_id from public.api_key_tenants as k
+            where k.api_key_id = (p_caller ->> 'api_key_id')::bigint
+                and hybridflow.reaches(p_caller ->> 'role', p_needs)
+            union all
+            select m.tenant_id from public.memberships as m
+            where m.user_id = (p_caller ->> 'user_id')::uuid and hybridflow.reaches(m.role, p_needs)
+        )
+    end
+$$;
+
+-- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
+-- where the role does not do; p_tenant_id null: the deployment, of which everybody may know.
+create or replace function hybridflow.require_role(p_caller jsonb, p_tenant_id bigint, p_needs text)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_role text := hybridflow.role_in(p_caller, p_tenant_id);
+begin
+    if hybridflow.reaches(v_role, p_needs) then
+        return;
+    elsif p_tenant_id is null then
+        raise exception 'this needs the role % for every tenant', p_needs using errcode = 'PT403';
+    elsif v_role is null then
+        raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
+    end if;
+    raise exception 'this needs the role %, and % is %', p_needs, p_caller ->> 'name', v_role
+        using errcode = 'PT403';
+end
+$$;
+
+-- The tenant that an argument is about, if the known caller has the role p_needs in it; null: the whole
+-- deployment. Raises PT403 and PT404 as require_role does, and for another's instance as for none.
+create or replace function hybridflow.allowed_tenant(p_caller jsonb, p_needs text, p jsonb)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_name text := p ->> 'instance_name';
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+begin
+    if v_name is not null and v_tenant_id is not null then
+        raise exception 'tenant_id and instance_name exclude each other' using errcode = 'PT422';
+    elsif v_name is not null then
+        select t.id into v_tenant_id from public.tenants as t where t.instance_name = v_name;
+        if p_needs <> 'anybody' and hybridflow.role_in(p_caller, v_tenant_id) is null then
+            raise exception 'there is no tenant with the instance %', v_name using errcode = 'PT404';
+        end if;
+    end if;
+    if p_needs = 'deployment' then
+        perform hybridflow.require_role(p_caller, null, 'admin');
+    elsif p_needs <> 'anybody' then
+        perform hybridflow.require_role(p_caller, v_tenant_id, p_needs);
+    end if;
+    return v_tenant_id;
+end
+$$;
+
+-- Adds a line to the audit log: what a known caller did.
+create or replace function hybridflow.record_audit(
+    p_caller jsonb, p_action text, p_tenant_id bigint, p jsonb, p_detail jsonb
+)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id, turn_id, detail)
+    values (
+        hybridflow.clock(), p_tenant_id, p_caller ->> 'kind', coalesce(p_caller ->> 'name', '?'), p_action,
+        (p ->> 'session_id')::bigint, (p ->> 'turn_id')::bigint, jsonb_strip_nulls(p_detail)
+    )
+$$;
+
+-- as_operator({caller, function, argument})
+-- Calls the function for the caller, if it has the role that this needs, and audits it. The function is
+-- given the known caller as `caller`. Returns {caller: its name, result}. PT401: no such key; PT403: the
+-- role does not do, or nobody may call this; PT404: another tenant's; and whatever the function raises.
+create or replace function public.as_operator(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_caller jsonb := hybridflow.known_caller(p -> 'caller');
+    v_argument jsonb := coalesce(p -> 'argument', '{}') || jsonb_build_object('caller', v_caller);
+    v_call record;
+    v_tenant_id bigint;
+    v_result jsonb;
+begin
+    select * into v_call from hybridflow.operator_calls() as c where c.name = p ->> 'function';
+    if not found then
+        raise exception 'nobody may call % over the API', p ->> 'function' using errcode = 'PT403';
+    end if;
+    v_tenant_id := hybridflow.allowed_tenant(v_caller, v_call.needs, v_argument);
+    execute format('select public.%I($1)', v_call.name) into v_result using v_argument;
+    if v_call.audited then
+        perform hybridflow.record_audit(
+            v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint),
+            jsonb_build_object(
+                'session_id', coalesce(v_argument -> 'session_id', v_result #> '{session,id}'),
+                'turn_id', coalesce(v_argument -> 'turn_id', v_result -> 'turn_id')
+            ),
+            coalesce(v_result -> 'audit', (
+                select jsonb_object_agg(d.key, v_argument -> d.key) from unnest(v_call.details) as d (key)
+            ), '{}')
+        );
+    end if;
+    return jsonb_build_object('caller', v_caller -> 'name', 'result', v_result - 'audit');
+end
+$$;
+
+-- ==================== 0840_keys_and_members.sql
+
+-- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
+-- called by as_operator, which puts the known caller into the argument.
+
+-- A key as the API shows it: everything but its hash.
+create or replace function hybridflow.api_key_json(p_key public.api_keys)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_key) - 'key_hash' || jsonb_build_object(
+        'tenant_ids', case when not p_key.every_tenant then (
+            select coalesce(jsonb_agg(t.tenant_id order by t.tenant_id), '[]')
+            from public.api_key_tenants as t where t.api_key_id = p_key.id
+        ) end,
+        'is_active', p_key.revoked_at is null and coalesce(p_key.expires_at > hybridflow.clock(), true)
+    )
+$$;
+
+-- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids, expires_at?})
+-- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key}. The caller must be
+-- admin in each of them: PT404 and PT403 else. PT422: which value cannot be.
+create or replace function public.create_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_every boolean := jsonb_typeof(coalesce(p -> 'tenant_ids', 'null')) = 'null';
+    v_tenants bigint[];
+    v_key public.api_keys;
+begin
+    if not v_every then
+        v_tenants := array(select distinct t.id::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as t (id));
+        if v_tenants = '{}' then
+            raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
+        end if;
+    end if;
+    perform hybridflow.require_role(p -> 'caller', t.id, 'admin')
+    from unnest(case when v_every then array[null::bigint] else v_tenants end) as t (id);
+    if (p ->> 'expires_at')::timestamptz <= hybridflow.clock() then
+        raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
+    end if;
+    insert into public.api_keys (
+        name, key_hash, starts_with, role, every_tenant, created_by, created_at, expires_at
+    )
+    values (
+        btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
+        p #>> '{caller,name}', hybridflow.clock(), (p ->> 'expires_at')::timestamptz
+    )
+    returning * into v_key;
+    insert into public.api_key_tenants (api_key_id, tenant_id)
+    select v_key.id, t.id from unnest(v_tenants) as t (id);
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'
+            using errcode = 'PT422';
+    when foreign_key_violation then
+        raise exception 'tenant_ids: there is no such tenant' using errcode = 'PT404';
+end
+$$;
+
+-- Whether the known caller may see and revoke a key: admin wherever the key holds.
+create or replace function hybridflow.may_manage(p_caller jsonb, p_key public.api_keys)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.tenants_of(p_caller, 'admin') is null then true
+        when p_key.every_tenant then false
+        else exists (select from public.api_key_tenants as t where t.api_key_id = p_key.id) and not exists (
+            select from public.api_key_tenants as t
+            where t.api_key_id = p_key.id and t.tenant_id <> all(hybridflow.tenants_of(p_caller, 'admin'))
+        )
+    end
+$$;
+
+-- list_api_keys({caller, limit?, cursor?})
+-- The keys that the caller may manage, the newest first, revoked ones included.
+create or replace function public.list_api_keys(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.api_key_json(f)
+    ) order by f.id desc)
+    into v_rows
+    from (
+        select k.* from public.api_keys as k
+        where k.id < v_before and hybridflow.may_manage(p -> 'caller', k)
+        order by k.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('api_keys', v_rows, v_limit);
+end
+$$;
+
+-- revoke_api_key({caller, api_key_id})
+-- Refuses a key from now on; one that is revoked stays so. Returns {api_key}. PT404: there is none that the
+-- caller may manage.
+create or replace function public.revoke_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_key public.api_keys;
+begin
+    select * into v_key from public.api_keys where id = (p ->> 'api_key_id')::bigint for update;
+    if not found or not hybridflow.may_manage(p -> 'caller', v_key) then
+        raise exception 'there is no API key %', p ->> 'api_key_id' using errcode = 'PT404';
+    end if;
+    update public.api_keys set revoked_at = coalesce(revoked_at, hybridflow.clock()) where id = v_key.id
+    returning * into v_key;
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+end
+$$;
+
+-- The user that p names. Raises PT422 where it is no id.
+create or replace function hybridflow.user_of(p jsonb)
+returns uuid
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return (p ->> 'user_id')::uuid;
+exception
+    when data_exception then
+        raise exception 'user_id must be the id of a user of Supabase Auth (a UUID), not %', p ->> 'user_id'
+            using errcode = 'PT422';
+end
+$$;
+
+-- list_members({tenant_id})
+-- Returns {items}: the users of Supabase Auth that may see the tenant. PT404: no such tenant.
+create or replace function public.list_members(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
+        from public.memberships as m where m.tenant_id = v_tenant.id
+    ));
+end
+$$;
+
+-- set_member({caller, tenant_id, user_id, role})
+-- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
+-- such tenant; PT422: no such role, or no id of a user.
+create or replace function public.set_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_member public.memberships;
+begin
+    insert into public.memberships as m (tenant_id, user_id, role, created_by, created_at)
+    values (
+        v_tenant.id, hybridflow.user_of(p), p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
+    )
+    on conflict (tenant_id, user_id) do update set role = excluded.role
+    returning m.* into v_member;
+    return jsonb_build_object('member', to_jsonb(v_member));
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a member needs a user_id, and a role: viewer, operator or admin' using errcode = 'PT422';
+end
+$$;
+
+-- remove_member({tenant_id, user_id})
+-- Takes a user's rights in the tenant, at once. Returns {removed}: whether there were any. PT404: no such
+-- tenant; PT422: no id of a user.
+create or replace function public.remove_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+begin
+    delete from public.memberships
+    where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- Whether a line is one that list_audit is asked for.
+create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
+        and p_line.action = coalesce(p ->> 'action', p_line.action)
+        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
+        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+$$;
+
+-- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
+-- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all.
+create or replace function public.list_audit(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    select array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f)) order by f.id desc)
+    into v_rows
+    from (
+        (
+            select a.* from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before and hybridflow.audit_wanted(a, p)
+            order by a.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select a.* from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before and hybridflow.audit_wanted(a, p)
+            order by a.id desc limit v_limit + 1
+        )
+    ) as f;
+    return hybridflow.page('audit', v_rows, v_limit);
+end
+$$;
+
+-- ==================== 0845_members_read.sql
+
+-- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
+
+-- The user of this request; null: none. What Supabase calls auth.uid(), on any PostgreSQL.
+create or replace function hybridflow.my_user_id()
+returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+    select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+$$;
+
+-- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, for
+-- the user may not read others' memberships; in a policy, as a subquery, it runs once a query.
+create or replace function hybridflow.my_tenants(p_needs text default 'viewer')
+returns setof bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.tenant_id from public.memberships as m
+    where m.user_id = hybridflow.my_user_id() and hybridflow.reaches(m.role, p_needs)
+$$;
+
+-- let_members_read(table, condition, columns): has members read these columns of the rows for which the
+-- condition holds; columns null: all. Does nothing on a plain PostgreSQL, which has no `authenticated`.
+create or replace function hybridflow.let_members_read(
+    p_table text, p_condition text, p_columns text default ''
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        return;
+    end if;
+    if exists (
+        select from pg_catalog.pg_policy
+        where polrelid = ('public.' || p_table)::regclass and polname = 'members_read'
+    ) then
+        execute format('drop policy members_read on public.%I', p_table);
+    end if;
+    execute format(
+        'create policy members_read on public.%I for select to authenticated using (%s)', p_table, p_condition
+    );
+    execute format('grant select %s on public.%I to authenticated', p_columns, p_table);
+end
+$$;
+
+-- ==================== 0850_gateway.sql
+
+-- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
+
+-- forward_turn({turn_id, token, lease_seconds})
+-- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused}.
+create or replace function public.forward_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns
+    set handler = 'n8n', execution_id = null, error = null, error_kind = null, updated_at = hybridflow.clock(),
+        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- begin_flow({turn_id, token, execution_id})
+-- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
+-- turn. Returns {ok} or {refused: reason}.
+create or replace function public.begin_flow(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- fail_execution({execution_id, kind, error, max_attempts, base_seconds})
+-- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
+-- {turn_id, state} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.fail_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_turn public.turns;
+    v_session public.sessions;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p ->> 'execution_id'
+    order by t.id desc limit 1
+    for update of s;
+    select * into v_turn from public.turns
+    where execution_id = p ->> 'execution_id' and session_id = v_session.id
+    order by id desc limit 1
+    for update;
+    if v_turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
+    elsif v_turn.state not in ('running', 'sending') then
+        return jsonb_build_object('refused', 'superseded');
+    elsif v_turn.lease_until <= hybridflow.clock() then
+        return jsonb_build_object('refused', 'stale');
+    end if;
+    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+end
+$$;
+
+-- look_at_turn({turn_id, token})
+-- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
+-- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
+-- not act now; `said` is what the flow has sent so far, [{identity, body}]. For the router only: it has the
+-- key. PT404: no such turn, or a token that was never its own.
+create or replace function public.look_at_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_result jsonb;
+begin
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    if not found then
+        raise exception 'there is no such turn' using errcode = 'PT404';
+    end if;
+    select jsonb_build_object(
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
+        'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+        'correlation_id', v_turn.correlation_id,
+        'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
+        'said', (
+            select coalesce(jsonb_agg(
+                jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
+            ), '[]')
+            from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        )
+    )
+    into v_result
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = v_turn.session_id;
+    return case
+        when v_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+            or v_turn.lease_until <= hybridflow.clock()
+            then v_result || '{"refused": "stale"}'
+        else v_result
+    end;
+end
+$$;
+
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, lease_seconds})
+-- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
+-- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
+-- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
+-- again. Else as begin_send, with the `part`.
+create or replace function public.begin_flow_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_part integer;
+    v_answer jsonb;
+    v_message public.messages;
+begin
+    -- The lock of the session keeps two requests of one flow from taking the same part.
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    select m.part into v_part from public.messages as m
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and m.identity = p ->> 'identity'
+    order by m.part limit 1;
+    if v_part is null then
+        select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
+        where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null;
+    end if;
+    v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
+    if v_answer ->> 'refused' = 'already_sent' then
+        select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
+        v_answer := v_answer || jsonb_build_object(
+            'kind', v_message.kind, 'body', v_message.body, 'sent_at', v_message.sent_at,
+            'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+        );
+    end if;
+    return v_answer || jsonb_build_object('part', v_part);
+end
+$$;
+
+-- extend_turn({turn_id, token, seconds})
+-- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
+create or replace function public.extend_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
+    where id = (v_held.turn).id
+    returning lease_until into v_until;
+    return jsonb_build_object('ok', true, 'lease_until', v_until);
+end
+$$;
+
+-- hand_off({turn_id, token, reason, summary?})
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the
+-- people of the business are told by a notice.
+-- Returns {ok, session_id} or {refused: reason}; again by the same token: the same answer.
+create or replace function public.hand_off(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if (v_held.turn).reason = 'handoff'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
+    elsif v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+end
+$$;
+
+-- ==================== 0860_executions.sql
+
+-- HybridFlow: n8n's saved executions of people who were erased. They lie in n8n's own database, so they
+-- are deleted over its API, which may be away: what is to be deleted is kept here until it is.
+
+create table if not exists public.executions_to_erase (
+    execution_id text primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    asked_at timestamptz not null default now(),
+    next_at timestamptz not null default now(),
+    error text
+);
+
+comment on table public.executions_to_erase is
+'Executions of n8n in which an erased person''s messages may be; a number, nothing of the person.';
+
+create index if not exists executions_to_erase_due on public.executions_to_erase (next_at);
+create index if not exists executions_to_erase_by_tenant on public.executions_to_erase (tenant_id);
+
+alter table public.executions_to_erase enable row level security;
+
+-- Has the executions that worked on the turns of these sessions deleted. Returns their ids.
+create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    with asked as (
+        insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
+        select distinct t.execution_id, p_tenant_id, hybridflow.clock(), hybridflow.clock()
+        from public.turns as t
+        where t.session_id = any(p_session_ids) and t.execution_id is not null
+        on conflict (execution_id) do update set next_at = excluded.next_at
+        returning execution_id
+    )
+
+    select coalesce(jsonb_agg(execution_id order by execution_id), '[]') from asked
+$$;
+
+-- claim_executions_to_erase({limit?, retry_seconds?})
+-- Takes executions that are to be deleted now; each is due again after retry_seconds (600), unless it is
+-- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned
+-- them long since. Returns {execution_ids, waiting: how many there are in all}.
+create or replace function public.claim_executions_to_erase(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids jsonb;
+begin
+    delete from public.executions_to_erase where asked_at < v_now - interval '30 days';
+    with due as (
+        select e.execution_id from public.executions_to_erase as e
+        where e.next_at <= v_now
+        order by e.next_at limit coalesce((p ->> 'limit')::integer, 50)
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.executions_to_erase as e
+        set next_at = v_now + hybridflow.seconds(coalesce((p ->> 'retry_seconds')::numeric, 600))
+        from due where e.execution_id = due.execution_id
+        returning e.execution_id
+    )
+
+    select coalesce(jsonb_agg(execution_id), '[]') into v_ids from claimed;
+    return jsonb_build_object(
+        'execution_ids', v_ids, 'waiting', (select count(*) from public.executions_to_erase)
+    );
+end
+$$;
+
+-- settle_execution({execution_id, error?})
+-- n8n has deleted it (no error), or why it has not. Returns {known}.
+create or replace function public.settle_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p ->> 'error' is null then
+        delete from public.executions_to_erase where execution_id = p ->> 'execution_id';
+    else
+        update public.executions_to_erase set error = left(p ->> 'error', 500)
+        where execution_id = p ->> 'execution_id';
+    end if;
+    return jsonb_build_object('known', found);
+end
+$$;
+
+-- ==================== 0870_notices.sql
+
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, or
+-- that the connection to WhatsApp is lost or waits for its QR code to be scanned.
+--
+-- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
+-- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
+
+-- A phone number as it is dialled, without what people write between the digits; a JID as it is.
+create or replace function hybridflow.dialled(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_number like '%@%' then p_number
+        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+    end
+$$;
+
+-- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
+create or replace function hybridflow.staff_jid(p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
+        else p_tenant.notify_number || '@s.whatsapp.net'
+    end
+$$;
+
+-- Whether the session is the one with the staff.
+create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.session_identities as i
+        where i.tenant_id = p_tenant.id and i.jid = hybridflow.staff_jid(p_tenant) and i.session_id = p_session_id
+    )
+$$;
+
+-- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
+-- was not told yet.
+create or replace function hybridflow.make_notice(
+    p_tenant_id bigint, p_kind text, p_session_id bigint, p_facts jsonb, p_at timestamptz
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_kind <> 'handoff' then
+        perform hybridflow.drop_notices(p_tenant_id, array[p_kind], 'replaced');
+    end if;
+    insert into public.notices (tenant_id, session_id, kind, facts, next_at)
+    values (p_tenant_id, p_session_id, p_kind, jsonb_strip_nulls(p_facts), p_at)
+    on conflict do nothing;  -- two routers have heard of the same at the same time
+end
+$$;
+
+-- Closes the tenant's notices of p_kinds that need not be told any more.
+create or replace function hybridflow.drop_notices(p_tenant_id bigint, p_kinds text[], p_reason text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.notices
+    set state = 'delivered', reason = p_reason, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where tenant_id = p_tenant_id and kind = any(p_kinds) and state = 'pending' and kind <> 'handoff'
+$$;
+
+-- The AI asked for a human in this session.
+create or replace function hybridflow.notice_handoff(p_session public.sessions, p_reason text, p_summary text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.make_notice(
+        p_session.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(p_reason, 500), 'summary', left(p_summary, 2000),
+            'jid', coalesce(p_session.phone_jid, p_session.lid), 'contact_name', p_session.contact_name
+        ),
+        hybridflow.clock()
+    )
+$$;
+
+-- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
+-- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
+-- takes it up again as a matter of course. What is over before it was told is not told.
+create or replace function hybridflow.notice_connection(p_tenant public.tenants, p_state text, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_state = 'open' then
+        perform hybridflow.drop_notices(p_tenant.id, array['connection_lost', 'qr_waiting'], 'recovered');
+    elsif p_tenant.is_active and (
+        (p_state in ('close', 'refused') and p_tenant.connection_lost_at is null)
+        or (p_state in ('logged_out', 'removed') and p_tenant.connection_state is distinct from p_state)
+    ) then
+        perform hybridflow.make_notice(
+            p_tenant.id, 'connection_lost', null, jsonb_build_object('state', p_state, 'code', p_reason),
+            hybridflow.clock() + interval '20 seconds'
+        );
+    end if;
+end
+$$;
+
+-- A QR code is there to be scanned; p_tenant is as it was before. Told once a wait: WhatsApp changes the
+-- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Whoever has asked
+-- for the code, and scans it at once, is not told of it.
+create or replace function hybridflow.notice_qr(p_tenant public.tenants, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not p_tenant.is_active or coalesce(p_event ->> 'code', p_event ->> 'pairing_code') is null then
+        return;
+    elsif coalesce(p_tenant.qr_code, p_tenant.pairing_code) is null
+        or p_tenant.qr_updated_at < hybridflow.clock() - interval '5 minutes'
+    then
+        perform hybridflow.make_notice(
+            p_tenant.id, 'qr_waiting', null, '{"state": "connecting"}', hybridflow.clock() + interval '20 seconds'
+        );
+    end if;
+end
+$$;
+
+-- A notice as whoever tells it needs it, its token included. `number` and `url` are what is still to be
+-- told; there is no number while it is the tenant's own line that is down.
+create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'notice_id', p_notice.id, 'token', p_token, 'attempt', p_notice.attempt, 'kind', p_notice.kind,
+        'tenant_id', t.id, 'instance_name', t.instance_name,
+        'session_id', coalesce(p_notice.session_id, (  -- merged into another meanwhile
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
+        )),
+        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'number', case when p_notice.kind = 'handoff' and p_notice.number_told_at is null then t.notify_number end,
+        'url', case when p_notice.url_told_at is null then t.notify_url end,
+        'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
+    )
+    from public.tenants as t
+    where t.id = p_notice.tenant_id
+$$;
+
+-- claim_notices({limit, lease_seconds, max_attempts})
+-- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again,
+-- or dead, when it was given out max_attempts times. Never waits. Returns {notices: [see notice_context],
+-- now, next_due_at}.
+create or replace function public.claim_notices(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[];
+    v_notices jsonb;
+begin
+    select array_agg(d.id) into v_ids from (
+        select n.id from public.notices as n
+        where n.state = 'pending' and n.next_at <= v_now
+        order by n.next_at limit (p ->> 'limit')::integer for update skip locked
+    ) as d;
+    update public.notices
+    set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+    where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.notices as n
+        set attempt = n.attempt + 1, token_hash = hybridflow.hash_token(f.token), updated_at = v_now,
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        from fresh as f
+        where n.id = f.id and n.state = 'pending'
+        returning n as notice, f.token
+    )
+
+    select jsonb_agg(hybridflow.notice_context(c.notice, c.token) order by (c.notice).id)
+    into v_notices from claimed as c;
+    return jsonb_build_object(
+        'notices', coalesce(v_notices, '[]'), 'now', v_now,
+        'next_due_at', (select min(n.next_at) from public.notices as n where n.state = 'pending')
+    );
+end
+$$;
+
+-- Why nobody may act on the notice by this token: 'unknown_notice', 'stale' (it was given out anew),
+-- 'superseded' (it is closed); null where one may.
+create or replace function hybridflow.notice_refusal(p_notice public.notices, p_token uuid)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_notice.id is null then 'unknown_notice'
+        when p_token is null or p_notice.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
+        when p_notice.state <> 'pending' then 'superseded'
+    end
+$$;
+
+-- begin_notice_send({notice_id, token, body, identity?, told_as?, lease_seconds, instance_name?, number?})
+-- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
+-- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
+-- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has
+-- none), 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body}
+-- of the first; wa_id is null as long as it is in doubt).
+create or replace function public.begin_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_notice public.notices;
+    v_tenant public.tenants;
+    v_session public.sessions;
+    v_message public.messages;
+    v_refusal text;
+begin
+    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
+    select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_refusal := case
+        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
+            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
+        when v_tenant.instance_name <> p ->> 'instance_name' then 'instance'
+        when v_tenant.notify_number is null then 'no_number'
+        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then 'number'
+    end;
+    if v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    -- The session first, as everywhere: an event that closes the notice may have the session.
+    v_session := hybridflow.resolve_session(
+        v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
+        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+    );
+    select * into v_notice from public.notices where id = v_notice.id for update;
+    v_refusal := case
+        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
+            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
+        when v_notice.number_told_at is not null then 'already_sent'
+        when v_notice.lease_until <= v_now then 'stale'
+    end;
+    if v_refusal = 'already_sent' then
+        select * into v_message from public.messages where id = v_notice.message_id;
+        return jsonb_build_object(
+            'refused', v_refusal, 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'body', v_message.body
+        );
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+
+    v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
+    update public.notices
+    set message_id = v_message.id, number_told_at = v_now, updated_at = v_now,
+        lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
+    where id = v_notice.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- finish_notice({notice_id, token, handler, reason?, url_told?})
+-- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was
+-- not given out anew. Again by the same token: the same answer. Returns {ok} or {refused: reason}.
+create or replace function public.finish_notice(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_notice public.notices;
+    v_refusal text;
+begin
+    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
+    if v_refusal = 'superseded' and v_notice.state = 'delivered' then
+        return '{"ok": true, "already": true}';
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    update public.notices
+    set state = 'delivered', reason = p ->> 'reason', handler = p ->> 'handler', error = null, lease_until = null,
+        url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
+        finished_at = v_now, updated_at = v_now
+    where id = v_notice.id;
+    return '{"ok": true}';
+end
+$$;
+
+-- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
+-- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the attempts
+-- are used up; none is where Evolution or the line is `away`, for a day. Returns {state} or {refused:
+-- reason}.
+create or replace function public.fail_notice(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_notice public.notices;
+    v_refusal text;
+    v_away boolean;
+    v_dead boolean;
+    v_delay numeric;
+begin
+    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
+    if v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_notice.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
+    v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
+    update public.notices
+    set state = case when v_dead then 'dead' else 'pending' end,
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        error = left(p ->> 'error', 2000), lease_until = null,
+        url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
+        next_at = v_now + hybridflow.seconds(least(v_delay, case when v_away then 60 else 900 end)),
+        finished_at = case when v_dead then v_now end, updated_at = v_now
+    where id = v_notice.id;
+    return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
+end
+$$;
+
+-- ==================== 0880_safety.sql
+
+-- HybridFlow: replies that may not be sent, and budgets.
+--
+-- A budget is a number of turns and of tokens a day (UTC), of a tenant and of each of its contacts. What
+-- a turn may cost at most is reserved before the LLM is asked, and counts as spent until its cost is known:
+-- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
+-- stays counted as it was reserved.
+
+-- A human is wanted in the locked session: it is paused with source 'ai', and the people of the business
+-- are told by a notice. What it was about to say is cancelled.
+create or replace function hybridflow.pause_for_human(
+    p_session public.sessions, p_reason text, p_summary text
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.sessions
+    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
+        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = p_session.id;
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+end
+$$;
+
+-- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
+-- due at once, whoever had it. The session is locked.
+create or replace function hybridflow.answer_instead(p_turn public.turns, p_message text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.discard_reply(p_turn.id);
+    perform hybridflow.requeue_turn(p_turn, hybridflow.clock());
+    update public.turns
+    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
+create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
+returns public.spending
+language sql
+set search_path = ''
+as $$
+    insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
+    on conflict (tenant_id, day, session_id) do update set turns = spending.turns
+    returning *
+$$;
+
+-- The cost of the attempt is known: p_tokens take the place of what was reserved.
+create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_turn.reserved_tokens is null or p_tokens is null then
+        return;
+    end if;
+    update public.spending
+    set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+    where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
+        and (session_id is null or session_id = p_turn.session_id);
+    update public.turns set reserved_tokens = null where id = p_turn.id;
+end
+$$;
+
+-- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
+create or replace function hybridflow.used_up(
+    p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
+    p_turns integer, p_tokens bigint
+)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
+            then 'daily_turns'
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
+            then 'daily_tokens'
+        when coalesce(p_own.turns, 0) + p_turns
+            > hybridflow.rule(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns', null)
+            then 'contact_daily_turns'
+        when coalesce(p_own.tokens, 0) + p_tokens
+            > hybridflow.rule(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens', null)
+            then 'contact_daily_tokens'
+    end
+$$;
+
+-- reserve_budget({turn_id, token, tokens, policy})
+-- Sets aside what the attempt may cost at most, before the LLM is asked. Returns {ok} or {refused: reason}.
+-- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
+-- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
+create or replace function public.reserve_budget(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_tokens bigint := (p ->> 'tokens')::bigint;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_new integer;
+    v_all public.spending;
+    v_own public.spending;
+    v_budget text;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    v_new := (v_turn.reserved_on is null)::integer;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
+    v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
+    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_tokens);
+    if v_budget is null then
+        update public.spending set turns = turns + v_new, tokens = tokens + v_tokens
+        where id in (v_all.id, v_own.id);
+        update public.turns set reserved_tokens = v_tokens, reserved_on = v_day where id = v_turn.id;
+        return jsonb_build_object('ok', true);
+    end if;
+
+    update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
+    where id = v_turn.id;
+    if v_tenant.fallback_message is null or v_own.told_at is not null then
+        perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
+    else
+        update public.spending set told_at = hybridflow.clock() where id = v_own.id;
+        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+    end if;
+    return jsonb_build_object('refused', 'budget', 'budget', v_budget);
+end
+$$;
+
+-- get_spending({tenant_id, session_id?, policy?})
+-- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
+-- (null: none): {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+create or replace function public.get_spending(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+    v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
+    v_own_limits jsonb;
+begin
+    perform hybridflow.require_own(p);
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
+    select * into v_own from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id = (p ->> 'session_id')::bigint;
+    v_own_limits := coalesce(p -> 'policy', '{}') || jsonb_strip_nulls(jsonb_build_object(
+        'daily_turns', v_tenant.daily_turns, 'daily_tokens', v_tenant.daily_tokens,
+        'contact_daily_turns', v_tenant.contact_daily_turns, 'contact_daily_tokens', v_tenant.contact_daily_tokens
+    ));
+    return jsonb_build_object(
+        'day', v_day,
+        'turns', coalesce(case v_one when '' then v_all.turns else v_own.turns end, 0),
+        'tokens', coalesce(case v_one when '' then v_all.tokens else v_own.tokens end, 0),
+        'daily_turns', v_own_limits -> (v_one || 'daily_turns'),
+        'daily_tokens', v_own_limits -> (v_one || 'daily_tokens'),
+        'used_up', hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 1, 1)
+    );
+end
+$$;
+
+-- refuse_reply({turn_id, token, rule, detail, provider?, model?, tokens_in?, tokens_out?})
+-- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
+create or replace function public.refuse_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_said boolean;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    perform hybridflow.settle_budget(v_turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint);
+    update public.turns
+    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000),
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
+        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    where id = v_turn.id;
+    v_said := exists (
+        select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')
+    );
+    if v_tenant.on_refused_reply = 'fallback_message' and v_tenant.fallback_message is not null and not v_said then
+        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+        return jsonb_build_object(
+            'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
+        );
+    end if;
+    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+    perform hybridflow.pause_for_human(
+        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
+    );
+    return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
+end
+$$;
+
+-- ==================== 0890_lifecycle.sql
+
+-- HybridFlow: how long data is kept, and how much of it there is.
+
+alter table public.tenants
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz;
+
+comment on column public.tenants.retention_days is
+'Days that messages and turns are kept; null: RETENTION_DAYS, or for ever.';
+comment on column public.tenants.on_retention is
+'Messages that are older are moved to messages_archive (archive) or deleted. Turns are deleted.';
+comment on column public.tenants.pruned_before is
+'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+
+create table if not exists public.messages_archive (
+    id bigint primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint,
+    wa_id text,
+    from_me boolean not null,
+    sender text not null,
+    kind text not null,
+    body text not null,
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state text,
+    send_began_at timestamptz,
+    sends integer not null,
+    created_at timestamptz not null,
+    archived_at timestamptz not null default now()
+);
+
+comment on table public.messages_archive is
+'Messages older than their tenant''s retention: kept, and read by nobody but an export.';
+
+alter table public.messages_archive
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz;
+
+create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
+create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
+create index if not exists turns_finished
+on public.turns (tenant_id, finished_at) where finished_at is not null;
+create index if not exists notices_finished
+on public.notices (tenant_id, finished_at) where finished_at is not null;
+
+alter table public.messages_archive enable row level security;
+
+-- Whether a message that is not known may be one that was pruned. Nothing younger than a day ever was.
+create or replace function hybridflow.was_pruned(p_tenant_id bigint, p_sent_at timestamptz)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_sent_at > hybridflow.clock() - interval '1 day' then
+        return false;
+    end if;
+    return exists (
+        select from public.tenants as t where t.id = p_tenant_id and t.pruned_before > p_sent_at
+    );
+end
+$$;
+
+-- The tenants whose data ends, and what of it is older than that.
+create or replace function hybridflow.retentions(p_default_days integer)
+returns table (tenant_id bigint, cutoff timestamptz)
+language sql
+stable
+set search_path = ''
+as $$
+    select t.id, hybridflow.clock() - make_interval(days => coalesce(t.retention_days, p_default_days))
+    from public.tenants as t
+    where coalesce(t.retention_days, p_default_days) is not null
+$$;
+
+-- Whether work on the session is under way or waits: then all of it is kept.
+create or replace function hybridflow.has_unfinished_turn(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        where t.session_id = p_session_id and t.state in ('pending', 'running', 'sending')
+    )
+$$;
+
+-- Archives or deletes up to p_batch messages, with their sessions locked: whoever brings one of them again
+-- waits, and finds that it was pruned. Returns {deleted, archived, full: there may be more}.
+create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_deleted bigint;
+    v_archived bigint;
+begin
+    select array_agg(due.id) into v_ids
+    from (
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select m.id from public.messages as m
+            join public.sessions as s on s.id = m.session_id
+            where m.tenant_id = r.tenant_id and m.created_at < r.cutoff and m.sent_at < r.cutoff
+                and not hybridflow.has_unfinished_turn(m.session_id)
+            order by m.created_at limit p_batch
+            for update of s skip locked
+        ) as old
+        limit p_batch
+    ) as due;
+    update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
+    from hybridflow.retentions(p_default_days) as r
+    where t.id = r.tenant_id and t.id = any(array(
+        select m.tenant_id from public.messages as m where m.id = any(v_ids)
+    ));
+    with gone as (
+        delete from public.messages as m
+        where m.id = any(v_ids) and not hybridflow.has_unfinished_turn(m.session_id)
+        returning m.*
+    ),
+
+    kept as (
+        insert into public.messages_archive (
+            id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+            expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
+            created_at, identity, told_as, chosen_id, late_until, check_at, archived_at
+        )
+        select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
+            g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
+            g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
+            g.chosen_id, g.late_until, g.check_at, hybridflow.clock()
+        from gone as g join public.tenants as t on t.id = g.tenant_id
+        where t.on_retention = 'archive'
+        returning id
+    )
+
+    select (select count(*) from gone), (select count(*) from kept) into v_deleted, v_archived;
+    return jsonb_build_object(
+        'deleted', v_deleted - v_archived, 'archived', v_archived,
+        'full', coalesce(cardinality(v_ids), 0) = p_batch and v_deleted > 0
+    );
+end
+$$;
+
+-- Deletes up to p_batch turns that ended and of which no message is left. Returns how many.
+create or replace function hybridflow.prune_turns(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select t.id from public.turns as t
+            where t.tenant_id = r.tenant_id and t.finished_at < r.cutoff
+                and t.state in ('sent', 'cancelled', 'dead')
+                and not exists (select from public.messages as m where m.turn_id = t.id)
+            order by t.finished_at limit p_batch
+            for update of t skip locked
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.turns where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select n.id from public.notices as n
+            where n.tenant_id = r.tenant_id and n.finished_at < r.cutoff and n.state <> 'pending'
+            order by n.finished_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.notices where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
+create or replace function hybridflow.prune_spending(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_first date := (hybridflow.clock() at time zone 'UTC')::date - 400;
+    v_ids bigint[] := array(
+        select old.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.spending as s
+            where s.tenant_id = t.id and s.day < v_first
+            order by s.day limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.spending where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch ids of erased messages that are older than 30 days. Returns how many.
+create or replace function hybridflow.prune_erased(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - interval '30 days';
+    v_count bigint;
+begin
+    delete from public.erased_messages where ctid = any(array(
+        select e.ctid from public.erased_messages as e
+        where e.erased_at < v_before order by e.erased_at limit p_batch
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- prune({batch?, events_days?, retention_days?})
+-- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
+-- never fewer: is_forgotten counts on them), messages, turns and notices after their tenant's retention
+-- (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased messages
+-- after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice that is
+-- yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, spending,
+-- erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+create or replace function public.prune(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_batch integer := coalesce((p ->> 'batch')::integer, 5000);
+    v_events_days integer := coalesce((p ->> 'events_days')::integer, 7);
+    v_retention_days integer := (p ->> 'retention_days')::integer;
+    v_now timestamptz := hybridflow.clock();
+    v_messages jsonb;
+    v_counts jsonb;
+    v_ids bigint[];
+begin
+    if v_batch not between 1 and 100000 then
+        raise exception 'batch must be from 1 to 100000' using errcode = 'PT422';
+    elsif v_events_days < 7 then
+        raise exception 'events_days must be at least 7: for so long a delivery may come again'
+            using errcode = 'PT422';
+    elsif v_retention_days < 1 then
+        raise exception 'retention_days must be at least 1, or null: for ever' using errcode = 'PT422';
+    end if;
+    v_ids := array(
+        select e.id from public.processed_events as e
+        where e.processed_at < v_now - make_interval(days => v_events_days)
+        order by e.processed_at limit v_batch
+        for update skip locked
+    );
+    delete from public.processed_events where id = any(v_ids);
+    v_messages := hybridflow.prune_messages(v_batch, v_retention_days);
+    v_counts := jsonb_build_object(
+        'events', cardinality(v_ids),
+        'turns', hybridflow.prune_turns(v_batch, v_retention_days),
+        'notices', hybridflow.prune_notices(v_batch, v_retention_days),
+        'spending', hybridflow.prune_spending(v_batch),
+        'erased_messages', hybridflow.prune_erased(v_batch)
+    );
+    return v_counts || jsonb_build_object(
+        'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',
+        'more', (v_messages ->> 'full')::boolean
+        or (select max(c.value::bigint) from jsonb_each_text(v_counts) as c) >= v_batch
+    );
+end
+$$;
+
+-- How many rows of a table a tenant has, and how many bytes they take: as many each as its first 1000.
+create or replace function hybridflow.amount_of(p_table text, p_tenant_id bigint)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_rows bigint;
+    v_width numeric;
+begin
+    execute format('select count(*) from public.%I where tenant_id = $1', p_table)
+    into v_rows using p_tenant_id;
+    execute format(
+        'select avg(pg_column_size(s.t)) from (select t from public.%I as t where t.tenant_id = $1 limit 1000) as s',
+        p_table
+    )
+    into v_width using p_tenant_id;
+    return jsonb_build_object('rows', v_rows, 'bytes', round(v_rows * coalesce(v_width, 0))::bigint);
+end
+$$;
+
+-- get_tenant_stats({tenant_id})
+-- How much is stored of a tenant, for its operators; reads every row of its indexes, so not for a hot path.
+-- Returns {stats: {tables: {table: {rows, bytes (estimated)}}, bytes, oldest_message_at, pruned_before}}.
+-- PT404: there is none.
+create or replace function public.get_tenant_stats(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tables jsonb;
+begin
+    select jsonb_object_agg(t, hybridflow.amount_of(t, v_tenant.id)) into v_tables
+    from unnest(array[
+        'sessions', 'messages', 'messages_archive', 'turns', 'notices', 'processed_events'
+    ]) as t;
+    return jsonb_build_object('stats', jsonb_build_object(
+        'tables', v_tables,
+        'bytes', (select sum((t.value ->> 'bytes')::bigint) from jsonb_each(v_tables) as t),
+        'oldest_message_at', (
+            select m.sent_at from public.messages as m
+            where m.tenant_id = v_tenant.id order by m.created_at limit 1
+        ),
+        'pruned_before', v_tenant.pruned_before
+    ));
+end
+$$;
+
+-- ==================== 0895_people.sql
+
+-- HybridFlow: people's data: all of one contact's, given out or erased, and what keeps an erased contact
+-- from coming back with a late webhook or gap repair.
+
+create table if not exists public.erased_contacts (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    contact_hash text not null check (contact_hash ~ '^[0-9a-f]{64}$'),
+    erased_at timestamptz not null,
+    primary key (tenant_id, contact_hash)
+);
+
+comment on table public.erased_contacts is
+'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
+
+create table if not exists public.erased_messages (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    wa_id_hash bytea not null,
+    erased_at timestamptz not null,
+    primary key (tenant_id, wa_id_hash)
+);
+
+comment on table public.erased_messages is
+'SHA-256 of the (random) ids of erased messages, for 30 days: what still comes about them is not kept.';
+
+create index if not exists erased_messages_by_age on public.erased_messages (erased_at);
+
+alter table public.sessions
+add column if not exists erased_before timestamptz,
+add column if not exists erasure_checked boolean not null default false;
+
+comment on column public.sessions.erased_before is
+'The contact was erased and has written again: messages from until then are not recorded.';
+comment on column public.sessions.erasure_checked is
+'Whether erased_before is known for the identities that it has.';
+
+alter table public.erased_contacts enable row level security;
+alter table public.erased_messages enable row level security;
+
+-- How the id of an erased message is kept.
+create or replace function hybridflow.wa_id_hash(p_wa_id text)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_wa_id, 'UTF8'))
+$$;
+
+-- Until when what the event's contact wrote counts as erased; null: it never was. WhatsApp's clock, whole
+-- seconds, and a reply that was just leaving are allowed ten seconds.
+create or replace function hybridflow.erased_before(p_tenant_id bigint, p_event jsonb)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select max(e.erased_at) + interval '10 seconds' from public.erased_contacts as e
+    where e.tenant_id = p_tenant_id
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+$$;
+
+-- Whether the message was there and was erased.
+create or replace function hybridflow.was_erased(p_tenant_id bigint, p_wa_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.erased_messages as e
+        where e.tenant_id = p_tenant_id and e.wa_id_hash = hybridflow.wa_id_hash(p_wa_id)
+    )
+$$;
+
+-- Notes that a message was erased (or left while its contact was), so that nothing more is kept of it.
+create or replace function hybridflow.bury_message(p_tenant_id bigint, p_wa_id text)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.erased_messages (tenant_id, wa_id_hash, erased_at)
+    values (p_tenant_id, hybridflow.wa_id_hash(p_wa_id), hybridflow.clock())
+    on conflict (tenant_id, wa_id_hash) do update set erased_at = excluded.erased_at
+$$;
+
+-- Ends the work on an event of which nothing may be kept: ingest_events rolls back what it has done.
+create or replace function hybridflow.forget_event()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'it is about a contact that was erased' using errcode = 'PT410';
+end
+$$;
+
+-- Lets nothing into the (locked) session that was erased before. A session whose identities were looked up
+-- and never erased costs nothing; the others are looked up once, and again when they get an identity.
+create or replace function hybridflow.refuse_erased(
+    p_session public.sessions, p_event jsonb, p_at timestamptz
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := p_session.erased_before;
+begin
+    if p_session.erasure_checked and v_before is null then
+        return;
+    elsif not p_session.erasure_checked then
+        v_before := greatest(v_before, hybridflow.erased_before(p_session.tenant_id, p_event));
+        update public.sessions set erased_before = v_before, erasure_checked = true where id = p_session.id;
+    end if;
+    if p_at <= v_before or hybridflow.was_erased(p_session.tenant_id, p_event ->> 'wa_id') then
+        perform hybridflow.forget_event();
+    end if;
+end
+$$;
+
+-- Keeps nothing of an edit, deletion or delivery state of a message that was erased, or that nobody knows
+-- and somebody sends whose data was erased and who has not written since.
+create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.erased_before(p_tenant_id, p_event);
+begin
+    if hybridflow.was_erased(p_tenant_id, p_event ->> 'wa_id')
+        or (p_event ->> 'edited_at')::timestamptz <= v_before
+        or (v_before is not null and not exists (
+            select from public.session_identities as i
+            where i.tenant_id = p_tenant_id
+                and i.jid in (select j from jsonb_array_elements_text(p_event -> 'jids') as j)
+        ))
+    then
+        perform hybridflow.forget_event();
+    end if;
+end
+$$;
+
+-- The id of the message that an event was about, by its key; null for the connection's.
+create or replace function hybridflow.wa_id_of_event(p_key text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select (regexp_match(p_key, case split_part(p_key, ':', 1)
+        when 'edit' then '^edit:(.*):[0-9]*:[0-9a-f]+$'
+        when 'delete' then '^delete:(.*)$'
+        when 'messages.update' then '^messages\.update:(.*):[a-z_]+$'
+        else '^(?:messages\.upsert|send\.message):[01]:(.*)$'
+    end))[1]
+$$;
+
+-- The sessions of whom p_jids name, locked, the lower id first. Raises PT404 where there is none.
+create or replace function hybridflow.lock_contact(p_tenant_id bigint, p_jids text[])
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_locked integer;
+begin
+    loop
+        select array_agg(distinct i.session_id order by i.session_id) into v_ids
+        from public.session_identities as i
+        where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+        if v_ids is null then
+            raise exception 'tenant % has no session with %', p_tenant_id, p_jids[1] using errcode = 'PT404';
+        end if;
+        perform from public.sessions where id = any(v_ids) order by id for update;
+        get diagnostics v_locked = row_count;
+        exit when v_locked = cardinality(v_ids);  -- else one was merged away while we waited
+    end loop;
+    return v_ids;
+end
+$$;
+
+-- The JIDs under which the sessions are known.
+create or replace function hybridflow.identities_of(p_session_ids bigint[])
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+    select array(
+        select i.jid from public.session_identities as i where i.session_id = any(p_session_ids) order by i.jid
+    )
+$$;
+
+-- The notices about a contact: a contact's own, and those of sessions that are gone.
+create or replace function hybridflow.notices_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns setof public.notices
+language sql
+stable
+set search_path = ''
+as $$
+    select * from public.notices
+    where tenant_id = p_tenant_id and (session_id = any(p_session_ids) or facts ->> 'jid' = any(p_jids))
+$$;
+
+-- The ids of all that was said in the sessions, archived messages included.
+create or replace function hybridflow.wa_ids_of(p_session_ids bigint[])
+returns setof text
+language sql
+stable
+set search_path = ''
+as $$
+    select m.wa_id from public.messages as m where m.session_id = any(p_session_ids) and m.wa_id is not null
+    union
+    select a.wa_id from public.messages_archive as a
+    where a.session_id = any(p_session_ids) and a.wa_id is not null
+$$;
+
+-- The events that were about a contact or its messages, or wait for one.
+create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    with said as materialized (select i as wa_id from hybridflow.wa_ids_of(p_session_ids) as i)
+
+    select * from public.processed_events as e
+    where e.tenant_id = p_tenant_id and (
+        (e.decision ->> 'session_id')::bigint = any(p_session_ids)
+        or e.change -> 'jids' ?| p_jids
+        or hybridflow.wa_id_of_event(e.event_key) in (select s.wa_id from said as s)
+    )
+$$;
+
+-- find_contact({tenant_id, jids})
+-- Under which JIDs a contact is known: {session_ids, identities}. PT404: no session has any of `jids`.
+create or replace function public.find_contact(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+begin
+    return jsonb_build_object(
+        'session_ids', to_jsonb(v_ids), 'identities', to_jsonb(hybridflow.identities_of(v_ids))
+    );
+end
+$$;
+
+-- export_contact({tenant_id, jids})
+-- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at,
+-- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. PT404: see
+-- find_contact.
+create or replace function public.export_contact(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_jids text[] := hybridflow.identities_of(v_ids);
+    v_lists jsonb := jsonb_build_object(
+        'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i),
+        'messages', (
+            select jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id)
+            from public.messages as m where m.session_id = any(v_ids)
+        ),
+        'archived_messages', (
+            select jsonb_agg(to_jsonb(a) order by a.sent_at, a.id)
+            from public.messages_archive as a where a.session_id = any(v_ids)
+        ),
+        'turns', (
+            select jsonb_agg(hybridflow.turn_json(t.id) order by t.id)
+            from public.turns as t where t.session_id = any(v_ids)
+        ),
+        'notices', (
+            select jsonb_agg(to_jsonb(n) - 'token_hash' order by n.id)
+            from hybridflow.notices_about(v_tenant_id, v_ids, v_jids) as n
+        ),
+        'spending', (
+            select jsonb_agg(to_jsonb(s) - 'id' order by s.day)
+            from public.spending as s where s.session_id = any(v_ids)
+        ),
+        'events', (
+            select jsonb_agg(to_jsonb(e) order by e.id)
+            from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e
+        )
+    );
+    v_name text;
+    v_counts jsonb := '{}';
+begin
+    foreach v_name in array array(select jsonb_object_keys(v_lists)) loop
+        v_lists := jsonb_set(v_lists, array[v_name], coalesce(nullif(v_lists -> v_name, 'null'), '[]'));
+        v_counts := v_counts || jsonb_build_object(v_name, jsonb_array_length(v_lists -> v_name));
+    end loop;
+    return jsonb_build_object('audit', v_counts, 'contact', v_lists || jsonb_build_object(
+        'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids)
+    ));
+end
+$$;
+
+-- Deletes the sessions' rows of a table with tenant_id and session_id; how many.
+create or replace function hybridflow.erase_rows(p_table text, p_tenant_id bigint, p_session_ids bigint[])
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_count bigint;
+begin
+    execute format('delete from public.%I where tenant_id = $1 and session_id = any($2)', p_table)
+    using p_tenant_id, p_session_ids;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Notes who was erased, and which messages: the tombstone.
+create or replace function hybridflow.bury_contact(p_tenant_id bigint, p_session_ids bigint[], p_hashes jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    delete from public.erased_messages where erased_at < v_now - interval '30 days';
+    perform hybridflow.bury_message(p_tenant_id, i) from hybridflow.wa_ids_of(p_session_ids) as i;
+    insert into public.erased_contacts (tenant_id, contact_hash, erased_at)
+    select distinct p_tenant_id, h.contact_hash, v_now
+    from jsonb_each(p_hashes) as j (jid, hashes)
+    cross join jsonb_array_elements_text(j.hashes) as h (contact_hash)
+    on conflict (tenant_id, contact_hash) do update set erased_at = excluded.erased_at;
+end
+$$;
+
+-- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
+-- its echo is known as our own, without its text.
+create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_count bigint;
+begin
+    update public.messages as m set body = ''
+    from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
+    where m.id = n.message_id;
+    delete from public.notices
+    where id in (select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n);
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- erase_contact({tenant_id, jids, hashes: {jid: [hash]}})
+-- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
+-- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
+-- Returns {erased: {table: rows}, session_ids, execution_ids: n8n's runs that worked on it}.
+-- PT404: see find_contact. PT409: it is known under a JID that has no hash: find it again.
+create or replace function public.erase_contact(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_jids text[] := hybridflow.identities_of(v_ids);
+    v_executions jsonb;
+    v_events bigint;
+    v_counts jsonb;
+begin
+    if not coalesce(p -> 'hashes' ?& v_jids, false) then
+        raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
+    end if;
+    v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
+    perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
+    delete from public.processed_events
+    where id in (select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e);
+    get diagnostics v_events = row_count;
+    v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
+    select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
+    from unnest(array['messages', 'messages_archive', 'turns', 'spending', 'session_identities']) as t;
+    delete from public.sessions where id = any(v_ids);
+    return jsonb_build_object(
+        'erased', v_counts || jsonb_build_object('sessions', cardinality(v_ids)),
+        'session_ids', to_jsonb(v_ids), 'execution_ids', v_executions,
+        'audit', v_counts || jsonb_build_object(
+            'sessions', cardinality(v_ids), 'contact', p -> 'hashes' -> (p -> 'jids' ->> 0) -> 0
+        )
+    );
+end
+$$;
+
+-- ==================== 0899_version.sql
+
+-- HybridFlow: which schema this is.
+
+-- check_database({})
+-- For the start and the health check: which schema is in place, and what waits. `schema_version` is
+-- raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever routers begin to need
+-- what an older schema lacks; then this function stands in the newest migration that has such a thing.
+create or replace function public.check_database(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'schema_version', 1,
+        'now', hybridflow.clock(),
+        'tenants', (select count(*) from public.tenants),
+        'turns_due', (
+            select count(*) from public.turns where state = 'pending' and run_after <= hybridflow.clock()
+        )
+    )
+$$;
+
+-- ==================== 0900_grants.sql
+
+-- HybridFlow: who may call what: service_role, and nobody else.
+
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables (with the sequences of
+-- their ids) and functions from public, anon and authenticated, and gives them to service_role. Other
+-- things that live in the schema public are left alone. Roles that do not exist (a plain PostgreSQL) are
+-- passed over.
+create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text;
+    v_objects text[] := array(select 'table public.' || t from unnest(p_tables) as t)
+        || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
+        || array(
+            select 'sequence ' || d.objid::pg_catalog.regclass
+            from unnest(p_tables) as t
+            join pg_catalog.pg_depend as d
+                on d.refobjid = pg_catalog.to_regclass('public.' || t) and d.deptype in ('a', 'i')
+            join pg_catalog.pg_class as c on c.oid = d.objid and c.relkind = 'S'
+            where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        )
+        || array['all functions in schema hybridflow'];
+    v_object text;
+begin
+    foreach v_role in array array['public', 'anon', 'authenticated', 'service_role'] loop
+        continue when v_role <> 'public' and not exists (select from pg_catalog.pg_roles where rolname = v_role);
+        foreach v_object in array v_objects loop
+            if v_role = 'service_role' then
+                execute format('grant all on %s to service_role', v_object);
+            else
+                execute format('revoke all on %s from %s', v_object, v_role);
+            end if;
+        end loop;
+    end loop;
+    revoke all on schema hybridflow from public;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema hybridflow to service_role;
+    end if;
+end
+$$;
+
+select hybridflow.apply_grants(
+    array[
+        'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
+        'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
+        'executions_to_erase',
+        'erased_contacts', 'erased_messages', 'messages_archive'
+    ],
+    array[
+        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
+        'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
+        'finish_turn', 'retry_turn', 'forward_turn', 'begin_flow', 'fail_execution', 'look_at_turn',
+        'begin_flow_send', 'fail_send',
+        'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
+        'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
+        'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
+        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'reserve_budget', 'get_spending', 'refuse_reply',
+        'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
+        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
+        'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
+        'revoke_api_key', 'list_members', 'set_member',
+        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
+        'prune', 'get_tenant_stats'
+    ]
+);
+notify pgrst, 'reload schema';
+
+-- ==================== 0910_row_security.sql
+
+-- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
+-- `authenticated` with their token of Supabase Auth. They write nothing there: whoever pauses or answers
+-- does it over the router's API, which is audited.
+
+select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
+from (
+    values
+    ('sessions', ''),
+    ('session_identities', ''),
+    ('messages', ''),
+    ('messages_archive', ''),
+    (
+        'turns',
+        '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
+        ' error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
+        ' finished_at, updated_at)'
+    ),
+    (
+        'notices',
+        '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
+        ' url_told_at, handler, error, created_at, finished_at, updated_at)'
+    ),
+    ('spending', '')
+) as t (name, columns);
+select hybridflow.let_members_read(
+    'tenants', 'id in (select hybridflow.my_tenants())',
+    '(id, instance_name, is_active, system_prompt, llm_provider, llm_model, debounce_seconds,'
+    ' resume_after_hours, answer_within_minutes, connection_state, connection_changed_at,'
+    ' connection_lost_at, created_at, updated_at)'
+);
+select hybridflow.let_members_read(
+    'audit_log', 'tenant_id in (select hybridflow.my_tenants(''admin''))'
+);
+select hybridflow.let_members_read(
+    'memberships',
+    'tenant_id in (select hybridflow.my_tenants(''admin'')) or user_id = (select hybridflow.my_user_id())'
+);
+
+do $$
+begin
+    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        grant usage on schema hybridflow to authenticated;
+        grant execute on function hybridflow.my_tenants(text), hybridflow.my_user_id() to authenticated;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        revoke update, delete, truncate on public.audit_log from service_role;
+    end if;
+end
+$$;
+notify pgrst, 'reload schema';

@@ -1,0 +1,55 @@
+"""The pools of connections to tenants' addresses: a purpose each, so that none takes another's."""
+
+from collections.abc import Iterator
+
+import httpx
+
+from router.outbound.addresses import Allowed
+from router.outbound.client import MOST_CONNECTIONS, CheckedTransport, client_over
+from router.settings import Settings
+
+_COURTESY_SECONDS = 5.0
+# Room for what the pool may have lost before it is replaced: no send that has a place waits.
+_SPARE = 2
+
+
+class TenantPools:
+    """A send never waits for a look-up, neither of them for a courtesy, nor for a tenant's server.
+
+    `services` are tenants' own beside Evolution: where notices and moderation go.
+    """
+
+    def __init__(self, settings: Settings, places: int) -> None:
+        """`places` is how many sends there are at most at once."""
+        self._allowed = Allowed.of(settings.own_networks)
+        self._transports: dict[str, CheckedTransport] = {}
+        self.sends = self._client("sends", settings.send_timeout, places + places // _SPARE)
+        self.lookups = self._client("lookups", settings.send_timeout)
+        self.courtesy = self._client("courtesy", settings.typing_seconds + _COURTESY_SECONDS)
+        self.services = self._client("services", settings.send_timeout)
+
+    def exhausted(self) -> Iterator[str]:
+        """Say which pools have no free connection."""
+        for name, transport in self._transports.items():
+            if transport.is_exhausted:
+                yield (
+                    f"all {transport.limit} connections for {name} are held"
+                    f" ({transport.in_flight} requests are under way)"
+                )
+
+    def replaced(self) -> Iterator[str]:
+        """Say which pools were replaced since the start, because connections were lost."""
+        for name, transport in self._transports.items():
+            if transport.replaced:
+                yield f"those for {name} were replaced {transport.replaced} times"
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in (self.courtesy, self.services, self.lookups, self.sends):
+            await client.aclose()
+
+    def _client(
+        self, name: str, timeout: float, limit: int = MOST_CONNECTIONS
+    ) -> httpx.AsyncClient:
+        transport = self._transports[name] = CheckedTransport(self._allowed, limit=limit)
+        return client_over(transport, timeout)

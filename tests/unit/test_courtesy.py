@@ -1,0 +1,106 @@
+"""Courtesy goes on by itself: nothing waits for it, and nothing of it begins too late."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from loopback.evolution import Business, Evolution, failures
+from router.evolution.client import EvolutionClient, Instance
+from router.turns.claimed import ClaimedTurn
+from router.turns.courtesy import Courtesy
+from tests.unit.test_fallback import turn
+
+
+@pytest.fixture
+def shop() -> Iterator[Business]:
+    with Evolution() as evolution:
+        yield evolution.instance("padaria")
+
+
+class Shown:
+    """The courtesy under test, and the turns that it is shown for."""
+
+    def __init__(self, shop: Business, http: httpx.AsyncClient, at_once: int = 50) -> None:
+        instance = Instance(shop.program.url, SecretStr(shop.token), shop.name)
+        self.courtesy = Courtesy(
+            EvolutionClient(http), lambda _: instance, typing_seconds=1, at_once=at_once
+        )
+
+    @staticmethod
+    def turn() -> ClaimedTurn:
+        return turn()
+
+    async def ends(self) -> None:
+        await asyncio.wait(self.courtesy._under_way)
+
+
+async def test_a_reply_that_is_ready_waits_for_no_courtesy(shop: Business):
+    gate = shop.hold("markMessageAsRead")
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        async with shown.courtesy.during(shown.turn()):
+            await gate.reached()
+        gate.open()
+        await shown.ends()
+    assert shop.read == ["3A01"]
+    assert shop.calls("sendPresence") == []  # the reply is out: nobody is typing any more
+
+
+async def test_nothing_is_shown_of_a_turn_that_a_human_took_over_before_it_began(shop: Business):
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        with suppress(asyncio.CancelledError):
+            async with shown.courtesy.during(shown.turn()):
+                raise asyncio.CancelledError
+        await shown.ends()
+    assert shop.calls("markMessageAsRead") == []
+
+
+async def test_nobody_types_in_a_turn_that_a_human_took_over_meanwhile(shop: Business):
+    gate = shop.hold("markMessageAsRead")
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        with suppress(asyncio.CancelledError):
+            async with shown.courtesy.during(shown.turn()):
+                await gate.reached()
+                raise asyncio.CancelledError
+        gate.open()
+        await shown.ends()
+    assert shop.read == ["3A01"]  # it was under way
+    assert shop.calls("sendPresence") == []
+
+
+async def test_while_many_are_under_way_further_turns_do_without(shop: Business):
+    gate = shop.hold("markMessageAsRead")
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http, at_once=1)
+        for _ in range(3):
+            async with shown.courtesy.during(shown.turn()):
+                pass
+        assert len(shown.courtesy._under_way) == 1
+        gate.open()
+        await shown.ends()
+
+
+async def test_an_evolution_that_is_away_costs_the_reply_nothing(shop: Business):
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        shop.fail("markMessageAsRead", failures.CUT)
+        async with shown.courtesy.during(shown.turn()):
+            pass
+        await shown.ends()
+
+
+async def test_at_the_end_what_is_under_way_is_broken_off(shop: Business):
+    gate = shop.hold("markMessageAsRead")
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        async with shown.courtesy.during(shown.turn()):
+            await gate.reached()
+        await shown.courtesy.stop()
+        assert shown.courtesy._under_way == set()
+    gate.open()
