@@ -16,6 +16,7 @@ from router.evolution.errors import (
     EvolutionAway,
     EvolutionError,
     EvolutionRefused,
+    MediaRefused,
     NotOnWhatsApp,
     SendInDoubt,
 )
@@ -90,6 +91,13 @@ async def test_the_cloud_channel_needs_no_status(client: EvolutionClient, shop: 
         (failures.graph_error(), EvolutionRefused, 0),
         (failures.graph_error(131056), EvolutionAway, 0),
         (failures.not_on_whatsapp(MARIA), NotOnWhatsApp, 0),
+        (failures.TIMED_OUT, SendInDoubt, 0),
+        (failures.TAKEN_THEN_TIMED_OUT, SendInDoubt, 1),
+        (failures.META_AWAY, SendInDoubt, 0),
+        (failures.TAKEN_THEN_META_AWAY, SendInDoubt, 1),
+        (failures.TAKEN_THEN_NOT_STORED, SendInDoubt, 1),
+        (failures.MEDIA_NOT_FOUND, MediaRefused, 0),
+        (failures.UPLOAD_REFUSED, EvolutionAway, 0),
     ],
 )
 async def test_a_failed_send_says_whether_it_may_be_on_the_phone(
