@@ -82,6 +82,9 @@ class Outcome:
     longest_end: float = 0.0
     stalled: float = 0.0
     given_up: int = 0
+    untold: int = 0
+    """Messages that no router ever acknowledged, although everything was healed: a run that shows
+    nothing."""
     left_open: tuple[int, int] = (0, 0)
     disasters: list[tuple[float, str]] = field(default_factory=list)
     router_logs: list[str] = field(default_factory=list)
@@ -92,8 +95,8 @@ class Outcome:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing that counts was broken."""
-        return not any(not offence.apart for offence in self.offences)
+        """Whether everything was played, and nothing that counts was broken."""
+        return not self.untold and all(offence.apart for offence in self.offences)
 
 
 async def play(order: Order, terms: Terms | None = None) -> Outcome:
@@ -118,6 +121,7 @@ async def play(order: Order, terms: Terms | None = None) -> Outcome:
         found = judge(history)
         outcome.offences += found
         outcome.beyond += history.is_beyond
+        outcome.untold += sum(said.acked_at is None for said in history.said)
         if found:
             outcome.stories[history.number] = history.story
     return outcome

@@ -76,7 +76,10 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
     for name, value in _recovery(outcome):
         yield f"  {name}: {value}"
     yield f"  the harness itself stood still for {outcome.stalled:.1f} s in all"
-    yield f"  webhooks that Evolution gave up: {outcome.given_up}"
+    yield (
+        f"  webhooks that Evolution gave up: {outcome.given_up};"
+        f" messages that no router was told of: {outcome.untold}"
+    )
     yield ", ".join(f"{kind}: {outcome.count(kind)}" for kind in KINDS)
     if outcome.beyond:
         yield (

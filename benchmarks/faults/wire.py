@@ -1,67 +1,79 @@
 """Evolution's webhooks on their way to the two routers: late, doubled, out of order."""
 
-import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmarks.faults.conversation import Conversation, Directory
 from loopback.evolution import Delivery
-from loopback.evolution.webhooks import Wire
+from loopback.evolution.webhooks import Route, Wire
+from loopback.waiting import Changes
 
 _PEOPLE = ("messages.upsert", "messages.edited", "messages.delete")
+_LATE = {"late": 1.5, "very_late": 6.0}
+_AGAIN = 3.0
 
 
 class PlannedWire(Wire):
-    """Posts each webhook to either router, as planned for its conversation, until `calm`."""
+    """Posts each webhook to either router, as planned for its conversation, until `calm`.
 
-    def __init__(self, directory: Directory, routers: list[str], retry_seconds: float) -> None:
+    A delivery's address is a path: the router's own is put before it.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        routers: Sequence[str],
+        changes: Changes,
+        *,
+        retry_seconds: float,
+    ) -> None:
         super().__init__(retry_seconds=retry_seconds)
         self._directory = directory
         self._routers = routers
+        self._changes = changes
         self._next = 0
         self.calm = False
         self.under_way = 0
         self.troubles: Counter[str] = Counter()
         self.given_up: list[Delivery] = []
 
-    async def deliver(self, delivery: Delivery, lane: str | None, copies: int = 1) -> None:
+    async def deliver(self, delivery: Delivery, route: Route) -> None:
         """Post until it is settled."""
         self.under_way += 1
         try:
-            await self._post_as_planned(delivery, lane, copies)
+            conversation = self._conversation(delivery)
+            if conversation is None or self.calm:
+                self._next += 1
+                await self._to(self._next % len(self._routers), delivery, route, conversation)
+            else:
+                await self._as_planned(delivery, route, conversation)
         finally:
             self.under_way -= 1
 
-    async def _post_as_planned(self, delivery: Delivery, lane: str | None, copies: int) -> None:
-        conversation = self._conversation(delivery)
-        if conversation is None or self.calm:
-            self._next += 1
-            delivery.url = self._routers[self._next % 2] + delivery.url
-            await super().deliver(delivery, lane, copies)
-            self._settled(delivery, conversation)
-            return
+    async def _as_planned(
+        self, delivery: Delivery, route: Route, conversation: Conversation
+    ) -> None:
         trouble, share, first = conversation.fates.webhook()
-        path = delivery.url
-        delivery.url = self._routers[first] + path
         if trouble != "none":
             self.troubles[f"webhook {trouble}"] += 1
-        if trouble in ("late", "very_late"):
-            lane = None
             conversation.note(f"the webhook {delivery.event} {delivery.wa_id} is {trouble}")
-            await asyncio.sleep(share * (1.5 if trouble == "late" else 6))
-        await super().deliver(delivery, lane, copies)
-        self._settled(delivery, conversation)
-        if trouble == "doubled":
-            twin = Delivery(
-                delivery._changes,  # noqa: SLF001 - a second delivery of the same
-                self._routers[1 - first] + path,
-                delivery.headers,
-                delivery.body,
-            )
-            await asyncio.sleep(share * share * 3)
-            await super().deliver(twin, None)
+        if trouble in _LATE:
+            route = Route(None, late=share * _LATE[trouble])
+        if trouble != "doubled":
+            await self._to(first, delivery, route, conversation)
+            return
+        twin = Delivery(self._changes, delivery.url, delivery.headers, delivery.body)
+        await self._to(first, delivery, route, conversation)
+        second = replace(route, lane=None, late=_AGAIN * share * share)
+        await self._to(1 - first, twin, second, conversation)
 
-    def _settled(self, delivery: Delivery, conversation: Conversation | None) -> None:
+    async def _to(
+        self, router: int, delivery: Delivery, route: Route, conversation: Conversation | None
+    ) -> None:
+        delivery.url = self._routers[router] + delivery.url
+        await super().deliver(delivery, route)
         if delivery.state != "delivered":
             self.given_up.append(delivery)
         elif conversation is not None:

@@ -167,7 +167,12 @@ def _started(terms: Terms, postgres: EmbeddedPostgres, tenants: int) -> Iterator
         for router in routers:
             stack.callback(router.close)
         evolution = Evolution()
-        wire = PlannedWire(directory, [router.url for router in routers], terms.retry_seconds)
+        wire = PlannedWire(
+            directory,
+            [router.url for router in routers],
+            evolution.changes,
+            retry_seconds=terms.retry_seconds,
+        )
         evolution.wire = wire
         stack.enter_context(evolution)
         evolution.spawn(stalls.watch)
