@@ -12,10 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from router.stopping import REQUESTS_GRACE
-
 _PROJECT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 60.0
+_GRACE_SECONDS = 3  # as router.stopping wants it for the requests that are being answered
 _END_SECONDS = 60.0
 
 
@@ -47,7 +46,7 @@ class RouterProcess:
             [
                 *(sys.executable, "-m", "uvicorn", "router.main:app"),
                 *("--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"),
-                *("--timeout-graceful-shutdown", str(REQUESTS_GRACE)),
+                *("--timeout-graceful-shutdown", str(_GRACE_SECONDS)),
             ],
             cwd=_PROJECT,
             env=self._env,
