@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 
 _PROJECT = Path(__file__).resolve().parents[1]
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _GRACE_SECONDS = 3  # as router.stopping wants it for the requests that are being answered
-_END_SECONDS = 60.0
+_END_SECONDS = 120.0
 
 
 def free_port() -> int:

@@ -6,6 +6,7 @@ The exit code is 1 if any promise was broken. `--only N` plays one conversation 
 
 import argparse
 import asyncio
+import logging
 import sys
 
 from benchmarks.faults.play import Order, play
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("--stories", type=int, default=12, help="how many to print")
     parser.add_argument("--logs", action="store_true", help="print what the routers wrote")
     given = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("benchmarks.faults").setLevel(logging.INFO)
     order = Order(
         seed=given.seed,
         conversations=given.conversations,

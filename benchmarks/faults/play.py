@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections import Counter
@@ -23,6 +24,8 @@ from benchmarks.faults.world import World, running_world
 
 _PATIENCE = 10.0  # seconds that a conversation stays for its last reply, before others come
 _JANITOR = 3.0
+_TELL = 10.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class _Stage:
         self._world = world
         self._order = order
         self._places = asyncio.Semaphore(order.at_once)
+        self._over = 0
 
     async def play(self) -> Disasters:
         """Play every conversation."""
@@ -144,6 +148,7 @@ class _Stage:
         )
         async with _rest(world) as rest, asyncio.TaskGroup() as group:
             janitor = group.create_task(self._keep_tidy())
+            telling = group.create_task(self._tell())
             raging = group.create_task(disasters.rage(over)) if order.disasters else None
             async with asyncio.TaskGroup() as conversations:
                 for plan in order.plans():
@@ -154,6 +159,7 @@ class _Stage:
             if raging is not None:
                 await raging
             janitor.cancel()
+            telling.cancel()
         return disasters
 
     async def settle(self, seconds: float) -> tuple[int, int]:
@@ -168,6 +174,13 @@ class _Stage:
                 quiet = quiet + 1 if left == (0, 0) and not self._world.wire.under_way else 0
         return left
 
+    async def _tell(self) -> None:
+        """Say how far it has come, from time to time."""
+        total, began = len(self._order.plans()), time.time()
+        while True:
+            await asyncio.sleep(_TELL)
+            _log.info("%d of %d conversations, %.0f s", self._over, total, time.time() - began)
+
     async def _converse(self, plan: Plan, rest: httpx.AsyncClient) -> None:
         try:
             conversation = self._conversation(plan)
@@ -176,6 +189,7 @@ class _Stage:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(conversation.is_over(), _PATIENCE)
         finally:
+            self._over += 1
             self._places.release()
 
     def _conversation(self, plan: Plan) -> Conversation:

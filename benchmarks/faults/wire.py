@@ -4,21 +4,24 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from benchmarks.faults.conversation import Conversation, Directory
-from loopback.evolution import Delivery
+from loopback.evolution import Attempt, Delivery
 from loopback.evolution.webhooks import Route, Wire
 from loopback.waiting import Changes
 
 _PEOPLE = ("messages.upsert", "messages.edited", "messages.delete")
 _LATE = {"late": 1.5, "very_late": 6.0}
 _AGAIN = 3.0
+_PATIENCE = 5.0  # seconds for an answer: a router that is stopped gives none
 
 
 class PlannedWire(Wire):
     """Posts each webhook to either router, as planned for its conversation, until `calm`.
 
-    A delivery's address is a path: the router's own is put before it.
+    A delivery's address is a path: a router's own is put before it, at each try that of the other,
+    as a load balancer in front of both would.
     """
 
     def __init__(
@@ -29,11 +32,12 @@ class PlannedWire(Wire):
         *,
         retry_seconds: float,
     ) -> None:
-        super().__init__(retry_seconds=retry_seconds)
+        super().__init__(retry_seconds=retry_seconds, timeout_seconds=_PATIENCE)
         self._directory = directory
         self._routers = routers
         self._changes = changes
         self._next = 0
+        self._first: dict[int, int] = {}
         self.calm = False
         self.under_way = 0
         self.troubles: Counter[str] = Counter()
@@ -72,8 +76,11 @@ class PlannedWire(Wire):
     async def _to(
         self, router: int, delivery: Delivery, route: Route, conversation: Conversation | None
     ) -> None:
-        delivery.url = self._routers[router] + delivery.url
-        await super().deliver(delivery, route)
+        self._first[id(delivery)] = router
+        try:
+            await super().deliver(delivery, route)
+        finally:
+            del self._first[id(delivery)]
         if delivery.state != "delivered":
             self.given_up.append(delivery)
         elif conversation is not None:
@@ -81,6 +88,12 @@ class PlannedWire(Wire):
             if delivery.event in _PEOPLE:
                 decision = delivery.attempts[-1].answer[:90]
                 conversation.note(f"acknowledged: {delivery.event} {delivery.wa_id} {decision}")
+
+    async def _post(self, delivery: Delivery) -> Attempt:
+        tried = self._first[id(delivery)] + len(delivery.attempts)
+        path = urlsplit(delivery.url).path
+        delivery.url = self._routers[tried % len(self._routers)] + path
+        return await super()._post(delivery)
 
     def _conversation(self, delivery: Delivery) -> Conversation | None:
         data = delivery.body.get("data")
