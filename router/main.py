@@ -184,6 +184,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     }
     stack.push_async_callback(_stop, stops)
     repairs.begin_all()
+    for provider in providers.values():
+        if provider.has_key:
+            provider.load()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
@@ -207,7 +210,7 @@ async def _stop(stops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
 
 
 def _providers(settings: Settings) -> dict[str, LlmProvider]:
-    """Return the providers by name; their SDKs are loaded when they are first asked."""
+    """Return the providers by name; their SDKs are not loaded yet."""
     return {
         "anthropic": AnthropicProvider(
             settings.anthropic_api_key,

@@ -9,8 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
-from router.configuration.variables import Variables
-from router.llm.provider import LONGEST_RETRY_AFTER
+from router.configuration.variables import LONGEST_RETRY_AFTER, Variables
 from router.outbound.addresses import LOOPBACK
 
 _MAKING_MARGIN = 5.0  # seconds for all but asking

@@ -235,7 +235,8 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null check (kind in ('handoff', 'connection_lost', 'qr_waiting')),
+    kind text not null constraint notices_kind_check
+    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered')),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -253,7 +254,7 @@ create table if not exists public.notices (
 );
 
 comment on table public.notices is
-'What the people of a business are to be told: a human is wanted, the connection is lost.';
+'What the people of a business are to be told: a human is wanted, the connection is lost, say.';
 comment on column public.notices.reason is
 'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
 comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';

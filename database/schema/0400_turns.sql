@@ -235,8 +235,8 @@ as $$
 $$;
 
 -- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
--- where an earlier reply left after they were written. Left out are sends that certainly failed and
--- messages that wait for a later turn.
+-- where an earlier reply left after they were written. Left out are sends that certainly failed, what
+-- WhatsApp did not deliver, and messages that wait for a later turn.
 create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
 returns jsonb
 language sql
@@ -254,6 +254,7 @@ as $$
         from public.messages as m
         where m.session_id = p_turn.session_id
             and m.send_state is distinct from 'failed'
+            and not (m.from_me and m.status is not distinct from 'error')
             and not exists (
                 select from public.turns as o
                 where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id

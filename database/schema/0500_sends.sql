@@ -57,9 +57,13 @@ begin
         );
     else
         update public.messages
-        set wa_id = p_wa_id, send_state = 'sent', status = coalesce(v_twin.status, p_status, status),
+        set wa_id = p_wa_id, send_state = 'sent',
+            status = hybridflow.later_status(hybridflow.later_status(status, v_twin.status), p_status),
             told_as = null, late_until = null, check_at = null
         where id = p_message_id;
+        if v_twin.status = 'error' then
+            perform hybridflow.note_failure(p_message_id, '{}');
+        end if;
         perform hybridflow.apply_waiting(v_message.tenant_id, p_message_id, p_wa_id);
     end if;
 

@@ -1,6 +1,7 @@
 -- HybridFlow: the way in. One call takes many events and decides each.
 
--- The order in which a delivery state may only advance; 'error' ends it.
+-- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
+-- the message arrived is stronger than 'error', which is stronger than that it was taken.
 create or replace function hybridflow.status_rank(p_status text)
 returns integer
 language sql
@@ -8,8 +9,31 @@ immutable
 set search_path = ''
 as $$
     select coalesce(array_position(
-        array['pending', 'server_ack', 'delivery_ack', 'read', 'played', 'error'], lower(p_status)
+        array['pending', 'server_ack', 'error', 'delivery_ack', 'read', 'played'], lower(p_status)
     ), 0)
+$$;
+
+-- The stronger one of two delivery states.
+create or replace function hybridflow.later_status(p_one text, p_other text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.status_rank(p_other) > hybridflow.status_rank(p_one) then p_other
+        else coalesce(p_one, p_other)
+    end
+$$;
+
+-- Whether the state says that the message is on the contact's phone.
+create or replace function hybridflow.was_delivered(p_status text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select hybridflow.status_rank(p_status) > hybridflow.status_rank('error')
 $$;
 
 -- Applies one change (edit, delete or delivery state) to a message.
@@ -30,9 +54,7 @@ begin
             update public.messages set deleted_at = hybridflow.clock()
             where id = p_message_id and deleted_at is null;
         else
-            update public.messages set status = p_change ->> 'status'
-            where id = p_message_id
-                and hybridflow.status_rank(p_change ->> 'status') > hybridflow.status_rank(status);
+            perform hybridflow.change_status(p_message_id, p_change);
     end case;
 end
 $$;
@@ -564,7 +586,7 @@ begin
         when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
         when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
         when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'status' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
         else hybridflow.ingest_connection(v_tenant, p_event)
     end;
     v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);

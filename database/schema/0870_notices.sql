@@ -1,5 +1,6 @@
--- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, or
--- that the connection to WhatsApp is lost or waits for its QR code to be scanned.
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
+-- deliver their replies.
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -134,7 +135,8 @@ end
 $$;
 
 -- A notice as whoever tells it needs it, its token included. `number` and `url` are what is still to be
--- told; there is no number while it is the tenant's own line that is down.
+-- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
+-- replies may still reach the staff.
 create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
 returns jsonb
 language sql
@@ -149,7 +151,10 @@ as $$
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
         'facts', p_notice.facts, 'created_at', p_notice.created_at,
-        'number', case when p_notice.kind = 'handoff' and p_notice.number_told_at is null then t.notify_number end,
+        'number', case
+            when p_notice.kind in ('handoff', 'undelivered') and p_notice.number_told_at is null
+                then t.notify_number
+        end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
     )

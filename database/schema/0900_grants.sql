@@ -64,7 +64,7 @@ select hybridflow.apply_grants(
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
-        'prune', 'get_tenant_stats'
+        'prune', 'get_tenant_stats', 'count_undelivered'
     ]
 );
 notify pgrst, 'reload schema';

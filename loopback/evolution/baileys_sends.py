@@ -67,7 +67,7 @@ def voice(shop: Instance, body: Json) -> Content:
     """Make a voice message; where nothing is converted, the bytes go as they are."""
     given = given_voice(body.get("audio"))
     if body.get("encoding") is False:
-        raw = streamed(given, shop.media_at)
+        raw = streamed(given, shop.media_at, status=400)
     else:
         raw = b"as ogg " + fetched_bare(given, shop.media_at)
     kept = kept_media(raw, _VOICE, shop.program.now())

@@ -88,11 +88,11 @@ def fetched(given: Given, media_at: MediaAt, *, prefix: str) -> bytes:
     return found
 
 
-def streamed(given: Given, media_at: MediaAt) -> bytes:
-    """Return the bytes as Baileys itself fetches them."""
+def streamed(given: Given, media_at: MediaAt, *, status: int = 500) -> bytes:
+    """Return the bytes as Baileys itself fetches them; within a send its error is a 400."""
     found = _found(given, media_at)
     if isinstance(found, int):
-        raise Refusal(500, [f"Error: Failed to fetch stream from {given.url}"])
+        raise Refusal(status, [f"Error: Failed to fetch stream from {given.url}"])
     return found
 
 

@@ -27,6 +27,9 @@ from pydantic_settings import (
 from router.configuration import values
 from router.configuration.advice import supabase_role
 
+LONGEST_RETRY_AFTER = 10.0
+"""Seconds that an attempt at a turn waits for a provider that asks to be left alone so long."""
+
 _SERVICE_KEY_CURE = (
     "Copy a secret key (sb_secret_…) or the service_role key from the Supabase dashboard"
     " (Settings, API Keys)"

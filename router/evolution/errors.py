@@ -135,6 +135,8 @@ def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:
 
 def _judge_media(status: int, said: str) -> EvolutionError | None:
     """Return what it means that the media was not ready to be sent, or None if it is not that."""
+    if status in (400, 500) and any(words in said for words in _MEDIA_UNUSABLE):
+        return MediaRefused(f"the media is of no use: {said}")
     if status == 400 and _THROWN.search(said):
         return None  # such as a transcription that failed: the message is sent by then
     if found := _MEDIA_STATUS.search(said):
@@ -143,11 +145,7 @@ def _judge_media(status: int, said: str) -> EvolutionError | None:
         if answered in _MEDIA_TRANSIENT or answered >= 500:
             return EvolutionAway(text)
         return MediaRefused(text)
-    if status != 500:
-        return None
-    if any(words in said for words in _MEDIA_UNUSABLE):
-        return MediaRefused(f"the media is of no use: {said}")
-    if any(words in said for words in _MEDIA_AWAY):
+    if status == 500 and any(words in said for words in _MEDIA_AWAY):
         return EvolutionAway(f"the media cannot be fetched, or not be handed to Meta: {said}")
     return None
 

@@ -1,11 +1,13 @@
-"""Anthropic's Messages API through the official SDK, which is loaded when it is first asked."""
+"""Anthropic's Messages API through the official SDK, which is loaded in a thread."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from router.llm.loading import InThread, rehearse
 from router.llm.provider import (
     LlmAway,
     LlmMisconfigured,
@@ -27,13 +29,21 @@ class AnthropicProvider:
     name = "anthropic"
 
     def __init__(
-        self, api_key: SecretStr | None, *, base_url: str | None, model: str, timeout: float
+        self,
+        api_key: SecretStr | None,
+        *,
+        base_url: str | None,
+        model: str,
+        timeout: float,
+        shared: InThread[AsyncAnthropic] | None = None,
     ) -> None:
+        """Take the connections of another provider in `shared`, where it differs in the key."""
         self._api_key = api_key or SecretStr("")
         self._base_url = base_url
         self._model = model
         self._timeout = timeout
-        self._client: AsyncAnthropic | None = None
+        self._shares = shared is not None
+        self._loading = shared or InThread(self._connect)
 
     @property
     def has_key(self) -> bool:
@@ -42,19 +52,26 @@ class AnthropicProvider:
 
     def with_key(self, key: SecretStr) -> AnthropicProvider:
         """See LlmProvider."""
-        other = AnthropicProvider(
-            key, base_url=self._base_url, model=self._model, timeout=self._timeout
+        return AnthropicProvider(
+            key,
+            base_url=self._base_url,
+            model=self._model,
+            timeout=self._timeout,
+            shared=self._loading,
         )
-        other._client = self._connected().with_options(api_key=key.get_secret_value())
-        return other
+
+    def load(self) -> None:
+        """See LlmProvider."""
+        self._loading.begin()
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """See LlmProvider. A stop_reason of `refusal` raises LlmRefused."""
-        import anthropic
+        client = await self._connected()
+        import anthropic  # the thread has loaded it
 
         messages: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
         try:
-            message = await self._connected().messages.create(
+            message = await client.messages.create(
                 model=model or self._model,
                 max_tokens=max_tokens,
                 system=prompt.system,
@@ -92,20 +109,56 @@ class AnthropicProvider:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
+        if (client := self._loading.made) is not None:
+            await client.close()
 
-    def _connected(self) -> AsyncAnthropic:
-        if self._client is None:
-            from anthropic import AsyncAnthropic
+    async def _connected(self) -> AsyncAnthropic:
+        client = await self._loading.get()
+        if not self._shares:
+            return client
+        return client.with_options(api_key=self._api_key.get_secret_value())
 
-            self._client = AsyncAnthropic(
-                api_key=self._api_key.get_secret_value(),
-                base_url=self._base_url,
-                timeout=self._timeout,
-                max_retries=0,
+    def _connect(self) -> AsyncAnthropic:
+        """Load the SDK; takes seconds, in which nothing else may have to wait."""
+        from anthropic import AsyncAnthropic
+
+        rehearse(_ask_nobody, self.name)
+        return AsyncAnthropic(
+            api_key=self._api_key.get_secret_value(),
+            base_url=self._base_url,
+            timeout=self._timeout,
+            max_retries=0,
+        )
+
+
+def _ask_nobody() -> None:
+    """Ask once over a transport that answers by itself."""
+    import httpx2  # the SDK's own
+    from anthropic import AsyncAnthropic
+
+    answer = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "rehearsal",
+        "content": [{"type": "text", "text": "."}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=answer))
+
+    async def ask() -> None:
+        async with AsyncAnthropic(
+            api_key="none", http_client=httpx2.AsyncClient(transport=transport), max_retries=0
+        ) as client:
+            await client.messages.create(
+                model="rehearsal",
+                max_tokens=1,
+                system=".",
+                messages=[{"role": "user", "content": "."}],
             )
-        return self._client
+
+    asyncio.run(ask())
 
 
 def _reason(body: object) -> str:

@@ -1,16 +1,18 @@
-"""OpenAI's Chat Completions through the official SDK, which is loaded when it is first asked.
+"""OpenAI's Chat Completions through the official SDK, which is loaded in a thread.
 
 Chat Completions, not Responses: every OpenAI-compatible server speaks it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from router.llm.loading import InThread, rehearse
 from router.llm.provider import (
     LlmAway,
     LlmMisconfigured,
@@ -35,13 +37,21 @@ class OpenAiProvider:
     name = "openai"
 
     def __init__(
-        self, api_key: SecretStr | None, *, base_url: str | None, model: str, timeout: float
+        self,
+        api_key: SecretStr | None,
+        *,
+        base_url: str | None,
+        model: str,
+        timeout: float,
+        shared: InThread[AsyncOpenAI] | None = None,
     ) -> None:
+        """Take the connections of another provider in `shared`, where it differs in the key."""
         self._api_key = api_key or SecretStr("")
         self._base_url = base_url
         self._model = model
         self._timeout = timeout
-        self._client: AsyncOpenAI | None = None
+        self._shares = shared is not None
+        self._loading = shared or InThread(self._connect)
 
     @property
     def has_key(self) -> bool:
@@ -50,19 +60,26 @@ class OpenAiProvider:
 
     def with_key(self, key: SecretStr) -> OpenAiProvider:
         """See LlmProvider."""
-        other = OpenAiProvider(
-            key, base_url=self._base_url, model=self._model, timeout=self._timeout
+        return OpenAiProvider(
+            key,
+            base_url=self._base_url,
+            model=self._model,
+            timeout=self._timeout,
+            shared=self._loading,
         )
-        other._client = self._connected().with_options(api_key=key.get_secret_value())
-        return other
+
+    def load(self) -> None:
+        """See LlmProvider."""
+        self._loading.begin()
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """See LlmProvider. A refusal or a content filter raises LlmRefused."""
-        import openai
+        client = await self._connected()
+        import openai  # the thread has loaded it
 
         turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
         try:
-            completion = await self._connected().chat.completions.create(
+            completion = await client.chat.completions.create(
                 model=model or self._model,
                 messages=[{"role": "system", "content": prompt.system}, *turns],
                 extra_body={limit_name(self._base_url, model or self._model): max_tokens},
@@ -105,20 +122,26 @@ class OpenAiProvider:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
+        if (client := self._loading.made) is not None:
+            await client.close()
 
-    def _connected(self) -> AsyncOpenAI:
-        if self._client is None:
-            from openai import AsyncOpenAI
+    async def _connected(self) -> AsyncOpenAI:
+        client = await self._loading.get()
+        if not self._shares:
+            return client
+        return client.with_options(api_key=self._api_key.get_secret_value())
 
-            self._client = AsyncOpenAI(
-                api_key=self._api_key.get_secret_value(),
-                base_url=self._base_url,
-                timeout=self._timeout,
-                max_retries=0,
-            )
-        return self._client
+    def _connect(self) -> AsyncOpenAI:
+        """Load the SDK; takes seconds, in which nothing else may have to wait."""
+        from openai import AsyncOpenAI
+
+        rehearse(_ask_nobody, self.name)
+        return AsyncOpenAI(
+            api_key=self._api_key.get_secret_value(),
+            base_url=self._base_url,
+            timeout=self._timeout,
+            max_retries=0,
+        )
 
 
 def limit_name(base_url: str | None, model: str) -> str:
@@ -129,6 +152,39 @@ def limit_name(base_url: str | None, model: str) -> str:
     """
     is_openai = base_url is None or urlsplit(base_url).hostname == "api.openai.com"
     return "max_completion_tokens" if is_openai or _REASONING.match(model) else "max_tokens"
+
+
+def _ask_nobody() -> None:
+    """Ask once over a transport that answers by itself."""
+    import httpx2  # the SDK's own
+    from openai import AsyncOpenAI
+
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": "."},
+    }
+    answer = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "rehearsal",
+        "choices": [choice],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=answer))
+
+    async def ask() -> None:
+        async with AsyncOpenAI(
+            api_key="none", http_client=httpx2.AsyncClient(transport=transport), max_retries=0
+        ) as client:
+            await client.chat.completions.create(
+                model="rehearsal",
+                messages=[{"role": "user", "content": "."}],
+                extra_body={"max_tokens": 1},
+            )
+
+    asyncio.run(ask())
 
 
 def _reason(body: object) -> str:

@@ -15,9 +15,8 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from router.configuration.variables import LONGEST_RETRY_AFTER
 from router.logs import scrubbed
-
-LONGEST_RETRY_AFTER = 10.0  # seconds that one attempt at a turn waits; longer ones end the attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,9 @@ class LlmProvider(Protocol):
 
     def with_key(self, key: SecretStr) -> "LlmProvider":
         """Return the same provider with a tenant's own key; it is closed with this one."""
+
+    def load(self) -> None:
+        """Begin to load what the first question needs, in the background."""
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """Ask once. Raises LlmError."""

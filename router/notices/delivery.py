@@ -37,10 +37,10 @@ class NoticeDesk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Untold:
-    """Why somebody was not told; `is_away`: for Evolution or the line is away, which ends."""
+class _Failure:
+    """Why somebody was not told. `is_away`: only because Evolution or the line is."""
 
-    why: str
+    reason: str
     is_away: bool = False
 
 
@@ -78,7 +78,7 @@ class Delivery:
         if notice.number or notice.url:
             await self._tell()
         elif self._desk.flows is not None and not notice.told:
-            await self._fail(untaken or "no flow said that it was done")
+            await self._fail(_Failure(untaken or "no flow said that it was done"))
         else:
             await self._finish(None if notice.told else "nobody")
 
@@ -88,19 +88,17 @@ class Delivery:
         return notice.attempt <= _FLOW_ATTEMPTS or not (notice.number or notice.url or notice.told)
 
     async def _tell(self) -> None:
-        failures: list[_Untold] = []
+        failures: list[_Failure] = []
         url_told = False
         if self._notice.url is not None:
             failure = await self._post(self._notice.url)
             url_told = failure is None
-            failures += [_Untold(failure)] if failure else []
+            failures += [_Failure(failure)] if failure else []
         if self._notice.number is not None:
             untold = await self._send()
             failures += [untold] if untold else []
         if failures:
-            why = "; ".join(failure.why for failure in failures)
-            away = all(failure.is_away for failure in failures)
-            await self._fail(why, url_told=url_told, away=away)
+            await self._fail(*failures, url_told=url_told)
         else:
             await self._finish(None, url_told=url_told)
 
@@ -120,7 +118,7 @@ class Delivery:
             return f"notify_url: {type(error).__name__}"
         return None if answer.is_success else f"notify_url answered {answer.status_code}"
 
-    async def _send(self) -> _Untold | None:
+    async def _send(self) -> _Failure | None:
         """Return why the number was not told."""
         self._sending = True
         try:
@@ -130,9 +128,9 @@ class Delivery:
         except SendStopped as stopped:
             if stopped.reason == "no_number":
                 return None
-            return _Untold(f"notify_number: {stopped.reason}")
+            return _Failure(f"notify_number: {stopped.reason}")
         except SendFailed as failed:
-            return _Untold(f"notify_number: {failed}", is_away=failed.is_away)
+            return _Failure(f"notify_number: {failed}", is_away=failed.is_away)
         finally:
             self._sending = False
         return None
@@ -150,14 +148,15 @@ class Delivery:
             notice_id=self._notice.notice_id, tenant_id=self._notice.tenant_id,
         )  # fmt: skip
 
-    async def _fail(self, error: str, *, url_told: bool = False, away: bool = False) -> None:
+    async def _fail(self, *failures: _Failure, url_told: bool = False) -> None:
+        error = "; ".join(failure.reason for failure in failures)
         answer = await self._desk.database.call(
             "fail_notice",
             {
                 **self._notice.held,
                 "error": error,
+                "away": all(failure.is_away for failure in failures),
                 "url_told": url_told,
-                "away": away,
                 "max_attempts": self._desk.max_attempts,
                 "base_seconds": self._desk.retry_base,
             },

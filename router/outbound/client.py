@@ -17,6 +17,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from ipaddress import ip_address
 
+import anyio._backends._asyncio
+import anyio.streams.stapled
+import anyio.streams.tls  # noqa: F401 - anyio would load them within the first call
 import httpcore
 import httpx
 

@@ -83,7 +83,8 @@ def judge_sends(
 def _search(
     doubt: Doubt, records: Sequence[Mapping[str, Any]], taken: Collection[str]
 ) -> Finding | None:
-    mine = [r for r in records if _is_from_me(r) and _id(r) and _id(r) not in taken]
+    # They are listed newest first.
+    mine = [r for r in reversed(records) if _is_from_me(r) and _id(r) and _id(r) not in taken]
     for record in mine:
         if _id(record) == doubt.chosen_id:
             return Finding("sent", wa_id=doubt.chosen_id)

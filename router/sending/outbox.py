@@ -199,7 +199,8 @@ class Outbox:
 
     async def _fail(self, begun: _Begun, error: EvolutionError) -> NoReturn:
         """Note that it was not sent. Raises SendFailed."""
-        await self._note("fail_send", _named(begun.tenant_id, begun.message_id))
+        named = _named(begun.tenant_id, begun.message_id)
+        await self._note("fail_send", {**named, "policy": self._terms.policy})
         raise SendFailed(error) from error
 
     async def _note(self, function: str, argument: Json, seconds: float = _NOTED_FOR) -> None:

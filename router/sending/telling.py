@@ -97,8 +97,8 @@ def _reaction(body: Body) -> Iterator[Echo]:
 
 def _location(body: Body) -> Iterator[Echo]:
     place = {
-        "degreesLatitude": _shortest(body.get("latitude")),
-        "degreesLongitude": _shortest(body.get("longitude")),
+        "degreesLatitude": body.get("latitude"),
+        "degreesLongitude": body.get("longitude"),
         **_given(body, "name", "address"),
     }
     message: JsonObject = {"locationMessage": place}  # type: ignore[dict-item]
@@ -188,11 +188,6 @@ def _given(body: Body, *names: str, **renamed: str) -> JsonObject:
     """Return those fields of the body that are there, some under another name."""
     wanted = {name: name for name in names} | renamed
     return {new: body[old] for new, old in wanted.items() if body.get(old)}  # type: ignore[misc]
-
-
-def _shortest(number: object) -> object:
-    """Return a whole number as JavaScript writes it: without its .0."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 _BUTTONS = {

@@ -62,6 +62,24 @@ async def test_webhooks_that_meet_no_database_come_again(evolution, llm):
             await ends_well(stage)
 
 
+async def test_webhooks_under_way_while_postgresql_is_killed_are_put_off_and_none_is_lost(
+    evolution, llm
+):
+    with lasting_server() as server:
+        await migrate(server.dsn)
+        async with performance(server.dsn, evolution, llm) as stage:
+            await stage.sql("update tenants set debounce_seconds = 30")
+            deliveries = []
+            for _ in range(4):
+                deliveries += [stage.maria.writes(f"pergunta {n}") for n in range(15)]
+                await kill_postgresql(server)
+            answers = {each.status for delivery in deliveries for each in (await delivery).attempts}
+            assert answers <= {200, 503}
+            assert {delivery.state for delivery in deliveries} == {"delivered"}
+            (recorded,) = await stage.sql("select count(*) from messages where not from_me")
+            assert recorded["count"] == len(deliveries)
+
+
 @contextmanager
 def lasting_server() -> Iterator[EmbeddedPostgres]:
     """A server that keeps what it has committed, unlike the one of the other tests."""

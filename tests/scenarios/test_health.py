@@ -2,8 +2,10 @@
 
 import httpx
 
+from router import main as router_main
 from tests.postgres import make_outdated
 from tests.routers import environment, running_router
+from tests.scenarios.stage import performance
 from tests.supabase import TestProject
 
 
@@ -22,6 +24,7 @@ async def test_health_says_what_is_checked(database_url: str):
         "database": {"status": "ok", "message": "Connected to PostgreSQL"},
         "llm": {"status": "ok", "message": "LLM provider configured"},
         "connections": {"status": "ok", "message": "There are free connections to Evolution"},
+        "delivery": {"status": "ok", "message": "no tenant's replies fail in a row"},
     }
 
 
@@ -82,6 +85,29 @@ async def test_a_wrong_key_of_supabase_is_not_ok_and_says_where_the_right_one_is
     said = answer.json()["checks"]["database"]["message"]
     assert "SUPABASE_SERVICE_ROLE_KEY" in said
     assert wrong["SUPABASE_SERVICE_ROLE_KEY"] not in answer.text
+
+
+async def test_connections_that_are_all_held_are_not_ok_and_are_again_once_one_is_free(
+    database_url: str, evolution, llm, monkeypatch
+):
+    monkeypatch.setattr(router_main, "_SENDS", 1)
+    rules = {"MAX_CONCURRENT_TURNS": "1", "SEND_TIMEOUT": "30"}
+    async with (
+        performance(database_url, evolution, llm, **rules) as stage,
+        httpx.AsyncClient(base_url=stage.router_url) as client,
+    ):
+        gate = stage.shop.hold("sendText")
+        await stage.maria.writes("tem bolo?")
+        await gate.reached()
+        answer = await client.get("/health")
+        assert answer.status_code == 503
+        said = answer.json()["checks"]["connections"]
+        assert said["status"] == "error"
+        assert "all 1 connections for sends are held" in said["message"]
+        gate.open()
+        await stage.maria.answered()
+        await stage.turns_end()
+        assert (await client.get("/health")).status_code == 200
 
 
 async def test_cors_allows_the_configured_origins_and_no_others(database_url: str):

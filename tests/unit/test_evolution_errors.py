@@ -239,6 +239,12 @@ ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]]
         AWAY,
         "Failed to fetch stream",
     ),
+    "a voice that is not to be converted is not at its address": (
+        answer(400, error(400, ["Error: Failed to fetch stream from http://127.0.0.1:9/x.ogg"])),
+        MediaRefused,
+        AWAY,
+        "Failed to fetch stream",
+    ),
     "the document's server is not there": (
         answer(500, error(500, ["TypeError: fetch failed"])),
         AWAY,

@@ -29,29 +29,28 @@ VCARD = (
 
 
 @pytest.fixture
-def router() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver() as router:
-        yield router
-
-
-@pytest.fixture
 def evolution() -> Iterator[Evolution]:
     with Evolution() as evolution:
         yield evolution
 
 
 @pytest.fixture
-def shop(evolution: Evolution, router: WebhookReceiver) -> Business:
-    shop = evolution.instance("shop")
-    shop.sends_webhooks_to(router.url, events=("SEND_MESSAGE", "MESSAGES_UPSERT"))
-    return shop
+def shop(evolution: Evolution) -> Business:
+    return evolution.instance("shop")
 
 
 @pytest.fixture
-def cloud(evolution: Evolution, router: WebhookReceiver) -> Business:
-    cloud = evolution.instance("cloud", channel="WHATSAPP-BUSINESS")
-    cloud.sends_webhooks_to(router.url, events=("SEND_MESSAGE", "MESSAGES_UPSERT"))
-    return cloud
+def cloud(evolution: Evolution) -> Business:
+    return evolution.instance("cloud", channel="WHATSAPP-BUSINESS")
+
+
+@pytest.fixture
+def router(shop: Business, cloud: Business) -> Iterator[WebhookReceiver]:
+    """Gets the webhooks, in the tests that wait for them."""
+    with WebhookReceiver() as router:
+        for each in (shop, cloud):
+            each.sends_webhooks_to(router.url, events=("SEND_MESSAGE", "MESSAGES_UPSERT"))
+        yield router
 
 
 @pytest.fixture
@@ -381,6 +380,7 @@ async def test_pictures_are_told_apart_by_what_they_hold_and_not_by_what_was_giv
         ("sendSticker", {"sticker": TEXT}, 500, "Input buffer contains"),
         ("sendMedia", {"mediatype": "image"}, 500, ["AxiosError: Request failed with status"]),
         ("sendMedia", {"mediatype": "video"}, 500, ["Error: Failed to fetch stream from"]),
+        ("sendWhatsAppAudio", {"encoding": False}, 400, ["Error: Failed to fetch stream from"]),
         ("sendWhatsAppAudio", {}, 404, "Request failed with status code 404"),
         ("sendSticker", {}, 404, "Request failed with status code 404"),
     ],

@@ -478,7 +478,6 @@ def test_a_weak_secret_among_several_is_warned_of_by_name():
         ({"LLM_PROVIDER": "openai"}, "OPENAI_API_KEY is not set"),
         ({"LLM_FALLBACK_PROVIDER": "anthropic"}, "LLM_FALLBACK_PROVIDER is LLM_PROVIDER itself"),
         ({"LLM_FALLBACK_PROVIDER": "openai"}, "but OPENAI_API_KEY is not set"),
-        ({"LLM_ATTEMPTS": "6"}, "raise it to 65"),
     ],
 )
 def test_what_cannot_work_fully_is_warned_of(env, warning):
