@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from benchmarks.faults.plan import Fates, Moment, Plan
@@ -118,9 +119,9 @@ class Conversation:
         """Run what waits for the moment, in the people's own loop, and wait until it is done."""
         if (running := self._begin(moment)) is None:
             return
-        try:
-            await asyncio.wait_for(asyncio.wrap_future(running), _HOLD_SECONDS)
-        except TimeoutError:
+        doing = asyncio.wrap_future(running)
+        await asyncio.wait({doing}, timeout=_HOLD_SECONDS)  # what people have begun they end
+        if not doing.done():
             self.note(f"people are slow at {moment}: the world goes on")
 
     def passed(self, moment: Moment) -> None:
@@ -148,13 +149,13 @@ class Conversation:
         lines = [f"  {_clock(at)} {what}" for at, what in sorted(self.journal)]
         return "\n".join([self.plan.story(), "what happened:", *lines])
 
-    def _begin(self, moment: Moment) -> "asyncio.Future[None] | None":
+    def _begin(self, moment: Moment) -> "Future[None] | None":
         with self._lock:
             waiting = self._hooks.get(moment)
             hook = waiting.pop(0) if waiting else None
         if hook is None:
             return None
-        return asyncio.run_coroutine_threadsafe(_run(hook), self.loop)  # type: ignore[return-value]
+        return asyncio.run_coroutine_threadsafe(_run(hook), self.loop)
 
 
 class Directory:

@@ -46,8 +46,10 @@ class People:
             if step.moment == "answered":
                 done.set()
                 return
-            await self._do(step)
-            done.set()
+            try:
+                await self._do(step)
+            finally:
+                done.set()
 
         self._of.at(step.moment, hook)
         try:
