@@ -69,7 +69,7 @@ class DirectDatabase:
             except TimeoutError as error:
                 raise DatabaseAway(f"{function}: the database did not answer in time") from error
             except _UNREACHABLE as error:
-                raise DatabaseAway(f"{function}: cannot connect to the database: {error}") from error
+                raise DatabaseAway(f"cannot connect to the database: {error}") from error
             except _LOST as error:
                 raise DatabaseAway(
                     f"{function}: the connection to the database was lost: {error!r}"
