@@ -94,7 +94,7 @@ class Outcome:
 
     def count(self, kind: str, *, apart: bool = False) -> int:
         """Return how many offences of a kind there are."""
-        return sum(o.kind == kind and o.apart is apart for o in self.offences)
+        return sum(o.kind == kind and bool(o.apart) is apart for o in self.offences)
 
     @property
     def clean(self) -> bool:

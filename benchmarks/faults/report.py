@@ -37,7 +37,11 @@ def table_of(outcome: Outcome) -> str:
         ("faults", f"{sum(outcome.faults.values()):,}"),
         *((f"- {kind}", f"{count:,}") for kind, count in sorted(outcome.faults.items())),
         *((f"**{kind}**", f"**{outcome.count(kind)}**") for kind in KINDS),
-        ("apart: offences where a send took longer than the bound", str(_apart(outcome))),
+        ("apart: where a send took longer than the bound", str(_apart(outcome, "beyond"))),
+        (
+            "apart: where the owner typed word for word what was being sent at that moment",
+            str(_apart(outcome, "ambiguous")),
+        ),
         *_recovery(outcome),
     ]
     lines = [
@@ -51,7 +55,7 @@ def table_of(outcome: Outcome) -> str:
 def _offences(outcome: Outcome, stories: int) -> Iterator[str]:
     shown: set[int] = set()
     for offence in outcome.offences:
-        apart = " (apart: beyond the bound)" if offence.apart else ""
+        apart = f" (apart: {offence.apart})" if offence.apart else ""
         yield f"{offence.kind}{apart}: {outcome.order.seed}-{offence.number}: {offence.what}"
     for offence in outcome.offences:
         if offence.number not in shown and not offence.apart and len(shown) < stories:
@@ -83,14 +87,19 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
     yield ", ".join(f"{kind}: {outcome.count(kind)}" for kind in KINDS)
     if outcome.beyond:
         yield (
-            f"apart: {_apart(outcome)} in {outcome.beyond} conversations in which a send reached"
-            f" the phone more than {outcome.terms.bound:g} s (SEND_TIMEOUT + SEND_SETTLE_SECONDS)"
+            f"apart: {_apart(outcome, 'beyond')} in {outcome.beyond} conversations in which a send"
+            f" reached the phone more than {outcome.terms.bound:g} s (SEND_TIMEOUT + SEND_SETTLE_SECONDS)"
             " after it was asked for: by then it had been judged not sent, and none calls it back"
+        )
+    if ambiguous := _apart(outcome, "ambiguous"):
+        yield (
+            f"apart: {ambiguous} where the owner typed word for word what was being sent at that"
+            " moment, so that nothing told the one from the other"
         )
 
 
-def _apart(outcome: Outcome) -> int:
-    return sum(offence.apart for offence in outcome.offences)
+def _apart(outcome: Outcome, why: str) -> int:
+    return sum(offence.apart == why for offence in outcome.offences)
 
 
 def _recovery(outcome: Outcome) -> Iterator[tuple[str, str]]:
