@@ -12,12 +12,13 @@ help:
 	@echo "make demo    the whole job on loopback, no account needed (N8N=1: through n8n;"
 	@echo "             LLM=anthropic|openai: with a real one)"
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
-	@echo "             tests (N8N=0: without those that need n8n)"
+	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
+	@echo "             those that need n8n)"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
 	@echo "make audit   bandit over the code, pip-audit over the libraries"
 	@echo "make fix     format and repair what a tool can repair"
 	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
-	@echo "make bench   measure ingest beside a bare endpoint and beside pgbench"
+	@echo "make bench   measure ingest beside a bare endpoint and pgbench (others: benchmarks/README.md)"
 	@echo "make clean   remove the venv and the caches (not the data)"
 
 .venv/run.done: requirements.txt constraints.txt
@@ -44,7 +45,7 @@ test-decisions: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/state tests/properties
 
 test-conversations: .venv/dev.done
-	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios tests/faults tests/n8n
+	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios tests/faults tests/guides tests/benchmarks tests/n8n
 
 check: lint types
 	$(MAKE) --no-print-directory --jobs=2 check-unit check-state

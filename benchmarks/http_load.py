@@ -9,21 +9,61 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+LOST = "lost"
+_PATIENCE = 60.0  # seconds until an answer that does not come counts as lost
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it; times in milliseconds."""
+    """What came of it: how often each status was answered, or "lost"; times in milliseconds."""
 
     connections: int
     requests: int
-    failed: int
+    answers: dict[str, int]
     per_second: float
     p50: float
     p99: float
+
+    @property
+    def taken(self) -> int:
+        """How many were answered with 200."""
+        return self.answers.get("200", 0)
+
+    def told(self) -> str:
+        """Return what became of the others, in words."""
+        others = {answer: n for answer, n in sorted(self.answers.items()) if answer != "200"}
+        ways = (
+            f"got no answer ({n})" if answer == LOST else f"were answered with {answer} ({n})"
+            for answer, n in others.items()
+        )
+        return ", ".join(ways) or "were not sent"
+
+
+class _Line:
+    """One keep-alive connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, request: bytes) -> str:
+        """Return the status of the answer. Raises OSError and IncompleteReadError."""
+        async with asyncio.timeout(_PATIENCE):
+            self._writer.write(request)
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            await self._reader.readexactly(_content_length(head))
+        return head[9:12].decode("ascii")
+
+    async def close(self) -> None:
+        """Close it, whatever state it is in."""
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
 
 
 def webhook(number: int, contacts: int, instance: str) -> bytes:
@@ -56,9 +96,9 @@ def webhook(number: int, contacts: int, instance: str) -> bytes:
 
 
 async def run_load(url: str, header: str, connections: int, total: int, contacts: int) -> Load:
-    """Send `total` webhooks to `url`; failed are those not answered with 200.
+    """Send `total` webhooks to `url`. `header` goes with each: "Name: value".
 
-    `header` goes with each: "Name: value".
+    Whatever happens to one is counted, once, and the next is sent.
     """
     target = urlsplit(url)
     head = (
@@ -69,18 +109,26 @@ async def run_load(url: str, header: str, connections: int, total: int, contacts
     bodies = (webhook(number, contacts, instance) for number in range(total))
     requests = iter([head + str(len(body)).encode() + b"\r\n\r\n" + body for body in bodies])
     times: list[float] = []
-    failed = 0
+    answers: Counter[str] = Counter()
 
     async def one_connection() -> None:
-        nonlocal failed
-        reader, writer = await asyncio.open_connection(target.hostname, target.port)
+        line: _Line | None = None
         for request in requests:
             began = time.perf_counter()
-            writer.write(request)
-            failed += await _status(reader) != 200
+            try:
+                if line is None:
+                    line = await _connect(target)
+                answer = await line.ask(request)
+            except (OSError, asyncio.IncompleteReadError):
+                answer = LOST
+                if line is not None:
+                    await line.close()
+                line = None
+            # In one step: with an await in it, the connections would overwrite each other's count.
+            answers[answer] += 1
             times.append(1000 * (time.perf_counter() - began))
-        writer.close()
-        await writer.wait_closed()
+        if line is not None:
+            await line.close()
 
     began = time.perf_counter()
     await asyncio.gather(*(one_connection() for _ in range(connections)))
@@ -89,33 +137,32 @@ async def run_load(url: str, header: str, connections: int, total: int, contacts
     return Load(
         connections=connections,
         requests=total,
-        failed=failed,
+        answers=dict(answers),
         per_second=total / seconds,
         p50=times[len(times) // 2],
         p99=times[int(len(times) * 0.99)],
     )
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
-    head = await reader.readuntil(b"\r\n\r\n")
-    await reader.readexactly(next(_content_length(head)))
-    return int(head[9:12])
+async def _connect(target: SplitResult) -> _Line:
+    return _Line(*await asyncio.open_connection(target.hostname, target.port))
 
 
-def _content_length(head: bytes) -> Iterator[int]:
+def _content_length(head: bytes) -> int:
     for line in head.split(b"\r\n"):
         if line.lower().startswith(b"content-length:"):
-            yield int(line.split(b":", 1)[1])
+            return int(line.split(b":", 1)[1])
+    return 0
 
 
 def main() -> None:
     """Run one load and print it as JSON."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("url")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.http_load", description=__doc__)
+    parser.add_argument("url", help="where to; its last part is the instance")
     parser.add_argument("--header", required=True, help='what authenticates: "Name: value"')
-    parser.add_argument("--connections", type=int, default=1)
-    parser.add_argument("--total", type=int, default=1000)
-    parser.add_argument("--contacts", type=int, default=500)
+    parser.add_argument("--connections", type=int, default=1, help="at once (1)")
+    parser.add_argument("--total", type=int, default=1000, help="webhooks (1000)")
+    parser.add_argument("--contacts", type=int, default=500, help="who write them (500)")
     given = parser.parse_args()
     load = asyncio.run(
         run_load(given.url, given.header, given.connections, given.total, given.contacts)

@@ -11,28 +11,23 @@ Printed are the ratios; the absolute figures are this machine's.
 
 import argparse
 import asyncio
-import json
-import os
 import re
-import socket
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from benchmarks.http_load import Load
+from benchmarks.serving import UNLIMITED, free_port, load, serving
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 
 SECRET = "benchmark-secret-0000000000"
 _CALL = """\\set contact random(1, 500)
-\\set id random(1, 2000000000)
-select public.ingest_events(jsonb_build_object('policy', '{}'::jsonb, 'events', jsonb_build_array(
+\\set id random(1, 9000000000000000000)
+select public.ingest_events(jsonb_build_object(
+  'policy', '{"debounce_cap_seconds": 600}'::jsonb, 'events', jsonb_build_array(
   jsonb_build_object('instance', 'bench', 'event', 'messages.upsert', 'type', 'message',
     'key', 'messages.upsert:0:' || :id, 'origin', 'upsert', 'wa_id', 'AC' || :id, 'from_me', false,
     'chat', 'contact', 'jids', jsonb_build_array('55119' || :contact || '@s.whatsapp.net'),
@@ -41,18 +36,36 @@ select public.ingest_events(jsonb_build_object('policy', '{}'::jsonb, 'events', 
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number of connections: what the three do; `recorded` is what the router's load left."""
+
+    bare: Load
+    router: Load
+    recorded: int
+    pgbench: float
+
+
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=6, help="of each pgbench run")
-    parser.add_argument("--requests", type=int, default=6000, help="of each load at 20 and 100")
+    """Measure and print. Ends with words and 1 where anything was refused or lost."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=6, help="of each pgbench run (6)")
+    parser.add_argument("--requests", type=int, default=6000, help="of each load (6000)")
+    parser.add_argument(
+        "--connections",
+        type=int,
+        nargs="+",
+        default=[1, 20, 100],
+        metavar="N",
+        help="at once, a row for each; 1 has a sixth of the requests (1 20 100)",
+    )
     given = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-bench-")))
         folder.chmod(0o755)
         postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
         asyncio.run(migrate(postgres.dsn))
-        _psql(
+        _sql(
             postgres,
             "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
             " values ('bench', 'http://127.0.0.1:1', 600)",
@@ -61,48 +74,39 @@ def main() -> None:
         router = stack.enter_context(
             serving("router.main:app", _configuration(postgres), free_port())
         )
-        rows = [
-            _measure(bare, router, postgres, connections, given) for connections in (1, 20, 100)
-        ]
+        rows = [_measure(bare, router, postgres, number, given) for number in given.connections]
+        answered = int(_sql(postgres, "select count(*) from turns where attempt > 0"))
+    if answered:
+        raise SystemExit(f"{answered} turns were worked on meanwhile: this measured something else")
     _report(rows)
 
 
 def _measure(
     bare: str, router: str, postgres: EmbeddedPostgres, connections: int, given: argparse.Namespace
-) -> tuple[Load, Load, float]:
-    total = given.requests if connections > 1 else given.requests // 6
-    _load(bare, connections, total // 10)
-    _load(router, connections, total // 10)
-    return (
-        _load(bare, connections, total),
-        _load(router, connections, total),
-        _pgbench(postgres, connections, given.seconds),
-    )
+) -> Row:
+    total = given.requests if connections > 1 else max(1, given.requests // 6)
+    for url in (bare, router):
+        _load(url, connections, max(1, total // 10))  # to warm up
+    to_bare = _load(bare, connections, total)
+    before = _messages(postgres)
+    to_router = _load(router, connections, total)
+    recorded = _messages(postgres) - before
+    _require("the router", total, recorded)
+    return Row(to_bare, to_router, recorded, _pgbench(postgres, connections, given.seconds))
 
 
 def _load(url: str, connections: int, total: int) -> Load:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks.http_load", f"{url}/webhook/bench"),
-            *(
-                "--header",
-                f"X-Webhook-Secret: {SECRET}",
-                "--connections",
-                str(connections),
-                "--total",
-                str(total),
-            ),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    load = Load(**json.loads(done.stdout))
-    if load.failed:
-        raise SystemExit(f"{load.failed} of {load.requests} webhooks were not taken by {url}")
-    return load
+    header = f"X-Webhook-Secret: {SECRET}"
+    return load(f"{url}/webhook/bench", header, connections=connections, total=total)
+
+
+def _require(who: str, asked: int, recorded: int) -> None:
+    if recorded != asked:
+        raise SystemExit(f"{who} took {asked} messages, and {recorded} are in the database")
 
 
 def _pgbench(postgres: EmbeddedPostgres, connections: int, seconds: int) -> float:
+    before = _messages(postgres)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(_CALL)
         script.flush()
@@ -111,80 +115,70 @@ def _pgbench(postgres: EmbeddedPostgres, connections: int, seconds: int) -> floa
                 *(str(postgres.bin_folder / "pgbench"), "-n", "-f", script.name),
                 *("-c", str(min(connections, 80)), "-j", "2", "-T", str(seconds), postgres.dsn),
             ],
-            check=True,
+            check=False,
             capture_output=True,
             text=True,
         )
-    found = re.search(r"tps = ([\d.]+)", done.stdout)
-    if found is None:
-        raise SystemExit(done.stdout)
-    return float(found[1])
+    rate = re.search(r"tps = ([\d.]+)", done.stdout)
+    number = re.search(r"actually processed: (\d+)", done.stdout)
+    if done.returncode != 0 or rate is None or number is None:
+        raise SystemExit(f"pgbench did not do its work:\n{done.stdout}{done.stderr}")
+    _require("pgbench's function", int(number[1]), _messages(postgres) - before)
+    return float(rate[1])
 
 
-def _psql(postgres: EmbeddedPostgres, statement: str) -> None:
+def _messages(postgres: EmbeddedPostgres) -> int:
+    return int(_sql(postgres, "select count(*) from messages"))
+
+
+def _sql(postgres: EmbeddedPostgres, statement: str) -> str:
     psql = str(postgres.bin_folder / "psql")
-    subprocess.run([psql, postgres.dsn, "-q", "-c", statement], check=True)
+    command = [psql, postgres.dsn, "--quiet", "--no-psqlrc", "--tuples-only", "-c", statement]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _configuration(postgres: EmbeddedPostgres) -> dict[str, str]:
     return {
+        **UNLIMITED,
         "DATABASE_URL": postgres.dsn,
         "EVOLUTION_WEBHOOK_SHARED_SECRET": SECRET,
+        # No turn falls due meanwhile, and if one did, nothing of it would leave this machine.
+        "DEBOUNCE_CAP_SECONDS": "600",
         "ANTHROPIC_API_KEY": "sk-ant-not-used-here",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:1",
     }
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(app: str, configuration: Mapping[str, str], port: int) -> Iterator[str]:
-    """Serve an app as a process of its own; give its URL."""
-    with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1"),
-                *("--port", str(port), "--no-access-log", "--log-level", "warning"),
-            ],
-            env={**os.environ, **configuration},
-            stdout=log,
-        )
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/openapi.json", server)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
-    while server.poll() is None:
-        try:
-            httpx.get(url)
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise SystemExit("a server did not start")
-
-
-def _report(rows: list[tuple[Load, Load, float]]) -> None:
-    head = ("connections", "bare/s", "router/s", "pgbench/s", "router/bare", "router/pgbench")
-    print(("{:>14}" * len(head)).format(*head))
-    for bare, router, pgbench in rows:
+def _report(rows: list[Row]) -> None:
+    head = (
+        *("connections", "messages", "taken", "recorded"),
+        *("bare/s", "router/s", "pgbench/s", "router/bare", "router/pgbench"),
+    )
+    print(_line(head))
+    for row in rows:
         print(
-            f"{bare.connections:>14}{bare.per_second:>14.0f}{router.per_second:>14.0f}"
-            f"{pgbench:>14.0f}{router.per_second / bare.per_second:>14.2f}"
-            f"{router.per_second / pgbench:>14.2f}"
+            _line(
+                (
+                    str(row.router.connections),
+                    str(row.router.requests),
+                    str(row.router.taken),
+                    str(row.recorded),
+                    f"{row.bare.per_second:.0f}",
+                    f"{row.router.per_second:.0f}",
+                    f"{row.pgbench:.0f}",
+                    f"{row.router.per_second / row.bare.per_second:.2f}",
+                    f"{row.router.per_second / row.pgbench:.2f}",
+                )
+            )
         )
-    _, lone, commits = rows[0]
-    commit = 1000 / commits
-    print(f"\nOne connection: p50 {lone.p50:.2f} ms, p99 {lone.p99:.2f} ms;")
+    lone = rows[0].router
+    commit = 1000 / rows[0].pgbench * min(lone.connections, 80)
+    print(f"\nAt {lone.connections}: p50 {lone.p50:.2f} ms, p99 {lone.p99:.2f} ms;")
     print(f"a commit by pgbench takes {commit:.2f} ms; p99 is {lone.p99 / commit:.1f} times that.")
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "".join(f"{cell:>15}" for cell in cells)
 
 
 if __name__ == "__main__":

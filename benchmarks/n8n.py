@@ -9,6 +9,7 @@ In one run, on the same machine, the same PostgreSQL (fsync on), the same n8n, L
 
 Each message is of another customer. `drain` is the time from the first message to the last reply.
 `--engine` sets n8n's N8N_EXPRESSION_ENGINE, to compare. The absolute figures are this machine's.
+A message that was refused, not answered, or answered twice ends it with words and 1.
 """
 
 import argparse
@@ -16,12 +17,10 @@ import asyncio
 import json
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ import asyncpg
 
 from benchmarks.alone import ALONE, BARE, TABLES, alone, bare
 from benchmarks.http_load import Load
-from benchmarks.ingest import free_port, serving
+from benchmarks.serving import UNLIMITED, free_port, load, serving
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Evolution
 from router.embedded.postgres import EmbeddedPostgres
@@ -57,17 +56,24 @@ class Outcome:
     replies: Counter[str]
     drain: float
 
+    @property
+    def lost(self) -> int:
+        """How many were taken and not answered."""
+        return self.load.taken - len(self.replies)
+
+    @property
+    def doubled(self) -> int:
+        """How many customers were answered more than once."""
+        return sum(count > 1 for count in self.replies.values())
+
     def row(self) -> tuple[str, ...]:
         """Return what is printed of it."""
-        accepted = self.load.requests - self.load.failed
-        answered = len(self.replies)
-        doubled = sum(count > 1 for count in self.replies.values())
         return (
             self.name,
-            str(accepted),
-            str(answered),
-            str(accepted - answered),
-            str(doubled),
+            str(self.load.taken),
+            str(len(self.replies)),
+            str(self.lost),
+            str(self.doubled),
             f"{self.load.p50 / 1000:.3f}",
             f"{self.load.p99 / 1000:.3f}",
             f"{self.drain:.1f}",
@@ -75,11 +81,11 @@ class Outcome:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=1000)
-    parser.add_argument("--connections", type=int, default=50)
-    parser.add_argument("--in-flight", type=int, default=10, help="N8N_MAX_IN_FLIGHT")
+    """Measure and print. Ends with words and 1 where a message was refused, lost or doubled."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.n8n", description=__doc__)
+    parser.add_argument("--messages", type=int, default=1000, help="of each burst (1000)")
+    parser.add_argument("--connections", type=int, default=50, help="at once (50)")
+    parser.add_argument("--in-flight", type=int, default=10, help="turns in n8n (10)")
     parser.add_argument("--engine", choices=["legacy", "vm"], default="legacy")
     given = parser.parse_args()
     with ExitStack() as stack:
@@ -104,13 +110,33 @@ def main() -> None:
             events=SUBSCRIBED_EVENTS,
         )
         through = _burst("router", f"{router}/webhook/bench", "X-Webhook-Secret", shop, given)
-    _report(given, (*straight, through))
+    outcomes = (*straight, through)
+    _report(given, outcomes)
+    if faults := complaints(outcomes):
+        raise SystemExit("\n".join(faults))
+
+
+def complaints(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return a sentence for each way that lost a message or answered one twice."""
+    found = []
+    for outcome in outcomes:
+        if outcome.lost:
+            found.append(f"{outcome.name}: {outcome.lost} messages were taken and not answered")
+        if outcome.doubled:
+            found.append(f"{outcome.name}: {outcome.doubled} messages were answered twice")
+    return found
 
 
 def _burst(name: str, url: str, header: str, shop: Business, given: argparse.Namespace) -> Outcome:
     before = len(shop.calls("sendText"))
     began = time.monotonic()
-    load = _load(url, f"{header}: {_SECRET}", given)
+    sent = load(
+        url,
+        f"{header}: {_SECRET}",
+        connections=given.connections,
+        total=given.messages,
+        contacts=given.messages,
+    )
     seen, last = before, time.monotonic()
     while time.monotonic() - last < _STILL and time.monotonic() - began < _PATIENCE:
         if (now := len(shop.calls("sendText"))) > seen:
@@ -118,22 +144,9 @@ def _burst(name: str, url: str, header: str, shop: Business, given: argparse.Nam
         elif seen - before >= given.messages and time.monotonic() - last > 3:
             break
         time.sleep(0.1)
-    sent = shop.calls("sendText")[before:]
-    replies = Counter(str(call.body["number"]).split("@")[0] for call in sent)
-    return Outcome(name, load, replies, last - began)
-
-
-def _load(url: str, header: str, given: argparse.Namespace) -> Load:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks.http_load", url, "--header", header),
-            *("--connections", str(given.connections), "--total", str(given.messages)),
-            *("--contacts", str(given.messages)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return Load(**json.loads(done.stdout))
+    calls = shop.calls("sendText")[before:]
+    replies = Counter(str(call.body["number"]).split("@")[0] for call in calls)
+    return Outcome(name, sent, replies, last - began)
 
 
 @contextmanager
@@ -204,6 +217,7 @@ def _router(
 ) -> Iterator[str]:
     port = free_port()
     configuration = {
+        **UNLIMITED,
         "DATABASE_URL": postgres.dsn,
         "EVOLUTION_WEBHOOK_SHARED_SECRET": _SECRET,
         "ANTHROPIC_API_KEY": "sk-ant-loopback",

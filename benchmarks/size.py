@@ -23,28 +23,44 @@ from benchmarks.hot_paths import Json, Walk
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 
-_SMALL = 1_000
 _WARM_UP = 5
+_CONTACTS_A_WALK = 3
 
 Times = dict[str, list[float]]
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=1_000_000)
-    parser.add_argument("--messages", type=int, default=10_000_000)
-    parser.add_argument("--walks", type=int, default=40, help="over all paths, on each")
+    """Measure and print. Ends with words and 1 where a database is not filled as it should be."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description=__doc__)
+    parser.add_argument(
+        "--sessions", type=int, default=1_000_000, help="of the large database (1000000)"
+    )
+    parser.add_argument(
+        "--messages", type=int, default=10_000_000, help="of the large database (10000000)"
+    )
+    parser.add_argument(
+        "--small", type=int, default=1_000, metavar="SESSIONS", help="of the small one (1000)"
+    )
+    parser.add_argument("--walks", type=int, default=40, help="over all paths, on each (40)")
     parser.add_argument("--folder", type=Path, help="where there is room for the large database")
     given = parser.parse_args()
+    if min(given.small, given.sessions) < (least := _least_sessions(given.walks)):
+        parser.error(f"{given.walks} walks need databases of {least} sessions or more")
     each = max(1, given.messages // given.sessions)
     with tempfile.TemporaryDirectory(prefix="hybridflow-bench-", dir=given.folder) as name:
         Path(name).chmod(0o755)
         folder = Path(name) / "postgres"
         with EmbeddedPostgres(folder, settings={"max_wal_size": "8GB"}) as postgres:
-            small = asyncio.run(_measure(postgres.dsn, "small", _SMALL, each, given.walks))
+            small = asyncio.run(_measure(postgres.dsn, "small", given.small, each, given.walks))
             large = asyncio.run(_measure(postgres.dsn, "large", given.sessions, each, given.walks))
-    _report(small, large, f"{given.sessions:,} sessions and {given.sessions * each:,} messages")
+    large_size = f"{given.sessions:,} sessions and {given.sessions * each:,} messages"
+    _report(small, large, large_size, f"{given.small:,}")
+
+
+def _least_sessions(walks: int) -> int:
+    """Return how many there must be for every walk to meet contacts of its own."""
+    # They are of the upper half, every second one, and not each tenth of these.
+    return -(-(walks + _WARM_UP) * _CONTACTS_A_WALK * 40 // 9)
 
 
 async def _measure(dsn: str, database: str, sessions: int, each: int, walks: int) -> Times:
@@ -55,6 +71,7 @@ async def _measure(dsn: str, database: str, sessions: int, each: int, walks: int
     await migrate(url)
     began = time.perf_counter()
     await fill(url, sessions=sessions, messages_each=each)
+    await _check(url, sessions, sessions * each)
     print(f"{sessions:,} sessions filled in {time.perf_counter() - began:.0f} s", flush=True)
     connection = await asyncpg.connect(url)
     await connection.set_type_codec(
@@ -77,11 +94,24 @@ async def _measure(dsn: str, database: str, sessions: int, each: int, walks: int
     return times
 
 
-def _report(small: Times, large: Times, size: str) -> None:
-    print(f"\nOn {size}, the median time of a call, as a multiple of that on {_SMALL:,} sessions:")
+async def _check(url: str, sessions: int, messages: int) -> None:
+    connection = await asyncpg.connect(url)
+    for table, wanted in (("sessions", sessions), ("messages", messages)):
+        there = await connection.fetchval(f"select count(*) from {table}")
+        if there != wanted:
+            raise SystemExit(f"there are {there} {table} in the database, and not {wanted}")
+    await connection.close()
+
+
+def _report(small: Times, large: Times, size: str, small_size: str) -> None:
+    print(f"\nOn {size}, the median time of a call, over that on {small_size} sessions:")
+    print(f"  {'':5}  {'calls':>6}  {'ms':>7}  path")
     for path, taken in large.items():
         on_large, on_small = statistics.median(taken), statistics.median(small[path])
-        print(f"  {on_large / on_small:5.1f}  {path}  ({on_large * 1000:.1f} ms)")
+        print(f"  {on_large / on_small:5.1f}  {len(taken):6}  {on_large * 1000:7.1f}  {path}")
+    uneven = [path for path in large if len(large[path]) != len(small[path])]
+    if uneven or large.keys() != small.keys():
+        raise SystemExit(f"not walked alike on both: {', '.join(uneven) or 'a path is missing'}")
 
 
 if __name__ == "__main__":

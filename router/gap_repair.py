@@ -25,6 +25,7 @@ from router.policy import policy
 from router.settings import Settings
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
+from router.webhook.clean import as_object, as_text, as_time
 from router.webhook.events import NotAnEnvelope, parse_webhook
 
 _log = logging.getLogger(__name__)
@@ -106,18 +107,39 @@ async def _gap_start(database: Database, tenant: TenantInstance) -> Json:
 async def _list_stored(
     evolution: EvolutionClient, tenant: TenantInstance, since: datetime
 ) -> tuple[list[Mapping[str, Any]], bool]:
-    """Return the records from the oldest to the newest, and whether these are all of them."""
+    """Return the records from the oldest to the newest, and whether these are all of them.
+
+    What is edited while the pages are turned moves to the first one, which was read already, so
+    that one is read again.
+    """
     instance = tenant.reachable()
-    records: list[Mapping[str, Any]] = []
-    for page in range(1, _MAX_PAGES + 1):
+    found: dict[Any, Mapping[str, Any]] = {}
+
+    async def read(page: int) -> tuple[bool, int]:
         answer = await evolution.find_messages(
             instance, None, page=page, page_size=_PAGE_SIZE, since=since
         )
         recent = [record for record in answer.records if _sent_at(record) >= since]
-        records.extend(recent)
-        if page >= answer.pages or not recent:
-            return _in_order(records), True
-    return _in_order(records), False
+        for record in recent:
+            found.setdefault(_identity(record), record)
+        return bool(recent), answer.pages
+
+    for page in range(1, _MAX_PAGES + 1):
+        some, pages = await read(page)
+        if page >= pages or not some:
+            if page > 1:
+                await read(1)
+            return _in_order(list(found.values())), True
+    return _in_order(list(found.values())), False
+
+
+def _identity(record: Mapping[str, Any]) -> object:
+    """Return what tells a message from others: an own one may have two records."""
+    key = as_object(record.get("key"))
+    wa_id = as_text(key.get("id"))
+    if not wa_id:
+        return id(record)  # it will be counted as one that cannot be read
+    return wa_id, key.get("fromMe") is True, as_text(key.get("remoteJid"))
 
 
 def _in_order(records: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -127,10 +149,8 @@ def _in_order(records: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _sent_at(record: Mapping[str, Any]) -> datetime:
     """When the message was sent; now, if the record does not say: it is looked at, not left out."""
-    try:
-        return datetime.fromtimestamp(int(record["messageTimestamp"]), tz=UTC)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        return datetime.now(UTC)
+    moment = as_time(record.get("messageTimestamp"))
+    return datetime.now(UTC) if moment is None else datetime.fromisoformat(moment)
 
 
 def _as_events(

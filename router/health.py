@@ -44,6 +44,8 @@ async def health(request: Request, response: Response) -> Health:
         "llm": _check_llm(settings),
         "connections": _check_connections(request.app.state.pools),
     }
+    if checks["database"].status == "ok":
+        checks["delivery"] = await _check_delivery(request.app.state.database)
     if settings.n8n_enabled:
         checks["n8n"] = await _check_n8n(request.app.state.n8n, settings)
     ok = all(check.status == "ok" for check in checks.values())
@@ -70,6 +72,24 @@ async def _check_database(database: Database, settings: Settings) -> Check:
         return Check(status="error", message=fault)
     advice = schema_advice(answer)
     return Check(status="ok", message=f"Connected to {name}" + (f"; {advice}" if advice else ""))
+
+
+async def _check_delivery(database: Database) -> Check:
+    """Ok even where WhatsApp refuses: one tenant's number must not take the deployment down."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            answer = await database.call("count_undelivered", {})
+    except (TimeoutError, StateError) as error:
+        return Check(status="ok", message=f"not known: {error!r}")
+    tenants: int = answer["tenants"]
+    if tenants == 0:
+        return Check(status="ok", message="no tenant's replies fail in a row")
+    who = "1 tenant" if tenants == 1 else f"{tenants} tenants"
+    return Check(
+        status="ok",
+        message=f"warning: WhatsApp does not deliver the replies of {who};"
+        " GET /api/instances/{name}/test-webhook says more",
+    )
 
 
 def _check_llm(settings: Settings) -> Check:

@@ -33,7 +33,7 @@ from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
-from router.notices.opening import make_notice_sender, make_notifier
+from router.notices.opening import make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
@@ -48,6 +48,7 @@ from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
 from router.sealing import Vault
+from router.sending.opening import Sending, open_sending
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
@@ -57,19 +58,16 @@ from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.fallback import FallbackHandler, FallbackRules
-from router.turns.instances import InstanceFinder
 from router.turns.llm_keys import LlmKeys
 from router.turns.prompt import PromptRules
-from router.turns.sender import Sender
+from router.turns.settling import Settling
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
 _LOOPS_GRACE = 0.5
-_MAKE_MARGIN = 5.0  # seconds of a lease that are left for writing the reply down
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
-_CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -131,8 +129,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
         maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
-    notice_sender = make_notice_sender(settings, database, evolution)
-    notifier = make_notifier(settings, database, http, pools.services, notice_sender, n8n)
+    sending = open_sending(settings, database, evolution, places)
+    outbox = app.state.outbox = sending.outbox
+    notifier = make_notifier(settings, database, http, pools.services, outbox, n8n)
     guard = app.state.guard = ReplyGuard(
         database,
         _moderation(settings, http, pools.services),
@@ -144,9 +143,13 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         wake_notices=notifier.wake,
     )
     budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
-    instances = InstanceFinder(InstanceKeys.of(settings))
-    courtesy = Courtesy(EvolutionClient(pools.courtesy), instances.of_turn, settings.typing_seconds)
-    dispatcher = _dispatcher(settings, database, evolution, maker, guard, budget, courtesy)
+    keys = InstanceKeys.of(settings)
+    courtesy = Courtesy(
+        EvolutionClient(pools.courtesy),
+        lambda turn: keys.instance(turn.tenant.line),
+        settings.typing_seconds,
+    )
+    dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(
         database,
@@ -161,7 +164,6 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake
     app.state.abandon = dispatcher.abandon
-    app.state.notice_sender = notice_sender
     app.state.wake_notices = notifier.wake
 
     eraser = _execution_eraser(settings, database, http)
@@ -170,9 +172,11 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     until = None if settings.n8n_enabled else loading
     app.state.loops = [
         loading,
-        asyncio.create_task(notifier.run(), name="notifier"),
         asyncio.create_task(_dispatch(dispatcher, until), name="dispatcher"),
-        asyncio.create_task(eraser.run(), name="eraser"),
+        *(
+            asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
+            for loop in (dispatcher.heartbeat, sending.settler, notifier, eraser)
+        ),
     ]
     stack.push_async_callback(end_tasks, app.state.loops, _LOOPS_GRACE)
     stops = {
@@ -182,6 +186,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         "erasing": eraser.stop,
         "notices": notifier.stop,
         "turns": dispatcher.stop,
+        "doubts": sending.settler.stop,
+        "sends": outbox.stop,
+        "leases": dispatcher.heartbeat.stop,
     }
     stack.push_async_callback(_stop, stops)
     repairs.begin_all()
@@ -298,32 +305,32 @@ def _moderation(
 def _dispatcher(
     settings: Settings,
     database: Database,
-    evolution: EvolutionClient,
+    sending: Sending,
     maker: ReplyMaker,
     guard: ReplyGuard,
     budget: Budget,
     courtesy: Courtesy,
 ) -> Dispatcher:
-    instances = InstanceFinder(InstanceKeys.of(settings))
     workshop = Workshop(
         database=database,
         maker=maker,
         courtesy=courtesy,
         guard=guard,
         budget=budget,
-        sender=Sender(
+        outbox=sending.outbox,
+        settling=Settling(
             database,
-            evolution,
-            instances.of_turn,
-            send_timeout=settings.send_timeout,
-            check_after=_CHECK_AFTER,
+            sending.looking,
+            InstanceKeys.of(settings),
+            sending.late,
+            policy(settings),
         ),
         hashes=ContactHashes.of(settings),
         rules=AttemptRules(
-            make_timeout=settings.turn_lease_seconds - _MAKE_MARGIN,
+            make_timeout=settings.making_seconds,
             max_attempts=settings.turn_max_attempts,
             retry_base=settings.retry_base_seconds,
-            settle_after=settings.send_settle_seconds,
+            answer_within_minutes=settings.answer_within_minutes,
         ),
     )
     places = settings.n8n_max_in_flight if settings.n8n_enabled else settings.max_concurrent_turns

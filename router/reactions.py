@@ -87,5 +87,8 @@ class Reactions:
             instance=event["instance"],
             state=decision["state"],
         )
+        if decision["state"] == "open":
+            self._dispatcher.wake()  # what waited for the line is due now
+            self._wake_notices()
         if decision["reconnected"]:
             self._begin_gap_repair(event["instance"])

@@ -9,9 +9,10 @@ from pydantic import SecretStr, ValidationError
 
 from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
-from router.configuration.variables import LEASE_MARGIN, Variables
+from router.configuration.variables import LONGEST_RETRY_AFTER, Variables
 from router.outbound.addresses import LOOPBACK
 
+_MAKING_MARGIN = 5.0  # seconds for all but asking
 _GIVEN_BY_OTHERS = frozenset(
     {
         "SUPABASE_SERVICE_ROLE_KEY",
@@ -46,6 +47,13 @@ class Settings(Variables):
         if self.allowed_networks is not None:
             return self.allowed_networks
         return LOOPBACK if self.database_url is None and self.supabase_url is None else ()
+
+    @property
+    def making_seconds(self) -> float:
+        """How long an attempt may take to make a reply: every try of every provider, and waits."""
+        providers = 1 if self.llm_fallback_provider is None else 2
+        tries = self.llm_attempts * self.llm_timeout + (self.llm_attempts - 1) * LONGEST_RETRY_AFTER
+        return providers * tries + self.moderation_timeout + _MAKING_MARGIN
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is allowed but unwise or incomplete, a sentence each; no secret."""
@@ -128,12 +136,6 @@ class Settings(Variables):
             yield "LLM_FALLBACK_PROVIDER is LLM_PROVIDER itself, which is no help: choose the other"
         elif second and keys[second] is None:
             yield f"LLM_FALLBACK_PROVIDER is {second}, but {second.upper()}_API_KEY is not set"
-        least = self.llm_timeout * self.llm_attempts + LEASE_MARGIN
-        if self.turn_lease_seconds < least:
-            yield (
-                "TURN_LEASE_SECONDS is too short for LLM_ATTEMPTS times LLM_TIMEOUT:"
-                f" the last attempts are cut off; raise it to {least:g}"
-            )
 
 
 def load_settings(

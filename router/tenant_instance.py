@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from router.delivery import Failures
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
 from router.logs import shield_secret
@@ -64,6 +65,7 @@ class TenantInstance:
     # SHA-256 of the webhook secrets of its own that have no end; and whether ours holds, too
     webhook_hashes: tuple[str, ...] = ()
     shared_webhook_secret: bool = True
+    failures: Failures | None = None  # None: the last reply was delivered, as far as is known
 
     def reachable(self) -> Instance:
         """Return it as the Evolution client takes it. Raises EvolutionRefused without a key."""
@@ -87,6 +89,7 @@ async def find_instance(database: Database, name: str, keys: InstanceKeys) -> Te
         is_active=found["is_active"],
         webhook_hashes=tuple(found["webhook_hashes"]),
         shared_webhook_secret=found["shared_webhook_secret"],
+        failures=Failures.read(failed) if (failed := found.get("undelivered")) else None,
     )
 
 

@@ -14,7 +14,7 @@ from router.logs import configure_logging
 from router.operators.cron import run_auto_resume
 from router.settings import Settings
 from router.state.database import Database
-from scripts.running import run
+from scripts.running import run, takes_no_arguments
 
 
 async def resume_once(settings: Settings, database: Database) -> int:
@@ -25,4 +25,5 @@ async def resume_once(settings: Settings, database: Database) -> int:
 
 
 if __name__ == "__main__":
+    takes_no_arguments("auto_resume", __doc__)
     sys.exit(run(resume_once))

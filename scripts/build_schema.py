@@ -73,7 +73,7 @@ def schema_text(migrations: Sequence[Migration], source: Path = SOURCE) -> str:
     """Return schema.sql: the living source and the history of `migrations`, in one transaction."""
     parts = [
         _HEADER,
-        "begin;",
+        "begin;\nset local client_min_messages = warning;",
         HISTORY + _REFUSE_NEWER.format(newest=migrations[-1].version),
         *_topics(source),
         _history_entries(migrations),

@@ -48,7 +48,7 @@ class WentWrong(Exception):
 
 def main() -> int:
     """Play the conversation. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__)
     parser.add_argument("--llm", choices=["loopback", "anthropic", "openai"], default="loopback")
     parser.add_argument("--n8n", action="store_true", help="n8n makes the replies")
     given = parser.parse_args()

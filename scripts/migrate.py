@@ -14,6 +14,7 @@ from router.settings import ConfigurationError, Settings, load_settings
 from router.state.migrations import MIGRATIONS, MigrationError, migrate, read_migrations
 from router.state.opening import open_database
 from router.state.schema_version import schema_fault
+from scripts.running import takes_no_arguments
 
 
 def main() -> int:
@@ -60,4 +61,5 @@ async def _look_at_supabase(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    takes_no_arguments("migrate", __doc__)
     sys.exit(main())

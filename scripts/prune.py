@@ -15,7 +15,7 @@ from router.logs import configure_logging
 from router.operators.cron import run_prune
 from router.settings import Settings
 from router.state.database import Database
-from scripts.running import run
+from scripts.running import run, takes_no_arguments
 
 
 async def prune_all(settings: Settings, database: Database) -> int:
@@ -26,4 +26,5 @@ async def prune_all(settings: Settings, database: Database) -> int:
 
 
 if __name__ == "__main__":
+    takes_no_arguments("prune", __doc__)
     sys.exit(run(prune_all))

@@ -12,7 +12,7 @@ import sys
 from router.sealing import CannotOpen, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
-from scripts.running import CannotGoOn, run
+from scripts.running import CannotGoOn, run, takes_no_arguments
 
 
 async def rotate(settings: Settings, database: Database) -> int:
@@ -31,10 +31,12 @@ async def rotate(settings: Settings, database: Database) -> int:
                 current += 1
                 continue
             try:
-                resealed += await _reseal(database, vault, item)
+                is_resealed = await _reseal(database, vault, item)
             except CannotOpen as error:
                 failed += 1
                 print(f"tenant {after}, {item['column']}: {error}", file=sys.stderr)
+            else:
+                resealed += is_resealed
     print(f"{resealed} keys encrypted anew, {current} were already, {failed} cannot be read")
     return 1 if failed else 0
 
@@ -53,4 +55,5 @@ async def _reseal(database: Database, vault: Vault, item: Json) -> bool:
 
 
 if __name__ == "__main__":
+    takes_no_arguments("rotate_secrets", __doc__)
     sys.exit(run(rotate))

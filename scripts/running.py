@@ -1,5 +1,6 @@
 """How every script runs: configuration, database, one friendly line for what goes wrong."""
 
+import argparse
 import asyncio
 import os
 import sys
@@ -26,6 +27,11 @@ _TOLD = (
     MigrationError,
     StateError,
 )
+
+
+def takes_no_arguments(script: str, about: str | None) -> None:
+    """Explain the script to who asks for --help, and refuse what else is given, before any work."""
+    argparse.ArgumentParser(prog=f"python -m scripts.{script}", description=about).parse_args()
 
 
 def run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:

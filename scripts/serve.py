@@ -46,7 +46,7 @@ _TOLD = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.serve", description=__doc__)
     parser.add_argument("--n8n", action="store_true", help="with an n8n beside it")
     given = parser.parse_args(arguments)
     try:

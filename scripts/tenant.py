@@ -22,6 +22,7 @@ from scripts.running import CannotGoOn, run
 from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show_secrets
 
 _ASK = "-"
+_WITH_VALUES = ("add", "set")
 _ASKED = {
     "evo_api_key": "Evolution's API key: ",
     "llm_api_key": "The LLM provider's API key: ",
@@ -59,7 +60,7 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
     values = {
         "instance_name": given.name,
         "evo_server_url": given.server,
-        **_with_keys(values_of(given.values)),
+        **_values(given),
     }
     if given.key is not None:
         values["evo_api_key"] = _key(given.key, "evo_api_key")
@@ -71,7 +72,7 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
 
 async def change(settings: Settings, database: Database, given: argparse.Namespace) -> int:
     """Change what is given of a tenant."""
-    values = _with_keys(values_of(given.values))
+    values = _values(given)
     tenant = (await database.call("get_tenant", {"instance_name": given.name}))["tenant"]
     changed = await tenant_saving.change_tenant(database, settings, tenant["id"], values)
     for name in sorted(values):
@@ -145,6 +146,16 @@ def values_of(pairs: Sequence[str]) -> dict[str, object]:
     return values
 
 
+def _values(given: argparse.Namespace) -> dict[str, object]:
+    """Return what the pairs and the options say together."""
+    values = _with_keys(values_of(given.values))
+    if given.prompt is not None:
+        values["system_prompt"] = given.prompt or None
+    if given.prompt_file is not None:
+        values["system_prompt"] = _read(given.prompt_file, "the prompt") or None
+    return values
+
+
 def _patterns(text: str) -> list[str]:
     """Return one pattern, or, from @file, one of each line; none takes them away."""
     lines = _read(Path(text[1:]), "the patterns").splitlines() if text.startswith("@") else [text]
@@ -180,11 +191,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     given, more = parser.parse_known_args(arguments)
     # argparse takes values only in front of the options; behind them is as good.
-    if more and (given.command != "add" or any(text.startswith("-") for text in more)):
+    if more and (given.command not in _WITH_VALUES or any(text.startswith("-") for text in more)):
         parser.error(f"not understood: {' '.join(more)}")
-    if more:
+    if given.command in _WITH_VALUES:
         given.values += more
+        _check_values(parser, given)
     return given
+
+
+def _check_values(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    has_prompt = given.prompt is not None or given.prompt_file is not None
+    if has_prompt and any(pair.startswith("system_prompt=") for pair in given.values):
+        parser.error("the prompt is given twice")
+    if given.command == "set" and not has_prompt and not given.values:
+        parser.error("nothing to set: give name=value, --prompt or --prompt-file")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,6 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     adding.add_argument(
         "values", nargs="*", metavar="name=value", help="such as llm_provider=openai"
     )
+    _add_prompt(adding)
 
     commands.add_parser("list", help="list the tenants")
 
@@ -207,11 +228,12 @@ def _parser() -> argparse.ArgumentParser:
     setting.add_argument("name", help="Evolution's name of the instance")
     setting.add_argument(
         "values",
-        nargs="+",
+        nargs="*",
         metavar="name=value",
         help="name= takes the value away; system_prompt=@file reads it; evo_api_key=- and"
         " llm_api_key=- ask for it",
     )
+    _add_prompt(setting)
 
     connecting = commands.add_parser("connect", help="set the webhook and connect the phone")
     connecting.add_argument("name", help="Evolution's name of the instance")
@@ -224,6 +246,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_commands(commands)
     return parser
+
+
+def _add_prompt(command: argparse.ArgumentParser) -> None:
+    prompt = command.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt", metavar="TEXT", help="the AI's instructions (system_prompt)")
+    prompt.add_argument("--prompt-file", type=Path, metavar="FILE", help="read them from a file")
 
 
 if __name__ == "__main__":

@@ -160,8 +160,6 @@ comment on column public.turns.execution_id is 'The execution in n8n that works 
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
 create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
-create unique index if not exists turns_one_active
-on public.turns (session_id) where state in ('running', 'sending');
 create index if not exists turns_due on public.turns (run_after) where state = 'pending';
 create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
@@ -196,7 +194,8 @@ create table if not exists public.messages (
 
 comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
 comment on column public.messages.sender is
-'contact; owner (typed by hand); ai; client (another client of the API); auto (greeting, call reply).';
+'contact; owner (typed by hand); operator (a human, through HybridFlow); ai; client (another client of the'
+' API); auto (greeting, call reply).';
 comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
@@ -208,8 +207,6 @@ create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
-create index if not exists messages_in_doubt
-on public.messages (session_id) where send_state in ('sending', 'unknown', 'failed');
 create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
 
 create table if not exists public.processed_events (
@@ -238,7 +235,8 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null check (kind in ('handoff', 'connection_lost', 'qr_waiting')),
+    kind text not null constraint notices_kind_check
+    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered')),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -256,7 +254,7 @@ create table if not exists public.notices (
 );
 
 comment on table public.notices is
-'What the people of a business are to be told: a human is wanted, the connection is lost.';
+'What the people of a business are to be told: a human is wanted, the connection is lost, say.';
 comment on column public.notices.reason is
 'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
 comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';

@@ -48,7 +48,7 @@ $$;
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
 -- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
--- is folded into the other's; one that has is closed, so that nothing is said twice.
+-- is folded into the other's; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
 language plpgsql
@@ -59,7 +59,7 @@ declare
     v_pending bigint;
 begin
     select * into v_from from public.sessions where id = p_from;
-    perform hybridflow.close_turn_for_merge(t.id)
+    perform hybridflow.make_way(t.id)
     from public.turns as t
     where t.session_id = p_from and t.state in ('running', 'sending')
         and exists (
@@ -74,7 +74,7 @@ begin
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where session_id = p_from and state = 'pending';
-        update public.turns set reply = null where id = v_pending;
+        perform hybridflow.discard_reply(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
     delete from public.messages as m
@@ -116,9 +116,10 @@ begin
 end
 $$;
 
--- Closes an active turn whose session is merged into one that has an active turn too. One that has
--- said something counts as sent; one that has not goes back to pending and is folded by the caller.
-create or replace function hybridflow.close_turn_for_merge(p_turn_id bigint)
+-- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
+-- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
+-- is folded by the caller.
+create or replace function hybridflow.make_way(p_turn_id bigint)
 returns void
 language plpgsql
 set search_path = ''
@@ -128,10 +129,7 @@ declare
 begin
     select * into v_turn from public.turns where id = p_turn_id for update;
     if v_turn.state = 'sending' then
-        update public.turns
-        set state = 'sent', incomplete = true, reason = 'merged', token_hash = null, lease_until = null,
-            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where id = p_turn_id;
+        update public.turns set beside = true, updated_at = hybridflow.clock() where id = p_turn_id;
         return;
     end if;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock());

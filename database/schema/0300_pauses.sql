@@ -23,8 +23,8 @@ as $$
 $$;
 
 -- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
--- with it. A turn that is sending is left to the fence: the part in flight cannot be called back, and
--- the next is refused.
+-- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
 create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
 returns integer
 language plpgsql
@@ -38,6 +38,8 @@ begin
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where session_id = p_session_id and state in ('pending', 'running');
     get diagnostics v_cancelled = row_count;
+    perform hybridflow.stop_turn(t.id, p_reason)
+    from public.turns as t where t.session_id = p_session_id and t.state = 'sending';
     return v_cancelled;
 end
 $$;
@@ -94,8 +96,74 @@ as $$
     where id = p_session_id
 $$;
 
--- Gives the customer's recent messages that nobody answered (newer than anything the business said)
--- to one turn, due at once. Returns the turn's id, or null when there is nothing to answer.
+-- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.from_me and p_message.kind not in ('reaction', 'poll_vote')
+        and (
+            p_message.sender in ('owner', 'operator')
+            or (p_message.sender = 'client' and p_tenant.other_client_takeover)
+        )
+        and p_message.send_state is distinct from 'failed'
+$$;
+
+-- Whether part of what turn p_turn_id said is on the phone.
+create or replace function hybridflow.has_spoken(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent' and m.status is distinct from 'error'
+    )
+$$;
+
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
+    )
+$$;
+
+-- Whether a message of the contact is answered, or is going to be: its turn is under way, part of its turn
+-- is on the phone or may be, or it belongs to no turn and a later reply was made in sight of it.
+create or replace function hybridflow.is_answered(p_message public.messages)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_message.turn_id is not null then
+            hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
+            or exists (
+                select from public.turns as t
+                where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
+            )
+        else exists (
+            select from public.messages as m
+            inner join public.turns as t on t.id = m.turn_id
+            where m.session_id = p_message.session_id and m.from_me and m.sent_at >= p_message.sent_at
+                and m.send_state = 'sent' and m.status is distinct from 'error' and t.seen_at >= p_message.created_at
+        )
+    end
+$$;
+
+-- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
+-- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
+-- id, or null when there is nothing to answer. The session is locked.
 create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
 returns bigint
 language plpgsql
@@ -103,7 +171,8 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants;
-    v_last_said record;
+    v_since timestamptz;
+    v_human record;
     v_ids bigint[];
     v_turn public.turns;
 begin
@@ -113,23 +182,98 @@ begin
     if not v_tenant.is_active then
         return null;
     end if;
-    select m.sent_at, m.id into v_last_said from public.messages as m
-    where m.session_id = p_session_id and m.from_me and m.kind <> 'reaction' and m.sender <> 'auto'
-        and m.send_state is distinct from 'failed'
+    v_since := hybridflow.clock() - hybridflow.seconds(
+        60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+    );
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_session_id and m.sent_at >= v_since and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
     select array_agg(m.id) into v_ids from public.messages as m
     where m.session_id = p_session_id and not m.from_me and m.expects_reply and m.deleted_at is null
-        and m.kind <> all(v_tenant.unanswered_kinds)
-        and m.sent_at >= hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        )
-        and (v_last_said.id is null or (m.sent_at, m.id) > (v_last_said.sent_at, v_last_said.id));
+        and m.kind <> all(v_tenant.unanswered_kinds) and m.sent_at >= v_since
+        and (v_human.id is null or (m.sent_at, m.id) > (v_human.sent_at, v_human.id))
+        and not hybridflow.is_answered(m);
     if v_ids is null then
         return null;
     end if;
     v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
     update public.messages set turn_id = v_turn.id where id = any(v_ids);
     return v_turn.id;
+end
+$$;
+
+-- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
+-- stopped since p_since say the rest, and what the customer wrote and nobody answered gets a turn (its id).
+-- The session is locked.
+create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
+    where session_id = p_session_id and state = 'sending' and stop_reason = 'takeover';
+    perform hybridflow.take_up(t)
+    from public.turns as t
+    where t.id = (
+        select s.id from public.turns as s
+        where s.session_id = p_session_id and s.state = 'sent' and s.incomplete and s.reason = 'takeover'
+            and s.reply is not null and s.finished_at >= p_since
+        order by s.id desc limit 1
+    );
+    return hybridflow.answer_unanswered(p_session_id, p_policy);
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless a
+-- human wrote besides, or somebody paused. Returns whether the session goes on now. It is locked.
+create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_tenant public.tenants;
+    v_false public.messages;
+    v_human public.messages;
+    v_goes_on boolean;
+begin
+    select * into v_session from public.sessions where id = p_session_id;
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    select * into v_false from public.messages where id = p_message_id;
+    select m.* into v_human from public.messages as m
+    where m.session_id = p_session_id and m.id <> p_message_id and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
+        select from public.messages as m
+        where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
+            and hybridflow.is_by_human(m, v_tenant)
+    );
+    update public.sessions as s
+    set last_human_at = case
+            when s.pause_message_id is null and s.is_paused then greatest(s.paused_at, v_human.sent_at)
+            else v_human.sent_at
+        end,
+        is_paused = s.is_paused and not v_goes_on,
+        pause_message_id = case
+            when v_goes_on then null
+            when s.pause_message_id = p_message_id then v_human.id
+            else s.pause_message_id
+        end,
+        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        pause_source = case
+            when v_goes_on then null
+            when s.pause_source = 'owner' and s.pause_message_id is null
+                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+            else s.pause_source
+        end,
+        pause_reason = case when v_goes_on then null else s.pause_reason end,
+        paused_at = case when v_goes_on then null else s.paused_at end,
+        paused_until = case when v_goes_on then null else s.paused_until end,
+        updated_at = hybridflow.clock()
+    where s.id = p_session_id;
+    return v_goes_on;
 end
 $$;
 

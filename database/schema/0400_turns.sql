@@ -31,7 +31,7 @@ begin
             when attempt > 0 then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
-        reply = null, updated_at = v_now
+        updated_at = v_now
     where session_id = p_session_id and state = 'pending'
     returning * into v_turn;
     if not found then
@@ -41,14 +41,30 @@ begin
             greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
         returning * into v_turn;
+    elsif v_turn.reply is not null then
+        perform hybridflow.discard_reply(v_turn.id);
     end if;
     return v_turn;
 end
 $$;
 
--- Puts a turn that has sent nothing back to pending, due at p_run_after, and folds into it what has
--- become pending meanwhile; its reply is kept only if nothing new has to be answered. The session is
--- locked.
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made anew for all that
+-- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+create or replace function hybridflow.discard_reply(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set reply = null, updated_at = hybridflow.clock()
+    where id = p_turn_id and reply is not null;
+    update public.messages set part = null where turn_id = p_turn_id and part is not null;
+end
+$$;
+
+-- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
+-- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
+-- session is locked.
 create or replace function hybridflow.requeue_turn(p_turn public.turns, p_run_after timestamptz)
 returns void
 language plpgsql
@@ -63,9 +79,12 @@ begin
     where session_id = p_turn.session_id and state = 'pending'
     returning id into v_newer;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    if v_newer is not null or p_turn.reply is null then
+        perform hybridflow.discard_reply(p_turn.id);
+    end if;
     update public.turns
-    set state = 'pending', token_hash = null, lease_until = null, run_after = p_run_after,
-        reply = case when v_newer is null then reply end, updated_at = v_now
+    set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
+        stop_reason = null, run_after = p_run_after, updated_at = v_now
     where id = p_turn.id;
 end
 $$;
@@ -90,33 +109,113 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    if not exists (
-        select from public.messages where turn_id = p_turn.id and send_state in ('sending', 'unknown')
-    ) then
+    if not hybridflow.is_in_doubt(p_turn.id) then
         return false;
     end if;
-    update public.turns
-    set lease_until = hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3)),
-        updated_at = hybridflow.clock()
-    where id = p_turn.id;
+    perform hybridflow.put_aside(
+        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3))
+    );
     return true;
 end
 $$;
 
--- Closes a turn that may not say more: as sent (incomplete) if it has said something, else cancelled.
+-- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier).
+create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns set lease_until = p_until, worker = null, updated_at = hybridflow.clock()
+    where id = p_turn_id
+$$;
+
+-- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
+-- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
+-- settled.
 create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    if exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
+    if hybridflow.is_in_doubt(p_turn_id) then
+        update public.turns set stop_reason = coalesce(stop_reason, p_reason), updated_at = hybridflow.clock()
+        where id = p_turn_id;
+    elsif exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
         update public.turns set incomplete = true where id = p_turn_id;
         perform hybridflow.close_turn(p_turn_id, 'sent', p_reason);
     else
         perform hybridflow.close_turn(p_turn_id, 'cancelled', p_reason);
     end if;
 end
+$$;
+
+-- The active turn goes on at once, by whoever claims it; beside another one, if the session has one.
+create or replace function hybridflow.take_up(p_turn public.turns)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns
+    set state = 'sending', incomplete = false, reason = null, finished_at = null, worker = null,
+        token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
+        beside = exists (
+            select from public.turns as a
+            where a.session_id = p_turn.session_id and a.state in ('running', 'sending') and a.id <> p_turn.id
+        ),
+        updated_at = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- A send of turn p_turn_id is settled. The turn is closed when all of its reply is on the phone, or when it
+-- may say no more; where nothing of it was said, and the session goes on meanwhile, its messages are
+-- answered by another turn. A send may prove late to have left: then its turn, which waits to be made
+-- again, goes on with the rest, or is done. The session is locked.
+create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_sent integer;
+begin
+    select * into v_turn from public.turns
+    where id = p_turn_id and state in ('pending', 'running', 'sending') for update;
+    if v_turn.id is null or hybridflow.is_in_doubt(p_turn_id) then
+        return;
+    end if;
+    select count(*) into v_sent from public.messages as m
+    where m.turn_id = p_turn_id and m.send_state = 'sent' and m.part is not null;
+    if jsonb_array_length(v_turn.reply) <= v_sent then
+        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+    elsif v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
+        if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
+            perform hybridflow.answer_unanswered(v_turn.session_id, p_policy);
+        end if;
+    elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
+        perform hybridflow.take_up(v_turn);
+    elsif v_turn.state <> 'sending' and v_turn.reply is null and hybridflow.has_said_all(p_turn_id) then
+        perform hybridflow.stop_turn(p_turn_id, 'late');
+    end if;
+end
+$$;
+
+-- Whether something that the turn said is on the phone, begun after all that it answers was written.
+create or replace function hybridflow.has_said_all(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        max(m.id) filter (where m.from_me and m.send_state = 'sent')
+        > max(m.id) filter (where not m.from_me), false
+    )
+    from public.messages as m where m.turn_id = p_turn_id
 $$;
 
 -- The sends of a turn, in order, for the handler that goes on with it.
@@ -127,16 +226,17 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
-        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'send_state', m.send_state,
-        'wa_id', m.wa_id, 'send_began_at', m.send_began_at
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
+        'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
+        'send_began_at', m.send_began_at
     ) order by m.part), '[]')
     from public.messages as m
     where m.turn_id = p_turn_id and m.part is not null
 $$;
 
 -- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
--- where an earlier reply left after they were written. Left out are sends that certainly failed and
--- messages that wait for a later turn.
+-- where an earlier reply left after they were written. Left out are sends that certainly failed, what
+-- WhatsApp did not deliver, and messages that wait for a later turn.
 create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
 returns jsonb
 language sql
@@ -154,6 +254,7 @@ as $$
         from public.messages as m
         where m.session_id = p_turn.session_id
             and m.send_state is distinct from 'failed'
+            and not (m.from_me and m.status is not distinct from 'error')
             and not exists (
                 select from public.turns as o
                 where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
@@ -218,10 +319,7 @@ as $$
         select t.id from public.turns as t
         where t.state in ('running', 'sending') and t.lease_until <= hybridflow.clock()
             and t.attempt >= p_max_attempts
-            and not exists (
-                select from public.messages as m
-                where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
-            )
+            and not hybridflow.is_in_doubt(t.id)
         for update skip locked
     )
 $$;
@@ -239,9 +337,12 @@ as $$
     where id in (
         select t.id from public.turns as t
         where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
+            and hybridflow.has_spoken(t.id)
             and not exists (
                 select from public.messages as m
-                where m.turn_id = t.id and m.send_state in ('sending', 'unknown', 'failed')
+                where m.turn_id = t.id and (
+                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+                )
             )
         for update skip locked
     )
@@ -393,10 +494,8 @@ begin
     claimed as (
         update public.turns as t
         set state = case when t.state = 'pending' then 'running' else t.state end,
-            attempt = t.attempt + case when exists (
-                select from public.messages as m
-                where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
-            ) then 0 else 1 end,
+            attempt = t.attempt + case when hybridflow.is_in_doubt(t.id) then 0 else 1 end,
+            seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
             token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
             worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
@@ -440,7 +539,7 @@ begin
     select * into turn from public.turns where id = p_turn_id for update;
     refusal := case
         when turn.id is null then 'unknown_turn'
-        when turn.state = 'cancelled' and turn.reason in ('takeover', 'paused') then 'paused'
+        when turn.state in ('cancelled', 'sent') and turn.reason in ('takeover', 'paused') then 'paused'
         when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
         when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
         when turn.lease_until <= hybridflow.clock() then 'stale'
@@ -477,6 +576,38 @@ begin
 end
 $$;
 
+-- Whether what a turn answers is too old to be answered at all.
+create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(m.sent_at) < hybridflow.clock() - hybridflow.seconds(
+        60 * coalesce(max(t.answer_within_minutes), p_minutes, 60)
+    ), false)
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.turn_id = p_turn.id and not m.from_me
+$$;
+
+-- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
+-- away it is never long: nobody may tell us when they are back.
+create or replace function hybridflow.back_off(p_turn public.turns, p jsonb)
+returns interval
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.seconds(greatest(
+        case when p ->> 'kind' = 'away'
+            then least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.waits, 10)), 30)
+            else least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.attempt, 10) - 1), 900)
+        end * (0.75 + random() / 2)::numeric,
+        (p ->> 'retry_after')::numeric
+    ))
+$$;
+
 -- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
 create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
@@ -485,31 +616,38 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_delay numeric;
-    v_due timestamptz;
+    v_away boolean := p ->> 'kind' = 'away';
+    v_spoken boolean := exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
+    );
+    v_due timestamptz := hybridflow.clock() + hybridflow.back_off(p_turn, p);
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
-    update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = p_turn.id;
+    update public.turns
+    set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        waits = case when v_away then waits + 1 else 0 end
+    where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('state', 'in_doubt');
-    elsif p_turn.reply is null and exists (
-        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
-    ) then
+    elsif p_turn.reply is null and v_spoken and not (v_away and exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
+    )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         return jsonb_build_object('state', 'sent');
-    elsif p ->> 'kind' = 'permanent' or p_turn.attempt >= (p ->> 'max_attempts')::integer then
+    elsif p_session.is_paused or p_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn.id, coalesce(p_turn.stop_reason, 'paused'));
+        return jsonb_build_object('state', 'cancelled');
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
+        return jsonb_build_object('state', 'dead');
+    elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead');
-    end if;
-    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(p_turn.attempt, 10) - 1) * (0.75 + random() / 2);
-    v_due := hybridflow.clock() + hybridflow.seconds(greatest(least(v_delay, 900), (p ->> 'retry_after')::numeric));
-    if p_session.is_paused then
-        perform hybridflow.stop_turn(p_turn.id, 'paused');
-        return jsonb_build_object('state', 'cancelled');
-    elsif exists (select from public.messages where turn_id = p_turn.id and send_state = 'sent') then
-        update public.turns set state = 'sending', lease_until = v_due, updated_at = hybridflow.clock()
-        where id = p_turn.id;
+    elsif v_spoken then
+        perform hybridflow.put_aside(p_turn.id, v_due);
+        update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due);
     end if;
@@ -517,12 +655,15 @@ begin
 end
 $$;
 
--- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, tokens?, max_attempts, base_seconds})
+-- fail_turn({turn_id, token, kind, error, retry_after?, tokens?, max_attempts, base_seconds,
+-- answer_within_minutes?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
--- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
--- once; message_id names the send that certainly did not leave; tokens is what it cost, if that is known.
--- A turn without a saved reply that has said something is closed as sent, incomplete. Returns {state,
--- run_after?} or {refused: reason}.
+-- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once;
+-- 'away': the reply certainly did not leave, for Evolution or the line is away: tried again soon, and at
+-- once when the instance is connected again, and no attempt is used up; dead with the reason 'too_old' when
+-- what it answers is older than answer_within_minutes. tokens is what it cost, if that is known. A turn
+-- without a saved reply that has said something is closed as sent, incomplete. Returns {state, run_after?}
+-- or {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -539,6 +680,63 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+end
+$$;
+
+-- begin_anew({turn_id, token})
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
+-- now, together with what came meanwhile, and its reply is made anew. The attempt does not count.
+-- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+create or replace function public.begin_anew(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
+        select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
+    ) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
+    perform hybridflow.discard_reply((v_held.turn).id);
+    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock());
+    return '{"ok": true}';
+end
+$$;
+
+-- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
+-- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
+create or replace function public.renew_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_lost bigint[];
+begin
+    update public.turns set lease_until = greatest(lease_until, v_until)
+    where id in (
+        select t.id from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+        inner join public.turns as t on t.id = h.turn_id
+        where t.state in ('running', 'sending') and t.worker = p ->> 'worker'
+            and t.token_hash = hybridflow.hash_token(h.token)
+        for update of t skip locked
+    );
+    select array_agg(h.turn_id) into v_lost
+    from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+    left join public.turns as t on t.id = h.turn_id
+        and t.state in ('running', 'sending') and t.token_hash = hybridflow.hash_token(h.token)
+    where t.id is null;
+    return jsonb_build_object('lost', coalesce(to_jsonb(v_lost), '[]'));
 end
 $$;
 
@@ -563,7 +761,7 @@ begin
     if v_turn.state = 'running' then
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
     else
-        update public.turns set lease_until = hybridflow.clock() where id = v_turn.id;
+        perform hybridflow.put_aside(v_turn.id, hybridflow.clock());
     end if;
     return jsonb_build_object('ok', true);
 end
@@ -642,12 +840,12 @@ begin
                 using errcode = 'PT409';
         end if;
         update public.turns
-        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()),
-            lease_until = hybridflow.clock(), attempt = 0,
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
+            lease_until = hybridflow.clock(), attempt = 0, waits = 0, reason = null, stop_reason = null,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
     else
-        update public.turns set attempt = 0, finished_at = null where id = v_turn.id;
+        update public.turns set attempt = 0, waits = 0, reason = null, finished_at = null where id = v_turn.id;
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
     end if;
     return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));

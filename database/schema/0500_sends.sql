@@ -21,28 +21,13 @@ as $$
     select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
 $$;
 
--- The pause that message p_message_id caused was wrong, for the message was our own: takes it back.
-create or replace function hybridflow.take_back_pause(p_session_id bigint, p_message_id bigint)
-returns void
-language sql
-set search_path = ''
-as $$
-    update public.sessions as s
-    set is_paused = false, pause_source = null, pause_reason = null, pause_message_id = null,
-        paused_at = null, paused_until = null,
-        last_human_at = (
-            select max(m.sent_at) from public.messages as m
-            where m.session_id = s.id and m.sender in ('owner', 'client') and m.id <> p_message_id
-        ),
-        updated_at = hybridflow.clock()
-    where s.id = p_session_id and s.pause_message_id = p_message_id and s.is_paused
-$$;
-
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message, that record and the pause that it caused go. If the message had left already under another
--- id, the second one is recorded as well: the phone has both. Closes the turn when all of its reply
--- has been sent. The session is locked.
-create or replace function hybridflow.mark_sent(p_message_id bigint, p_wa_id text, p_status text)
+-- message, that record goes, and the pause that it caused is taken back. If the message had left already
+-- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
+-- The session is locked.
+create or replace function hybridflow.mark_sent(
+    p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -50,45 +35,86 @@ as $$
 declare
     v_message public.messages;
     v_twin public.messages;
+    v_goes_on boolean := false;
 begin
     select * into v_message from public.messages where id = p_message_id for update;
     select * into v_twin from hybridflow.messages_called(p_wa_id)
     where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
     limit 1;
     if v_twin.id is not null then
-        perform hybridflow.take_back_pause(v_twin.session_id, v_twin.id);
+        v_goes_on := hybridflow.withdraw_pause(v_twin.session_id, v_twin.id);
         delete from public.messages where id = v_twin.id;
     end if;
 
     if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
         insert into public.messages (
-            tenant_id, session_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state
+            tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state,
+            identity
         )
         values (
-            v_message.tenant_id, v_message.session_id, p_wa_id, true, 'ai', v_message.kind, v_message.body,
-            p_status, v_message.sent_at, 'sent'
+            v_message.tenant_id, v_message.session_id, v_message.turn_id, p_wa_id, true, v_message.sender,
+            v_message.kind, v_message.body, p_status, v_message.sent_at, 'sent', v_message.identity
         );
     else
         update public.messages
-        set wa_id = p_wa_id, send_state = 'sent', status = coalesce(v_twin.status, p_status, status)
+        set wa_id = p_wa_id, send_state = 'sent',
+            status = hybridflow.later_status(hybridflow.later_status(status, v_twin.status), p_status),
+            told_as = null, late_until = null, check_at = null
         where id = p_message_id;
+        if v_twin.status = 'error' then
+            perform hybridflow.note_failure(p_message_id, '{}');
+        end if;
         perform hybridflow.apply_waiting(v_message.tenant_id, p_message_id, p_wa_id);
     end if;
 
     update public.sessions set last_message_at = greatest(last_message_at, v_message.sent_at)
     where id = v_message.session_id;
-    perform hybridflow.close_turn(t.id, 'sent', null)
-    from public.turns as t
-    where t.id = v_message.turn_id and t.state = 'sending' and t.reply is not null
-        and jsonb_array_length(t.reply) <= (
-            select count(*) from public.messages as m where m.turn_id = t.id and m.send_state = 'sent'
-        );
+    if v_goes_on then
+        perform hybridflow.undo_takeover(v_twin.session_id, v_twin.created_at, p_policy);
+    end if;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, lease_seconds})
+-- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}. A part
+-- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
+-- have left, after a doubt, keeps its row for its late echo.
+create or replace function hybridflow.begin_message(
+    p_session public.sessions, p_turn_id bigint, p_part integer, p_sender text, p jsonb
+)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+begin
+    update public.messages set part = null
+    where turn_id = p_turn_id and part = p_part and late_until is not null;
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, told_as, chosen_id,
+        sent_at, send_state, send_began_at, sends
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
+        coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
+        case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
+        '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
+        date_trunc('second', v_now), 'sending', v_now, 1
+    )
+    on conflict (turn_id, part) where part is not null do update
+        set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
+            told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
+            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1
+    returning * into v_message;
+    return v_message;
+end
+$$;
+
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, lease_seconds})
 -- The fence, to be passed before every part of a reply, right before it is sent. Records the message
--- as `sending` and says {ok, message_id, jid}; or {refused: reason}: 'stale', 'superseded',
+-- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded',
 -- 'unknown_turn' (see hold_turn), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
 -- 'in_doubt' (this part has begun and nobody knows how it ended).
 create or replace function public.begin_send(p jsonb)
@@ -98,7 +124,6 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
     v_held record;
     v_turn public.turns;
     v_message public.messages;
@@ -108,8 +133,8 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     v_turn := v_held.turn;
-    if (v_held.session).is_paused then
-        perform hybridflow.stop_turn(v_turn.id, 'paused');
+    if (v_held.session).is_paused or v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
         return jsonb_build_object('refused', 'paused');
     end if;
 
@@ -121,33 +146,95 @@ begin
         return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
     end if;
 
-    insert into public.messages (
-        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, sent_at, send_state,
-        send_began_at, sends
-    )
-    values (
-        v_turn.tenant_id, v_turn.session_id, v_turn.id, (p ->> 'part')::integer, true, 'ai',
-        coalesce(p ->> 'kind', 'text'), p ->> 'body', date_trunc('second', v_now), 'sending', v_now, 1
-    )
-    on conflict (turn_id, part) where part is not null do update
-        set body = excluded.body, kind = excluded.kind, sent_at = excluded.sent_at, send_state = 'sending',
-            send_began_at = excluded.send_began_at, sends = messages.sends + 1
-    returning * into v_message;
+    v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
     update public.turns
-    set state = 'sending', lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
-        updated_at = v_now
+    set state = 'sending', updated_at = v_message.send_began_at,
+        lease_until = greatest(
+            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        )
     where id = v_turn.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
         'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
     );
 end
 $$;
 
--- finish_send({turn_id, token, tenant_id, message_id, wa_id, jid?, status?})
--- Evolution has taken the message: records its id, whatever has become of the turn meanwhile (failing
--- to record is not failing to send), and the JID that Evolution really sent to as one of the contact's.
--- Returns {turn_state}; null where the contact was erased while it was sent: then nothing is recorded.
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, seen_message_id?, knowingly?,
+-- author?, reason?})
+-- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
+-- message takes the session over. Says {ok, message_id, jid, chosen_id, tenant_id, instance_name,
+-- evo_server_url, evo_api_key}, for the router only; or {refused: 'human_wrote', message_id, by, at}:
+-- another human wrote after seen_message_id, the last that this one has seen; again with `knowingly`, it
+-- passes. PT404: the session was erased or merged, or is not this tenant's.
+create or replace function public.begin_human_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p - 'contact');
+    v_tenant public.tenants;
+    v_human public.messages;
+    v_message public.messages;
+begin
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    if not coalesce((p ->> 'knowingly')::boolean, false) then
+        select m.* into v_human from public.messages as m
+        where m.session_id = v_session.id and m.id > (p ->> 'seen_message_id')::bigint
+            and hybridflow.is_by_human(m, v_tenant)
+        order by m.id desc limit 1;
+    end if;
+    if v_human.id is not null then
+        return jsonb_build_object(
+            'refused', 'human_wrote', 'message_id', v_human.id, 'by', v_human.sender, 'at', v_human.sent_at
+        );
+    end if;
+    v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
+    update public.messages set author_name = p ->> 'author' where id = v_message.id;
+    update public.sessions
+    set is_paused = true, pause_source = 'operator', pause_message_id = null,
+        pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
+        paused_at = case when is_paused then paused_at else v_message.send_began_at end,
+        paused_until = null, last_human_at = v_message.send_began_at, updated_at = v_message.send_began_at
+    where id = v_session.id;
+    perform hybridflow.cancel_turns(v_session.id, 'takeover');
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- A send of tenant `tenant_id`, with its session locked; null where it was erased.
+create or replace function hybridflow.send_of(p jsonb)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    if p ->> 'tenant_id' is null or p ->> 'message_id' is null then
+        raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
+    end if;
+    perform from public.sessions as s
+    where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
+    for update;
+    select * into v_message from public.messages as m
+    where m.id = (p ->> 'message_id')::bigint and m.tenant_id = (p ->> 'tenant_id')::bigint
+        and m.from_me and m.send_state is not null;
+    return v_message;
+end
+$$;
+
+-- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
+-- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
+-- turn meanwhile (failing to record is not failing to send), and the JID that Evolution really sent to as
+-- one of the contact's. Returns {turn_state}; null where it has no turn, or the contact was erased while it
+-- was sent: then nothing is recorded.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -155,20 +242,17 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_message public.messages;
+    v_message public.messages := hybridflow.send_of(p);
 begin
-    select m.* into v_message from public.messages as m
-    where m.id = (p ->> 'message_id')::bigint and m.turn_id = (p ->> 'turn_id')::bigint;
-    perform from public.sessions where id = v_message.session_id for update;
-    if not exists (select from public.turns where id = (p ->> 'turn_id')::bigint) then
+    if v_message.id is null then
         perform hybridflow.bury_message(t.id, p ->> 'wa_id')
         from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint;
         return '{"turn_state": null}';
-    elsif v_message.id is null then
-        raise exception 'turn % has no send %', p ->> 'turn_id', p ->> 'message_id' using errcode = 'PT404';
     end if;
-    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status');
-    if p ->> 'jid' is not null and not exists (
+    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
+    if p ->> 'jid' is not null and exists (
+        select from public.sessions as s where s.id = v_message.session_id and s.chat = 'contact'
+    ) and not exists (
         select from public.session_identities as i
         where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
     ) then
@@ -177,6 +261,51 @@ begin
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
     );
+end
+$$;
+
+-- A message that has no wa_id certainly did not leave; a notice that it was of may be told again.
+-- p_late_until: until when an echo of it would still be ours after all; null: Evolution refused it, there
+-- is none to come.
+create or replace function hybridflow.mark_not_sent(
+    p_message_id bigint, p_late_until timestamptz, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    update public.messages set send_state = 'failed', late_until = p_late_until, check_at = null
+    where id = p_message_id and wa_id is null and send_state in ('sending', 'unknown')
+    returning * into v_message;
+    if v_message.id is null then
+        return;
+    end if;
+    update public.notices
+    set number_told_at = null, message_id = null, updated_at = hybridflow.clock(),
+        state = case when p_late_until is null then state else 'pending' end,
+        finished_at = case when p_late_until is null then finished_at end,
+        next_at = case when p_late_until is null then next_at else hybridflow.clock() end
+    where message_id = p_message_id;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
+end
+$$;
+
+-- fail_send({tenant_id, message_id, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same.
+create or replace function public.fail_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_message public.messages := hybridflow.send_of(p);
+begin
+    perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
+    return '{"ok": true}';
 end
 $$;
 
@@ -200,9 +329,10 @@ begin
 end
 $$;
 
--- doubt_send({turn_id, token, message_id, error, check_after})
--- The send has begun and nobody knows how it ended (time-out, lost answer). The part is `unknown`
--- until evidence settles it; the turn can be claimed again in check_after seconds to look for it.
+-- doubt_send({tenant_id, message_id, turn_id?, token?, error, check_after})
+-- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
+-- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one. Returns
+-- {ok} or {refused: reason} (see hold_turn).
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -210,26 +340,41 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
+    v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    update public.messages set send_state = 'unknown'
-    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
-    if v_held.refusal is not null then
+    update public.messages
+    set send_state = 'unknown', check_at = case when turn_id is null then v_check_at end
+    where id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint and send_state = 'sending';
+    if p ->> 'turn_id' is null then
+        return '{"ok": true}';
+    elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
-    update public.turns
-    set error_kind = 'in_doubt', error = left(p ->> 'error', 2000), updated_at = hybridflow.clock(),
-        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'check_after')::numeric)
+    update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
-    return jsonb_build_object('ok', true);
+    perform hybridflow.put_aside((v_held.turn).id, v_check_at);
+    return '{"ok": true}';
 end
 $$;
 
--- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours})
--- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never
--- left, and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the
--- turn is dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
+-- When a send in doubt may no longer come late: late_seconds after it began.
+create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.send_began_at + hybridflow.seconds(coalesce((p ->> 'late_seconds')::numeric, 120))
+$$;
+
+-- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
+-- late_seconds, policy?})
+-- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
+-- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
+-- dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -245,25 +390,122 @@ begin
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
-        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null);
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
     elsif p ->> 'outcome' = 'not_sent' then
-        update public.messages set send_state = 'failed' where id = v_message.id;
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
     elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
-        update public.turns set error_kind = 'in_doubt', error = p ->> 'error' where id = (v_held.turn).id;
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+        where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
-        update public.turns
-        set error_kind = 'in_doubt', error = p ->> 'error', updated_at = v_now,
-            lease_until = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
+        perform hybridflow.put_aside(
+            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        );
     end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
     );
+end
+$$;
+
+-- claim_doubts({limit, lease_seconds, after_seconds})
+-- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
+-- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
+-- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
+-- jids, kind, body, told_as, chosen_id, identity, send_began_at, ours, theirs}], now, next_due_at}, for the
+-- router only: `ours` are the ids of sends accounted for, `theirs` those of the contact's messages.
+create or replace function public.claim_doubts(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_before timestamptz := v_now - hybridflow.seconds((p ->> 'after_seconds')::numeric);
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_sends jsonb;
+begin
+    with due as (
+        select m.id from public.messages as m
+        where m.turn_id is null and m.send_state in ('sending', 'unknown')
+            and coalesce(m.check_at, m.send_began_at) <= v_now
+            and (m.send_state = 'unknown' or m.send_began_at <= v_before)
+        order by coalesce(m.check_at, m.send_began_at) limit (p ->> 'limit')::integer
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.*
+    )
+
+    select jsonb_agg(jsonb_build_object(
+        'message_id', c.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
+        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
+        'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
+        'identity', c.identity, 'send_began_at', c.send_began_at,
+        'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
+    ) order by c.id)
+    into v_sends
+    from claimed as c inner join public.tenants as t on t.id = c.tenant_id;
+    return jsonb_build_object(
+        'sends', coalesce(v_sends, '[]'), 'now', v_now, 'next_due_at', (
+            select nullif(min(coalesce(m.check_at, m.send_began_at)), 'infinity') from public.messages as m
+            where m.turn_id is null and m.send_state in ('sending', 'unknown')
+        )
+    );
+end
+$$;
+
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(r.wa_id), '[]') from (
+        select m.wa_id from public.messages as m
+        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
+        order by m.sent_at desc, m.id desc limit 100
+    ) as r
+$$;
+
+-- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,
+-- policy?})
+-- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
+-- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
+-- Returns {ok}.
+create or replace function public.settle_doubt(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages := hybridflow.send_of(p);
+begin
+    if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
+        return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
+    elsif p ->> 'outcome' = 'sent' then
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
+    elsif p ->> 'outcome' = 'not_sent' then
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+    elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
+        update public.messages set send_state = 'unknown', check_at = 'infinity' where id = v_message.id;
+    else
+        update public.messages
+        set send_state = 'unknown', check_at = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        where id = v_message.id;
+    end if;
+    return '{"ok": true}';
 end
 $$;

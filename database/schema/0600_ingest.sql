@@ -1,6 +1,7 @@
 -- HybridFlow: the way in. One call takes many events and decides each.
 
--- The order in which a delivery state may only advance; 'error' ends it.
+-- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
+-- the message arrived is stronger than 'error', which is stronger than that it was taken.
 create or replace function hybridflow.status_rank(p_status text)
 returns integer
 language sql
@@ -8,8 +9,31 @@ immutable
 set search_path = ''
 as $$
     select coalesce(array_position(
-        array['pending', 'server_ack', 'delivery_ack', 'read', 'played', 'error'], lower(p_status)
+        array['pending', 'server_ack', 'error', 'delivery_ack', 'read', 'played'], lower(p_status)
     ), 0)
+$$;
+
+-- The stronger one of two delivery states.
+create or replace function hybridflow.later_status(p_one text, p_other text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.status_rank(p_other) > hybridflow.status_rank(p_one) then p_other
+        else coalesce(p_one, p_other)
+    end
+$$;
+
+-- Whether the state says that the message is on the contact's phone.
+create or replace function hybridflow.was_delivered(p_status text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select hybridflow.status_rank(p_status) > hybridflow.status_rank('error')
 $$;
 
 -- Applies one change (edit, delete or delivery state) to a message.
@@ -30,9 +54,7 @@ begin
             update public.messages set deleted_at = hybridflow.clock()
             where id = p_message_id and deleted_at is null;
         else
-            update public.messages set status = p_change ->> 'status'
-            where id = p_message_id
-                and hybridflow.status_rank(p_change ->> 'status') > hybridflow.status_rank(status);
+            perform hybridflow.change_status(p_message_id, p_change);
     end case;
 end
 $$;
@@ -108,6 +130,37 @@ begin
 end
 $$;
 
+-- The tenant's line is up: what waits for it is due at once.
+create or replace function hybridflow.hasten(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.turns set run_after = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'pending' and t.waits > 0 and t.run_after > v_now
+        for update skip locked
+    );
+    update public.turns set lease_until = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'sending' and t.worker is null and t.lease_until > v_now
+        for update skip locked
+    );
+    update public.notices set next_at = v_now
+    where id in (
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.state = 'pending' and n.kind = 'handoff' and n.next_at > v_now
+            and (n.lease_until is null or n.lease_until <= v_now)
+        for update skip locked
+    );
+end
+$$;
+
 -- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
 -- QR code to be scanned; says when it has just come (back) up.
 create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
@@ -150,6 +203,9 @@ begin
         updated_at = hybridflow.clock()
     where id = p_tenant.id;
     perform hybridflow.notice_connection(p_tenant, v_state, p_event ->> 'reason');
+    if v_state = 'open' then
+        perform hybridflow.hasten(p_tenant.id);
+    end if;
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', 'connection_changed', 'state', v_state,
         'reconnected', v_state = 'open' and p_tenant.connection_state is distinct from 'open'
@@ -157,46 +213,106 @@ begin
 end
 $$;
 
--- A message that our side sent, already known: by its id, or, while the id of a send of ours is not
--- known yet, by its text and time. Returns the decision, or null: it is somebody else's.
-create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb)
-returns jsonb
+-- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
+-- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
+-- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
+-- looks like the owner's, only as long as it can still be late.
+create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
+returns public.messages
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
     v_message public.messages;
     v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
+    v_is_send boolean := p_event ->> 'origin' = 'send';
 begin
     select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
     where tenant_id = p_tenant.id and from_me limit 1;
-    if v_message.id is null then
-        select m.* into v_message
-        from public.messages as m
-        inner join public.sessions as s on s.id = m.session_id
-        where m.tenant_id = p_tenant.id and m.send_state in ('sending', 'unknown', 'failed')
-            and m.wa_id is null and hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
-            and m.send_began_at between v_at - interval '15 minutes' and v_at + interval '1 minute'
-            and exists (
-                select from jsonb_array_elements_text(p_event -> 'jids') as j
-                where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
-                    or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
-                    or (j like '%@lid' and s.lid is null)
-            )
-        order by m.send_began_at, m.id limit 1;
+    if v_message.id is not null then
+        return v_message;
     end if;
+    select * into v_message from public.messages
+    where chosen_id = p_event ->> 'wa_id' and wa_id is null and tenant_id = p_tenant.id limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select m.* into v_message
+    from public.messages as m
+    inner join public.sessions as s on s.id = m.session_id
+    where m.tenant_id = p_tenant.id and m.wa_id is null
+        and m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
+        and (
+            (m.send_state in ('sending', 'unknown') and m.send_began_at >= v_at - interval '15 minutes')
+            or (m.late_until is not null and (v_is_send or v_at <= m.late_until))
+        )
+        and case
+            when m.told_as is null or p_event ->> 'telling' is null
+                then hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
+            else p_event ->> 'telling' = any(m.told_as)
+        end
+        and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
+                or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
+                or (j like '%@lid' and s.lid is null)
+        )
+    order by m.late_until is not null, m.send_began_at, m.id limit 1;
+    return v_message;
+end
+$$;
+
+-- A message that our side sent, already known (see find_own), which is recorded as such. Returns the
+-- decision, or null: it is somebody else's.
+create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages := hybridflow.find_own(p_tenant, p_event);
+begin
     if v_message.id is null then
         return null;
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    if not exists (select from public.messages where id = v_message.id) then
-        return null;  -- erased while we waited
-    elsif v_message.wa_id is null then
-        perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'));
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- erased, or known meanwhile, while we waited
+    if v_message.id is null then
+        return null;
+    elsif v_message.wa_id is not null then
+        return hybridflow.known_own(p_tenant, v_message, p_event, p_policy);
+    end if;
+    perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'), p_policy);
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', v_message.session_id,
+        'message_id', v_message.id, 'turn_id', v_message.turn_id
+    );
+end
+$$;
+
+-- A message of our side that is recorded already. Whom gap repair took for the owner, since it sees no more
+-- than the message, another API client's own event shows to be that client: where that is no takeover, it
+-- is undone.
+create or replace function hybridflow.known_own(
+    p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := p_message.turn_id;
+begin
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+        update public.messages set sender = 'client' where id = p_message.id;
+        if not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
+            v_turn_id := hybridflow.undo_takeover(p_message.session_id, p_message.created_at, p_policy);
+        end if;
     end if;
     return jsonb_build_object(
-        'outcome', 'recorded', 'decision', 'own_message',
-        'session_id', v_message.session_id, 'message_id', v_message.id, 'turn_id', v_message.turn_id
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', p_message.session_id,
+        'message_id', p_message.id, 'turn_id', v_turn_id
     );
 end
 $$;
@@ -380,7 +496,7 @@ begin
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
     if (p_event ->> 'from_me')::boolean then
-        v_own := hybridflow.recognise_own(p_tenant, p_event);
+        v_own := hybridflow.recognise_own(p_tenant, p_event, p_policy);
         if v_own is not null then
             return v_own;
         end if;
@@ -470,7 +586,7 @@ begin
         when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
         when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
         when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'status' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
         else hybridflow.ingest_connection(v_tenant, p_event)
     end;
     v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);

@@ -130,7 +130,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - 'token_hash' from public.turns as t where t.id = p_turn_id
+    select to_jsonb(t) - '{token_hash,beside,seen_at}'::text[] from public.turns as t where t.id = p_turn_id
 $$;
 
 -- A message as the API shows it.
@@ -140,7 +140,8 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_message) - 'send_began_at'
+    select to_jsonb(p_message)
+        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at}'::text[]
 $$;
 
 -- get_session({tenant_id, session_id, policy?})

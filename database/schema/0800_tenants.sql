@@ -326,7 +326,8 @@ as $$
 $$;
 
 -- get_instance({tenant_id | instance_name})
--- How to reach the tenant's Evolution instance, with its key: for the router itself, never for the API.
+-- How to reach the tenant's Evolution instance, with its key, and which of its replies were not delivered of
+-- late: for the router itself, never for the API.
 -- PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
@@ -344,7 +345,8 @@ begin
         'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
-        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
+        'undelivered', hybridflow.failures_json(v_tenant.id)
     );
 end
 $$;

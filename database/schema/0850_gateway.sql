@@ -79,8 +79,8 @@ $$;
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
 -- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
--- not act now; `said` is what the flow has sent so far. For the router only: it has the key. PT404: no such
--- turn, or a token that was never its own.
+-- not act now; `said` is what the flow has sent so far, [{identity, body}]. For the router only: it has the
+-- key. PT404: no such turn, or a token that was never its own.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -102,7 +102,10 @@ begin
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
-            select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+            select coalesce(jsonb_agg(
+                jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
+            ), '[]')
+            from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         )
     )
@@ -119,11 +122,11 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
--- before: then it is the same request again, and refused as 'already_sent' with the first message's
--- {wa_id, jid, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun again. Else as
--- begin_send.
+-- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
+-- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
+-- again. Else as begin_send, with the `part`.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -131,15 +134,15 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_held record;
     v_part integer;
     v_answer jsonb;
     v_message public.messages;
 begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
-    perform hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     select m.part into v_part from public.messages as m
-    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null
-        and m.body = p ->> 'body' and m.kind = p ->> 'kind'
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and m.identity = p ->> 'identity'
     order by m.part limit 1;
     if v_part is null then
         select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
@@ -148,27 +151,13 @@ begin
     v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
-        v_answer := v_answer || jsonb_build_object('body', v_message.body, 'sent_at', v_message.sent_at);
+        v_answer := v_answer || jsonb_build_object(
+            'kind', v_message.kind, 'body', v_message.body, 'sent_at', v_message.sent_at,
+            'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+        );
     end if;
     return v_answer || jsonb_build_object('part', v_part);
 end
-$$;
-
--- fail_send({turn_id, token, message_id})
--- A flow's send certainly did not leave: it may be begun again. The turn goes on.
-create or replace function public.fail_send(p jsonb)
-returns jsonb
-language sql
-set search_path = ''
-as $$
-    with failed as (
-        update public.messages set send_state = 'failed'
-        where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint
-            and send_state = 'sending'
-        returning id
-    )
-
-    select jsonb_build_object('ok', exists (select from failed))
 $$;
 
 -- extend_turn({turn_id, token, seconds})

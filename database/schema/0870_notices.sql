@@ -1,5 +1,6 @@
--- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, or
--- that the connection to WhatsApp is lost or waits for its QR code to be scanned.
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
+-- deliver their replies.
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -134,7 +135,8 @@ end
 $$;
 
 -- A notice as whoever tells it needs it, its token included. `number` and `url` are what is still to be
--- told; there is no number while it is the tenant's own line that is down.
+-- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
+-- replies may still reach the staff.
 create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
 returns jsonb
 language sql
@@ -149,7 +151,10 @@ as $$
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
         'facts', p_notice.facts, 'created_at', p_notice.created_at,
-        'number', case when p_notice.kind = 'handoff' and p_notice.number_told_at is null then t.notify_number end,
+        'number', case
+            when p_notice.kind in ('handoff', 'undelivered') and p_notice.number_told_at is null
+                then t.notify_number
+        end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
     )
@@ -220,12 +225,12 @@ as $$
     end
 $$;
 
--- begin_notice_send({notice_id, token, body, lease_seconds, instance_name?, number?})
--- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told.
--- Returns {ok, message_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the router
--- only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has none),
--- 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body} of
--- the first; wa_id is null as long as it is in doubt).
+-- begin_notice_send({notice_id, token, body, identity?, told_as?, lease_seconds, instance_name?, number?})
+-- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
+-- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
+-- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has
+-- none), 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body}
+-- of the first; wa_id is null as long as it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -275,91 +280,17 @@ begin
         return jsonb_build_object('refused', v_refusal);
     end if;
 
-    insert into public.messages (
-        tenant_id, session_id, from_me, sender, body, sent_at, send_state, send_began_at, sends
-    )
-    values (v_tenant.id, v_session.id, true, 'ai', p ->> 'body', date_trunc('second', v_now), 'sending', v_now, 1)
-    returning * into v_message;
+    v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
     update public.notices
     set message_id = v_message.id, number_told_at = v_now, updated_at = v_now,
         lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
     where id = v_notice.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'number', v_tenant.notify_number,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
     );
-end
-$$;
-
--- The WhatsApp message of a notice, with its session locked; the notice may have been erased meanwhile, since
--- it told of an erased contact. Raises PT404.
-create or replace function hybridflow.notice_message(p jsonb)
-returns public.messages
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_message public.messages;
-begin
-    select m.* into v_message from public.messages as m
-    left join public.notices as n on n.id = (p ->> 'notice_id')::bigint
-    where m.id = (p ->> 'message_id')::bigint and m.turn_id is null and m.sender = 'ai'
-        and (n.id is null or n.message_id = m.id);
-    if not found then
-        raise exception 'notice % has no send %', p ->> 'notice_id', p ->> 'message_id' using errcode = 'PT404';
-    end if;
-    perform from public.sessions where id = v_message.session_id for update;
-    return v_message;
-end
-$$;
-
--- finish_notice_send({notice_id, message_id, wa_id, jid?, status?})
--- Evolution has taken the message: records its id, whatever has become of the notice meanwhile, and the
--- JID that it really went to as one of the staff's. Returns {ok}.
-create or replace function public.finish_notice_send(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_message public.messages := hybridflow.notice_message(p);
-begin
-    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status');
-    if p ->> 'jid' is not null and exists (
-        select from public.sessions as s where s.id = v_message.session_id and s.chat = 'contact'
-    ) and not exists (
-        select from public.session_identities as i
-        where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
-    ) then
-        perform hybridflow.learn_identity(v_message.tenant_id, v_message.session_id, p ->> 'jid');
-    end if;
-    return '{"ok": true}';
-end
-$$;
-
--- fail_notice_send({notice_id, message_id, in_doubt})
--- The message certainly did not leave: it may be begun again. Or, in_doubt, nobody knows: it counts as
--- told. Returns {ok}.
-create or replace function public.fail_notice_send(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_message public.messages := hybridflow.notice_message(p);
-begin
-    if (p ->> 'in_doubt')::boolean then
-        update public.messages set send_state = 'unknown' where id = v_message.id and send_state = 'sending';
-        return '{"ok": true}';
-    end if;
-    update public.messages set send_state = 'failed' where id = v_message.id and send_state = 'sending';
-    if found then
-        update public.notices set number_told_at = null, message_id = null, updated_at = hybridflow.clock()
-        where id = (p ->> 'notice_id')::bigint;
-    end if;
-    return '{"ok": true}';
 end
 $$;
 
@@ -392,9 +323,10 @@ begin
 end
 $$;
 
--- fail_notice({notice_id, token, error, url_told?, max_attempts, base_seconds})
--- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the
--- attempts are used up. Returns {state} or {refused: reason}.
+-- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
+-- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the attempts
+-- are used up; none is where Evolution or the line is `away`, for a day. Returns {state} or {refused:
+-- reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -404,6 +336,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_notice public.notices;
     v_refusal text;
+    v_away boolean;
     v_dead boolean;
     v_delay numeric;
 begin
@@ -413,12 +346,14 @@ begin
         return jsonb_build_object('refused', v_refusal);
     end if;
     v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_notice.attempt, 10) - 1) * (0.75 + random() / 2);
-    v_dead := v_notice.attempt >= (p ->> 'max_attempts')::integer;
+    v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
+    v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
     update public.notices
     set state = case when v_dead then 'dead' else 'pending' end,
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         error = left(p ->> 'error', 2000), lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
-        next_at = v_now + hybridflow.seconds(least(v_delay, 900)),
+        next_at = v_now + hybridflow.seconds(least(v_delay, case when v_away then 60 else 900 end)),
         finished_at = case when v_dead then v_now end, updated_at = v_now
     where id = v_notice.id;
     return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);

@@ -33,6 +33,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    perform hybridflow.discard_reply(p_turn.id);
     perform hybridflow.requeue_turn(p_turn, hybridflow.clock());
     update public.turns
     set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()

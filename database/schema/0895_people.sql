@@ -251,8 +251,9 @@ end
 $$;
 
 -- export_contact({tenant_id, jids})
--- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at, identities,
--- sessions, messages, archived_messages, turns, notices, spending, events}}. PT404: see find_contact.
+-- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at,
+-- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -337,8 +338,8 @@ begin
 end
 $$;
 
--- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that its
--- echo is known as our own, without its text.
+-- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
+-- its echo is known as our own, without its text.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql

@@ -11,7 +11,7 @@ stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema_version', 1,
+        'schema_version', 2,
         'now', hybridflow.clock(),
         'tenants', (select count(*) from public.tenants),
         'turns_due', (

@@ -51,19 +51,20 @@ select hybridflow.apply_grants(
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'forward_turn', 'begin_flow', 'fail_execution', 'look_at_turn',
         'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
-        'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
-        'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply',
+        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
-        'prune', 'get_tenant_stats'
+        'prune', 'get_tenant_stats', 'count_undelivered'
     ]
 );
 notify pgrst, 'reload schema';

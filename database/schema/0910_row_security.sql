@@ -12,7 +12,7 @@ from (
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
-        ' error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
+        ' undelivered, error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
         ' finished_at, updated_at)'
     ),
     (

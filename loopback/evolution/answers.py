@@ -22,19 +22,24 @@ _TYPES = {"string": str, "boolean": bool, "integer": int, "array": list, "object
 class Refusal(Exception):
     """A call that is answered with an error: its status and message."""
 
-    def __init__(self, status: int, message: Any) -> None:
+    def __init__(self, status: int, message: Any, *, error: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self._error = error
 
     def answer(self) -> JSONResponse:
         """Return the error as the API answers it."""
-        return JSONResponse(error_body(self.status, self.message), status_code=self.status)
+        body = error_body(self.status, self.message)
+        if self._error is not None:
+            body["error"] = self._error
+        return JSONResponse(body, status_code=self.status)
 
 
 def error_body(status: int, message: Any) -> Json:
     """Return the JSON of an error; `message` is a string, or a list of nearly anything."""
-    return {"status": status, "error": _REASONS[status], "response": {"message": message}}
+    reason = _REASONS.get(status, "Internal Server Error")
+    return {"status": status, "error": reason, "response": {"message": message}}
 
 
 def refused(*message: Any) -> Refusal:

@@ -1,6 +1,6 @@
 """One instance with the people on both sides of it: what a test or the demo works with."""
 
-from loopback.evolution.chats import Chat, Identity, Json, PhoneMessage
+from loopback.evolution.chats import Chat, Identity, Json
 from loopback.evolution.contents import text
 from loopback.evolution.identifiers import Channel
 from loopback.evolution.instance import Instance
@@ -73,10 +73,20 @@ class Business(Instance):
         """Let another client of the REST API write, a human in Chatwoot say; its send.message."""
         return other_client_sends(self, chat, body)
 
-    def echoes(self, chat: Chat, message: PhoneMessage | None = None) -> Delivery:
-        """Let a send (the latest) come back as a fromMe upsert, as through another session."""
-        sent = message or [each for each in chat.transcript if each.author == "api"][-1]
-        return echo(self, chat, sent)
+    def echoes(
+        self, chat: Chat, message: Message | None = None, *, identity: Identity | None = None
+    ) -> Delivery:
+        """Let a send (the latest) come back as a fromMe upsert, as through another session.
+
+        Anything that was sent can, a picture or a reaction too. With an `identity` it comes under
+        another address than the one that it was sent to.
+        """
+        with self.program.changes.lock:
+            ours = [each for each in self.sent.values() if each.author == "api"]
+        if message is not None:
+            return echo(self, chat, self.sent[message.wa_id], identity)
+        latest = [each for each in ours if chat.is_at(each.chat.jid)][-1]
+        return echo(self, chat, latest, identity)
 
     def tells_state(self, chat: Chat, message: Message, state: str) -> Delivery:
         """Tell a message's state by messages.update, such as ERROR, READ or (Cloud) FAILED."""

@@ -22,6 +22,8 @@ class PhoneMessage:
     wa_id: str
     author: Author
     text: str
+    media: str | None = None
+    """What tells media from other media: the URL that was given, or the hash of its bytes."""
 
     def __str__(self) -> str:
         return f"{self.author:>9}: {self.text}"
@@ -72,10 +74,10 @@ class Chat:
         """Return whether the message is on the phone."""
         return any(message.wa_id == wa_id for message in self.transcript)
 
-    def show(self, wa_id: str, author: Author, text: str) -> None:
+    def show(self, wa_id: str, author: Author, text: str, media: str | None = None) -> None:
         """Put a message on the phone."""
         with self.changes.made():
-            self._phone.append(PhoneMessage(wa_id, author, text))
+            self._phone.append(PhoneMessage(wa_id, author, text, media))
 
     def change(self, wa_id: str, text: str | None) -> None:
         """Edit a message on the phone; None deletes it."""

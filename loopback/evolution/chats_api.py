@@ -46,18 +46,21 @@ class ChatsApi:
 
     async def find_messages(self, shop: Instance, body: Json) -> Response:
         """POST /chat/findMessages."""
-        key = (body.get("where") or {}).get("key") or {}
-        if any(key.get(name) == "" for name in ("remoteJid", "id")):
-            raise refused(["The property cannot be empty"])
+        _check_key((body.get("where") or {}).get("key") or {})
         with shop.program.changes.lock:
             return JSONResponse(shop.store.find(body))
 
     async def media(self, shop: Instance, body: Json) -> Response:
-        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, whatever it was."""
+        """POST /chat/getBase64FromMediaMessage: a picture of one pixel, whatever it was.
+
+        On WHATSAPP-BUSINESS nothing is looked up: what was sent along is handed back.
+        """
+        if shop.channel == "WHATSAPP-BUSINESS":
+            return _handed_back(body.get("message", {}))
         stored = shop.store.get(str(body.get("message", {}).get("key", {}).get("id")))
         if stored is None:
             raise refused("Message not found")
-        kind, content = next(iter(stored.data["message"].items()))
+        kind, content = next(iter((stored.data["message"] or {"": None}).items()))
         if not isinstance(content, dict) or "mimetype" not in content:
             raise refused("The message is not of the media type")
         size = {"fileLength": content.get("fileLength"), "height": None, "width": None}
@@ -65,6 +68,30 @@ class ChatsApi:
         answer |= {"size": size, "caption": content.get("caption"), "buffer": None}
         answer |= {"mimetype": content["mimetype"], "base64": ONE_PIXEL}
         return JSONResponse(answer, status_code=201)
+
+
+def _handed_back(record: Json) -> Response:
+    kind = record.get("messageType")
+    if kind is None:
+        raise refused("TypeError: Cannot read properties of undefined (reading 'includes')")
+    content = record.get("message", {}).get(kind, {})
+    answer = {"mediaType": kind, "caption": content.get("caption"), "size": {}}
+    answer |= {"mimetype": content.get("mime_type"), "base64": record["message"].get("base64")}
+    return JSONResponse(answer, status_code=201)
+
+
+def _check_key(key: Json) -> None:
+    if set(key) - {"fromMe", "remoteJid", "id"}:  # the schema looks only at keys of these
+        return
+    if any(name in key and not _is_filled(key[name]) for name in ("remoteJid", "id")):
+        raise refused(["The property cannot be empty"])
+    if "fromMe" in key and not isinstance(key["fromMe"], bool):
+        what = "where.key.fromMe is not"
+        raise refused([f"{what} of a type(s) boolean", f"{what} one of enum values: true,false"])
+
+
+def _is_filled(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _only_baileys(shop: Instance) -> None:

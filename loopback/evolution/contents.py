@@ -5,6 +5,7 @@ both come as `conversation`; what is quoted, and what ad was clicked, sits in `c
 Ephemeral and view-once messages are not unwrapped.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,8 @@ ONE_PIXEL = (
 class Content:
     """One message's content. `context` None with `has_context` means `contextInfo: null`.
 
-    `shown` is the line that it makes in the chat; empty for what makes none (a reaction).
+    `shown` is the line that it makes in the chat; empty for what makes none (a reaction). Of media
+    that was sent through the REST API, `source` tells what was given, and `raw` are its bytes.
     """
 
     message: Json
@@ -30,6 +32,8 @@ class Content:
     context: Json | None = None
     shown: str = ""
     is_media: bool = False
+    source: str | None = None
+    raw: bytes | None = None
 
 
 def text(body: str) -> Content:
@@ -193,7 +197,14 @@ def as_cloud(content: Content) -> Content:
 
 def with_base64(content: Content) -> Json:
     """Return the message with its bytes in it, as a webhook that asks for base64 gets it."""
-    return content.message | ({"base64": ONE_PIXEL} if content.is_media else {})
+    return content.message | base64_of(content)
+
+
+def base64_of(content: Content) -> Json:
+    """Return the part of a message that holds its bytes; none, if it is no media."""
+    if not content.is_media:
+        return {}
+    return {"base64": ONE_PIXEL if content.raw is None else b64encode(content.raw).decode()}
 
 
 def _cloud_text(body: str, message_type: str) -> Content:

@@ -6,7 +6,8 @@
     GET    /_control/instances/{instance}/customers/{number} the transcript
     GET    /_control/instances/{instance}/calls/{endpoint}   the calls so far
     POST   /_control/instances/{instance}/faults/{endpoint}  {fault, times?}, see failures.BY_NAME
-    DELETE /_control/instances/{instance}/faults             no faults any more
+    POST   /_control/instances/{instance}/socket             {seconds, times?}: sends take so long
+    DELETE /_control/instances/{instance}/faults             no faults and no slow sends any more
 
 `does` is writes, calls or types (customer), writes (owner). What is written is answered when its
 webhook is settled: {wa_id, state, attempts}. Only this machine can call, so no key is asked for.
@@ -54,6 +55,7 @@ def control_routes(program: Controlled) -> list[Route]:
         Route(f"{_AT}/owner/{{number}}", control.owner, methods=["POST"]),
         Route(f"{_AT}/calls/{{endpoint}}", control.calls),
         Route(f"{_AT}/faults/{{endpoint}}", control.fail, methods=["POST"]),
+        Route(f"{_AT}/socket", control.slow_socket, methods=["POST"]),
         Route(f"{_AT}/faults", control.heal, methods=["DELETE"]),
     ]
 
@@ -102,6 +104,12 @@ class _Control:
         endpoint = request.path_params["endpoint"]
         self._shop(request).fail(endpoint, fault, times=given.get("times", 1))
         return JSONResponse({"endpoint": endpoint, "fault": given["fault"]})
+
+    async def slow_socket(self, request: Request) -> Response:
+        given = await _given(request)
+        seconds = float(given.get("seconds", 0))
+        self._shop(request).slow_socket(seconds, times=given.get("times"))
+        return JSONResponse({"seconds": seconds})
 
     async def heal(self, request: Request) -> Response:
         self._shop(request).heal()

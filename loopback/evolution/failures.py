@@ -9,6 +9,17 @@ from typing import Any
 from loopback.evolution.answers import error_body
 from loopback.faults import Fault, altered, cut, hang, slow, wrong_answer
 
+
+def crash(reading: str) -> str:
+    """Return the text of an error of Evolution's own code."""
+    return f"TypeError: Cannot read properties of undefined (reading '{reading}')"
+
+
+def prisma(call: str) -> str:
+    """Return how a text of its database's client begins."""
+    return f"\nInvalid `this.prismaRepository.message.{call}()` invocation in\n/evolution/dist"
+
+
 NEVER_ANSWERED = hang()
 """Nothing is taken, no answer comes: the client's time-out ends it."""
 TAKEN_NEVER_ANSWERED = hang(after=True)
@@ -22,6 +33,21 @@ NO_INSTANCE = wrong_answer(404, error_body(404, ['The "shop" instance does not e
 BROKEN = wrong_answer(500, error_body(500, "Internal Server Error"))
 TAKEN_THEN_BROKEN = wrong_answer(500, error_body(500, "Internal Server Error"), after=True)
 UNAVAILABLE = wrong_answer(503, error_body(503, "Service Unavailable"))
+TIMED_OUT = wrong_answer(400, error_body(400, ["Error: Timed Out"]))
+"""The socket to WhatsApp did not answer; here nothing went out, which nobody can know."""
+TAKEN_THEN_TIMED_OUT = wrong_answer(400, error_body(400, ["Error: Timed Out"]), after=True)
+META_AWAY = wrong_answer(400, error_body(400, [crash("message")]))
+"""WHATSAPP-BUSINESS cannot reach Meta: Evolution stumbles over the answer that it did not get."""
+TAKEN_THEN_META_AWAY = wrong_answer(400, error_body(400, [crash("message")]), after=True)
+TAKEN_THEN_NOT_STORED = wrong_answer(400, error_body(400, [prisma("create")]), after=True)
+"""The message left, but Evolution's database was away."""
+MEDIA_NOT_FOUND = wrong_answer(
+    404,
+    error_body(404, "Request failed with status code 404") | {"error": "Internal Server Error"},
+)
+"""The URL of a voice or a sticker leads nowhere; its server's status becomes Evolution's."""
+UPLOAD_REFUSED = wrong_answer(500, error_body(500, ["[object Object]"]))
+"""Meta refused media that was to be uploaded."""
 TAKEN_THEN_UNREADABLE = wrong_answer(201, None, after=True)
 """A 201 whose body is no message (null), although it was sent."""
 
@@ -70,5 +96,12 @@ BY_NAME = {
     "taken_then_broken": TAKEN_THEN_BROKEN,
     "unavailable": UNAVAILABLE,
     "graph_error": graph_error(),
+    "timed_out": TIMED_OUT,
+    "taken_then_timed_out": TAKEN_THEN_TIMED_OUT,
+    "meta_away": META_AWAY,
+    "taken_then_meta_away": TAKEN_THEN_META_AWAY,
+    "taken_then_not_stored": TAKEN_THEN_NOT_STORED,
+    "media_not_found": MEDIA_NOT_FOUND,
+    "upload_refused": UPLOAD_REFUSED,
 }
 """For the control over HTTP."""

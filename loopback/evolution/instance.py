@@ -16,6 +16,7 @@ from loopback.evolution.identifiers import (
     phone_jid,
     row_id,
 )
+from loopback.evolution.socket import Seconds, Socket
 from loopback.evolution.store import MessageStore
 from loopback.evolution.traffic import Program, Traffic
 from loopback.evolution.webhooks import Delivery
@@ -39,6 +40,17 @@ class Call:
     body: Any
     headers: Mapping[str, str]
     status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One send that went out: its data as stored, and as answered and told (base64 included)."""
+
+    chat: Chat
+    author: Author
+    data: Json
+    told: Json
+    source: str | None
 
 
 class Instance:
@@ -80,6 +92,14 @@ class Instance:
         """The states that messages.update tells of each send."""
         self.stores_sends = True
         """Whether what is sent can be found by findMessages."""
+        self.sent: dict[str, Sent] = {}
+        """Everything that went out through the REST API, by id, oldest first."""
+        self.socket = Socket(program.changes)
+        """The way to WhatsApp, which may be slow."""
+        self.media_at: dict[str, bytes | int] = {}
+        """What stands at the URLs of media: bytes, or an error's status. Else something does."""
+        self.refuses_uploads = False
+        """Whether Meta refuses media that is given in base64 (WHATSAPP-BUSINESS)."""
         self.access_token = "EAAloopback0access0token"  # noqa: S105 - a made-up one
         self.bots: dict[str, list[Json]] = {}
         """Evolution's own bots, by kind, as `GET /{kind}/find/{instance}` lists them."""
@@ -89,8 +109,18 @@ class Instance:
         self.faults.fail(endpoint, fault, times=times)
 
     def heal(self, endpoint: str | None = None) -> None:
-        """Forget the faults, and open the gates, of one endpoint or of all."""
+        """Forget the faults, and open the gates, of one endpoint or of all and of the socket."""
         self.faults.heal(endpoint)
+        if endpoint is None:
+            self.socket.heal()
+
+    def slow_socket(self, seconds: Seconds, *, times: int | None = None) -> None:
+        """Let sends take so long until they leave; the next `times` of them, or all (None)."""
+        self.socket.is_slow(seconds, times=times)
+
+    def hold_socket(self) -> Gate:
+        """Hold sends just before they leave, after all that Evolution does before."""
+        return self.socket.hold()
 
     def hold(self, endpoint: str, *, after: bool = False) -> Gate:
         """Hold the calls of an endpoint before, or after, they have had their effect."""
@@ -149,15 +179,18 @@ class Instance:
 
         A message with a known id is only told of again. `at` is seconds since 1970.
         """
+        content = self.in_channel(content)
         data = self.compose(content, key, push_name, status, device, at)
+        cloud_media = self.channel == "WHATSAPP-BUSINESS" and content.is_media
         with self.program.changes.made():
-            self.store.add(row_id(), data)
+            if not cloud_media:  # what the Cloud brings is handed on, and not kept
+                self.store.add_received(row_id(), data)
             if content.shown and not chat.has(key["id"]):
                 chat.show(key["id"], author, content.shown)
         told = data
         setting = self.webhooks.setting
-        if setting is not None and setting.base64:
-            told = data | {"message": with_base64(self.in_channel(content))}
+        if cloud_media or (setting is not None and setting.base64):
+            told = data | {"message": with_base64(content)}
         return self.emit("messages.upsert", told, chat)
 
     def compose(
@@ -171,7 +204,6 @@ class Instance:
     ) -> Json:
         """Return a message as the webhook and the store hold it."""
         baileys = self.channel == "WHATSAPP-BAILEYS"
-        content = self.in_channel(content)
         data: Json = {"key": key} | ({} if push_name is None else {"pushName": push_name})
         if baileys and status is not None:
             data["status"] = status
@@ -200,7 +232,7 @@ class Instance:
         key = {"remoteJid": jid, "fromMe": False, "id": self.new_id("android")}
         data = self.compose(body, key, "Canal", "DELIVERY_ACK", "android", None)
         with self.program.changes.made():
-            self.store.add(row_id(), data)
+            self.store.add_received(row_id(), data)
         return self.emit("messages.upsert", data)
 
     def identity_of(self, chat: Chat, identity: Identity | None) -> Identity:

@@ -66,6 +66,8 @@ class Line:
                 shop.state = "open" if state == "open" else "connecting"
             else:
                 shop.state = "close"
+        if shop.state == "close":
+            shop.socket.drop()
         data: Json = {"instance": shop.name}
         if state == "open":
             shop.is_known = True

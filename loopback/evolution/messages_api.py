@@ -1,21 +1,107 @@
 """The REST API's sends: POST /message/... and what they answer."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, Response
 
-from loopback.evolution import contents
-from loopback.evolution.answers import refused, require, require_one_of
+from loopback.evolution import baileys_sends, bodies, channel_sends, cloud_sends
+from loopback.evolution.answers import refused
+from loopback.evolution.bodies import Check
 from loopback.evolution.chats import Chat, Json
 from loopback.evolution.contents import Content
-from loopback.evolution.identifiers import addressed
+from loopback.evolution.identifiers import Channel, addressed
 from loopback.evolution.instance import Instance
-from loopback.evolution.sending import take, tell_send
+from loopback.evolution.sending import Outgoing, context_of, take, tell_send
+from loopback.evolution.socket import CLOSED
 from loopback.evolution.webhooks import Delivery
 
-_SEND = {"number": "string"}
-_OPTIONS = {"delay": "integer", "linkPreview": "boolean", "quoted": "object"}
+Maker = Callable[[Instance, Json], Content]
+Act = Callable[[Instance, Json], Awaitable[Response]]
+
+
+def _number(body: Json) -> str:
+    return str(body["number"])
+
+
+def _number_in_key(body: Json) -> str:
+    return str(body["key"]["remoteJid"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Send:
+    """One route: how its body is checked, and what it becomes on each channel.
+
+    `takes_id`: whether Evolution 2.4 takes a `messageId` (Baileys only). `drops` are the options
+    that Baileys does not get.
+    """
+
+    check: Check
+    baileys: Maker
+    cloud: Maker = cloud_sends.not_available
+    channel: Maker = channel_sends.not_available
+    takes_id: bool = False
+    drops: tuple[str, ...] = ()
+    number_of: Callable[[Json], str] = _number
+
+    def makers(self) -> Mapping[Channel, Maker]:
+        """Return what makes the message, by channel."""
+        return {
+            "WHATSAPP-BAILEYS": self.baileys,
+            "WHATSAPP-BUSINESS": self.cloud,
+            "EVOLUTION": self.channel,
+        }
+
+
+_ALL = ("delay", "quoted", "mentioned", "mentionsEveryOne")
+SENDS: Mapping[str, _Send] = {
+    "sendText": _Send(
+        bodies.check_text, baileys_sends.text, cloud_sends.text, channel_sends.text, takes_id=True
+    ),
+    "sendMedia": _Send(
+        bodies.check_media,
+        baileys_sends.media,
+        cloud_sends.media,
+        channel_sends.media,
+        takes_id=True,
+    ),
+    "sendWhatsAppAudio": _Send(
+        bodies.check_audio,
+        baileys_sends.voice,
+        cloud_sends.voice,
+        channel_sends.voice,
+        drops=_ALL[1:],
+    ),
+    "sendPtv": _Send(
+        bodies.check_video_note,
+        baileys_sends.video_note,
+        cloud_sends.no_function,
+        takes_id=True,
+    ),
+    "sendSticker": _Send(bodies.check_sticker, baileys_sends.sticker, takes_id=True),
+    "sendLocation": _Send(bodies.check_location, baileys_sends.location, cloud_sends.location),
+    "sendContact": _Send(
+        bodies.check_contact, baileys_sends.contact, cloud_sends.contact, drops=_ALL
+    ),
+    "sendPoll": _Send(bodies.check_poll, baileys_sends.poll, takes_id=True),
+    "sendList": _Send(bodies.check_list, baileys_sends.listed, cloud_sends.listed),
+    "sendButtons": _Send(
+        bodies.check_buttons,
+        baileys_sends.buttons,
+        cloud_sends.buttons,
+        channel_sends.buttons,
+    ),
+    "sendReaction": _Send(
+        bodies.check_reaction,
+        baileys_sends.reaction,
+        cloud_sends.reaction,
+        drops=_ALL,
+        number_of=_number_in_key,
+    ),
+}
+"""Every send, by the last word of its path."""
 
 
 class MessagesApi:
@@ -25,62 +111,37 @@ class MessagesApi:
         self.delay_scale = delay_scale
         self._takes_ids = takes_ids
 
-    async def send_text(self, shop: Instance, body: Json) -> Response:
-        """POST /message/sendText: 201 with the message, PENDING."""
-        require(body, _SEND | {"text": "string"}, optional=_OPTIONS)
-        if not body["text"].strip():
-            raise refused("Text is required")
-        content = contents.text(body["text"])
-        quoted = (body.get("quoted") or {}).get("key", {}).get("id")
-        stored = shop.store.get(quoted) if quoted else None
-        if stored is not None:
-            said = stored.data["message"].get("conversation", "")
-            content = contents.quoting(body["text"], quoted, said, shop.chat_at(body["number"]).jid)
-        return await self._send(shop, body, content)
+    def act(self, name: str) -> Act:
+        """Return what answers POST /message/`name`."""
 
-    async def send_media(self, shop: Instance, body: Json) -> Response:
-        """POST /message/sendMedia."""
-        require(body, _SEND | {"mediatype": "string"}, optional=_OPTIONS | {"caption": "string"})
-        require_one_of(body, "mediatype", ("image", "document", "video", "audio"))
-        if not body.get("media"):
-            raise refused("Owned media must be a url or base64")
-        caption, name = body.get("caption"), body.get("fileName") or "file.pdf"
-        match body["mediatype"]:
-            case "image":
-                content = contents.image(caption)
-            case "video":
-                content = contents.video(caption)
-            case "document":
-                content = contents.document(name, caption)
-            case _:
-                content = contents.audio()
-        return await self._send(shop, body, content)
+        async def act(shop: Instance, body: Json) -> Response:
+            return await self._send(SENDS[name], shop, body)
 
-    async def send_audio(self, shop: Instance, body: Json) -> Response:
-        """POST /message/sendWhatsAppAudio: a voice message."""
-        require(body, _SEND, optional=_OPTIONS)
-        if not body.get("audio"):
-            raise refused("Owned media must be a url, base64, or valid file with buffer")
-        return await self._send(shop, body, contents.voice())
+        return act
 
-    async def send_reaction(self, shop: Instance, body: Json) -> Response:
-        """POST /message/sendReaction."""
-        require(body, {"key": "object", "reaction": "string"})
-        key = body["key"]
-        require(key, {"id": "string", "remoteJid": "string", "fromMe": "boolean"})
-        content = contents.reaction_sent(body["reaction"], key, shop.program.now())
-        return await self._send(shop, {"number": key["remoteJid"]}, content)
+    async def _send(self, send: _Send, shop: Instance, body: Json) -> Response:
+        send.check(body)
+        content = send.makers()[shop.channel](shop, body)
+        return await self._pass_on(send, shop, send.number_of(body), body, content)
 
-    async def _send(self, shop: Instance, body: Json, content: Content) -> Response:
-        number = str(body["number"])
-        if shop.channel == "WHATSAPP-BAILEYS":
-            if shop.state != "open":
-                raise refused("Error: Connection Closed")
-            if number in shop.absent:
-                raise refused({"jid": addressed(number), "exists": False, "number": number})
-        await asyncio.sleep(float(body.get("delay") or 0) / 1000 * self.delay_scale)
-        wa_id = body.get("messageId") if self._takes_ids else None
-        chat, data = take(shop, number, content, wa_id=wa_id)
+    async def _pass_on(
+        self, send: _Send, shop: Instance, number: str, body: Json, content: Content
+    ) -> Response:
+        baileys = shop.channel == "WHATSAPP-BAILEYS"
+        options = {
+            name: value for name, value in body.items() if not (baileys and name in send.drops)
+        }
+        if baileys:
+            _check_line(shop, number)
+        if shop.channel != "WHATSAPP-BUSINESS":
+            await asyncio.sleep(float(options.get("delay") or 0) / 1000 * self.delay_scale)
+        context = context_of(shop, number, options)
+        await shop.socket.carry(body)
+        if baileys and shop.state != "open":
+            raise refused(CLOSED)
+        takes_id = self._takes_ids and send.takes_id and baileys
+        wa_id = body.get("messageId") if takes_id else None
+        chat, data = take(shop, Outgoing(number, content, context, wa_id or None))
         answer = JSONResponse(data, status_code=201)
         match shop.tells_sends:
             case "before":
@@ -88,6 +149,13 @@ class MessagesApi:
             case "after":
                 answer.background = BackgroundTask(_tell, shop, chat, data)
         return answer
+
+
+def _check_line(shop: Instance, number: str) -> None:
+    if shop.state != "open":
+        raise refused(CLOSED)
+    if number in shop.absent or number.partition("@")[0] in shop.absent:
+        raise refused({"jid": addressed(number), "exists": False, "number": number})
 
 
 async def _tell(shop: Instance, chat: Chat, data: Json) -> None:

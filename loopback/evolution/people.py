@@ -68,7 +68,8 @@ class Customer(Chat):
     def quotes(self, message: Message, body: str) -> Delivery:
         """Answer to one message, with its text quoted."""
         stored = self._instance.store.get(message.wa_id)
-        quoted = str(stored.data["message"].get("conversation", "")) if stored else ""
+        said = (stored.data["message"] or {}) if stored else {}
+        quoted = str(said.get("conversation", ""))
         return self.sends(contents.quoting(body, message.wa_id, quoted, self._instance.jid))
 
     def reacts(self, message: Message, emoji: str = "👍") -> Delivery:
@@ -219,7 +220,7 @@ def _edit(instance: Instance, chat: Chat, message: Message, body: str) -> Delive
     data = {"key": _key_of(instance, chat, message), "type": "MESSAGE_EDIT"}
     data |= {"editedMessage": edited, "timestampMs": str(int(instance.program.now() * 1000))}
     if stored := instance.store.get(message.wa_id):
-        stored.data = stored.data | {"message": edited}
+        stored.edit(edited, instance.program.now())
     chat.change(message.wa_id, body)
     return instance.emit("messages.edited", data, chat)
 
@@ -227,5 +228,7 @@ def _edit(instance: Instance, chat: Chat, message: Message, body: str) -> Delive
 def _delete(instance: Instance, chat: Chat, message: Message, event: str) -> Delivery:
     key = _key_of(instance, chat, message)
     chat.change(message.wa_id, None)
+    if stored := instance.store.get(message.wa_id):
+        stored.revoke(instance.program.now())
     data = key if event == "messages.delete" else {"key": key, "type": "REVOKE"}
     return instance.emit(event, data, chat)

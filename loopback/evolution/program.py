@@ -19,7 +19,7 @@ from loopback.evolution.control import control_routes
 from loopback.evolution.identifiers import Channel
 from loopback.evolution.instance import Call
 from loopback.evolution.instances_api import InstancesApi
-from loopback.evolution.messages_api import MessagesApi
+from loopback.evolution.messages_api import SENDS, MessagesApi
 from loopback.evolution.webhooks import Wire
 from loopback.faults import heard_status
 from loopback.server import LoopbackServer
@@ -108,10 +108,7 @@ class Evolution(LoopbackServer):
     def _routes(self) -> list[Route]:
         messages, chats, instances = self._messages, self._chats, self._instances
         acts: dict[str, tuple[str, Act]] = {
-            "/message/sendText": ("POST", messages.send_text),
-            "/message/sendMedia": ("POST", messages.send_media),
-            "/message/sendWhatsAppAudio": ("POST", messages.send_audio),
-            "/message/sendReaction": ("POST", messages.send_reaction),
+            **{f"/message/{name}": ("POST", messages.act(name)) for name in SENDS},
             "/chat/sendPresence": ("POST", chats.send_presence),
             "/chat/markMessageAsRead": ("POST", chats.mark_read),
             "/chat/findMessages": ("POST", chats.find_messages),

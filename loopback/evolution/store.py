@@ -5,18 +5,25 @@ whatsapp.baileys.service.ts). Its ways that a caller must know:
 
 - `fromMe: false` is no filter, only `true` is;
 - `messageTimestamp` filters only if both `gte` and `lte` are given, as dates (ISO text, or a number
-  of milliseconds), and compares whole seconds;
+  of milliseconds), and compares whole seconds; its column holds 32 bits, so a later end than
+  2038-01-19T03:14:07Z is an error, and so is a text that is no date;
 - `offset` is the size of a page (50 by default), `limit` means nothing; newest first;
-- the chat is looked up by `key.remoteJid` as stored, so a message stored under a LID is not found
-  by its phone JID, but where the version looks at it, by `key.remoteJidAlt`;
-- a record has no `status` of its own, only `MessageUpdate`.
+- the chat is looked up by `key.remoteJid` as stored: a message stored under a LID is not found by
+  its phone JID. `key.remoteJidAlt` (Baileys only) narrows a search, it never widens one;
+- a record has no `status` of its own, only `MessageUpdate`, in no order;
+- an own send that comes back as an upsert is stored a second time;
+- an edit moves `messageTimestamp` to the time of the edit; a deletion leaves `message` null.
 """
 
+import base64
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil, floor
 from typing import Any
+
+from loopback.evolution.answers import Refusal
 
 Json = dict[str, Any]
 
@@ -24,6 +31,8 @@ _RECORD = (
     "id", "key", "pushName", "messageType", "message",
     "messageTimestamp", "instanceId", "source", "contextInfo",
 )  # fmt: skip
+_INT4 = (-(2**31), 2**31 - 1)
+_SOURCES = ("ios", "android", "web", "unknown", "desktop")
 
 
 @dataclass(slots=True)
@@ -39,34 +48,64 @@ class Stored:
         """WhatsApp's id of the message."""
         return str(self.data["key"]["id"])
 
+    @property
+    def sent_at(self) -> int:
+        """When it was sent, or edited, in seconds since 1970."""
+        return int(self.data.get("messageTimestamp") or 0)
+
+    def edit(self, message: Json, at: float) -> None:
+        """Change it as an edit does: its text and its time are those of the edit."""
+        self.data = self.data | {"message": message, "messageTimestamp": int(at)}
+        self.states.append("EDITED")
+
+    def revoke(self, at: float) -> None:
+        """Change it as a deletion on a phone does: nothing is left of what it said."""
+        self.data = self.data | {"message": None, "messageTimestamp": int(at)}
+        self.states += ["EDITED", "DELETED"]
+
     def record(self) -> Json:
         """Return the message as findMessages lists it."""
         values = {"contextInfo": None, "pushName": None} | self.data | {"id": self.row}
-        listed = {name: values[name] for name in _RECORD}
-        return listed | {"MessageUpdate": [{"status": state} for state in self.states]}
+        listed = {name: _as_kept(values.get(name)) for name in _RECORD}
+        states = random.sample(self.states, len(self.states))
+        return listed | {"MessageUpdate": [{"status": state} for state in states]}
 
 
 class MessageStore:
     """The stored messages of one instance, in the order of their arrival."""
 
     def __init__(self) -> None:
-        self._messages: dict[str, Stored] = {}
+        self._messages: list[Stored] = []
+        self._first: dict[str, Stored] = {}
+        self._received: set[str] = set()
 
-    def add(self, row: str, data: Json) -> Stored:
-        """Store a message; one with a known id stays as it was first stored."""
-        return self._messages.setdefault(str(data["key"]["id"]), Stored(row, data))
+    def add_received(self, row: str, data: Json) -> None:
+        """Store what came in; what came in before with this id stays as it was stored."""
+        wa_id = str(data["key"]["id"])
+        if wa_id not in self._received:
+            self._received.add(wa_id)
+            self.add_sent(row, data)
+
+    def add_sent(self, row: str, data: Json) -> None:
+        """Store what was sent through the REST API."""
+        stored = Stored(row, data)
+        self._messages.append(stored)
+        self._first.setdefault(stored.wa_id, stored)
 
     def get(self, wa_id: str) -> Stored | None:
-        """Return the message with WhatsApp's id."""
-        return self._messages.get(wa_id)
+        """Return the message with WhatsApp's id; the first, if it is stored twice."""
+        return self._first.get(wa_id)
 
     def find(self, query: Mapping[str, Any]) -> Json:
-        """Answer the body of a findMessages call."""
+        """Answer the body of a findMessages call. Raises Refusal where the database refuses."""
         where = query.get("where") or {}
-        found = [stored for stored in self._messages.values() if _matches(stored, where)]
+        _check(where)
+        found = [stored for stored in self._messages if _matches(stored, where)]
         found.reverse()  # the sort is stable: those of one second stay newest first
-        found.sort(key=lambda stored: int(stored.data["messageTimestamp"]), reverse=True)
-        size, page = int(query.get("offset") or 50), int(query.get("page") or 1)
+        found.sort(key=lambda stored: stored.sent_at, reverse=True)
+        size, page = query.get("offset") or 50, query.get("page") or 1
+        if not (_is_count(size) and _is_count(page)):
+            raise _prisma("findMany", "Invalid value for argument `skip`: Expected Int.")
         shown: Sequence[Stored] = found[size * (page - 1) : size * page]
         return {
             "messages": {
@@ -78,29 +117,78 @@ class MessageStore:
         }
 
 
+def _check(where: Mapping[str, Any]) -> None:
+    if where.get("source") is not None and where["source"] not in _SOURCES:
+        raise _prisma("count", "Invalid value for argument `source`. Expected DeviceMessage.")
+    for moment in _range(where) or ():
+        seconds = _seconds(moment)
+        if seconds is None:
+            raise _prisma("count", "Argument `gte` is invalid: Expected IntFilter or Int, is NaN.")
+        if not _INT4[0] <= seconds <= _INT4[1]:
+            why = f"Unable to fit integer value '{seconds}' into an INT4 (32-bit signed integer)."
+            raise _prisma("count", why)
+
+
 def _matches(stored: Stored, where: Mapping[str, Any]) -> bool:
     data, key = stored.data, stored.data["key"]
     wanted = where.get("key") or {}
-    for name in ("id", "fromMe", "participant"):
+    for name in ("id", "fromMe", "participant", "remoteJid"):
         if wanted.get(name) and key.get(name) != wanted[name]:
             return False
+    alternative = wanted.get("remoteJidAlt")
+    if alternative and not wanted.get("remoteJid") and key.get("remoteJidAlt") != alternative:
+        return False
     for name in ("source", "messageType"):
-        if where.get(name) is not None and data.get(name) != where[name]:
+        if where.get(name) is not None and not _is_among(data.get(name), where[name]):
             return False
     if where.get("id") is not None and stored.row != where["id"]:
         return False
-    chats = [name for name in ("remoteJid", "remoteJidAlt") if wanted.get(name)]
-    if chats and not any(key.get(name) == wanted[name] for name in chats):
-        return False
-    times = where.get("messageTimestamp") or {}
-    if times.get("gte") and times.get("lte"):
-        return _seconds(times["gte"]) <= int(data["messageTimestamp"]) <= _seconds(times["lte"])
-    return True
+    if (times := _range(where)) is None:
+        return True
+    since, until = (_seconds(moment) or 0 for moment in times)
+    return data.get("messageTimestamp") is not None and since <= stored.sent_at <= until
 
 
-def _seconds(value: str | float) -> int:
-    """Return JavaScript's `Math.floor(new Date(value).getTime() / 1000)`."""
-    if isinstance(value, str):
+def _is_among(value: object, wanted: Any) -> bool:
+    return value in wanted["in"] if isinstance(wanted, Mapping) else value == wanted
+
+
+def _range(where: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    times = where.get("messageTimestamp")
+    if isinstance(times, Mapping) and times.get("gte") and times.get("lte"):
+        return times["gte"], times["lte"]
+    return None
+
+
+def _seconds(value: Any) -> int | None:
+    """Return JavaScript's `Math.floor(new Date(value).getTime() / 1000)`; None for NaN."""
+    if isinstance(value, bool | int | float):
+        return floor(value / 1000)
+    if not isinstance(value, str) or value.isdigit():
+        return None
+    try:
         moment = datetime.fromisoformat(value)
-        return floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-    return floor(value / 1000)
+    except ValueError:
+        return None
+    return floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _prisma(call: str, why: str) -> Refusal:
+    """Return the error of the database's client, which comes as a text and not in a list."""
+    invoked = f"`this.prismaRepository.message.{call}()`"
+    return Refusal(500, f"\nInvalid {invoked} invocation in\n/evolution/dist/main.js\n\n{why}")
+
+
+def _as_kept(value: Any) -> Any:
+    """Return a value as the database holds it: bytes are base64 there."""
+    if isinstance(value, list):
+        return [_as_kept(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value and all(str(place) in value for place in range(len(value))):
+        return base64.b64encode(bytes(value.values())).decode()
+    return {name: _as_kept(item) for name, item in value.items()}

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from loopback.evolution.identifiers import javascript_date
-from loopback.evolution.webhooks import Delivery, Json, Wire, sent_headers
+from loopback.evolution.webhooks import Delivery, Json, Route, Wire, sent_headers
 from loopback.waiting import Changes
 
-Treatment = Literal["held", "dropped", "repeated"]
+Treatment = Literal["held", "dropped", "repeated", "delayed"]
+Chosen = Callable[[Delivery], bool]
 
 ALL_EVENTS = (
     "APPLICATION_STARTUP", "QRCODE_UPDATED", "MESSAGES_SET", "MESSAGES_UPSERT", "MESSAGES_EDITED",
@@ -31,6 +32,27 @@ class WebhookSetting:
     by_events: bool = False
     base64: bool = False
     events: tuple[str, ...] = ALL_EVENTS
+
+
+@dataclass(slots=True)
+class _Rule:
+    """What is done to which deliveries: to all of these events, as often as said."""
+
+    treatment: Treatment
+    events: frozenset[str]
+    when: Chosen | None
+    times: int | None
+    seconds: float = 0.0
+
+    def claims(self, delivery: Delivery) -> bool:
+        """Return whether it applies to a delivery, and count that."""
+        if self.times == 0 or (self.events and delivery.event not in self.events):
+            return False
+        if self.when is not None and not self.when(delivery):
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
 
 
 class Program(Protocol):
@@ -57,7 +79,7 @@ class Traffic:
     def __init__(self, program: Program, instance: str) -> None:
         self._program = program
         self._instance = instance
-        self._rules: list[tuple[Treatment, frozenset[str]]] = []
+        self._rules: list[_Rule] = []
         self._held: list[Delivery] = []
         self.setting: WebhookSetting | None = None
         self.deliveries: list[Delivery] = []
@@ -66,28 +88,48 @@ class Traffic:
         """Return the deliveries of one event, such as `send.message`."""
         return [delivery for delivery in self.deliveries if delivery.event == event]
 
-    def hold(self, *events: str) -> None:
-        """Keep these events (none named: all) back from now on, until `release`."""
-        self._rules.insert(0, ("held", frozenset(events)))
+    def hold(self, *events: str, when: Chosen | None = None, times: int | None = None) -> None:
+        """Keep these events (none named: all) back from now on, until `release`.
 
-    def drop(self, *events: str) -> None:
+        As with the other treatments, `when` chooses among them, and after `times` it is over; what
+        was asked for last comes first.
+        """
+        self._rule("held", events, when, times)
+
+    def drop(self, *events: str, when: Chosen | None = None, times: int | None = None) -> None:
         """Lose these events (none named: all) from now on; what they tell of is stored anyway."""
-        self._rules.insert(0, ("dropped", frozenset(events)))
+        self._rule("dropped", events, when, times)
 
-    def repeat(self, *events: str) -> None:
-        """Deliver these events (none named: all) twice from now on."""
-        self._rules.insert(0, ("repeated", frozenset(events)))
+    def repeat(
+        self,
+        *events: str,
+        seconds: float = 0.0,
+        when: Chosen | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Deliver these events (none named: all) twice from now on, once more after `seconds`."""
+        self._rule("repeated", events, when, times, seconds)
+
+    def delay(
+        self,
+        seconds: float,
+        *events: str,
+        when: Chosen | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Deliver these events (none named: all) late from now on; newer ones overtake them."""
+        self._rule("delayed", events, when, times, seconds)
 
     def release(self, *, newest_first: bool = False) -> list[Delivery]:
         """Stop holding; let go what is held, in order or the newest first, and return it."""
-        self._rules = [rule for rule in self._rules if rule[0] != "held"]
+        self._rules = [rule for rule in self._rules if rule.treatment != "held"]
         held = self._held[::-1] if newest_first else self._held[:]
         for delivery in held:
             delivery.release()
         return held
 
     def treat_normally(self) -> None:
-        """Forget `drop` and `repeat`, and release what is held."""
+        """Forget `drop`, `repeat` and `delay`, and release what is held."""
         self.release()
         self._rules.clear()
 
@@ -122,16 +164,16 @@ class Traffic:
 
     def _send(self, url: str, headers: Mapping[str, str], body: Json, chat: str) -> Delivery:
         delivery = Delivery(self._program.changes, url, headers, body)
-        treatment = self._treatment(delivery.event)
-        copies = 2 if treatment == "repeated" else 1
+        rule = self._claim(delivery)
+        treatment = rule.treatment if rule else None
+        route = self._route(chat, rule)
 
         def go() -> None:
             if delivery in self._held:
                 self._held.remove(delivery)
             delivery.on_release(lambda: None)
             delivery.tell("under way")
-            lane = self._program.wire.lane(chat)
-            if not self._program.spawn(lambda: self._program.wire.deliver(delivery, lane, copies)):
+            if not self._program.spawn(lambda: self._program.wire.deliver(delivery, route)):
                 delivery.tell("dropped")
 
         with self._program.changes.made():
@@ -145,6 +187,26 @@ class Traffic:
             go()
         return delivery
 
-    def _treatment(self, event: str) -> Treatment | None:
-        matching = (rule for rule, events in self._rules if not events or event in events)
-        return next(matching, None)
+    def _route(self, chat: str, rule: _Rule | None) -> Route:
+        lane = self._program.wire.lane(chat)
+        match rule:
+            case _Rule(treatment="delayed"):
+                return Route(None, late=rule.seconds)
+            case _Rule(treatment="repeated"):
+                return Route(lane, again_after=rule.seconds)
+        return Route(lane)
+
+    def _claim(self, delivery: Delivery) -> _Rule | None:
+        with self._program.changes.lock:
+            return next((rule for rule in self._rules if rule.claims(delivery)), None)
+
+    def _rule(
+        self,
+        treatment: Treatment,
+        events: tuple[str, ...],
+        when: Chosen | None,
+        times: int | None,
+        seconds: float = 0.0,
+    ) -> None:
+        with self._program.changes.lock:
+            self._rules.insert(0, _Rule(treatment, frozenset(events), when, times, seconds))

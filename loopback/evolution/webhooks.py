@@ -108,6 +108,15 @@ class Delivery:
         return f"an answer to {self!r}"
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a delivery goes: in which lane, after how long, and when a second time (None: never)."""
+
+    lane: str | None
+    late: float = 0.0
+    again_after: float | None = None
+
+
 @dataclass(slots=True)
 class Wire:
     """Posts deliveries, in the event loop of the program. `retry_seconds` is the first wait.
@@ -136,19 +145,26 @@ class Wire:
         """Return where a chat's next webhook waits for those before it; None if it does not."""
         return chat if self.in_order else None
 
-    async def deliver(self, delivery: Delivery, lane: str | None, copies: int = 1) -> None:
-        """Post until it is settled; `copies` times if it shall arrive more than once."""
+    async def deliver(self, delivery: Delivery, route: Route) -> None:
+        """Post until it is settled."""
         try:
-            await self._deliver(delivery, lane, copies)
+            await asyncio.sleep(route.late)
+            await self._deliver(delivery, route)
         except asyncio.CancelledError:
             delivery.tell("dropped")
             raise
 
-    async def _deliver(self, delivery: Delivery, lane: str | None, copies: int) -> None:
+    async def _deliver(self, delivery: Delivery, route: Route) -> None:
+        lane, again = route.lane, route.again_after
         lock = self._turns.setdefault(lane, asyncio.Lock()) if lane else asyncio.Lock()
+        done = False
         async with lock:
-            for _ in range(copies - 1):
+            if again is not None:
                 delivery.tell("under way", await self._post(delivery))
+            if not again:
+                done = await self._try(delivery, 1)
+        if again:
+            await asyncio.sleep(again)  # outside the lane: nobody waits for the second one
             done = await self._try(delivery, 1)
         for tries in range(2, TRIES + 1):
             if done:

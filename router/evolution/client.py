@@ -29,6 +29,10 @@ SUBSCRIBED_EVENTS = (
     "REMOVE_INSTANCE",
 )
 _METHOD_MISSING = "method not available"
+# Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
+# The earliest is not 0, which it would take for no time at all.
+_EARLIEST = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+_LATEST = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,18 @@ class EvolutionClient:
         self._http = http
         self._sends = sends or http
 
-    async def send_text(self, instance: Instance, number: str, text: str) -> SentMessage:
-        """Send a text at once. Done only if Evolution gives the message's id (`key.id`)."""
-        return await self.send(instance, "message/sendText", {"number": number, "text": text})
+    async def send_text(
+        self, instance: Instance, number: str, text: str, *, message_id: str | None = None
+    ) -> SentMessage:
+        """Send a text at once. Done only if Evolution gives the message's id (`key.id`).
+
+        From 2.4 on Evolution takes the id that is asked for; before, and on other channels than
+        Baileys, it makes its own.
+        """
+        body = {"number": number, "text": text}
+        if message_id is not None:
+            body["messageId"] = message_id
+        return await self.send(instance, "message/sendText", body)
 
     async def send(self, instance: Instance, path: str, body: Mapping[str, Any]) -> SentMessage:
         """Send anything that Evolution sends: `message/sendMedia`, …; `body` has the number."""
@@ -125,16 +138,23 @@ class EvolutionClient:
         page: int = 1,
         page_size: int = 50,
         since: datetime | None = None,
+        until: datetime | None = None,
+        wa_id: str | None = None,
     ) -> MessagePage:
-        """List what Evolution stored, of one chat or of all, newest first."""
+        """List what Evolution stored, of one chat or of all, newest first.
+
+        A chat is found by the JID that its messages are stored under, so a person who has a LID is
+        asked for twice. One id may have several records. An edited message has the time of its
+        edit, a deleted one has no `message`.
+        """
         where: dict[str, Any] = {}
-        if jid is not None:
-            where["key"] = {"remoteJid": jid}
-        if since is not None:
+        if key := _given(remoteJid=jid, id=wa_id):
+            where["key"] = key
+        if since is not None or until is not None:
             # Evolution applies the range only if it has both ends.
             where["messageTimestamp"] = {
-                "gte": since.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-                "lte": "2100-01-01T00:00:00Z",
+                "gte": _moment(since or _EARLIEST),
+                "lte": _moment(until or _LATEST),
             }
         body = await self._ask(
             instance,
@@ -230,6 +250,15 @@ class EvolutionClient:
             return response.json()
         except ValueError as error:
             raise _unreadable(is_send=is_send) from error
+
+
+def _given(**fields: str | None) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _moment(time: datetime) -> str:
+    within = min(max(time.astimezone(UTC), _EARLIEST), _LATEST)
+    return within.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _object(value: Any) -> Mapping[str, Any]:

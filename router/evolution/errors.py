@@ -4,6 +4,16 @@ Evolution answers errors as `{status, error, response: {message}}`, the message 
 list, nested lists or objects. On the Cloud channel an error of Meta's Graph API comes as HTTP 201
 without a `key`. Some permanent-looking statuses are transient (400 "Connection Closed"), and after
 a time-out nobody knows: for a send, that is a case of its own.
+
+Where a send fails says whether it can have left, as Evolution's source (2.3.6) shows:
+
+- what it refuses by itself comes as a sentence or as a list of them: nothing was sent;
+- what goes wrong while it sends, it catches and answers as 400 with the error's name in front
+  (`Error: Timed Out`, `TypeError: …`, `PrismaClient…`). The phone may have the message: it is
+  stored, and the answer made, only afterwards. On the Cloud channel a TypeError is what is left of
+  a request to Meta without an answer;
+- what goes wrong while it gets the media ready comes with the status of the media's own server, or
+  as 500: nothing was sent.
 """
 
 import math
@@ -23,10 +33,23 @@ _GRAPH_TRANSIENT = frozenset(
 )
 # The line to WhatsApp is down: Baileys says so before it writes anything.
 _CLOSED = ("connection closed", "connection lost", "not connected", "stream errored")
-# Evolution answers 400 for whatever goes wrong while it sends, and it stores the message (with
-# Prisma) only when the phone has it.
-_MAYBE_AFTERWARDS = ("timed out", "prisma")
+# An error that was thrown while Evolution worked, by its name: no refusal.
+_THROWN = re.compile(r"\b\w*Error: |\bTimed Out\b|prisma|Cannot read propert", re.IGNORECASE)
+# What WhatsApp refuses when it is asked about the recipient, before anything is sent.
+_WHATSAPP_REFUSES = ("error: forbidden", "error: item-not-found", "error: not-acceptable")
+# Baileys reads it of the quoted message, before anything is sent.
+_NO_QUOTE = "(reading 'fromMe')"
 _NOBODY = "is not on WhatsApp"
+# The media's server answered so, and Evolution passes the status on as its own.
+_MEDIA_STATUS = re.compile(r"Request failed with status code (\d{3})")
+_MEDIA_TRANSIENT = frozenset({408, 425, 429})
+_MEDIA_UNUSABLE = ("unsupported image format", "Failed to fetch stream from")
+# Where the media, or Meta's place for it, cannot be reached. An object for a text is what Evolution
+# makes of Meta's refusal of an upload, whose reason it swallows.
+_MEDIA_AWAY = (
+    *("fetch failed", "ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT", "ECONNRESET"),
+    *("(reading 'data')", "[object Object]"),
+)
 # Meta repeats a malformed access token in its error.
 _META_TOKEN = re.compile(r"\bEAA\w{8,}")
 
@@ -41,6 +64,10 @@ class EvolutionRefused(EvolutionError):
 
 class NotOnWhatsApp(EvolutionRefused):
     """Nobody has WhatsApp at this number."""
+
+
+class MediaRefused(EvolutionRefused):
+    """The media of a send is of no use: not to be had at its address, or not what it says it is."""
 
 
 class AddressNotAllowed(EvolutionRefused):
@@ -66,6 +93,8 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     said = _without_secrets(f"{status}: {_said(body) or response.reason_phrase}", response)
     if 200 <= status < 300:
         return _judge_sent(body, said) if is_send else None
+    if is_send and (judged := _judge_media(status, said)) is not None:
+        return judged
     if 300 <= status < 400:
         return EvolutionRefused(f"{said}: it points elsewhere, the server's address is not right")
     if status == 429:
@@ -95,9 +124,30 @@ def judge_failure(error: httpx.RequestError, *, is_send: bool) -> EvolutionError
 def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:
     if any(word in said.lower() for word in _CLOSED):
         return EvolutionAway(said)
-    if any(word in said.lower() for word in _MAYBE_AFTERWARDS):
+    if _NO_QUOTE in said:
+        return EvolutionRefused(f"the quoted message has no key: {said}")
+    if any(word in said.lower() for word in _WHATSAPP_REFUSES):
+        return EvolutionRefused(said)
+    if _THROWN.search(said):
         return SendInDoubt(said) if is_send else EvolutionAway(said)
     return NotOnWhatsApp(said) if _NOBODY in said else EvolutionRefused(said)
+
+
+def _judge_media(status: int, said: str) -> EvolutionError | None:
+    """Return what it means that the media was not ready to be sent, or None if it is not that."""
+    if status in (400, 500) and any(words in said for words in _MEDIA_UNUSABLE):
+        return MediaRefused(f"the media is of no use: {said}")
+    if status == 400 and _THROWN.search(said):
+        return None  # such as a transcription that failed: the message is sent by then
+    if found := _MEDIA_STATUS.search(said):
+        answered = int(found[1])
+        text = f"the media's address answered with an error: {said}"
+        if answered in _MEDIA_TRANSIENT or answered >= 500:
+            return EvolutionAway(text)
+        return MediaRefused(text)
+    if status == 500 and any(words in said for words in _MEDIA_AWAY):
+        return EvolutionAway(f"the media cannot be fetched, or not be handed to Meta: {said}")
+    return None
 
 
 def _judge_sent(body: Any, said: str) -> EvolutionError | None:

@@ -15,9 +15,8 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from router.configuration.variables import LONGEST_RETRY_AFTER
 from router.logs import scrubbed
-
-LONGEST_RETRY_AFTER = 10.0  # seconds that one attempt at a turn waits; longer ones end the attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ FailureKind = Literal[
     "permanent",
 ]
 _PERMANENT = frozenset({"llm_refused", "evolution_refused", "not_on_whatsapp", "permanent"})
+_AWAY = "evolution_away"  # nothing has left, and nobody is to blame: see fail_turn
 
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Token = Annotated[str, Header(alias="apikey", description="The turn's token")]
@@ -156,7 +157,7 @@ async def fail(
         turn_id,
         token,
         {
-            "kind": "permanent" if failure.kind in _PERMANENT else "transient",
+            "kind": _kind_of(failure.kind),
             "error": scrubbed(f"{failure.kind}: {failure.error}"),
             "retry_after": failure.retry_after,
             **_patience(settings),
@@ -204,8 +205,15 @@ async def _call(request: Request, function: str, turn_id: int, token: str, argum
     return await database.call(function, {**argument, **held})
 
 
+def _kind_of(failure: FailureKind) -> str:
+    if failure in _PERMANENT:
+        return "permanent"
+    return "away" if failure == _AWAY else "transient"
+
+
 def _patience(settings: Settings) -> Json:
     return {
+        "answer_within_minutes": settings.answer_within_minutes,
         "max_attempts": settings.turn_max_attempts,
         "base_seconds": settings.retry_base_seconds,
     }

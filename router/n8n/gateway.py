@@ -6,27 +6,33 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway, NotFound
-from router.evolution.client import EvolutionClient, Instance, SentMessage
-from router.evolution.errors import EvolutionAway, EvolutionError, NotOnWhatsApp, SendInDoubt
+from router.evolution.client import EvolutionClient, Instance
+from router.evolution.errors import EvolutionError
 from router.logs import Action, bind_correlation, log_event
+from router.n8n.answers import as_evolution, failure
 from router.n8n.refusals import Refused, conflict
+from router.n8n.requests import other_message, text_messages
 from router.n8n.texts import texts_of
 from router.n8n.tokens import TurnToken, read_notice_token, read_token
 from router.notices.routes import send_notice
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
+from router.sending.outbox import Outbox
+from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
+from router.sending.outgoing import TEXT_PATH, Outgoing
+from router.sending.speakers import flow
+from router.sending.telling import PATHS
 from router.settings import Settings
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys
-from router.turns.outgoing import parts_of
-from router.webhook.clean import clean
 from router.webhook.jids import normalise_jid
 
 router = APIRouter(
@@ -45,17 +51,6 @@ router = APIRouter(
     },
 )
 _log = logging.getLogger(__name__)
-_CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
-
-# What is sent under which path: the field that stands for it in the conversation's history.
-_SENDS: Mapping[str, tuple[str, str]] = {
-    "message/sendText": ("text", "text"),
-    "message/sendMedia": ("media", "caption"),
-    "message/sendWhatsAppAudio": ("audio", "audio"),
-    "message/sendReaction": ("reaction", "reaction"),
-    "message/sendList": ("list", "title"),
-    "message/sendButtons": ("buttons", "title"),
-}
 
 
 @router.post("/{group}/{method}/{instance}", summary="Evolution's API, behind the fence")
@@ -66,8 +61,8 @@ async def call_evolution(
     path = f"{group}/{method}"
     try:
         if (notice := read_notice_token(request.headers.get("apikey", ""))) is not None:
-            sender = request.app.state.notice_sender
-            return await send_notice(sender, notice, path, instance, body)
+            outbox = request.app.state.outbox
+            return await send_notice(outbox, notice, path, instance, body)
         desk = await _Desk.open(request, instance)
         contact = request.app.state.contact_hashes.in_log(desk.turn["jids"])
         correlation_id = desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"
@@ -86,6 +81,7 @@ class _Desk:
         self._evolution: EvolutionClient = state.evolution
         self._settings: Settings = state.settings
         self._guard: ReplyGuard = state.guard
+        self._outbox: Outbox = state.outbox
         self._wake: Callable[[], None] = state.wake
         self.token = token
         self.turn = turn
@@ -119,26 +115,20 @@ class _Desk:
         """Do what the path says. Raises Refused."""
         if path == "chat/sendPresence":
             return await self._show_presence(body)
-        if path not in _SENDS:
+        if path not in PATHS:
             raise Refused(404, "Not Found", f"{path} is not to be had through the gateway", "path")
         self._require_contact(body)
-        kind, field = _SENDS[path]
-        if kind != "text":
-            shown = clean(f"[{kind}: {str(body.get(field) or '')[:500] or kind}]")
-            await self._check(texts_of(body), (shown,))
-            return self._answer(await self._send(path, kind, shown, body))
-        parts = parts_of(str(body.get("text") or ""))
-        if not parts:
-            raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
-        await self._check("\n\n".join(parts), parts)
-        for part in parts:
-            sent = await self._send(path, kind, part, {"text": part})
-        return self._answer(sent)
+        messages = text_messages(body) if path == TEXT_PATH else (other_message(path, body),)
+        await self._check(messages)
+        for message in messages:
+            sent = await self._send(message)
+        return as_evolution(sent, message)
 
-    async def _check(self, text: str, parts: tuple[str, ...]) -> None:
+    async def _check(self, messages: tuple[Outgoing, ...]) -> None:
         """Have the guard look at what is to be sent, unless it is the same request again."""
-        said: list[str] = self.turn["said"]
-        if all(part in said for part in parts):
+        said: list[Json] = self.turn["said"]
+        known = {message["identity"] for message in said}
+        if all(message.identity in known for message in messages):
             return
         speaker = Speaker(
             held=self.token.held,
@@ -148,8 +138,10 @@ class _Desk:
             system_prompt=self.turn["system_prompt"],
             rules=ReplyRules.model_validate(self.turn["reply_rules"]),
         )
+        text = "\n\n".join(texts_of(message.body) for message in messages)
+        before = "\n\n".join(message["body"] for message in said)
         try:
-            await self._guard.check(speaker, text, said="\n\n".join(said))
+            await self._guard.check(speaker, text, said=before)
         except ReplyRefused as refused:
             self._wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
@@ -165,60 +157,20 @@ class _Desk:
             raise Refused(400, "Bad Request", str(error), "evolution") from error
         return JSONResponse({"presence": presence}, status_code=201)
 
-    async def _send(self, path: str, kind: str, shown: str, body: Json) -> Json:
-        """Fence, send, record. Returns {wa_id, jid, body} of the message that is on the phone."""
-        fence = await self._database.call(
-            "begin_flow_send",
-            {
-                **self.token.held,
-                "kind": kind,
-                "body": shown,
-                "lease_seconds": self._settings.send_timeout + 15,
-            },
-        )
-        if fence.get("refused") == "already_sent":
-            return {"wa_id": fence["wa_id"], "jid": self.turn["jid"], "body": fence["body"]}
-        if "refused" in fence:
-            raise conflict(fence["refused"])
-        request = {**body, "number": fence["jid"]}
-        request.pop("delay", None)  # the fence stands right before the send: nothing waits between
+    async def _send(self, message: Outgoing) -> Sent:
+        """Send one message. Raises Refused."""
         try:
-            sent = await self._evolution.send(self._instance(), path, request)
-        except EvolutionError as error:
-            raise await self._failed(fence["message_id"], error) from error
-        await self._record(fence["message_id"], sent)
-        return {"wa_id": sent.wa_id, "jid": sent.remote_jid, "body": shown}
-
-    async def _record(self, message_id: int, sent: SentMessage) -> None:
-        await self._database.call(
-            "finish_send",
-            {
-                **self.token.held,
-                "tenant_id": self.turn["tenant_id"],
-                "message_id": message_id,
-                "wa_id": sent.wa_id,
-                "jid": normalise_jid(sent.remote_jid),
-                "status": (sent.status or "pending").lower(),
-            },
-        )
-
-    async def _failed(self, message_id: int, error: EvolutionError) -> Refused:
-        about = {**self.token.held, "message_id": message_id}
-        if isinstance(error, SendInDoubt):
-            log_event(_log, Action.SEND_IN_DOUBT, str(error), level=logging.WARNING, **self._who)
-            await self._database.call(
-                "doubt_send", {**about, "error": str(error), "check_after": _CHECK_AFTER}
+            sent = await self._outbox.send(flow(self.token, self.turn), message)
+        except SendStopped as stopped:
+            raise conflict(stopped.reason) from stopped
+        except SendFailed as failed:
+            log_event(
+                _log, Action.EVOLUTION_SEND_FAILED, str(failed), level=logging.WARNING, **self._who
             )
-            return conflict("in_doubt")
-        log_event(
-            _log, Action.EVOLUTION_SEND_FAILED, str(error), level=logging.WARNING, **self._who
-        )
-        await self._database.call("fail_send", about)
-        if isinstance(error, EvolutionAway):
-            return Refused(503, "Service Unavailable", str(error), "evolution_away")
-        nobody = isinstance(error, NotOnWhatsApp)
-        reason = "not_on_whatsapp" if nobody else "evolution_refused"
-        return Refused(400, "Bad Request", str(error), reason)
+            raise failure(failed) from failed
+        if isinstance(sent, InDoubt):
+            raise conflict("in_doubt")
+        return replace(sent, jid=sent.jid or self.turn["jid"])
 
     @property
     def _who(self) -> Json:
@@ -234,15 +186,3 @@ class _Desk:
             return InstanceKeys.of(self._settings).instance(self.turn)
         except EvolutionError as error:
             raise Refused(401, "Unauthorized", str(error), "key") from error
-
-    def _answer(self, sent: Json) -> JSONResponse:
-        key = {"remoteJid": sent["jid"], "fromMe": True, "id": sent["wa_id"]}
-        return JSONResponse(
-            {
-                "key": key,
-                "status": "PENDING",
-                "message": {"conversation": sent["body"]},
-                "messageType": "conversation",
-            },
-            status_code=201,
-        )

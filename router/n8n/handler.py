@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from router.llm.provider import LlmAway
 from router.logs import Action, log_event
 from router.n8n.payload import FlowTerms, build_payload
+from router.sending.outcomes import SendStopped
 from router.state.database import Database
 from router.turns.attempt import HandedOver, Reply, ReplyMaker
 from router.turns.claimed import ClaimedTurn
 from router.turns.prompt import PromptRules, prompt_of_turn
-from router.turns.sender import SendStopped
 
 _log = logging.getLogger(__name__)
 KEY_HEADER = "X-N8N-API-Key"

@@ -58,7 +58,7 @@ class FlowMessage(_Part):
     message_id: int
     wa_id: str | None
     from_me: bool
-    sender: Literal["contact", "owner", "ai", "client", "auto"]
+    sender: Literal["contact", "owner", "ai", "client", "auto", "operator"]
     kind: str
     text: str
     media: FlowMedia | None = Field(description="What it carries, never the bytes themselves")

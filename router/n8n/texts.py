@@ -6,7 +6,21 @@ from router.webhook.clean import clean
 
 # What is no text: where it goes, and what it carries.
 _UNREAD = frozenset(
-    {"number", "media", "audio", "mediatype", "mimetype", "delay", "quoted", "key", "thumbnail"}
+    {
+        "audio",
+        "delay",
+        "key",
+        "media",
+        "mediatype",
+        "mentioned",
+        "mimetype",
+        "number",
+        "quoted",
+        "sticker",
+        "thumbnail",
+        "thumbnailUrl",
+        "video",
+    }
 )
 
 

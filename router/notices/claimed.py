@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from router.n8n.tokens import NoticeToken
 
-NoticeKind = Literal["handoff", "connection_lost", "qr_waiting"]
+NoticeKind = Literal["handoff", "connection_lost", "qr_waiting", "undelivered"]
 
 
 class _Frozen(BaseModel):
@@ -15,7 +15,10 @@ class _Frozen(BaseModel):
 
 
 class NoticeFacts(_Frozen):
-    """What happened: of a handoff who and why, of the connection its state and Baileys' code."""
+    """What happened: of a handoff who and why, of the connection its state and Baileys' code.
+
+    Of replies that WhatsApp did not deliver: how many in a row, to how many contacts.
+    """
 
     reason: str | None = None
     summary: str | None = None
@@ -23,6 +26,8 @@ class NoticeFacts(_Frozen):
     contact_name: str | None = None
     state: str | None = None
     code: str | None = None
+    replies: int | None = None
+    contacts: int | None = None
 
 
 class ClaimedNotice(_Frozen):

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import httpx
 
 from router.errors import StateError
-from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
 from router.notices.claimed import ClaimedNotice
 from router.notices.flows import NoticeFlows
 from router.notices.payload import build_notice
-from router.notices.sender import NoticeRefused, NoticeSender
 from router.notices.wording import say
 from router.outbound.client import AddressRefused
+from router.sending.outbox import Outbox
+from router.sending.outcomes import SendFailed, SendStopped
+from router.sending.outgoing import Outgoing
+from router.sending.speakers import notice
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -28,10 +30,18 @@ class NoticeDesk:
 
     database: Database
     http: httpx.AsyncClient
-    sender: NoticeSender
+    outbox: Outbox
     flows: NoticeFlows | None
     max_attempts: int
     retry_base: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why somebody was not told. `is_away`: only because Evolution or the line is."""
+
+    reason: str
+    is_away: bool = False
 
 
 class Delivery:
@@ -68,7 +78,7 @@ class Delivery:
         if notice.number or notice.url:
             await self._tell()
         elif self._desk.flows is not None and not notice.told:
-            await self._fail(untaken or "no flow said that it was done")
+            await self._fail(_Failure(untaken or "no flow said that it was done"))
         else:
             await self._finish(None if notice.told else "nobody")
 
@@ -78,17 +88,17 @@ class Delivery:
         return notice.attempt <= _FLOW_ATTEMPTS or not (notice.number or notice.url or notice.told)
 
     async def _tell(self) -> None:
-        failures: list[str] = []
+        failures: list[_Failure] = []
         url_told = False
         if self._notice.url is not None:
             failure = await self._post(self._notice.url)
             url_told = failure is None
-            failures += [failure] if failure else []
+            failures += [_Failure(failure)] if failure else []
         if self._notice.number is not None:
-            failure = await self._send()
-            failures += [failure] if failure else []
+            untold = await self._send()
+            failures += [untold] if untold else []
         if failures:
-            await self._fail("; ".join(failures), url_told=url_told)
+            await self._fail(*failures, url_told=url_told)
         else:
             await self._finish(None, url_told=url_told)
 
@@ -108,15 +118,19 @@ class Delivery:
             return f"notify_url: {type(error).__name__}"
         return None if answer.is_success else f"notify_url answered {answer.status_code}"
 
-    async def _send(self) -> str | None:
+    async def _send(self) -> _Failure | None:
         """Return why the number was not told."""
         self._sending = True
         try:
-            await self._desk.sender.send(self._notice.shown_token, say(self._notice))
-        except NoticeRefused as refused:
-            return None if refused.reason == "no_number" else f"notify_number: {refused.reason}"
-        except EvolutionError as error:
-            return f"notify_number: {error}"
+            await self._desk.outbox.send(
+                notice(self._notice.shown_token), Outgoing.plain(say(self._notice))
+            )
+        except SendStopped as stopped:
+            if stopped.reason == "no_number":
+                return None
+            return _Failure(f"notify_number: {stopped.reason}")
+        except SendFailed as failed:
+            return _Failure(f"notify_number: {failed}", is_away=failed.is_away)
         finally:
             self._sending = False
         return None
@@ -134,12 +148,14 @@ class Delivery:
             notice_id=self._notice.notice_id, tenant_id=self._notice.tenant_id,
         )  # fmt: skip
 
-    async def _fail(self, error: str, *, url_told: bool = False) -> None:
+    async def _fail(self, *failures: _Failure, url_told: bool = False) -> None:
+        error = "; ".join(failure.reason for failure in failures)
         answer = await self._desk.database.call(
             "fail_notice",
             {
                 **self._notice.held,
                 "error": error,
+                "away": all(failure.is_away for failure in failures),
                 "url_told": url_told,
                 "max_attempts": self._desk.max_attempts,
                 "base_seconds": self._desk.retry_base,

@@ -17,6 +17,7 @@ _WEBHOOKS: dict[NoticeKind, str] = {
     "handoff": "hybridflow-handoff",
     "connection_lost": "hybridflow-connection",
     "qr_waiting": "hybridflow-connection",
+    "undelivered": "hybridflow-connection",
 }
 
 

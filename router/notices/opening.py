@@ -3,25 +3,16 @@
 import httpx
 from pydantic import SecretStr
 
-from router.evolution.client import EvolutionClient
 from router.n8n.handler import N8nHandler
 from router.notices.delivery import Delivery, NoticeDesk
 from router.notices.flows import NoticeFlows, NoticeTerms
 from router.notices.notifier import NoticeLimits, Notifier
-from router.notices.sender import NoticeSender
+from router.sending.outbox import Outbox
 from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys
 
 _PARALLEL = 10
 _LEASE = 60.0  # seconds that a flow, or the router itself, has to tell a notice
-
-
-def make_notice_sender(
-    settings: Settings, database: Database, evolution: EvolutionClient
-) -> NoticeSender:
-    """Return the way to the staff's phones."""
-    return NoticeSender(database, evolution, InstanceKeys.of(settings), settings.send_timeout)
 
 
 def make_notifier(
@@ -29,7 +20,7 @@ def make_notifier(
     database: Database,
     n8n_http: httpx.AsyncClient,
     tenant_http: httpx.AsyncClient,
-    sender: NoticeSender,
+    outbox: Outbox,
     n8n: N8nHandler | None,
 ) -> Notifier:
     """Return the notifier, not running; `n8n` is None where n8n is not used.
@@ -39,7 +30,7 @@ def make_notifier(
     desk = NoticeDesk(
         database=database,
         http=tenant_http,
-        sender=sender,
+        outbox=outbox,
         flows=None if n8n is None else NoticeFlows(n8n_http, n8n, _terms(settings)),
         max_attempts=settings.turn_max_attempts,
         retry_base=settings.retry_base_seconds,

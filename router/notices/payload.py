@@ -56,7 +56,9 @@ class Notice(_Part):
     notice_id: int = Field(description="The same when a notice is told again")
     kind: NoticeKind
     text: str = Field(description="The whole notice, to be sent as it is")
-    reason: str | None = Field(description="Why a human is wanted; the state of the connection")
+    reason: str | None = Field(
+        description="Why a human is wanted; the state of the connection; how many replies failed"
+    )
     summary: str | None = Field(description="The AI's summary of the conversation")
     happened_at: datetime
     tenant: NoticeTenant

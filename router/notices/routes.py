@@ -7,11 +7,14 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
-from router.evolution.errors import EvolutionAway, EvolutionError, NotOnWhatsApp
 from router.logs import Action, log_event
+from router.n8n.answers import as_evolution, failure
 from router.n8n.refusals import Refused, conflict
 from router.n8n.tokens import NoticeToken, read_notice_token
-from router.notices.sender import NoticeRefused, NoticeSender, StaffMessage
+from router.sending.outbox import Outbox
+from router.sending.outcomes import SendFailed, SendStopped
+from router.sending.outgoing import TEXT_PATH, Outgoing
+from router.sending.speakers import notice
 from router.state.database import Database, Json
 from router.webhook.jids import normalise_jid
 
@@ -25,7 +28,6 @@ router = APIRouter(
     },
 )
 _log = logging.getLogger(__name__)
-_SEND_TEXT = "message/sendText"
 _FORBIDDEN = {
     "instance": "this notice is of another instance",
     "number": "a notice goes to the tenant's notify_number, to nobody else",
@@ -52,11 +54,14 @@ async def done(request: Request, notice_id: int, token: _Token) -> JSONResponse:
 
 
 async def send_notice(
-    sender: NoticeSender, token: NoticeToken, path: str, instance: str, body: Json
+    outbox: Outbox, token: NoticeToken, path: str, instance: str, body: Json
 ) -> JSONResponse:
-    """Send for a notice, as the gateway: 201 as Evolution answers. Raises Refused."""
-    if path != _SEND_TEXT:
-        raise Refused(404, "Not Found", f"a notice's token is good for {_SEND_TEXT} alone", "path")
+    """Send for a notice, as the gateway: 201 as Evolution answers. Raises Refused.
+
+    One in doubt is answered so, too, without an id: a notice is not told twice on a guess.
+    """
+    if path != TEXT_PATH:
+        raise Refused(404, "Not Found", f"a notice's token is good for {TEXT_PATH} alone", "path")
     text = str(body.get("text") or "").strip()
     if not text:
         raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
@@ -64,17 +69,18 @@ async def send_notice(
     if body.get("number"):
         only_if["number"] = normalise_jid(str(body["number"]))
     try:
-        return _answer(await sender.send(token, text, **only_if))
-    except NoticeRefused as refused:
-        raise _refusal(refused.reason) from refused
+        sent = await outbox.send(notice(token, **only_if), Outgoing.plain(text))
+    except SendStopped as stopped:
+        raise _refusal(stopped.reason) from stopped
     except DatabaseAway as error:
         raise Refused(503, "Service Unavailable", str(error), "database_away") from error
-    except EvolutionError as error:
+    except SendFailed as failed:
         log_event(
-            _log, Action.EVOLUTION_SEND_FAILED, str(error),
+            _log, Action.EVOLUTION_SEND_FAILED, str(failed),
             level=logging.WARNING, notice_id=token.notice_id,
         )  # fmt: skip
-        raise _failure(error) from error
+        raise failure(failed) from failed
+    return as_evolution(sent, Outgoing.plain(sent.body))
 
 
 def _refusal(reason: str) -> Refused:
@@ -83,24 +89,3 @@ def _refusal(reason: str) -> Refused:
     if reason in _FORBIDDEN:
         return Refused(403, "Forbidden", _FORBIDDEN[reason], reason)
     return conflict(reason)
-
-
-def _failure(error: EvolutionError) -> Refused:
-    if isinstance(error, EvolutionAway):
-        return Refused(503, "Service Unavailable", str(error), "evolution_away")
-    nobody = isinstance(error, NotOnWhatsApp)
-    reason = "not_on_whatsapp" if nobody else "evolution_refused"
-    return Refused(400, "Bad Request", str(error), reason)
-
-
-def _answer(sent: StaffMessage) -> JSONResponse:
-    """Answer as Evolution; without an id where its own answer was lost, for it counts as sent."""
-    return JSONResponse(
-        {
-            "key": {"remoteJid": sent.jid, "fromMe": True, "id": sent.wa_id},
-            "status": "PENDING",
-            "message": {"conversation": sent.body},
-            "messageType": "conversation",
-        },
-        status_code=201,
-    )

@@ -1,5 +1,6 @@
 """What a notice says, in words that can be sent as they are."""
 
+from router.delivery import CURE, describe_failures
 from router.notices.claimed import ClaimedNotice, NoticeFacts
 from router.webhook.jids import JidKind, kind_of
 
@@ -14,6 +15,8 @@ _LOST = {
 }
 _QR = "{name} waits for its QR code to be scanned. Until the phone is linked nobody is answered."
 
+_UNDELIVERED = "WhatsApp did not deliver {failed} of {name}. {cure}"
+
 
 def number_shown(jid: str | None) -> str | None:
     """Return the phone number of a JID; what hides the number (a LID) or is a group, as it is."""
@@ -23,8 +26,10 @@ def number_shown(jid: str | None) -> str | None:
 
 
 def reason_of(notice: ClaimedNotice) -> str | None:
-    """Return why: as the AI said it, or the connection's state with Baileys' code."""
+    """Return why: as the AI said it, or the connection's state with Baileys' code, or how many."""
     facts = notice.facts
+    if notice.kind == "undelivered":
+        return f"{facts.replies} replies in a row were not delivered"
     if notice.kind == "handoff" or facts.state is None:
         return facts.reason
     return facts.state if facts.code is None else f"{facts.state} ({facts.code})"
@@ -37,7 +42,15 @@ def say(notice: ClaimedNotice) -> str:
     if notice.kind == "connection_lost":
         text = _LOST.get(notice.facts.state or "", _LOST["close"])
         return text.format(name=notice.instance_name)
+    if notice.kind == "undelivered":
+        return _undelivered(notice)
     return _handoff(notice.facts)
+
+
+def _undelivered(notice: ClaimedNotice) -> str:
+    facts = notice.facts
+    failed = describe_failures(facts.replies or 1, facts.contacts or 1)
+    return _UNDELIVERED.format(failed=failed, name=notice.instance_name, cure=CURE)
 
 
 def _handoff(facts: NoticeFacts) -> str:

@@ -83,6 +83,7 @@ async def run_prune(database: Database, settings: Settings, *, seconds: float) -
     ends = time.monotonic() + seconds
     done = Pruned.model_validate(await database.call("prune", argument))
     while done.more and time.monotonic() < ends:
-        done = done.plus(Pruned.model_validate(await database.call("prune", argument)))
+        batch = Pruned.model_validate(await database.call("prune", argument))
+        done = done.plus(batch)
     log_event(_log, Action.PRUNED, "Pruned what is past its time", **done.model_dump())
     return done

@@ -5,6 +5,7 @@ Evolution (the database, the LLM provider) is looked at in any case.
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx
 
@@ -86,6 +87,8 @@ class InstanceTest:
             found.warnings.append("the tenant is not active: messages are recorded, not answered")
         if tenant.key is not None and (fault := weakness(tenant.key)):
             found.warnings.append(f"the key of Evolution {fault}")
+        if tenant.failures is not None:
+            found.warnings.append(tenant.failures.warning(datetime.now(UTC)))
         return tenant
 
     async def _check_evolution(self, tenant: TenantInstance, found: _Findings) -> None:
@@ -124,9 +127,10 @@ class InstanceTest:
                 tenant.webhook_hashes,
             )
             found.warnings += webhook_warnings(webhook)
+        bots = await enabled_bots(self.http, instance)
         found.warnings += [
             f"Evolution's own {bot} bot is on for this instance and will answer, too: turn it off"
-            for bot in await enabled_bots(self.http, instance)
+            for bot in bots
         ]
 
     async def _try_webhook(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 Item = TypeVar("Item")
 PauseSource = Literal["owner", "operator", "contact", "ai", "cron"]
 TurnState = Literal["pending", "running", "sending", "sent", "cancelled", "dead"]
-Sender = Literal["contact", "owner", "ai", "client", "auto"]
+Sender = Literal["contact", "owner", "ai", "client", "auto", "operator"]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -79,7 +79,8 @@ class Message(BaseModel):
     quoted: dict[str, Any] | None
     author_name: str | None
     expects_reply: bool
-    status: str | None = Field(description="WhatsApp's delivery state")
+    status: str | None = Field(description="WhatsApp's delivery state; error: not delivered")
+    error_code: str | None = Field(description="WhatsApp's code for that, where Evolution tells it")
     sent_at: datetime
     edited_at: datetime | None
     deleted_at: datetime | None
@@ -103,6 +104,7 @@ class Turn(BaseModel):
     handler: Literal["n8n", "fallback"] | None
     reply: list[str] | None
     incomplete: bool
+    undelivered: int = Field(description="How many parts of the reply WhatsApp did not deliver")
     error_kind: str | None
     error: str | None
     provider: str | None

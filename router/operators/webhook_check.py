@@ -14,7 +14,7 @@ _JWT = "a JWT (jwt_key)"
 _NEEDED = ("MESSAGES_UPSERT", "CONNECTION_UPDATE")
 _USEFUL = {
     "SEND_MESSAGE": "what another client of Evolution sends is not seen as a takeover",
-    "MESSAGES_UPDATE": "delivery and read states are not recorded",
+    "MESSAGES_UPDATE": "nobody learns that WhatsApp did not deliver a reply",
     "MESSAGES_EDITED": "a message that the customer edits stays as it was",
     "MESSAGES_DELETE": "a message that the customer deletes is answered all the same",
     "QRCODE_UPDATED": "a new QR code is not kept for you",

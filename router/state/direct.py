@@ -1,6 +1,7 @@
 """Calls over PostgreSQL's own protocol: DATABASE_URL and the embedded server."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Self
 
@@ -17,6 +18,7 @@ _CONNECT_TIMEOUT = 5.0
 _CLOSE_TIMEOUT = 1.0
 _STATEMENTS = 100  # prepared ones that a connection keeps
 # What asyncpg raises when the server is killed, besides PostgreSQL's errors: the moment decides.
+_UNREACHABLE = (ConnectionRefusedError, FileNotFoundError, socket.gaierror)
 _LOST = (OSError, EOFError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _FATAL = ("FATAL", "PANIC")  # the server has closed the connection with it
 _LOST_STATEMENT = ("26000", "42P05")  # not found where it was made, or made there already
@@ -66,6 +68,8 @@ class DirectDatabase:
                 raise _translated(error, function) from error
             except TimeoutError as error:
                 raise DatabaseAway(f"{function}: the database did not answer in time") from error
+            except _UNREACHABLE as error:
+                raise DatabaseAway(f"cannot connect to the database: {error}") from error
             except _LOST as error:
                 raise DatabaseAway(
                     f"{function}: the connection to the database was lost: {error!r}"

@@ -1,8 +1,9 @@
 """Applying the schema: the files of `database/supabase/migrations`, each once, in their order.
 
 The newest file may not be released yet: a database that has an earlier text of it gets it again,
-which such a file bears. What was applied is written into `supabase_migrations.schema_migrations` as the supabase CLI does
-(its statements are those of `supabase db push` 3.1), so either may apply the next migration.
+which such a file bears. What was applied is written into `supabase_migrations.schema_migrations`
+as the supabase CLI does (its statements are those of `supabase db push` 3.1), so either may apply
+the next migration.
 """
 
 import re

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from router.state.failures import APPLY_SCHEMA
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """What `check_database` says in the schema that this program needs; both are raised together."""
 
 

@@ -7,28 +7,27 @@ process died, the database is away) is brought back by its lease.
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 from router.errors import DatabaseAway
-from router.evolution.errors import EvolutionAway, EvolutionError
+from router.evolution.errors import EvolutionError
 from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmMisconfigured
 from router.logs import Action, bind_correlation, log_event
+from router.outbound.places import NoPlace
 from router.people.hashing import ContactHashes
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
+from router.sending.outbox import Outbox
+from router.sending.outcomes import InDoubt, SendFailed, SendStopped
+from router.sending.outgoing import Outgoing, is_plain_text
+from router.sending.speakers import reply_part
 from router.state.database import Database, Json
-from router.turns.claimed import ClaimedTurn, TurnPart
+from router.turns.claimed import ClaimedTurn
 from router.turns.courtesy import Courtesy
-from router.turns.evidence import Finding, judge_send
-from router.turns.sender import Sender, SendFailed, SendStopped
+from router.turns.settling import Settling
 from router.webhook.clean import clean
 
 _log = logging.getLogger(__name__)
-_CHECK_AWAY = 30.0  # seconds until a send in doubt is looked up again where Evolution is away
-_CHECK_MIN = 2.0
-_GIVE_UP_HOURS = 24
-_LOOK_BACK = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class AttemptRules:
     make_timeout: float
     max_attempts: int
     retry_base: float
-    settle_after: float
+    answer_within_minutes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,8 @@ class Workshop:
     courtesy: Courtesy
     guard: ReplyGuard
     budget: Budget
-    sender: Sender
+    outbox: Outbox
+    settling: Settling
     hashes: ContactHashes
     rules: AttemptRules
 
@@ -119,10 +119,12 @@ class TurnAttempt:
             if self._stopped:
                 await self._release()
                 return
-            if not await self._settle_doubts():
+            settled = await self._shop.settling.settle(self._turn)
+            if settled is None:
                 return
+            self._turn = settled
             if self._turn.reply is None and self._turn.parts:
-                await self._finish_flow()
+                await self._go_on_without_reply()
                 return
             parts = self._turn.reply or await self._make_reply()
             if parts is not None:
@@ -131,10 +133,15 @@ class TurnAttempt:
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
             await self._fail(
-                failed.cause, Action.EVOLUTION_SEND_FAILED, message_id=failed.message_id
+                failed.cause,
+                "away" if failed.is_away else "permanent",
+                Action.EVOLUTION_SEND_FAILED,
             )
         except LlmError as error:
-            await self._fail(error, Action.AI_FAILED)
+            may_work_later = isinstance(error, (LlmAway, LlmEmpty))
+            await self._fail(
+                error, "transient" if may_work_later else "permanent", Action.AI_FAILED
+            )
 
     async def _make_reply(self) -> tuple[str, ...] | None:
         await self._shop.budget.reserve(self._turn)
@@ -147,7 +154,7 @@ class TurnAttempt:
                 if isinstance(reply, Reply):
                     await self._check(reply)
         except TimeoutError as error:
-            raise LlmAway("the reply took longer than the turn's lease") from error
+            raise LlmAway("the reply took too long to be made") from error
         if isinstance(reply, HandedOver):
             return None
         answer = await self._shop.database.call(
@@ -183,97 +190,64 @@ class TurnAttempt:
             if self._stopped:
                 await self._release()
                 return
-            self._sending = True
-            try:
-                state = await self._shop.sender.send(self._turn, number, body)
-            finally:
-                self._sending = False
-            if state == "in_doubt":
+            if not await self._say(number, body):
                 return
         self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully", parts=len(parts))
 
+    async def _say(self, part: int, body: str) -> bool:
+        """Send one part. False: nobody knows whether it left, and the turn is put aside."""
+        self._sending = True
+        try:
+            sent = await self._shop.outbox.send(reply_part(self._turn, part), Outgoing.plain(body))
+        finally:
+            self._sending = False
+        return not isinstance(sent, InDoubt)
+
+    async def _go_on_without_reply(self) -> None:
+        """Go on where parts have begun and no reply is written down.
+
+        A flow in n8n has said something: that is finished. Or nothing has reached the phone: then
+        it is made anew, to everything that the contact has written by now.
+        """
+        if any(part.send_state == "sent" for part in self._turn.parts):
+            await self._finish_flow()
+            return
+        answer = await self._shop.database.call("begin_anew", self._turn.held)
+        if "refused" in answer:
+            raise SendStopped(answer["refused"])
+        self._log(Action.TURN_RETRY, "nothing of the reply has left: it is made anew")
+
     async def _finish_flow(self) -> None:
-        """End what a flow in n8n has begun: send again what never left, and close the turn.
+        """End what a flow has begun: send again the texts that never left, and close the turn.
 
         What else the flow would have said is not known, and from the start it would repeat itself.
         """
         for part in self._turn.parts:
-            if part.send_state == "failed" and part.kind == "text":
-                await self._shop.sender.send(self._turn, part.part, part.body)
+            if part.send_state != "failed":
+                continue
+            if not is_plain_text(part.kind, part.body, part.told_as):
+                self._log(Action.EVOLUTION_SEND_FAILED, f"a {part.kind} of the flow is not sent")
+            elif not await self._say(part.part, part.body):
+                return
         await self._shop.database.call("finish_turn", {**self._turn.held, "reason": "flow_settled"})
 
-    async def _settle_doubts(self) -> bool:
-        """Find out about sends whose outcome is unknown. False: still unknown, look again later."""
-        for part in self._turn.parts:
-            if part.in_doubt and not await self._settle(part):
-                return False
-        return True
-
-    async def _settle(self, part: TurnPart) -> bool:
-        finding, check_after = await self._look_for(part)
-        answer = await self._shop.database.call(
-            "settle_send",
-            {
-                **self._turn.held,
-                "message_id": part.message_id,
-                "outcome": finding.outcome,
-                "wa_id": finding.wa_id,
-                "error": finding.detail,
-                "check_after": check_after,
-                "give_up_hours": _GIVE_UP_HOURS,
-            },
-        )
-        self._log(Action.SEND_SETTLED, f"send in doubt: {finding.outcome}", detail=finding.detail)
-        if "refused" in answer:
-            raise SendStopped(answer["refused"])
-        if finding.outcome == "unknown":
-            return False
-        state = "sent" if finding.outcome == "sent" else "failed"
-        known = part.model_copy(update={"send_state": state})
-        parts = tuple(known if p.part == part.part else p for p in self._turn.parts)
-        self._turn = self._turn.model_copy(update={"parts": parts})
-        return bool(answer["turn_state"] == "sending")
-
-    async def _look_for(self, part: TurnPart) -> tuple[Finding, float]:
-        rules = self._shop.rules
-        now = datetime.now(UTC)
-        theirs = {m.wa_id for m in self._turn.history if not m.from_me and m.wa_id}
-        ours = {m.wa_id for m in self._turn.history if m.from_me and m.wa_id}
-        since = (
-            min([part.send_began_at, *(m.sent_at for m in self._turn.history if m.in_turn)])
-            - _LOOK_BACK
-        )
-        try:
-            records = await self._shop.sender.stored_messages(self._turn, since)
-        except EvolutionError as error:
-            return Finding("unknown", detail=f"Evolution cannot be asked: {error}"), _CHECK_AWAY
-        finding = judge_send(
-            part.body,
-            part.send_began_at,
-            records,
-            ours=ours,
-            theirs=theirs,
-            now=now,
-            settle_after=timedelta(seconds=rules.settle_after),
-        )
-        remaining = (part.send_began_at - now).total_seconds() + rules.settle_after
-        return finding, max(_CHECK_MIN, min(remaining, 10)) if remaining > 0 else _CHECK_AWAY
-
     async def _fail(
-        self, error: LlmError | EvolutionError, action: Action, message_id: int | None = None
+        self,
+        error: LlmError | EvolutionError | NoPlace,
+        kind: Literal["transient", "permanent", "away"],
+        action: Action,
     ) -> None:
-        transient = isinstance(error, (LlmAway, LlmEmpty, EvolutionAway))
         answer = await self._shop.database.call(
             "fail_turn",
             {
                 **self._turn.held,
-                "kind": "transient" if transient else "permanent",
+                "kind": kind,
                 "error": clean(f"{type(error).__name__}: {error}"),
                 "retry_after": getattr(error, "retry_after", None),
-                "message_id": message_id,
                 "tokens": 0 if _is_free(error) else None,
                 "max_attempts": self._shop.rules.max_attempts,
                 "base_seconds": self._shop.rules.retry_base,
+                "answer_within_minutes": self._shop.rules.answer_within_minutes,
             },
         )
         state = answer.get("state") or answer.get("refused")
@@ -305,6 +279,6 @@ class TurnAttempt:
         )
 
 
-def _is_free(error: LlmError | EvolutionError) -> bool:
+def _is_free(error: Exception) -> bool:
     """Whether the failure certainly cost nothing."""
     return isinstance(error, LlmMisconfigured) or (isinstance(error, LlmAway) and error.is_free)

@@ -26,6 +26,16 @@ class TurnTenant(_Frozen):
     llm_max_tokens: int | None
     reply_rules: ReplyRules = ReplyRules()
 
+    @property
+    def line(self) -> dict[str, object]:
+        """Return the instance as `InstanceKeys` takes it."""
+        return {
+            "tenant_id": self.tenant_id,
+            "instance_name": self.instance_name,
+            "evo_server_url": self.evo_server_url,
+            "evo_api_key": self.evo_api_key.get_secret_value() if self.evo_api_key else None,
+        }
+
 
 class TurnSession(_Frozen):
     """The conversation that the turn belongs to."""
@@ -43,7 +53,7 @@ class TurnMessage(_Frozen):
     message_id: int
     wa_id: str | None
     from_me: bool
-    sender: Literal["contact", "owner", "ai", "client", "auto"]
+    sender: Literal["contact", "owner", "ai", "client", "auto", "operator"]
     kind: str
     body: str
     media: dict[str, Any] | None = None
@@ -63,6 +73,8 @@ class TurnPart(_Frozen):
     send_state: Literal["sending", "sent", "unknown", "failed"]
     wa_id: str | None
     send_began_at: datetime
+    told_as: tuple[str, ...] | None = None
+    chosen_id: str | None = None
 
     @property
     def in_doubt(self) -> bool:

@@ -8,26 +8,16 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from router.loops import Loop, log_unexpected
 from router.state.database import Database, Json
 from router.stopping import STOP_GRACE, end_tasks
 from router.turns.claimed import ClaimedTurn
+from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 
 _LOCKED_ELSEWHERE = (
     0.2  # seconds until a due turn that another process is looking at is tried again
 )
-
-
-class Attempt(Protocol):
-    """One attempt at a turn, as the dispatcher sees it."""
-
-    async def run(self) -> None:
-        """Work on the turn and tell the state how it ended; raises nothing but CancelledError."""
-
-    def stop(self) -> bool:
-        """Ask it to give the turn back. Returns whether its task should be cancelled at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +48,10 @@ class Dispatcher:
         self._database = database
         self._limits = limits
         self._begin_attempt = begin_attempt
-        self._running: dict[asyncio.Task[None], tuple[int, Attempt]] = {}
+        self._running: dict[asyncio.Task[None], UnderWay] = {}
+        self.heartbeat = Heartbeat(
+            database, lambda: self._running, worker=limits.worker, lease=limits.lease
+        )
         self._loop = Loop(self._claim, pause=limits.poll, failed="turns could not be claimed")
 
     def wake(self, due_in: float = 0.0) -> None:
@@ -67,8 +60,8 @@ class Dispatcher:
 
     def abandon(self, session_id: int) -> None:
         """A human took this session over: stop making a reply that the fence would refuse."""
-        for task, (session, attempt) in self._running.items():
-            if session == session_id and attempt.stop():
+        for task, each in self._running.items():
+            if each.turn.session.session_id == session_id and each.attempt.stop():
                 task.cancel()
 
     async def run(self) -> None:
@@ -83,8 +76,8 @@ class Dispatcher:
         """
         self._loop.stop()
         await asyncio.sleep(0)  # a task that is cancelled before it has begun gives nothing back
-        for task, (_, attempt) in list(self._running.items()):
-            if attempt.stop():
+        for task, each in list(self._running.items()):
+            if each.attempt.stop():
                 task.cancel()
         await end_tasks(self._running, grace)
 
@@ -124,7 +117,7 @@ class Dispatcher:
     def _start(self, turn: ClaimedTurn) -> None:
         attempt = self._begin_attempt(turn)
         task = asyncio.create_task(attempt.run(), name=f"turn {turn.turn_id}")
-        self._running[task] = (turn.session.session_id, attempt)
+        self._running[task] = UnderWay(turn, attempt)
         task.add_done_callback(self._ended)
         if self._loop.is_stopping:
             attempt.stop()

@@ -48,7 +48,7 @@ class HistoryMessage:
     """
 
     from_me: bool
-    sender: Literal["contact", "owner", "ai", "client", "auto"]
+    sender: Literal["contact", "owner", "ai", "client", "auto", "operator"]
     text: str
     sent_at: datetime
     quoted_text: str | None = None
@@ -99,7 +99,7 @@ def _shortened(message: HistoryMessage, budget: int) -> HistoryMessage:
 
 def _render(message: HistoryMessage) -> str:
     text = disarm(message.text) if message.text.strip() else _BLANK
-    if message.sender in ("owner", "client", "auto"):
+    if message.sender in ("owner", "client", "auto", "operator"):
         text = f"{TEAM_MARK} {text}"
     elif message.author_name:
         name = " ".join(unmark(message.author_name).split())[:60].replace(":", ".")

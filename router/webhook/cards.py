@@ -146,6 +146,7 @@ READERS: dict[str, Reader] = {
     "locationMessage": read_location,
     "liveLocationMessage": read_live_location,
     "contactMessage": read_contact,
+    "contact": read_contact,  # sent through the Cloud channel
     "contactsArrayMessage": read_contacts,
     "productMessage": read_product,
     "orderMessage": read_order,

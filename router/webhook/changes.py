@@ -134,4 +134,22 @@ def read_status(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | 
     if status is None:
         return Ignored(f"status not used: {word[:20] or 'none'}")
     event = envelope.event_of("status", f"messages.update:{wa_id}:{status}")
-    return event | {"wa_id": wa_id, "jids": list(jids), "status": status}
+    event |= {"wa_id": wa_id, "jids": list(jids), "status": status}
+    code = _error_code(data)
+    return event | {"code": code} if status == "error" and code else event
+
+
+def _error_code(data: Mapping[str, object]) -> str | None:
+    """Return WhatsApp's code for a failure; Evolution 2.3.6 passes on neither kind.
+
+    Meta's stands in `errors`, Baileys' in `messageStubParameters`, as both programs have them.
+    """
+    for name in ("errors", "messageStubParameters"):
+        listed = data.get(name)
+        if isinstance(listed, list) and listed:
+            first = listed[0]
+            code = first.get("code") if isinstance(first, dict) else first
+            number = None if isinstance(code, bool) else as_number(code)
+            if number is not None:
+                return str(number)
+    return None

@@ -85,7 +85,9 @@ def as_coordinate(value: object) -> str | None:
     """Return a latitude or longitude in degrees, as short as it is exact."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return str(value) if -180 <= value <= 180 else None
+    if not -180 <= value <= 180:
+        return None
+    return str(int(value) if value == int(value) else value)
 
 
 def _joined(low: object, high: object) -> int | None:

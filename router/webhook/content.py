@@ -22,6 +22,7 @@ _TEXT_KINDS = {"buttonMessage": "button_reply", "interactiveMessage": "interacti
 
 # Sent through the EVOLUTION channel, their fields stand in the message itself.
 _MENU_TYPES = ("buttonMessage", "listMessage")
+_MENU_FIELDS = frozenset({"body", "buttons", "sections"})
 
 # Fields of a message that a reader of the conversation would not see.
 _SILENT = frozenset({
@@ -94,7 +95,7 @@ def _read_unknown(message: Mapping[str, object], message_type: object) -> Readin
         return None
     if message_type in media.READERS and ("mediaUrl" in message or "base64" in message):
         return media.READERS[message_type](message)
-    if message_type in _MENU_TYPES and "body" in message:
+    if message_type in _MENU_TYPES and not _MENU_FIELDS.isdisjoint(message):
         return choices.read_menu(message)
     if message_type in _TEXT_KINDS:  # the answer to a form of the Cloud API, which Evolution drops
         return _unsupported(message_type)

@@ -13,6 +13,7 @@ from router.webhook.content import ad_note, context_of, innermost, read_content,
 from router.webhook.envelope import NOTHING_TO_READ, Envelope, Ignored, NotAnEnvelope, message_id
 from router.webhook.jids import JidKind, chat_of, kind_of
 from router.webhook.reading import Reading
+from router.webhook.telling import telling
 from router.webhook.wamid import corrected
 
 _SEND_MESSAGE = "send.message"
@@ -49,7 +50,8 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
         return read_protocol_message(
             envelope, protocol, jids, from_me=from_me, at=data.get("messageTimestamp")
         )
-    said = _said(data, message)
+    reading = read_content(message, data.get("messageType"))
+    said = _said(data, message, reading)
     if said is None:
         return Ignored(NOTHING_TO_READ)
     event = envelope.event_of("message", f"{envelope.event}:{int(from_me)}:{wa_id}")
@@ -59,12 +61,15 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
     event["jids"] = list(jids)
     event["status"] = _STATUSES.get(as_line(data.get("status")))
     event["sent_at"] = as_time(data.get("messageTimestamp"))
+    if from_me and reading is not None:
+        event["telling"] = telling(reading, wa_id)
     return event | _names(data, key, jids[0], from_me=from_me) | said
 
 
-def _said(data: Mapping[str, object], message: Mapping[str, object]) -> JsonObject | None:
+def _said(
+    data: Mapping[str, object], message: Mapping[str, object], reading: Reading | None
+) -> JsonObject | None:
     """Return what the message says, or None if there is nothing to read."""
-    reading = read_content(message, data.get("messageType"))
     context = context_of(data, message)
     note = ad_note(context)
     if reading is None:

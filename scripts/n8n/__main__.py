@@ -5,6 +5,7 @@ python -m scripts.n8n start         n8n on the router's PostgreSQL, until Ctrl-C
 python -m scripts.n8n import        n8n_workflows/ into n8n, published
 python -m scripts.n8n export        n8n's workflows into n8n_workflows/, fit for git
 python -m scripts.n8n check         n8n_workflows/ looked through, without starting n8n
+python -m scripts.n8n schema        n8n_workflows/*.schema.json, from the router's models
 python -m scripts.n8n credentials   what `n8n import:credentials` takes, from the configuration
 """
 

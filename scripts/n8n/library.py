@@ -6,6 +6,7 @@ What is imported takes effect when n8n starts the next time.
 import asyncio
 import hashlib
 import json
+import sys
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.installation import Installation
 from scripts.n8n.server import N8nHome, process_environment
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "n8n_workflows"
+_ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = _ROOT / "n8n_workflows"
 # What a builder copies and changes stays a draft.
 DRAFTS = frozenset({"hybridflowAgent"})
 _AT_ONCE = 2
@@ -117,13 +119,22 @@ async def _each(
 
 
 async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> None:
+    """Run one command to its end. It ends with us: alone, it would wait for its database for ever.
+
+    Raises CommandFailed.
+    """
     process = await asyncio.create_subprocess_exec(
-        *installation.command(*arguments),
+        *(sys.executable, "-m", "scripts.n8n.guard", *installation.command(*arguments)),
+        cwd=_ROOT,
         env=process_environment(installation, home.environment()),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said = (await process.communicate())[0].decode(errors="replace")
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    await process.stdout.readline()  # the pid, which nobody asks for
+    said = (await process.stdout.read()).decode(errors="replace")
+    await process.wait()
     # Some of its commands report a failure and end with 0.
     if process.returncode != 0 or "An error occurred" in said or "Error updating" in said:
         end = "\n".join(said.strip().splitlines()[-12:])

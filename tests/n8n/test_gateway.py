@@ -1,70 +1,11 @@
 """The gateway and the callbacks, as a flow meets them: the test is the flow."""
 
-from contextlib import asynccontextmanager
-from typing import Any
-
-import httpx
-import pytest
-
 from loopback.evolution import failures
-from loopback.receiver import WebhookReceiver
 from tests.scenarios.conftest import evolution, llm
-from tests.scenarios.stage import Stage, performance
+from tests.scenarios.flow import KEY, Flow, given, n8n, playing, stage
+from tests.scenarios.stage import Stage
 
-__all__ = ["evolution", "llm"]
-KEY = "a-key-for-n8n-in-the-tests"
-
-
-@pytest.fixture
-def n8n():
-    with WebhookReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-async def stage(database_url: str, evolution, llm, n8n):
-    async with playing(database_url, evolution, llm, n8n) as stage:
-        yield stage
-
-
-@asynccontextmanager
-async def playing(database_url, evolution, llm, n8n, **more: str):
-    configuration = {
-        "N8N_ENABLED": "true",
-        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
-        "N8N_API_KEY": KEY,
-        "N8N_LEASE_SECONDS": "20",
-        **more,
-    }
-    async with performance(database_url, evolution, llm, **configuration) as stage:
-        yield stage
-
-
-class Flow:
-    """What a workflow does with the turn that it was given."""
-
-    def __init__(self, stage: Stage, payload: dict[str, Any]) -> None:
-        self.payload = payload
-        self.token = payload["token"]
-        self._router = stage.router_url
-
-    async def post(self, path: str, body: Any = None, token: str | None = None) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=30) as client:
-            return await client.post(
-                f"{self._router}{path}", json=body or {}, headers={"apikey": token or self.token}
-            )
-
-    async def sends(self, text: str, **more: Any) -> httpx.Response:
-        body = {"number": self.payload["session"]["number"], "text": text, **more}
-        return await self.post("/n8n/evolution/message/sendText/padaria", body)
-
-    async def reports(self, what: str, **body: Any) -> httpx.Response:
-        return await self.post(f"/n8n/turns/{self.payload['turn_id']}/{what}", body)
-
-
-async def given(stage: Stage, n8n: WebhookReceiver, number: int = 1) -> Flow:
-    await n8n.gets(number)
-    return Flow(stage, n8n.received[number - 1].body)
+__all__ = ["evolution", "llm", "n8n", "stage"]
 
 
 async def test_a_turn_is_posted_with_the_key_and_everything_a_flow_needs(stage: Stage, n8n):
@@ -215,23 +156,36 @@ async def test_a_slow_flow_may_ask_for_more_time(stage: Stage, n8n):
     assert (after - before).total_seconds() > 200
 
 
-@pytest.mark.parametrize("taken", [True, False])
-async def test_a_flows_send_whose_answer_was_lost_is_settled_and_never_repeated(
-    stage: Stage, n8n, taken: bool
-):
+async def doubts(stage: Stage, n8n, fault) -> Flow:
+    """A flow whose only send is in doubt, and which gives up."""
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
-    stage.shop.fail("sendText", failures.TAKEN_THEN_CUT if taken else failures.CUT)
+    stage.shop.fail("sendText", fault)
     stage.shop.tells_sends = "never"
     doubt = await flow.sends("Temos sim!")
     assert doubt.status_code == 409
     assert doubt.json()["response"]["reason"] == "in_doubt"
     assert (await flow.sends("Temos sim!")).status_code == 409
     await flow.reports("fail", kind="evolution_away", error="in doubt")
+    return flow
+
+
+async def test_a_flows_send_whose_answer_was_lost_is_settled_and_never_repeated(stage: Stage, n8n):
+    await doubts(stage, n8n, failures.TAKEN_THEN_CUT)
     (turn,) = await stage.turns_end()
     assert turn["state"] == "sent"
     assert stage.maria.replies == ["Temos sim!"]
     assert len(n8n.received) == 1
+
+
+async def test_a_flow_whose_only_send_never_left_is_asked_anew(stage: Stage, n8n):
+    await doubts(stage, n8n, failures.CUT)
+    again = await given(stage, n8n, 2)
+    await again.sends("Temos sim, quentinho!")
+    await again.reports("done")
+    (turn,) = await stage.turns_end()
+    assert turn["state"] == "sent"
+    assert stage.maria.replies == ["Temos sim, quentinho!"]
 
 
 async def test_a_flow_that_never_ends_loses_its_turn_to_the_next_attempt(

@@ -158,7 +158,12 @@ class TurnMachine(RuleBasedStateMachine):
             self.wait(self.talk.fail(turn, message_id=begun["message_id"]))
         elif how == "doubt":
             argument = {"message_id": begun["message_id"], "error": "time-out", "check_after": 1}
-            self.wait(self.talk.database.call("doubt_send", {**held(turn), **argument}))
+            self.wait(
+                self.talk.database.call(
+                    "doubt_send",
+                    {**held(turn), "tenant_id": turn["tenant"]["tenant_id"], **argument},
+                )
+            )
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data())

@@ -5,12 +5,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
+from loopback.faults import altered
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.gap_repair import GapRepairs, GapReport, repair_gap
@@ -191,8 +193,93 @@ async def test_every_page_is_looked_through(
         shop.customer(f"55119555{number % 7:05}").writes(str(number), at=start + number)
     report = await repair(talk, client, shop)
     assert (report.listed, report.new, report.complete) == (230, 230, True)
-    assert len(shop.calls("findMessages")) == 3
+    assert len(shop.calls("findMessages")) == 4  # the first page is read again at the end
     assert [body for _, body in await talk.sayings()] == [str(number) for number in range(230)]
+
+
+async def test_an_own_send_that_evolution_stored_twice_is_known_once(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    maria = shop.customer("5511955550001")
+    maria.writes("oi")
+    await repair(talk, client, shop)
+    turn = await talk.claim_one()
+    await talk.save(turn, "Olá!")
+    begun = await talk.begin(turn, "Olá!")
+    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
+    sent = await client.send_text(tenant.reachable(), begun["jid"], "Olá!")
+    await talk.finish(turn, begun, sent.wa_id)
+    shop.echoes(maria)
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.known) == (2, 0, 2)
+    assert await talk.sayings() == [("contact", "oi"), ("ai", "Olá!")]
+    assert not (await talk.session())["is_paused"]
+
+
+async def test_a_message_that_was_edited_meanwhile_is_recorded_once_as_it_reads_now(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    maria = shop.customer()
+    known, unknown = maria.writes("oi", at=time.time() - 60), maria.writes("pão", at=time.time())
+    await talk.ingest(*parse_webhook("shop", known.body).events)
+    maria.edits(known, "oi!")
+    maria.edits(unknown, "tem pão?")
+    report = await repair(talk, client, shop)
+    assert (report.new, report.known, report.failed) == (1, 1, 0)
+    assert [body for _, body in await talk.sayings()] == ["oi", "tem pão?"]
+
+
+async def test_what_an_edit_moves_while_the_pages_are_turned_is_not_missed(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    start = time.time() - 3000
+    written = [shop.customer().writes(str(number), at=start + number) for number in range(150)]
+    gate = shop.hold("findMessages", after=True)
+    work = asyncio.create_task(repair(talk, client, shop))
+    await gate.reached()  # page 1 is read: the message below is not on it
+    shop.customer().edits(written[0], "o primeiro")
+    gate.open()
+    report = await work
+    assert (report.listed, report.new, report.complete) == (150, 150, True)
+    assert ("contact", "o primeiro") in await talk.sayings()
+
+
+async def test_a_message_that_was_deleted_is_not_brought(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    maria = shop.customer()
+    maria.deletes(maria.writes("ops"))
+    maria.writes("tem pão?")
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.unused, report.failed) == (2, 1, 1, 0)
+    assert await talk.sayings() == [("contact", "tem pão?")]
+
+
+@pytest.mark.parametrize("moment", [None, "ontem", 10**30, {"low": 1}])
+async def test_a_record_without_a_readable_time_is_looked_at(
+    talk: Conversation, client: EvolutionClient, shop: Business, moment: object
+):
+    shop.customer().writes("tem pão?")
+    shop.fail("findMessages", altered(lambda body: _dated(body, moment)))
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.failed) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("of", [str, lambda at: at * 1000, lambda at: {"low": at, "high": 0}])
+async def test_a_records_time_may_come_in_any_form_of_a_number(
+    talk: Conversation, client: EvolutionClient, shop: Business, of: Callable[[int], object]
+):
+    at = int(time.time()) - 3 * 3600
+    shop.customer().writes("oi", at=at)
+    shop.fail("findMessages", altered(lambda body: _dated(body, of(at))))
+    report = await repair(talk, client, shop)
+    assert (report.new, report.turns) == (1, 0)  # it is hours old
+
+
+def _dated(body: Any, moment: object) -> Any:
+    for record in body["messages"]["records"]:
+        record["messageTimestamp"] = moment
+    return body
 
 
 async def test_nothing_from_before_the_given_time_is_brought(

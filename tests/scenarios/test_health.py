@@ -24,6 +24,7 @@ async def test_health_says_what_is_checked(database_url: str):
         "database": {"status": "ok", "message": "Connected to PostgreSQL"},
         "llm": {"status": "ok", "message": "LLM provider configured"},
         "connections": {"status": "ok", "message": "There are free connections to Evolution"},
+        "delivery": {"status": "ok", "message": "no tenant's replies fail in a row"},
     }
 
 

@@ -1,11 +1,13 @@
 """The commands, as they are typed."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from scripts import catch_up, operators, tenant
@@ -41,6 +43,14 @@ def typed(*command: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def add_shop(*more: str) -> None:
     assert tenant.main(["add", "shop", "--server", "http://127.0.0.1:9", *more]) == 0
+
+
+async def rows(database_url: str, query: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        return list(await connection.fetch(query))
+    finally:
+        await connection.close()
 
 
 # tenant
@@ -85,6 +95,60 @@ def test_a_value_is_read_from_a_file_and_taken_away_again(
     assert capsys.readouterr().out == "system_prompt = 'Seja gentil.'\n"
     assert tenant.main(["set", "shop", "system_prompt=", "evo_api_key="]) == 0
     assert capsys.readouterr().out == "evo_api_key is not set\nsystem_prompt = None\n"
+
+
+def test_the_prompt_is_given_with_the_tenant_and_changed_later(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    add_shop("--prompt", "You answer for Loja Sol. Be brief.", "llm_provider=openai")
+    capsys.readouterr()
+    assert tenant.main(["set", "shop", "llm_model=big"]) == 0
+    assert tenant.main(["set", "shop", "--prompt", "@ is a sign like any other"]) == 0
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Seja gentil.\nE breve.\n", encoding="utf-8")
+    assert tenant.main(["set", "shop", "--prompt-file", str(prompt), "llm_model="]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "llm_model = 'big'",
+        "system_prompt = '@ is a sign like any other'",
+        "llm_model = None",
+        "system_prompt = 'Seja gentil.\\nE breve.'",
+    ]
+    assert tenant.main(["set", "shop", "--prompt", ""]) == 0
+    assert capsys.readouterr().out == "system_prompt = None\n"
+
+
+def test_a_prompt_from_a_file_comes_with_a_new_tenant_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, database_url: str
+):
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Seja gentil.\n", encoding="utf-8")
+    add_shop("--prompt-file", str(prompt))
+    capsys.readouterr()
+    (kept,) = asyncio.run(rows(database_url, "select system_prompt from tenants"))
+    assert kept["system_prompt"] == "Seja gentil."
+    assert tenant.main(["add", "nova", "--server", "http://e", "--prompt-file", "nowhere.txt"]) == 1
+    assert capsys.readouterr().err.startswith("cannot read the prompt from nowhere.txt")
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("set shop", "nothing to set"),
+        ("set shop --prompt a --prompt-file b", "not allowed with argument --prompt"),
+        ("set shop --prompt a system_prompt=b", "the prompt is given twice"),
+        ("add nova --server http://e --prompt a system_prompt=b", "the prompt is given twice"),
+        ("set shop --colour red", "not understood: --colour red"),
+        ("add nova --server http://e colour --red", "not understood: colour --red"),
+        ("list nova", "not understood: nova"),
+    ],
+)
+def test_what_is_not_understood_is_said(
+    capsys: pytest.CaptureFixture[str], command: str, fault: str
+):
+    with pytest.raises(SystemExit) as stopped:
+        tenant.main(command.split())
+    assert stopped.value.code == 2
+    assert fault in capsys.readouterr().err
 
 
 def test_a_key_can_be_asked_for(

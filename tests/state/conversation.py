@@ -156,7 +156,7 @@ class Conversation:
         return await self.database.call(
             "finish_send",
             {
-                **held(turn),
+                "tenant_id": turn["tenant"]["tenant_id"],
                 "message_id": begun["message_id"],
                 "wa_id": wa_id,
                 "jid": jid,

@@ -176,14 +176,21 @@ async def test_sessions_that_merge_while_both_send_lose_nothing_and_repeat_nothi
     for turn, part, wa_id in ((one, begun[0], "3EB001"), (two, begun[1], "3EB002")):
         await talk.finish(turn, part, wa_id)
     await talk.save(one, "Oi!")
-    await talk.database.call("finish_turn", {**held(one), "reason": None})
+    for turn in (one, two):
+        await talk.database.call("finish_turn", {**held(turn), "reason": None})
     assert sorted(await talk.turn_states()) == ["pending", "sent", "sent"]
 
 
 async def doubt(talk, turn, begun):
     await talk.database.call(
         "doubt_send",
-        {**held(turn), "message_id": begun["message_id"], "error": "time-out", "check_after": 3},
+        {
+            **held(turn),
+            "tenant_id": turn["tenant"]["tenant_id"],
+            "message_id": begun["message_id"],
+            "error": "time-out",
+            "check_after": 3,
+        },
     )
 
 
@@ -204,6 +211,7 @@ async def settle(talk, turn, begun, outcome, wa_id=None):
             "error": "looked",
             "check_after": 3,
             "give_up_hours": 24,
+            "late_seconds": 120,
         },
     )
 

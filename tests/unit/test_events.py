@@ -390,6 +390,25 @@ def test_a_number_in_the_place_of_a_name_is_no_name():
     assert (event["participant_name"], event["author_name"]) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        *(({}, None), ({"errors": None}, None), ({"errors": []}, None), ({"errors": [{}]}, None)),
+        ({"errors": [{"code": 131047, "title": "Re-engagement message"}]}, "131047"),
+        ({"messageStubParameters": ["463"]}, "463"),
+        ({"messageStubParameters": ["no number"]}, None),
+        ({"errors": [True], "messageStubParameters": [True]}, None),
+    ],
+)
+def test_a_failure_brings_whatsapps_code_where_evolution_passes_it_on(
+    more: dict[str, object], code: str | None
+):
+    body = webhook("messages_update__cloud_failed")
+    body["data"] |= more
+    (event,) = parse(body).events
+    assert event.get("code") == code
+
+
 @pytest.mark.parametrize("kind", ["DELETED", "EDITED", None, 7, ""])
 def test_a_status_that_is_no_delivery_state_is_ignored(kind: object):
     body = webhook("messages_update__read")

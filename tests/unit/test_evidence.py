@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from router.turns.evidence import Finding, judge_send
+from router.sending.evidence import Chat, Doubt, Finding, judge_sends
+from router.sending.outgoing import Outgoing
+from tests.fixtures.sends import PNG, SENDS, Came, Send
 
 BEGAN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SETTLE = timedelta(seconds=45)
@@ -36,18 +38,28 @@ def record(
 ASKED = record(QUESTION, "Tem pão?", from_me=False, at=-5)
 
 
+def doubt(message: Outgoing, chosen_id: str | None = None, at: int = 0) -> Doubt:
+    return Doubt(
+        message.kind, message.text, BEGAN + timedelta(seconds=at), message.told_as, chosen_id
+    )
+
+
+def judge_all(
+    doubts: list[Doubt],
+    *records: dict[str, Any],
+    after: float = 60,
+    ours: tuple[str, ...] = (),
+    complete: bool = True,
+) -> tuple[Finding, ...]:
+    chat = Chat(records, frozenset(ours), frozenset({QUESTION}), complete)
+    return judge_sends(doubts, chat, BEGAN + timedelta(seconds=after), SETTLE)
+
+
 def judge(
     *records: dict[str, Any], after: float = 60, ours: tuple[str, ...] = (), body: str = REPLY
 ) -> Finding:
-    return judge_send(
-        body,
-        BEGAN,
-        records,
-        ours=ours,
-        theirs={QUESTION},
-        now=BEGAN + timedelta(seconds=after),
-        settle_after=SETTLE,
-    )
+    (finding,) = judge_all([doubt(Outgoing.plain(body))], *records, after=after, ours=ours)
+    return finding
 
 
 def test_a_message_that_is_listed_was_sent() -> None:
@@ -135,3 +147,82 @@ def test_the_same_text_without_a_time_leaves_it_unknown() -> None:
 )
 def test_odd_records_are_passed_over(odd: dict[str, Any]) -> None:
     assert judge(odd, ASKED).outcome == "not_sent"
+
+
+@pytest.mark.parametrize(
+    ("send", "came"),
+    [pytest.param(s, c, id=f"{s.name} {n}") for s in SENDS for n, c in enumerate(s.came)],
+)
+def test_every_kind_of_send_is_found_as_its_channel_stores_it(send: Send, came: Came) -> None:
+    stored = record(came.wa_id, "") | {"message": came.message, "messageType": came.type}
+    (finding,) = judge_all([doubt(Outgoing.of(send.path, send.body))], stored, ASKED)
+    assert finding == Finding("sent", wa_id=came.wa_id)
+
+
+def picture(wa_id: str, at: int = 0) -> dict[str, Any]:
+    shown = {"message": {"imageMessage": {"caption": ""}}, "messageType": "imageMessage"}
+    return record(wa_id, "", at=at) | shown
+
+
+def test_three_pictures_without_a_caption_take_a_record_each() -> None:
+    message = Outgoing.of("message/sendMedia", {"mediatype": "image", "media": PNG})
+    doubts = [doubt(message, at=number) for number in range(3)]
+    stored = [picture("3EB003", at=2), picture("3EB001", at=0), picture("3EB001", at=0)]
+    findings = judge_all(doubts, *stored, ASKED)
+    assert [(f.outcome, f.wa_id) for f in findings] == [
+        ("sent", "3EB001"),
+        ("sent", "3EB003"),
+        ("not_sent", None),
+    ]
+
+
+def test_a_picture_that_is_accounted_for_is_no_other_one() -> None:
+    message = Outgoing.of("message/sendMedia", {"mediatype": "image", "media": PNG})
+    (finding,) = judge_all([doubt(message)], picture("3EB001"), ours=("3EB001",))
+    assert finding.outcome == "not_sent"
+
+
+def test_words_in_brackets_typed_by_hand_are_no_picture() -> None:
+    message = Outgoing.of("message/sendMedia", {"mediatype": "image", "media": PNG})
+    (finding,) = judge_all([doubt(message)], record("3EB001", "[image]"), ASKED)
+    assert finding.outcome == "not_sent"
+
+
+def test_the_id_that_was_asked_for_is_proof_whatever_it_says_by_now() -> None:
+    edited = record("3EB0AA", "the owner put it otherwise", at=-900)
+    (finding,) = judge_all([doubt(Outgoing.plain(REPLY), "3EB0AA")], edited, after=1)
+    assert finding == Finding("sent", wa_id="3EB0AA")
+
+
+def test_the_id_that_one_asked_for_is_not_taken_by_another_with_the_same_words() -> None:
+    doubts = [doubt(Outgoing.plain("Ok."), "3EB0A1"), doubt(Outgoing.plain("Ok."), "3EB0A2", at=1)]
+    findings = judge_all(doubts, record("3EB0A2", "Ok."), ASKED)
+    assert [f.outcome for f in findings] == ["not_sent", "sent"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"message": None, "MessageUpdate": [{"status": "EDITED"}, {"status": "DELETED"}]},
+        {"message": {"conversation": "corrected"}, "MessageUpdate": [{"status": "EDITED"}]},
+    ],
+    ids=["deleted", "edited"],
+)
+def test_what_was_changed_on_the_phone_since_is_not_sent_again(change: dict[str, Any]) -> None:
+    assert judge(record("3EB001", REPLY, at=40) | change, ASKED).outcome == "sent"
+    assert judge(record("3EB001", REPLY, at=-600) | change, ASKED).outcome == "not_sent"
+
+
+def test_more_messages_than_are_looked_through_prove_nothing() -> None:
+    doubts = [doubt(Outgoing.plain(REPLY))]
+    assert judge_all(doubts, ASKED, complete=False)[0].outcome == "unknown"
+
+
+def test_a_message_of_ours_shows_as_well_that_the_chat_is_stored() -> None:
+    assert judge(record("3EB000", "Bom dia!", at=-60), ours=("3EB000",)).outcome == "not_sent"
+
+
+def test_one_that_was_recorded_without_keys_is_known_by_its_words() -> None:
+    plain = Doubt("text", REPLY, BEGAN)
+    assert judge_all([plain], record("3EB001", REPLY))[0].outcome == "sent"
+    assert judge_all([plain], record("wamid.HBg1", REPLY))[0].outcome == "sent"

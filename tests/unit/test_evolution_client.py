@@ -1,7 +1,7 @@
 """The client of Evolution's REST against the loopback Evolution, answers lost and found."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from router.evolution.errors import (
     EvolutionAway,
     EvolutionError,
     EvolutionRefused,
+    MediaRefused,
     NotOnWhatsApp,
     SendInDoubt,
 )
@@ -90,6 +91,13 @@ async def test_the_cloud_channel_needs_no_status(client: EvolutionClient, shop: 
         (failures.graph_error(), EvolutionRefused, 0),
         (failures.graph_error(131056), EvolutionAway, 0),
         (failures.not_on_whatsapp(MARIA), NotOnWhatsApp, 0),
+        (failures.TIMED_OUT, SendInDoubt, 0),
+        (failures.TAKEN_THEN_TIMED_OUT, SendInDoubt, 1),
+        (failures.META_AWAY, SendInDoubt, 0),
+        (failures.TAKEN_THEN_META_AWAY, SendInDoubt, 1),
+        (failures.TAKEN_THEN_NOT_STORED, SendInDoubt, 1),
+        (failures.MEDIA_NOT_FOUND, MediaRefused, 0),
+        (failures.UPLOAD_REFUSED, EvolutionAway, 0),
     ],
 )
 async def test_a_failed_send_says_whether_it_may_be_on_the_phone(
@@ -221,6 +229,61 @@ async def test_stored_messages_are_found_from_a_time_on(
     for moment, total in moments.items():
         since = datetime.fromtimestamp(moment, tz=UTC)
         assert (await client.find_messages(at(shop), MARIA_JID, since=since)).total == total
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "total"),
+    [
+        (None, NOW, 1),
+        (None, NOW - 1, 0),
+        (NOW, NOW, 1),
+        (NOW + 1, None, 0),
+        (0, None, 1),  # Evolution would take 0 for no time
+        (-(2**33), None, 1),
+        (2**31, None, 0),  # what its column cannot hold
+        (NOW, 2**33, 1),
+        (4_102_444_800, 4_102_444_800, 0),
+    ],
+)
+async def test_no_time_that_is_asked_for_is_one_that_evolution_refuses(
+    client: EvolutionClient,
+    shop: Business,
+    since: float | None,
+    until: float | None,
+    total: int,
+) -> None:
+    await client.send_text(at(shop), MARIA, "x")
+
+    def moment(seconds: float | None) -> datetime | None:
+        start = datetime(1969, 12, 31, 21, tzinfo=timezone(timedelta(hours=-3)))
+        return None if seconds is None else start + timedelta(seconds=seconds)
+
+    found = await client.find_messages(at(shop), None, since=moment(since), until=moment(until))
+    assert found.total == total
+
+
+async def test_a_message_is_found_by_its_id_however_often_it_is_stored(
+    client: EvolutionClient, shop: Business
+) -> None:
+    await client.send_text(at(shop), MARIA, "another")
+    sent = await client.send_text(at(shop), MARIA, "x")
+    shop.echoes(shop.chat_at(MARIA))
+    found = await client.find_messages(at(shop), None, wa_id=sent.wa_id)
+    assert [record["key"]["id"] for record in found.records] == [sent.wa_id] * 2
+    elsewhere = await client.find_messages(at(shop), "1@s.whatsapp.net", wa_id=sent.wa_id)
+    assert elsewhere.total == 0
+
+
+async def test_an_id_of_ones_own_choice_goes_out_with_a_text(
+    client: EvolutionClient, shop: Business
+) -> None:
+    sent = await client.send_text(at(shop), MARIA, "x", message_id="3EB0OURS")
+    assert shop.calls("sendText")[0].body["messageId"] == "3EB0OURS"
+    assert sent.wa_id != "3EB0OURS"  # this is 2.3
+    with Evolution(version="2.4.0") as newer:
+        shop = newer.instance("shop")
+        sent = await client.send_text(at(shop), MARIA, "x", message_id="3EB0OURS")
+    assert sent.wa_id == "3EB0OURS"
 
 
 async def test_a_bare_list_of_messages_is_one_page(client: EvolutionClient, shop: Business) -> None:

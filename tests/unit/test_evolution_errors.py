@@ -9,6 +9,7 @@ from router.evolution.errors import (
     EvolutionAway,
     EvolutionError,
     EvolutionRefused,
+    MediaRefused,
     NotOnWhatsApp,
     SendInDoubt,
     judge_answer,
@@ -28,8 +29,17 @@ SENT = {
 }
 
 
+TYPE_ERROR = "TypeError: Cannot read properties of undefined (reading '{}')"
+PRISMA = "\nInvalid `this.prismaRepository.message.{}()` invocation in\n/evolution/dist/main.js"
+
+
 def error(status: int, message: Any) -> dict[str, Any]:
     return {"status": status, "error": "Error", "response": {"message": message}}
+
+
+def thrown(status: int, message: str) -> dict[str, Any]:
+    """What Evolution makes of an error that it did not throw itself: it takes over the status."""
+    return error(status, message) | {"error": "Internal Server Error"}
 
 
 def graph(code: int, text: str = "Something") -> dict[str, Any]:
@@ -97,6 +107,174 @@ ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]]
         AWAY,
         "Prisma",
     ),
+    "timed out, as a sentence of its own": (
+        answer(400, error(400, ["Timed Out"])),
+        IN_DOUBT,
+        AWAY,
+        "Timed Out",
+    ),
+    "Evolution cannot reach Meta": (
+        answer(400, error(400, [TYPE_ERROR.format("message")])),
+        IN_DOUBT,
+        AWAY,
+        "TypeError",
+    ),
+    "Meta answered something else than a message": (
+        answer(400, error(400, [TYPE_ERROR.format("0")])),
+        IN_DOUBT,
+        AWAY,
+        "TypeError",
+    ),
+    "it crashed over null": (
+        answer(400, error(400, ["TypeError: Cannot read properties of null (reading 'key')"])),
+        IN_DOUBT,
+        AWAY,
+        "TypeError",
+    ),
+    "it crashed somewhere": (
+        answer(500, error(500, "Cannot read properties of undefined (reading 'textMessage')")),
+        IN_DOUBT,
+        AWAY,
+        "textMessage",
+    ),
+    "sent but not stored, as Prisma tells it": (
+        answer(400, error(400, [PRISMA.format("create")])),
+        IN_DOUBT,
+        AWAY,
+        "prismaRepository",
+    ),
+    "a search that the database does not take": (
+        answer(500, error(500, PRISMA.format("count"))),
+        IN_DOUBT,
+        AWAY,
+        "prismaRepository",
+    ),
+    "the socket failed": (
+        answer(400, error(400, ["Error: write EPIPE"])),
+        IN_DOUBT,
+        AWAY,
+        "write EPIPE",
+    ),
+    "WhatsApp refuses the recipient": (
+        answer(400, error(400, ["Error: not-acceptable"])),
+        REFUSED,
+        REFUSED,
+        "not-acceptable",
+    ),
+    "a quote without a key": (
+        answer(400, error(400, [TYPE_ERROR.format("fromMe")])),
+        REFUSED,
+        REFUSED,
+        "the quoted message has no key",
+    ),
+    "a quote without a key, on Cloud": (
+        answer(400, error(400, ["Message not found"])),
+        REFUSED,
+        REFUSED,
+        "Message not found",
+    ),
+    "the channel has no such send": (
+        answer(400, error(400, ["Method not available on WhatsApp Business API"])),
+        REFUSED,
+        REFUSED,
+        "Method not available",
+    ),
+    "the voice or the sticker is not at its address": (
+        answer(404, thrown(404, "Request failed with status code 404")),
+        MediaRefused,
+        REFUSED,
+        "status code 404",
+    ),
+    "the voice's server wants a key": (
+        answer(401, thrown(401, "Request failed with status code 401")),
+        MediaRefused,
+        REFUSED,
+        "status code 401",
+    ),
+    "the voice's server is busy": (
+        answer(429, thrown(429, "Request failed with status code 429")),
+        AWAY,
+        AWAY,
+        "status code",
+    ),
+    "the voice's server is broken": (
+        answer(503, thrown(503, "Request failed with status code 503")),
+        AWAY,
+        AWAY,
+        "status code",
+    ),
+    "the voice's address is not right": (
+        answer(400, thrown(400, "Request failed with status code 400")),
+        MediaRefused,
+        REFUSED,
+        "status code 400",
+    ),
+    "a transcription failed after the voice was sent": (
+        answer(400, error(400, ["AxiosError: Request failed with status code 401"])),
+        IN_DOUBT,
+        AWAY,
+        "AxiosError",
+    ),
+    "the voice's server is not there": (
+        answer(500, thrown(500, "connect ECONNREFUSED 127.0.0.1:9")),
+        AWAY,
+        AWAY,
+        "ECONNREFUSED",
+    ),
+    "the picture is not at its address": (
+        answer(500, error(500, ["AxiosError: Request failed with status code 404"])),
+        MediaRefused,
+        AWAY,
+        "status code 404",
+    ),
+    "the picture's server is broken": (
+        answer(500, error(500, ["AxiosError: Request failed with status code 502"])),
+        AWAY,
+        AWAY,
+        "502",
+    ),
+    "the video is not at its address": (
+        answer(500, error(500, ["Error: Failed to fetch stream from http://127.0.0.1:9/x.mp4"])),
+        MediaRefused,
+        AWAY,
+        "Failed to fetch stream",
+    ),
+    "a voice that is not to be converted is not at its address": (
+        answer(400, error(400, ["Error: Failed to fetch stream from http://127.0.0.1:9/x.ogg"])),
+        MediaRefused,
+        AWAY,
+        "Failed to fetch stream",
+    ),
+    "the document's server is not there": (
+        answer(500, error(500, ["TypeError: fetch failed"])),
+        AWAY,
+        AWAY,
+        "fetch failed",
+    ),
+    "it is no picture": (
+        answer(500, error(500, ["Error: Input buffer contains unsupported image format"])),
+        MediaRefused,
+        AWAY,
+        "unsupported image format",
+    ),
+    "the sticker is no picture": (
+        answer(500, thrown(500, "Input buffer contains unsupported image format")),
+        MediaRefused,
+        AWAY,
+        "unsupported image format",
+    ),
+    "Meta refuses the upload": (
+        answer(500, error(500, ["[object Object]"])),
+        AWAY,
+        AWAY,
+        "[object Object]",
+    ),
+    "Meta cannot be reached for the upload": (
+        answer(500, error(500, [TYPE_ERROR.format("data")])),
+        AWAY,
+        AWAY,
+        "(reading 'data')",
+    ),
     "too many": (answer(429, error(429, "Slow down")), AWAY, AWAY, "429: Slow down"),
     "request time-out": (answer(408, error(408, "late")), IN_DOUBT, AWAY, "408: late"),
     "broken": (answer(500, error(500, "Internal")), IN_DOUBT, AWAY, "500: Internal"),
@@ -152,6 +330,13 @@ def test_every_answer_means_one_thing(name: str, is_send: bool) -> None:
         return
     assert type(judged) is expected
     assert text in str(judged)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, for_a_send, *_) in ANSWERS.items() if for_a_send is MediaRefused]
+)
+def test_what_the_media_is_to_blame_for_is_told_as_that(name: str) -> None:
+    assert "the media" in str(judge_answer(ANSWERS[name][0], is_send=True))
 
 
 @pytest.mark.parametrize("name", ANSWERS)

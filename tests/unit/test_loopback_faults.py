@@ -89,6 +89,13 @@ async def test_a_connection_is_cut_before_or_after_the_message_is_taken(
         (failures.graph_error(), 201, []),
         (failures.not_on_whatsapp("5511988880001"), 400, []),
         (failures.TAKEN_THEN_UNREADABLE, 201, ["olá"]),
+        (failures.TIMED_OUT, 400, []),
+        (failures.TAKEN_THEN_TIMED_OUT, 400, ["olá"]),
+        (failures.META_AWAY, 400, []),
+        (failures.TAKEN_THEN_META_AWAY, 400, ["olá"]),
+        (failures.TAKEN_THEN_NOT_STORED, 400, ["olá"]),
+        (failures.MEDIA_NOT_FOUND, 404, []),
+        (failures.UPLOAD_REFUSED, 500, []),
     ],
 )
 async def test_wrong_answers(

@@ -53,6 +53,7 @@ async def test_evolution_as_a_process_is_scripted_over_http(start: Start) -> Non
             fault = {"fault": "taken_then_broken", "times": 1}
             await http.post(f"{shop}/faults/sendText", json=fault)
             body = {"number": MARIA, "text": "olá"}
+            await http.post(f"{shop}/socket", json={"seconds": 0.01, "times": 1})
             statuses = [
                 (await http.post("/message/sendText/shop", json=body)).status_code for _ in range(2)
             ]

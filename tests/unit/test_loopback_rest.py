@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from loopback.evolution import Business, Evolution
-from loopback.evolution.contents import image
+from loopback.evolution.contents import ONE_PIXEL, image
 
 MARIA = "5511988880001"
+LID = "199988877700001"
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ async def test_unknown_paths_are_404(api: httpx.AsyncClient) -> None:
         ({"text": "x"}, [['instance requires property "number"']]),
         ({"number": 5511, "text": "x"}, [["Invalid format"]]),
         ({"number": MARIA, "text": "  "}, ["Text is required"]),
-        ({"number": MARIA, "text": "x", "delay": "1"}, [["delay is not of a type(s) integer"]]),
+        ({"number": MARIA, "text": "x", "delay": "1"}, [["Enter a value in milliseconds"]]),
     ],
 )
 async def test_what_no_text_is_gets_400(
@@ -142,12 +143,23 @@ async def test_a_customer_is_found_with_and_without_the_ninth_digit(
     assert ana.replies == ["oi"]
 
 
-async def test_a_lid_leads_to_the_phone_that_is_known_to_it(
-    api: httpx.AsyncClient, shop: Business
+@pytest.mark.parametrize(
+    ("identity", "number", "jid"),
+    [
+        ("lid_with_pn", f"{LID}@lid", f"{LID}@lid"),
+        ("lid_with_pn", MARIA, f"{MARIA}@s.whatsapp.net"),
+        ("lid", f"{LID}@lid", f"{LID}@lid"),
+        ("lid", MARIA, f"{MARIA}@s.whatsapp.net"),
+        ("pn_with_lid", f"{LID}@lid", f"{MARIA}@s.whatsapp.net"),
+        ("pn_with_lid", MARIA, f"{MARIA}@s.whatsapp.net"),
+    ],
+)
+async def test_a_lid_leads_to_the_phone_only_if_messages_came_in_under_the_phone(
+    api: httpx.AsyncClient, shop: Business, identity: Any, number: str, jid: str
 ) -> None:
-    maria = shop.customer(MARIA, lid="199988877700001")
-    answer = await send(api, number="199988877700001@lid", text="oi")
-    assert answer.json()["key"]["remoteJid"] == maria.jid
+    maria = shop.customer(MARIA, lid=LID, identity=identity)
+    key = (await send(api, number=number, text="oi")).json()["key"]
+    assert (key["remoteJid"], "remoteJidAlt" in key) == (jid, False)
     assert maria.replies == ["oi"]
 
 
@@ -182,7 +194,7 @@ async def test_a_read_mark_with_a_lid_is_silently_skipped(
 async def test_media_voice_and_reactions_can_be_sent(
     api: httpx.AsyncClient, shop: Business
 ) -> None:
-    picture = {"number": MARIA, "mediatype": "image", "media": "aGk=", "caption": "o bolo"}
+    picture = {"number": MARIA, "mediatype": "image", "media": ONE_PIXEL, "caption": "o bolo"}
     answer = await api.post("/message/sendMedia/shop", json=picture)
     assert answer.json()["message"]["imageMessage"]["caption"] == "o bolo"
     voice = {"number": MARIA, "audio": "aGk="}

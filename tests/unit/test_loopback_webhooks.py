@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jwt
 import pytest
 
-from loopback.evolution import Business, Customer, Evolution
+from loopback.evolution import Business, Customer, Delivery, Evolution
 from loopback.receiver import WebhookReceiver
 from loopback.waiting import NeverHappened
 
@@ -204,6 +204,45 @@ async def test_a_webhook_can_come_twice(
     await maria.writes("oi")
     assert texts(router) == ["oi", "oi"]
     assert router.received[0].body == router.received[1].body
+
+
+async def test_one_webhook_can_be_late_while_newer_ones_overtake_it(
+    router: WebhookReceiver, shop: Business, maria: Customer
+) -> None:
+    shop.webhooks.delay(0.3, "messages.upsert", times=1)
+    late, quick = maria.writes("um"), maria.writes("dois")
+    await quick
+    assert (texts(router), late.state) == (["dois"], "under way")
+    await late
+    assert texts(router) == ["dois", "um"]
+
+
+async def test_one_webhook_can_come_again_after_a_while(
+    router: WebhookReceiver, shop: Business, maria: Customer
+) -> None:
+    shop.webhooks.repeat(seconds=0.3, times=1)
+    first, second = maria.writes("um"), maria.writes("dois")
+    await second
+    assert texts(router) == ["um", "dois"]
+    await first
+    assert texts(router) == ["um", "dois", "um"]
+
+
+async def test_what_happens_to_a_webhook_can_be_chosen_by_what_it_tells(
+    router: WebhookReceiver, shop: Business, maria: Customer
+) -> None:
+    def is_second(delivery: Delivery) -> bool:
+        return bool(delivery.body["data"]["message"] == {"conversation": "dois"})
+
+    shop.webhooks.hold("messages.upsert", when=is_second, times=1)
+    await maria.writes("um")
+    held = maria.writes("dois")
+    await maria.writes("três")
+    await maria.writes("dois")
+    assert (texts(router), held.state) == (["um", "três", "dois"], "held")
+    held.release()
+    await held
+    assert texts(router) == ["um", "três", "dois", "dois"]
 
 
 async def test_a_message_can_be_told_of_again_later(

@@ -325,9 +325,8 @@ def test_n8n_needs_its_address_and_its_key_when_enabled():
 
 
 def test_the_lease_must_outlast_the_llm():
-    assert "above 25" in faults_of(LLM_TIMEOUT="20", TURN_LEASE_SECONDS="25")["TURN_LEASE_SECONDS"]
-    load(LLM_TIMEOUT="20", TURN_LEASE_SECONDS="25.1")
-    assert "TURN_LEASE_SECONDS" in faults_of(LLM_TIMEOUT="55")
+    assert "TURN_LEASE_SECONDS" in faults_of(TURN_LEASE_SECONDS="2.9")
+    load(LLM_TIMEOUT="20", TURN_LEASE_SECONDS="3")
 
 
 def test_a_send_may_not_time_out_while_it_shows_typing():
@@ -479,7 +478,6 @@ def test_a_weak_secret_among_several_is_warned_of_by_name():
         ({"LLM_PROVIDER": "openai"}, "OPENAI_API_KEY is not set"),
         ({"LLM_FALLBACK_PROVIDER": "anthropic"}, "LLM_FALLBACK_PROVIDER is LLM_PROVIDER itself"),
         ({"LLM_FALLBACK_PROVIDER": "openai"}, "but OPENAI_API_KEY is not set"),
-        ({"LLM_ATTEMPTS": "6"}, "raise it to 65"),
     ],
 )
 def test_what_cannot_work_fully_is_warned_of(env, warning):

@@ -1,6 +1,27 @@
 -- HybridFlow 0.2.0: brings a database of an earlier release up to date. Made by
 -- `python -m scripts.build_schema` from database/schema/; change that, not this.
 
+-- ==================== 0010_gone.sql
+
+-- HybridFlow: what an earlier release had and is no more.
+
+drop index if exists public.turns_one_active;
+drop index if exists public.messages_in_doubt;
+drop function if exists public.finish_notice_send(jsonb);
+drop function if exists public.fail_notice_send(jsonb);
+drop function if exists hybridflow.close_turn_for_merge(bigint);
+drop function if exists hybridflow.notice_message(jsonb);
+drop function if exists hybridflow.take_back_pause(bigint, bigint);
+drop function if exists hybridflow.mark_sent(bigint, text, text);
+
+do $hybridflow$
+begin
+    if pg_catalog.to_regclass('public.tenants') is not null then
+        drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
+    end if;
+end
+$hybridflow$;
+
 -- ==================== 0100_tables.sql
 
 -- HybridFlow: tables.
@@ -165,8 +186,6 @@ comment on column public.turns.execution_id is 'The execution in n8n that works 
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
 create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
-create unique index if not exists turns_one_active
-on public.turns (session_id) where state in ('running', 'sending');
 create index if not exists turns_due on public.turns (run_after) where state = 'pending';
 create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
@@ -201,7 +220,8 @@ create table if not exists public.messages (
 
 comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
 comment on column public.messages.sender is
-'contact; owner (typed by hand); ai; client (another client of the API); auto (greeting, call reply).';
+'contact; owner (typed by hand); operator (a human, through HybridFlow); ai; client (another client of the'
+' API); auto (greeting, call reply).';
 comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
@@ -213,8 +233,6 @@ create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
-create index if not exists messages_in_doubt
-on public.messages (session_id) where send_state in ('sending', 'unknown', 'failed');
 create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
 
 create table if not exists public.processed_events (
@@ -243,7 +261,8 @@ create table if not exists public.notices (
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint references public.sessions (id) on delete set null,
     message_id bigint references public.messages (id) on delete set null,
-    kind text not null check (kind in ('handoff', 'connection_lost', 'qr_waiting')),
+    kind text not null constraint notices_kind_check
+    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered')),
     facts jsonb not null,
     state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
     reason text,
@@ -261,7 +280,7 @@ create table if not exists public.notices (
 );
 
 comment on table public.notices is
-'What the people of a business are to be told: a human is wanted, the connection is lost.';
+'What the people of a business are to be told: a human is wanted, the connection is lost, say.';
 comment on column public.notices.reason is
 'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
 comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
@@ -372,6 +391,57 @@ as $$
     )
 $$;
 
+-- ==================== 0160_outbox.sql
+
+-- HybridFlow: what is kept of a send, and of a turn that stops, waits, or goes on beside another.
+
+alter table public.turns
+add column if not exists beside boolean not null default false,
+add column if not exists stop_reason text,
+add column if not exists waits integer not null default 0,
+add column if not exists seen_at timestamptz;
+
+comment on column public.turns.beside is
+'It was sending when its session was merged into one with an active turn: it is finished beside that.';
+comment on column public.turns.stop_reason is
+'Why it says no more: a human took over while a part was leaving. It is closed when that part is settled.';
+comment on column public.turns.waits is
+'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
+comment on column public.turns.seen_at is
+'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+
+create unique index if not exists turns_one_at_work
+on public.turns (session_id) where state in ('running', 'sending') and not beside;
+
+alter table public.messages
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz;
+alter table public.messages drop constraint if exists messages_sender_check;
+alter table public.messages add constraint messages_sender_check
+check (sender in ('contact', 'owner', 'operator', 'ai', 'client', 'auto'));
+
+comment on column public.messages.identity is
+'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
+comment on column public.messages.told_as is
+'Our own sends: hashes of what their echo may say, by which it is known while the id is not.';
+comment on column public.messages.chosen_id is 'The id that we asked Evolution to give it.';
+comment on column public.messages.late_until is
+'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
+comment on column public.messages.check_at is
+'When a send in doubt that belongs to no turn is looked up (again).';
+
+create index if not exists messages_not_known_yet
+on public.messages (tenant_id, send_began_at)
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+create index if not exists messages_by_chosen_id
+on public.messages (chosen_id) where wa_id is null and chosen_id is not null;
+create index if not exists messages_to_check
+on public.messages (coalesce(check_at, send_began_at))
+where turn_id is null and send_state in ('sending', 'unknown');
+
 -- ==================== 0200_sessions.sql
 
 -- HybridFlow: the clock, and who is who.
@@ -424,7 +494,7 @@ $$;
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
 -- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
--- is folded into the other's; one that has is closed, so that nothing is said twice.
+-- is folded into the other's; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
 language plpgsql
@@ -435,7 +505,7 @@ declare
     v_pending bigint;
 begin
     select * into v_from from public.sessions where id = p_from;
-    perform hybridflow.close_turn_for_merge(t.id)
+    perform hybridflow.make_way(t.id)
     from public.turns as t
     where t.session_id = p_from and t.state in ('running', 'sending')
         and exists (
@@ -450,7 +520,7 @@ begin
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where session_id = p_from and state = 'pending';
-        update public.turns set reply = null where id = v_pending;
+        perform hybridflow.discard_reply(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
     delete from public.messages as m
@@ -492,9 +562,10 @@ begin
 end
 $$;
 
--- Closes an active turn whose session is merged into one that has an active turn too. One that has
--- said something counts as sent; one that has not goes back to pending and is folded by the caller.
-create or replace function hybridflow.close_turn_for_merge(p_turn_id bigint)
+-- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
+-- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
+-- is folded by the caller.
+create or replace function hybridflow.make_way(p_turn_id bigint)
 returns void
 language plpgsql
 set search_path = ''
@@ -504,10 +575,7 @@ declare
 begin
     select * into v_turn from public.turns where id = p_turn_id for update;
     if v_turn.state = 'sending' then
-        update public.turns
-        set state = 'sent', incomplete = true, reason = 'merged', token_hash = null, lease_until = null,
-            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where id = p_turn_id;
+        update public.turns set beside = true, updated_at = hybridflow.clock() where id = p_turn_id;
         return;
     end if;
     perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
@@ -631,8 +699,8 @@ as $$
 $$;
 
 -- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
--- with it. A turn that is sending is left to the fence: the part in flight cannot be called back, and
--- the next is refused.
+-- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
 create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
 returns integer
 language plpgsql
@@ -646,6 +714,8 @@ begin
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where session_id = p_session_id and state in ('pending', 'running');
     get diagnostics v_cancelled = row_count;
+    perform hybridflow.stop_turn(t.id, p_reason)
+    from public.turns as t where t.session_id = p_session_id and t.state = 'sending';
     return v_cancelled;
 end
 $$;
@@ -702,8 +772,74 @@ as $$
     where id = p_session_id
 $$;
 
--- Gives the customer's recent messages that nobody answered (newer than anything the business said)
--- to one turn, due at once. Returns the turn's id, or null when there is nothing to answer.
+-- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.from_me and p_message.kind not in ('reaction', 'poll_vote')
+        and (
+            p_message.sender in ('owner', 'operator')
+            or (p_message.sender = 'client' and p_tenant.other_client_takeover)
+        )
+        and p_message.send_state is distinct from 'failed'
+$$;
+
+-- Whether part of what turn p_turn_id said is on the phone.
+create or replace function hybridflow.has_spoken(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent' and m.status is distinct from 'error'
+    )
+$$;
+
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
+    )
+$$;
+
+-- Whether a message of the contact is answered, or is going to be: its turn is under way, part of its turn
+-- is on the phone or may be, or it belongs to no turn and a later reply was made in sight of it.
+create or replace function hybridflow.is_answered(p_message public.messages)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when p_message.turn_id is not null then
+            hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
+            or exists (
+                select from public.turns as t
+                where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
+            )
+        else exists (
+            select from public.messages as m
+            inner join public.turns as t on t.id = m.turn_id
+            where m.session_id = p_message.session_id and m.from_me and m.sent_at >= p_message.sent_at
+                and m.send_state = 'sent' and m.status is distinct from 'error' and t.seen_at >= p_message.created_at
+        )
+    end
+$$;
+
+-- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
+-- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
+-- id, or null when there is nothing to answer. The session is locked.
 create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
 returns bigint
 language plpgsql
@@ -711,7 +847,8 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants;
-    v_last_said record;
+    v_since timestamptz;
+    v_human record;
     v_ids bigint[];
     v_turn public.turns;
 begin
@@ -721,23 +858,98 @@ begin
     if not v_tenant.is_active then
         return null;
     end if;
-    select m.sent_at, m.id into v_last_said from public.messages as m
-    where m.session_id = p_session_id and m.from_me and m.kind <> 'reaction' and m.sender <> 'auto'
-        and m.send_state is distinct from 'failed'
+    v_since := hybridflow.clock() - hybridflow.seconds(
+        60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+    );
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_session_id and m.sent_at >= v_since and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
     select array_agg(m.id) into v_ids from public.messages as m
     where m.session_id = p_session_id and not m.from_me and m.expects_reply and m.deleted_at is null
-        and m.kind <> all(v_tenant.unanswered_kinds)
-        and m.sent_at >= hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        )
-        and (v_last_said.id is null or (m.sent_at, m.id) > (v_last_said.sent_at, v_last_said.id));
+        and m.kind <> all(v_tenant.unanswered_kinds) and m.sent_at >= v_since
+        and (v_human.id is null or (m.sent_at, m.id) > (v_human.sent_at, v_human.id))
+        and not hybridflow.is_answered(m);
     if v_ids is null then
         return null;
     end if;
     v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
     update public.messages set turn_id = v_turn.id where id = any(v_ids);
     return v_turn.id;
+end
+$$;
+
+-- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
+-- stopped since p_since say the rest, and what the customer wrote and nobody answered gets a turn (its id).
+-- The session is locked.
+create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
+    where session_id = p_session_id and state = 'sending' and stop_reason = 'takeover';
+    perform hybridflow.take_up(t)
+    from public.turns as t
+    where t.id = (
+        select s.id from public.turns as s
+        where s.session_id = p_session_id and s.state = 'sent' and s.incomplete and s.reason = 'takeover'
+            and s.reply is not null and s.finished_at >= p_since
+        order by s.id desc limit 1
+    );
+    return hybridflow.answer_unanswered(p_session_id, p_policy);
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless a
+-- human wrote besides, or somebody paused. Returns whether the session goes on now. It is locked.
+create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_tenant public.tenants;
+    v_false public.messages;
+    v_human public.messages;
+    v_goes_on boolean;
+begin
+    select * into v_session from public.sessions where id = p_session_id;
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    select * into v_false from public.messages where id = p_message_id;
+    select m.* into v_human from public.messages as m
+    where m.session_id = p_session_id and m.id <> p_message_id and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
+        select from public.messages as m
+        where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
+            and hybridflow.is_by_human(m, v_tenant)
+    );
+    update public.sessions as s
+    set last_human_at = case
+            when s.pause_message_id is null and s.is_paused then greatest(s.paused_at, v_human.sent_at)
+            else v_human.sent_at
+        end,
+        is_paused = s.is_paused and not v_goes_on,
+        pause_message_id = case
+            when v_goes_on then null
+            when s.pause_message_id = p_message_id then v_human.id
+            else s.pause_message_id
+        end,
+        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        pause_source = case
+            when v_goes_on then null
+            when s.pause_source = 'owner' and s.pause_message_id is null
+                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+            else s.pause_source
+        end,
+        pause_reason = case when v_goes_on then null else s.pause_reason end,
+        paused_at = case when v_goes_on then null else s.paused_at end,
+        paused_until = case when v_goes_on then null else s.paused_until end,
+        updated_at = hybridflow.clock()
+    where s.id = p_session_id;
+    return v_goes_on;
 end
 $$;
 
@@ -945,7 +1157,7 @@ begin
             when attempt > 0 then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
-        reply = null, updated_at = v_now
+        updated_at = v_now
     where session_id = p_session_id and state = 'pending'
     returning * into v_turn;
     if not found then
@@ -955,14 +1167,30 @@ begin
             greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
         returning * into v_turn;
+    elsif v_turn.reply is not null then
+        perform hybridflow.discard_reply(v_turn.id);
     end if;
     return v_turn;
 end
 $$;
 
--- Puts a turn that has sent nothing back to pending, due at p_run_after, and folds into it what has
--- become pending meanwhile; its reply is kept only if nothing new has to be answered. The session is
--- locked.
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made anew for all that
+-- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+create or replace function hybridflow.discard_reply(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set reply = null, updated_at = hybridflow.clock()
+    where id = p_turn_id and reply is not null;
+    update public.messages set part = null where turn_id = p_turn_id and part is not null;
+end
+$$;
+
+-- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
+-- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
+-- session is locked.
 create or replace function hybridflow.requeue_turn(p_turn public.turns, p_run_after timestamptz)
 returns void
 language plpgsql
@@ -977,9 +1205,12 @@ begin
     where session_id = p_turn.session_id and state = 'pending'
     returning id into v_newer;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    if v_newer is not null or p_turn.reply is null then
+        perform hybridflow.discard_reply(p_turn.id);
+    end if;
     update public.turns
-    set state = 'pending', token_hash = null, lease_until = null, run_after = p_run_after,
-        reply = case when v_newer is null then reply end, updated_at = v_now
+    set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
+        stop_reason = null, run_after = p_run_after, updated_at = v_now
     where id = p_turn.id;
 end
 $$;
@@ -1004,33 +1235,113 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    if not exists (
-        select from public.messages where turn_id = p_turn.id and send_state in ('sending', 'unknown')
-    ) then
+    if not hybridflow.is_in_doubt(p_turn.id) then
         return false;
     end if;
-    update public.turns
-    set lease_until = hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3)),
-        updated_at = hybridflow.clock()
-    where id = p_turn.id;
+    perform hybridflow.put_aside(
+        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3))
+    );
     return true;
 end
 $$;
 
--- Closes a turn that may not say more: as sent (incomplete) if it has said something, else cancelled.
+-- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier).
+create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns set lease_until = p_until, worker = null, updated_at = hybridflow.clock()
+    where id = p_turn_id
+$$;
+
+-- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
+-- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
+-- settled.
 create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    if exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
+    if hybridflow.is_in_doubt(p_turn_id) then
+        update public.turns set stop_reason = coalesce(stop_reason, p_reason), updated_at = hybridflow.clock()
+        where id = p_turn_id;
+    elsif exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
         update public.turns set incomplete = true where id = p_turn_id;
         perform hybridflow.close_turn(p_turn_id, 'sent', p_reason);
     else
         perform hybridflow.close_turn(p_turn_id, 'cancelled', p_reason);
     end if;
 end
+$$;
+
+-- The active turn goes on at once, by whoever claims it; beside another one, if the session has one.
+create or replace function hybridflow.take_up(p_turn public.turns)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns
+    set state = 'sending', incomplete = false, reason = null, finished_at = null, worker = null,
+        token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
+        beside = exists (
+            select from public.turns as a
+            where a.session_id = p_turn.session_id and a.state in ('running', 'sending') and a.id <> p_turn.id
+        ),
+        updated_at = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- A send of turn p_turn_id is settled. The turn is closed when all of its reply is on the phone, or when it
+-- may say no more; where nothing of it was said, and the session goes on meanwhile, its messages are
+-- answered by another turn. A send may prove late to have left: then its turn, which waits to be made
+-- again, goes on with the rest, or is done. The session is locked.
+create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_sent integer;
+begin
+    select * into v_turn from public.turns
+    where id = p_turn_id and state in ('pending', 'running', 'sending') for update;
+    if v_turn.id is null or hybridflow.is_in_doubt(p_turn_id) then
+        return;
+    end if;
+    select count(*) into v_sent from public.messages as m
+    where m.turn_id = p_turn_id and m.send_state = 'sent' and m.part is not null;
+    if jsonb_array_length(v_turn.reply) <= v_sent then
+        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+    elsif v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
+        if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
+            perform hybridflow.answer_unanswered(v_turn.session_id, p_policy);
+        end if;
+    elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
+        perform hybridflow.take_up(v_turn);
+    elsif v_turn.state <> 'sending' and v_turn.reply is null and hybridflow.has_said_all(p_turn_id) then
+        perform hybridflow.stop_turn(p_turn_id, 'late');
+    end if;
+end
+$$;
+
+-- Whether something that the turn said is on the phone, begun after all that it answers was written.
+create or replace function hybridflow.has_said_all(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        max(m.id) filter (where m.from_me and m.send_state = 'sent')
+        > max(m.id) filter (where not m.from_me), false
+    )
+    from public.messages as m where m.turn_id = p_turn_id
 $$;
 
 -- The sends of a turn, in order, for the handler that goes on with it.
@@ -1041,16 +1352,17 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
-        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'send_state', m.send_state,
-        'wa_id', m.wa_id, 'send_began_at', m.send_began_at
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
+        'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
+        'send_began_at', m.send_began_at
     ) order by m.part), '[]')
     from public.messages as m
     where m.turn_id = p_turn_id and m.part is not null
 $$;
 
 -- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
--- where an earlier reply left after they were written. Left out are sends that certainly failed and
--- messages that wait for a later turn.
+-- where an earlier reply left after they were written. Left out are sends that certainly failed, what
+-- WhatsApp did not deliver, and messages that wait for a later turn.
 create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
 returns jsonb
 language sql
@@ -1068,6 +1380,7 @@ as $$
         from public.messages as m
         where m.session_id = p_turn.session_id
             and m.send_state is distinct from 'failed'
+            and not (m.from_me and m.status is not distinct from 'error')
             and not exists (
                 select from public.turns as o
                 where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
@@ -1132,10 +1445,7 @@ as $$
         select t.id from public.turns as t
         where t.state in ('running', 'sending') and t.lease_until <= hybridflow.clock()
             and t.attempt >= p_max_attempts
-            and not exists (
-                select from public.messages as m
-                where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
-            )
+            and not hybridflow.is_in_doubt(t.id)
         for update skip locked
     )
 $$;
@@ -1153,9 +1463,12 @@ as $$
     where id in (
         select t.id from public.turns as t
         where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
+            and hybridflow.has_spoken(t.id)
             and not exists (
                 select from public.messages as m
-                where m.turn_id = t.id and m.send_state in ('sending', 'unknown', 'failed')
+                where m.turn_id = t.id and (
+                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+                )
             )
         for update skip locked
     )
@@ -1307,10 +1620,8 @@ begin
     claimed as (
         update public.turns as t
         set state = case when t.state = 'pending' then 'running' else t.state end,
-            attempt = t.attempt + case when exists (
-                select from public.messages as m
-                where m.turn_id = t.id and m.send_state in ('sending', 'unknown')
-            ) then 0 else 1 end,
+            attempt = t.attempt + case when hybridflow.is_in_doubt(t.id) then 0 else 1 end,
+            seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
             token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
             worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
@@ -1354,7 +1665,7 @@ begin
     select * into turn from public.turns where id = p_turn_id for update;
     refusal := case
         when turn.id is null then 'unknown_turn'
-        when turn.state = 'cancelled' and turn.reason in ('takeover', 'paused') then 'paused'
+        when turn.state in ('cancelled', 'sent') and turn.reason in ('takeover', 'paused') then 'paused'
         when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
         when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
         when turn.lease_until <= hybridflow.clock() then 'stale'
@@ -1391,6 +1702,38 @@ begin
 end
 $$;
 
+-- Whether what a turn answers is too old to be answered at all.
+create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(m.sent_at) < hybridflow.clock() - hybridflow.seconds(
+        60 * coalesce(max(t.answer_within_minutes), p_minutes, 60)
+    ), false)
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.turn_id = p_turn.id and not m.from_me
+$$;
+
+-- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
+-- away it is never long: nobody may tell us when they are back.
+create or replace function hybridflow.back_off(p_turn public.turns, p jsonb)
+returns interval
+language sql
+volatile
+set search_path = ''
+as $$
+    select hybridflow.seconds(greatest(
+        case when p ->> 'kind' = 'away'
+            then least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.waits, 10)), 30)
+            else least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.attempt, 10) - 1), 900)
+        end * (0.75 + random() / 2)::numeric,
+        (p ->> 'retry_after')::numeric
+    ))
+$$;
+
 -- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
 create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
@@ -1399,31 +1742,38 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_delay numeric;
-    v_due timestamptz;
+    v_away boolean := p ->> 'kind' = 'away';
+    v_spoken boolean := exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
+    );
+    v_due timestamptz := hybridflow.clock() + hybridflow.back_off(p_turn, p);
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
-    update public.turns set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000) where id = p_turn.id;
+    update public.turns
+    set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        waits = case when v_away then waits + 1 else 0 end
+    where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('state', 'in_doubt');
-    elsif p_turn.reply is null and exists (
-        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
-    ) then
+    elsif p_turn.reply is null and v_spoken and not (v_away and exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
+    )) then
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         return jsonb_build_object('state', 'sent');
-    elsif p ->> 'kind' = 'permanent' or p_turn.attempt >= (p ->> 'max_attempts')::integer then
+    elsif p_session.is_paused or p_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn.id, coalesce(p_turn.stop_reason, 'paused'));
+        return jsonb_build_object('state', 'cancelled');
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
+        return jsonb_build_object('state', 'dead');
+    elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead');
-    end if;
-    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(p_turn.attempt, 10) - 1) * (0.75 + random() / 2);
-    v_due := hybridflow.clock() + hybridflow.seconds(greatest(least(v_delay, 900), (p ->> 'retry_after')::numeric));
-    if p_session.is_paused then
-        perform hybridflow.stop_turn(p_turn.id, 'paused');
-        return jsonb_build_object('state', 'cancelled');
-    elsif exists (select from public.messages where turn_id = p_turn.id and send_state = 'sent') then
-        update public.turns set state = 'sending', lease_until = v_due, updated_at = hybridflow.clock()
-        where id = p_turn.id;
+    elsif v_spoken then
+        perform hybridflow.put_aside(p_turn.id, v_due);
+        update public.turns set state = 'sending' where id = p_turn.id;
     else
         perform hybridflow.requeue_turn(p_turn, v_due);
     end if;
@@ -1431,12 +1781,15 @@ begin
 end
 $$;
 
--- fail_turn({turn_id, token, kind, error, retry_after?, message_id?, tokens?, max_attempts, base_seconds})
+-- fail_turn({turn_id, token, kind, error, retry_after?, tokens?, max_attempts, base_seconds,
+-- answer_within_minutes?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
--- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at
--- once; message_id names the send that certainly did not leave; tokens is what it cost, if that is known.
--- A turn without a saved reply that has said something is closed as sent, incomplete. Returns {state,
--- run_after?} or {refused: reason}.
+-- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once;
+-- 'away': the reply certainly did not leave, for Evolution or the line is away: tried again soon, and at
+-- once when the instance is connected again, and no attempt is used up; dead with the reason 'too_old' when
+-- what it answers is older than answer_within_minutes. tokens is what it cost, if that is known. A turn
+-- without a saved reply that has said something is closed as sent, incomplete. Returns {state, run_after?}
+-- or {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1453,6 +1806,63 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+end
+$$;
+
+-- begin_anew({turn_id, token})
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
+-- now, together with what came meanwhile, and its reply is made anew. The attempt does not count.
+-- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+create or replace function public.begin_anew(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
+        select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
+    ) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
+    perform hybridflow.discard_reply((v_held.turn).id);
+    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock());
+    return '{"ok": true}';
+end
+$$;
+
+-- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
+-- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
+create or replace function public.renew_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_lost bigint[];
+begin
+    update public.turns set lease_until = greatest(lease_until, v_until)
+    where id in (
+        select t.id from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+        inner join public.turns as t on t.id = h.turn_id
+        where t.state in ('running', 'sending') and t.worker = p ->> 'worker'
+            and t.token_hash = hybridflow.hash_token(h.token)
+        for update of t skip locked
+    );
+    select array_agg(h.turn_id) into v_lost
+    from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+    left join public.turns as t on t.id = h.turn_id
+        and t.state in ('running', 'sending') and t.token_hash = hybridflow.hash_token(h.token)
+    where t.id is null;
+    return jsonb_build_object('lost', coalesce(to_jsonb(v_lost), '[]'));
 end
 $$;
 
@@ -1477,7 +1887,7 @@ begin
     if v_turn.state = 'running' then
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
     else
-        update public.turns set lease_until = hybridflow.clock() where id = v_turn.id;
+        perform hybridflow.put_aside(v_turn.id, hybridflow.clock());
     end if;
     return jsonb_build_object('ok', true);
 end
@@ -1556,12 +1966,12 @@ begin
                 using errcode = 'PT409';
         end if;
         update public.turns
-        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()),
-            lease_until = hybridflow.clock(), attempt = 0,
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
+            lease_until = hybridflow.clock(), attempt = 0, waits = 0, reason = null, stop_reason = null,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
     else
-        update public.turns set attempt = 0, finished_at = null where id = v_turn.id;
+        update public.turns set attempt = 0, waits = 0, reason = null, finished_at = null where id = v_turn.id;
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
     end if;
     return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
@@ -1593,28 +2003,13 @@ as $$
     select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
 $$;
 
--- The pause that message p_message_id caused was wrong, for the message was our own: takes it back.
-create or replace function hybridflow.take_back_pause(p_session_id bigint, p_message_id bigint)
-returns void
-language sql
-set search_path = ''
-as $$
-    update public.sessions as s
-    set is_paused = false, pause_source = null, pause_reason = null, pause_message_id = null,
-        paused_at = null, paused_until = null,
-        last_human_at = (
-            select max(m.sent_at) from public.messages as m
-            where m.session_id = s.id and m.sender in ('owner', 'client') and m.id <> p_message_id
-        ),
-        updated_at = hybridflow.clock()
-    where s.id = p_session_id and s.pause_message_id = p_message_id and s.is_paused
-$$;
-
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message, that record and the pause that it caused go. If the message had left already under another
--- id, the second one is recorded as well: the phone has both. Closes the turn when all of its reply
--- has been sent. The session is locked.
-create or replace function hybridflow.mark_sent(p_message_id bigint, p_wa_id text, p_status text)
+-- message, that record goes, and the pause that it caused is taken back. If the message had left already
+-- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
+-- The session is locked.
+create or replace function hybridflow.mark_sent(
+    p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -1622,45 +2017,86 @@ as $$
 declare
     v_message public.messages;
     v_twin public.messages;
+    v_goes_on boolean := false;
 begin
     select * into v_message from public.messages where id = p_message_id for update;
     select * into v_twin from hybridflow.messages_called(p_wa_id)
     where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
     limit 1;
     if v_twin.id is not null then
-        perform hybridflow.take_back_pause(v_twin.session_id, v_twin.id);
+        v_goes_on := hybridflow.withdraw_pause(v_twin.session_id, v_twin.id);
         delete from public.messages where id = v_twin.id;
     end if;
 
     if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
         insert into public.messages (
-            tenant_id, session_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state
+            tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state,
+            identity
         )
         values (
-            v_message.tenant_id, v_message.session_id, p_wa_id, true, 'ai', v_message.kind, v_message.body,
-            p_status, v_message.sent_at, 'sent'
+            v_message.tenant_id, v_message.session_id, v_message.turn_id, p_wa_id, true, v_message.sender,
+            v_message.kind, v_message.body, p_status, v_message.sent_at, 'sent', v_message.identity
         );
     else
         update public.messages
-        set wa_id = p_wa_id, send_state = 'sent', status = coalesce(v_twin.status, p_status, status)
+        set wa_id = p_wa_id, send_state = 'sent',
+            status = hybridflow.later_status(hybridflow.later_status(status, v_twin.status), p_status),
+            told_as = null, late_until = null, check_at = null
         where id = p_message_id;
+        if v_twin.status = 'error' then
+            perform hybridflow.note_failure(p_message_id, '{}');
+        end if;
         perform hybridflow.apply_waiting(v_message.tenant_id, p_message_id, p_wa_id);
     end if;
 
     update public.sessions set last_message_at = greatest(last_message_at, v_message.sent_at)
     where id = v_message.session_id;
-    perform hybridflow.close_turn(t.id, 'sent', null)
-    from public.turns as t
-    where t.id = v_message.turn_id and t.state = 'sending' and t.reply is not null
-        and jsonb_array_length(t.reply) <= (
-            select count(*) from public.messages as m where m.turn_id = t.id and m.send_state = 'sent'
-        );
+    if v_goes_on then
+        perform hybridflow.undo_takeover(v_twin.session_id, v_twin.created_at, p_policy);
+    end if;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, lease_seconds})
+-- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}. A part
+-- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
+-- have left, after a doubt, keeps its row for its late echo.
+create or replace function hybridflow.begin_message(
+    p_session public.sessions, p_turn_id bigint, p_part integer, p_sender text, p jsonb
+)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+begin
+    update public.messages set part = null
+    where turn_id = p_turn_id and part = p_part and late_until is not null;
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, told_as, chosen_id,
+        sent_at, send_state, send_began_at, sends
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
+        coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
+        case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
+        '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
+        date_trunc('second', v_now), 'sending', v_now, 1
+    )
+    on conflict (turn_id, part) where part is not null do update
+        set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
+            told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
+            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1
+    returning * into v_message;
+    return v_message;
+end
+$$;
+
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, lease_seconds})
 -- The fence, to be passed before every part of a reply, right before it is sent. Records the message
--- as `sending` and says {ok, message_id, jid}; or {refused: reason}: 'stale', 'superseded',
+-- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded',
 -- 'unknown_turn' (see hold_turn), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
 -- 'in_doubt' (this part has begun and nobody knows how it ended).
 create or replace function public.begin_send(p jsonb)
@@ -1670,7 +2106,6 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
     v_held record;
     v_turn public.turns;
     v_message public.messages;
@@ -1680,8 +2115,8 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     v_turn := v_held.turn;
-    if (v_held.session).is_paused then
-        perform hybridflow.stop_turn(v_turn.id, 'paused');
+    if (v_held.session).is_paused or v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
         return jsonb_build_object('refused', 'paused');
     end if;
 
@@ -1693,33 +2128,95 @@ begin
         return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
     end if;
 
-    insert into public.messages (
-        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, sent_at, send_state,
-        send_began_at, sends
-    )
-    values (
-        v_turn.tenant_id, v_turn.session_id, v_turn.id, (p ->> 'part')::integer, true, 'ai',
-        coalesce(p ->> 'kind', 'text'), p ->> 'body', date_trunc('second', v_now), 'sending', v_now, 1
-    )
-    on conflict (turn_id, part) where part is not null do update
-        set body = excluded.body, kind = excluded.kind, sent_at = excluded.sent_at, send_state = 'sending',
-            send_began_at = excluded.send_began_at, sends = messages.sends + 1
-    returning * into v_message;
+    v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
     update public.turns
-    set state = 'sending', lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
-        updated_at = v_now
+    set state = 'sending', updated_at = v_message.send_began_at,
+        lease_until = greatest(
+            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        )
     where id = v_turn.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
         'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
     );
 end
 $$;
 
--- finish_send({turn_id, token, tenant_id, message_id, wa_id, jid?, status?})
--- Evolution has taken the message: records its id, whatever has become of the turn meanwhile (failing
--- to record is not failing to send), and the JID that Evolution really sent to as one of the contact's.
--- Returns {turn_state}; null where the contact was erased while it was sent: then nothing is recorded.
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, seen_message_id?, knowingly?,
+-- author?, reason?})
+-- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
+-- message takes the session over. Says {ok, message_id, jid, chosen_id, tenant_id, instance_name,
+-- evo_server_url, evo_api_key}, for the router only; or {refused: 'human_wrote', message_id, by, at}:
+-- another human wrote after seen_message_id, the last that this one has seen; again with `knowingly`, it
+-- passes. PT404: the session was erased or merged, or is not this tenant's.
+create or replace function public.begin_human_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions := hybridflow.session_of(p - 'contact');
+    v_tenant public.tenants;
+    v_human public.messages;
+    v_message public.messages;
+begin
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    if not coalesce((p ->> 'knowingly')::boolean, false) then
+        select m.* into v_human from public.messages as m
+        where m.session_id = v_session.id and m.id > (p ->> 'seen_message_id')::bigint
+            and hybridflow.is_by_human(m, v_tenant)
+        order by m.id desc limit 1;
+    end if;
+    if v_human.id is not null then
+        return jsonb_build_object(
+            'refused', 'human_wrote', 'message_id', v_human.id, 'by', v_human.sender, 'at', v_human.sent_at
+        );
+    end if;
+    v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
+    update public.messages set author_name = p ->> 'author' where id = v_message.id;
+    update public.sessions
+    set is_paused = true, pause_source = 'operator', pause_message_id = null,
+        pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
+        paused_at = case when is_paused then paused_at else v_message.send_began_at end,
+        paused_until = null, last_human_at = v_message.send_began_at, updated_at = v_message.send_began_at
+    where id = v_session.id;
+    perform hybridflow.cancel_turns(v_session.id, 'takeover');
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- A send of tenant `tenant_id`, with its session locked; null where it was erased.
+create or replace function hybridflow.send_of(p jsonb)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    if p ->> 'tenant_id' is null or p ->> 'message_id' is null then
+        raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
+    end if;
+    perform from public.sessions as s
+    where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
+    for update;
+    select * into v_message from public.messages as m
+    where m.id = (p ->> 'message_id')::bigint and m.tenant_id = (p ->> 'tenant_id')::bigint
+        and m.from_me and m.send_state is not null;
+    return v_message;
+end
+$$;
+
+-- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
+-- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
+-- turn meanwhile (failing to record is not failing to send), and the JID that Evolution really sent to as
+-- one of the contact's. Returns {turn_state}; null where it has no turn, or the contact was erased while it
+-- was sent: then nothing is recorded.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -1727,20 +2224,17 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_message public.messages;
+    v_message public.messages := hybridflow.send_of(p);
 begin
-    select m.* into v_message from public.messages as m
-    where m.id = (p ->> 'message_id')::bigint and m.turn_id = (p ->> 'turn_id')::bigint;
-    perform from public.sessions where id = v_message.session_id for update;
-    if not exists (select from public.turns where id = (p ->> 'turn_id')::bigint) then
+    if v_message.id is null then
         perform hybridflow.bury_message(t.id, p ->> 'wa_id')
         from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint;
         return '{"turn_state": null}';
-    elsif v_message.id is null then
-        raise exception 'turn % has no send %', p ->> 'turn_id', p ->> 'message_id' using errcode = 'PT404';
     end if;
-    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status');
-    if p ->> 'jid' is not null and not exists (
+    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
+    if p ->> 'jid' is not null and exists (
+        select from public.sessions as s where s.id = v_message.session_id and s.chat = 'contact'
+    ) and not exists (
         select from public.session_identities as i
         where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
     ) then
@@ -1749,6 +2243,51 @@ begin
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
     );
+end
+$$;
+
+-- A message that has no wa_id certainly did not leave; a notice that it was of may be told again.
+-- p_late_until: until when an echo of it would still be ours after all; null: Evolution refused it, there
+-- is none to come.
+create or replace function hybridflow.mark_not_sent(
+    p_message_id bigint, p_late_until timestamptz, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    update public.messages set send_state = 'failed', late_until = p_late_until, check_at = null
+    where id = p_message_id and wa_id is null and send_state in ('sending', 'unknown')
+    returning * into v_message;
+    if v_message.id is null then
+        return;
+    end if;
+    update public.notices
+    set number_told_at = null, message_id = null, updated_at = hybridflow.clock(),
+        state = case when p_late_until is null then state else 'pending' end,
+        finished_at = case when p_late_until is null then finished_at end,
+        next_at = case when p_late_until is null then next_at else hybridflow.clock() end
+    where message_id = p_message_id;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
+end
+$$;
+
+-- fail_send({tenant_id, message_id, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same.
+create or replace function public.fail_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_message public.messages := hybridflow.send_of(p);
+begin
+    perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
+    return '{"ok": true}';
 end
 $$;
 
@@ -1772,9 +2311,10 @@ begin
 end
 $$;
 
--- doubt_send({turn_id, token, message_id, error, check_after})
--- The send has begun and nobody knows how it ended (time-out, lost answer). The part is `unknown`
--- until evidence settles it; the turn can be claimed again in check_after seconds to look for it.
+-- doubt_send({tenant_id, message_id, turn_id?, token?, error, check_after})
+-- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
+-- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one. Returns
+-- {ok} or {refused: reason} (see hold_turn).
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -1782,26 +2322,41 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
+    v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    update public.messages set send_state = 'unknown'
-    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
-    if v_held.refusal is not null then
+    update public.messages
+    set send_state = 'unknown', check_at = case when turn_id is null then v_check_at end
+    where id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint and send_state = 'sending';
+    if p ->> 'turn_id' is null then
+        return '{"ok": true}';
+    elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
-    update public.turns
-    set error_kind = 'in_doubt', error = left(p ->> 'error', 2000), updated_at = hybridflow.clock(),
-        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'check_after')::numeric)
+    update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
-    return jsonb_build_object('ok', true);
+    perform hybridflow.put_aside((v_held.turn).id, v_check_at);
+    return '{"ok": true}';
 end
 $$;
 
--- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours})
--- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never
--- left, and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the
--- turn is dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
+-- When a send in doubt may no longer come late: late_seconds after it began.
+create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.send_began_at + hybridflow.seconds(coalesce((p ->> 'late_seconds')::numeric, 120))
+$$;
+
+-- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
+-- late_seconds, policy?})
+-- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
+-- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
+-- dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -1817,26 +2372,123 @@ begin
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
-        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null);
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
     elsif p ->> 'outcome' = 'not_sent' then
-        update public.messages set send_state = 'failed' where id = v_message.id;
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
     elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
-        update public.turns set error_kind = 'in_doubt', error = p ->> 'error' where id = (v_held.turn).id;
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+        where id = (v_held.turn).id;
         perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
     else
         update public.messages set send_state = 'unknown' where id = v_message.id;
-        update public.turns
-        set error_kind = 'in_doubt', error = p ->> 'error', updated_at = v_now,
-            lease_until = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
+        perform hybridflow.put_aside(
+            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        );
     end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
     );
+end
+$$;
+
+-- claim_doubts({limit, lease_seconds, after_seconds})
+-- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
+-- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
+-- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
+-- jids, kind, body, told_as, chosen_id, identity, send_began_at, ours, theirs}], now, next_due_at}, for the
+-- router only: `ours` are the ids of sends accounted for, `theirs` those of the contact's messages.
+create or replace function public.claim_doubts(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_before timestamptz := v_now - hybridflow.seconds((p ->> 'after_seconds')::numeric);
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_sends jsonb;
+begin
+    with due as (
+        select m.id from public.messages as m
+        where m.turn_id is null and m.send_state in ('sending', 'unknown')
+            and coalesce(m.check_at, m.send_began_at) <= v_now
+            and (m.send_state = 'unknown' or m.send_began_at <= v_before)
+        order by coalesce(m.check_at, m.send_began_at) limit (p ->> 'limit')::integer
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.*
+    )
+
+    select jsonb_agg(jsonb_build_object(
+        'message_id', c.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
+        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
+        'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
+        'identity', c.identity, 'send_began_at', c.send_began_at,
+        'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
+    ) order by c.id)
+    into v_sends
+    from claimed as c inner join public.tenants as t on t.id = c.tenant_id;
+    return jsonb_build_object(
+        'sends', coalesce(v_sends, '[]'), 'now', v_now, 'next_due_at', (
+            select nullif(min(coalesce(m.check_at, m.send_began_at)), 'infinity') from public.messages as m
+            where m.turn_id is null and m.send_state in ('sending', 'unknown')
+        )
+    );
+end
+$$;
+
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(r.wa_id), '[]') from (
+        select m.wa_id from public.messages as m
+        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
+        order by m.sent_at desc, m.id desc limit 100
+    ) as r
+$$;
+
+-- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,
+-- policy?})
+-- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
+-- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
+-- Returns {ok}.
+create or replace function public.settle_doubt(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages := hybridflow.send_of(p);
+begin
+    if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
+        return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
+    elsif p ->> 'outcome' = 'sent' then
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
+    elsif p ->> 'outcome' = 'not_sent' then
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+    elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
+        update public.messages set send_state = 'unknown', check_at = 'infinity' where id = v_message.id;
+    else
+        update public.messages
+        set send_state = 'unknown', check_at = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        where id = v_message.id;
+    end if;
+    return '{"ok": true}';
 end
 $$;
 
@@ -1908,6 +2560,7 @@ begin
     select array_agg(e.finished_at order by e.id desc) into v_ends from (
         select t.id, t.finished_at from public.turns as t
         where t.session_id = p_session.id and t.state = 'sent'
+            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
         order by t.id desc limit v_replies
     ) as e;
     if coalesce(v_ends[v_replies] <= v_since, true) then
@@ -1927,6 +2580,7 @@ begin
     return coalesce((
         select t.finished_at > v_since from public.turns as t
         where t.session_id = p_session.id and t.state = 'sent'
+            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
         order by t.id desc offset v_replies * 5 - 1 limit 1
     ), false);
 end
@@ -1936,7 +2590,8 @@ $$;
 
 -- HybridFlow: the way in. One call takes many events and decides each.
 
--- The order in which a delivery state may only advance; 'error' ends it.
+-- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
+-- the message arrived is stronger than 'error', which is stronger than that it was taken.
 create or replace function hybridflow.status_rank(p_status text)
 returns integer
 language sql
@@ -1944,8 +2599,31 @@ immutable
 set search_path = ''
 as $$
     select coalesce(array_position(
-        array['pending', 'server_ack', 'delivery_ack', 'read', 'played', 'error'], lower(p_status)
+        array['pending', 'server_ack', 'error', 'delivery_ack', 'read', 'played'], lower(p_status)
     ), 0)
+$$;
+
+-- The stronger one of two delivery states.
+create or replace function hybridflow.later_status(p_one text, p_other text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.status_rank(p_other) > hybridflow.status_rank(p_one) then p_other
+        else coalesce(p_one, p_other)
+    end
+$$;
+
+-- Whether the state says that the message is on the contact's phone.
+create or replace function hybridflow.was_delivered(p_status text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select hybridflow.status_rank(p_status) > hybridflow.status_rank('error')
 $$;
 
 -- Applies one change (edit, delete or delivery state) to a message.
@@ -1966,9 +2644,7 @@ begin
             update public.messages set deleted_at = hybridflow.clock()
             where id = p_message_id and deleted_at is null;
         else
-            update public.messages set status = p_change ->> 'status'
-            where id = p_message_id
-                and hybridflow.status_rank(p_change ->> 'status') > hybridflow.status_rank(status);
+            perform hybridflow.change_status(p_message_id, p_change);
     end case;
 end
 $$;
@@ -2044,6 +2720,37 @@ begin
 end
 $$;
 
+-- The tenant's line is up: what waits for it is due at once.
+create or replace function hybridflow.hasten(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.turns set run_after = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'pending' and t.waits > 0 and t.run_after > v_now
+        for update skip locked
+    );
+    update public.turns set lease_until = v_now
+    where id in (
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.state = 'sending' and t.worker is null and t.lease_until > v_now
+        for update skip locked
+    );
+    update public.notices set next_at = v_now
+    where id in (
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.state = 'pending' and n.kind = 'handoff' and n.next_at > v_now
+            and (n.lease_until is null or n.lease_until <= v_now)
+        for update skip locked
+    );
+end
+$$;
+
 -- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
 -- QR code to be scanned; says when it has just come (back) up.
 create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
@@ -2086,6 +2793,9 @@ begin
         updated_at = hybridflow.clock()
     where id = p_tenant.id;
     perform hybridflow.notice_connection(p_tenant, v_state, p_event ->> 'reason');
+    if v_state = 'open' then
+        perform hybridflow.hasten(p_tenant.id);
+    end if;
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', 'connection_changed', 'state', v_state,
         'reconnected', v_state = 'open' and p_tenant.connection_state is distinct from 'open'
@@ -2093,46 +2803,106 @@ begin
 end
 $$;
 
--- A message that our side sent, already known: by its id, or, while the id of a send of ours is not
--- known yet, by its text and time. Returns the decision, or null: it is somebody else's.
-create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb)
-returns jsonb
+-- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
+-- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
+-- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
+-- looks like the owner's, only as long as it can still be late.
+create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
+returns public.messages
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
     v_message public.messages;
     v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
+    v_is_send boolean := p_event ->> 'origin' = 'send';
 begin
     select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
     where tenant_id = p_tenant.id and from_me limit 1;
-    if v_message.id is null then
-        select m.* into v_message
-        from public.messages as m
-        inner join public.sessions as s on s.id = m.session_id
-        where m.tenant_id = p_tenant.id and m.send_state in ('sending', 'unknown', 'failed')
-            and m.wa_id is null and hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
-            and m.send_began_at between v_at - interval '15 minutes' and v_at + interval '1 minute'
-            and exists (
-                select from jsonb_array_elements_text(p_event -> 'jids') as j
-                where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
-                    or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
-                    or (j like '%@lid' and s.lid is null)
-            )
-        order by m.send_began_at, m.id limit 1;
+    if v_message.id is not null then
+        return v_message;
     end if;
+    select * into v_message from public.messages
+    where chosen_id = p_event ->> 'wa_id' and wa_id is null and tenant_id = p_tenant.id limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select m.* into v_message
+    from public.messages as m
+    inner join public.sessions as s on s.id = m.session_id
+    where m.tenant_id = p_tenant.id and m.wa_id is null
+        and m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
+        and (
+            (m.send_state in ('sending', 'unknown') and m.send_began_at >= v_at - interval '15 minutes')
+            or (m.late_until is not null and (v_is_send or v_at <= m.late_until))
+        )
+        and case
+            when m.told_as is null or p_event ->> 'telling' is null
+                then hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
+            else p_event ->> 'telling' = any(m.told_as)
+        end
+        and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
+                or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
+                or (j like '%@lid' and s.lid is null)
+        )
+    order by m.late_until is not null, m.send_began_at, m.id limit 1;
+    return v_message;
+end
+$$;
+
+-- A message that our side sent, already known (see find_own), which is recorded as such. Returns the
+-- decision, or null: it is somebody else's.
+create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages := hybridflow.find_own(p_tenant, p_event);
+begin
     if v_message.id is null then
         return null;
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    if not exists (select from public.messages where id = v_message.id) then
-        return null;  -- erased while we waited
-    elsif v_message.wa_id is null then
-        perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'));
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- erased, or known meanwhile, while we waited
+    if v_message.id is null then
+        return null;
+    elsif v_message.wa_id is not null then
+        return hybridflow.known_own(p_tenant, v_message, p_event, p_policy);
+    end if;
+    perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'), p_policy);
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', v_message.session_id,
+        'message_id', v_message.id, 'turn_id', v_message.turn_id
+    );
+end
+$$;
+
+-- A message of our side that is recorded already. Whom gap repair took for the owner, since it sees no more
+-- than the message, another API client's own event shows to be that client: where that is no takeover, it
+-- is undone.
+create or replace function hybridflow.known_own(
+    p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := p_message.turn_id;
+begin
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+        update public.messages set sender = 'client' where id = p_message.id;
+        if not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
+            v_turn_id := hybridflow.undo_takeover(p_message.session_id, p_message.created_at, p_policy);
+        end if;
     end if;
     return jsonb_build_object(
-        'outcome', 'recorded', 'decision', 'own_message',
-        'session_id', v_message.session_id, 'message_id', v_message.id, 'turn_id', v_message.turn_id
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', p_message.session_id,
+        'message_id', p_message.id, 'turn_id', v_turn_id
     );
 end
 $$;
@@ -2316,7 +3086,7 @@ begin
         return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
     end if;
     if (p_event ->> 'from_me')::boolean then
-        v_own := hybridflow.recognise_own(p_tenant, p_event);
+        v_own := hybridflow.recognise_own(p_tenant, p_event, p_policy);
         if v_own is not null then
             return v_own;
         end if;
@@ -2406,7 +3176,7 @@ begin
         when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
         when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
         when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'status' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
         else hybridflow.ingest_connection(v_tenant, p_event)
     end;
     v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
@@ -2452,6 +3222,421 @@ begin
         end;
     end loop;
     return jsonb_build_object('decisions', to_jsonb(v_decisions));
+end
+$$;
+
+-- ==================== 0650_delivery.sql
+
+-- HybridFlow: what WhatsApp says of our replies afterwards: delivered, or (status `error`) never.
+--
+-- Evolution answers that a message was taken before WhatsApp has; a refusal (463 on Baileys, FAILED on the
+-- Cloud channel) comes later, as a delivery state, and states come in any order. A reply of which nothing
+-- arrived, and nothing can any more, counts as not said: its messages are answered again, a few times.
+
+alter table public.messages
+add column if not exists failed_at timestamptz,
+add column if not exists failed_since timestamptz,
+add column if not exists error_code text,
+add column if not exists undelivered_turns bigint[] not null default '{}';
+
+comment on column public.messages.failed_at is
+'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
+comment on column public.messages.failed_since is
+'The failed_at of the first of the replies that failed in a row with this one, of whichever contacts.';
+comment on column public.messages.error_code is 'WhatsApp''s code for that, where Evolution passes it on.';
+comment on column public.messages.undelivered_turns is
+'A contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
+
+create index if not exists messages_failed
+on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
+
+alter table public.turns add column if not exists undelivered integer not null default 0;
+
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
+
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered'));
+
+create index if not exists notices_undelivered
+on public.notices (tenant_id, id desc) where kind = 'undelivered';
+
+-- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
+-- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
+-- last of them was delivered.
+create or replace function hybridflow.failed_in_a_row(
+    p_tenant_id bigint,
+    out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_last public.messages;
+begin
+    replies := 0;
+    contacts := 0;
+    select * into v_last from public.messages as m
+    where m.tenant_id = p_tenant_id and m.failed_at is not null
+    order by m.failed_at desc, m.id desc limit 1;
+    if v_last.id is null or exists (
+        select from public.messages as m
+        where m.tenant_id = p_tenant_id and m.created_at >= v_last.created_at and m.id > v_last.id
+            and m.from_me and m.turn_id is not null and hybridflow.was_delivered(m.status)
+    ) then
+        return;
+    end if;
+    since := v_last.failed_since;
+    last_at := v_last.failed_at;
+    select count(*), count(distinct f.session_id) into replies, contacts from (
+        select m.session_id from public.messages as m
+        where m.tenant_id = p_tenant_id and m.failed_at is not null and m.failed_at >= v_last.failed_since
+        order by m.failed_at desc, m.id desc limit 100
+    ) as f;
+end
+$$;
+
+-- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
+-- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
+create or replace function hybridflow.many_in_a_row()
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select 3
+$$;
+
+-- Whether it may arrive when it is sent again. Of the Cloud API's codes (five digits and more) only those say
+-- so that name a passing trouble (its own, or a rate); 131026 and 131047, say, are final. WhatsApp's own
+-- (463) may be: it asks for a token that comes with the contact's next sign of life.
+create or replace function hybridflow.may_pass(p_error_code text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(
+        length(p_error_code) < 5
+        or p_error_code in ('80007', '130429', '131000', '131016', '131056', '131057'), true
+    )
+$$;
+
+-- Whether anything of the turn's reply is on the contact's phone, or may be on its way there: it left, and
+-- WhatsApp has not said that it failed; or nobody knows yet how its send ended.
+create or replace function hybridflow.may_have_arrived(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and (
+            m.send_state in ('sending', 'unknown')
+            or (m.send_state = 'sent' and m.status is distinct from 'error')
+        )
+    )
+$$;
+
+-- The contact's messages of the turn that are worth answering again: sent since p_since, with nobody of the
+-- business having written after them, and answered in vain less than two times more. Twice: what a passing
+-- trouble refused gets through then; a restricted number is restricted for longer the more it tries.
+create or replace function hybridflow.messages_to_answer_again(p_turn public.turns, p_since timestamptz)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select array_agg(m.id)
+    from public.messages as m
+    inner join public.tenants as t on t.id = m.tenant_id
+    where m.turn_id = p_turn.id and not m.from_me and m.expects_reply and m.deleted_at is null
+        and m.sent_at >= p_since and cardinality(m.undelivered_turns) < 2
+        and not exists (
+            select from public.messages as h
+            where h.session_id = p_turn.session_id and (h.sent_at, h.id) > (m.sent_at, m.id)
+                and h.from_me and h.kind <> 'reaction'
+                and (h.sender in ('owner', 'operator') or (h.sender = 'client' and t.other_client_takeover))
+        )
+$$;
+
+-- The turn is over and nothing of its reply arrived: its messages are given to another turn, due in five
+-- seconds, so that a state that comes late can still call it off. The session is locked. Does nothing where
+-- answering again cannot help, or is not ours to do.
+create or replace function hybridflow.answer_undelivered(p_turn_id bigint, p_since timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_wait constant numeric := 5;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_ids bigint[];
+    v_next public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn_id;
+    if v_turn.state <> 'sent' or v_turn.undelivered = 0 or hybridflow.may_have_arrived(v_turn.id)
+        or exists (
+            select from public.messages as m
+            where m.turn_id = v_turn.id and m.from_me and not hybridflow.may_pass(m.error_code)
+        )
+        or (select s.is_paused from public.sessions as s where s.id = v_turn.session_id)
+        or (select f.replies from hybridflow.failed_in_a_row(v_turn.tenant_id) as f)
+            >= hybridflow.many_in_a_row()
+    then
+        return;
+    end if;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    v_ids := hybridflow.messages_to_answer_again(v_turn, p_since);
+    if v_ids is null or not v_tenant.is_active then
+        return;
+    end if;
+    v_next := hybridflow.join_turn(v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id);
+    update public.messages
+    set turn_id = v_next.id, undelivered_turns = undelivered_turns || v_turn.id
+    where id = any(v_ids);
+end
+$$;
+
+-- Something of the turn's reply arrived after all: what was to answer its messages again does not, as long as
+-- it has said nothing. The session is locked.
+create or replace function hybridflow.call_off_answer(p_turn_id bigint, p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_next public.turns;
+begin
+    for v_next in
+        select * from public.turns
+        where session_id = p_session_id and state in ('pending', 'running') order by id for update
+    loop
+        update public.messages
+        set turn_id = p_turn_id, undelivered_turns = array_remove(undelivered_turns, p_turn_id)
+        where turn_id = v_next.id and not from_me and p_turn_id = any(undelivered_turns);
+        if found and not exists (
+            select from public.messages
+            where turn_id = v_next.id and not from_me and deleted_at is null
+        ) then
+            update public.turns
+            set state = 'cancelled', reason = 'delivered', token_hash = null, lease_until = null,
+                finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+            where id = v_next.id;
+        end if;
+    end loop;
+end
+$$;
+
+-- Says in the turn itself how many parts of its reply were not delivered.
+create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t
+    set undelivered = c.failed,
+        error_kind = case
+            when c.failed > 0 then 'undelivered' when t.error_kind <> 'undelivered' then t.error_kind
+        end,
+        error = case
+            when c.failed > 0 then
+                format('WhatsApp did not deliver %s of %s messages of the reply', c.failed, c.parts)
+                || coalesce(' (' || c.codes || ')', '')
+            when t.error_kind <> 'undelivered' then t.error
+        end,
+        updated_at = hybridflow.clock()
+    from (
+        select count(*) filter (where m.failed_at is not null) as failed, count(*) as parts,
+            string_agg(distinct m.error_code, ', ') filter (where m.failed_at is not null) as codes
+        from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
+    ) as c
+    where t.id = p_turn_id
+$$;
+
+-- Tells the people of the business, once, when so many replies have failed in a row; after twenty seconds, in
+-- which it may turn out to be nothing.
+create or replace function hybridflow.notice_undelivered(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_row record;
+begin
+    select * into v_row from hybridflow.failed_in_a_row(p_tenant_id);
+    if v_row.replies < hybridflow.many_in_a_row()
+        or v_row.since = (
+            select (n.facts ->> 'since')::timestamptz from public.notices as n
+            where n.tenant_id = p_tenant_id and n.kind = 'undelivered' and n.reason is distinct from 'recovered'
+            order by n.id desc limit 1
+        )
+        or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_tenant_id, 0))
+    then
+        return;  -- not so many, told already, or being told at this moment by somebody else
+    end if;
+    perform hybridflow.make_notice(
+        p_tenant_id, 'undelivered', null, jsonb_build_object(
+            'replies', v_row.replies, 'contacts', v_row.contacts, 'since', v_row.since
+        ),
+        hybridflow.clock() + interval '20 seconds'
+    );
+end
+$$;
+
+-- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
+-- p_change: what the contact wrote before that is too old to be answered again.
+create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_since timestamptz;
+begin
+    select * into v_message from public.messages where id = p_message_id;
+    if not v_message.from_me or v_message.turn_id is null then
+        return;
+    end if;
+    select f.since into v_since from hybridflow.failed_in_a_row(v_message.tenant_id) as f;
+    update public.messages
+    set failed_at = v_now, failed_since = coalesce(v_since, v_now), error_code = left(p_change ->> 'code', 20)
+    where id = v_message.id;
+    perform hybridflow.count_failed_parts(v_message.turn_id);
+    perform hybridflow.notice_undelivered(v_message.tenant_id);
+    perform hybridflow.answer_undelivered(
+        v_message.turn_id, coalesce((p_change ->> 'answer_since')::timestamptz, '-infinity')
+    );
+end
+$$;
+
+-- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
+create or replace function hybridflow.take_back_failure(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.messages set failed_at = null, failed_since = null, error_code = null
+    where id = p_message.id;
+    perform hybridflow.count_failed_parts(p_message.turn_id);
+    perform hybridflow.call_off_answer(p_message.turn_id, p_message.session_id);
+    if (select f.replies from hybridflow.failed_in_a_row(p_message.tenant_id) as f)
+        < hybridflow.many_in_a_row()
+    then
+        perform hybridflow.drop_notices(p_message.tenant_id, array['undelivered'], 'recovered');
+    end if;
+end
+$$;
+
+-- Applies a delivery state to a message. The session is locked.
+create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before public.messages;
+    v_status text := lower(p_change ->> 'status');
+begin
+    select * into v_before from public.messages where id = p_message_id for update;
+    if v_status is not distinct from v_before.status
+        or hybridflow.later_status(v_before.status, v_status) is distinct from v_status
+    then
+        return;
+    end if;
+    update public.messages set status = v_status where id = p_message_id;
+    if v_status = 'error' then
+        perform hybridflow.note_failure(p_message_id, p_change);
+    elsif v_before.failed_at is not null then
+        perform hybridflow.take_back_failure(v_before);
+    end if;
+end
+$$;
+
+-- The delivery state of an event. What would be too old for an answer now is not answered again either.
+create or replace function hybridflow.ingest_status(
+    p_event_id bigint, p_tenant public.tenants, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    select hybridflow.ingest_change(p_event_id, p_tenant, p_event || jsonb_build_object(
+        'answer_since', hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+    ))
+$$;
+
+-- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
+-- that ends without its session's lock (its flow died) is left alone if somebody else has that.
+create or replace function hybridflow.look_at_ended_turn()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.sessions where id = new.session_id for update skip locked;
+    if found then
+        perform hybridflow.answer_undelivered(new.id, '-infinity');
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_undelivered
+after update of state on public.turns
+for each row
+when (
+    new.state = 'sent' and old.state <> 'sent' and new.undelivered > 0
+    and new.reason is distinct from 'handoff'
+)
+execute function hybridflow.look_at_ended_turn();
+
+-- What failed in a row, as the API and notices show it; null where nothing did.
+create or replace function hybridflow.failures_json(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(f) from hybridflow.failed_in_a_row(p_tenant_id) as f where f.replies > 0
+$$;
+
+-- count_undelivered({})
+-- For the health check: how many tenants have so many replies that failed in a row (many_in_a_row), the last
+-- one within a day. Returns {tenants}.
+create or replace function public.count_undelivered(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_after timestamptz := hybridflow.clock() - interval '1 day';
+    v_ids bigint[] := array(
+        select l.tenant_id from public.tenants as t
+        cross join lateral (
+            select m.tenant_id from public.messages as m
+            where m.tenant_id = t.id and m.failed_at is not null and m.failed_at > v_after
+            limit 1
+        ) as l
+    );
+begin
+    return jsonb_build_object('tenants', (
+        select count(*) from unnest(v_ids) as i
+        cross join lateral hybridflow.failed_in_a_row(i) as f
+        where f.replies >= hybridflow.many_in_a_row()
+    ));
 end
 $$;
 
@@ -2589,7 +3774,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - 'token_hash' from public.turns as t where t.id = p_turn_id
+    select to_jsonb(t) - '{token_hash,beside,seen_at}'::text[] from public.turns as t where t.id = p_turn_id
 $$;
 
 -- A message as the API shows it.
@@ -2599,7 +3784,8 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_message) - 'send_began_at'
+    select to_jsonb(p_message)
+        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at}'::text[]
 $$;
 
 -- get_session({tenant_id, session_id, policy?})
@@ -3224,7 +4410,8 @@ as $$
 $$;
 
 -- get_instance({tenant_id | instance_name})
--- How to reach the tenant's Evolution instance, with its key: for the router itself, never for the API.
+-- How to reach the tenant's Evolution instance, with its key, and which of its replies were not delivered of
+-- late: for the router itself, never for the API.
 -- PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
@@ -3242,7 +4429,8 @@ begin
         'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
-        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true)
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
+        'undelivered', hybridflow.failures_json(v_tenant.id)
     );
 end
 $$;
@@ -3708,6 +4896,7 @@ as $$
     ('pause_contact', 'operator', true, '{until,indefinite}'),
     ('resume_contact', 'operator', true, '{}'),
     ('retry_turn', 'operator', true, '{}'),
+    ('begin_human_send', 'operator', true, '{knowingly}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('erase_contact', 'admin', true, '{}'),
@@ -4315,8 +5504,8 @@ $$;
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
 -- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
--- not act now; `said` is what the flow has sent so far. For the router only: it has the key. PT404: no such
--- turn, or a token that was never its own.
+-- not act now; `said` is what the flow has sent so far, [{identity, body}]. For the router only: it has the
+-- key. PT404: no such turn, or a token that was never its own.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4338,7 +5527,10 @@ begin
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
-            select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+            select coalesce(jsonb_agg(
+                jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
+            ), '[]')
+            from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
         )
     )
@@ -4355,11 +5547,11 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
--- before: then it is the same request again, and refused as 'already_sent' with the first message's
--- {wa_id, jid, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun again. Else as
--- begin_send.
+-- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
+-- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
+-- again. Else as begin_send, with the `part`.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4367,15 +5559,15 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_held record;
     v_part integer;
     v_answer jsonb;
     v_message public.messages;
 begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
-    perform hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     select m.part into v_part from public.messages as m
-    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null
-        and m.body = p ->> 'body' and m.kind = p ->> 'kind'
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and m.identity = p ->> 'identity'
     order by m.part limit 1;
     if v_part is null then
         select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
@@ -4384,27 +5576,13 @@ begin
     v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
-        v_answer := v_answer || jsonb_build_object('body', v_message.body, 'sent_at', v_message.sent_at);
+        v_answer := v_answer || jsonb_build_object(
+            'kind', v_message.kind, 'body', v_message.body, 'sent_at', v_message.sent_at,
+            'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+        );
     end if;
     return v_answer || jsonb_build_object('part', v_part);
 end
-$$;
-
--- fail_send({turn_id, token, message_id})
--- A flow's send certainly did not leave: it may be begun again. The turn goes on.
-create or replace function public.fail_send(p jsonb)
-returns jsonb
-language sql
-set search_path = ''
-as $$
-    with failed as (
-        update public.messages set send_state = 'failed'
-        where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint
-            and send_state = 'sending'
-        returning id
-    )
-
-    select jsonb_build_object('ok', exists (select from failed))
 $$;
 
 -- extend_turn({turn_id, token, seconds})
@@ -4549,8 +5727,9 @@ $$;
 
 -- ==================== 0870_notices.sql
 
--- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, or
--- that the connection to WhatsApp is lost or waits for its QR code to be scanned.
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
+-- deliver their replies.
 --
 -- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
 -- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
@@ -4685,7 +5864,8 @@ end
 $$;
 
 -- A notice as whoever tells it needs it, its token included. `number` and `url` are what is still to be
--- told; there is no number while it is the tenant's own line that is down.
+-- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
+-- replies may still reach the staff.
 create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
 returns jsonb
 language sql
@@ -4700,7 +5880,10 @@ as $$
             where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
         )),
         'facts', p_notice.facts, 'created_at', p_notice.created_at,
-        'number', case when p_notice.kind = 'handoff' and p_notice.number_told_at is null then t.notify_number end,
+        'number', case
+            when p_notice.kind in ('handoff', 'undelivered') and p_notice.number_told_at is null
+                then t.notify_number
+        end,
         'url', case when p_notice.url_told_at is null then t.notify_url end,
         'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
     )
@@ -4771,12 +5954,12 @@ as $$
     end
 $$;
 
--- begin_notice_send({notice_id, token, body, lease_seconds, instance_name?, number?})
--- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told.
--- Returns {ok, message_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the router
--- only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has none),
--- 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body} of
--- the first; wa_id is null as long as it is in doubt).
+-- begin_notice_send({notice_id, token, body, identity?, told_as?, lease_seconds, instance_name?, number?})
+-- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
+-- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
+-- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has
+-- none), 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body}
+-- of the first; wa_id is null as long as it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4826,91 +6009,17 @@ begin
         return jsonb_build_object('refused', v_refusal);
     end if;
 
-    insert into public.messages (
-        tenant_id, session_id, from_me, sender, body, sent_at, send_state, send_began_at, sends
-    )
-    values (v_tenant.id, v_session.id, true, 'ai', p ->> 'body', date_trunc('second', v_now), 'sending', v_now, 1)
-    returning * into v_message;
+    v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
     update public.notices
     set message_id = v_message.id, number_told_at = v_now, updated_at = v_now,
         lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
     where id = v_notice.id;
     return jsonb_build_object(
-        'ok', true, 'message_id', v_message.id, 'number', v_tenant.notify_number,
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url,
         'evo_api_key', v_tenant.evo_api_key
     );
-end
-$$;
-
--- The WhatsApp message of a notice, with its session locked; the notice may have been erased meanwhile, since
--- it told of an erased contact. Raises PT404.
-create or replace function hybridflow.notice_message(p jsonb)
-returns public.messages
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_message public.messages;
-begin
-    select m.* into v_message from public.messages as m
-    left join public.notices as n on n.id = (p ->> 'notice_id')::bigint
-    where m.id = (p ->> 'message_id')::bigint and m.turn_id is null and m.sender = 'ai'
-        and (n.id is null or n.message_id = m.id);
-    if not found then
-        raise exception 'notice % has no send %', p ->> 'notice_id', p ->> 'message_id' using errcode = 'PT404';
-    end if;
-    perform from public.sessions where id = v_message.session_id for update;
-    return v_message;
-end
-$$;
-
--- finish_notice_send({notice_id, message_id, wa_id, jid?, status?})
--- Evolution has taken the message: records its id, whatever has become of the notice meanwhile, and the
--- JID that it really went to as one of the staff's. Returns {ok}.
-create or replace function public.finish_notice_send(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_message public.messages := hybridflow.notice_message(p);
-begin
-    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status');
-    if p ->> 'jid' is not null and exists (
-        select from public.sessions as s where s.id = v_message.session_id and s.chat = 'contact'
-    ) and not exists (
-        select from public.session_identities as i
-        where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
-    ) then
-        perform hybridflow.learn_identity(v_message.tenant_id, v_message.session_id, p ->> 'jid');
-    end if;
-    return '{"ok": true}';
-end
-$$;
-
--- fail_notice_send({notice_id, message_id, in_doubt})
--- The message certainly did not leave: it may be begun again. Or, in_doubt, nobody knows: it counts as
--- told. Returns {ok}.
-create or replace function public.fail_notice_send(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_message public.messages := hybridflow.notice_message(p);
-begin
-    if (p ->> 'in_doubt')::boolean then
-        update public.messages set send_state = 'unknown' where id = v_message.id and send_state = 'sending';
-        return '{"ok": true}';
-    end if;
-    update public.messages set send_state = 'failed' where id = v_message.id and send_state = 'sending';
-    if found then
-        update public.notices set number_told_at = null, message_id = null, updated_at = hybridflow.clock()
-        where id = (p ->> 'notice_id')::bigint;
-    end if;
-    return '{"ok": true}';
 end
 $$;
 
@@ -4943,9 +6052,10 @@ begin
 end
 $$;
 
--- fail_notice({notice_id, token, error, url_told?, max_attempts, base_seconds})
--- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the
--- attempts are used up. Returns {state} or {refused: reason}.
+-- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
+-- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the attempts
+-- are used up; none is where Evolution or the line is `away`, for a day. Returns {state} or {refused:
+-- reason}.
 create or replace function public.fail_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -4955,6 +6065,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_notice public.notices;
     v_refusal text;
+    v_away boolean;
     v_dead boolean;
     v_delay numeric;
 begin
@@ -4964,12 +6075,14 @@ begin
         return jsonb_build_object('refused', v_refusal);
     end if;
     v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_notice.attempt, 10) - 1) * (0.75 + random() / 2);
-    v_dead := v_notice.attempt >= (p ->> 'max_attempts')::integer;
+    v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
+    v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
     update public.notices
     set state = case when v_dead then 'dead' else 'pending' end,
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         error = left(p ->> 'error', 2000), lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
-        next_at = v_now + hybridflow.seconds(least(v_delay, 900)),
+        next_at = v_now + hybridflow.seconds(least(v_delay, case when v_away then 60 else 900 end)),
         finished_at = case when v_dead then v_now end, updated_at = v_now
     where id = v_notice.id;
     return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
@@ -5013,6 +6126,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    perform hybridflow.discard_reply(p_turn.id);
     perform hybridflow.requeue_turn(p_turn, hybridflow.clock());
     update public.turns
     set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
@@ -5250,8 +6364,21 @@ create table if not exists public.messages_archive (
     archived_at timestamptz not null default now()
 );
 
+alter table public.messages_archive
+add column if not exists failed_at timestamptz,
+add column if not exists failed_since timestamptz,
+add column if not exists error_code text,
+add column if not exists undelivered_turns bigint[] not null default '{}';
+
 comment on table public.messages_archive is
 'Messages older than their tenant''s retention: kept, and read by nobody but an export.';
+
+alter table public.messages_archive
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -5344,11 +6471,14 @@ begin
         insert into public.messages_archive (
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
-            created_at, archived_at
+            created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
+            undelivered_turns, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
-            g.part, g.send_state, g.send_began_at, g.sends, g.created_at, hybridflow.clock()
+            g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
+            g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
+            g.undelivered_turns, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
@@ -5811,8 +6941,9 @@ end
 $$;
 
 -- export_contact({tenant_id, jids})
--- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at, identities,
--- sessions, messages, archived_messages, turns, notices, spending, events}}. PT404: see find_contact.
+-- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at,
+-- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. PT404: see
+-- find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -5897,8 +7028,8 @@ begin
 end
 $$;
 
--- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that its
--- echo is known as our own, without its text.
+-- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
+-- its echo is known as our own, without its text.
 create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns bigint
 language plpgsql
@@ -5972,7 +7103,7 @@ stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'schema_version', 1,
+        'schema_version', 2,
         'now', hybridflow.clock(),
         'tenants', (select count(*) from public.tenants),
         'turns_due', (
@@ -6036,19 +7167,20 @@ select hybridflow.apply_grants(
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'forward_turn', 'begin_flow', 'fail_execution', 'look_at_turn',
         'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
-        'claim_notices', 'begin_notice_send', 'finish_notice_send', 'fail_notice_send', 'finish_notice',
-        'fail_notice', 'reserve_budget', 'get_spending', 'refuse_reply',
+        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
-        'prune', 'get_tenant_stats'
+        'prune', 'get_tenant_stats', 'count_undelivered'
     ]
 );
 notify pgrst, 'reload schema';
@@ -6069,7 +7201,7 @@ from (
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
-        ' error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
+        ' undelivered, error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
         ' finished_at, updated_at)'
     ),
     (

@@ -1,0 +1,227 @@
+"""The judge: what was promised, and was not kept. Pure: from one conversation's history alone."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.faults.history import Change, History, HumanMessage, PhoneReply, Row, SaidMessage
+
+Kind = Literal["lost", "unanswered", "doubled", "over a human", "stuck", "mixed"]
+KINDS: tuple[Kind, ...] = ("lost", "unanswered", "doubled", "over a human", "stuck", "mixed")
+
+_REPLY = re.compile(r"^(R\d{6})\.(\d+)/(\d+) S(\d+|\?) para (.*?) fim\.", re.DOTALL)
+_OPEN = frozenset({"pending", "running", "sending"})
+_HUMANS = frozenset({"owner", "client", "operator"})
+_SAME_SECOND = 1.0  # WhatsApp's times are whole seconds: within one, nobody knows the order
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """A broken promise. `apart`: a delay beyond the bound was played, so it does not count."""
+
+    kind: Kind
+    number: int
+    what: str
+    apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    token: str
+    part: int
+    tenant: str
+    markers: tuple[str, ...]
+    phone: PhoneReply
+
+
+def judge(history: History) -> list[Offence]:
+    """Return every broken promise of one conversation."""
+    found: list[Offence] = []
+    rules: dict[Kind, Callable[[History], Iterator[str]]] = {
+        "lost": _lost,
+        "unanswered": _unanswered,
+        "doubled": _doubled,
+        "over a human": _over_a_human,
+        "stuck": _stuck,
+        "mixed": _mixed,
+    }
+    for kind, rule in rules.items():
+        found += [Offence(kind, history.number, what, history.is_beyond) for what in rule(history)]
+    return found
+
+
+def _lost(history: History) -> Iterator[str]:
+    rows = {row.wa_id: row for row in history.rows if row.wa_id}
+    for said in history.said:
+        yield from _lost_of_customer(said, rows.get(said.wa_id))
+    for human in history.humans:
+        row = rows.get(human.wa_id)
+        if row is None and human.acked_at is not None:
+            yield f"the {human.by}'s {human.wa_id} was acknowledged and is not in the database"
+        elif row is not None and row.sender not in _HUMANS:
+            yield f"the {human.by}'s {human.wa_id} is in the database as written by {row.sender}"
+    for reply in history.phone:
+        if reply.wa_id not in rows:
+            yield f"{reply.wa_id} is on the phone and the database does not know it"
+
+
+def _lost_of_customer(said: SaidMessage, row: Row | None) -> Iterator[str]:
+    if row is None:
+        if said.acked_at is not None:
+            yield f"the customer's {said.wa_id} was acknowledged and is not in the database"
+        return
+    if said.delete_acked and not row.deleted:
+        yield f"the deletion of {said.wa_id} was acknowledged and is not in the database"
+    if said.edit_acked and not row.edited:
+        yield f"the edit of {said.wa_id} was acknowledged and is not in the database"
+
+
+def _unanswered(history: History) -> Iterator[str]:
+    answered = {marker for reply in _replies(history) for marker in reply.markers}
+    paused = {session.id for session in history.sessions if session.is_paused}
+    rows = {row.wa_id: row for row in history.rows if row.wa_id}
+    for said in history.said:
+        row = rows.get(said.wa_id)
+        if said.marker is None or said.deleted or row is None or said.marker in answered:
+            continue
+        if row.session_id in paused or _human_wrote_after(history, said):
+            continue
+        if history.refused_for_good and any(turn.state == "dead" for turn in history.turns):
+            continue
+        yield f"{said.marker} ({said.wa_id}) has no reply, and nothing says why"
+    for reply in history.phone:
+        row = rows.get(reply.wa_id)
+        if row is not None and row.sender in _HUMANS:
+            yield f"our own {reply.wa_id} is taken for a message of the {row.sender}"
+    yield from _paused_by_nobody(history)
+
+
+def _human_wrote_after(history: History, said: SaidMessage) -> bool:
+    return any(human.at > said.at - _SAME_SECOND for human in history.humans)
+
+
+def _paused_by_nobody(history: History) -> Iterator[str]:
+    humans = {human.wa_id for human in history.humans}
+    pauses = any(call.what == "pause" for call in history.calls)
+    for session in history.sessions:
+        if not session.is_paused:
+            continue
+        begun = [c for c in history.changes if c.what == "pause" and c.detail.get("begins")]
+        last = begun[-1].detail if begun else {"source": session.pause_source}
+        cause = last.get("cause")
+        if cause is not None and cause not in humans:
+            yield f"session {session.id} was paused by {cause}, which no human wrote"
+        elif session.pause_source == "operator" and not pauses:
+            yield f"session {session.id} is paused, and nobody paused it"
+        elif session.pause_source == "owner" and not humans:
+            yield f"session {session.id} is paused by the owner, who never wrote"
+        elif session.pause_source not in ("operator", "owner"):
+            yield f"session {session.id} is paused by {session.pause_source}"
+
+
+def _doubled(history: History) -> Iterator[str]:
+    parts: dict[tuple[str, int], str] = {}
+    tokens: dict[str, str] = {}
+    for reply in _replies(history):
+        key = (reply.token, reply.part)
+        if key in parts:
+            both = f"{parts[key]} and {reply.phone.wa_id}"
+            yield f"{reply.token} part {reply.part} is on the phone twice: {both}"
+        parts.setdefault(key, reply.phone.wa_id)
+        for marker in reply.markers:
+            first = tokens.setdefault(marker, reply.token)
+            if first != reply.token and reply.part == 1:
+                yield f"{marker} was answered by {first} and by {reply.token}"
+
+
+def _over_a_human(history: History) -> Iterator[str]:
+    """A fence was passed after a human's message, or an operator's pause, was committed."""
+    resumes = [c for c in history.changes if c.what == "pause" and c.detail.get("resumed")]
+    resumes = [c for c in resumes if c.detail.get("resume_source") == "operator"]
+    for begun in _begun_and_delivered(history):
+        for human in history.humans:
+            committed = _committed(history, human, begun)
+            if committed is None:
+                continue
+            if not any(r.seq < begun.seq and r.at > human.at for r in resumes):
+                yield (
+                    f"message {begun.detail['message_id']} passed the fence"
+                    f" {begun.at - committed:.3f} s after the {human.by}'s {human.wa_id}"
+                )
+        for pause in history.changes:
+            if pause.what != "pause" or not _is_rest_pause(pause) or pause.seq > begun.seq:
+                continue
+            if _session_at(history, pause.session_id, begun.seq) != begun.session_id:
+                continue
+            if not any(pause.seq < r.seq < begun.seq for r in resumes):
+                yield (
+                    f"message {begun.detail['message_id']} passed the fence"
+                    f" {begun.at - pause.at:.3f} s after a pause by REST"
+                )
+
+
+def _is_rest_pause(change: Change) -> bool:
+    return bool(change.detail.get("begins")) and change.detail.get("source") == "operator"
+
+
+def _committed(history: History, human: HumanMessage, begun: Change) -> float | None:
+    """Return when the human's message was committed, if that was before `begun`, in its session."""
+    seen = [c for c in history.changes if c.what == "human" and c.detail["wa_id"] == human.wa_id]
+    for change in seen:
+        if change.seq < begun.seq:
+            same = _session_at(history, change.session_id, begun.seq) == begun.session_id
+            return change.at if same else None
+    if not seen and human.acked_at is not None and human.acked_at < begun.at:
+        return human.acked_at
+    return None
+
+
+def _session_at(history: History, session_id: int, seq: int) -> int:
+    """Return which session it had become by then: sessions of one person are merged."""
+    for change in history.changes:
+        if change.seq > seq:
+            break
+        if change.what == "identity" and change.detail.get("from") == session_id:
+            session_id = change.session_id
+    return session_id
+
+
+def _begun_and_delivered(history: History) -> Iterator[Change]:
+    """Yield the begins of sends of the AI that led to a message on the phone."""
+    begins = [c for c in history.changes if c.what == "begun" and c.detail.get("sender") == "ai"]
+    for reply in history.phone:
+        led = [
+            c for c in begins
+            if c.at <= reply.at and str(c.detail["body"])[:100] == reply.body[:100]
+        ]  # fmt: skip
+        if led:
+            before = [c for c in led if c.at <= reply.arrived]
+            yield (before or led)[-1]
+
+
+def _stuck(history: History) -> Iterator[str]:
+    for turn in history.turns:
+        if turn.state in _OPEN:
+            yield f"turn {turn.id} is still {turn.state}: {turn.error}"
+    for row in history.rows:
+        if row.send_state in ("sending", "unknown"):
+            yield f"message {row.id} is still {row.send_state}"
+
+
+def _mixed(history: History) -> Iterator[str]:
+    for reply in _replies(history):
+        foreign = [m for m in reply.markers if not m.startswith(f"Q{history.number:05}.")]
+        if foreign:
+            yield f"{reply.token} on this phone answers {', '.join(foreign)}"
+        if reply.tenant != str(history.tenant):
+            yield f"{reply.token} was made for shop-{reply.tenant}, not shop-{history.tenant}"
+
+
+def _replies(history: History) -> Sequence[_Reply]:
+    replies: list[_Reply] = []
+    for phone in history.phone:
+        if found := _REPLY.match(phone.body):
+            token, part, _, tenant, markers = found.groups()
+            replies.append(_Reply(token, int(part), tenant, tuple(markers.split()), phone))
+    return replies

@@ -1,0 +1,188 @@
+"""The people of one conversation: the customer, the owner, another client, whoever pauses it."""
+
+import asyncio
+import contextlib
+import time
+
+import httpx
+
+from benchmarks.faults.conversation import Asked, Conversation, Human, Said
+from benchmarks.faults.plan import Act, Step
+from loopback.evolution import Delivery, Identity, PhoneMessage, contents
+from loopback.evolution.contents import Content
+
+_WAIT = 4.0  # seconds for a moment that may never come
+_SHORT_WAIT = 0.6  # where a human is in charge, so that the AI is not expected to do anything
+_WEBHOOK = 1.0
+_REST_TRIES = 40
+_WORDS = ("tem bolo hoje", "qual o preço", "vocês abrem amanhã", "quero encomendar", "oi, tudo bem")
+
+
+class People:
+    """Plays the steps of a conversation. `rest` leads to the routers, `urls` are theirs."""
+
+    def __init__(
+        self, conversation: Conversation, tenant_id: int, rest: httpx.AsyncClient, urls: list[str]
+    ) -> None:
+        self._of = conversation
+        self._tenant_id = tenant_id
+        self._rest = rest
+        self._urls = urls
+        self._identity: Identity | None = None
+
+    async def play(self) -> None:
+        """Take every step, in order."""
+        for step in self._of.plan.steps:
+            if step.moment == "then":
+                await asyncio.sleep(step.seconds)
+                await self._do(step)
+            else:
+                await self._wait_and_do(step)
+
+    async def _wait_and_do(self, step: Step) -> None:
+        done = asyncio.Event()
+
+        async def hook() -> None:
+            if step.moment == "answered":
+                done.set()
+                return
+            try:
+                await self._do(step)
+            finally:
+                done.set()
+
+        self._of.at(step.moment, hook)
+        try:
+            await asyncio.wait_for(done.wait(), _SHORT_WAIT if self._of.in_charge else _WAIT)
+        except TimeoutError:
+            if not self._of.forget(step.moment, hook):
+                await done.wait()
+            else:
+                self._of.note(f"the moment `{step.moment}` does not come")
+                await self._do(step)
+                return
+        if step.moment == "answered":
+            await asyncio.sleep(step.seconds)
+            await self._do(step)
+
+    async def _do(self, step: Step) -> None:
+        match step.act:
+            case "says":
+                await self._says(step)
+            case "edits" | "deletes":
+                await self._changes(step.act)
+            case "owner" | "owner_copies":
+                await self._owner(step.act)
+            case "owner_reacts":
+                self._reacts()
+            case "client":
+                await self._client()
+            case "pauses" | "resumes":
+                await self._ask(step.act)
+
+    async def _says(self, step: Step) -> None:
+        place = len(self._of.said) + 1
+        marker = f"Q{self._of.number:05}.{place}"
+        text = f"{marker} {_WORDS[place % len(_WORDS)]}?"
+        content = _content(step.kind, text)
+        told = marker if step.kind not in ("sticker", "voice") else None
+        self._identity = step.identity
+        at = time.time()
+        delivery = self._of.customer.sends(content, identity=step.identity)
+        self._of.said.append(Said(told, delivery.wa_id, at, delivery))
+        self._of.note(f"customer: {delivery.wa_id} «{content.shown}» as {step.identity}")
+        await _first_try(delivery, step)
+
+    async def _changes(self, act: Act) -> None:
+        said = next((s for s in reversed(self._of.said) if s.marker and not s.deleted_at), None)
+        if said is None:
+            return
+        if act == "deletes":
+            said.deleted_at = time.time()
+            self._of.customer.deletes(said.delivery)
+        elif said.edit is None:
+            said.edit = f"{said.marker} melhor dizendo: outra coisa?"
+            self._of.customer.edits(said.delivery, said.edit)
+        self._of.note(f"customer {act} {said.wa_id}")
+
+    async def _owner(self, act: Act) -> None:
+        body = f"H{self._of.number:05}.{len(self._of.humans) + 1} deixa comigo"
+        if act == "owner_copies" and self._of.refused_bodies:
+            body = self._of.refused_bodies[-1]
+        at = time.time()
+        owner, customer = self._of.shop.owner, self._of.customer
+        delivery = owner.writes(customer, body, identity=self._identity)
+        self._wrote(delivery, at, "owner", body)
+        await _first_try(delivery)
+
+    async def _client(self) -> None:
+        body = f"H{self._of.number:05}.{len(self._of.humans) + 1} aqui é do atendimento"
+        at = time.time()
+        delivery = self._of.shop.other_client_sends(self._of.customer, body)
+        self._wrote(delivery, at, "client", body)
+        await _first_try(delivery)
+
+    def _wrote(self, delivery: Delivery, at: float, by: str, body: str) -> None:
+        self._of.in_charge = True
+        self._of.humans.append(Human(delivery.wa_id, at, by, body))
+        self._of.note(f"{by} writes: {delivery.wa_id} «{body[:70]}»")
+
+    def _reacts(self) -> None:
+        if not self._of.said:
+            return
+        said = self._of.said[-1]
+        self._of.shop.owner.reacts(self._of.customer, PhoneMessage(said.wa_id, "customer", ""))
+        self._of.note("owner reacts")
+
+    async def _ask(self, act: Act) -> None:
+        contact = self._of.plan.phone
+        if self._identity == "lid":
+            contact = str(self._of.customer.lid)
+        what = "pause" if act == "pauses" else "resume"
+        asked = Asked(what, time.time())
+        self._of.asked.append(asked)
+        self._of.in_charge = what == "pause"
+        self._of.note(f"REST: {what} {contact}")
+        for number in range(_REST_TRIES):
+            url = self._urls[(self._of.number + number) % len(self._urls)]
+            path = f"{url}/api/contacts/{contact}/{what}?tenant_id={self._tenant_id}"
+            if await self._posted(path):
+                asked.ended = time.time()
+                self._of.note(f"REST: {what} is confirmed, try {number + 1}")
+                return
+            await asyncio.sleep(0.25)
+        self._of.note(f"REST: {what} was never confirmed")
+
+    async def _posted(self, path: str) -> bool:
+        try:
+            answer = await self._rest.post(path)
+        except httpx.HTTPError:
+            return False
+        if answer.status_code in (400, 401, 403, 422):
+            raise RuntimeError(f"{path}: {answer.status_code} {answer.text}")
+        return answer.status_code == 200
+
+
+def _content(kind: str, text: str) -> Content:
+    match kind:
+        case "image":
+            return contents.image(text)
+        case "document":
+            return contents.document("pedido.pdf", text)
+        case "list":
+            return contents.list_reply(text, "row1")
+        case "button":
+            return contents.button_reply(text)
+        case "sticker":
+            return contents.sticker()
+        case "voice":
+            return contents.voice()
+    return contents.text(text)
+
+
+async def _first_try(delivery: Delivery, step: Step | None = None) -> None:
+    """Wait until the router has been told, a moment at most; not where all goes on meanwhile."""
+    if step is not None and step.moment in ("then", "answered"):
+        return
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(delivery.first_try(), _WEBHOOK)

@@ -1,0 +1,218 @@
+"""The world of a run: two routers, a PostgreSQL of its own, Evolution, the LLM, the tenants."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import psutil  # type: ignore[import-untyped]
+
+from benchmarks.faults import watch
+from benchmarks.faults.conversation import Directory
+from benchmarks.faults.model import Model
+from benchmarks.faults.sends import PlannedCalls
+from benchmarks.faults.terms import Terms
+from benchmarks.faults.wire import PlannedWire
+from loopback.evolution import Business, Evolution
+from loopback.routers import RouterProcess
+from router.embedded.postgres import EmbeddedPostgres
+from router.state.migrations import migrate
+
+_EVENTS = (
+    *("MESSAGES_UPSERT", "MESSAGES_UPDATE", "MESSAGES_EDITED", "MESSAGES_DELETE", "SEND_MESSAGE"),
+    "CONNECTION_UPDATE",
+)
+# What was committed must survive kill -9 of the server, not the loss of the machine.
+_POSTGRES = {"fsync": "off", "max_connections": "200"}
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 4 * 1024**3
+_LOOK = 0.05
+
+
+@dataclass(slots=True)
+class Stalls:
+    """When the harness itself stood still: what it then did late is not the product's fault."""
+
+    found: list[tuple[float, float]] = field(default_factory=list)
+
+    async def watch(self) -> None:
+        """Note every moment at which this loop came late."""
+        while True:
+            before = time.time()
+            await asyncio.sleep(_LOOK)
+            late = time.time() - before - _LOOK
+            if late > 0.2:
+                self.found.append((before, late))
+
+    def within(self, begin: float, end: float) -> float:
+        """Return how long it stood still between two moments, in seconds."""
+        return sum(late for at, late in self.found if begin - late <= at <= end)
+
+
+@dataclass(slots=True)
+class World:
+    """All that runs. Made by `running_world`."""
+
+    terms: Terms
+    postgres: EmbeddedPostgres
+    evolution: Evolution
+    model: Model
+    wire: PlannedWire
+    directory: Directory
+    routers: list[RouterProcess]
+    shops: list[Business]
+    calls: list[PlannedCalls]
+    tenant_ids: list[int]
+    stalls: Stalls
+
+    @property
+    def urls(self) -> list[str]:
+        """The routers' addresses."""
+        return [router.url for router in self.routers]
+
+    @property
+    def dsn(self) -> str:
+        """The database's address."""
+        return self.postgres.dsn
+
+    def heal(self) -> None:
+        """End everything that is planned to go wrong."""
+        self.wire.calm = True
+        self.model.planned.calm = True
+        for calls in self.calls:
+            calls.calm, calls.hangs, calls.looks_fail = True, False, False
+        for shop in self.shops:
+            if shop.state != "open":
+                shop.line.connects()
+
+    def forget_what_is_over(self) -> None:
+        """Let go of what the loopback programs keep for tests, and nobody here looks at."""
+        with self.evolution.changes.lock:
+            for shop in self.shops:
+                shop.calls_made.clear()
+                shop.webhooks.deliveries.clear()
+        with self.model.changes.lock:
+            self.model.requests.clear()
+
+    async def database_answers(self) -> None:
+        """Wait until PostgreSQL answers."""
+        async with asyncio.timeout(120):
+            while True:
+                try:
+                    connection = await asyncpg.connect(self.dsn, timeout=5)
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                    await asyncio.sleep(_LOOK)
+                else:
+                    await connection.close()
+                    return
+
+    def postmaster(self) -> psutil.Process:
+        """Return PostgreSQL's first process."""
+        pid = (self.postgres.folder / "cluster" / "postmaster.pid").read_text().splitlines()[0]
+        return psutil.Process(int(pid))
+
+    def guard(self) -> psutil.Process | None:
+        """Return the process that would start PostgreSQL again at once."""
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if "router.embedded.guard" in child.cmdline():
+                    return child
+        return None
+
+    def freeze_postgres(self) -> list[psutil.Process]:
+        """SIGSTOP all of PostgreSQL, and return what is to be thawed."""
+        server = self.postmaster()
+        frozen = [server, *server.children(recursive=True)]
+        for process in frozen:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGSTOP)
+        return frozen
+
+
+@asynccontextmanager
+async def running_world(terms: Terms, tenants: int) -> AsyncIterator[World]:
+    """Start everything, and end it."""
+    with (
+        _fleeting_folder() as folder,
+        EmbeddedPostgres(folder / "postgres", settings=_POSTGRES) as postgres,
+        _started(terms, postgres, tenants) as world,
+    ):
+        await migrate(world.dsn)
+        await watch.install(world.dsn)
+        for number, shop in enumerate(world.shops):
+            world.tenant_ids.append(await _add_tenant(world, number, shop))
+        for router in world.routers:
+            router.start()
+        for router in world.routers:
+            await router.ready()
+        yield world
+
+
+@contextmanager
+def _started(terms: Terms, postgres: EmbeddedPostgres, tenants: int) -> Iterator[World]:
+    directory, stalls = Directory(), Stalls()
+    model = Model(directory, terms)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(model)
+        routers = [RouterProcess(terms.environment(postgres.dsn, model.base_url)) for _ in range(2)]
+        for router in routers:
+            stack.callback(router.close)
+        evolution = Evolution()
+        wire = PlannedWire(
+            directory,
+            [router.url for router in routers],
+            evolution.changes,
+            retry_seconds=terms.retry_seconds,
+        )
+        evolution.wire = wire
+        stack.enter_context(evolution)
+        evolution.spawn(stalls.watch)
+        shops = [evolution.instance(f"shop-{number}") for number in range(tenants)]
+        calls = [PlannedCalls(shop, directory, terms) for shop in shops]
+        for shop, planned in zip(shops, calls, strict=True):
+            shop.faults, shop.tells_sends = planned, "never"  # the plan tells of each by itself
+            shop.tells_states = ("DELIVERY_ACK",)
+            shop.sends_webhooks_to(
+                f"/webhook/{shop.name}",  # the wire puts a router's address before it
+                headers={"X-Webhook-Secret": terms.webhook_secret},
+                events=_EVENTS,
+            )
+        yield World(
+            terms, postgres, evolution, model, wire, directory, routers, shops, calls, [], stalls
+        )
+
+
+async def _add_tenant(world: World, number: int, shop: Business) -> int:
+    values = {
+        "instance_name": shop.name,
+        "evo_server_url": world.evolution.url,
+        "evo_api_key": shop.token,
+        "system_prompt": f"You answer for shop-{number}.",
+    }
+    connection = await asyncpg.connect(world.dsn)
+    try:
+        answer = await connection.fetchval(
+            "select public.create_tenant($1::jsonb)", json.dumps({"values": values})
+        )
+    finally:
+        await connection.close()
+    return int(json.loads(answer)["tenant"]["id"])
+
+
+@contextmanager
+def _fleeting_folder() -> Iterator[Path]:
+    roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES
+    with tempfile.TemporaryDirectory(
+        prefix="hybridflow-faults-", dir=_MEMORY if roomy else None
+    ) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

@@ -1,0 +1,106 @@
+"""What is measured, as processes of its own: servers, and the load on them.
+
+A benchmark measures what a server does, so no limit of the router may refuse or slow the load, and
+nothing of this machine's configuration may take part. What was refused or lost all the same ends
+the benchmark: a figure that leaves it out would be wrong.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.http_load import Load
+
+ROOT = Path(__file__).resolve().parents[1]
+_NO_LIMIT = "100000"
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME")
+
+UNLIMITED = {
+    "TENANT_WEBHOOKS_PER_MINUTE": "1000000",
+    "CONTACT_MESSAGES_PER_MINUTE": "1000000",
+    "API_CALLS_PER_MINUTE": "1000000",
+    "ADDRESS_CALLS_PER_MINUTE": "1000000",
+    "MAX_WAITING_WEBHOOKS": _NO_LIMIT,
+    "MAX_CONCURRENT_REQUESTS": _NO_LIMIT,
+    "TENANT_SHARE": "1",
+    "LOOP_REPLIES": "0",
+}
+"""The router's configuration without any limit that a load of one tenant could meet."""
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(configuration: Mapping[str, str]) -> dict[str, str]:
+    """Return what a process needs, and this configuration; none of the machine's own."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {**kept, "PYTHONPATH": str(ROOT), **configuration}
+
+
+@contextmanager
+def serving(app: str, configuration: Mapping[str, str], port: int) -> Iterator[str]:
+    """Serve an app as a process of its own; give its URL."""
+    with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1"),
+                *("--port", str(port), "--no-access-log", "--log-level", "warning"),
+            ],
+            cwd=elsewhere,  # where no .env lies
+            env=environment(configuration),
+            stdout=log,
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/openapi.json", server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
+    while server.poll() is None:
+        try:
+            httpx.get(url, trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit("a server did not start")
+
+
+def load(url: str, header: str, *, connections: int, total: int, contacts: int = 500) -> Load:
+    """Send `total` webhooks from a process of its own, and return what came of them.
+
+    Raises SystemExit, with what was answered instead, unless every one got 200.
+    """
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.http_load", url, "--header", header),
+            *("--connections", str(connections), "--total", str(total)),
+            *("--contacts", str(contacts)),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"the load on {url} ended with {done.returncode}")
+    result = Load(**json.loads(done.stdout))
+    if result.taken != total:
+        raise SystemExit(f"{total - result.taken} of {total} webhooks {result.told()} by {url}")
+    return result

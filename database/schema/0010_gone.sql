@@ -1,0 +1,18 @@
+-- HybridFlow: what an earlier release had and is no more.
+
+drop index if exists public.turns_one_active;
+drop index if exists public.messages_in_doubt;
+drop function if exists public.finish_notice_send(jsonb);
+drop function if exists public.fail_notice_send(jsonb);
+drop function if exists hybridflow.close_turn_for_merge(bigint);
+drop function if exists hybridflow.notice_message(jsonb);
+drop function if exists hybridflow.take_back_pause(bigint, bigint);
+drop function if exists hybridflow.mark_sent(bigint, text, text);
+
+do $hybridflow$
+begin
+    if pg_catalog.to_regclass('public.tenants') is not null then
+        drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
+    end if;
+end
+$hybridflow$;

@@ -1,0 +1,48 @@
+-- HybridFlow: what is kept of a send, and of a turn that stops, waits, or goes on beside another.
+
+alter table public.turns
+add column if not exists beside boolean not null default false,
+add column if not exists stop_reason text,
+add column if not exists waits integer not null default 0,
+add column if not exists seen_at timestamptz;
+
+comment on column public.turns.beside is
+'It was sending when its session was merged into one with an active turn: it is finished beside that.';
+comment on column public.turns.stop_reason is
+'Why it says no more: a human took over while a part was leaving. It is closed when that part is settled.';
+comment on column public.turns.waits is
+'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
+comment on column public.turns.seen_at is
+'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+
+create unique index if not exists turns_one_at_work
+on public.turns (session_id) where state in ('running', 'sending') and not beside;
+
+alter table public.messages
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz;
+alter table public.messages drop constraint if exists messages_sender_check;
+alter table public.messages add constraint messages_sender_check
+check (sender in ('contact', 'owner', 'operator', 'ai', 'client', 'auto'));
+
+comment on column public.messages.identity is
+'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
+comment on column public.messages.told_as is
+'Our own sends: hashes of what their echo may say, by which it is known while the id is not.';
+comment on column public.messages.chosen_id is 'The id that we asked Evolution to give it.';
+comment on column public.messages.late_until is
+'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
+comment on column public.messages.check_at is
+'When a send in doubt that belongs to no turn is looked up (again).';
+
+create index if not exists messages_not_known_yet
+on public.messages (tenant_id, send_began_at)
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+create index if not exists messages_by_chosen_id
+on public.messages (chosen_id) where wa_id is null and chosen_id is not null;
+create index if not exists messages_to_check
+on public.messages (coalesce(check_at, send_began_at))
+where turn_id is null and send_state in ('sending', 'unknown');

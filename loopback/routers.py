@@ -1,0 +1,121 @@
+"""The router as a process of its own, to be killed, stopped and started again from outside."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+_PROJECT = Path(__file__).resolve().parents[1]
+_START_SECONDS = 180.0
+_GRACE_SECONDS = 3  # as router.stopping wants it for the requests that are being answered
+_END_SECONDS = 120.0
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RouterProcess:
+    """A router as a process of its own, on a port that stays the same when it is started again."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._env = {**_bare_environment(), "N8N_ROUTER_URL": self.url, **env}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the router
+
+    @property
+    def pid(self) -> int:
+        """The number of its process, while it runs and after."""
+        return self._started().pid
+
+    def start(self) -> None:
+        """Start it; `ready` waits until it serves."""
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+            [
+                *(sys.executable, "-m", "uvicorn", "router.main:app"),
+                *("--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"),
+                *("--timeout-graceful-shutdown", str(_GRACE_SECONDS)),
+            ],
+            cwd=_PROJECT,
+            env=self._env,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    async def ready(self) -> None:
+        """Wait until it serves."""
+        async with httpx.AsyncClient() as client, asyncio.timeout(_START_SECONDS):
+            while True:
+                try:
+                    if (await client.get(f"{self.url}/health/live")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                if self._process is None or self._process.poll() is not None:
+                    raise RuntimeError(f"the router did not start:\n{self.log()}")
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        """Kill -9: it can tell nobody anything."""
+        self._started().send_signal(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, as a platform stops it. Returns its exit code."""
+        self.terminate()
+        return self.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for the end."""
+        self._started().send_signal(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it lives, and does nothing."""
+        self._started().send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was, and knows nothing of the time between."""
+        self._started().send_signal(signal.SIGCONT)
+
+    def wait(self, within: float = _END_SECONDS) -> int:
+        """Wait until it has ended; its exit code."""
+        return self._started().wait(timeout=within)
+
+    def twin(self) -> "RouterProcess":
+        """Return another router with the same configuration, not started."""
+        return RouterProcess(self._env)
+
+    def close(self) -> None:
+        """End it, whatever state it is in."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        self._log.close()
+
+    def log(self) -> str:
+        """Return what it has written so far."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise RuntimeError("the router was never started")
+        return self._process
+
+
+def _bare_environment() -> dict[str, str]:
+    """Only what a process needs: no configuration of the machine may leak in."""
+    return {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
+    }

@@ -1,0 +1,56 @@
+"""Replies that WhatsApp did not deliver: what is said of them to operators and staff."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+CURE = (
+    "WhatsApp may restrict the number (error 463): open it on the phone (of the Cloud API: the"
+    " WhatsApp Manager), where it says so, and for how long. Answer by hand from there; until it"
+    " ends write to nobody first and send nothing in bulk."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The replies of a tenant that failed in a row up to now."""
+
+    replies: int
+    contacts: int
+    since: datetime
+    last_at: datetime
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Self:
+        """Return them as the state has them."""
+        return cls(
+            replies=found["replies"],
+            contacts=found["contacts"],
+            since=datetime.fromisoformat(found["since"]),
+            last_at=datetime.fromisoformat(found["last_at"]),
+        )
+
+    def warning(self, now: datetime) -> str:
+        """Return what an operator is to know."""
+        failed = describe_failures(self.replies, self.contacts)
+        first, last = (_ago(now, moment) for moment in (self.since, self.last_at))
+        when = last if self.replies == 1 else f"the first {first}, the last {last}"
+        return f"WhatsApp did not deliver {failed} ({when}). {CURE}"
+
+
+def describe_failures(replies: int, contacts: int) -> str:
+    """Return so many replies to so many contacts in words; from 100 on they are not counted."""
+    many = "the last reply" if replies == 1 else f"the last {_counted(replies)} replies"
+    return f"{many} (to {_counted(contacts)} contact{'s' if contacts > 1 else ''})"
+
+
+def _counted(number: int) -> str:
+    return f"{number} or more" if number >= 100 else str(number)
+
+
+def _ago(now: datetime, moment: datetime) -> str:
+    minutes = max(0, round((now - moment).total_seconds() / 60))
+    if minutes < 120:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago"

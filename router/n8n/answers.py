@@ -1,0 +1,36 @@
+"""What the gateway answers about a send: as Evolution does."""
+
+from fastapi.responses import JSONResponse
+
+from router.evolution.errors import NotOnWhatsApp
+from router.n8n.refusals import Refused
+from router.sending.outcomes import InDoubt, SendFailed, Sent
+from router.sending.outgoing import Outgoing
+
+
+def as_evolution(sent: Sent | InDoubt, message: Outgoing) -> JSONResponse:
+    """Return the 201 for a message on the phone: the same again for the same request.
+
+    It is in the shape of Evolution's own answer on a phone's channel, without what only Evolution
+    knows (keys and addresses of a media, thumbnails). One in doubt has no id.
+    """
+    echo = message.echo
+    key = {"remoteJid": sent.jid, "fromMe": True}
+    return JSONResponse(
+        {
+            "key": key | {"id": sent.wa_id if isinstance(sent, Sent) else None},
+            "status": "PENDING",
+            "message": echo.message,
+            "messageType": echo.message_type,
+        },
+        status_code=201,
+    )
+
+
+def failure(failed: SendFailed) -> Refused:
+    """Return the refusal for what Evolution certainly did not send."""
+    if failed.is_away:
+        return Refused(503, "Service Unavailable", str(failed), "evolution_away")
+    nobody = isinstance(failed.cause, NotOnWhatsApp)
+    reason = "not_on_whatsapp" if nobody else "evolution_refused"
+    return Refused(400, "Bad Request", str(failed), reason)

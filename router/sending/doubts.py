@@ -1,0 +1,168 @@
+"""Settles the doubts that no turn settles: notices, and what humans write through HybridFlow.
+
+A turn's sends in doubt are looked for by its next attempt, for its session waits for them. The
+others are looked for here, now and then, by whichever router gets to it.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from router.errors import DatabaseAway, StateError
+from router.evolution.client import Instance
+from router.evolution.errors import EvolutionError
+from router.logs import Action, log_event
+from router.loops import Loop
+from router.sending.evidence import Doubt, Finding
+from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
+from router.sending.outbox import SendTerms
+from router.state.database import Database
+from router.tenant_instance import InstanceKeys
+
+_log = logging.getLogger(__name__)
+_LIMIT = 20
+_LEASE = 60.0  # seconds that a router has to look
+_KNOWN_SINCE = timedelta(days=1)  # messages of this time should show that the chat is stored
+_CHECK_AGAIN = 30.0
+
+
+class ClaimedDoubt(BaseModel):
+    """One send without a turn, as claim_doubts gives it out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    message_id: int
+    tenant_id: int
+    instance_name: str
+    evo_server_url: str
+    evo_api_key: SecretStr | None
+    session_id: int
+    jids: tuple[str, ...]
+    kind: str
+    body: str
+    told_as: tuple[str, ...] | None = None
+    chosen_id: str | None = None
+    send_began_at: datetime
+    ours: frozenset[str]
+    theirs: frozenset[str]
+
+    @property
+    def doubt(self) -> Doubt:
+        """Return it as evidence is looked for."""
+        return Doubt(self.kind, self.body, self.send_began_at, self.told_as, self.chosen_id)
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtLimits:
+    """How doubts are settled; times in seconds.
+
+    `late` is how long after its begin a send may still show up.
+    """
+
+    late: float
+    poll: float
+
+
+class DoubtSettler:
+    """The loop between the state and Evolution's records."""
+
+    def __init__(
+        self,
+        database: Database,
+        looking: Looking,
+        keys: InstanceKeys,
+        terms: SendTerms,
+        limits: DoubtLimits,
+    ) -> None:
+        self._database = database
+        self._looking = looking
+        self._keys = keys
+        self._terms = terms
+        self._limits = limits
+        self._loop = Loop(self.settle_due, pause=limits.poll, failed="doubts could not be settled")
+
+    def wake(self) -> None:
+        """There may be a doubt to settle."""
+        self._loop.wake()
+
+    async def run(self) -> None:
+        """Look until `stop`."""
+        await self._loop.run()
+
+    async def stop(self) -> None:
+        """Look no more; what was claimed comes back with its lease."""
+        self._loop.stop()
+
+    async def settle_due(self) -> float:
+        """Settle what is due. Returns the seconds until the next look."""
+        answer = await self._database.call(
+            "claim_doubts",
+            {"limit": _LIMIT, "lease_seconds": _LEASE, "after_seconds": self._terms.lease},
+        )
+        claimed = [ClaimedDoubt.model_validate(send) for send in answer["sends"]]
+        claimed.sort(key=lambda send: (send.tenant_id, send.session_id, send.send_began_at))
+        for _, sends in groupby(claimed, key=lambda send: (send.tenant_id, send.session_id)):
+            await self._settle(list(sends))
+        if answer["next_due_at"] is None:
+            return self._limits.poll
+        now, due = (datetime.fromisoformat(answer[name]) for name in ("now", "next_due_at"))
+        return min(max((due - now).total_seconds(), 1.0), self._limits.poll)
+
+    async def _settle(self, sends: Sequence[ClaimedDoubt]) -> None:
+        """Settle the doubts of one session."""
+        verdict = await self._look(sends)
+        for send, finding in zip(sends, verdict.findings, strict=True):
+            try:
+                await self._database.call(
+                    "settle_doubt",
+                    {
+                        "tenant_id": send.tenant_id,
+                        "message_id": send.message_id,
+                        "outcome": finding.outcome,
+                        "wa_id": finding.wa_id,
+                        "error": finding.detail,
+                        "check_after": verdict.check_after,
+                        "give_up_hours": GIVE_UP_HOURS,
+                        "late_seconds": self._limits.late,
+                        "policy": self._terms.policy,
+                    },
+                )
+            except DatabaseAway:
+                raise
+            except StateError as error:
+                finding = Finding("unknown", detail=str(error))  # noqa: PLW2901 - erased meanwhile
+            log_event(
+                _log, Action.SEND_SETTLED, f"send in doubt: {finding.outcome}",
+                detail=finding.detail, tenant_id=send.tenant_id, message_id=send.message_id,
+            )  # fmt: skip
+
+    async def _look(self, sends: Sequence[ClaimedDoubt]) -> Verdict:
+        first = sends[0]
+        try:
+            instance = self._instance(first)
+        except EvolutionError as error:
+            unknown = Finding("unknown", detail=str(error))
+            return Verdict((unknown,) * len(sends), _CHECK_AGAIN)
+        since = min(send.send_began_at for send in sends) - _KNOWN_SINCE
+        where = Whereabouts(
+            instance=instance,
+            jids=first.jids,
+            ours=frozenset().union(*(send.ours for send in sends)),
+            theirs=frozenset().union(*(send.theirs for send in sends)),
+            since=since,
+        )
+        return await self._looking.look([send.doubt for send in sends], where)
+
+    def _instance(self, send: ClaimedDoubt) -> Instance:
+        return self._keys.instance(
+            {
+                "tenant_id": send.tenant_id,
+                "instance_name": send.instance_name,
+                "evo_server_url": send.evo_server_url,
+                "evo_api_key": send.evo_api_key.get_secret_value() if send.evo_api_key else None,
+            }
+        )

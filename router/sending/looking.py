@@ -1,0 +1,82 @@
+"""Looks for sends in doubt among what Evolution has stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from router.evolution.client import EvolutionClient, Instance
+from router.evolution.errors import EvolutionError
+from router.sending.evidence import Chat, Doubt, Finding, judge_sends
+
+GIVE_UP_HOURS = 24
+_LOOK_BACK = timedelta(minutes=5)
+_PAGE_SIZE = 100
+_MAX_PAGES = 20
+_AWAY = 30.0  # seconds until another look where Evolution is away, or nothing new is expected
+_LEAST, _MOST = 2.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a send in doubt would be: the chat under all its JIDs, and what is known of it.
+
+    `since` is when the oldest of the messages was sent that the chat should show.
+    """
+
+    instance: Instance
+    jids: Sequence[str]
+    ours: frozenset[str]
+    theirs: frozenset[str]
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found out of each send, and in how many seconds to look again for the others."""
+
+    findings: tuple[Finding, ...]
+    check_after: float
+
+
+class Looking:
+    """Asks Evolution. `settle_after`: how many seconds after its begin a send may still show up."""
+
+    def __init__(self, evolution: EvolutionClient, settle_after: float) -> None:
+        self._evolution = evolution
+        self._settle_after = timedelta(seconds=settle_after)
+
+    async def look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
+        """Return what can be said of each of `doubts`, in their order."""
+        try:
+            records, complete = await self._stored(where)
+        except EvolutionError as error:
+            away = Finding("unknown", detail=f"Evolution cannot be asked: {error}")
+            return Verdict((away,) * len(doubts), _AWAY)
+        now = datetime.now(UTC)
+        chat = Chat(records, where.ours, where.theirs, complete)
+        findings = judge_sends(doubts, chat, now, self._settle_after)
+        last = max(doubt.began_at for doubt in doubts)
+        remaining = (last + self._settle_after - now).total_seconds()
+        return Verdict(findings, max(_LEAST, min(remaining, _MOST)) if remaining > 0 else _AWAY)
+
+    async def _stored(self, where: Whereabouts) -> tuple[list[Mapping[str, Any]], bool]:
+        """Return what is stored under every JID of the chat, and whether that is all of it."""
+        records: list[Mapping[str, Any]] = []
+        complete = True
+        for jid in where.jids:
+            pages = 1
+            page = 0
+            while page < min(pages, _MAX_PAGES):
+                page += 1
+                answer = await self._evolution.find_messages(
+                    where.instance,
+                    jid,
+                    page=page,
+                    page_size=_PAGE_SIZE,
+                    since=where.since - _LOOK_BACK,
+                )
+                records.extend(answer.records)
+                pages = answer.pages
+            complete = complete and pages <= _MAX_PAGES
+        return records, complete

@@ -1,0 +1,44 @@
+"""Puts the way out together from the configuration."""
+
+from dataclasses import dataclass
+
+from router.evolution.client import EvolutionClient
+from router.outbound.places import SendPlaces
+from router.policy import policy
+from router.sending.doubts import DoubtLimits, DoubtSettler
+from router.sending.looking import Looking
+from router.sending.outbox import Outbox, SendTerms
+from router.settings import Settings
+from router.state.database import Database
+from router.tenant_instance import InstanceKeys
+
+_CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The outbox, what looks for its sends in doubt, and the loop that settles some of them.
+
+    `late` is how many seconds after its begin a send may still show up: it may take SEND_TIMEOUT
+    to be in doubt, and SEND_SETTLE_SECONDS more until Evolution has done with it.
+    """
+
+    outbox: Outbox
+    looking: Looking
+    settler: DoubtSettler
+    late: float
+
+
+def open_sending(
+    settings: Settings, database: Database, evolution: EvolutionClient, places: SendPlaces
+) -> Sending:
+    """Return the way out; the loop is not running."""
+    keys = InstanceKeys.of(settings)
+    terms = SendTerms(settings.turn_lease_seconds, _CHECK_AFTER, policy(settings))
+    late = settings.send_timeout + settings.send_settle_seconds
+    looking = Looking(evolution, late)
+    outbox = Outbox(database, evolution, keys, places, terms)
+    limits = DoubtLimits(late, settings.poll_seconds)
+    settler = DoubtSettler(database, looking, keys, terms, limits)
+    outbox.doubted = settler.wake
+    return Sending(outbox, looking, settler, late)

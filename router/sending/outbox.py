@@ -1,0 +1,266 @@
+"""The way out: fence, send, record, in that order and with nothing in between.
+
+Whoever speaks, the state has written the message down before Evolution is asked, so whatever comes
+back of it is recognised. Failing to record is not failing to send: what has left is recorded as
+soon as the state can be reached. A send is never broken off half-way; who waited for it may go.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, NoReturn
+
+from router.errors import DatabaseAway, StateError
+from router.evolution.client import EvolutionClient, Instance, SentMessage
+from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
+from router.logs import Action, log_event
+from router.outbound.places import NoPlace, SendPlaces
+from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
+from router.sending.outgoing import Outgoing
+from router.sending.speakers import Speaker
+from router.state.database import Database, Json
+from router.stopping import STOP_GRACE, end_tasks
+from router.tenant_instance import InstanceKeys
+from router.webhook.jids import normalise_jid, number_of
+
+_log = logging.getLogger(__name__)
+_STALLED = 5.0  # seconds after which what the fence said may not hold any more
+_RECORDED_FOR = 3600.0  # so long it is tried to record what has left
+_NOTED_FOR = 30.0  # and that it has not, or that nobody knows; afterwards the lease tells
+_PATIENCE = 10.0  # so long a sender waits for that; it goes on without it
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+_CANNOT_REACT = "message/sendReaction"  # has no room for an id
+
+
+@dataclass(frozen=True, slots=True)
+class SendTerms:
+    """Of every send, in seconds.
+
+    After `lease` others look what became of it, if nobody renews it; one in doubt is first looked
+    up after `check_after`. `policy` is the deployment's, for what follows a send in the state.
+    """
+
+    lease: float
+    check_after: float
+    policy: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A send that passed the fence."""
+
+    message_id: int
+    tenant_id: int
+    address: str
+    chosen_id: str | None
+    instance: Instance
+
+
+class Outbox:
+    """Sends for every speaker."""
+
+    def __init__(
+        self,
+        database: Database,
+        evolution: EvolutionClient,
+        keys: InstanceKeys,
+        places: SendPlaces,
+        terms: SendTerms,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`doubted` may be set to what is to be called when a send without a turn is in doubt."""
+        self.doubted: Callable[[], None] = lambda: None
+        self._database = database
+        self._evolution = evolution
+        self._keys = keys
+        self._places = places
+        self._terms = terms
+        self._clock = clock
+        self._sends: set[asyncio.Task[Any]] = set()
+        self._records: set[asyncio.Task[Any]] = set()
+
+    async def send(self, speaker: Speaker, message: Outgoing) -> Sent | InDoubt:
+        """Send a message, once. Raises SendStopped and SendFailed, and what the fence raises."""
+        return await asyncio.shield(_kept(self._sends, self._carry_out(speaker, message)))
+
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Give what is being sent and recorded `grace` seconds to end.
+
+        The state knows of what is cut off: who looks next finds out how it ended.
+        """
+        await end_tasks([*self._sends, *self._records], grace)
+        for task in self._records:
+            task.cancel()
+
+    async def _carry_out(self, speaker: Speaker, message: Outgoing) -> Sent | InDoubt:
+        instance = None if speaker.line is None else self._instance(speaker.line)
+        try:
+            async with self._places.taken():
+                begun = await self._begin(speaker, message, instance)
+                if not isinstance(begun, _Begun):
+                    return begun
+                left = await self._post(begun, message)
+        except NoPlace as error:
+            raise SendFailed(error) from error
+        if isinstance(left, SentMessage):
+            return await self._record(begun, message, left)
+        if not isinstance(left, SendInDoubt):
+            await self._fail(begun, left)
+        return await self._doubt(speaker, begun, message, left)
+
+    def _instance(self, line: Mapping[str, Any]) -> Instance:
+        try:
+            return self._keys.instance(line)
+        except EvolutionError as error:
+            raise SendFailed(error) from error
+
+    async def _begin(
+        self, speaker: Speaker, message: Outgoing, instance: Instance | None
+    ) -> _Begun | Sent | InDoubt:
+        """Pass the fence; or say what has become of the same message before."""
+        asked_at = self._clock()
+        database = speaker.database or self._database
+        fence = await database.call(
+            speaker.fence,
+            {
+                **speaker.shows,
+                "kind": message.kind,
+                "body": message.text,
+                "identity": message.identity,
+                "told_as": list(message.told_as),
+                "lease_seconds": self._terms.lease,
+            },
+        )
+        if "refused" in fence:
+            return _refusal(fence, message)
+        line = speaker.line or fence
+        begun = _Begun(
+            message_id=fence["message_id"],
+            tenant_id=line["tenant_id"],
+            # A number that somebody typed is put right by Evolution, a JID is right already.
+            address=fence.get("number") or number_of(fence["jid"]),
+            chosen_id=fence.get("chosen_id"),
+            instance=instance or await self._instance_begun(fence),
+        )
+        if self._clock() - asked_at > _STALLED:
+            # A human may have written since, and nobody would know.
+            await self._fail(begun, EvolutionAway("the router stood still before the send"))
+        return begun
+
+    async def _instance_begun(self, fence: Json) -> Instance:
+        try:
+            return self._keys.instance(fence)
+        except EvolutionError as error:
+            await self._note("fail_send", _named(fence["tenant_id"], fence["message_id"]))
+            raise SendFailed(error) from error
+
+    async def _post(self, begun: _Begun, message: Outgoing) -> SentMessage | EvolutionError:
+        chosen_id = None if message.path == _CANNOT_REACT else begun.chosen_id
+        body = message.addressed(begun.address, chosen_id)
+        try:
+            return await self._evolution.send(begun.instance, message.path, body)
+        except EvolutionError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it was, the send may have left before
+            return SendInDoubt(repr(error))
+
+    async def _record(self, begun: _Begun, message: Outgoing, sent: SentMessage) -> Sent:
+        jid = normalise_jid(sent.remote_jid)
+        argument = {
+            **_named(begun.tenant_id, begun.message_id),
+            "wa_id": sent.wa_id,
+            "jid": jid,
+            "status": (sent.status or "pending").lower(),
+            "policy": self._terms.policy,
+        }
+        await self._note("finish_send", argument, _RECORDED_FOR)
+        return Sent(sent.wa_id, jid, message.text, begun.message_id)
+
+    async def _doubt(
+        self, speaker: Speaker, begun: _Begun, message: Outgoing, error: SendInDoubt
+    ) -> InDoubt:
+        named = _named(begun.tenant_id, begun.message_id)
+        log_event(
+            _log, Action.SEND_IN_DOUBT, f"it may be on the phone: {error}",
+            level=logging.WARNING, **named,
+        )  # fmt: skip
+        argument = {
+            **named,
+            **speaker.turn,
+            "error": str(error),
+            "check_after": self._terms.check_after,
+        }
+        await self._note("doubt_send", argument)
+        self.doubted()
+        return InDoubt(begun.address, message.text, begun.message_id)
+
+    async def _fail(self, begun: _Begun, error: EvolutionError) -> NoReturn:
+        """Note that it was not sent. Raises SendFailed."""
+        named = _named(begun.tenant_id, begun.message_id)
+        await self._note("fail_send", {**named, "policy": self._terms.policy})
+        raise SendFailed(error) from error
+
+    async def _note(self, function: str, argument: Json, seconds: float = _NOTED_FOR) -> None:
+        """Tell the state, for as long as that takes; whoever waits for it does not for ever."""
+        telling = _kept(self._records, self._insist(function, argument, seconds))
+        await asyncio.wait({telling}, timeout=_PATIENCE)
+
+    async def _insist(self, function: str, argument: Json, seconds: float) -> None:
+        give_up_at = self._clock() + seconds
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await self._database.call(function, argument)
+            except DatabaseAway as error:
+                reason: Exception = error
+            except StateError as error:
+                _log_untold(f"{function} was refused: {error}", argument)
+                return
+            except Exception as error:  # noqa: BLE001 - what has left must be recorded all the same
+                reason = error
+            else:
+                return
+            if self._clock() >= give_up_at:
+                _log_untold(f"{function} could not be told: {reason!r}", argument)
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _refusal(fence: Json, message: Outgoing) -> Sent | InDoubt:
+    """Return what became of the same message before. Raises SendStopped for other refusals."""
+    if fence["refused"] not in ("already_sent", "in_doubt"):
+        raise SendStopped(fence["refused"], fence)
+    jid, body = fence.get("jid") or "", fence.get("body") or message.text
+    if fence["refused"] == "already_sent" and fence.get("wa_id"):
+        return Sent(fence["wa_id"], jid, body, fence.get("message_id"))
+    return InDoubt(jid, body, fence.get("message_id"))
+
+
+def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Return the work begun; it is kept until it ends, whoever waits for it."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    task.add_done_callback(_heard)
+    return task
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Take note of how a task ended: whoever waited for it may have gone."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _named(tenant_id: int, message_id: int) -> Json:
+    return {"tenant_id": tenant_id, "message_id": message_id}
+
+
+def _log_untold(message: str, argument: Mapping[str, object]) -> None:
+    log_event(
+        _log, Action.UNEXPECTED, message,
+        level=logging.ERROR, message_id=argument["message_id"], tenant_id=argument["tenant_id"],
+    )  # fmt: skip

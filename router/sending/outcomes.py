@@ -1,0 +1,56 @@
+"""How a send can end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from router.evolution.errors import EvolutionAway, EvolutionError
+from router.outbound.places import NoPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """It is on the phone as `wa_id`, in the chat `jid`, which says `body`; now or before.
+
+    `jid` is empty and `message_id`, the state's, None where the fence does not say them of what
+    left before.
+    """
+
+    wa_id: str
+    jid: str
+    body: str
+    message_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """It has begun, now or before, and nobody knows how it ended; that is being found out."""
+
+    jid: str
+    body: str
+    message_id: int | None
+
+
+class SendStopped(Exception):
+    """The fence refused: `reason` is 'paused', 'stale', 'superseded', …; nothing was sent.
+
+    `answer` is all that the fence said.
+    """
+
+    def __init__(self, reason: str, answer: Mapping[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answer = answer or {}
+
+
+class SendFailed(Exception):
+    """It was certainly not sent; `cause` says why."""
+
+    def __init__(self, cause: EvolutionError | NoPlace) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it may be sent later as it is: nothing is wrong with what was to be sent."""
+        return isinstance(self.cause, (EvolutionAway, NoPlace))

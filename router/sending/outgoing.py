@@ -1,0 +1,126 @@
+"""A message that is to be sent: what goes to Evolution, who it is the same as, how it is told."""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.sending.telling import Echo, echoes_of
+from router.webhook.clean import JsonObject, JsonValue, clean
+
+TEXT_PATH = "message/sendText"
+
+# Where it goes, when, and how it is prepared: not what is said.
+_ABOUT_THE_SEND = frozenset(
+    {"number", "delay", "messageId", "linkPreview", "encoding", "notConvertSticker", "webhookUrl"}
+)
+_NEVER_SENT = frozenset({"number", "delay", "messageId"})
+_BYTES = ("media", "audio", "video", "sticker")
+_URL = re.compile(r"\s*https?://", re.IGNORECASE)
+_NOT_BASE64 = re.compile(r"[\s=]")
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message. `body` is what goes to Evolution, but for the number and the chosen id.
+
+    `identity` is the same for the same message asked for again, whoever it goes to, and for no
+    other: a picture counts by its bytes or its address. `kind` and `text` are as the readers of the
+    webhook tell its echo; `told_as` are the keys by which an echo is recognised, on every channel.
+    """
+
+    path: str
+    body: Mapping[str, Any] = field(repr=False)
+    identity: str
+    kind: str
+    text: str = field(repr=False)
+    told_as: tuple[str, ...]
+
+    @classmethod
+    def of(cls, path: str, body: Mapping[str, Any]) -> "Outgoing":
+        """Return the message that a call of Evolution sends. KeyError: the path sends nothing."""
+        said = {name: _cleaned(value) for name, value in body.items() if name not in _NEVER_SENT}
+        echoes = echoes_of(path, said)
+        reading = echoes[0].reading
+        return cls(
+            path=path,
+            body=said,
+            identity=_identity(path, said),
+            kind=reading.kind,
+            text=reading.text,
+            told_as=tuple(dict.fromkeys(echo.telling for echo in echoes)),
+        )
+
+    @classmethod
+    def plain(cls, text: str, options: Mapping[str, Any] | None = None) -> "Outgoing":
+        """Return a text; `options` as sendText has them (`quoted`, `mentioned`, …)."""
+        return cls.of(TEXT_PATH, {**(options or {}), "text": text})
+
+    @property
+    def echo(self) -> Echo:
+        """Return the message as Evolution answers it on a phone's channel."""
+        return echoes_of(self.path, self.body)[0]
+
+    def addressed(self, jid: str, chosen_id: str | None) -> JsonObject:
+        """Return the body as it is posted. An Evolution that gives ids itself ignores ours."""
+        address: JsonObject = {"number": jid}
+        if chosen_id is not None:
+            address["messageId"] = chosen_id
+        return {**self.body, **address}
+
+
+def is_plain_text(kind: str, text: str, told_as: tuple[str, ...] | None) -> bool:
+    """Whether a message that was recorded so is a text and nothing more: it can be sent again."""
+    return kind == "text" and (not told_as or told_as == Outgoing.plain(text).told_as)
+
+
+def _identity(path: str, body: Mapping[str, JsonValue]) -> str:
+    said = {
+        name: _content(value) if name in _BYTES else _canonical(value)
+        for name, value in body.items()
+        if name not in _ABOUT_THE_SEND and value is not None
+    }
+    written = json.dumps([path, said], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
+def _canonical(value: JsonValue) -> JsonValue:
+    """Return the value without what is null, and whole numbers as such."""
+    match value:
+        case dict():
+            return {name: _canonical(item) for name, item in value.items() if item is not None}
+        case list():
+            return [_canonical(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
+
+
+def _content(value: JsonValue) -> JsonValue:
+    """Return what stands for the bytes of a media: their hash, or the address they are at."""
+    if not isinstance(value, str) or _URL.match(value):
+        return _canonical(value)
+    written = _NOT_BASE64.sub("", value).translate({ord("-"): "+", ord("_"): "/"})
+    try:
+        content = base64.b64decode(written + "=" * (-len(written) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return value
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _cleaned(value: Any) -> JsonValue:
+    """Return the value with every text fit to be stored and sent. Callers limit its depth."""
+    match value:
+        case str():
+            return clean(value)
+        case dict():
+            return {clean(str(name)): _cleaned(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_cleaned(item) for item in value]
+        case _:
+            return value  # type: ignore[no-any-return]

@@ -1,0 +1,76 @@
+"""Who speaks: by which fence each may, and what it has to show there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.n8n.tokens import NoticeToken, TurnToken
+from router.state.database import Database, Json
+from router.turns.claimed import ClaimedTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One who has something to say.
+
+    `fence` is the SQL function that lets it, asked with `shows`, by `database` if that is not the
+    router's own; `line` is the tenant's instance as the state has it, None where the fence says
+    it. `turn` is what a turn's attempt shows when its send is in doubt.
+    """
+
+    fence: str
+    shows: Json
+    line: Mapping[str, Any] | None = field(default=None, repr=False)
+    turn: Mapping[str, object] = field(default_factory=dict, repr=False)
+    database: Database | None = field(default=None, repr=False)
+
+
+def reply_part(turn: ClaimedTurn, part: int) -> Speaker:
+    """Return the AI, which says one part of the reply that it made to a turn."""
+    return Speaker("begin_send", {**turn.held, "part": part}, turn.tenant.line, turn.held)
+
+
+def flow(token: TurnToken, turn: Mapping[str, Any]) -> Speaker:
+    """Return a flow in n8n that answers the turn; `turn` as look_at_turn gives it."""
+    return Speaker("begin_flow_send", token.held, turn, token.held)
+
+
+def notice(token: NoticeToken, **only_if: str) -> Speaker:
+    """Return who tells the staff a notice.
+
+    `only_if` are the instance_name and the number that it must be for.
+    """
+    return Speaker("begin_notice_send", {**token.held, **only_if})
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a human of the business writes through HybridFlow: where, and what they know.
+
+    `seen_message_id` is the last message that they saw: where another human wrote after it, the
+    fence refuses, unless they write `knowingly`. `author` and `reason` are for the session's pause.
+    """
+
+    tenant_id: int
+    session_id: int
+    seen_message_id: int | None = None
+    knowingly: bool = False
+    author: str | None = None
+    reason: str | None = None
+
+
+def human(writing: Writing, database: Database | None = None) -> Speaker:
+    """Return a human, for whom a pause is no obstacle; `database` as that human sees it.
+
+    The fence raises NotFound for a session that was erased or merged away, and NotAllowed.
+    """
+    shows: Json = {
+        "tenant_id": writing.tenant_id,
+        "session_id": writing.session_id,
+        "seen_message_id": writing.seen_message_id,
+        "knowingly": writing.knowingly,
+        "author": writing.author,
+        "reason": writing.reason,
+    }
+    given = {name: value for name, value in shows.items() if value is not None}
+    return Speaker("begin_human_send", given, database=database)

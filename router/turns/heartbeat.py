@@ -1,0 +1,81 @@
+"""Renews the leases of the attempts under way: only a process that lives keeps its turns.
+
+So a lease can be short, and what a process that died was working on is soon taken up by another.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from router.loops import Loop
+from router.state.database import Database
+from router.turns.claimed import ClaimedTurn
+
+_BEATS = 3  # in each lease, so that one that fails costs nothing
+
+
+class Attempt(Protocol):
+    """One attempt at a turn."""
+
+    async def run(self) -> None:
+        """Work on the turn and tell the state how it ended; raises nothing but CancelledError."""
+
+    def stop(self) -> bool:
+        """Ask it to give the turn back. Returns whether its task should be cancelled at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """An attempt, and the turn that it has claimed."""
+
+    turn: ClaimedTurn
+    attempt: Attempt
+
+
+class Heartbeat:
+    """The loop. `under_way` gives what this process works on, by the task that does it."""
+
+    def __init__(
+        self,
+        database: Database,
+        under_way: Callable[[], Mapping["asyncio.Task[None]", UnderWay]],
+        *,
+        worker: str,
+        lease: float,
+    ) -> None:
+        """Take the worker's name, as the turns were claimed with, and the lease in seconds."""
+        self._database = database
+        self._under_way = under_way
+        self._worker = worker
+        self._lease = lease
+        beat = lease / _BEATS
+        self._loop = Loop(self._beat, pause=beat, failed="leases could not be renewed")
+
+    async def run(self) -> None:
+        """Renew until `stop`."""
+        await self._loop.run()
+
+    async def stop(self) -> None:
+        """Renew no more."""
+        self._loop.stop()
+
+    async def _beat(self) -> float:
+        work = dict(self._under_way())
+        if work:
+            answer = await self._database.call(
+                "renew_turns",
+                {
+                    "turns": [each.turn.held for each in work.values()],
+                    "worker": self._worker,
+                    "lease_seconds": self._lease,
+                },
+            )
+            self._give_up(work, set(answer["lost"]))
+        return self._lease / _BEATS
+
+    def _give_up(self, work: Mapping["asyncio.Task[None]", UnderWay], lost: set[int]) -> None:
+        """End attempts at turns that are closed, or another's: the fence would refuse them."""
+        for task, each in work.items():
+            if each.turn.turn_id in lost and each.attempt.stop():
+                task.cancel()

@@ -1,0 +1,111 @@
+"""Settles the doubts of a turn before anything else is done with it."""
+
+import logging
+from collections.abc import Sequence
+
+from router.evolution.errors import EvolutionError
+from router.logs import Action, log_event
+from router.sending.evidence import Doubt, Finding
+from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
+from router.sending.outcomes import SendStopped
+from router.state.database import Database, Json
+from router.tenant_instance import InstanceKeys
+from router.turns.claimed import ClaimedTurn, TurnPart
+
+_log = logging.getLogger(__name__)
+_CHECK_AGAIN = 30.0
+
+
+class Settling:
+    """Finds out about the sends of a turn whose outcome nobody knows.
+
+    `late` is how many seconds after its begin a send may still show up.
+    """
+
+    def __init__(
+        self, database: Database, looking: Looking, keys: InstanceKeys, late: float, policy: Json
+    ) -> None:
+        self._database = database
+        self._looking = looking
+        self._keys = keys
+        self._late = late
+        self._policy = policy
+
+    async def settle(self, turn: ClaimedTurn) -> ClaimedTurn | None:
+        """Return the turn with every doubt settled.
+
+        None: there is nothing to go on with, because it is closed by that, or one is still open
+        and looked for again later. Raises SendStopped.
+        """
+        doubtful = [part for part in turn.parts if part.in_doubt]
+        if not doubtful:
+            return turn
+        verdict = await self._look(turn, doubtful)
+        state = "sending"
+        # Those that are known first: an open one puts the whole turn aside.
+        for part, finding in sorted(
+            zip(doubtful, verdict.findings, strict=True),
+            key=lambda found: found[1].outcome == "unknown",
+        ):
+            state = await self._tell(turn, part, finding, verdict.check_after)
+            if finding.outcome == "unknown":
+                return None
+            turn = _with_part(turn, part, "sent" if finding.outcome == "sent" else "failed")
+        return turn if state == "sending" else None
+
+    async def _look(self, turn: ClaimedTurn, doubtful: Sequence[TurnPart]) -> Verdict:
+        try:
+            instance = self._keys.instance(turn.tenant.line)
+        except EvolutionError as error:
+            unknown = Finding("unknown", detail=str(error))
+            return Verdict((unknown,) * len(doubtful), _CHECK_AGAIN)
+        known = [message for message in turn.history if message.wa_id]
+        parts = {part.wa_id for part in turn.parts if part.wa_id}
+        where = Whereabouts(
+            instance=instance,
+            jids=turn.session.jids,
+            ours=frozenset({m.wa_id for m in known if m.from_me and m.wa_id} | parts),
+            theirs=frozenset(m.wa_id for m in known if not m.from_me and m.wa_id),
+            since=min(
+                *(part.send_began_at for part in doubtful),
+                *(m.sent_at for m in turn.history if m.in_turn),
+                doubtful[0].send_began_at,
+            ),
+        )
+        return await self._looking.look([_doubt(part) for part in doubtful], where)
+
+    async def _tell(
+        self, turn: ClaimedTurn, part: TurnPart, finding: Finding, check_after: float
+    ) -> str:
+        answer = await self._database.call(
+            "settle_send",
+            {
+                **turn.held,
+                "message_id": part.message_id,
+                "outcome": finding.outcome,
+                "wa_id": finding.wa_id,
+                "error": finding.detail,
+                "check_after": check_after,
+                "give_up_hours": GIVE_UP_HOURS,
+                "late_seconds": self._late,
+                "policy": self._policy,
+            },
+        )
+        log_event(
+            _log, Action.SEND_SETTLED, f"send in doubt: {finding.outcome}",
+            detail=finding.detail, outcome=finding.outcome, turn_id=turn.turn_id,
+            tenant_id=turn.tenant.tenant_id, session_id=turn.session.session_id,
+        )  # fmt: skip
+        if "refused" in answer:
+            raise SendStopped(answer["refused"])
+        return str(answer["turn_state"])
+
+
+def _doubt(part: TurnPart) -> Doubt:
+    return Doubt(part.kind, part.body, part.send_began_at, part.told_as, part.chosen_id)
+
+
+def _with_part(turn: ClaimedTurn, part: TurnPart, state: str) -> ClaimedTurn:
+    known = part.model_copy(update={"send_state": state})
+    parts = tuple(known if p.message_id == part.message_id else p for p in turn.parts)
+    return turn.model_copy(update={"parts": parts})

@@ -1,0 +1,1 @@
+"""The benchmarks themselves: they run to the end, and count right."""

@@ -1,0 +1,99 @@
+"""Every benchmark, small: it runs to its end, prints its table, and its counts add up.
+
+Never how fast anything is. A benchmark that refuses or loses something ends with words.
+"""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from benchmarks.http_load import Load
+from benchmarks.n8n import Outcome, complaints
+from tests.routers import ROOT
+
+# What others are built of.
+PARTS = {"__init__", "alone", "bare", "filling", "hot_paths", "http_load", "serving"}
+PROGRAMS = {"faults", "ingest", "n8n", "size"}
+
+
+def run(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME")
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *options],
+        cwd=ROOT,
+        env={name: os.environ[name] for name in kept if name in os.environ} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+def table(done: subprocess.CompletedProcess[str], first: str) -> list[list[str]]:
+    """The rows of the table that begins with a line that has `first` in it."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    (head,) = (number for number, line in enumerate(lines) if first in line.split())
+    rows = takewhile(bool, lines[head + 1 :])
+    return [line.split() for line in rows]
+
+
+def test_ingest_takes_and_records_all_of_its_load():
+    # The machine's own limits must not come in.
+    done = run(
+        *("ingest", "--seconds", "1", "--requests", "120", "--connections", "1", "8"),
+        TENANT_WEBHOOKS_PER_MINUTE="50",
+        CONTACT_MESSAGES_PER_MINUTE="1",
+    )
+    rows = table(done, "router/pgbench")
+    assert [row[:4] for row in rows] == [["1", "20", "20", "20"], ["8", "120", "120", "120"]]
+    assert all(float(cell) > 0 for row in rows for cell in row)
+    assert "p99" in done.stdout
+
+
+def test_size_walks_every_path_on_both_databases():
+    sizes = ("--sessions", "400", "--messages", "1200", "--small", "200", "--walks", "2")
+    rows = table(run("size", *sizes), "calls")
+    paths = {" ".join(row[3:]) for row in rows}
+    assert {"a known contact writes", "turns are claimed", "a batch is pruned"} <= paths
+    calls = Counter({" ".join(row[3:]): int(row[1]) for row in rows})
+    assert calls["a known contact writes"] == 2 * calls["somebody new writes"] == 4
+
+
+def test_size_asks_for_room_enough_for_its_walks():
+    done = run("size", "--small", "10", "--walks", "5")
+    assert done.returncode == 2
+    assert "5 walks need databases of" in done.stderr
+
+
+@pytest.mark.n8n
+@pytest.mark.timeout(300)
+def test_n8n_answers_every_message_once_on_every_way():
+    done = run("n8n", "--messages", "20", "--connections", "5", "--in-flight", "4")
+    rows = table(done, "accepted")
+    assert [row[:5] for row in rows] == [
+        [way, "20", "20", "0", "0"] for way in ("bare", "alone", "router")
+    ]
+    assert "drain, router / alone" in done.stdout
+
+
+def test_a_burst_that_loses_or_doubles_is_complained_of():
+    load = Load(1, 3, {"200": 3}, 1.0, 1.0, 1.0)
+    good = Outcome("alone", load, Counter("abc"), 1.0)
+    bad = Outcome("router", load, Counter("aab"), 1.0)
+    assert complaints([good]) == []
+    assert complaints([good, bad]) == [
+        "router: 1 messages were taken and not answered",
+        "router: 1 messages were answered twice",
+    ]
+
+
+def test_every_benchmark_is_here():
+    there = {file.stem for file in Path(ROOT, "benchmarks").glob("*.py")}
+    folders = {folder.parent.name for folder in Path(ROOT, "benchmarks").glob("*/__main__.py")}
+    assert there | folders <= PARTS | PROGRAMS

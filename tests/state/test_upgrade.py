@@ -1,0 +1,119 @@
+"""A database made by an earlier release, with its work under way, becomes this release's."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from router.embedded.postgres import EmbeddedPostgres
+from router.state.direct import DirectDatabase
+from router.state.migrations import MIGRATIONS, migrate
+from scripts.build_schema import SCHEMA
+from tests.state.conversation import Conversation, answered
+from tests.state.test_migrations import schema_of
+from tests.supabase import add_clock
+
+ROWS = Path(__file__).parents[1] / "fixtures" / "rows_of_0_1_0.sql"
+LAST_OF_0_1_0 = "20261123000910"
+
+
+@pytest.fixture
+def old_release(tmp_path: Path) -> Path:
+    """The migrations of 0.1.0, which are frozen."""
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    for file in MIGRATIONS.glob("*.sql"):
+        if file.name[:14] <= LAST_OF_0_1_0:
+            shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture
+async def old_database(empty_database_url: str, old_release: Path) -> str:
+    await migrate(empty_database_url, old_release)
+    await add_clock(empty_database_url)
+    await execute(empty_database_url, ROWS.read_text())
+    return empty_database_url
+
+
+@pytest.fixture
+async def talk(old_database: str) -> AsyncIterator[Conversation]:
+    await migrate(old_database)
+    database = await DirectDatabase.connect(old_database, size=1)
+    yield Conversation(database, "padaria")
+    await database.close()
+
+
+async def execute(dsn: str, sql: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+async def counts(dsn: str) -> dict[str, int]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        tables = await connection.fetch(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace"
+            " and relkind = 'r' order by 1"
+        )
+        return {
+            name: await connection.fetchval(f"select count(*) from public.{name}")
+            for (name,) in tables
+        }
+    finally:
+        await connection.close()
+
+
+async def test_every_table_of_the_old_release_has_rows_and_keeps_them(old_database: str):
+    before = await counts(old_database)
+    assert 0 not in before.values(), before
+    await migrate(old_database)
+    after = await counts(old_database)
+    assert {name: after[name] for name in before} == before
+
+
+async def test_migrated_or_pasted_it_has_the_schema_of_a_fresh_one(
+    postgres: EmbeddedPostgres, old_database: str, template_url: str, databases
+):
+    pasted = databases.create(template=old_database)
+    try:
+        await execute(pasted, SCHEMA.read_text())
+        await migrate(old_database)
+        fresh = schema_of(postgres, template_url)
+        assert schema_of(postgres, old_database) == fresh
+        assert schema_of(postgres, pasted) == fresh
+    finally:
+        databases.drop(pasted)
+
+
+async def test_its_work_goes_on(talk: Conversation):
+    turns = {turn["session"]["session_id"]: turn for turn in await talk.claim()}
+    assert sorted(turns) == [
+        1,
+        2,
+    ]  # what the flow had said is closed: it is dead with the old router
+    assert (turns[1]["reply"], turns[1]["parts"][0]["send_state"]) == (["Oi 1"], "failed")
+    assert turns[2]["parts"][0]["send_state"] == "unknown"
+    again = await talk.begin(turns[1], "Oi 1")
+    await talk.finish(turns[1], again, "3EB001")
+    echo = talk.message(
+        "Oi 2", jids=["5511955550002@s.whatsapp.net"], from_me=True, origin="send", status="PENDING"
+    )
+    assert [d["decision"] for d in await talk.ingest(echo)] == ["own_message"]
+    assert await talk.turn_states() == ["sent", "sent", "sent", "cancelled", "sent", "dead"]
+
+
+async def test_a_pause_of_its_time_ends_as_before(talk: Conversation):
+    resumed = await talk.database.call(
+        "resume_session", {"tenant_id": 1, "session_id": 4, "source": "operator"}
+    )
+    assert (resumed["resumed"], resumed["turn_id"]) == (True, None)
+    await talk.maria_writes("e agora?", jids=["5511955550004@s.whatsapp.net"])
+    await talk.travel(seconds=11)
+    (turn,) = [t for t in await talk.claim() if t["session"]["session_id"] == 4]
+    assert answered(turn) == ["e agora?"]

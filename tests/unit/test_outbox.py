@@ -1,0 +1,293 @@
+"""A place, the fence, Evolution, the record: the order of a send, and what each failure means."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from router.errors import DatabaseAway, NotFound
+from router.evolution.client import EvolutionClient
+from router.n8n.tokens import NoticeToken, TurnToken
+from router.outbound.places import SendPlaces
+from router.sending.outbox import Outbox, SendTerms
+from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
+from router.sending.outgoing import Outgoing
+from router.sending.speakers import Speaker, Writing, flow, human, notice
+from router.state.database import Json
+from router.tenant_instance import InstanceKeys
+
+JID = "5521955501234@s.whatsapp.net"
+LINE = {
+    "tenant_id": 7,
+    "instance_name": "padaria",
+    "evo_server_url": "http://evolution.example",
+    "evo_api_key": None,
+}
+OK = {"ok": True, "message_id": 31, "jid": JID, "chosen_id": "3EB0C0"}
+SPEAKER = flow(TurnToken(5, "secret"), LINE)
+HELLO = Outgoing.plain("oi")
+NAMED = {"tenant_id": 7, "message_id": 31}
+
+
+class Ledger:
+    """A state that writes down what it is asked, and answers as it is told."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.calls: list[tuple[str, Json]] = []
+        self.answers: dict[str, Any] = {"begin_flow_send": OK, **answers}
+
+    async def call(self, function: str, argument: Any) -> Json:
+        self.calls.append((function, dict(argument)))
+        answer = self.answers.get(function, {"ok": True})
+        if isinstance(answer, list):
+            answer = answer.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, dict)
+        return answer
+
+    @property
+    def functions(self) -> list[str]:
+        return [function for function, _ in self.calls]
+
+
+class Phone:
+    """An Evolution that answers each send so, and writes down its body."""
+
+    def __init__(self, answer: Callable[[], httpx.Response] | Exception | None = None) -> None:
+        self.bodies: list[Json] = []
+        self.paths: list[str] = []
+        self.answer = answer
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(json.loads(request.content))
+        self.paths.append(request.url.path)
+        await self.goes_on.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer()
+        key = {"remoteJid": JID, "fromMe": True, "id": "3EB0C0"}
+        return httpx.Response(201, json={"key": key, "status": "PENDING"})
+
+
+def outbox(
+    ledger: Ledger,
+    phone: Phone,
+    *,
+    places: int = 5,
+    key: str | None = "a-key",
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Outbox:
+    http = httpx.AsyncClient(transport=httpx.MockTransport(phone))
+    keys = InstanceKeys(SecretStr(key) if key else None)
+    terms = SendTerms(lease=45, check_after=3, policy={"debounce_seconds": 2})
+    return Outbox(ledger, EvolutionClient(http), keys, SendPlaces(places), terms, clock=clock)
+
+
+def refusing(status: int, message: str) -> Callable[[], httpx.Response]:
+    return lambda: httpx.Response(status, json={"response": {"message": [message]}})
+
+
+async def test_a_message_is_written_down_sent_and_recorded() -> None:
+    ledger, phone = Ledger(), Phone()
+    sent = await outbox(ledger, phone).send(SPEAKER, HELLO)
+    assert sent == Sent("3EB0C0", JID, "oi", 31)
+    assert ledger.calls == [
+        (
+            "begin_flow_send",
+            {
+                **SPEAKER.shows,
+                "kind": "text",
+                "body": "oi",
+                "identity": HELLO.identity,
+                "told_as": list(HELLO.told_as),
+                "lease_seconds": 45,
+            },
+        ),
+        (
+            "finish_send",
+            {
+                **NAMED,
+                "wa_id": "3EB0C0",
+                "jid": JID,
+                "status": "pending",
+                "policy": {"debounce_seconds": 2},
+            },
+        ),
+    ]
+    assert phone.paths == ["/message/sendText/padaria"]
+    assert phone.bodies == [{"text": "oi", "number": JID, "messageId": "3EB0C0"}]
+
+
+async def test_a_reaction_has_no_room_for_an_id() -> None:
+    phone = Phone()
+    reaction = Outgoing.of("message/sendReaction", {"key": {"id": "A"}, "reaction": "👍"})
+    await outbox(Ledger(), phone).send(SPEAKER, reaction)
+    assert "messageId" not in phone.bodies[0]
+
+
+async def test_what_the_fence_refuses_is_not_sent() -> None:
+    ledger, phone = Ledger(begin_flow_send={"refused": "paused"}), Phone()
+    with pytest.raises(SendStopped) as stopped:
+        await outbox(ledger, phone).send(SPEAKER, HELLO)
+    assert stopped.value.reason == "paused"
+    assert phone.bodies == []
+
+
+async def test_the_same_message_again_is_what_it_was_before() -> None:
+    before = {"refused": "already_sent", "message_id": 30, "wa_id": "3EB0B0", "jid": JID}
+    ledger, phone = Ledger(begin_flow_send=before), Phone()
+    assert await outbox(ledger, phone).send(SPEAKER, HELLO) == Sent("3EB0B0", JID, "oi", 30)
+    ledger.answers["begin_flow_send"] = {"refused": "in_doubt", "message_id": 30}
+    assert await outbox(ledger, phone).send(SPEAKER, HELLO) == InDoubt("", "oi", 30)
+    assert phone.bodies == []
+
+
+async def test_without_a_place_the_fence_is_not_asked() -> None:
+    ledger, phone = Ledger(), Phone()
+    phone.goes_on.clear()
+    full = outbox(ledger, phone, places=1)
+    first = asyncio.create_task(full.send(SPEAKER, HELLO))
+    while not phone.bodies:
+        await asyncio.sleep(0)
+    with pytest.raises(SendFailed) as failed:
+        await full.send(SPEAKER, Outgoing.plain("outra"))
+    assert failed.value.is_away
+    assert ledger.functions == ["begin_flow_send"]
+    phone.goes_on.set()
+    assert isinstance(await first, Sent)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_away"),
+    [
+        (refusing(400, "Error: Connection Closed"), True),
+        (refusing(429, "slow down"), True),
+        (httpx.ConnectTimeout("no"), True),
+        (httpx.ConnectError("no"), True),
+        (httpx.PoolTimeout("no"), True),
+        (refusing(401, "Unauthorized"), False),
+        (refusing(400, "Text is required"), False),
+    ],
+)
+async def test_what_was_certainly_not_sent_may_be_begun_again(
+    answer: Callable[[], httpx.Response] | Exception, is_away: bool
+) -> None:
+    ledger = Ledger()
+    with pytest.raises(SendFailed) as failed:
+        await outbox(ledger, Phone(answer)).send(SPEAKER, HELLO)
+    assert failed.value.is_away is is_away
+    assert ledger.calls[1:] == [("fail_send", {**NAMED, "policy": {"debounce_seconds": 2}})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ReadTimeout("no answer"),
+        httpx.ReadError("reset"),
+        refusing(500, "Internal Server Error"),
+        RuntimeError("nobody foresaw this"),
+    ],
+)
+async def test_a_send_whose_answer_was_lost_is_in_doubt(
+    answer: Callable[[], httpx.Response] | Exception,
+) -> None:
+    ledger = Ledger()
+    way_out = outbox(ledger, Phone(answer))
+    heard: list[str] = []
+    way_out.doubted = lambda: heard.append("doubt")
+    assert await way_out.send(SPEAKER, HELLO) == InDoubt(JID, "oi", 31)
+    function, argument = ledger.calls[1]
+    assert function == "doubt_send"
+    assert argument | {**NAMED, **SPEAKER.turn, "check_after": 3} == argument
+    assert heard == ["doubt"]
+
+
+async def test_a_record_that_fails_is_tried_again_until_it_is_written() -> None:
+    away = [DatabaseAway("gone"), RuntimeError("the driver is confused"), {"turn_state": "sent"}]
+    ledger = Ledger(finish_send=away)
+    assert isinstance(await outbox(ledger, Phone()).send(SPEAKER, HELLO), Sent)
+    assert ledger.functions == ["begin_flow_send"] + ["finish_send"] * 3
+
+
+async def test_what_the_state_refuses_to_record_is_on_the_phone_all_the_same() -> None:
+    ledger = Ledger(finish_send=NotFound("erased"))
+    assert isinstance(await outbox(ledger, Phone()).send(SPEAKER, HELLO), Sent)
+    assert ledger.functions == ["begin_flow_send", "finish_send"]
+
+
+async def test_a_router_that_stood_still_behind_the_fence_sends_nothing() -> None:
+    ledger, phone = Ledger(), Phone()
+    times = iter([0.0, 60.0] + [60.0] * 9)
+    with pytest.raises(SendFailed) as failed:
+        await outbox(ledger, phone, clock=lambda: next(times)).send(SPEAKER, HELLO)
+    assert failed.value.is_away
+    assert phone.bodies == []
+    assert ledger.functions == ["begin_flow_send", "fail_send"]
+
+
+async def test_who_waits_for_a_send_may_go_the_send_goes_on() -> None:
+    ledger, phone = Ledger(), Phone()
+    phone.goes_on.clear()
+    way_out = outbox(ledger, phone)
+    waiting = asyncio.create_task(way_out.send(SPEAKER, HELLO))
+    while not phone.bodies:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    phone.goes_on.set()
+    await way_out.stop()
+    assert ledger.functions == ["begin_flow_send", "finish_send"]
+
+
+async def test_a_notice_goes_to_the_number_as_it_was_typed() -> None:
+    fence = {"ok": True, "message_id": 31, "number": "5531988880001", **LINE}
+    ledger, phone = Ledger(begin_notice_send=fence), Phone()
+    speaker = notice(NoticeToken(3, "secret"), instance_name="padaria")
+    await outbox(ledger, phone).send(speaker, HELLO)
+    assert phone.bodies == [{"text": "oi", "number": "5531988880001"}]
+    assert ledger.calls[0][1]["instance_name"] == "padaria"
+    assert ledger.calls[1][1] | NAMED == ledger.calls[1][1]
+
+
+@pytest.mark.parametrize("speaker", [SPEAKER, notice(NoticeToken(3, "secret"))])
+async def test_without_a_key_nothing_is_sent(speaker: Speaker) -> None:
+    ledger = Ledger(begin_notice_send={**OK, **LINE})
+    phone = Phone()
+    with pytest.raises(SendFailed) as failed:
+        await outbox(ledger, phone, key=None).send(speaker, HELLO)
+    assert not failed.value.is_away
+    assert phone.bodies == []
+    assert ledger.functions in ([], ["begin_notice_send", "fail_send"])
+
+
+async def test_a_human_passes_a_fence_of_their_own_as_the_caller_they_are() -> None:
+    ledger, own, phone = Ledger(), Ledger(begin_human_send={**OK, **LINE}), Phone()
+    writing = Writing(tenant_id=7, session_id=9, seen_message_id=12, author="ana")
+    assert isinstance(await outbox(ledger, phone).send(human(writing, own), HELLO), Sent)
+    shown = own.calls[0][1]
+    assert {name: shown[name] for name in ("tenant_id", "session_id", "seen_message_id")} == {
+        "tenant_id": 7,
+        "session_id": 9,
+        "seen_message_id": 12,
+    }
+    assert shown["knowingly"] is False
+    assert ledger.functions == ["finish_send"]
+
+
+async def test_a_human_is_told_who_wrote_meanwhile() -> None:
+    wrote = {"refused": "human_wrote", "by": "owner", "at": "2026-11-23T12:00:00+00:00"}
+    own, phone = Ledger(begin_human_send=wrote), Phone()
+    with pytest.raises(SendStopped) as stopped:
+        await outbox(Ledger(), phone).send(human(Writing(7, 9), own), HELLO)
+    assert stopped.value.reason == "human_wrote"
+    assert stopped.value.answer["by"] == "owner"
+    assert phone.bodies == []
