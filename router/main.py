@@ -27,6 +27,7 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
+from router.loops import safely
 from router.n8n.callbacks import router as callbacks_router
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import router as gateway_router
@@ -51,7 +52,7 @@ from router.sending.opening import Sending, open_sending
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
-from router.stopping import ENDING_SECONDS, STOP_GRACE, STOP_SECONDS, end_tasks, within
+from router.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within
 from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
@@ -65,6 +66,7 @@ from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
+_LOOPS_GRACE = 0.5
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
 
@@ -166,11 +168,17 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 
     eraser = _execution_eraser(settings, database, http)
     app.state.wake_eraser = eraser.wake
+    loading = asyncio.create_task(_load(settings, providers), name="loading")
+    until = None if settings.n8n_enabled else loading
     app.state.loops = [
-        asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
-        for loop in (dispatcher.heartbeat, sending.settler, notifier, dispatcher, eraser)
+        loading,
+        asyncio.create_task(_dispatch(dispatcher, until), name="dispatcher"),
+        *(
+            asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
+            for loop in (dispatcher.heartbeat, sending.settler, notifier, eraser)
+        ),
     ]
-    stack.push_async_callback(end_tasks, app.state.loops, STOP_GRACE)
+    stack.push_async_callback(end_tasks, app.state.loops, _LOOPS_GRACE)
     stops = {
         "what flows in": ingester.drain,
         "gap repair": repairs.stop,
@@ -184,9 +192,6 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     }
     stack.push_async_callback(_stop, stops)
     repairs.begin_all()
-    for provider in providers.values():
-        if provider.has_key:
-            provider.load()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
@@ -203,6 +208,21 @@ def _call_limits(settings: Settings) -> CallLimits:
         flow_bytes=settings.max_webhook_bytes,
         max_depth=settings.max_json_depth,
     )
+
+
+async def _load(settings: Settings, providers: Mapping[str, LlmProvider]) -> None:
+    """Load the SDKs of the providers that have a key, the one that is asked first before others."""
+    others = [name for name in providers if name != settings.llm_provider]
+    for name in (settings.llm_provider, *others):
+        if providers[name].has_key:
+            await safely(providers[name].load, f"the SDK of {name} could not be loaded")
+
+
+async def _dispatch(dispatcher: Dispatcher, until: "asyncio.Task[None] | None") -> None:
+    """Claim no turn before the SDK is there: it would wait for that within its lease."""
+    if until is not None:
+        await asyncio.wait([until])
+    await dispatcher.run()
 
 
 async def _stop(stops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:

@@ -60,9 +60,9 @@ class AnthropicProvider:
             shared=self._loading,
         )
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """See LlmProvider."""
-        self._loading.begin()
+        await self._loading.get()
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """See LlmProvider. A stop_reason of `refusal` raises LlmRefused."""

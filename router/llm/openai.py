@@ -68,9 +68,9 @@ class OpenAiProvider:
             shared=self._loading,
         )
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """See LlmProvider."""
-        self._loading.begin()
+        await self._loading.get()
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """See LlmProvider. A refusal or a content filter raises LlmRefused."""

@@ -89,8 +89,8 @@ class LlmProvider(Protocol):
     def with_key(self, key: SecretStr) -> "LlmProvider":
         """Return the same provider with a tenant's own key; it is closed with this one."""
 
-    def load(self) -> None:
-        """Begin to load what the first question needs, in the background."""
+    async def load(self) -> None:
+        """Load what the first question needs, beside the event loop; return when it is there."""
 
     async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
         """Ask once. Raises LlmError."""

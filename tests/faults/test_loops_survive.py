@@ -17,6 +17,7 @@ from router.state.opening import open_database
 from tests.routers import environment, running_router
 from tests.scenarios.stage import set_stage
 
+FINISH = ("gap repair of all", "loading")  # what is not for ever
 # What each loop asks the state for first.
 LOOPS = ("claim_turns", "claim_notices", "claim_executions_to_erase", "list_tenants")
 
@@ -40,7 +41,7 @@ class Ill:
         return await self._database.call(function, argument)
 
     async def was_asked_by_all(self, times: int) -> None:
-        async with self.changed, asyncio.timeout(30):
+        async with self.changed, asyncio.timeout(60):
             await self.changed.wait_for(lambda: all(self.asked[f] >= times for f in LOOPS))
 
 
@@ -80,10 +81,10 @@ async def test_every_task_made_at_the_start_outlives_a_database_that_is_ill(
         at_start = of_the_router(asyncio.all_tasks() - others)
         assert len(at_start) >= len(LOOPS)
         await ill[0].was_asked_by_all(3)
-        assert [task for task in at_start if task.done()] == []
+        assert [task for task in at_start if task.done() and task.get_name() != "loading"] == []
         ill[0].is_ill = False
         async with set_stage(database_url, url, evolution, llm) as stage:
             await stage.maria.writes("tem bolo?")
             await stage.maria.answered()
         for task in at_start:
-            assert not task.done() or task.get_name() == "gap repair of all"
+            assert not task.done() or task.get_name() in FINISH
