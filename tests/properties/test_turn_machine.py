@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from router.state.database import Json
 from router.state.direct import DirectDatabase
-from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, held
+from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, answered, held
 
 WAYS = st.sampled_from([(MARIA,), (MARIA_LID,), (MARIA_LID, MARIA)])
 
@@ -51,6 +51,7 @@ class TurnMachine(RuleBasedStateMachine):
         self.phone = Phone()
         self.attempts: list[Json] = []  # every claim ever made, living or dead
         self.in_flight: list[tuple[Json, int, Json, bool]] = []
+        self.made_for: dict[str, set[str]] = {}  # what each text of a reply was made in sight of
         self.written = 0
         self.texts = 0
 
@@ -107,26 +108,33 @@ class TurnMachine(RuleBasedStateMachine):
             if "refused" in self.wait(self.talk.database.call("begin_anew", held(turn))):
                 self.wait(self.talk.database.call("finish_turn", held(turn)))
             return
-        reply = row["reply"] or [f"resposta final {turn['turn_id']}"]
+        self.texts += 1
+        reply = row["reply"] or [f"resposta final {self.texts}"]
         if row["reply"] is None:
-            self.wait(self.talk.save(turn, *reply))
+            self.make(turn, reply)
         for part, body in enumerate(reply):
             begun = self.wait(self.talk.begin(turn, body, part=part))
             if "refused" not in begun:
                 self.wait(self.talk.finish(turn, begun, self.phone.take(turn["turn_id"], part)))
 
     def every_message_is_answered(self) -> None:
-        lost = self.wait(
+        asked = self.wait(
             self.talk.sql(
-                "select m.body, m.turn_id, t.state, t.reason from messages m"
-                " left join turns t on t.id = m.turn_id"
+                "select m.body, m.turn_id, t.state, t.reason, array(select r.body from messages r"
+                " where r.turn_id = m.turn_id and r.from_me and r.send_state = 'sent') as replies"
+                " from messages m left join turns t on t.id = m.turn_id"
                 " where not m.from_me and m.sent_at > hybridflow.clock() - interval '50 minutes'"
-                " and not hybridflow.has_spoken(m.turn_id) and t.state is distinct from 'dead'"
+                " and t.state is distinct from 'dead'"
                 " and not exists (select from messages o where o.session_id = m.session_id"
                 " and o.sender in ('owner', 'operator') and o.send_state is distinct from 'failed'"
                 " and (o.sent_at, o.id) > (m.sent_at, m.id))"
             )
         )
+        lost = [
+            each
+            for each in asked
+            if not any(each["body"] in self.made_for[reply] for reply in each["replies"])
+        ]
         assert lost == []
 
     @rule(way=WAYS, ago=st.sampled_from([0, 0, 5, 40]))
@@ -183,7 +191,11 @@ class TurnMachine(RuleBasedStateMachine):
     def write_reply(self, data: st.DataObject, parts: int) -> None:
         turn = data.draw(st.sampled_from(self.attempts[-3:]))
         self.texts += 1
-        self.wait(self.talk.save(turn, *[f"resposta {self.texts} parte {n}" for n in range(parts)]))
+        self.make(turn, [f"resposta {self.texts} parte {n}" for n in range(parts)])
+
+    def make(self, turn: Json, parts: list[str]) -> None:
+        self.made_for.update({text: set(answered(turn)) for text in parts})
+        self.wait(self.talk.save(turn, *parts))
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), part=st.integers(0, 2), leaves=st.booleans())
