@@ -219,6 +219,29 @@ class TurnMachine(RuleBasedStateMachine):
         else:
             self.in_flight.append((turn, part, begun, False))
 
+    @rule(parts=st.integers(1, 2), how=st.sampled_from(["refused", "lost", "taken"]))
+    def an_attempt_ends_at_its_first_part(self, parts: int, how: str) -> None:
+        """As often as it takes for what follows it: single steps seldom meet."""
+        self.wait(self.talk.travel(seconds=61))
+        for turn in self.wait(self.talk.claim(max_attempts=50)):
+            self.attempts.append(turn)
+            if turn["parts"]:
+                continue
+            self.texts += 1
+            reply = turn["reply"] or [f"resposta {self.texts} parte {n}" for n in range(parts)]
+            if turn["reply"] is None:
+                self.make(turn, reply)
+            begun = self.wait(self.talk.begin(turn, reply[0]))
+            if "refused" in begun:
+                continue
+            if how == "refused":
+                self.drop(turn, begun)
+                self.wait(self.talk.fail(turn, "away"))
+                continue
+            if how == "taken":
+                begun["wa_id"] = self.phone.take(turn["turn_id"], 0)
+            self.in_flight.append((turn, 0, begun, how == "taken"))
+
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), how=st.sampled_from(["answer", "echo", "doubt", "fail", "crash"]))
     def send_ends(self, data: st.DataObject, how: str) -> None:
