@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -54,6 +55,7 @@ class TurnMachine(RuleBasedStateMachine):
         self.made_for: dict[str, set[str]] = {}  # what each text of a reply was made in sight of
         self.written = 0
         self.texts = 0
+        self.humans = True
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
@@ -143,6 +145,12 @@ class TurnMachine(RuleBasedStateMachine):
         assert decision["decision"] in ("turn_pending", "paused"), decision
         self.written += 1
 
+    @initialize(humans=st.booleans())
+    def people_are_there(self, humans: bool) -> None:
+        """A human's message answers all that was asked before: half of the runs have none."""
+        self.humans = humans
+
+    @precondition(lambda self: self.humans)
     @rule(way=WAYS)
     def owner_writes(self, way: tuple[str, ...]) -> None:
         decision = self.wait(self.talk.owner_writes(f"humano {self.texts}", jids=way))
@@ -293,6 +301,7 @@ class TurnMachine(RuleBasedStateMachine):
         argument = {"turns": turns, "worker": "test", "lease_seconds": 60}
         self.wait(self.talk.database.call("renew_turns", argument))
 
+    @precondition(lambda self: self.humans)
     @rule(how=st.sampled_from(["answer", "fail", "crash"]))
     def operator_writes(self, how: str) -> None:
         sessions = self.wait(
