@@ -64,8 +64,10 @@ async def test_nor_what_was_written_elsewhere_before_the_sessions_were_merged(ta
     (again,) = [t for t in await talk.claim() if t["turn_id"] == turn["turn_id"]]
     await settle(talk, again, begun, "not_sent")
     await talk.fail(again, "away")
-    await talk.sql("update turns set state = 'pending', run_after = run_after + interval '1 hour',"
-                   " token_hash = null, lease_until = null where state = 'running'")
+    await talk.sql(
+        "update turns set state = 'pending', run_after = run_after + interval '1 hour',"
+        " token_hash = null, lease_until = null where state = 'running'"
+    )
     learnt = talk.message("tem bolo?", jids=[MARIA_LID, MARIA], kind="reaction")
     await talk.ingest(learnt)
     await late_echo(talk)

@@ -1167,7 +1167,7 @@ begin
             greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
         returning * into v_turn;
-    else
+    elsif v_turn.claimed_at is not null then
         perform hybridflow.widen_turn(v_turn.id);
     end if;
     return v_turn;
