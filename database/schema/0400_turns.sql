@@ -280,6 +280,20 @@ as $$
     select sha256(convert_to(p_token::text, 'UTF8'))
 $$;
 
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(r.wa_id), '[]') from (
+        select m.wa_id from public.messages as m
+        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
+        order by m.sent_at desc, m.id desc limit 100
+    ) as r
+$$;
+
 -- All that a handler needs for one attempt at a turn, its token included.
 create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
@@ -303,6 +317,10 @@ as $$
             'contact_name', s.contact_name
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
+        'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
+            select hybridflow.recent_wa_ids(m, true) from public.messages as m
+            where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
+        ),
         'history', hybridflow.turn_history(p_turn, p_history_limit)
     )
     from public.sessions as s
@@ -809,6 +827,11 @@ begin
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
+    update public.turns set incomplete = true
+    where id = (v_held.turn).id and exists (
+        select from public.messages as m
+        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
+    );
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
     return jsonb_build_object('ok', true);
 end

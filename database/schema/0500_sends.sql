@@ -530,20 +530,6 @@ begin
 end
 $$;
 
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
-create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(jsonb_agg(r.wa_id), '[]') from (
-        select m.wa_id from public.messages as m
-        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
-        order by m.sent_at desc, m.id desc limit 100
-    ) as r
-$$;
-
 -- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,
 -- policy?})
 -- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told

@@ -323,3 +323,35 @@ async def test_a_send_that_waits_for_a_merge_passes_the_fence_of_the_merged_sess
     await talk.save(turn, "Olá!")
     begun = await merged_while_it_waits(talk, database_url, lambda: talk.begin(turn, "Olá!"))
     assert begun.get("ok")
+
+
+# What proves a send, and what is left of a reply
+
+
+async def test_a_reply_that_was_not_delivered_is_no_evidence_for_its_repetition(talk: Conversation):
+    await talk.maria_writes("tem bolo?")
+    await talk.answer("Olá!", wa_id="3EB001")
+    failed = {"type": "status", "wa_id": "3EB001", "status": "ERROR", "key": "status:3EB001"}
+    await talk.ingest(talk.message("", from_me=True) | failed)
+    turn, begun = await sending(talk)
+    await doubt(talk, turn, begun)
+    again = await reclaim(talk)
+    assert "3EB001" not in [message["wa_id"] for message in again["history"]]
+    assert again["ours"] == ["3EB001"]
+
+
+async def test_a_flow_of_which_a_message_never_left_is_incomplete(talk: Conversation):
+    await talk.maria_writes("tem bolo?")
+    turn = await talk.claim_one()
+    flow = {**held(turn), "kind": "text", "lease_seconds": 45}
+    for name in "ab":
+        begun = await talk.database.call(
+            "begin_flow_send", {**flow, "body": name, "identity": name}
+        )
+        if name == "a":
+            await talk.finish(turn, begun, "3EB001")
+        else:
+            await drop(talk, turn, begun)
+    await talk.database.call("finish_turn", held(turn))
+    (row,) = await talk.turns()
+    assert (row["state"], row["incomplete"]) == ("sent", True)
