@@ -1148,13 +1148,15 @@ begin
         select * into v_turn from public.turns
         where session_id = p_session_id and state = 'running' for update;
         if found then
+            -- The attempt did not fail: it does not count.
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
             perform hybridflow.requeue_turn(v_turn, v_due);
         end if;
     end if;
 
     update public.turns
     set run_after = case
-            when attempt > 0 then greatest(run_after, v_due)
+            when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
         updated_at = v_now

@@ -355,3 +355,13 @@ async def test_a_flow_of_which_a_message_never_left_is_incomplete(talk: Conversa
     await talk.database.call("finish_turn", held(turn))
     (row,) = await talk.turns()
     assert (row["state"], row["incomplete"]) == ("sent", True)
+
+
+async def test_a_turn_that_begins_again_with_each_new_message_uses_up_no_attempt(
+    talk: Conversation,
+):
+    await talk.set_rule("on_new_message", "restart")
+    for number in range(6):
+        await talk.maria_writes(f"{number}")
+        turn = await talk.claim_one()
+    assert (await talk.fail(turn, "transient"))["state"] == "pending"
