@@ -2,8 +2,6 @@
 
 drop index if exists public.turns_one_active;
 drop index if exists public.messages_in_doubt;
-drop function if exists public.finish_notice_send(jsonb);
-drop function if exists public.fail_notice_send(jsonb);
 drop function if exists hybridflow.close_turn_for_merge(bigint);
 drop function if exists hybridflow.notice_message(jsonb);
 drop function if exists hybridflow.take_back_pause(bigint, bigint);

@@ -257,6 +257,19 @@ begin
 end
 $$;
 
+-- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
+create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'tenant_id' is null then p_message.turn_id = (p ->> 'turn_id')::bigint
+        else p_message.tenant_id = (p ->> 'tenant_id')::bigint
+    end
+$$;
+
 -- A send of tenant `tenant_id`, with its session locked; null where it was erased.
 create or replace function hybridflow.send_of(p jsonb)
 returns public.messages
@@ -266,7 +279,7 @@ as $$
 declare
     v_message public.messages;
 begin
-    if p ->> 'tenant_id' is null or p ->> 'message_id' is null then
+    if coalesce(p ->> 'tenant_id', p ->> 'turn_id') is null or p ->> 'message_id' is null then
         raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
     end if;
     loop
@@ -279,8 +292,7 @@ begin
         );
     end loop;
     select * into v_message from public.messages as m
-    where m.id = (p ->> 'message_id')::bigint and m.tenant_id = (p ->> 'tenant_id')::bigint
-        and m.from_me and m.send_state is not null;
+    where m.id = (p ->> 'message_id')::bigint and m.from_me and m.send_state is not null and hybridflow.is_named(m, p);
     return v_message;
 end
 $$;
@@ -410,9 +422,9 @@ declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    update public.messages
-    set send_state = 'unknown', check_at = case when turn_id is null then v_check_at end
-    where id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint and send_state = 'sending';
+    update public.messages as m
+    set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
+    where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
     if p ->> 'turn_id' is null then
         return '{"ok": true}';
     elsif v_held.refusal is not null then

@@ -78,9 +78,9 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
--- not act now; `said` is what the flow has sent so far, [{identity, body}]. For the router only: it has the
--- key. PT404: no such turn, or a token that was never its own.
+-- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said, sends}, with `refused` if the
+-- token may not act now; `sends` is what the flow has sent so far, [{identity, body}], `said` the bodies
+-- alone. For the router only: it has the key. PT404: no such turn, or a token that was never its own.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -102,6 +102,10 @@ begin
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
+            select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        ),
+        'sends', (
             select coalesce(jsonb_agg(
                 jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
             ), '[]')
@@ -142,7 +146,10 @@ begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     select m.part into v_part from public.messages as m
-    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and m.identity = p ->> 'identity'
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and case
+        when p ->> 'identity' is not null then m.identity = p ->> 'identity'
+        else m.body = p ->> 'body' and m.kind = p ->> 'kind'  -- as routers of 0.1.0 ask
+    end
     order by m.part limit 1;
     if v_part is null then
         select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m

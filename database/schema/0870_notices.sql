@@ -359,3 +359,41 @@ begin
     return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
 end
 $$;
+
+-- finish_notice_send({notice_id, message_id, wa_id, jid?, status?})
+-- As finish_send, for routers of 0.1.0. Returns {ok}.
+create or replace function public.finish_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform public.finish_send(p || jsonb_build_object('tenant_id', m.tenant_id))
+    from public.messages as m where m.id = (p ->> 'message_id')::bigint and m.turn_id is null;
+    return '{"ok": true}';
+end
+$$;
+
+-- fail_notice_send({notice_id, message_id, in_doubt})
+-- As doubt_send or fail_send, for routers of 0.1.0. Returns {ok}.
+create or replace function public.fail_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_named jsonb := p || jsonb_build_object('tenant_id', (
+        select m.tenant_id from public.messages as m
+        where m.id = (p ->> 'message_id')::bigint and m.turn_id is null
+    ));
+begin
+    if v_named ->> 'tenant_id' is null then
+        null;  -- erased meanwhile
+    elsif (p ->> 'in_doubt')::boolean then
+        perform public.doubt_send(v_named || '{"check_after": 3}');
+    else
+        perform public.fail_send(v_named);
+    end if;
+    return '{"ok": true}';
+end
+$$;

@@ -126,7 +126,7 @@ class _Desk:
 
     async def _check(self, messages: tuple[Outgoing, ...]) -> None:
         """Have the guard look at what is to be sent, unless it is the same request again."""
-        said: list[Json] = self.turn["said"]
+        said: list[Json] = self.turn["sends"]
         known = {message["identity"] for message in said}
         if all(message.identity in known for message in messages):
             return

@@ -108,6 +108,48 @@ async def test_its_work_goes_on(talk: Conversation):
     assert await talk.turn_states() == ["sent", "sent", "sent", "cancelled", "sent", "dead"]
 
 
+async def test_a_router_of_the_old_release_goes_on_with_the_new_schema(talk: Conversation):
+    turns = {turn["session"]["session_id"]: turn for turn in await talk.claim()}
+    held = {"turn_id": turns[1]["turn_id"], "token": turns[1]["token"]}
+    begun = await talk.database.call(
+        "begin_send", {**held, "part": 0, "body": "Oi 1", "lease_seconds": 45}
+    )
+    send = {**held, "message_id": begun["message_id"]}
+    assert await talk.database.call("doubt_send", {**send, "error": "x", "check_after": 3}) == {
+        "ok": True
+    }
+    sent = {"wa_id": "3EB001", "jid": "5511955550001@s.whatsapp.net", "tenant_id": 1}
+    assert (await talk.database.call("finish_send", {**send, **sent}))["turn_state"] == "sent"
+
+    await talk.maria_writes("e agora?", jids=["5511955550003@s.whatsapp.net"])
+    await talk.travel(seconds=11)
+    (flow,) = [t for t in await talk.claim() if t["session"]["session_id"] == 3]
+    held = {"turn_id": flow["turn_id"], "token": flow["token"]}
+    asked = {**held, "kind": "text", "body": "Já vai", "lease_seconds": 45}
+    first = await talk.database.call("begin_flow_send", asked)
+    failed = {**held, "message_id": first["message_id"]}
+    assert await talk.database.call("fail_send", failed) == {"ok": True}
+    second = await talk.database.call("begin_flow_send", asked)
+    assert (second["ok"], second["part"]) == (True, 0)
+    assert (await talk.database.call("begin_flow_send", asked))["refused"] == "in_doubt"
+    assert (await talk.database.call("look_at_turn", held))["said"] == ["Já vai"]
+
+    claim = {"limit": 5, "lease_seconds": 60, "max_attempts": 5}
+    (notice,) = (await talk.database.call("claim_notices", claim))["notices"]
+    told = {"notice_id": notice["notice_id"]}
+    argument = {**told, "token": notice["token"], "body": "venha", "lease_seconds": 45}
+    doubtful = {
+        **told,
+        "message_id": (await talk.database.call("begin_notice_send", argument))["message_id"],
+    }
+    assert await talk.database.call("fail_notice_send", {**doubtful, "in_doubt": True}) == {
+        "ok": True
+    }
+    left = {**doubtful, "wa_id": "3EB00E", "jid": "5511900009999@s.whatsapp.net"}
+    assert await talk.database.call("finish_notice_send", left) == {"ok": True}
+    assert await talk.value("select send_state from messages where wa_id = '3EB00E'") == "sent"
+
+
 async def test_a_pause_of_its_time_ends_as_before(talk: Conversation):
     resumed = await talk.database.call(
         "resume_session", {"tenant_id": 1, "session_id": 4, "source": "operator"}

@@ -7,8 +7,6 @@
 
 drop index if exists public.turns_one_active;
 drop index if exists public.messages_in_doubt;
-drop function if exists public.finish_notice_send(jsonb);
-drop function if exists public.fail_notice_send(jsonb);
 drop function if exists hybridflow.close_turn_for_merge(bigint);
 drop function if exists hybridflow.notice_message(jsonb);
 drop function if exists hybridflow.take_back_pause(bigint, bigint);
@@ -2278,6 +2276,19 @@ begin
 end
 $$;
 
+-- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
+create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'tenant_id' is null then p_message.turn_id = (p ->> 'turn_id')::bigint
+        else p_message.tenant_id = (p ->> 'tenant_id')::bigint
+    end
+$$;
+
 -- A send of tenant `tenant_id`, with its session locked; null where it was erased.
 create or replace function hybridflow.send_of(p jsonb)
 returns public.messages
@@ -2287,7 +2298,7 @@ as $$
 declare
     v_message public.messages;
 begin
-    if p ->> 'tenant_id' is null or p ->> 'message_id' is null then
+    if coalesce(p ->> 'tenant_id', p ->> 'turn_id') is null or p ->> 'message_id' is null then
         raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
     end if;
     loop
@@ -2300,8 +2311,7 @@ begin
         );
     end loop;
     select * into v_message from public.messages as m
-    where m.id = (p ->> 'message_id')::bigint and m.tenant_id = (p ->> 'tenant_id')::bigint
-        and m.from_me and m.send_state is not null;
+    where m.id = (p ->> 'message_id')::bigint and m.from_me and m.send_state is not null and hybridflow.is_named(m, p);
     return v_message;
 end
 $$;
@@ -2431,9 +2441,9 @@ declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    update public.messages
-    set send_state = 'unknown', check_at = case when turn_id is null then v_check_at end
-    where id = (p ->> 'message_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint and send_state = 'sending';
+    update public.messages as m
+    set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
+    where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
     if p ->> 'turn_id' is null then
         return '{"ok": true}';
     elsif v_held.refusal is not null then
@@ -5607,9 +5617,9 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said}, with `refused` if the token may
--- not act now; `said` is what the flow has sent so far, [{identity, body}]. For the router only: it has the
--- key. PT404: no such turn, or a token that was never its own.
+-- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said, sends}, with `refused` if the
+-- token may not act now; `sends` is what the flow has sent so far, [{identity, body}], `said` the bodies
+-- alone. For the router only: it has the key. PT404: no such turn, or a token that was never its own.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -5631,6 +5641,10 @@ begin
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
+            select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        ),
+        'sends', (
             select coalesce(jsonb_agg(
                 jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
             ), '[]')
@@ -5671,7 +5685,10 @@ begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     select m.part into v_part from public.messages as m
-    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and m.identity = p ->> 'identity'
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and case
+        when p ->> 'identity' is not null then m.identity = p ->> 'identity'
+        else m.body = p ->> 'body' and m.kind = p ->> 'kind'  -- as routers of 0.1.0 ask
+    end
     order by m.part limit 1;
     if v_part is null then
         select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
@@ -6194,6 +6211,44 @@ begin
         finished_at = case when v_dead then v_now end, updated_at = v_now
     where id = v_notice.id;
     return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
+end
+$$;
+
+-- finish_notice_send({notice_id, message_id, wa_id, jid?, status?})
+-- As finish_send, for routers of 0.1.0. Returns {ok}.
+create or replace function public.finish_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform public.finish_send(p || jsonb_build_object('tenant_id', m.tenant_id))
+    from public.messages as m where m.id = (p ->> 'message_id')::bigint and m.turn_id is null;
+    return '{"ok": true}';
+end
+$$;
+
+-- fail_notice_send({notice_id, message_id, in_doubt})
+-- As doubt_send or fail_send, for routers of 0.1.0. Returns {ok}.
+create or replace function public.fail_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_named jsonb := p || jsonb_build_object('tenant_id', (
+        select m.tenant_id from public.messages as m
+        where m.id = (p ->> 'message_id')::bigint and m.turn_id is null
+    ));
+begin
+    if v_named ->> 'tenant_id' is null then
+        null;  -- erased meanwhile
+    elsif (p ->> 'in_doubt')::boolean then
+        perform public.doubt_send(v_named || '{"check_after": 3}');
+    else
+        perform public.fail_send(v_named);
+    end if;
+    return '{"ok": true}';
 end
 $$;
 
@@ -7282,6 +7337,7 @@ select hybridflow.apply_grants(
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
