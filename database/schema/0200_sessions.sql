@@ -74,7 +74,7 @@ begin
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where session_id = p_from and state = 'pending';
-        perform hybridflow.discard_reply(v_pending);
+        perform hybridflow.widen_turn(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
     delete from public.messages as m

@@ -22,13 +22,15 @@ begin
         select * into v_turn from public.turns
         where session_id = p_session_id and state = 'running' for update;
         if found then
+            -- The attempt did not fail: it does not count.
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
             perform hybridflow.requeue_turn(v_turn, v_due);
         end if;
     end if;
 
     update public.turns
     set run_after = case
-            when attempt > 0 then greatest(run_after, v_due)
+            when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
         updated_at = v_now
@@ -41,10 +43,23 @@ begin
             greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
         returning * into v_turn;
-    elsif v_turn.reply is not null then
-        perform hybridflow.discard_reply(v_turn.id);
+    elsif v_turn.claimed_at is not null then
+        perform hybridflow.widen_turn(v_turn.id);
     end if;
     return v_turn;
+end
+$$;
+
+-- A pending turn has one more message to answer. Its reply was made without that, and so was all that was
+-- begun before: where that shows up late it is ours, but answers nothing of the turn.
+create or replace function hybridflow.widen_turn(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.discard_reply(p_turn_id);
+    update public.messages set turn_id = null where turn_id = p_turn_id and from_me;
 end
 $$;
 
@@ -79,7 +94,9 @@ begin
     where session_id = p_turn.session_id and state = 'pending'
     returning id into v_newer;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
-    if v_newer is not null or p_turn.reply is null then
+    if v_newer is not null then
+        perform hybridflow.widen_turn(p_turn.id);
+    elsif p_turn.reply is null then
         perform hybridflow.discard_reply(p_turn.id);
     end if;
     update public.turns
@@ -160,6 +177,7 @@ begin
     update public.turns
     set state = 'sending', incomplete = false, reason = null, finished_at = null, worker = null,
         token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
+        attempt = greatest(attempt - 1, 0),
         beside = exists (
             select from public.turns as a
             where a.session_id = p_turn.session_id and a.state in ('running', 'sending') and a.id <> p_turn.id
@@ -198,24 +216,14 @@ begin
         end if;
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
-    elsif v_turn.state <> 'sending' and v_turn.reply is null and hybridflow.has_said_all(p_turn_id) then
+    elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
+        -- An earlier reply to the same messages (see widen_turn): the one made anew is not said.
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
+    ) then
         perform hybridflow.stop_turn(p_turn_id, 'late');
     end if;
 end
-$$;
-
--- Whether something that the turn said is on the phone, begun after all that it answers was written.
-create or replace function hybridflow.has_said_all(p_turn_id bigint)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(
-        max(m.id) filter (where m.from_me and m.send_state = 'sent')
-        > max(m.id) filter (where not m.from_me), false
-    )
-    from public.messages as m where m.turn_id = p_turn_id
 $$;
 
 -- The sends of a turn, in order, for the handler that goes on with it.
@@ -274,6 +282,20 @@ as $$
     select sha256(convert_to(p_token::text, 'UTF8'))
 $$;
 
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(r.wa_id), '[]') from (
+        select m.wa_id from public.messages as m
+        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
+        order by m.sent_at desc, m.id desc limit 100
+    ) as r
+$$;
+
 -- All that a handler needs for one attempt at a turn, its token included.
 create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
@@ -297,6 +319,10 @@ as $$
             'contact_name', s.contact_name
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
+        'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
+            select hybridflow.recent_wa_ids(m, true) from public.messages as m
+            where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
+        ),
         'history', hybridflow.turn_history(p_turn, p_history_limit)
     )
     from public.sessions as s
@@ -532,10 +558,14 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    select s.* into session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.id = p_turn_id
-    for update of s;
+    loop
+        select s.* into session from public.sessions as s
+        inner join public.turns as t on t.session_id = s.id
+        where t.id = p_turn_id
+        for update of s;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
+    end loop;
     select * into turn from public.turns where id = p_turn_id for update;
     refusal := case
         when turn.id is null then 'unknown_turn'
@@ -799,6 +829,11 @@ begin
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
+    update public.turns set incomplete = true
+    where id = (v_held.turn).id and exists (
+        select from public.messages as m
+        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
+    );
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
     return jsonb_build_object('ok', true);
 end
@@ -806,7 +841,7 @@ $$;
 
 -- retry_turn({tenant_id, turn_id})
 -- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
--- PT409: it is not dead, or its session is paused.
+-- PT409: it is not dead, its session is paused, or its messages were given to another turn.
 create or replace function public.retry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -831,6 +866,9 @@ begin
     if v_session.is_paused then
         raise exception 'session % is paused: resume it first', v_session.id using errcode = 'PT409';
     end if;
+    if not exists (select from public.messages where turn_id = v_turn.id and not from_me) then
+        raise exception 'another turn answers the messages of turn %', v_turn.id using errcode = 'PT409';
+    end if;
     if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
     then
         if exists (
@@ -844,6 +882,7 @@ begin
             lease_until = hybridflow.clock(), attempt = 0, waits = 0, reason = null, stop_reason = null,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
+        perform hybridflow.after_settlement(v_turn.id, null);
     else
         update public.turns set attempt = 0, waits = 0, reason = null, finished_at = null where id = v_turn.id;
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());

@@ -21,6 +21,52 @@ as $$
     select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
 $$;
 
+-- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
+-- recorded besides, or it is in doubt until that is told. The session is locked.
+create or replace function hybridflow.give_up_id(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_own text;
+begin
+    delete from public.messages where id = (
+        select m.id from public.messages as m
+        where m.session_id = p_message.session_id and m.turn_id is not distinct from p_message.turn_id
+            and m.from_me and m.send_state = 'sent' and m.send_began_at is null
+            and m.identity is not distinct from p_message.identity and m.body = p_message.body
+        limit 1
+    )
+    returning wa_id into v_own;
+    update public.messages
+    set wa_id = v_own, send_state = case when v_own is null then 'unknown' else 'sent' end
+    where id = p_message.id;
+end
+$$;
+
+-- A part that was begun again left with its first try after all, and the next one certainly did not: the
+-- first is the part again.
+create or replace function hybridflow.take_part_back(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_part integer;
+begin
+    if p_message.turn_id is null or p_message.part is not null or p_message.send_state <> 'failed' then
+        return;
+    end if;
+    select m.part into v_part from public.messages as m
+    where m.turn_id = p_message.turn_id and m.part is not null and m.send_state = 'failed'
+        and m.identity is not distinct from p_message.identity and m.body = p_message.body
+    order by m.part limit 1;
+    update public.messages set part = null where turn_id = p_message.turn_id and part = v_part;
+    update public.messages set part = v_part where id = p_message.id;
+end
+$$;
+
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
 -- message, that record goes, and the pause that it caused is taken back. If the message had left already
 -- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
@@ -41,10 +87,13 @@ begin
     select * into v_twin from hybridflow.messages_called(p_wa_id)
     where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
     limit 1;
-    if v_twin.id is not null then
+    if v_twin.send_state is not null then
+        perform hybridflow.give_up_id(v_twin);
+    elsif v_twin.id is not null then
         v_goes_on := hybridflow.withdraw_pause(v_twin.session_id, v_twin.id);
         delete from public.messages where id = v_twin.id;
     end if;
+    perform hybridflow.take_part_back(v_message);
 
     if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
         insert into public.messages (
@@ -233,9 +282,15 @@ begin
     if coalesce(p ->> 'tenant_id', p ->> 'turn_id') is null or p ->> 'message_id' is null then
         raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
     end if;
-    perform from public.sessions as s
-    where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
-    for update;
+    loop
+        perform from public.sessions as s
+        where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
+        for update;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (
+            select from public.messages as m where m.id = (p ->> 'message_id')::bigint
+        );
+    end loop;
     select * into v_message from public.messages as m
     where m.id = (p ->> 'message_id')::bigint and m.from_me and m.send_state is not null and hybridflow.is_named(m, p);
     return v_message;
@@ -288,6 +343,7 @@ set search_path = ''
 as $$
 declare
     v_message public.messages;
+    v_notice_id bigint;
 begin
     update public.messages set send_state = 'failed', late_until = p_late_until, check_at = null
     where id = p_message_id and wa_id is null and send_state in ('sending', 'unknown')
@@ -296,17 +352,23 @@ begin
         return;
     end if;
     update public.notices
-    set number_told_at = null, message_id = null, updated_at = hybridflow.clock(),
-        state = case when p_late_until is null then state else 'pending' end,
-        finished_at = case when p_late_until is null then finished_at end,
-        next_at = case when p_late_until is null then next_at else hybridflow.clock() end
-    where message_id = p_message_id;
+    set number_told_at = null, message_id = null, updated_at = hybridflow.clock()
+    where message_id = p_message_id
+    returning id into v_notice_id;
+    if p_late_until is not null then
+        update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
+        where n.id = v_notice_id and not exists (
+            select from public.notices as o  -- of its kind, and newer: that is told instead
+            where o.tenant_id = n.tenant_id and o.kind = n.kind and o.state = 'pending' and n.kind <> 'handoff'
+        );
+    end if;
     perform hybridflow.after_settlement(v_message.turn_id, p_policy);
 end
 $$;
 
--- fail_send({tenant_id, message_id, policy?})
--- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same.
+-- fail_send({tenant_id, message_id, chosen_id?, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same,
+-- also where it has begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -316,6 +378,9 @@ as $$
 declare
     v_message public.messages := hybridflow.send_of(p);
 begin
+    if coalesce(p ->> 'chosen_id' <> v_message.chosen_id, false) then
+        return '{"ok": true}';
+    end if;
     perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
     return '{"ok": true}';
 end
@@ -475,20 +540,6 @@ begin
         )
     );
 end
-$$;
-
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
-create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(jsonb_agg(r.wa_id), '[]') from (
-        select m.wa_id from public.messages as m
-        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
-        order by m.sent_at desc, m.id desc limit 100
-    ) as r
 $$;
 
 -- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,

@@ -277,7 +277,10 @@ begin
         return null;
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    v_message := hybridflow.find_own(p_tenant, p_event);  -- erased, or known meanwhile, while we waited
+    if not found then
+        return hybridflow.recognise_own(p_tenant, p_event, p_policy);  -- erased or merged while we waited
+    end if;
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- known meanwhile
     if v_message.id is null then
         return null;
     elsif v_message.wa_id is not null then
@@ -291,9 +294,9 @@ begin
 end
 $$;
 
--- A message of our side that is recorded already. Whom gap repair took for the owner, since it sees no more
--- than the message, another API client's own event shows to be that client: where that is no takeover, it
--- is undone.
+-- A message of our side that is recorded already. Whom gap repair took for the owner or a greeting, since it
+-- sees no more than the message, another API client's own event shows to be that client: a takeover is
+-- undone where that is none, and made up for where it is one.
 create or replace function hybridflow.known_own(
     p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
 )
@@ -306,7 +309,14 @@ declare
 begin
     if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
         update public.messages set sender = 'client' where id = p_message.id;
-        if not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
+        if p_message.sender = 'auto' and p_tenant.other_client_takeover
+            and p_message.kind not in ('reaction', 'poll_vote')
+        then
+            perform hybridflow.take_over(
+                s, p_tenant, p_policy, p_message.sent_at, p_message.id, 'another client of Evolution wrote'
+            )
+            from public.sessions as s where s.id = p_message.session_id;
+        elsif not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
             v_turn_id := hybridflow.undo_takeover(p_message.session_id, p_message.created_at, p_policy);
         end if;
     end if;
@@ -460,6 +470,10 @@ begin
             hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
             p_event ->> 'correlation_id'
         );
+    end if;
+    if p_session.is_paused and not v_paused then
+        -- Nobody else looks any more at what was written in the pause.
+        perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause

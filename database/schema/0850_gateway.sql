@@ -202,14 +202,18 @@ declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if (v_held.turn).reason = 'handoff'
+    if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
-    perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    if hybridflow.await_settlement(v_held.turn, null) then
+        update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
+    else
+        perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    end if;
     perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
 end

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 from pydantic import BaseModel, ConfigDict, SecretStr
@@ -16,7 +17,7 @@ from router.errors import DatabaseAway, StateError
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
-from router.loops import Loop
+from router.loops import Loop, safely
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outbox import SendTerms
@@ -106,7 +107,9 @@ class DoubtSettler:
         claimed = [ClaimedDoubt.model_validate(send) for send in answer["sends"]]
         claimed.sort(key=lambda send: (send.tenant_id, send.session_id, send.send_began_at))
         for _, sends in groupby(claimed, key=lambda send: (send.tenant_id, send.session_id)):
-            await self._settle(list(sends))
+            # One that cannot be settled keeps none of the others waiting.
+            settle = partial(self._settle, list(sends))
+            await safely(settle, "a doubt could not be settled")
         if answer["next_due_at"] is None:
             return self._limits.poll
         now, due = (datetime.fromisoformat(answer[name]) for name in ("now", "next_due_at"))

@@ -200,7 +200,8 @@ class Outbox:
     async def _fail(self, begun: _Begun, error: EvolutionError) -> NoReturn:
         """Note that it was not sent. Raises SendFailed."""
         named = _named(begun.tenant_id, begun.message_id)
-        await self._note("fail_send", {**named, "policy": self._terms.policy})
+        argument = {**named, "chosen_id": begun.chosen_id, "policy": self._terms.policy}
+        await self._note("fail_send", argument)
         raise SendFailed(error) from error
 
     async def _note(self, function: str, argument: Json, seconds: float = _NOTED_FOR) -> None:

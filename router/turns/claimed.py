@@ -95,6 +95,8 @@ class ClaimedTurn(_Frozen):
     tenant: TurnTenant
     session: TurnSession
     parts: tuple[TurnPart, ...]
+    ours: tuple[str, ...] | None = None
+    """Where a part is in doubt: the ids of the sends of the conversation that are known."""
     history: tuple[TurnMessage, ...]
 
     @property

@@ -60,7 +60,7 @@ class Settling:
             unknown = Finding("unknown", detail=str(error))
             return Verdict((unknown,) * len(doubtful), _CHECK_AGAIN)
         known = [message for message in turn.history if message.wa_id]
-        parts = {part.wa_id for part in turn.parts if part.wa_id}
+        parts = {part.wa_id for part in turn.parts if part.wa_id} | set(turn.ours or ())
         where = Whereabouts(
             instance=instance,
             jids=turn.session.jids,

@@ -184,7 +184,8 @@ async def test_what_was_certainly_not_sent_may_be_begun_again(
     with pytest.raises(SendFailed) as failed:
         await outbox(ledger, Phone(answer)).send(SPEAKER, HELLO)
     assert failed.value.is_away is is_away
-    assert ledger.calls[1:] == [("fail_send", {**NAMED, "policy": {"debounce_seconds": 2}})]
+    told = {**NAMED, "chosen_id": "3EB0C0", "policy": {"debounce_seconds": 2}}
+    assert ledger.calls[1:] == [("fail_send", told)]
 
 
 @pytest.mark.parametrize(

@@ -518,7 +518,7 @@ begin
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where session_id = p_from and state = 'pending';
-        perform hybridflow.discard_reply(v_pending);
+        perform hybridflow.widen_turn(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
     delete from public.messages as m
@@ -1146,13 +1146,15 @@ begin
         select * into v_turn from public.turns
         where session_id = p_session_id and state = 'running' for update;
         if found then
+            -- The attempt did not fail: it does not count.
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
             perform hybridflow.requeue_turn(v_turn, v_due);
         end if;
     end if;
 
     update public.turns
     set run_after = case
-            when attempt > 0 then greatest(run_after, v_due)
+            when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
         updated_at = v_now
@@ -1165,10 +1167,23 @@ begin
             greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
         returning * into v_turn;
-    elsif v_turn.reply is not null then
-        perform hybridflow.discard_reply(v_turn.id);
+    elsif v_turn.claimed_at is not null then
+        perform hybridflow.widen_turn(v_turn.id);
     end if;
     return v_turn;
+end
+$$;
+
+-- A pending turn has one more message to answer. Its reply was made without that, and so was all that was
+-- begun before: where that shows up late it is ours, but answers nothing of the turn.
+create or replace function hybridflow.widen_turn(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.discard_reply(p_turn_id);
+    update public.messages set turn_id = null where turn_id = p_turn_id and from_me;
 end
 $$;
 
@@ -1203,7 +1218,9 @@ begin
     where session_id = p_turn.session_id and state = 'pending'
     returning id into v_newer;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
-    if v_newer is not null or p_turn.reply is null then
+    if v_newer is not null then
+        perform hybridflow.widen_turn(p_turn.id);
+    elsif p_turn.reply is null then
         perform hybridflow.discard_reply(p_turn.id);
     end if;
     update public.turns
@@ -1284,6 +1301,7 @@ begin
     update public.turns
     set state = 'sending', incomplete = false, reason = null, finished_at = null, worker = null,
         token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
+        attempt = greatest(attempt - 1, 0),
         beside = exists (
             select from public.turns as a
             where a.session_id = p_turn.session_id and a.state in ('running', 'sending') and a.id <> p_turn.id
@@ -1322,24 +1340,14 @@ begin
         end if;
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
-    elsif v_turn.state <> 'sending' and v_turn.reply is null and hybridflow.has_said_all(p_turn_id) then
+    elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
+        -- An earlier reply to the same messages (see widen_turn): the one made anew is not said.
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
+    ) then
         perform hybridflow.stop_turn(p_turn_id, 'late');
     end if;
 end
-$$;
-
--- Whether something that the turn said is on the phone, begun after all that it answers was written.
-create or replace function hybridflow.has_said_all(p_turn_id bigint)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(
-        max(m.id) filter (where m.from_me and m.send_state = 'sent')
-        > max(m.id) filter (where not m.from_me), false
-    )
-    from public.messages as m where m.turn_id = p_turn_id
 $$;
 
 -- The sends of a turn, in order, for the handler that goes on with it.
@@ -1398,6 +1406,20 @@ as $$
     select sha256(convert_to(p_token::text, 'UTF8'))
 $$;
 
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(r.wa_id), '[]') from (
+        select m.wa_id from public.messages as m
+        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
+        order by m.sent_at desc, m.id desc limit 100
+    ) as r
+$$;
+
 -- All that a handler needs for one attempt at a turn, its token included.
 create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
 returns jsonb
@@ -1421,6 +1443,10 @@ as $$
             'contact_name', s.contact_name
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
+        'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
+            select hybridflow.recent_wa_ids(m, true) from public.messages as m
+            where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
+        ),
         'history', hybridflow.turn_history(p_turn, p_history_limit)
     )
     from public.sessions as s
@@ -1656,10 +1682,14 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    select s.* into session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.id = p_turn_id
-    for update of s;
+    loop
+        select s.* into session from public.sessions as s
+        inner join public.turns as t on t.session_id = s.id
+        where t.id = p_turn_id
+        for update of s;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
+    end loop;
     select * into turn from public.turns where id = p_turn_id for update;
     refusal := case
         when turn.id is null then 'unknown_turn'
@@ -1923,6 +1953,11 @@ begin
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
+    update public.turns set incomplete = true
+    where id = (v_held.turn).id and exists (
+        select from public.messages as m
+        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
+    );
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
     return jsonb_build_object('ok', true);
 end
@@ -1930,7 +1965,7 @@ $$;
 
 -- retry_turn({tenant_id, turn_id})
 -- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
--- PT409: it is not dead, or its session is paused.
+-- PT409: it is not dead, its session is paused, or its messages were given to another turn.
 create or replace function public.retry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1955,6 +1990,9 @@ begin
     if v_session.is_paused then
         raise exception 'session % is paused: resume it first', v_session.id using errcode = 'PT409';
     end if;
+    if not exists (select from public.messages where turn_id = v_turn.id and not from_me) then
+        raise exception 'another turn answers the messages of turn %', v_turn.id using errcode = 'PT409';
+    end if;
     if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
     then
         if exists (
@@ -1968,6 +2006,7 @@ begin
             lease_until = hybridflow.clock(), attempt = 0, waits = 0, reason = null, stop_reason = null,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
+        perform hybridflow.after_settlement(v_turn.id, null);
     else
         update public.turns set attempt = 0, waits = 0, reason = null, finished_at = null where id = v_turn.id;
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
@@ -2001,6 +2040,52 @@ as $$
     select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
 $$;
 
+-- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
+-- recorded besides, or it is in doubt until that is told. The session is locked.
+create or replace function hybridflow.give_up_id(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_own text;
+begin
+    delete from public.messages where id = (
+        select m.id from public.messages as m
+        where m.session_id = p_message.session_id and m.turn_id is not distinct from p_message.turn_id
+            and m.from_me and m.send_state = 'sent' and m.send_began_at is null
+            and m.identity is not distinct from p_message.identity and m.body = p_message.body
+        limit 1
+    )
+    returning wa_id into v_own;
+    update public.messages
+    set wa_id = v_own, send_state = case when v_own is null then 'unknown' else 'sent' end
+    where id = p_message.id;
+end
+$$;
+
+-- A part that was begun again left with its first try after all, and the next one certainly did not: the
+-- first is the part again.
+create or replace function hybridflow.take_part_back(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_part integer;
+begin
+    if p_message.turn_id is null or p_message.part is not null or p_message.send_state <> 'failed' then
+        return;
+    end if;
+    select m.part into v_part from public.messages as m
+    where m.turn_id = p_message.turn_id and m.part is not null and m.send_state = 'failed'
+        and m.identity is not distinct from p_message.identity and m.body = p_message.body
+    order by m.part limit 1;
+    update public.messages set part = null where turn_id = p_message.turn_id and part = v_part;
+    update public.messages set part = v_part where id = p_message.id;
+end
+$$;
+
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
 -- message, that record goes, and the pause that it caused is taken back. If the message had left already
 -- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
@@ -2021,10 +2106,13 @@ begin
     select * into v_twin from hybridflow.messages_called(p_wa_id)
     where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
     limit 1;
-    if v_twin.id is not null then
+    if v_twin.send_state is not null then
+        perform hybridflow.give_up_id(v_twin);
+    elsif v_twin.id is not null then
         v_goes_on := hybridflow.withdraw_pause(v_twin.session_id, v_twin.id);
         delete from public.messages where id = v_twin.id;
     end if;
+    perform hybridflow.take_part_back(v_message);
 
     if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
         insert into public.messages (
@@ -2213,9 +2301,15 @@ begin
     if coalesce(p ->> 'tenant_id', p ->> 'turn_id') is null or p ->> 'message_id' is null then
         raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
     end if;
-    perform from public.sessions as s
-    where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
-    for update;
+    loop
+        perform from public.sessions as s
+        where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
+        for update;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (
+            select from public.messages as m where m.id = (p ->> 'message_id')::bigint
+        );
+    end loop;
     select * into v_message from public.messages as m
     where m.id = (p ->> 'message_id')::bigint and m.from_me and m.send_state is not null and hybridflow.is_named(m, p);
     return v_message;
@@ -2268,6 +2362,7 @@ set search_path = ''
 as $$
 declare
     v_message public.messages;
+    v_notice_id bigint;
 begin
     update public.messages set send_state = 'failed', late_until = p_late_until, check_at = null
     where id = p_message_id and wa_id is null and send_state in ('sending', 'unknown')
@@ -2276,17 +2371,23 @@ begin
         return;
     end if;
     update public.notices
-    set number_told_at = null, message_id = null, updated_at = hybridflow.clock(),
-        state = case when p_late_until is null then state else 'pending' end,
-        finished_at = case when p_late_until is null then finished_at end,
-        next_at = case when p_late_until is null then next_at else hybridflow.clock() end
-    where message_id = p_message_id;
+    set number_told_at = null, message_id = null, updated_at = hybridflow.clock()
+    where message_id = p_message_id
+    returning id into v_notice_id;
+    if p_late_until is not null then
+        update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
+        where n.id = v_notice_id and not exists (
+            select from public.notices as o  -- of its kind, and newer: that is told instead
+            where o.tenant_id = n.tenant_id and o.kind = n.kind and o.state = 'pending' and n.kind <> 'handoff'
+        );
+    end if;
     perform hybridflow.after_settlement(v_message.turn_id, p_policy);
 end
 $$;
 
--- fail_send({tenant_id, message_id, policy?})
--- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same.
+-- fail_send({tenant_id, message_id, chosen_id?, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same,
+-- also where it has begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2296,6 +2397,9 @@ as $$
 declare
     v_message public.messages := hybridflow.send_of(p);
 begin
+    if coalesce(p ->> 'chosen_id' <> v_message.chosen_id, false) then
+        return '{"ok": true}';
+    end if;
     perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
     return '{"ok": true}';
 end
@@ -2455,20 +2559,6 @@ begin
         )
     );
 end
-$$;
-
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
-create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(jsonb_agg(r.wa_id), '[]') from (
-        select m.wa_id from public.messages as m
-        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
-        order by m.sent_at desc, m.id desc limit 100
-    ) as r
 $$;
 
 -- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,
@@ -2877,7 +2967,10 @@ begin
         return null;
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    v_message := hybridflow.find_own(p_tenant, p_event);  -- erased, or known meanwhile, while we waited
+    if not found then
+        return hybridflow.recognise_own(p_tenant, p_event, p_policy);  -- erased or merged while we waited
+    end if;
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- known meanwhile
     if v_message.id is null then
         return null;
     elsif v_message.wa_id is not null then
@@ -2891,9 +2984,9 @@ begin
 end
 $$;
 
--- A message of our side that is recorded already. Whom gap repair took for the owner, since it sees no more
--- than the message, another API client's own event shows to be that client: where that is no takeover, it
--- is undone.
+-- A message of our side that is recorded already. Whom gap repair took for the owner or a greeting, since it
+-- sees no more than the message, another API client's own event shows to be that client: a takeover is
+-- undone where that is none, and made up for where it is one.
 create or replace function hybridflow.known_own(
     p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
 )
@@ -2906,7 +2999,14 @@ declare
 begin
     if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
         update public.messages set sender = 'client' where id = p_message.id;
-        if not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
+        if p_message.sender = 'auto' and p_tenant.other_client_takeover
+            and p_message.kind not in ('reaction', 'poll_vote')
+        then
+            perform hybridflow.take_over(
+                s, p_tenant, p_policy, p_message.sent_at, p_message.id, 'another client of Evolution wrote'
+            )
+            from public.sessions as s where s.id = p_message.session_id;
+        elsif not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
             v_turn_id := hybridflow.undo_takeover(p_message.session_id, p_message.created_at, p_policy);
         end if;
     end if;
@@ -3060,6 +3160,10 @@ begin
             hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
             p_event ->> 'correlation_id'
         );
+    end if;
+    if p_session.is_paused and not v_paused then
+        -- Nobody else looks any more at what was written in the pause.
+        perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
@@ -5637,14 +5741,18 @@ declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if (v_held.turn).reason = 'handoff'
+    if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
     elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     end if;
-    perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    if hybridflow.await_settlement(v_held.turn, null) then
+        update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
+    else
+        perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    end if;
     perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
 end
