@@ -88,8 +88,9 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
     if outcome.beyond:
         yield (
             f"apart: {_apart(outcome, 'beyond')} in {outcome.beyond} conversations in which a send"
-            f" reached the phone more than {outcome.terms.bound:g} s (SEND_TIMEOUT + SEND_SETTLE_SECONDS)"
-            " after it was asked for: by then it had been judged not sent, and none calls it back"
+            f" reached the phone more than {outcome.terms.bound:g} s"
+            " (SEND_TIMEOUT + SEND_SETTLE_SECONDS) after it was asked for: by then it had been"
+            " judged not sent, and nothing calls it back"
         )
     if ambiguous := _apart(outcome, "ambiguous"):
         yield (
