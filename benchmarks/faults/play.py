@@ -84,7 +84,7 @@ class Outcome:
     beyond: int = 0
     longest_end: float = 0.0
     stalled: float = 0.0
-    given_up: int = 0
+    given_up: Counter[str] = field(default_factory=Counter)
     untold: int = 0
     """Messages that no router ever acknowledged, although everything was healed: a run that shows
     nothing."""
@@ -291,7 +291,10 @@ def _sum_up(outcome: Outcome, world: World, disasters: Disasters) -> None:
     outcome.longest_end = disasters.longest_end
     outcome.disasters = disasters.journal
     outcome.stalled = sum(late for _, late in world.stalls.found)
-    outcome.given_up = len(world.wire.given_up)
+    outcome.given_up = Counter(
+        " ".join([delivery.state, *(str(a.status or a.error[:60]) for a in delivery.attempts)])
+        for delivery in world.wire.given_up
+    )
     outcome.recoveries = list(_recoveries(world, disasters))
 
 

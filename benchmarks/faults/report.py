@@ -81,9 +81,11 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
         yield f"  {name}: {value}"
     yield f"  the harness itself stood still for {outcome.stalled:.1f} s in all"
     yield (
-        f"  webhooks that Evolution gave up: {outcome.given_up};"
+        f"  webhooks that Evolution gave up: {outcome.given_up.total()};"
         f" messages that no router was told of: {outcome.untold}"
     )
+    for attempts, count in outcome.given_up.most_common(5):
+        yield f"    {count} x {attempts}"
     yield ", ".join(f"{kind}: {outcome.count(kind)}" for kind in KINDS)
     if outcome.beyond:
         yield (
