@@ -25,6 +25,8 @@ from benchmarks.faults.world import World, running_world
 _PATIENCE = 10.0  # seconds that a conversation stays for its last reply, before others come
 _JANITOR = 3.0
 _TELL = 10.0
+_LET_UP = 600.0
+_LOOK = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -84,7 +86,7 @@ class Outcome:
     beyond: int = 0
     longest_end: float = 0.0
     stalled: float = 0.0
-    given_up: int = 0
+    given_up: Counter[str] = field(default_factory=Counter)
     untold: int = 0
     """Messages that no router ever acknowledged, although everything was healed: a run that shows
     nothing."""
@@ -154,6 +156,7 @@ class _Stage:
                 for plan in order.plans():
                     await asyncio.sleep(1 / order.per_second)
                     await self._places.acquire()
+                    await self._lets_up()
                     conversations.create_task(self._converse(plan, rest))
             over.set()
             if raging is not None:
@@ -173,6 +176,12 @@ class _Stage:
                 left = await watch.unquiet(self._world.dsn)
                 quiet = quiet + 1 if left == (0, 0) and not self._world.wire.under_way else 0
         return left
+
+    async def _lets_up(self) -> None:
+        """Wait while more webhooks are under way than the routers and this machine can take."""
+        async with asyncio.timeout(_LET_UP):
+            while self._world.wire.under_way > self._order.at_once:  # noqa: ASYNC110 - in a thread
+                await asyncio.sleep(_LOOK)
 
     async def _tell(self) -> None:
         """Say how far it has come, from time to time."""
@@ -291,7 +300,10 @@ def _sum_up(outcome: Outcome, world: World, disasters: Disasters) -> None:
     outcome.longest_end = disasters.longest_end
     outcome.disasters = disasters.journal
     outcome.stalled = sum(late for _, late in world.stalls.found)
-    outcome.given_up = len(world.wire.given_up)
+    outcome.given_up = Counter(
+        " ".join([delivery.state, *(str(a.status or a.error[:60]) for a in delivery.attempts)])
+        for delivery in world.wire.given_up
+    )
     outcome.recoveries = list(_recoveries(world, disasters))
 
 

@@ -81,16 +81,18 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
         yield f"  {name}: {value}"
     yield f"  the harness itself stood still for {outcome.stalled:.1f} s in all"
     yield (
-        f"  webhooks that Evolution gave up: {outcome.given_up};"
+        f"  webhooks that Evolution gave up: {outcome.given_up.total()};"
         f" messages that no router was told of: {outcome.untold}"
     )
+    for attempts, count in outcome.given_up.most_common(5):
+        yield f"    {count} x {attempts}"
     yield ", ".join(f"{kind}: {outcome.count(kind)}" for kind in KINDS)
     if outcome.beyond:
         yield (
             f"apart: {_apart(outcome, 'beyond')} in {outcome.beyond} conversations in which a send"
-            f" reached the phone more than {outcome.terms.bound:g} s (SEND_TIMEOUT +"
-            " SEND_SETTLE_SECONDS) after it was asked for: by then it had been judged not sent, and"
-            " none calls it back"
+            f" reached the phone more than {outcome.terms.bound:g} s"
+            " (SEND_TIMEOUT + SEND_SETTLE_SECONDS) after it was asked for: by then it had been"
+            " judged not sent, and nothing calls it back"
         )
     if ambiguous := _apart(outcome, "ambiguous"):
         yield (

@@ -16,7 +16,7 @@ class Terms:
     settle: float = 4.0
     llm_timeout: float = 2.0
     debounce: float = 0.3
-    retry_seconds: float = 0.15
+    retry_seconds: float = 0.25
     """The first pause of Evolution before it posts a webhook again."""
     webhook_secret: str = field(default_factory=lambda: secrets.token_hex(24))
     api_key: str = field(default_factory=lambda: secrets.token_hex(24))
