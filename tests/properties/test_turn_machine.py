@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -19,7 +20,7 @@ from hypothesis.stateful import (
 
 from router.state.database import Json
 from router.state.direct import DirectDatabase
-from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, held
+from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, answered, held
 
 WAYS = st.sampled_from([(MARIA,), (MARIA_LID,), (MARIA_LID, MARIA)])
 
@@ -51,14 +52,92 @@ class TurnMachine(RuleBasedStateMachine):
         self.phone = Phone()
         self.attempts: list[Json] = []  # every claim ever made, living or dead
         self.in_flight: list[tuple[Json, int, Json, bool]] = []
+        self.made_for: dict[str, set[str]] = {}  # what each text of a reply was made in sight of
         self.written = 0
         self.texts = 0
+        self.humans = True
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
     def teardown(self) -> None:
-        self.wait(self.talk.database.close())
+        try:
+            self.everything_heals()
+            self.every_message_is_answered()
+        finally:
+            self.wait(self.talk.database.close())
+
+    def everything_heals(self) -> None:
+        """What is in flight ends, everybody is resumed, and routers work until it is quiet."""
+        for turn, _, begun, left in self.in_flight:
+            if left:
+                self.wait(self.talk.finish(turn, begun, begun["wa_id"]))
+            else:
+                self.drop(turn, begun)
+        self.in_flight.clear()
+        for session in self.wait(self.talk.sql("select id, tenant_id from sessions")):
+            named = {"tenant_id": session["tenant_id"], "session_id": session["id"]}
+            self.wait(
+                self.talk.database.call(
+                    "resume_session", {**named, "source": "operator", "policy": POLICY}
+                )
+            )
+        for _ in range(30):
+            self.wait(self.talk.travel(seconds=61))
+            turns = self.wait(self.talk.claim(max_attempts=1000, lease=60))
+            for turn in turns:
+                self.work_on(turn)
+            if not turns and not self.active():
+                return
+        raise AssertionError(f"it never gets quiet: {self.active()}")
+
+    def active(self) -> list[dict[str, Any]]:
+        active: list[dict[str, Any]] = self.wait(
+            self.talk.sql(
+                "select id, state, stop_reason, beside, waits, reply from turns"
+                " where state in ('pending', 'running', 'sending')"
+            )
+        )
+        return active
+
+    def work_on(self, turn: Json) -> None:
+        """Do as an attempt does, and nothing fails."""
+        self.settle_doubts(turn)
+        row = self.wait(self.talk.sql("select * from turns where id = $1", turn["turn_id"]))[0]
+        if row["state"] not in ("running", "sending"):
+            return
+        if row["reply"] is None and turn["parts"]:
+            if "refused" in self.wait(self.talk.database.call("begin_anew", held(turn))):
+                self.wait(self.talk.database.call("finish_turn", held(turn)))
+            return
+        self.texts += 1
+        reply = row["reply"] or [f"resposta final {self.texts}"]
+        if row["reply"] is None:
+            self.make(turn, reply)
+        for part, body in enumerate(reply):
+            begun = self.wait(self.talk.begin(turn, body, part=part))
+            if "refused" not in begun:
+                self.wait(self.talk.finish(turn, begun, self.phone.take(turn["turn_id"], part)))
+
+    def every_message_is_answered(self) -> None:
+        asked = self.wait(
+            self.talk.sql(
+                "select m.body, m.turn_id, t.state, t.reason, array(select r.body from messages r"
+                " where r.turn_id = m.turn_id and r.from_me and r.send_state = 'sent') as replies"
+                " from messages m left join turns t on t.id = m.turn_id"
+                " where not m.from_me and m.sent_at > hybridflow.clock() - interval '50 minutes'"
+                " and t.state is distinct from 'dead'"
+                " and not exists (select from messages o where o.session_id = m.session_id"
+                " and o.sender in ('owner', 'operator') and o.send_state is distinct from 'failed'"
+                " and (o.sent_at, o.id) > (m.sent_at, m.id))"
+            )
+        )
+        lost = [
+            each
+            for each in asked
+            if not any(each["body"] in self.made_for[reply] for reply in each["replies"])
+        ]
+        assert lost == []
 
     @rule(way=WAYS, ago=st.sampled_from([0, 0, 5, 40]))
     def customer_writes(self, way: tuple[str, ...], ago: float) -> None:
@@ -66,6 +145,12 @@ class TurnMachine(RuleBasedStateMachine):
         assert decision["decision"] in ("turn_pending", "paused"), decision
         self.written += 1
 
+    @initialize(humans=st.booleans())
+    def people_are_there(self, humans: bool) -> None:
+        """A human's message answers all that was asked before: half of the runs have none."""
+        self.humans = humans
+
+    @precondition(lambda self: self.humans)
     @rule(way=WAYS)
     def owner_writes(self, way: tuple[str, ...]) -> None:
         decision = self.wait(self.talk.owner_writes(f"humano {self.texts}", jids=way))
@@ -114,7 +199,11 @@ class TurnMachine(RuleBasedStateMachine):
     def write_reply(self, data: st.DataObject, parts: int) -> None:
         turn = data.draw(st.sampled_from(self.attempts[-3:]))
         self.texts += 1
-        self.wait(self.talk.save(turn, *[f"resposta {self.texts} parte {n}" for n in range(parts)]))
+        self.make(turn, [f"resposta {self.texts} parte {n}" for n in range(parts)])
+
+    def make(self, turn: Json, parts: list[str]) -> None:
+        self.made_for.update({text: set(answered(turn)) for text in parts})
+        self.wait(self.talk.save(turn, *parts))
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), part=st.integers(0, 2), leaves=st.booleans())
@@ -138,6 +227,29 @@ class TurnMachine(RuleBasedStateMachine):
         else:
             self.in_flight.append((turn, part, begun, False))
 
+    @rule(parts=st.integers(1, 2), how=st.sampled_from(["refused", "lost", "taken"]))
+    def an_attempt_ends_at_its_first_part(self, parts: int, how: str) -> None:
+        """As often as it takes for what follows it: single steps seldom meet."""
+        self.wait(self.talk.travel(seconds=61))
+        for turn in self.wait(self.talk.claim(max_attempts=50)):
+            self.attempts.append(turn)
+            if turn["parts"]:
+                continue
+            self.texts += 1
+            reply = turn["reply"] or [f"resposta {self.texts} parte {n}" for n in range(parts)]
+            if turn["reply"] is None:
+                self.make(turn, reply)
+            begun = self.wait(self.talk.begin(turn, reply[0]))
+            if "refused" in begun:
+                continue
+            if how == "refused":
+                self.drop(turn, begun)
+                self.wait(self.talk.fail(turn, "away"))
+                continue
+            if how == "taken":
+                begun["wa_id"] = self.phone.take(turn["turn_id"], 0)
+            self.in_flight.append((turn, 0, begun, how == "taken"))
+
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), how=st.sampled_from(["answer", "echo", "doubt", "fail", "crash"]))
     def send_ends(self, data: st.DataObject, how: str) -> None:
@@ -155,7 +267,8 @@ class TurnMachine(RuleBasedStateMachine):
             )
             assert decision["decision"] == "own_message", decision
         elif how == "fail" and not left:
-            self.wait(self.talk.fail(turn, message_id=begun["message_id"]))
+            self.drop(turn, begun)
+            self.wait(self.talk.fail(turn, "away"))
         elif how == "doubt":
             argument = {"message_id": begun["message_id"], "error": "time-out", "check_after": 1}
             self.wait(
@@ -165,11 +278,50 @@ class TurnMachine(RuleBasedStateMachine):
                 )
             )
 
+    def drop(self, turn: Json, begun: Json) -> None:
+        send = {"tenant_id": turn["tenant"]["tenant_id"], "message_id": begun["message_id"]}
+        self.wait(self.talk.database.call("fail_send", send))
+
     @precondition(lambda self: self.attempts)
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
         """An attempt that finds a doubt asks the phone, as Evolution's store would tell."""
+        self.settle_doubts(data.draw(st.sampled_from(self.attempts[-3:])))
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def begin_anew(self, data: st.DataObject) -> None:
         turn = data.draw(st.sampled_from(self.attempts[-3:]))
+        self.wait(self.talk.database.call("begin_anew", held(turn)))
+
+    @precondition(lambda self: self.attempts)
+    @rule()
+    def heart_beats(self) -> None:
+        turns = [held(turn) for turn in self.attempts[-3:]]
+        argument = {"turns": turns, "worker": "test", "lease_seconds": 60}
+        self.wait(self.talk.database.call("renew_turns", argument))
+
+    @precondition(lambda self: self.humans)
+    @rule(how=st.sampled_from(["answer", "fail", "crash"]))
+    def operator_writes(self, how: str) -> None:
+        sessions = self.wait(
+            self.talk.sql("select id from sessions where tenant_id = $1", self.tenant_id)
+        )
+        if not sessions:
+            return
+        named = {"tenant_id": self.tenant_id, "session_id": sessions[0]["id"]}
+        self.texts += 1
+        begun = self.wait(
+            self.talk.database.call("begin_human_send", {**named, "body": f"operador {self.texts}"})
+        )
+        send = {"tenant_id": self.tenant_id, "message_id": begun["message_id"]}
+        if how == "answer":
+            sent = {**send, "wa_id": f"3EB0FF{self.texts:06X}"}
+            self.wait(self.talk.database.call("finish_send", sent))
+        elif how == "fail":
+            self.wait(self.talk.database.call("fail_send", send))
+
+    def settle_doubts(self, turn: Json) -> None:
         for part in turn["parts"]:
             if part["send_state"] not in ("sending", "unknown"):
                 continue
