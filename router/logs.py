@@ -27,7 +27,10 @@ _correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None
 _contact: ContextVar[str | None] = ContextVar("contact", default=None)
 
 # Libraries that log requests, their addresses or their bodies below WARNING.
-_QUIET = ("anthropic", "asyncio", "httpcore", "httpx", "openai", "hpack")
+_QUIET = (
+    *("anthropic", "openai", "httpx2", "httpcore2"),  # the SDKs have an HTTP client of their own
+    *("asyncio", "httpcore", "httpx", "hpack"),
+)
 _SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 # What is a secret by its form: tokens of flows, Meta's access tokens, tenants' own webhook secrets,
 # keys of the API, JWTs.

@@ -49,7 +49,7 @@ class Loop:
         self._cancel_timer()
 
     async def run(self) -> None:
-        """Step until `stop`. Raises nothing but the CancelledError of who cancels the task."""
+        """Step until `stop`. Raises nothing but CancelledError, when its task is cancelled."""
         while not self.is_stopping:
             self._woken.clear()
             self.wake(await self._step_safely())
@@ -70,9 +70,10 @@ class Loop:
 
 
 async def safely(step: Callable[[], Awaitable[T]], failed: str) -> T | None:
-    """Return what a step gives; None where it failed, which is logged. Raises only CancelledError.
+    """Return what a step gives; None where it failed, which is logged.
 
-    That only for who cancels the task: what comes up from beneath is a failure like another.
+    Raises CancelledError when this task is cancelled, and nothing else: a CancelledError that comes
+    out of the step by itself is a failure like any other.
     """
     try:
         return await step()
@@ -93,6 +94,6 @@ def log_unexpected(failed: str, error: BaseException | None) -> None:
 
 
 def is_cancelled() -> bool:
-    """Whether a CancelledError is meant for this task, and has not come up from beneath it."""
+    """Whether this task is being cancelled: only then is a CancelledError meant for it."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

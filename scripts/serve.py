@@ -93,6 +93,7 @@ def _listen(port: int) -> socket.socket:
         listener.close()
         raise CannotGoOn(
             f"cannot listen on port {port} ({error.strerror}): stop what uses it, or set API_PORT"
+            " (PORT, where it is set, wins over it)"
         ) from error
     return listener
 

@@ -88,7 +88,7 @@ class Outcome:
     stalled: float = 0.0
     given_up: Counter[str] = field(default_factory=Counter)
     untold: int = 0
-    """Messages that no router ever acknowledged, although everything was healed: a run that shows
+    """Messages that no router acknowledged, even after everything was healed. Then the run shows
     nothing."""
     left_open: tuple[int, int] = (0, 0)
     disasters: list[tuple[float, str]] = field(default_factory=list)

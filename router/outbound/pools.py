@@ -1,4 +1,4 @@
-"""The pools of connections to tenants' addresses: a purpose each, so that none takes another's."""
+"""The pools of connections to tenants' addresses: one for each purpose."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _SPARE = 2
 
 
 class TenantPools:
-    """A send never waits for a look-up, neither of them for a courtesy, nor for a tenant's server.
+    """Sends, look-ups, courtesy and services: no request of one waits for those of another.
 
     `services` are tenants' own beside Evolution: where notices and moderation go.
     """

@@ -71,7 +71,7 @@ class Outbox:
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`doubted` may be set to what is to be called when a send without a turn is in doubt."""
+        """Whoever settles doubts sets `doubted`: it is called whenever a send is in doubt."""
         self.doubted: Callable[[], None] = lambda: None
         self._database = database
         self._evolution = evolution

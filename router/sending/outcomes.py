@@ -12,8 +12,8 @@ from router.outbound.places import NoPlace
 class Sent:
     """It is on the phone as `wa_id`, in the chat `jid`, which says `body`; now or before.
 
-    `jid` is empty and `message_id`, the state's, None where the fence does not say them of what
-    left before.
+    `message_id` is the state's. Of what left before, the fence may not say these two: then `jid` is
+    empty and `message_id` None.
     """
 
     wa_id: str

@@ -1,4 +1,4 @@
-"""A message that is to be sent: what goes to Evolution, who it is the same as, how it is told."""
+"""A message that is to be sent: what goes to Evolution, its identity, how its echo is told."""
 
 import base64
 import binascii
@@ -28,9 +28,9 @@ _NOT_BASE64 = re.compile(r"[\s=]")
 class Outgoing:
     """One message. `body` is what goes to Evolution, but for the number and the chosen id.
 
-    `identity` is the same for the same message asked for again, whoever it goes to, and for no
-    other: a picture counts by its bytes or its address. `kind` and `text` are as the readers of the
-    webhook tell its echo; `told_as` are the keys by which an echo is recognised, on every channel.
+    Two messages have the same `identity` if and only if they say the same, to whomever: a picture
+    counts by its bytes or its address. `kind` and `text` are as the readers of the webhook tell its
+    echo; `told_as` are the keys by which an echo is recognised, on every channel.
     """
 
     path: str

@@ -13,9 +13,10 @@ from router.turns.claimed import ClaimedTurn
 class Speaker:
     """One who has something to say.
 
-    `fence` is the SQL function that lets it, asked with `shows`, by `database` if that is not the
-    router's own; `line` is the tenant's instance as the state has it, None where the fence says
-    it. `turn` is what a turn's attempt shows when its send is in doubt.
+    `fence` is the SQL function that decides whether it may, and `shows` what it is asked with. It
+    is asked through `database`, or through the router's own where that is None. `line` is the
+    tenant's instance as the state has it; None where the fence answers with it. `turn` is what a
+    turn's attempt shows when its send is in doubt.
     """
 
     fence: str

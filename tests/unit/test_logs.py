@@ -14,6 +14,8 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from router.llm.anthropic import AnthropicProvider
+from router.llm.openai import OpenAiProvider
 from router.logs import (
     Action,
     JsonFormatter,
@@ -27,7 +29,12 @@ from router.logs import (
 from router.settings import load_settings
 
 _log = logging.getLogger("router.somewhere")
-_OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "openai", "router.somewhere")
+_OTHERS = (
+    *("uvicorn", "uvicorn.error", "uvicorn.access", "httpx", "httpx2", "httpcore2"),
+    *("anthropic", "openai", "router.somewhere"),
+)
+_ANTHROPIC = AnthropicProvider(SecretStr("k"), base_url=None, model="m", timeout=1)
+_OPENAI = OpenAiProvider(SecretStr("k"), base_url=None, model="m", timeout=1)
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +214,13 @@ def test_clients_do_not_log_requests_even_at_debug(stream):
     configure(stream, LOG_LEVEL="debug")
     logging.getLogger("httpx").info("HTTP Request: POST http://evolution.example")
     logging.getLogger("openai._base_client").debug("Request options: the customer's words")
+    assert lines(stream) == []
+
+
+@pytest.mark.parametrize("provider", [_ANTHROPIC, _OPENAI], ids=lambda each: each.name)
+async def test_what_the_sdks_ask_is_not_logged_by_their_own_http_client(provider, stream):
+    configure(stream, LOG_LEVEL="debug")
+    await provider.load()
     assert lines(stream) == []
 
 
