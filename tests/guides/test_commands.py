@@ -36,6 +36,7 @@ _DEMO = "tests/scenarios/test_demo.py"
 _TOGETHER = "test_workflows_go_into_n8n_and_come_back_as_the_guide_says, for they need each other"
 _GIT = "is git's own, and wants a repository with a remote"
 _SMALL = "small, for the full size takes long: tests/benchmarks/test_smoke.py"
+_HARNESS = "for two minutes: tests/faults/test_harness.py"
 _NAMED = "only named: what stands behind it is in the guides with its options"
 
 _TYPES = 'npx supabase gen types --remote="$DATABASE_URL" --schema public > database.types.ts'
@@ -55,6 +56,8 @@ ELSEWHERE = {
     "python -m benchmarks.n8n": _SMALL,
     "python -m benchmarks.n8n --engine vm": _SMALL,
     "python -m benchmarks.size": _SMALL,
+    "python -m benchmarks.faults": _HARNESS,
+    "python -m benchmarks.faults --seed 1 --conversations 10000": _HARNESS,
     "python -m scripts.n8n start": _SERVE,
     "python -m scripts.n8n import": _TOGETHER,
     "python -m scripts.n8n export": _TOGETHER,
