@@ -57,3 +57,10 @@ def n8n(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) ->
     """The real n8n, with the project's workflows; started when the first test asks for it."""
     with running_n8n(postgres.dsn, tmp_path_factory.mktemp("n8n")) as n8n:
         yield n8n
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that asks for n8n starts it, and fills it by n8n's own slow commands."""
+    for item in items:
+        if item.get_closest_marker("n8n") is not None:
+            item.add_marker(pytest.mark.timeout(400))

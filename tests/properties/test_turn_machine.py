@@ -223,7 +223,7 @@ class TurnMachine(RuleBasedStateMachine):
         assert not paused, "the fence let a send through during a pause"
         if leaves:
             self.in_flight.append((turn, part, begun, True))
-            begun["wa_id"] = self.phone.take(turn["turn_id"], part)
+            begun |= {"wa_id": self.phone.take(turn["turn_id"], part), "left_at": self.talk.now()}
         else:
             self.in_flight.append((turn, part, begun, False))
 
@@ -247,7 +247,7 @@ class TurnMachine(RuleBasedStateMachine):
                 self.wait(self.talk.fail(turn, "away"))
                 continue
             if how == "taken":
-                begun["wa_id"] = self.phone.take(turn["turn_id"], 0)
+                begun |= {"wa_id": self.phone.take(turn["turn_id"], 0), "left_at": self.talk.now()}
             self.in_flight.append((turn, 0, begun, how == "taken"))
 
     @precondition(lambda self: self.in_flight)
@@ -262,8 +262,11 @@ class TurnMachine(RuleBasedStateMachine):
             body = self.wait(
                 self.talk.value("select body from messages where id = $1", begun["message_id"])
             )
+            since = (self.talk.now() - begun["left_at"]).total_seconds()
             decision = self.wait(
-                self.talk.owner_writes(body, wa_id=begun["wa_id"], origin="send", status="PENDING")
+                self.talk.owner_writes(
+                    body, wa_id=begun["wa_id"], origin="send", status="PENDING", ago=since
+                )
             )
             assert decision["decision"] == "own_message", decision
         elif how == "fail" and not left:
