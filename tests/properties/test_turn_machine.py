@@ -198,6 +198,9 @@ class TurnMachine(RuleBasedStateMachine):
     @rule(data=st.data(), parts=st.integers(1, 3))
     def write_reply(self, data: st.DataObject, parts: int) -> None:
         turn = data.draw(st.sampled_from(self.attempts[-3:]))
+        rows = self.wait(self.talk.sql("select reply from turns where id = $1", turn["turn_id"]))
+        if rows[0]["reply"] is not None:
+            return  # an attempt goes on with what is written down
         self.texts += 1
         self.make(turn, [f"resposta {self.texts} parte {n}" for n in range(parts)])
 
@@ -265,7 +268,12 @@ class TurnMachine(RuleBasedStateMachine):
             since = (self.talk.now() - begun["left_at"]).total_seconds()
             decision = self.wait(
                 self.talk.owner_writes(
-                    body, wa_id=begun["wa_id"], origin="send", status="PENDING", ago=since
+                    body,
+                    wa_id=begun["wa_id"],
+                    origin="send",
+                    status="PENDING",
+                    ago=since,
+                    jids=[begun["jid"]],
                 )
             )
             assert decision["decision"] == "own_message", decision

@@ -67,7 +67,7 @@ def steps_of(walk: TurnMachine, random: Random) -> list[tuple[int, Callable[[], 
     return steps
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(60))
 def test_a_walk_breaks_nothing_and_ends_with_everybody_answered(seed: int, database_url: str):
     TurnMachine.url = database_url
     TurnMachine.loop = asyncio.new_event_loop()
