@@ -171,7 +171,7 @@ def _next_steps(settings: Settings, made: dict[str, str], here: str) -> list[str
     if settings.llm_provider == "openai" and settings.openai_api_key is None:
         steps.append("set OPENAI_API_KEY in .env")
     tenant = ".venv/bin/python -m scripts.tenant"
-    add = f"{tenant} add my-instance --server https://evolution.example --key KEY"
+    add = f"{tenant} add my-instance --server https://evolution.example --key KEY --prompt TEXT"
     steps += [
         f"add your business:  {add}",
         f"connect WhatsApp:   {tenant} connect my-instance --url {here}",

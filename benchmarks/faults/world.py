@@ -34,6 +34,7 @@ _EVENTS = (
 # What was committed must survive kill -9 of the server, not the loss of the machine.
 _POSTGRES = {"fsync": "off", "max_connections": "200"}
 _MEMORY = Path("/dev/shm")
+_FOLDER = "hybridflow-faults-"
 _ENOUGH_BYTES = 4 * 1024**3
 _LOOK = 0.05
 
@@ -211,8 +212,16 @@ async def _add_tenant(world: World, number: int, shop: Business) -> int:
 @contextmanager
 def _fleeting_folder() -> Iterator[Path]:
     roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES
-    with tempfile.TemporaryDirectory(
-        prefix="hybridflow-faults-", dir=_MEMORY if roomy else None
-    ) as name:
+    above = _MEMORY if roomy else Path(tempfile.gettempdir())
+    _remove_what_killed_runs_left(above)
+    prefix = f"{_FOLDER}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=above) as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+def _remove_what_killed_runs_left(above: Path) -> None:
+    for left in above.glob(f"{_FOLDER}*"):
+        pid = left.name.removeprefix(_FOLDER).split("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
