@@ -2772,6 +2772,16 @@ begin
 end
 $$;
 
+-- Until the transaction ends, nobody else records message p_wa_id or notes a change that waits for it: of two
+-- that come at the same moment, the second one sees the first.
+create or replace function hybridflow.lock_message(p_tenant_id bigint, p_wa_id text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select pg_advisory_xact_lock(hashtextextended('message:' || p_tenant_id || ':' || p_wa_id, 0))
+$$;
+
 -- Applies the changes that arrived before the message itself. Returns whether there were any.
 create or replace function hybridflow.apply_waiting(p_tenant_id bigint, p_message_id bigint, p_wa_id text)
 returns boolean
@@ -2782,6 +2792,7 @@ declare
     v_event record;
     v_any boolean := false;
 begin
+    perform hybridflow.lock_message(p_tenant_id, p_wa_id);
     for v_event in
         update public.processed_events set waiting_for = null
         where tenant_id = p_tenant_id and waiting_for = p_wa_id
@@ -2808,6 +2819,18 @@ as $$
     )
 $$;
 
+-- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
+create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
+returns public.messages
+language sql
+stable
+set search_path = ''
+as $$
+    select m.* from hybridflow.messages_called(p_event ->> 'wa_id') as m
+    where m.tenant_id = p_tenant.id
+    order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
+$$;
+
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
@@ -2817,11 +2840,12 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_message public.messages;
+    v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
 begin
-    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
-    where tenant_id = p_tenant.id
-    order by from_me = coalesce((p_event ->> 'from_me')::boolean, from_me) desc, id limit 1;
+    if v_message.id is null then
+        perform hybridflow.lock_message(p_tenant.id, p_event ->> 'wa_id');
+        v_message := hybridflow.message_meant(p_tenant, p_event);
+    end if;
     if v_message.id is null then
         perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
         update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
