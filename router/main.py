@@ -58,6 +58,7 @@ from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.fallback import FallbackHandler, FallbackRules
+from router.turns.line import Line
 from router.turns.llm_keys import LlmKeys
 from router.turns.prompt import PromptRules
 from router.turns.settling import Settling
@@ -149,7 +150,8 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         lambda turn: keys.instance(turn.tenant.line),
         settings.typing_seconds,
     )
-    dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy)
+    whatsapp = Line(evolution, InstanceKeys.of(settings))
+    dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy, whatsapp)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(
         database,
@@ -310,6 +312,7 @@ def _dispatcher(
     guard: ReplyGuard,
     budget: Budget,
     courtesy: Courtesy,
+    line: Line,
 ) -> Dispatcher:
     workshop = Workshop(
         database=database,
@@ -318,6 +321,7 @@ def _dispatcher(
         guard=guard,
         budget=budget,
         outbox=sending.outbox,
+        line=line,
         settling=Settling(
             database,
             sending.looking,

@@ -24,6 +24,7 @@ from router.sending.speakers import reply_part
 from router.state.database import Database, Json
 from router.turns.claimed import ClaimedTurn
 from router.turns.courtesy import Courtesy
+from router.turns.line import Line
 from router.turns.settling import Settling
 from router.webhook.clean import clean
 
@@ -84,6 +85,7 @@ class Workshop:
     budget: Budget
     outbox: Outbox
     settling: Settling
+    line: Line
     hashes: ContactHashes
     rules: AttemptRules
 
@@ -144,6 +146,7 @@ class TurnAttempt:
             )
 
     async def _make_reply(self) -> tuple[str, ...] | None:
+        await self._shop.line.require(self._turn)
         await self._shop.budget.reserve(self._turn)
         try:
             async with (

@@ -90,6 +90,7 @@ class ClaimedTurn(_Frozen):
     attempt: int
     last_handler: Literal["n8n", "fallback"] | None = None
     last_error: str | None = None
+    waits: int = 0
     reply: tuple[str, ...] | None
     correlation_id: str | None
     tenant: TurnTenant

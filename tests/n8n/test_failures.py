@@ -55,7 +55,6 @@ async def test_an_empty_reply_is_an_llm_that_is_down(staged, llm):
     ("fault", "kind", "state"),
     [
         (failures.BAD_KEY, "evolution_refused", "dead"),
-        (failures.CONNECTION_CLOSED, "evolution_away", "dead"),
         (failures.not_on_whatsapp("5511955550001"), "not_on_whatsapp", "dead"),
     ],
 )
@@ -66,6 +65,20 @@ async def test_a_failing_evolution_is_reported(staged, fault, kind: str, state: 
         (turn,) = await stage.turns_end()
     assert turn["state"] == state
     assert turn["error"].startswith(f"{kind}: "), turn["error"]
+
+
+async def test_an_evolution_that_is_away_is_reported_and_uses_up_no_attempt(staged):
+    async with staged(**ONCE) as stage:
+        stage.shop.fail("sendText", failures.CONNECTION_CLOSED, times=None)
+        await stage.maria.writes("oi")
+        (turn,) = await stage.until(
+            "select state, attempt, error, error_kind from turns",
+            lambda turns: turns[0]["error_kind"] == "away" and turns[0]["state"] == "pending",
+        )
+        assert turn["attempt"] == 0
+        assert turn["error"].startswith("evolution_away: "), turn["error"]
+        stage.shop.heal()
+        await stage.maria.answered()
 
 
 async def test_an_openai_tenant_is_answered_by_openai(staged, n8n: TestN8n, llm):

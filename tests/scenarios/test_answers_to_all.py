@@ -125,3 +125,16 @@ async def test_a_lost_answer_and_then_a_closed_connection_lose_no_message(stage:
     await stage.maria.writes("e pão?")
     stage.shop.heal()
     await both_were_answered_at_once(stage)
+
+
+async def test_while_the_line_is_down_the_llm_is_not_asked_for_what_cannot_leave(stage: Stage):
+    gate = stage.llm.hold()
+    await stage.maria.writes("tem bolo?")
+    await gate.reached()
+    stage.shop.line.breaks()
+    gate.open()
+    await joins(stage)
+    await stage.until("select waits from turns", lambda turns: turns[0]["waits"] >= 3)
+    assert len(stage.llm.requests) == 1
+    stage.shop.line.connects()
+    await both_were_answered_at_once(stage)

@@ -1430,7 +1430,8 @@ as $$
     select jsonb_build_object(
         'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
         'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
-        'last_handler', p_turn.handler, 'last_error', p_turn.error, 'correlation_id', p_turn.correlation_id,
+        'last_handler', p_turn.handler, 'last_error', p_turn.error, 'waits', p_turn.waits,
+        'correlation_id', p_turn.correlation_id,
         'tenant', jsonb_build_object(
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,

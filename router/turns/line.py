@@ -1,0 +1,33 @@
+"""Whether a reply that is made again could leave: asked before the LLM is, for that costs."""
+
+from router.evolution.client import EvolutionClient
+from router.evolution.errors import EvolutionAway, EvolutionRefused
+from router.sending.outcomes import SendFailed
+from router.tenant_instance import InstanceKeys
+from router.turns.claimed import ClaimedTurn
+
+_DOWN = ("close", "connecting")
+
+
+class Line:
+    """The tenants' lines to WhatsApp, as Evolution tells of them."""
+
+    def __init__(self, evolution: EvolutionClient, keys: InstanceKeys) -> None:
+        self._evolution = evolution
+        self._keys = keys
+
+    async def require(self, turn: ClaimedTurn) -> None:
+        """Return where a reply could leave. Raises SendFailed where Evolution or the line is away.
+
+        Only a turn whose reply could not leave before is asked about.
+        """
+        if not turn.waits:
+            return
+        try:
+            state = await self._evolution.connection_state(self._keys.instance(turn.tenant.line))
+        except EvolutionRefused:
+            return  # the send itself says it better
+        except EvolutionAway as error:
+            raise SendFailed(error) from error
+        if state in _DOWN:
+            raise SendFailed(EvolutionAway(f"the line to WhatsApp is still down: {state}"))
