@@ -20,7 +20,7 @@ def test_the_demo_goes_as_it_should(options: list[str]):
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=350,
     )
     assert done.returncode == 0, done.stderr
     assert "nobody was talked over" in done.stdout
