@@ -16,15 +16,14 @@ _HUMANS = frozenset({"owner", "client", "operator"})
 _SAME_SECOND = 1.0  # WhatsApp's times are whole seconds: within one, nobody knows the order
 
 
-_Apart = Literal["beyond", "ambiguous"]
+_Apart = Literal["beyond"]
 
 
 @dataclass(frozen=True, slots=True)
 class Offence:
     """A broken promise. `apart` says why it does not count.
 
-    `beyond`: a send reached the phone later than the bound. `ambiguous`: the owner typed word for
-    word what was being sent at that moment; nothing that Evolution tells of the two differs.
+    `beyond`: a send reached the phone later than the bound.
     """
 
     kind: Kind
@@ -53,36 +52,10 @@ def judge(history: History) -> list[Offence]:
         "stuck": _stuck,
         "mixed": _mixed,
     }
-    apart: _Apart | None = None
-    if history.is_beyond:
-        apart = "beyond"
-    elif any(_is_ambiguous(history, human) for human in history.humans):
-        apart = "ambiguous"
+    apart: _Apart | None = "beyond" if history.is_beyond else None
     for kind, rule in rules.items():
         found += [Offence(kind, history.number, what, apart) for what in rule(history)]
     return found
-
-
-def _is_ambiguous(history: History, human: HumanMessage) -> bool:
-    """Whether the message was taken for a send of ours with these words that had not ended yet.
-
-    Or that had been judged not sent after a doubt, within the bound.
-    """
-    sends = [c for c in history.changes if c.what in ("begun", "send")]
-    taken = next((c for c in sends if c.detail.get("wa_id") == human.wa_id), None)
-    if taken is None:
-        return False
-    before = [
-        c for c in sends
-        if c.seq < taken.seq and c.detail["message_id"] == taken.detail["message_id"]
-    ]  # fmt: skip
-    begins = [c for c in before if c.what == "begun"]
-    since = [c.detail["state"] for c in before if begins and c.seq > begins[-1].seq]
-    if not begins:
-        return False
-    if since[-1:] == ["failed"]:
-        return "unknown" in since and taken.at <= begins[-1].at + history.bound
-    return True
 
 
 def _lost(history: History) -> Iterator[str]:

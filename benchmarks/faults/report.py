@@ -38,10 +38,6 @@ def table_of(outcome: Outcome) -> str:
         *((f"- {kind}", f"{count:,}") for kind, count in sorted(outcome.faults.items())),
         *((f"**{kind}**", f"**{outcome.count(kind)}**") for kind in KINDS),
         ("apart: where a send took longer than the bound", str(_apart(outcome, "beyond"))),
-        (
-            "apart: where the owner typed word for word what was being sent at that moment",
-            str(_apart(outcome, "ambiguous")),
-        ),
         *_recovery(outcome),
     ]
     lines = [
@@ -93,11 +89,6 @@ def _numbers(outcome: Outcome) -> Iterator[str]:
             f" reached the phone more than {outcome.terms.bound:g} s"
             " (SEND_TIMEOUT + SEND_SETTLE_SECONDS) after it was asked for: by then it had been"
             " judged not sent, and nothing calls it back"
-        )
-    if ambiguous := _apart(outcome, "ambiguous"):
-        yield (
-            f"apart: {ambiguous} where the owner typed word for word what was being sent at that"
-            " moment, so that nothing told the one from the other"
         )
 
 

@@ -59,6 +59,7 @@ declare
     v_pending bigint;
 begin
     select * into v_from from public.sessions where id = p_from;
+    perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
     perform hybridflow.make_way(t.id)
     from public.turns as t
     where t.session_id = p_from and t.state in ('running', 'sending')

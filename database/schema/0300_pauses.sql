@@ -137,28 +137,60 @@ as $$
     )
 $$;
 
--- Whether a message of the contact is answered, or is going to be: its turn is under way, part of its turn
--- is on the phone or may be, or it belongs to no turn and a later reply was made in sight of it.
+-- Whether a message's own turn answers it: it is under way, or part of it is on the phone or may be.
+create or replace function hybridflow.is_answered_itself(p_message public.messages)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_message.turn_id is not null and (
+        hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
+        or exists (
+            select from public.turns as t
+            where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
+        )
+    )
+$$;
+
+-- The turn later than p_message's own that was made in sight of it and spoke, or may have, or null. A turn
+-- begins when the one before it has ended, so its history has what that one ended without a word for.
+create or replace function hybridflow.answered_later_by(p_message public.messages)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select t.id from public.turns as t
+    where t.session_id = p_message.session_id and t.id > coalesce(p_message.turn_id, 0)
+        and t.seen_at >= p_message.created_at
+        and (hybridflow.has_spoken(t.id) or hybridflow.is_in_doubt(t.id))
+    order by t.id limit 1
+$$;
+
+-- Whether a message of the contact is answered, or is going to be, by its own turn or by a later one that
+-- was made in sight of it.
 create or replace function hybridflow.is_answered(p_message public.messages)
 returns boolean
 language sql
 stable
 set search_path = ''
 as $$
-    select case
-        when p_message.turn_id is not null then
-            hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
-            or exists (
-                select from public.turns as t
-                where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
-            )
-        else exists (
-            select from public.messages as m
-            inner join public.turns as t on t.id = m.turn_id
-            where m.session_id = p_message.session_id and m.from_me and m.sent_at >= p_message.sent_at
-                and m.send_state = 'sent' and m.status is distinct from 'error' and t.seen_at >= p_message.created_at
-        )
-    end
+    select hybridflow.is_answered_itself(p_message) or hybridflow.answered_later_by(p_message) is not null
+$$;
+
+-- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
+-- own, and no turn of now counts as having seen what the other session brings.
+create or replace function hybridflow.close_sight(p_session_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.messages as m set turn_id = hybridflow.answered_later_by(m)
+    where m.session_id = p_session_id and not m.from_me and m.expects_reply
+        and m.sent_at >= hybridflow.clock() - interval '7 days'
+        and not hybridflow.is_answered_itself(m) and hybridflow.answered_later_by(m) is not null;
+    update public.turns set seen_at = null where session_id = p_session_id and seen_at is not null;
 $$;
 
 -- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message

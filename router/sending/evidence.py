@@ -14,7 +14,7 @@ from typing import Any, Literal
 from router.webhook.clean import as_list, as_object, as_text, as_time
 from router.webhook.content import innermost, read_content
 from router.webhook.reading import Reading
-from router.webhook.telling import telling, telling_of
+from router.webhook.telling import telling, telling_of, was_typed_on_a_phone
 
 _CLOCK_SKEW = timedelta(minutes=5)
 _CHANGED = ("EDITED", "DELETED")
@@ -88,6 +88,7 @@ def _search(
     for record in mine:
         if _id(record) == doubt.chosen_id:
             return Finding("sent", wa_id=doubt.chosen_id)
+    mine = [record for record in mine if not was_typed_on_a_phone(_id(record))]
 
     undated = False
     earliest = doubt.began_at - _CLOCK_SKEW

@@ -83,5 +83,9 @@ async def test_what_nobody_foresaw_is_answered_in_the_one_shape_and_logged(
         "error": {"code": "unexpected", "message": "an error that nobody foresaw; the log has it"}
     }
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    (record,) = [r for r in caplog.records if getattr(r, "action", None) == "unexpected"]
+    # A background loop may meet the broken function as well, and says so under its own name.
+    (record,) = [
+        r for r in caplog.records
+        if r.name == "router.http_errors" and getattr(r, "action", None) == "unexpected"
+    ]  # fmt: skip
     assert record.exc_info is not None

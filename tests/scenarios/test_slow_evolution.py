@@ -70,6 +70,22 @@ async def test_a_late_twin_of_what_was_sent_again_is_ours_too(stage: Stage):
     await is_answered(stage, "e pão?", 3)
 
 
+async def test_the_owner_who_types_what_is_being_sent_takes_over_all_the_same(stage: Stage):
+    """Word for word: the id of a message typed on a phone is none that Evolution gives."""
+    gate = stage.shop.hold_socket()
+    await stage.maria.writes("tem bolo?")
+    await stage.until("select * from turns", lambda rows: rows[0]["error_kind"] == "in_doubt")
+    (ours,) = await stage.sql("select * from messages where from_me")
+    for device in ("android", "ios"):
+        await stage.shop.owner.writes(stage.maria, ours["body"], device=device)
+    gate.open()
+    await stage.maria.answered()
+    await stage.turns_end()
+    assert await stage.paused()
+    rows = await stage.sql("select sender from messages where from_me order by sender")
+    assert [row["sender"] for row in rows] == ["ai", "owner", "owner"]
+
+
 async def test_a_slow_send_of_a_flow_is_not_repeated(database_url, evolution, llm, n8n):
     async with playing(database_url, evolution, llm, n8n) as stage:
         await stage.maria.writes("tem bolo?")

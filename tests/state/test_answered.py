@@ -228,6 +228,55 @@ async def test_a_message_of_no_turn_that_a_reply_saw_is_answered(talk: Conversat
     assert (await resume(talk))["turn_id"] is None
 
 
+async def given_up(talk: Conversation) -> None:
+    """A message whose turn is dead: Evolution says that the number is not on WhatsApp."""
+    await talk.maria_writes("tem bolo?")
+    turn, begun = await sending(talk)
+    await drop(talk, turn, begun)
+    await talk.fail(turn, "permanent")
+    assert (await talk.turn_states())[-1] == "dead"
+
+
+async def test_a_message_whose_turn_died_is_answered_by_the_reply_that_saw_it(talk: Conversation):
+    await given_up(talk)
+    await talk.maria_writes("e café?")
+    await talk.answer("De bolo e de café temos.")
+    await pause(talk)
+    assert (await resume(talk))["turn_id"] is None
+
+
+async def test_and_by_one_that_may_have_left(talk: Conversation):
+    await given_up(talk)
+    await talk.maria_writes("e café?")
+    turn, begun = await sending(talk)
+    await doubt(talk, turn, begun)
+    await pause(talk)
+    assert (await resume(talk))["turn_id"] is None
+    again = await reclaim(talk)
+    await settle(talk, again, begun, "not_sent")
+    assert answered(await talk.claim_one()) == ["tem bolo?", "e café?"]
+
+
+async def test_a_reply_of_another_session_did_not_see_it(talk: Conversation):
+    await given_up(talk)
+    await talk.maria_writes("e café?", jids=(MARIA_LID,))
+    await talk.answer()
+    await talk.maria_writes("oi", jids=(MARIA, MARIA_LID), expects_reply=False)  # one person
+    await pause(talk)
+    assert (await resume(talk))["turn_id"] is not None
+    assert answered(await talk.claim_one()) == ["tem bolo?"]
+
+
+async def test_what_a_later_reply_answered_stays_so_after_a_merge(talk: Conversation):
+    await given_up(talk)
+    await talk.maria_writes("e café?")
+    await talk.answer("De bolo e de café temos.")
+    await talk.maria_writes("olá", jids=(MARIA_LID,), expects_reply=False)
+    await talk.maria_writes("oi", jids=(MARIA, MARIA_LID), expects_reply=False)
+    await pause(talk)
+    assert (await resume(talk))["turn_id"] is None
+
+
 async def test_what_may_be_on_the_phone_is_not_answered_again_until_that_is_known(
     talk: Conversation,
 ):

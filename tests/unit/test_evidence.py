@@ -97,6 +97,28 @@ def test_a_list_without_this_customers_message_proves_nothing() -> None:
     assert judge(record("3A99", "Outra conversa", from_me=False)).outcome == "unknown"
 
 
+ON_A_PHONE = pytest.mark.parametrize(
+    "wa_id",
+    ["AC" + "0F" * 15, "3A" + "0F" * 9, "3F" + "0F" * 9],
+    ids=["android", "ios", "desktop"],
+)
+
+
+@ON_A_PHONE
+def test_what_was_typed_on_a_phone_is_never_ours_though_it_says_the_same(wa_id: str) -> None:
+    by_hand = record(wa_id, REPLY, at=1)
+    assert judge(by_hand, ASKED).outcome == "not_sent"
+    edited = {"message": None, "MessageUpdate": [{"status": "EDITED"}]}
+    assert judge(by_hand | edited, ASKED).outcome == "not_sent"
+    assert judge_all([Doubt("text", REPLY, BEGAN)], by_hand, ASKED)[0].outcome == "not_sent"
+
+
+@ON_A_PHONE
+def test_unless_we_chose_such_an_id(wa_id: str) -> None:
+    (finding,) = judge_all([doubt(Outgoing.plain(REPLY), wa_id)], record(wa_id, REPLY))
+    assert finding.outcome == "sent"
+
+
 @pytest.mark.parametrize(
     "other",
     [
