@@ -5,7 +5,7 @@ LLM ?= loopback
 # run, demo: N8N=1 brings up n8n, too. test: N8N=0 leaves out what needs it.
 N8N ?=
 
-.PHONY: help run demo test test-decisions test-conversations check check-unit check-state audit lint types unit fix schema bench clean
+.PHONY: help run demo test test-decisions test-conversations test-faults check check-unit check-state audit lint types unit fix schema bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -39,13 +39,16 @@ demo: .venv/run.done
 
 test: lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli)
-	$(MAKE) --no-print-directory --jobs=2 test-decisions test-conversations
+	$(MAKE) --no-print-directory --jobs=3 test-decisions test-conversations test-faults
 
 test-decisions: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/state tests/properties
 
 test-conversations: .venv/dev.done
-	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios tests/faults tests/guides tests/benchmarks tests/n8n
+	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios
+
+test-faults: .venv/dev.done
+	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/faults tests/guides tests/benchmarks tests/n8n
 
 check: lint types
 	$(MAKE) --no-print-directory --jobs=2 check-unit check-state

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 import random
+import ssl
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -133,7 +134,12 @@ class Wire:
     async def open(self) -> None:
         """Begin; in the loop that will post."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._http = httpx.AsyncClient(timeout=self.timeout_seconds, limits=limits, trust_env=False)
+        self._http = httpx.AsyncClient(
+            timeout=self.timeout_seconds,
+            limits=limits,
+            trust_env=False,
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # trusts nobody: loopback has no TLS
+        )
         self._turns.clear()
 
     async def close(self) -> None:
