@@ -21,6 +21,7 @@ from router import __version__, health
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
 from router.http_errors import UnexpectedErrors, install_error_handlers
+from router.limits.at_once import AtOnce
 from router.limits.middleware import CallGate, CallLimits
 from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
@@ -30,6 +31,7 @@ from router.logs import Action, configure_logging, log_event
 from router.loops import safely
 from router.n8n.callbacks import router as callbacks_router
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
+from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
@@ -37,6 +39,7 @@ from router.notices.opening import make_notifier
 from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
+from router.outbound.media import MediaSource
 from router.outbound.places import SendPlaces
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
@@ -162,6 +165,8 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.database = database
     app.state.user_tokens = UserTokens(http, token_rules(settings))
     app.state.evolution = evolution
+    app.state.media = MediaSource(pools.media, settings.max_media_bytes)
+    app.state.flows_at_once = AtOnce(FLOW_AT_ONCE)
     app.state.ingester = ingester
     app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake

@@ -549,9 +549,26 @@ begin
 end
 $$;
 
+-- Why whoever shows p_token may not act for the turn, or null. 'stale': the turn is not theirs (any more), be
+-- it that a newer attempt has it, that the lease ran out, or that there is none; to a token that is not the
+-- turn's own nothing more is said. 'paused', 'superseded' (closed or merged).
+create or replace function hybridflow.turn_refusal(p_turn public.turns, p_token uuid)
+returns text
+language sql
+volatile
+set search_path = ''
+as $$
+    select case
+        when p_turn.id is null or p_token is null
+            or p_turn.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
+        when p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then 'paused'
+        when p_turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
+        when p_turn.lease_until <= hybridflow.clock() then 'stale'
+    end
+$$;
+
 -- The turn that a handler holds with p_token, locked together with its session (session first).
--- `refusal` says why it may not go on: 'stale' (a newer attempt has it, or the lease ran out),
--- 'paused', 'superseded' (closed or merged), 'unknown_turn'.
+-- `refusal` says why it may not go on, see turn_refusal.
 create or replace function hybridflow.hold_turn(
     p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
 )
@@ -568,13 +585,7 @@ begin
         exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
     end loop;
     select * into turn from public.turns where id = p_turn_id for update;
-    refusal := case
-        when turn.id is null then 'unknown_turn'
-        when turn.state in ('cancelled', 'sent') and turn.reason in ('takeover', 'paused') then 'paused'
-        when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
-        when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
-        when turn.lease_until <= hybridflow.clock() then 'stale'
-    end;
+    refusal := hybridflow.turn_refusal(turn, p_token);
 end
 $$;
 

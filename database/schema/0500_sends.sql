@@ -10,15 +10,21 @@ as $$
     select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
 $$;
 
--- The digits by which two spellings of one phone number are the same: sendText rewrites Brazil's ninth
--- digit and the Mexican and Argentinian prefixes, all in front of the last eight.
-create or replace function hybridflow.number_tail(p_jid text)
+-- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
+-- rewrites Brazil's ninth digit and the prefixes of Mexico and Argentina, and nothing else: any other
+-- difference is another person's number.
+create or replace function hybridflow.plain_number(p_jid text)
 returns text
 language sql
 immutable
 set search_path = ''
 as $$
-    select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
+    select case
+        when p_jid not like '%@s.whatsapp.net' then null
+        when p_jid ~ '^55[0-9]{2}9[0-9]{8}@' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^(521|549)[0-9]{10}@' then left(p_jid, 2) || substr(p_jid, 4)
+        else p_jid
+    end
 $$;
 
 -- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
@@ -163,8 +169,8 @@ $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, lease_seconds})
 -- The fence, to be passed before every part of a reply, right before it is sent. Records the message
--- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded',
--- 'unknown_turn' (see hold_turn), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
+-- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded'
+-- (see turn_refusal), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
 -- 'in_doubt' (this part has begun and nobody knows how it ended).
 create or replace function public.begin_send(p jsonb)
 returns jsonb
@@ -297,11 +303,76 @@ begin
 end
 $$;
 
+-- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- merged.
+create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_jids text[];
+begin
+    perform from public.sessions where id = p_session_id for update;
+    if not found then
+        return;
+    end if;
+    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
+    where i.session_id = p_session_id;
+    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+end
+$$;
+
+-- The session, if it is still there, is also known under p_jid, if nobody is yet: this never merges.
+create or replace function hybridflow.learn_other(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    -- Who makes a session under this JID holds this lock, and may wait for the session that we hold.
+    if pg_try_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || p_jid, 0)) and not exists (
+        select from public.session_identities as i where i.tenant_id = p_tenant_id and i.jid = p_jid
+    ) then
+        perform hybridflow.learn_identity(p_tenant_id, p_session_id, p_jid);
+    end if;
+end
+$$;
+
+-- Evolution's answer named p_jid for a send to a session. A server that a tenant names may answer anything,
+-- so that makes nobody another person: learnt are another spelling of the contact's own number, and, where
+-- the contact is known by its phone or by its LID alone, the other one if it is nobody's yet.
+create or replace function hybridflow.learn_answer(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    select * into v_session from public.sessions where id = p_session_id and chat = 'contact';
+    if v_session.id is null or p_jid is null then
+        return;
+    elsif hybridflow.plain_number(p_jid) = hybridflow.plain_number(v_session.phone_jid) then
+        if not exists (
+            select from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jid and i.session_id = p_session_id
+        ) then
+            perform hybridflow.learn_identity(p_tenant_id, p_session_id, p_jid);
+        end if;
+    elsif (p_jid ~ '^[1-9][0-9]{4,19}@lid$' and v_session.lid is null)
+        or (p_jid ~ '^[1-9][0-9]{4,19}@s[.]whatsapp[.]net$' and v_session.phone_jid is null)
+    then
+        perform hybridflow.learn_other(p_tenant_id, p_session_id, p_jid);
+    end if;
+end
+$$;
+
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
--- turn meanwhile (failing to record is not failing to send), and the JID that Evolution really sent to as
--- one of the contact's. Returns {turn_state}; null where it has no turn, or the contact was erased while it
--- was sent: then nothing is recorded.
+-- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
+-- as far as learn_answer allows. Returns {turn_state}; null where it has no turn, or the contact was erased
+-- while it was sent: then nothing is recorded.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -317,14 +388,7 @@ begin
         return '{"turn_state": null}';
     end if;
     perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
-    if p ->> 'jid' is not null and exists (
-        select from public.sessions as s where s.id = v_message.session_id and s.chat = 'contact'
-    ) and not exists (
-        select from public.session_identities as i
-        where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
-    ) then
-        perform hybridflow.learn_identity(v_message.tenant_id, v_message.session_id, p ->> 'jid');
-    end if;
+    perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
     );
@@ -383,26 +447,6 @@ begin
     end if;
     perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
     return '{"ok": true}';
-end
-$$;
-
--- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
--- merged.
-create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_jids text[];
-begin
-    perform from public.sessions where id = p_session_id for update;
-    if not found then
-        return;
-    end if;
-    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
-    where i.session_id = p_session_id;
-    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
 end
 $$;
 

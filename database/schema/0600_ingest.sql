@@ -279,7 +279,7 @@ begin
         and exists (
             select from jsonb_array_elements_text(p_event -> 'jids') as j
             where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
-                or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
+                or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
                 or (j like '%@lid' and s.lid is null)
         )
     order by m.late_until is not null, m.send_began_at, m.id limit 1;
@@ -557,7 +557,8 @@ end
 $$;
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
--- (or the other way round), these are one person. The stored decision is the answer.
+-- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
+-- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -577,7 +578,7 @@ begin
             or (v_jid like '%@s.whatsapp.net' and v_session.phone_jid is null)
         )
     then
-        perform hybridflow.learn_identity(p_tenant.id, v_session.id, v_jid);
+        perform hybridflow.learn_other(p_tenant.id, v_session.id, v_jid);
     end if;
     return coalesce(v_decision, '{"outcome": "recorded"}') || '{"duplicate": true}';
 end

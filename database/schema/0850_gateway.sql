@@ -22,9 +22,26 @@ begin
 end
 $$;
 
+-- Whether an execution of n8n is known as another tenant's: as of a turn that is under way, or ended within
+-- the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its database
+-- counts from one again.
+create or replace function hybridflow.is_anothers_execution(p_execution_id text, p_tenant_id bigint)
+returns boolean
+language sql
+volatile
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.execution_id = p_execution_id and s.tenant_id <> p_tenant_id
+            and (t.finished_at is null or t.finished_at > hybridflow.clock() - interval '7 days')
+    )
+$$;
+
 -- begin_flow({turn_id, token, execution_id})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. Returns {ok} or {refused: reason}.
+-- turn. Returns {ok} or {refused: reason}: 'execution_taken' where it is another tenant's.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -36,6 +53,8 @@ begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.is_anothers_execution(p ->> 'execution_id', (v_held.session).tenant_id) then
+        return jsonb_build_object('refused', 'execution_taken');
     end if;
     update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
@@ -59,11 +78,11 @@ begin
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
     where t.execution_id = p ->> 'execution_id'
-    order by t.id desc limit 1
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
     for update of s;
     select * into v_turn from public.turns
     where execution_id = p ->> 'execution_id' and session_id = v_session.id
-    order by id desc limit 1
+    order by state in ('running', 'sending') desc, id desc limit 1
     for update;
     if v_turn.id is null then
         raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
@@ -78,9 +97,9 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said, sends}, with `refused` if the
--- token may not act now; `sends` is what the flow has sent so far, [{identity, body}], `said` the bodies
--- alone. For the router only: it has the key. PT404: no such turn, or a token that was never its own.
+-- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends}; `sends` is what
+-- the flow has sent so far, [{identity, body, send_state}], `said` the bodies alone. Or {refused: reason},
+-- see turn_refusal. For the router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -89,16 +108,19 @@ set search_path = ''
 as $$
 declare
     v_turn public.turns;
+    v_refusal text;
     v_result jsonb;
 begin
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
-    if not found then
-        raise exception 'there is no such turn' using errcode = 'PT404';
+    v_refusal := hybridflow.turn_refusal(v_turn, (p ->> 'token')::uuid);
+    if v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
     end if;
     select jsonb_build_object(
         'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+        'is_paused', s.is_paused or v_turn.stop_reason is not null,
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
@@ -107,7 +129,8 @@ begin
         ),
         'sends', (
             select coalesce(jsonb_agg(
-                jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
+                jsonb_build_object('identity', m.identity, 'body', m.body, 'send_state', m.send_state)
+                order by m.part
             ), '[]')
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
@@ -117,20 +140,16 @@ begin
     from public.sessions as s
     inner join public.tenants as t on t.id = s.tenant_id
     where s.id = v_turn.session_id;
-    return case
-        when v_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
-            or v_turn.lease_until <= hybridflow.clock()
-            then v_result || '{"refused": "stale"}'
-        else v_result
-    end;
+    return v_result;
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
 -- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
--- again. Else as begin_send, with the `part`.
+-- again. 'elsewhere': it quotes or reacts to a message (`refers_to`, its id) that is not of this session:
+-- Evolution would look it up in all its chats. Else as begin_send, with the `part`.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -145,6 +164,12 @@ declare
 begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is null and p ->> 'refers_to' is not null and not exists (
+        select from hybridflow.messages_called(p ->> 'refers_to') as m
+        where m.session_id = (v_held.session).id
+    ) then
+        return '{"refused": "elsewhere"}';
+    end if;
     select m.part into v_part from public.messages as m
     where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and case
         when p ->> 'identity' is not null then m.identity = p ->> 'identity'

@@ -28,6 +28,7 @@ as $$
         select distinct t.execution_id, p_tenant_id, hybridflow.clock(), hybridflow.clock()
         from public.turns as t
         where t.session_id = any(p_session_ids) and t.execution_id is not null
+            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
         on conflict (execution_id) do update set next_at = excluded.next_at
         returning execution_id
     )

@@ -93,6 +93,7 @@ class Variables(BaseSettings):
     api_port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, validate_default=True)
     public_url: _Url | None = None
     max_webhook_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 20_000_000
+    max_media_bytes: Annotated[int, Field(ge=1024, le=200_000_000)] = 16_000_000
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], _Lower] = "info"
     log_format: Annotated[Literal["json", "text"], _Lower] = "json"
 

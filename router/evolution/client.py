@@ -10,12 +10,16 @@ import httpx
 from pydantic import SecretStr
 
 from router.evolution.errors import (
+    DEEPEST,
     EvolutionAway,
     EvolutionRefused,
     SendInDoubt,
+    json_of,
     judge_answer,
     judge_failure,
 )
+from router.limits.depth import too_deep
+from router.webhook.clean import as_list, as_number, as_object, as_text, clean
 
 SUBSCRIBED_EVENTS = (
     "MESSAGES_UPSERT",
@@ -28,6 +32,7 @@ SUBSCRIBED_EVENTS = (
     "LOGOUT_INSTANCE",
     "REMOVE_INSTANCE",
 )
+_LONGEST_NAME = 200  # characters of a JID or a state; longer ones are none
 _METHOD_MISSING = "method not available"
 # Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
 # The earliest is not 0, which it would take for no time at all.
@@ -107,12 +112,12 @@ class EvolutionClient:
 
     async def send(self, instance: Instance, path: str, body: Mapping[str, Any]) -> SentMessage:
         """Send anything that Evolution sends: `message/sendMedia`, …; `body` has the number."""
-        answer = await self._ask(instance, "POST", path, body, is_send=True)
-        key = answer["key"]  # judged: it is there, with an id
+        answer = _object(await self._ask(instance, "POST", path, body, is_send=True))
+        key = _object(answer.get("key"))  # judged: it is there, with an id
         return SentMessage(
-            wa_id=str(key["id"]),
-            remote_jid=str(key.get("remoteJid") or body["number"]),
-            status=answer.get("status"),
+            wa_id=as_text(key.get("id")),
+            remote_jid=as_text(key.get("remoteJid"))[:_LONGEST_NAME] or str(body["number"]),
+            status=as_text(answer.get("status"))[:_LONGEST_NAME] or None,
         )
 
     async def send_presence(
@@ -169,20 +174,22 @@ class EvolutionClient:
             raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
         return MessagePage(
             records=_objects(found.get("records")),
-            pages=int(found.get("pages") or 0),
-            total=int(found.get("total") or 0),
+            pages=as_number(found.get("pages")) or 0,
+            total=as_number(found.get("total")) or 0,
         )
 
     async def connection_state(self, instance: Instance) -> str:
         """Return `open`, `connecting` or `close`."""
         body = _object(await self._ask(instance, "GET", "instance/connectionState"))
-        return str(_object(body.get("instance")).get("state") or "unknown")
+        return as_text(_object(body.get("instance")).get("state")) or "unknown"
 
     async def connect(self, instance: Instance) -> QrCode:
         """Begin linking a phone."""
         body = _object(await self._ask(instance, "GET", "instance/connect"))
         return QrCode(
-            code=body.get("code"), pairing_code=body.get("pairingCode"), base64=body.get("base64")
+            code=as_text(body.get("code")) or None,
+            pairing_code=as_text(body.get("pairingCode")) or None,
+            base64=as_text(body.get("base64")) or None,
         )
 
     async def set_webhook(
@@ -206,13 +213,17 @@ class EvolutionClient:
     async def find_webhook(self, instance: Instance) -> WebhookSettings | None:
         """Return the webhook that is set, if any."""
         body = await self._ask(instance, "GET", "webhook/find")
-        if not isinstance(body, Mapping) or not body.get("url"):
+        found = _object(body)
+        if not (url := as_text(found.get("url"))):
             return None
         return WebhookSettings(
-            url=str(body["url"]),
-            enabled=bool(body.get("enabled")),
-            events=tuple(body.get("events") or ()),
-            headers=dict(body.get("headers") or {}),
+            url=url,
+            enabled=bool(found.get("enabled")),
+            events=tuple(map(as_text, as_list(found.get("events")))),
+            headers={
+                clean(name): as_text(value)
+                for name, value in as_object(found.get("headers")).items()
+            },
         )
 
     async def _try(self, instance: Instance, path: str, body: Mapping[str, Any]) -> bool:
@@ -247,7 +258,7 @@ class EvolutionClient:
         if (judged := judge_answer(response, is_send=is_send)) is not None:
             raise judged
         try:
-            return response.json()
+            return json_of(response)
         except ValueError as error:
             raise _unreadable(is_send=is_send) from error
 
@@ -266,7 +277,9 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _objects(value: Any) -> Sequence[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    """Return the records of a list; one that nobody could read is none, and spoils no other."""
+    records = value if isinstance(value, list) else []
+    return [item for item in records if isinstance(item, Mapping) and not too_deep(item, DEEPEST)]
 
 
 def _unreadable(*, is_send: bool) -> EvolutionAway | SendInDoubt:

@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from router.limits.depth import too_deep
 from router.outbound.client import AddressRefused
 from router.webhook.clean import clean
 
@@ -50,6 +51,10 @@ _MEDIA_AWAY = (
     *("fetch failed", "ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT", "ECONNRESET"),
     *("(reading 'data')", "[object Object]"),
 )
+_LONGEST_SAID = 2000  # characters of an error that are kept
+_LONGEST_ID = 500  # characters of a message's id; the Cloud API's have some 70
+DEEPEST = 200
+"""Objects and lists inside each other; a quote of a quote has some 20."""
 # Meta repeats a malformed access token in its error.
 _META_TOKEN = re.compile(r"\bEAA\w{8,}")
 
@@ -90,7 +95,8 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     """Return what a finished answer means as an error, or None where it is none."""
     body = _json(response)
     status = response.status_code
-    said = _without_secrets(f"{status}: {_said(body) or response.reason_phrase}", response)
+    told = _said(body)[:_LONGEST_SAID] or response.reason_phrase
+    said = _without_secrets(f"{status}: {told}", response)
     if 200 <= status < 300:
         return _judge_sent(body, said) if is_send else None
     if is_send and (judged := _judge_media(status, said)) is not None:
@@ -154,7 +160,8 @@ def _judge_sent(body: Any, said: str) -> EvolutionError | None:
     if not isinstance(body, Mapping):
         return SendInDoubt(f"an answer that is no JSON object: {said}")
     key = body.get("key")
-    if isinstance(key, Mapping) and key.get("id"):
+    wa_id = key.get("id") if isinstance(key, Mapping) else None
+    if isinstance(wa_id, str) and 0 < len(clean(wa_id)) <= _LONGEST_ID:
         return None
     code = body.get("code")
     if isinstance(code, int):
@@ -192,11 +199,20 @@ def _masked(number: str) -> str:
     return f"…{number[-4:]}"
 
 
-def _json(response: httpx.Response) -> Any:
+def json_of(response: httpx.Response) -> Any:
+    """Return the answer's JSON. Raises ValueError, also where it is nested too deep to be read."""
     try:
         return response.json()
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        body = json_of(response)
     except ValueError:
         return None
+    return None if too_deep(body, DEEPEST) else body
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -5,35 +5,39 @@ recorded and sent with the tenant's key, which n8n never sees. The same request 
 answer again. What the fence refuses is a 409 in Evolution's error shape, with the reason.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from time import monotonic
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from router.errors import DatabaseAway, NotFound
+from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
-from router.evolution.errors import EvolutionError
+from router.evolution.errors import EvolutionAway, EvolutionError
+from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
+from router.n8n.media import emptied, filled
 from router.n8n.refusals import Refused, conflict
-from router.n8n.requests import other_message, text_messages
+from router.n8n.requests import asked_of, body_of, messages_of
 from router.n8n.texts import texts_of
 from router.n8n.tokens import TurnToken, read_notice_token, read_token
+from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.notices.routes import send_notice
+from router.outbound.media import MediaSource
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
-from router.sending.outgoing import TEXT_PATH, Outgoing
+from router.sending.outgoing import Outgoing
 from router.sending.speakers import flow
-from router.sending.telling import PATHS
 from router.settings import Settings
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys
-from router.webhook.jids import normalise_jid
 
 router = APIRouter(
     prefix="/n8n/evolution",
@@ -46,28 +50,40 @@ router = APIRouter(
         404: {"description": "A path that the gateway has not"},
         409: {"description": "Not any more: `response.reason` says why"},
         413: {"description": "The body is too large"},
+        429: {"description": "As many requests of this turn are under way as may be"},
         422: {"description": "A value cannot be right"},
         503: {"description": "The database or Evolution is away"},
     },
 )
 _log = logging.getLogger(__name__)
+_PRESENCE_MS = 1000
+_ELSEWHERE = "there is no such message in this turn's conversation"
+AT_ONCE = 8
+"""Requests of one turn that are answered at once."""
 
 
-@router.post("/{group}/{method}/{instance}", summary="Evolution's API, behind the fence")
-async def call_evolution(
-    request: Request, group: str, method: str, instance: str, body: dict[str, Any]
-) -> JSONResponse:
+@router.post(
+    "/{group}/{method}/{instance}",
+    summary="Evolution's API, behind the fence",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    },
+)
+async def call_evolution(request: Request, group: str, method: str, instance: str) -> JSONResponse:
     """Send for a turn or a notice. 201 as Evolution; 409: the fence refuses; 404 elsewhere."""
     path = f"{group}/{method}"
     try:
         if (notice := read_notice_token(request.headers.get("apikey", ""))) is not None:
             outbox = request.app.state.outbox
-            return await send_notice(outbox, notice, path, instance, body)
+            return await send_notice(outbox, notice, path, instance, await body_of(request))
         desk = await _Desk.open(request, instance)
         contact = request.app.state.contact_hashes.in_log(desk.turn["jids"])
         correlation_id = desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"
-        with bind_correlation(correlation_id, contact):
-            return await desk.carry_out(path, body)
+        with bind_correlation(correlation_id, contact), desk.counted():
+            return await desk.carry_out(path, await body_of(request))
     except Refused as refused:
         return refused.answer()
 
@@ -82,6 +98,8 @@ class _Desk:
         self._settings: Settings = state.settings
         self._guard: ReplyGuard = state.guard
         self._outbox: Outbox = state.outbox
+        self._media: MediaSource = state.media
+        self._at_once: AtOnce = state.flows_at_once
         self._wake: Callable[[], None] = state.wake
         self.token = token
         self.turn = turn
@@ -96,8 +114,6 @@ class _Desk:
             )
         try:
             turn = await request.app.state.database.call("look_at_turn", token.held)
-        except NotFound as error:
-            raise Refused(401, "Unauthorized", "no turn has this token", "token") from error
         except DatabaseAway as error:
             raise Refused(503, "Service Unavailable", str(error), "database_away") from error
         if "refused" in turn:
@@ -111,18 +127,48 @@ class _Desk:
             )
         return cls(request, token, turn)
 
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the request as one of its turn's for the block. Raises Refused."""
+        try:
+            with self._at_once.taken(self.token.turn_id):
+                yield
+        except TooManyAtOnce as error:
+            why = f"{error}: wait until your other requests are answered"
+            raise Refused(429, "Too Many Requests", why, "too_many_at_once") from error
+
     async def carry_out(self, path: str, body: Json) -> JSONResponse:
         """Do what the path says. Raises Refused."""
-        if path == "chat/sendPresence":
-            return await self._show_presence(body)
-        if path not in PATHS:
-            raise Refused(404, "Not Found", f"{path} is not to be had through the gateway", "path")
-        self._require_contact(body)
-        messages = text_messages(body) if path == TEXT_PATH else (other_message(path, body),)
+        asked = asked_of(path, body, tuple(self.turn["jids"]))
+        if path == PRESENCE_PATH:
+            return await self._show_presence(asked)
+        messages = messages_of(asked)
         await self._check(messages)
+        if all(self._is_begun(message) for message in messages):
+            messages = tuple(emptied(asked, message) for message in messages)
+        else:
+            messages = await self._prepare(asked, messages)
         for message in messages:
             sent = await self._send(message)
         return as_evolution(sent, message)
+
+    async def _prepare(self, asked: Asked, messages: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
+        """Have all that takes time behind us before the fence: the media, and what was asked for.
+
+        Between the fence and the phone a human could write.
+        """
+        until = monotonic() + asked.delay
+        tenant_id: int = self.turn["tenant_id"]
+        ready = [await filled(asked, each, self._media, tenant_id) for each in messages]
+        await asyncio.sleep(max(0.0, until - monotonic()))
+        return tuple(ready)
+
+    def _is_begun(self, message: Outgoing) -> bool:
+        """Whether the flow has sent the same before, and it did not certainly fail."""
+        return any(
+            sent["identity"] == message.identity and sent["send_state"] != "failed"
+            for sent in self.turn["sends"]
+        )
 
     async def _check(self, messages: tuple[Outgoing, ...]) -> None:
         """Have the guard look at what is to be sent, unless it is the same request again."""
@@ -146,13 +192,19 @@ class _Desk:
             self._wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
 
-    async def _show_presence(self, body: Json) -> JSONResponse:
-        delay = min(int(body.get("delay") or 1000), 10_000)
-        presence = str(body.get("presence") or "composing")
+    async def _show_presence(self, asked: Asked) -> JSONResponse:
+        if self.turn["is_paused"]:
+            raise conflict("paused")
+        presence = str(asked.body.get("presence") or "composing")
         try:
             await self._evolution.send_presence(
-                self._instance(), self.turn["jid"], presence=presence, delay_ms=delay
+                self._instance(),
+                self.turn["jid"],
+                presence=presence,
+                delay_ms=round(asked.delay * 1000) or _PRESENCE_MS,
             )
+        except EvolutionAway as error:
+            raise Refused(503, "Service Unavailable", str(error), "evolution_away") from error
         except EvolutionError as error:
             raise Refused(400, "Bad Request", str(error), "evolution") from error
         return JSONResponse({"presence": presence}, status_code=201)
@@ -162,6 +214,8 @@ class _Desk:
         try:
             sent = await self._outbox.send(flow(self.token, self.turn), message)
         except SendStopped as stopped:
+            if stopped.reason == "elsewhere":
+                raise Refused(403, "Forbidden", _ELSEWHERE, message.refers_in) from stopped
             raise conflict(stopped.reason) from stopped
         except SendFailed as failed:
             log_event(
@@ -175,11 +229,6 @@ class _Desk:
     @property
     def _who(self) -> Json:
         return {"turn_id": self.token.turn_id, "tenant_id": self.turn["tenant_id"]}
-
-    def _require_contact(self, body: Json) -> None:
-        number = normalise_jid(str(body.get("number") or self.turn["jid"]))
-        if number not in self.turn["jids"]:
-            raise Refused(403, "Forbidden", "a turn answers its own contact, no other", "number")
 
     def _instance(self) -> Instance:
         try:

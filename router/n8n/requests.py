@@ -1,58 +1,101 @@
-"""What a flow asks to be sent, as the messages that leave."""
+"""What a flow asks to be sent: its body, and the messages that leave."""
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
+from fastapi import Request
+
+from router.limits.depth import too_deep
+from router.n8n.fields import BadField
 from router.n8n.refusals import Refused
-from router.sending.outgoing import Outgoing
+from router.n8n.whitelist import Asked, NotTheContacts, is_known, read_notice, read_request
+from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.state.database import Json
 from router.turns.outgoing import parts_of
 
+_DEEPEST = 10  # objects and lists inside each other: no route has half of that
+_MOST_ELEMENTS = 20_000  # a body's marks of structure, before it is parsed
+_MARKS = b",:[{"
 _OF_EVERY_PART = ("linkPreview",)
-_OF_THE_FIRST = ("mentionsEveryOne", "everyOne")
+_OF_THE_FIRST = ("quoted", "mentionsEveryOne", "everyOne")
 
 
-def text_messages(body: Mapping[str, Any]) -> tuple[Outgoing, ...]:
-    """Return the messages of a sendText: a long text is several. Raises Refused.
+async def body_of(request: Request) -> Json:
+    """Return the request's body. Raises Refused.
 
-    The first one quotes, and calls everyone; each calls those whose number it names.
+    Plain JSON in UTF-8 alone, and nothing beside it: what a query or another encoding could say to
+    Evolution is not carried on.
     """
-    parts = parts_of(str(body.get("text") or ""))
+    if request.query_params:
+        raise _bad("query", "the gateway takes no query: what is asked for stands in the body")
+    written = await request.body()
+    if sum(written.count(mark) for mark in _MARKS) > _MOST_ELEMENTS:
+        raise _bad("body", f"it has more than {_MOST_ELEMENTS} elements")
+    try:
+        body = json.loads(written.decode(), parse_constant=_no_number) if written else {}
+    except (ValueError, RecursionError) as error:
+        raise _bad("body", "it is no JSON in UTF-8") from error
+    if not isinstance(body, dict):
+        raise _bad("body", "it is no JSON object")
+    if too_deep(body, _DEEPEST):
+        raise _bad("body", f"it is nested more than {_DEEPEST} deep")
+    return body
+
+
+def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
+    """Return what a flow may ask for `contact`, whose JIDs these are. Raises Refused."""
+    if not is_known(path):
+        raise Refused(404, "Not Found", f"{path} is not to be had through the gateway", "path")
+    try:
+        return read_request(path, body, contact)
+    except BadField as error:
+        raise _bad(error.name, str(error)) from error
+    except NotTheContacts as error:
+        raise Refused(403, "Forbidden", str(error), error.name) from error
+
+
+def notice_of(body: Json) -> Json:
+    """Return what a flow may say of a notice: a text, and whom it takes it to be for.
+
+    Raises Refused.
+    """
+    try:
+        return read_notice(body)
+    except BadField as error:
+        raise _bad(error.name, str(error)) from error
+
+
+def messages_of(asked: Asked) -> tuple[Outgoing, ...]:
+    """Return the messages of what is asked: a long text is several. Raises Refused."""
+    if asked.path == TEXT_PATH:
+        return _text_messages(asked.body)
+    return (Outgoing.of(asked.path, asked.body),)
+
+
+def _text_messages(body: Mapping[str, Any]) -> tuple[Outgoing, ...]:
+    """The first one quotes, and calls everyone; each calls those whose number it names."""
+    parts = parts_of(str(body["text"]))
     if not parts:
-        raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
-    shared = {name: body[name] for name in _OF_EVERY_PART if body.get(name) is not None}
-    first = {name: body[name] for name in _OF_THE_FIRST if body.get(name) is not None}
+        raise _bad("text", 'instance requires property "text"')
+    shared = {name: body[name] for name in _OF_EVERY_PART if name in body}
+    first = {name: body[name] for name in _OF_THE_FIRST if name in body}
     messages = []
     for number, part in enumerate(parts):
         options = shared | _mentioned(body, part, is_only=len(parts) == 1)
-        if number == 0:
-            options |= first | _quoted(body)
-        messages.append(Outgoing.plain(part, options))
+        messages.append(Outgoing.plain(part, options | first if number == 0 else options))
     return tuple(messages)
 
 
-def other_message(path: str, body: Mapping[str, Any]) -> Outgoing:
-    """Return the message of any other send. Raises Refused."""
-    return Outgoing.of(path, {**body, **_quoted(body)})
-
-
-def _quoted(body: Mapping[str, Any]) -> Json:
-    """Return what is quoted, by its id alone: its words are Evolution's to know, not the flow's."""
-    quoted = body.get("quoted")
-    if quoted is None:
-        return {}
-    key = quoted.get("key") if isinstance(quoted, dict) else None
-    wa_id = key.get("id") if isinstance(key, dict) else None
-    if not isinstance(wa_id, str) or not wa_id:
-        raise Refused(400, "Bad Request", 'quoted.key requires property "id"', "quoted")
-    return {"quoted": {"key": {"id": wa_id}}}
-
-
 def _mentioned(body: Mapping[str, Any], part: str, *, is_only: bool) -> Json:
-    mentioned = body.get("mentioned")
-    if mentioned is None:
-        return {}
-    if is_only or not isinstance(mentioned, list):
-        return {"mentioned": mentioned}  # as it is: Evolution says what is wrong with it
-    named = [number for number in mentioned if f"@{number}" in part]
+    mentioned: list[str] = body.get("mentioned", [])
+    named = [number for number in mentioned if is_only or f"@{number.partition('@')[0]}" in part]
     return {"mentioned": named} if named else {}
+
+
+def _bad(name: str, why: str) -> Refused:
+    return Refused(400, "Bad Request", why, name)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")

@@ -4,20 +4,17 @@ from collections.abc import Iterator, Mapping
 
 from router.webhook.clean import clean
 
-# What is no text: where it goes, and what it carries.
+# At the top of a body alone, what is no text: which message it is about, and the bytes of a media.
+# Inside of what is listed there (rows, buttons, people) everything counts.
 _UNREAD = frozenset(
     {
         "audio",
-        "delay",
         "key",
         "media",
         "mediatype",
         "mentioned",
-        "mimetype",
-        "number",
         "quoted",
         "sticker",
-        "thumbnail",
         "thumbnailUrl",
         "video",
     }
@@ -26,7 +23,8 @@ _UNREAD = frozenset(
 
 def texts_of(body: Mapping[str, object]) -> str:
     """Return every text of the request, a line each: captions, titles, buttons, file names."""
-    return "\n".join(clean(text) for text in _walk(body))
+    said = [value for name, value in body.items() if name not in _UNREAD]
+    return "\n".join(clean(text) for text in _walk(said))
 
 
 def _walk(body: object) -> Iterator[str]:
@@ -36,7 +34,7 @@ def _walk(body: object) -> Iterator[str]:
             case str(text) if text.strip():
                 yield text
             case dict(fields):
-                waiting += [value for name, value in fields.items() if name not in _UNREAD][::-1]
+                waiting += list(fields.values())[::-1]
             case list(items):
                 waiting += items[::-1]
             case _:

@@ -10,12 +10,14 @@ from router.errors import DatabaseAway
 from router.logs import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.refusals import Refused, conflict
+from router.n8n.requests import notice_of
 from router.n8n.tokens import NoticeToken, read_notice_token
 from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.sending.speakers import notice
 from router.state.database import Database, Json
+from router.webhook.clean import as_text, clean
 from router.webhook.jids import normalise_jid
 
 router = APIRouter(
@@ -62,12 +64,13 @@ async def send_notice(
     """
     if path != TEXT_PATH:
         raise Refused(404, "Not Found", f"a notice's token is good for {TEXT_PATH} alone", "path")
-    text = str(body.get("text") or "").strip()
+    told = notice_of(body)
+    text = as_text(told["text"]).strip()
     if not text:
         raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
-    only_if = {"instance_name": instance}
-    if body.get("number"):
-        only_if["number"] = normalise_jid(str(body["number"]))
+    only_if = {"instance_name": clean(instance)}
+    if number := as_text(told.get("number")):
+        only_if["number"] = normalise_jid(number)
     try:
         sent = await outbox.send(notice(token, **only_if), Outgoing.plain(text))
     except SendStopped as stopped:

@@ -6,6 +6,7 @@ import httpx
 
 from router.outbound.addresses import Allowed
 from router.outbound.client import MOST_CONNECTIONS, CheckedTransport, client_over
+from router.outbound.media import SECONDS as MEDIA_SECONDS
 from router.settings import Settings
 
 _COURTESY_SECONDS = 5.0
@@ -14,9 +15,10 @@ _SPARE = 2
 
 
 class TenantPools:
-    """Sends, look-ups, courtesy and services: no request of one waits for those of another.
+    """Sends, look-ups, courtesy, services and media: no request of one waits for those of another.
 
-    `services` are tenants' own beside Evolution: where notices and moderation go.
+    `services` are tenants' own beside Evolution: where notices and moderation go. `media` is for
+    what stands at the addresses that flows give.
     """
 
     def __init__(self, settings: Settings, places: int) -> None:
@@ -27,6 +29,7 @@ class TenantPools:
         self.lookups = self._client("lookups", settings.send_timeout)
         self.courtesy = self._client("courtesy", settings.typing_seconds + _COURTESY_SECONDS)
         self.services = self._client("services", settings.send_timeout)
+        self.media = self._client("media", MEDIA_SECONDS)
 
     def exhausted(self) -> Iterator[str]:
         """Say which pools have no free connection."""
@@ -45,7 +48,7 @@ class TenantPools:
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in (self.courtesy, self.services, self.lookups, self.sends):
+        for client in (self.courtesy, self.services, self.media, self.lookups, self.sends):
             await client.aclose()
 
     def _client(

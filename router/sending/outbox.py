@@ -132,6 +132,7 @@ class Outbox:
                 "identity": message.identity,
                 "told_as": list(message.told_as),
                 "lease_seconds": self._terms.lease,
+                **({"refers_to": message.refers_to} if message.refers_to else {}),
             },
         )
         if "refused" in fence:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.sending.telling import Echo, echoes_of
-from router.webhook.clean import JsonObject, JsonValue, clean
+from router.webhook.clean import JsonObject, JsonValue, as_object, as_text, clean
 
 TEXT_PATH = "message/sendText"
 
@@ -42,7 +42,10 @@ class Outgoing:
 
     @classmethod
     def of(cls, path: str, body: Mapping[str, Any]) -> "Outgoing":
-        """Return the message that a call of Evolution sends. KeyError: the path sends nothing."""
+        """Return the message that a call of Evolution sends. KeyError: the path sends nothing.
+
+        ValueError: the body has a number that JSON does not know.
+        """
         said = {name: _cleaned(value) for name, value in body.items() if name not in _NEVER_SENT}
         echoes = echoes_of(path, said)
         reading = echoes[0].reading
@@ -65,6 +68,19 @@ class Outgoing:
         """Return the message as Evolution answers it on a phone's channel."""
         return echoes_of(self.path, self.body)[0]
 
+    @property
+    def refers_to(self) -> str | None:
+        """Return the id of the message that it quotes or reacts to, if any."""
+        key = as_object(self.body.get("key")) or as_object(
+            as_object(self.body.get("quoted")).get("key")
+        )
+        return as_text(key.get("id")) or None
+
+    @property
+    def refers_in(self) -> str:
+        """Return the field of the body that says so."""
+        return "key" if "key" in self.body else "quoted"
+
     def addressed(self, jid: str, chosen_id: str | None) -> JsonObject:
         """Return the body as it is posted. An Evolution that gives ids itself ignores ours."""
         address: JsonObject = {"number": jid}
@@ -84,7 +100,8 @@ def _identity(path: str, body: Mapping[str, JsonValue]) -> str:
         for name, value in body.items()
         if name not in _ABOUT_THE_SEND and value is not None
     }
-    written = json.dumps([path, said], sort_keys=True, separators=(",", ":"))
+    # What cannot be written cannot be sent: that is known here, and not behind the fence.
+    written = json.dumps([path, said], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(written.encode()).hexdigest()
 
 

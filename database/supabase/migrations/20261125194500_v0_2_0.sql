@@ -11,6 +11,7 @@ drop function if exists hybridflow.close_turn_for_merge(bigint);
 drop function if exists hybridflow.notice_message(jsonb);
 drop function if exists hybridflow.take_back_pause(bigint, bigint);
 drop function if exists hybridflow.mark_sent(bigint, text, text);
+drop function if exists hybridflow.number_tail(text);
 
 do $hybridflow$
 begin
@@ -1706,9 +1707,26 @@ begin
 end
 $$;
 
+-- Why whoever shows p_token may not act for the turn, or null. 'stale': the turn is not theirs (any more), be
+-- it that a newer attempt has it, that the lease ran out, or that there is none; to a token that is not the
+-- turn's own nothing more is said. 'paused', 'superseded' (closed or merged).
+create or replace function hybridflow.turn_refusal(p_turn public.turns, p_token uuid)
+returns text
+language sql
+volatile
+set search_path = ''
+as $$
+    select case
+        when p_turn.id is null or p_token is null
+            or p_turn.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
+        when p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then 'paused'
+        when p_turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
+        when p_turn.lease_until <= hybridflow.clock() then 'stale'
+    end
+$$;
+
 -- The turn that a handler holds with p_token, locked together with its session (session first).
--- `refusal` says why it may not go on: 'stale' (a newer attempt has it, or the lease ran out),
--- 'paused', 'superseded' (closed or merged), 'unknown_turn'.
+-- `refusal` says why it may not go on, see turn_refusal.
 create or replace function hybridflow.hold_turn(
     p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
 )
@@ -1725,13 +1743,7 @@ begin
         exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
     end loop;
     select * into turn from public.turns where id = p_turn_id for update;
-    refusal := case
-        when turn.id is null then 'unknown_turn'
-        when turn.state in ('cancelled', 'sent') and turn.reason in ('takeover', 'paused') then 'paused'
-        when turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
-        when turn.token_hash is distinct from hybridflow.hash_token(p_token) or p_token is null then 'stale'
-        when turn.lease_until <= hybridflow.clock() then 'stale'
-    end;
+    refusal := hybridflow.turn_refusal(turn, p_token);
 end
 $$;
 
@@ -2063,15 +2075,21 @@ as $$
     select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
 $$;
 
--- The digits by which two spellings of one phone number are the same: sendText rewrites Brazil's ninth
--- digit and the Mexican and Argentinian prefixes, all in front of the last eight.
-create or replace function hybridflow.number_tail(p_jid text)
+-- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
+-- rewrites Brazil's ninth digit and the prefixes of Mexico and Argentina, and nothing else: any other
+-- difference is another person's number.
+create or replace function hybridflow.plain_number(p_jid text)
 returns text
 language sql
 immutable
 set search_path = ''
 as $$
-    select case when p_jid like '%@s.whatsapp.net' then right(split_part(p_jid, '@', 1), 8) end
+    select case
+        when p_jid not like '%@s.whatsapp.net' then null
+        when p_jid ~ '^55[0-9]{2}9[0-9]{8}@' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^(521|549)[0-9]{10}@' then left(p_jid, 2) || substr(p_jid, 4)
+        else p_jid
+    end
 $$;
 
 -- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
@@ -2216,8 +2234,8 @@ $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, lease_seconds})
 -- The fence, to be passed before every part of a reply, right before it is sent. Records the message
--- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded',
--- 'unknown_turn' (see hold_turn), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
+-- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded'
+-- (see turn_refusal), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
 -- 'in_doubt' (this part has begun and nobody knows how it ended).
 create or replace function public.begin_send(p jsonb)
 returns jsonb
@@ -2350,11 +2368,76 @@ begin
 end
 $$;
 
+-- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- merged.
+create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_jids text[];
+begin
+    perform from public.sessions where id = p_session_id for update;
+    if not found then
+        return;
+    end if;
+    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
+    where i.session_id = p_session_id;
+    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+end
+$$;
+
+-- The session, if it is still there, is also known under p_jid, if nobody is yet: this never merges.
+create or replace function hybridflow.learn_other(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    -- Who makes a session under this JID holds this lock, and may wait for the session that we hold.
+    if pg_try_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || p_jid, 0)) and not exists (
+        select from public.session_identities as i where i.tenant_id = p_tenant_id and i.jid = p_jid
+    ) then
+        perform hybridflow.learn_identity(p_tenant_id, p_session_id, p_jid);
+    end if;
+end
+$$;
+
+-- Evolution's answer named p_jid for a send to a session. A server that a tenant names may answer anything,
+-- so that makes nobody another person: learnt are another spelling of the contact's own number, and, where
+-- the contact is known by its phone or by its LID alone, the other one if it is nobody's yet.
+create or replace function hybridflow.learn_answer(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    select * into v_session from public.sessions where id = p_session_id and chat = 'contact';
+    if v_session.id is null or p_jid is null then
+        return;
+    elsif hybridflow.plain_number(p_jid) = hybridflow.plain_number(v_session.phone_jid) then
+        if not exists (
+            select from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jid and i.session_id = p_session_id
+        ) then
+            perform hybridflow.learn_identity(p_tenant_id, p_session_id, p_jid);
+        end if;
+    elsif (p_jid ~ '^[1-9][0-9]{4,19}@lid$' and v_session.lid is null)
+        or (p_jid ~ '^[1-9][0-9]{4,19}@s[.]whatsapp[.]net$' and v_session.phone_jid is null)
+    then
+        perform hybridflow.learn_other(p_tenant_id, p_session_id, p_jid);
+    end if;
+end
+$$;
+
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
--- turn meanwhile (failing to record is not failing to send), and the JID that Evolution really sent to as
--- one of the contact's. Returns {turn_state}; null where it has no turn, or the contact was erased while it
--- was sent: then nothing is recorded.
+-- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
+-- as far as learn_answer allows. Returns {turn_state}; null where it has no turn, or the contact was erased
+-- while it was sent: then nothing is recorded.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2370,14 +2453,7 @@ begin
         return '{"turn_state": null}';
     end if;
     perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
-    if p ->> 'jid' is not null and exists (
-        select from public.sessions as s where s.id = v_message.session_id and s.chat = 'contact'
-    ) and not exists (
-        select from public.session_identities as i
-        where i.tenant_id = v_message.tenant_id and i.jid = p ->> 'jid' and i.session_id = v_message.session_id
-    ) then
-        perform hybridflow.learn_identity(v_message.tenant_id, v_message.session_id, p ->> 'jid');
-    end if;
+    perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
     );
@@ -2436,26 +2512,6 @@ begin
     end if;
     perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
     return '{"ok": true}';
-end
-$$;
-
--- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
--- merged.
-create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_jids text[];
-begin
-    perform from public.sessions where id = p_session_id for update;
-    if not found then
-        return;
-    end if;
-    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
-    where i.session_id = p_session_id;
-    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
 end
 $$;
 
@@ -3003,7 +3059,7 @@ begin
         and exists (
             select from jsonb_array_elements_text(p_event -> 'jids') as j
             where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
-                or hybridflow.number_tail(j) = hybridflow.number_tail(s.phone_jid)
+                or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
                 or (j like '%@lid' and s.lid is null)
         )
     order by m.late_until is not null, m.send_began_at, m.id limit 1;
@@ -3281,7 +3337,8 @@ end
 $$;
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
--- (or the other way round), these are one person. The stored decision is the answer.
+-- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
+-- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -3301,7 +3358,7 @@ begin
             or (v_jid like '%@s.whatsapp.net' and v_session.phone_jid is null)
         )
     then
-        perform hybridflow.learn_identity(p_tenant.id, v_session.id, v_jid);
+        perform hybridflow.learn_other(p_tenant.id, v_session.id, v_jid);
     end if;
     return coalesce(v_decision, '{"outcome": "recorded"}') || '{"duplicate": true}';
 end
@@ -5619,9 +5676,26 @@ begin
 end
 $$;
 
+-- Whether an execution of n8n is known as another tenant's: as of a turn that is under way, or ended within
+-- the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its database
+-- counts from one again.
+create or replace function hybridflow.is_anothers_execution(p_execution_id text, p_tenant_id bigint)
+returns boolean
+language sql
+volatile
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.execution_id = p_execution_id and s.tenant_id <> p_tenant_id
+            and (t.finished_at is null or t.finished_at > hybridflow.clock() - interval '7 days')
+    )
+$$;
+
 -- begin_flow({turn_id, token, execution_id})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. Returns {ok} or {refused: reason}.
+-- turn. Returns {ok} or {refused: reason}: 'execution_taken' where it is another tenant's.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -5633,6 +5707,8 @@ begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
+    elsif hybridflow.is_anothers_execution(p ->> 'execution_id', (v_held.session).tenant_id) then
+        return jsonb_build_object('refused', 'execution_taken');
     end if;
     update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
@@ -5656,11 +5732,11 @@ begin
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
     where t.execution_id = p ->> 'execution_id'
-    order by t.id desc limit 1
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
     for update of s;
     select * into v_turn from public.turns
     where execution_id = p ->> 'execution_id' and session_id = v_session.id
-    order by id desc limit 1
+    order by state in ('running', 'sending') desc, id desc limit 1
     for update;
     if v_turn.id is null then
         raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
@@ -5675,9 +5751,9 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, correlation_id, system_prompt, reply_rules, said, sends}, with `refused` if the
--- token may not act now; `sends` is what the flow has sent so far, [{identity, body}], `said` the bodies
--- alone. For the router only: it has the key. PT404: no such turn, or a token that was never its own.
+-- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends}; `sends` is what
+-- the flow has sent so far, [{identity, body, send_state}], `said` the bodies alone. Or {refused: reason},
+-- see turn_refusal. For the router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -5686,16 +5762,19 @@ set search_path = ''
 as $$
 declare
     v_turn public.turns;
+    v_refusal text;
     v_result jsonb;
 begin
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
-    if not found then
-        raise exception 'there is no such turn' using errcode = 'PT404';
+    v_refusal := hybridflow.turn_refusal(v_turn, (p ->> 'token')::uuid);
+    if v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
     end if;
     select jsonb_build_object(
         'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+        'is_paused', s.is_paused or v_turn.stop_reason is not null,
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
@@ -5704,7 +5783,8 @@ begin
         ),
         'sends', (
             select coalesce(jsonb_agg(
-                jsonb_build_object('identity', m.identity, 'body', m.body) order by m.part
+                jsonb_build_object('identity', m.identity, 'body', m.body, 'send_state', m.send_state)
+                order by m.part
             ), '[]')
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
@@ -5714,20 +5794,16 @@ begin
     from public.sessions as s
     inner join public.tenants as t on t.id = s.tenant_id
     where s.id = v_turn.session_id;
-    return case
-        when v_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
-            or v_turn.lease_until <= hybridflow.clock()
-            then v_result || '{"refused": "stale"}'
-        else v_result
-    end;
+    return v_result;
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
 -- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
--- again. Else as begin_send, with the `part`.
+-- again. 'elsewhere': it quotes or reacts to a message (`refers_to`, its id) that is not of this session:
+-- Evolution would look it up in all its chats. Else as begin_send, with the `part`.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -5742,6 +5818,12 @@ declare
 begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is null and p ->> 'refers_to' is not null and not exists (
+        select from hybridflow.messages_called(p ->> 'refers_to') as m
+        where m.session_id = (v_held.session).id
+    ) then
+        return '{"refused": "elsewhere"}';
+    end if;
     select m.part into v_part from public.messages as m
     where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and case
         when p ->> 'identity' is not null then m.identity = p ->> 'identity'
@@ -5848,6 +5930,7 @@ as $$
         select distinct t.execution_id, p_tenant_id, hybridflow.clock(), hybridflow.clock()
         from public.turns as t
         where t.session_id = any(p_session_ids) and t.execution_id is not null
+            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
         on conflict (execution_id) do update set next_at = excluded.next_at
         returning execution_id
     )

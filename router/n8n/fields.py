@@ -1,0 +1,161 @@
+"""Reads a flow's request field by field: pure.
+
+Only what is known is read, and only in the type that it must have; all else is refused by its
+name. Nothing is passed over in silence but what says nothing: null, false, empty.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from router.webhook.clean import JsonObject, JsonValue, clean
+
+Read: TypeAlias = Callable[[object, str], JsonValue]
+
+
+class BadField(Exception):
+    """The request has a field that cannot be taken. `name` is that of its outermost field."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.name = re.split(r"[.\[]", path, maxsplit=1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """How a field is read, and of which type its value is where it says something.
+
+    `keeps_empty`: an empty value of that type is passed on, because it means something, or because
+    Evolution wants the field to be there.
+    """
+
+    read: Read
+    type: type | tuple[type, ...]
+    keeps_empty: bool = False
+
+
+Fields: TypeAlias = Mapping[str, Field]
+
+
+def read_fields(fields: Fields, body: Mapping[str, Any], within: str = "") -> JsonObject:
+    """Return what the body says in the fields that are known. Raises BadField."""
+    found: JsonObject = {}
+    for name, value in body.items():
+        path = f"{within}{name}"
+        field = fields.get(name)
+        if _says_nothing(value) and not (field and _is_kept(field, value)):
+            continue
+        if field is None:
+            raise BadField(clean(path)[:200], "the gateway does not take this field")
+        if isinstance(value, bool) is not (field.type is bool) or not isinstance(value, field.type):
+            raise BadField(path, f"it must be {_called(field.type)}")
+        found[name] = field.read(value, path)
+    return found
+
+
+def _says_nothing(value: object) -> bool:
+    return value is None or value is False or (isinstance(value, str | list | dict) and not value)
+
+
+def _is_kept(field: Field, value: object) -> bool:
+    return field.keeps_empty and value is not None and isinstance(value, field.type)
+
+
+def _called(type_: type | tuple[type, ...]) -> str:
+    return _TYPE_NAMES[type_[0] if isinstance(type_, tuple) else type_]
+
+
+_LARGEST = 2**53  # beyond it JavaScript is not exact
+_TYPE_NAMES = {
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    list: "a list",
+    dict: "an object",
+}
+
+
+# --- how each kind of field is read
+
+
+def one_of(*known: str) -> Read:
+    """Read a word out of a few."""
+
+    def read(value: Any, path: str) -> JsonValue:
+        if value not in known:
+            raise BadField(path, f"it must be one of {', '.join(known)}")
+        return value  # type: ignore[no-any-return]
+
+    return read
+
+
+def whole(most: int) -> Read:
+    """Read a whole number from 0 on."""
+
+    def read(value: Any, path: str) -> JsonValue:
+        if not 0 <= value <= most or value != int(value):  # NaN is in no range
+            raise BadField(path, f"it must be a whole number from 0 to {most}")
+        return int(value)
+
+    return read
+
+
+def objects_of(fields: Fields) -> Read:
+    """Read a list of objects that have these fields."""
+
+    def read(value: Any, path: str) -> JsonValue:
+        if not all(isinstance(item, dict) for item in value):
+            raise BadField(path, "it must be a list of objects")
+        return [read_fields(fields, item, f"{path}[{place}].") for place, item in enumerate(value)]
+
+    return read
+
+
+def object_of(fields: Fields, *required: str) -> Read:
+    """Read an object that has these fields, and some of them certainly."""
+
+    def read(value: Any, path: str) -> JsonValue:
+        found = read_fields(fields, value, f"{path}.")
+        for name in required:
+            if name not in found:
+                raise BadField(f"{path}.{name}", "it is missing")
+        return found
+
+    return read
+
+
+def refused(why: str) -> Read:
+    """Take no value at all."""
+
+    def read(_: Any, path: str) -> JsonValue:
+        raise BadField(path, why)
+
+    return read
+
+
+def _as_text(value: Any, _: str) -> JsonValue:
+    return clean(value)
+
+
+def _as_it_is(value: Any, _: str) -> JsonValue:
+    return value  # type: ignore[no-any-return]
+
+
+def _as_number(value: Any, path: str) -> JsonValue:
+    if not -_LARGEST <= value <= _LARGEST:  # nor is NaN
+        raise BadField(path, "it must be a finite number")
+    return value  # type: ignore[no-any-return]
+
+
+def _as_texts(value: Any, path: str) -> JsonValue:
+    if not all(isinstance(item, str) for item in value):
+        raise BadField(path, "it must be a list of texts")
+    return [clean(item) for item in value]
+
+
+TEXT = Field(_as_text, str, keeps_empty=True)
+NAME = Field(_as_text, str)
+FLAG = Field(_as_it_is, bool, keeps_empty=True)
+NUMBER = Field(_as_number, (int, float))
+TEXTS = Field(_as_texts, list)

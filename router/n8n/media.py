@@ -1,0 +1,65 @@
+"""The media of what a flow sends: given in base64, or fetched from an address; sent as base64."""
+
+import asyncio
+import base64
+import binascii
+import re
+from dataclasses import replace
+
+from router.n8n.refusals import Refused
+from router.n8n.whitelist import Asked
+from router.outbound.media import MediaSource, NoMedia
+from router.sending.outgoing import Outgoing
+
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_NOT_BASE64 = re.compile(r"[\s=]")
+_NAMED = ("document", "audio")  # Evolution tells what they are by their names' endings
+
+
+async def filled(asked: Asked, message: Outgoing, source: MediaSource, tenant_id: int) -> Outgoing:
+    """Return the message with its media's bytes in it. Raises Refused.
+
+    It stays the same message: one whose media is at an address goes by that.
+    """
+    if asked.media is None:
+        return message
+    given = str(asked.body[asked.media]).strip()
+    name = None
+    if _ADDRESS.match(given):
+        try:
+            media = await source.fetch(given, tenant_id)
+        except NoMedia as error:
+            raise _refusal(asked.media, error) from error
+        content, name = media.content, media.name
+    else:
+        content = await asyncio.to_thread(_decoded, asked.media, given)
+    return await asyncio.to_thread(_with_content, asked, message, content, name)
+
+
+def emptied(asked: Asked, message: Outgoing) -> Outgoing:
+    """Return the message without its media, where the fence will only tell what became of it."""
+    if asked.media is None:
+        return message
+    return replace(message, body={**message.body, asked.media: ""})
+
+
+def _with_content(asked: Asked, message: Outgoing, content: bytes, name: str | None) -> Outgoing:
+    body = {**asked.body, str(asked.media): base64.b64encode(content).decode()}
+    if name and body.get("mediatype") in _NAMED and not body.get("fileName"):
+        body["fileName"] = name
+    return replace(Outgoing.of(asked.path, body), identity=message.identity)
+
+
+def _decoded(name: str, given: str) -> bytes:
+    written = _NOT_BASE64.sub("", given).translate({ord("-"): "+", ord("_"): "/"})
+    try:
+        return base64.b64decode(written + "=" * (-len(written) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        why = f"{name}: it must be base64, or an address that begins with http:// or https://"
+        raise Refused(400, "Bad Request", why, name) from error
+
+
+def _refusal(name: str, error: NoMedia) -> Refused:
+    if error.is_away:
+        return Refused(503, "Service Unavailable", f"{name}: {error}", "media_away")
+    return Refused(400, "Bad Request", f"{name}: {error}", name)

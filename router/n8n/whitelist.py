@@ -1,0 +1,242 @@
+"""What the gateway takes for each of Evolution's routes: all that 2.3.6 knows, and no other field.
+
+Each field is passed on as it was read, or refused by its name: where Evolution would drop it, look
+elsewhere because of it, or let it say something that nobody has checked. Who gets the message is
+for the fence to say, so a JID is only ever compared: with those of the turn's contact.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.n8n.fields import (
+    FLAG,
+    NAME,
+    NUMBER,
+    TEXT,
+    TEXTS,
+    BadField,
+    Field,
+    Fields,
+    object_of,
+    objects_of,
+    one_of,
+    read_fields,
+    refused,
+    whole,
+)
+from router.sending.telling import PATHS
+from router.webhook.clean import JsonObject, as_list, as_object, as_text
+from router.webhook.jids import is_group, normalise_jid
+
+PRESENCE_PATH = "chat/sendPresence"
+LONGEST_DELAY = 10_000  # milliseconds
+
+_DIGITS = re.compile(r"[0-9]{5,20}(@(s\.whatsapp\.net|lid))?")
+_DELAY = Field(whole(LONGEST_DELAY), (int, float))
+_KEY: Fields = {"id": NAME, "remoteJid": NAME, "fromMe": FLAG}
+_SAYS_WHAT = "a message is quoted by its id: what it says is not for a flow to say"
+_QUOTED = Field(
+    object_of(
+        {
+            "key": Field(object_of(_KEY, "id"), dict),
+            "message": Field(refused(_SAYS_WHAT), (dict, list, str, int, float)),
+        },
+        "key",
+    ),
+    dict,
+)
+_TO: Fields = {"number": NAME, "delay": _DELAY}
+_CALLING: Fields = {
+    "quoted": _QUOTED,
+    "mentioned": TEXTS,
+    "mentionsEveryOne": FLAG,
+    "everyOne": FLAG,
+}
+_PERSON: Fields = {
+    "fullName": TEXT,
+    "wuid": NAME,
+    "phoneNumber": TEXT,
+    "organization": TEXT,
+    "email": TEXT,
+    "url": TEXT,
+}
+_ROW: Fields = {"title": TEXT, "description": TEXT, "rowId": TEXT}
+_SECTION: Fields = {"title": TEXT, "rows": Field(objects_of(_ROW), list, keeps_empty=True)}
+_BUTTON: Fields = {
+    "type": Field(one_of("reply", "copy", "url", "call", "pix"), str),
+    "displayText": TEXT,
+    "id": TEXT,
+    "url": TEXT,
+    "copyCode": TEXT,
+    "phoneNumber": TEXT,
+    "currency": TEXT,
+    "name": TEXT,
+    "keyType": Field(one_of("phone", "email", "cpf", "cnpj", "random"), str),
+    "key": TEXT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What a route takes, what it must have, and which field carries a media."""
+
+    fields: Fields
+    required: tuple[str, ...] = ()
+    media: str | None = None
+
+
+_ROUTES: Mapping[str, _Route] = {
+    "message/sendText": _Route({**_TO, **_CALLING, "text": TEXT, "linkPreview": FLAG}, ("text",)),
+    "message/sendMedia": _Route(
+        {
+            **_TO,
+            **_CALLING,
+            "mediatype": Field(one_of("image", "document", "video", "audio"), str),
+            "mimetype": NAME,
+            "media": NAME,
+            "fileName": NAME,
+            "caption": TEXT,
+            "linkPreview": FLAG,
+        },
+        ("mediatype", "media"),
+        "media",
+    ),
+    "message/sendPtv": _Route({**_TO, **_CALLING, "video": NAME}, ("video",), "video"),
+    # Evolution drops what a voice message or a contact quotes and mentions.
+    "message/sendWhatsAppAudio": _Route(
+        {**_TO, "audio": NAME, "encoding": FLAG}, ("audio",), "audio"
+    ),
+    "message/sendSticker": _Route(
+        {**_TO, **_CALLING, "sticker": NAME, "notConvertSticker": FLAG}, ("sticker",), "sticker"
+    ),
+    "message/sendReaction": _Route(
+        {"number": NAME, "key": Field(object_of(_KEY, "id", "remoteJid"), dict), "reaction": TEXT},
+        ("key",),
+    ),
+    "message/sendLocation": _Route(
+        {
+            **_TO,
+            **_CALLING,
+            "latitude": NUMBER,
+            "longitude": NUMBER,
+            "name": TEXT,
+            "address": TEXT,
+        }
+    ),
+    "message/sendContact": _Route(
+        {**_TO, "contact": Field(objects_of(_PERSON), list, keeps_empty=True)}
+    ),
+    "message/sendPoll": _Route(
+        {
+            **_TO,
+            **_CALLING,
+            "name": TEXT,
+            "selectableCount": Field(whole(10), (int, float)),
+            "values": TEXTS,
+        }
+    ),
+    "message/sendList": _Route(
+        {
+            **_TO,
+            **_CALLING,
+            "title": TEXT,
+            "description": TEXT,
+            "footerText": TEXT,
+            "buttonText": TEXT,
+            "sections": Field(objects_of(_SECTION), list, keeps_empty=True),
+        }
+    ),
+    "message/sendButtons": _Route(
+        {
+            **_TO,
+            **_CALLING,
+            "title": TEXT,
+            "description": TEXT,
+            "footer": TEXT,
+            "thumbnailUrl": NAME,
+            "buttons": Field(objects_of(_BUTTON), list, keeps_empty=True),
+        },
+        media="thumbnailUrl",
+    ),
+    PRESENCE_PATH: _Route(
+        {
+            **_TO,
+            "presence": Field(
+                one_of("unavailable", "available", "composing", "recording", "paused"), str
+            ),
+        }
+    ),
+}
+assert _ROUTES.keys() == PATHS | {PRESENCE_PATH}  # noqa: S101 - no path without its whitelist
+
+
+class NotTheContacts(Exception):
+    """The request names somebody who is not the turn's contact, in the field `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name}: a turn answers its own contact, no other")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it may be carried out: where it goes is not in `body`, nor is when.
+
+    `delay` is in seconds. `media` is the field of the body that carries a media, if any does.
+    """
+
+    path: str
+    body: Mapping[str, Any] = field(repr=False)
+    delay: float = 0
+    media: str | None = None
+
+
+def is_known(path: str) -> bool:
+    """Whether the gateway has this path."""
+    return path in _ROUTES
+
+
+def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -> Asked:
+    """Return what is asked for `contact`, its JIDs. Raises BadField and NotTheContacts."""
+    route = _ROUTES[path]
+    found = read_fields(route.fields, body)
+    for name in route.required:
+        if not found.get(name):
+            raise BadField(name, "it is missing")
+    for name, jid in _named(found):
+        if jid not in contact and not (name == "mentioned" and is_group(contact[0])):
+            raise NotTheContacts(name)
+    delay = found.pop("delay", 0)
+    found.pop("number", None)
+    if quoted := as_object(found.get("quoted")):
+        # By its id alone, which the fence compares: the rest is for Evolution to know.
+        found["quoted"] = {"key": {"id": as_text(as_object(quoted["key"])["id"])}}
+    if key := as_object(found.get("key")):
+        # To this address Evolution sends a reaction, whatever the number is.
+        found["key"] = {**key, "remoteJid": normalise_jid(as_text(key["remoteJid"]))}  # type: ignore[dict-item]
+    media = route.media if route.media in found else None
+    return Asked(path, found, float(delay) / 1000, media)  # type: ignore[arg-type]
+
+
+def read_notice(body: Mapping[str, Any]) -> JsonObject:
+    """Return what the text of a notice says. Raises BadField."""
+    found = read_fields({"number": NAME, "text": TEXT}, body)
+    if not found.get("text"):
+        raise BadField("text", "it is missing")
+    return found
+
+
+def _named(found: JsonObject) -> Iterator[tuple[str, str]]:
+    """Say which field names which JID."""
+    if number := as_text(found.get("number")):
+        yield "number", normalise_jid(number)
+    quoted = as_object(as_object(found.get("quoted")).get("key"))
+    for name, key in (("quoted", quoted), ("key", as_object(found.get("key")))):
+        if jid := as_text(key.get("remoteJid")):
+            yield name, normalise_jid(jid)
+    for jid in map(as_text, as_list(found.get("mentioned"))):
+        if not _DIGITS.fullmatch(jid):
+            raise BadField("mentioned", "it must be a list of numbers, as texts")
+        yield "mentioned", normalise_jid(jid)

@@ -1,0 +1,102 @@
+"""Fetches the media of a send from the address that a flow gave, before anything is sent.
+
+Evolution would fetch it itself: from any address it can reach, of any size, for as long as it
+takes, and between the fence and the phone. Here the address is judged like every other that is not
+the deployment's own, the size and the time have an end, and Evolution is given the bytes.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from router.limits.at_once import AtOnce, TooManyAtOnce
+from router.outbound.client import AddressRefused
+
+SECONDS = 15.0
+"""Until the last byte must be here."""
+_AT_ONCE = 4  # for one tenant
+_TRANSIENT = frozenset({408, 425, 429})
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
+
+
+class NoMedia(Exception):
+    """There is nothing to be sent; `is_away`: there may be later."""
+
+    def __init__(self, message: str, *, is_away: bool = False) -> None:
+        super().__init__(message)
+        self.is_away = is_away
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What stood at the address; `name` is that of the file, if the address has one."""
+
+    content: bytes = field(repr=False)
+    name: str | None
+
+
+class MediaSource:
+    """Fetches over a client for tenants' addresses; at most `most` bytes."""
+
+    def __init__(self, http: httpx.AsyncClient, most: int, *, seconds: float = SECONDS) -> None:
+        self._http = http
+        self._most = most
+        self._seconds = seconds
+        self._at_once = AtOnce(_AT_ONCE)
+
+    async def fetch(self, url: str, tenant_id: int) -> Media:
+        """Return what stands at the address. Raises NoMedia."""
+        try:
+            with self._at_once.taken(tenant_id):
+                async with asyncio.timeout(self._seconds):
+                    return Media(await self._read(url), name_in(url))
+        except TooManyAtOnce as error:
+            raise NoMedia("as many media are being fetched as may be", is_away=True) from error
+        except TimeoutError as error:
+            raise NoMedia(
+                f"it is not here after {self._seconds:g} seconds", is_away=True
+            ) from error
+        except AddressRefused as error:
+            raise NoMedia(str(error)) from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
+            raise NoMedia("it is not an address") from error
+        except httpx.HTTPError as error:
+            raise NoMedia(f"it cannot be fetched: {type(error).__name__}", is_away=True) from error
+
+    async def _read(self, url: str) -> bytes:
+        if "@" in urlsplit(url).netloc:
+            raise NoMedia("an address must not carry a user name or password")
+        # As it is: what opens to more than it is has no size that could be known before.
+        headers = {"Accept-Encoding": "identity"}
+        async with self._http.stream("GET", url, headers=headers) as answer:
+            _judge(answer)
+            content = bytearray()
+            async for chunk in answer.aiter_raw():
+                content += chunk
+                if len(content) > self._most:
+                    raise NoMedia(f"it has more than {self._most} bytes")
+        if not content:
+            raise NoMedia("there is nothing in it")
+        return bytes(content)
+
+
+def name_in(url: str) -> str | None:
+    """Return the name of the file that an address ends in, or None: it has none with an ending."""
+    name = unquote(urlsplit(url).path.rpartition("/")[2], errors="replace")
+    return name[-200:] if _EXTENSION.search(name) else None
+
+
+def _judge(answer: httpx.Response) -> None:
+    """Raises NoMedia."""
+    status = answer.status_code
+    if 300 <= status < 400:
+        raise NoMedia(f"its address answered {status}: give the one that it leads to")
+    if status != 200:
+        raise NoMedia(
+            f"its address answered {status}", is_away=status >= 500 or status in _TRANSIENT
+        )
+    if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise NoMedia("its address answered in an encoding that was not asked for")
