@@ -34,7 +34,7 @@ declare
     v_cancelled integer;
 begin
     update public.turns
-    set state = 'cancelled', reason = p_reason, token_hash = null, lease_until = null,
+    set state = 'cancelled', reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where session_id = p_session_id and state in ('pending', 'running');
     get diagnostics v_cancelled = row_count;

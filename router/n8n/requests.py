@@ -27,7 +27,7 @@ async def body_of(request: Request) -> Json:
     Plain JSON in UTF-8 alone, and nothing beside it: what a query or another encoding could say to
     Evolution is not carried on.
     """
-    if request.query_params:
+    if request.scope["query_string"]:
         raise _bad("query", "the gateway takes no query: what is asked for stands in the body")
     written = await request.body()
     if sum(written.count(mark) for mark in _MARKS) > _MOST_ELEMENTS:

@@ -67,8 +67,7 @@ class MediaSource:
             raise NoMedia(f"it cannot be fetched: {type(error).__name__}", is_away=True) from error
 
     async def _read(self, url: str) -> bytes:
-        if "@" in urlsplit(url).netloc:
-            raise NoMedia("an address must not carry a user name or password")
+        _judge_address(url)
         # As it is: what opens to more than it is has no size that could be known before.
         headers = {"Accept-Encoding": "identity"}
         async with self._http.stream("GET", url, headers=headers) as answer:
@@ -87,6 +86,19 @@ def name_in(url: str) -> str | None:
     """Return the name of the file that an address ends in, or None: it has none with an ending."""
     name = unquote(urlsplit(url).path.rpartition("/")[2], errors="replace")
     return name[-200:] if _EXTENSION.search(name) else None
+
+
+def _judge_address(url: str) -> None:
+    """Raises NoMedia."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise NoMedia("it is not an address: check host and port") from error
+    if not host:
+        raise NoMedia("it is not an address: it names no host")
+    if "@" in parts.netloc:
+        raise NoMedia("an address must not carry a user name or password")
 
 
 def _judge(answer: httpx.Response) -> None:

@@ -95,8 +95,8 @@ async def test_a_send_whose_answer_was_lost_is_ours_and_not_repeated(
         (
             "message/sendReaction",
             [
-                {"key": {"id": i, "remoteJid": _JID, "fromMe": False}, "reaction": "👍"}
-                for i in ("AC01", "AC02")
+                {"key": {"id": "", "remoteJid": _JID, "fromMe": False}, "reaction": emoji}
+                for emoji in ("👍", "🎉")
             ],
         ),
         (
@@ -132,6 +132,9 @@ async def test_sends_with_equal_words_are_all_sent_and_each_only_once(
 ):
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
+    for body in bodies:
+        if "key" in body:
+            body["key"]["id"] = flow.payload["messages"][-1]["wa_id"]
     first = [await flow.calls(path, body) for body in bodies]
     again = [await flow.calls(path, body) for body in bodies]
     assert [answer.status_code for answer in first] == [201] * len(bodies)
@@ -183,28 +186,29 @@ async def test_the_owners_hand_written_words_are_not_taken_for_a_picture_in_doub
     assert await stage.paused()
 
 
-QUOTED = {"key": {"id": "AC0000Q001"}}
+def quoted_by(flow: Flow) -> dict[str, Any]:
+    return {"key": {"id": flow.payload["messages"][-1]["wa_id"]}}
 
 
 async def test_what_a_text_quotes_and_mentions_is_passed_on(stage: Stage, n8n):
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
-    forged = QUOTED | {"message": {"conversation": "what nobody ever wrote"}}
-    await flow.sends(
-        "Temos, @5511955550009!",
-        quoted=forged,
-        mentioned=["5511955550009"],
+    quoted = quoted_by(flow)
+    sent = await flow.sends(
+        "Temos, @5511955550001!",
+        quoted={"key": quoted["key"] | {"remoteJid": _JID, "fromMe": False}},
+        mentioned=["5511955550001"],
         mentionsEveryOne=True,
         linkPreview=False,
-        delay=900,
     )
+    assert sent.status_code == 201, sent.text
     body = stage.shop.calls("sendText")[-1].body
     assert body.pop("messageId").startswith("3EB0")
     assert body == {
         "number": _JID,
-        "text": "Temos, @5511955550009!",
-        "quoted": QUOTED,
-        "mentioned": ["5511955550009"],
+        "text": "Temos, @5511955550001!",
+        "quoted": quoted,
+        "mentioned": ["5511955550001"],
         "mentionsEveryOne": True,
         "linkPreview": False,
     }
@@ -213,33 +217,27 @@ async def test_what_a_text_quotes_and_mentions_is_passed_on(stage: Stage, n8n):
 async def test_of_a_long_text_the_first_part_quotes_and_each_calls_whom_it_names(stage: Stage, n8n):
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
-    text = f"{'a' * 4000}\n\n@5511955550009 {'b' * 3000}"
-    sent = await flow.sends(
-        text,
-        quoted=QUOTED,
-        mentioned=["5511955550009"],
-        mentionsEveryOne=True,
-        linkPreview=False,
-    )
+    text = f"{'a' * 4000}\n\n@5511955550001 {'b' * 3000}"
+    asked: dict[str, Any] = {
+        "quoted": quoted_by(flow),
+        "mentioned": ["5511955550001"],
+        "mentionsEveryOne": True,
+        "linkPreview": False,
+    }
+    sent = await flow.sends(text, **asked)
     assert sent.status_code == 201
     first, second = (call.body for call in stage.shop.calls("sendText"))
-    assert (first["quoted"], first["mentionsEveryOne"]) == (QUOTED, True)
+    assert (first["quoted"], first["mentionsEveryOne"]) == (quoted_by(flow), True)
     assert "mentioned" not in first
-    assert second["mentioned"] == ["5511955550009"]
+    assert second["mentioned"] == ["5511955550001"]
     assert not {"quoted", "mentionsEveryOne"} & set(second)
     assert first["linkPreview"] is second["linkPreview"] is False
-    again = await flow.sends(
-        text,
-        quoted=QUOTED,
-        mentioned=["5511955550009"],
-        mentionsEveryOne=True,
-        linkPreview=False,
-    )
+    again = await flow.sends(text, **asked)
     assert again.json() == sent.json()
     assert len(stage.shop.calls("sendText")) == 2
 
 
-@pytest.mark.parametrize("quoted", ["AC01", {}, {"key": {}}, {"key": {"id": 7}}])
+@pytest.mark.parametrize("quoted", ["AC01", {"key": {}}, {"key": {"id": 7}}])
 async def test_a_quote_without_an_id_is_refused_and_nothing_is_sent(stage: Stage, n8n, quoted: Any):
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)

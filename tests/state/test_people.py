@@ -326,11 +326,11 @@ async def test_a_turn_that_was_under_way_is_refused_in_every_way(talk: Conversat
     )
     for function, argument in asked:
         answer = await talk.database.call(function, argument)
-        assert answer.get("refused") == "unknown_turn", function
+        assert answer.get("refused") == "stale", function
     assert await talk.database.call("fail_send", message) == {"ok": True}
-    for function in ("look_at_turn", "fail_execution"):
-        with pytest.raises(NotFound):
-            await talk.database.call(function, {**held(turn), "execution_id": "4711"})
+    assert await talk.database.call("look_at_turn", held(turn)) == {"refused": "stale"}
+    with pytest.raises(NotFound):
+        await talk.database.call("fail_execution", {"execution_id": "4711"})
     assert await talk.claim() == []
     await assert_no_trace(talk)
 

@@ -193,7 +193,7 @@ async def test_a_takeover_while_a_retry_waits_ends_the_turn(talk: Conversation):
     await talk.fail(turn)
     await talk.owner_writes("deixa comigo")
     assert await talk.turn_states() == ["cancelled"]
-    assert (await talk.database.call("release_turn", held(turn)))["refused"] == "paused"
+    assert (await talk.database.call("release_turn", held(turn)))["refused"] == "stale"
 
 
 def who(session: dict) -> dict:

@@ -220,15 +220,25 @@ def marked(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_whatever_is_taken_can_be_written_and_stored() -> None:
     for send in SENDS:
-        body = json.loads(json.dumps(BODIES[send.path]).replace("a", "a\\ud800\\u0000"))
-        body = {name.replace("\ud800\x00", ""): value for name, value in body.items()}
-        try:
-            messages = messages_of(asked_of(send.path, body, CONTACT))
-        except Refused:
-            continue
-        for message in messages:
-            assert "\x00" not in json.dumps(message.body, allow_nan=False).encode().decode()
-            assert json.dumps(message.body, ensure_ascii=False).encode()
+        body = spoilt(BODIES[send.path]) | {
+            name: BODIES[send.path][name] for name in ("key", "mediatype") if name in send.body
+        }
+        body.pop("buttons", None)  # their kinds are words of a few
+        for message in messages_of(asked_of(send.path, body, CONTACT)):
+            written = json.dumps(message.body, ensure_ascii=False, allow_nan=False).encode()
+            assert b"\\u0000" not in written
+
+
+def spoilt(value: Any) -> Any:
+    match value:
+        case str():
+            return f"{value}\x00\ud800"
+        case dict():
+            return {name: spoilt(item) for name, item in value.items()}
+        case list():
+            return [spoilt(item) for item in value]
+        case _:
+            return value
 
 
 def test_a_notice_has_a_text_and_nothing_else() -> None:
@@ -283,11 +293,8 @@ async def test_a_number_beyond_all_is_read_and_then_refused_by_its_name() -> Non
     assert refused.value.reason == "delay"
 
 
-@pytest.mark.parametrize("query", [b"instanceName=B", b"x", b"instanceName=&a=1"])
+@pytest.mark.parametrize("query", [b"instanceName=B", b"x", b"a=1&a=2"])
 async def test_nothing_is_asked_in_the_query(query: bytes) -> None:
-    if query == b"x":
-        assert await body_read(b"{}", query) == {}  # it says nothing
-        return
     with pytest.raises(Refused) as refused:
         await body_read(b"{}", query)
     assert refused.value.reason == "query"

@@ -710,7 +710,7 @@ declare
     v_cancelled integer;
 begin
     update public.turns
-    set state = 'cancelled', reason = p_reason, token_hash = null, lease_until = null,
+    set state = 'cancelled', reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where session_id = p_session_id and state in ('pending', 'running');
     get diagnostics v_cancelled = row_count;
@@ -1497,7 +1497,7 @@ language sql
 set search_path = ''
 as $$
     update public.turns
-    set state = 'dead', token_hash = null, lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+    set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
@@ -1709,7 +1709,8 @@ $$;
 
 -- Why whoever shows p_token may not act for the turn, or null. 'stale': the turn is not theirs (any more), be
 -- it that a newer attempt has it, that the lease ran out, or that there is none; to a token that is not the
--- turn's own nothing more is said. 'paused', 'superseded' (closed or merged).
+-- turn's own nothing more is said. A turn that was closed keeps its last one. 'paused', 'superseded' (closed
+-- or merged).
 create or replace function hybridflow.turn_refusal(p_turn public.turns, p_token uuid)
 returns text
 language sql
@@ -1717,7 +1718,7 @@ volatile
 set search_path = ''
 as $$
     select case
-        when p_turn.id is null or p_token is null
+        when p_turn.id is null or p_turn.state = 'pending' or p_token is null
             or p_turn.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
         when p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then 'paused'
         when p_turn.state in ('cancelled', 'sent', 'dead') then 'superseded'

@@ -1,0 +1,299 @@
+"""A flow that means harm: to another customer, another tenant, the router, or Evolution's network."""
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from loopback.evolution import failures
+from loopback.server import LoopbackServer
+from tests.fixtures.sends import PNG
+from tests.scenarios.flow import Flow, given, n8n, playing, stage
+from tests.scenarios.stage import Stage
+
+__all__ = ["n8n", "stage"]
+JOAO = "5511955550002"
+SEND = "/n8n/evolution/message/sendText/padaria"
+
+
+async def maria_asks(stage: Stage, n8n) -> Flow:
+    await stage.maria.writes("tem bolo?")
+    return await given(stage, n8n)
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["response"]["reason"]
+
+
+# --- another customer
+
+
+async def test_a_reaction_neither_reaches_nor_merges_another_customer(stage: Stage, n8n):
+    joao = stage.shop.customer(JOAO, name="João")
+    await joao.writes("o meu segredo")
+    joaos = await given(stage, n8n)
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n, 2)
+    theirs = joaos.payload["messages"][-1]["wa_id"]
+    mine = flow.payload["messages"][-1]["wa_id"]
+    jid = f"{JOAO}@s.whatsapp.net"
+    for key, where in (
+        ({"id": theirs, "remoteJid": jid}, "key"),
+        ({"id": mine, "remoteJid": jid}, "key"),
+        ({"id": theirs, "remoteJid": flow.payload["session"]["number"]}, "key"),
+        ({"id": "NOBODYS", "remoteJid": flow.payload["session"]["number"]}, "key"),
+    ):
+        body = {"key": key | {"fromMe": False}, "reaction": "👍"}
+        assert refused(await flow.calls("message/sendReaction", body)) == (403, where)
+    quoting = await flow.sends("Temos!", quoted={"key": {"id": theirs}})
+    assert refused(quoting) == (403, "quoted")
+    assert stage.shop.sent == {}
+    assert len(await stage.sessions()) == 2
+    await joaos.sends("Fica entre nós.")
+    assert (joao.replies, stage.maria.replies) == (["Fica entre nós."], [])
+
+
+async def test_an_answer_that_names_another_customer_merges_nobody(stage: Stage, n8n):
+    joao = stage.shop.customer(JOAO, name="João")
+    await joao.writes("o meu segredo")
+    joaos = await given(stage, n8n)
+    await stage.maria.writes("tem bolo?")
+    flow = await given(stage, n8n, 2)
+    stage.shop.fail("sendText", failures.answered_as(f"{JOAO}@s.whatsapp.net"))
+    assert (await flow.sends("Temos!")).status_code == 201
+    assert len(await stage.sessions()) == 2
+    await joaos.sends("Fica entre nós.")
+    assert (joao.replies, stage.maria.replies) == (["Fica entre nós."], ["Temos!"])
+
+
+# --- fields, queries, bodies
+
+
+@pytest.mark.parametrize("name", ["instanceName", "options", "textMessage", "statusJidList"])
+async def test_a_field_that_is_not_known_is_refused_by_name_and_nothing_is_sent(
+    stage: Stage, n8n, name: str
+):
+    flow = await maria_asks(stage, n8n)
+    assert refused(await flow.sends("Temos!", **{name: "B"})) == (400, name)
+    assert stage.shop.sent == {}
+    assert (await flow.sends("Temos!", **{name: None})).status_code == 201
+
+
+async def test_nothing_of_the_query_travels_on(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    answer = await flow.post(f"{SEND}?instanceName=farmacia", {"text": "oi"})
+    assert refused(answer) == (400, "query")
+    assert stage.shop.sent == {}
+
+
+BODIES = [
+    b'{"text": "oi", "delay": NaN}',
+    b'{"text": "oi", "delay": 1e999}',
+    b'{"text": "oi", "delay": "abc"}',
+    b'{"latitude": NaN, "longitude": 1, "name": "a", "address": "b"}',
+    b'{"mediatype": "image", "media": "aGk=", "caption": NaN}',
+    b'{"mediatype": "image", "media": "\\ud800"}',
+    b'{"mediatype": "image", "media": "no base64!"}',
+    b'{"mediatype": "image", "media": 7}',
+    b'{"mediatype": {"a": 1}, "media": "aGk="}',
+    b'{"text": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    '{"text": "oi"}'.encode("utf-16"),
+    b"[]",
+    b"{",
+]
+
+
+async def test_no_body_ends_in_a_5xx_or_leaves_a_part_half_sent(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    paths = ("message/sendText", "message/sendMedia", "message/sendLocation", "chat/sendPresence")
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        for path in paths:
+            for body in BODIES:
+                answer = await client.post(
+                    f"/n8n/evolution/{path}/padaria",
+                    content=body,
+                    headers={"apikey": flow.token, "Content-Type": "application/json"},
+                )
+                assert 400 <= answer.status_code < 500, (path, body[:80], answer.text)
+    assert await stage.sql("select * from messages where from_me") == []
+    pale = {"mediatype": "image", "media": PNG, "caption": "b\ud800olo", "fileName": "a\ud800.png"}
+    assert (await flow.calls("message/sendMedia", pale)).status_code == 201
+    (sent,) = await stage.sql("select * from messages where from_me")
+    assert sent["send_state"] == "sent"
+
+
+async def test_what_a_hostile_server_answers_of_a_send_is_no_5xx(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    for number, body in enumerate(
+        (
+            {"key": {"id": {"a": 1}}, "status": "PENDING"},
+            {"key": {"id": "3EB0AA", "remoteJid": 7}, "status": {"a": [1]}},
+            [[]],
+        )
+    ):
+        stage.shop.fail("sendText", failures.wrong_answer(201, body, after=True))
+        answer = await flow.sends(f"Temos {number}!")
+        assert answer.status_code in (201, 409), answer.text
+        rows = await stage.sql("select send_state from messages where from_me order by id")
+        assert "sending" not in {row["send_state"] for row in rows}
+        if answer.status_code == 409:
+            return
+
+
+# --- who may still act
+
+
+async def test_after_done_nothing_is_shown_any_more(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    shown = await flow.calls("chat/sendPresence", {"presence": "composing", "delay": 100})
+    assert shown.status_code == 201
+    await flow.reports("done")
+    late = await flow.calls("chat/sendPresence", {"presence": "composing", "delay": 100})
+    assert refused(late) == (409, "superseded")
+    assert len(stage.shop.calls("sendPresence")) == 1
+
+
+async def test_after_a_takeover_nobody_seems_to_type(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    assert refused(await flow.calls("chat/sendPresence", {})) == (409, "paused")
+    assert stage.shop.calls("sendPresence") == []
+
+
+async def test_a_foreign_turn_and_none_are_answered_alike(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    secret = flow.token.rsplit("_", 1)[1]
+    other = "00000000-0000-4000-8000-000000000001"
+    mine = f"hft_{flow.payload['turn_id']}_{other}"
+    answers = [
+        (await flow.post(SEND, {"text": "oi"}, token)) for token in (mine, f"hft_999_{secret}")
+    ]
+    assert answers[0].status_code == answers[1].status_code == 409
+    assert answers[0].content == answers[1].content
+    told = [
+        await flow.post(f"/n8n/turns/{token.split('_')[1]}/done", {}, token)
+        for token in (mine, f"hft_999_{secret}")
+    ]
+    assert told[0].status_code == told[1].status_code == 409
+    assert told[0].content == told[1].content
+
+
+# --- the time before the fence
+
+
+async def test_a_delay_is_waited_before_the_fence(stage: Stage, n8n):
+    """A human who writes in it is not talked over."""
+    flow = await maria_asks(stage, n8n)
+    waiting = asyncio.create_task(flow.sends("Temos!", delay=5000))
+    await stage.shop.owner.writes(stage.maria, "deixa comigo")
+    assert refused(await waiting)[0] == 409
+    assert stage.shop.sent == {}
+
+
+async def test_of_a_delay_nothing_reaches_evolution_and_a_repeat_waits_for_nothing(
+    stage: Stage, n8n
+):
+    flow = await maria_asks(stage, n8n)
+    first = await flow.sends("Temos!", delay=1)
+    assert first.status_code == 201
+    assert "delay" not in stage.shop.calls("sendText")[-1].body
+    async with asyncio.timeout(5):
+        again = await flow.sends("Temos!", delay=10_000)
+    assert again.json() == first.json()
+
+
+async def test_one_turn_has_no_more_than_eight_requests_under_way(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    waiting = [
+        asyncio.create_task(flow.sends(f"Temos {number}!", delay=3000)) for number in range(12)
+    ]
+    answers = sorted(answer.status_code for answer in await asyncio.gather(*waiting))
+    assert answers.count(429) >= 1
+    assert set(answers) <= {201, 429}
+
+
+# --- media
+
+
+class Pictures(LoopbackServer):
+    """A server of pictures, which notes who asked for what."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        super().__init__(Starlette(routes=[Route("/{path:path}", self._give)]))
+
+    async def _give(self, request: Request) -> Response:
+        self.asked.append(request.url.path)
+        if request.url.path == "/moved.png":
+            return RedirectResponse("/bolo.png")
+        if request.url.path == "/huge.png":
+            return Response(b"\x89PNG" + b"." * 3000)
+        return Response(base64.b64decode(PNG), media_type="image/png")
+
+
+@pytest.fixture
+def pictures() -> Iterator[Pictures]:
+    with Pictures() as server:
+        yield server
+
+
+async def test_evolution_is_given_the_bytes_of_what_stands_at_an_address(
+    stage: Stage, n8n, pictures: Pictures
+):
+    flow = await maria_asks(stage, n8n)
+    asked: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("message/sendMedia", "media", {"mediatype": "image", "caption": "Bolo"}),
+        ("message/sendMedia", "media", {"mediatype": "document"}),
+        ("message/sendSticker", "sticker", {}),
+        ("message/sendPtv", "video", {}),
+        ("message/sendWhatsAppAudio", "audio", {}),
+    )
+    for path, name, more in asked:
+        body = {name: f"{pictures.url}/docs/bolo.v2.png", **more}
+        sent = await flow.calls(path, body)
+        assert sent.status_code == 201, sent.text
+        left = stage.shop.calls(path.removeprefix("message/"))[-1].body
+        assert left[name] == PNG
+        assert left.get("fileName") == (
+            "bolo.v2.png" if more == {"mediatype": "document"} else None
+        )
+        fetched = len(pictures.asked)
+        assert (await flow.calls(path, body)).json() == sent.json()
+        assert len(pictures.asked) == fetched
+    await flow.reports("done")
+    await stage.turns_end()
+    rows = await stage.sql("select body, send_state from messages where from_me order by id")
+    assert {row["send_state"] for row in rows} == {"sent"}
+    assert [row["body"] for row in rows[:2]] == ['[image: "Bolo"]', '[document "bolo.v2.png"]']
+
+
+async def test_what_is_too_large_or_elsewhere_is_refused_before_the_fence(
+    database_url, evolution, llm, n8n, pictures: Pictures
+):
+    async with playing(database_url, evolution, llm, n8n, MAX_MEDIA_BYTES="1024") as stage:
+        flow = await maria_asks(stage, n8n)
+        for path, status in (("huge.png", 400), ("moved.png", 400)):
+            body = {"mediatype": "image", "media": f"{pictures.url}/{path}"}
+            assert refused(await flow.calls("message/sendMedia", body)) == (status, "media")
+        buttons = {"title": "x", "buttons": [], "thumbnailUrl": f"{pictures.url}/huge.png"}
+        assert refused(await flow.calls("message/sendButtons", buttons)) == (400, "thumbnailUrl")
+        assert await stage.sql("select * from messages where from_me") == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "169.254.169.254", "10.0.0.1", "[::1]", "0x7f.1"])
+async def test_no_media_is_fetched_from_inside(database_url, evolution, llm, n8n, host: str):
+    """The deployment lets Evolution be inside, and nothing else."""
+    allowed = evolution.url.removeprefix("http://")
+    async with playing(database_url, evolution, llm, n8n, ALLOWED_NETWORKS=allowed) as stage:
+        flow = await maria_asks(stage, n8n)
+        body = {"mediatype": "image", "media": f"http://{host}/a.png"}
+        answer = await flow.calls("message/sendMedia", body)
+        assert refused(answer) == (400, "media")
+        assert stage.shop.calls("sendMedia") == []
