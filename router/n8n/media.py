@@ -8,12 +8,10 @@ from dataclasses import replace
 
 from router.n8n.refusals import Refused
 from router.n8n.whitelist import Asked
-from router.outbound.media import MediaSource, NoMedia
+from router.outbound.media import MediaSource, NoMedia, is_address
 from router.sending.outgoing import Outgoing
 
-_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _NOT_BASE64 = re.compile(r"[\s=]")
-_NAMED = ("document", "audio")  # Evolution tells what they are by their names' endings
 
 
 async def filled(asked: Asked, message: Outgoing, source: MediaSource, tenant_id: int) -> Outgoing:
@@ -24,16 +22,14 @@ async def filled(asked: Asked, message: Outgoing, source: MediaSource, tenant_id
     if asked.media is None:
         return message
     given = str(asked.body[asked.media]).strip()
-    name = None
-    if _ADDRESS.match(given):
+    if is_address(given):
         try:
-            media = await source.fetch(given, tenant_id)
+            content = await source.fetch(given, tenant_id)
         except NoMedia as error:
             raise _refusal(asked.media, error) from error
-        content, name = media.content, media.name
     else:
         content = await asyncio.to_thread(_decoded, asked.media, given)
-    return await asyncio.to_thread(_with_content, asked, message, content, name)
+    return await asyncio.to_thread(_with_content, asked, message, content)
 
 
 def emptied(asked: Asked, message: Outgoing) -> Outgoing:
@@ -43,11 +39,10 @@ def emptied(asked: Asked, message: Outgoing) -> Outgoing:
     return replace(message, body={**message.body, asked.media: ""})
 
 
-def _with_content(asked: Asked, message: Outgoing, content: bytes, name: str | None) -> Outgoing:
-    body = {**asked.body, str(asked.media): base64.b64encode(content).decode()}
-    if name and body.get("mediatype") in _NAMED and not body.get("fileName"):
-        body["fileName"] = name
-    return replace(Outgoing.of(asked.path, body), identity=message.identity)
+def _with_content(asked: Asked, message: Outgoing, content: bytes) -> Outgoing:
+    return replace(
+        message, body={**message.body, str(asked.media): base64.b64encode(content).decode()}
+    )
 
 
 def _decoded(name: str, given: str) -> bytes:

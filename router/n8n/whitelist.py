@@ -26,10 +26,12 @@ from router.n8n.fields import (
     refused,
     whole,
 )
+from router.outbound.media import is_address, name_in
 from router.sending.telling import PATHS
 from router.webhook.clean import JsonObject, as_list, as_object, as_text
 from router.webhook.jids import is_group, normalise_jid
 
+_MEDIA_PATH = "message/sendMedia"
 PRESENCE_PATH = "chat/sendPresence"
 LONGEST_DELAY = 10_000  # milliseconds
 
@@ -217,7 +219,23 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
         # To this address Evolution sends a reaction, whatever the number is.
         found["key"] = {**key, "remoteJid": normalise_jid(as_text(key["remoteJid"]))}  # type: ignore[dict-item]
     media = route.media if route.media in found else None
+    if path == _MEDIA_PATH:
+        _name(found)
     return Asked(path, found, float(delay) / 1000, media)  # type: ignore[arg-type]
+
+
+def _name(found: JsonObject) -> None:
+    """Name a file after its address: by the ending Evolution tells what it is. Raises BadField.
+
+    What Evolution is given is its bytes alone, and the name is a text that the contact reads.
+    """
+    if found["mediatype"] not in ("document", "audio") or found.get("fileName"):
+        return
+    media = as_text(found["media"])
+    if is_address(media) and (name := name_in(media)):
+        found["fileName"] = name
+    elif found["mediatype"] == "document":
+        raise BadField("fileName", "a document must have one, with its ending")
 
 
 def read_notice(body: Mapping[str, Any]) -> JsonObject:

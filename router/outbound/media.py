@@ -7,18 +7,19 @@ the deployment's own, the size and the time have an end, and Evolution is given 
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
 from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.outbound.client import AddressRefused
+from router.webhook.clean import clean
 
 SECONDS = 15.0
 """Until the last byte must be here."""
 _AT_ONCE = 4  # for one tenant
 _TRANSIENT = frozenset({408, 425, 429})
+_ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 
@@ -30,14 +31,6 @@ class NoMedia(Exception):
         self.is_away = is_away
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
-    """What stood at the address; `name` is that of the file, if the address has one."""
-
-    content: bytes = field(repr=False)
-    name: str | None
-
-
 class MediaSource:
     """Fetches over a client for tenants' addresses; at most `most` bytes."""
 
@@ -47,12 +40,12 @@ class MediaSource:
         self._seconds = seconds
         self._at_once = AtOnce(_AT_ONCE)
 
-    async def fetch(self, url: str, tenant_id: int) -> Media:
+    async def fetch(self, url: str, tenant_id: int) -> bytes:
         """Return what stands at the address. Raises NoMedia."""
         try:
             with self._at_once.taken(tenant_id):
                 async with asyncio.timeout(self._seconds):
-                    return Media(await self._read(url), name_in(url))
+                    return await self._read(url)
         except TooManyAtOnce as error:
             raise NoMedia("as many media are being fetched as may be", is_away=True) from error
         except TimeoutError as error:
@@ -82,9 +75,17 @@ class MediaSource:
         return bytes(content)
 
 
+def is_address(media: str) -> bool:
+    """Whether a media is given by its address, and not in base64."""
+    return _ADDRESS.match(media) is not None
+
+
 def name_in(url: str) -> str | None:
     """Return the name of the file that an address ends in, or None: it has none with an ending."""
-    name = unquote(urlsplit(url).path.rpartition("/")[2], errors="replace")
+    path = url.partition("?")[0].partition("#")[0].partition("://")[2]
+    if "/" not in path:
+        return None
+    name = clean(unquote(path.rpartition("/")[2], errors="replace"))
     return name[-200:] if _EXTENSION.search(name) else None
 
 

@@ -40,6 +40,8 @@ def refusal(path: str, **more: Any) -> str:
 def test_what_every_route_needs_is_passed_on(path: str) -> None:
     body = BODIES[path]
     left = dict(read_request(path, body | {"number": MARIA}, CONTACT).body)
+    if path == "message/sendMedia":
+        body = {"fileName": left["fileName"]} | body
     assert left == {name: value for name, value in body.items() if name != "number"}
 
 
@@ -184,6 +186,19 @@ def test_numbers_are_finite(path: str, number: Any) -> None:
 )
 def test_what_stands_inside_is_read_as_closely(path: str, more: dict[str, Any]) -> None:
     assert refusal(path, **more) == next(iter(more))
+
+
+def test_a_file_at_an_address_has_a_name_that_is_looked_at() -> None:
+    at = {"mediatype": "document", "media": "https://padaria.example/docs/jogue%20na%20loteria.pdf"}
+    body = read_request("message/sendMedia", at, CONTACT).body
+    assert body["fileName"] == "jogue na loteria.pdf"
+    assert "loteria" in texts_of(body)
+    for media in ("https://padaria.example/docs", PNG):
+        with pytest.raises(BadField) as bad:
+            read_request("message/sendMedia", at | {"media": media}, CONTACT)
+        assert bad.value.name == "fileName"
+    picture = read_request("message/sendMedia", at | {"mediatype": "image"}, CONTACT)
+    assert "fileName" not in picture.body
 
 
 @pytest.mark.parametrize("path", sorted(PATHS))
