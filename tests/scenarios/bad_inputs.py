@@ -307,7 +307,7 @@ FLOWS = (
     ),
     BadInput(
         "a token of nobody's",
-        "409 superseded",
+        "409 stale",
         "/n8n/turns/1/done",
         headers={"apikey": "hft_1_00000000-0000-0000-0000-000000000000", **_JSON},
         content=b"{}",

@@ -136,6 +136,29 @@ async def test_no_body_ends_in_a_5xx_or_leaves_a_part_half_sent(stage: Stage, n8
     assert sent["send_state"] == "sent"
 
 
+REPORTS = [
+    b'{"seconds": NaN, "execution_id": NaN, "retry_after": NaN, "tokens_in": NaN, "reason": NaN}',
+    b'{"seconds": 1e999, "retry_after": 1e999, "tokens_in": 1e999, "execution_id": "1"}',
+    b'{"execution_id": "\\ud800", "reason": "\\ud800", "error": "\\ud800", "summary": "\\ud800"}',
+    b'{"execution_id": "\\u0000", "reason": "\\u0000", "error": "\\u0000", "summary": "\\u0000"}',
+    b'{"tokens_in": ' + b"9" * 5000 + b"}",
+    *BODIES,
+]
+
+
+@pytest.mark.parametrize("what", ["began", "extend", "handoff", "fail", "done"])
+async def test_no_report_of_a_flow_ends_in_a_5xx(stage: Stage, n8n, what: str):
+    flow = await maria_asks(stage, n8n)
+    async with httpx.AsyncClient(base_url=stage.router_url) as client:
+        for body in REPORTS:
+            answer = await client.post(
+                f"/n8n/turns/{flow.payload['turn_id']}/{what}",
+                content=body,
+                headers={"apikey": flow.token, "Content-Type": "application/json"},
+            )
+            assert answer.status_code < 500, (body[:80], answer.text)
+
+
 async def test_what_a_hostile_server_answers_of_a_send_is_no_5xx(stage: Stage, n8n):
     flow = await maria_asks(stage, n8n)
     for number, body in enumerate(
