@@ -425,6 +425,27 @@ as $$
     select public.resume_session(hybridflow.with_contact(p, false))
 $$;
 
+-- gaps_by_activity({})
+-- Whose gap is to be repaired after a start: {instances: [[instance_name, evo_server_url]]}, the active
+-- tenants with the most recent conversation first. All at once, for an order by activity has no pages.
+create or replace function public.gaps_by_activity(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('instances', coalesce(jsonb_agg(
+        jsonb_build_array(t.instance_name, t.evo_server_url) order by l.last_message_at desc nulls last, t.id desc
+    ), '[]'))
+    from public.tenants as t
+    left join lateral (
+        select s.last_message_at from public.sessions as s
+        where s.tenant_id = t.id
+        order by s.last_message_at desc nulls last, s.id desc limit 1
+    ) as l on true
+    where p is not null and t.is_active
+$$;
+
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
 -- From when on messages may be missing: since the newest message that is known, or, since newer ones
 -- may have come after a gap, since the last gap repair; the latter look_back_hours back at most.

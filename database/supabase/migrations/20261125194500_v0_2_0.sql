@@ -4709,6 +4709,27 @@ as $$
     select public.resume_session(hybridflow.with_contact(p, false))
 $$;
 
+-- gaps_by_activity({})
+-- Whose gap is to be repaired after a start: {instances: [[instance_name, evo_server_url]]}, the active
+-- tenants with the most recent conversation first. All at once, for an order by activity has no pages.
+create or replace function public.gaps_by_activity(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('instances', coalesce(jsonb_agg(
+        jsonb_build_array(t.instance_name, t.evo_server_url) order by l.last_message_at desc nulls last, t.id desc
+    ), '[]'))
+    from public.tenants as t
+    left join lateral (
+        select s.last_message_at from public.sessions as s
+        where s.tenant_id = t.id
+        order by s.last_message_at desc nulls last, s.id desc limit 1
+    ) as l on true
+    where p is not null and t.is_active
+$$;
+
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
 -- From when on messages may be missing: since the newest message that is known, or, since newer ones
 -- may have come after a gap, since the last gap repair; the latter look_back_hours back at most.
@@ -7422,6 +7443,7 @@ select hybridflow.apply_grants(
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
+        'gaps_by_activity',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
