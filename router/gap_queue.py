@@ -31,6 +31,7 @@ class Gap:
 @dataclass(slots=True, eq=False)
 class _Server:
     put_off: deque[Gap] = field(default_factory=deque)
+    failed: deque[Gap] = field(default_factory=deque)  # behind those: each may be the only one
     gaps: int = 0  # that are known to be there
     running: int = 0
     failures: int = 0  # in a row
@@ -140,7 +141,7 @@ class GapQueue:
             self._forget(gap)
         else:
             gap.is_taken = gap.is_first = False
-            server.put_off.append(gap)  # behind the others: it may be the only one that fails
+            server.failed.append(gap)
         return is_news
 
     def put_back(self, gap: Gap, *, to_the_end: bool = False) -> bool:
@@ -198,8 +199,8 @@ class GapQueue:
 
     def _let_in(self, server: _Server, most: int) -> None:
         """Have so many of those that were put off tried next."""
-        while most > 0 and server.put_off:
-            gap = server.put_off.popleft()
+        while most > 0 and (waiting := server.put_off or server.failed):
+            gap = waiting.popleft()
             if not gap.is_replaced:
                 self._ready.appendleft(gap)
                 most -= 1

@@ -31,7 +31,8 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant) - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+    select to_jsonb(p_tenant)
+        - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
         || jsonb_build_object(
             'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
             'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''

@@ -80,8 +80,8 @@ def test_one_that_fails_where_the_others_do_not_keeps_none_of_them_and_is_given_
             queue.done(gap)
             done += 1
             queue.add(f"b{done}", A)  # others go on succeeding
-    assert done > 60
-    assert tries == len(DELAYS) + 1
+    assert done > 10
+    assert tries == 1 + len(DELAYS) + 1  # the first, before any other had an answer, tells nothing
 
 
 def test_who_is_refused_puts_nobody_off():
