@@ -11,7 +11,7 @@ them, so that one contact keeps no other's messages back.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -63,6 +63,7 @@ class Ingester:
         self._policy = dict(policy)
         self._on_decision = on_decision
         self._waiting: dict[str, deque[_Waiting]] = {}  # by instance
+        self._sizes: Counter[str] = Counter()  # how many events wait of each
         self._calling: asyncio.Task[None] | None = None
 
     async def ingest(self, events: Sequence[Json]) -> list[Json]:
@@ -73,14 +74,16 @@ class Ingester:
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(events, loop.create_future(), loop.time() + _GIVE_UP_AFTER)
-        self._waiting.setdefault(_instance_of(events), deque()).append(waiting)
+        instance = _instance_of(events)
+        self._waiting.setdefault(instance, deque()).append(waiting)
+        self._sizes[instance] += len(events)
         if self._calling is None:
             self._calling = asyncio.create_task(self._call_until_empty())
         return await waiting.decisions
 
     def waiting_for(self, instance: str) -> int:
         """Return how many events of the instance wait for the next call."""
-        return sum(len(waiting.events) for waiting in self._waiting.get(instance, ()))
+        return self._sizes[instance]
 
     async def drain(self) -> None:
         """Wait until nothing is in flight: to be called before the database is closed."""
@@ -100,14 +103,18 @@ class Ingester:
         while self._waiting:
             instance = next(iter(self._waiting))
             queue = self._waiting[instance]
-            places = queue[0].left()[:EVENTS_OF_ONE_WEBHOOK]
+            left = queue[0].left()
+            places = left[:EVENTS_OF_ONE_WEBHOOK]
             if batch and size + len(places) > MAX_EVENTS_PER_CALL:
                 break
             size += len(places)
             batch.append((queue.popleft(), places))
+            self._sizes[instance] -= len(left)
             del self._waiting[instance]
             if queue:
                 self._waiting[instance] = queue  # at the end: the others come first
+            else:
+                del self._sizes[instance]
         return batch
 
     async def _call(self, batch: list[_Asked]) -> None:
@@ -141,8 +148,9 @@ class Ingester:
             elif waiting.give_up_at <= now:
                 self._tell([waiting], DatabaseAway("the conversation is held by another call"))
             else:
-                queue = self._waiting.setdefault(_instance_of(waiting.events), deque())
-                queue.appendleft(waiting)
+                instance = _instance_of(waiting.events)
+                self._waiting.setdefault(instance, deque()).appendleft(waiting)
+                self._sizes[instance] += len(waiting.left())
 
     @staticmethod
     def _tell(webhooks: list[_Waiting], error: Exception) -> None:
