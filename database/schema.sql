@@ -2934,6 +2934,12 @@ declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
 begin
     if v_message.id is null then
+        -- The session comes first, as for whoever learns how a send of it is called.
+        perform from public.sessions where id in (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant.id
+                and i.jid in (select jsonb_array_elements_text(coalesce(p_event -> 'jids', '[]')))
+        ) order by id for update;
         perform hybridflow.lock_message(p_tenant.id, p_event ->> 'wa_id');
         v_message := hybridflow.message_meant(p_tenant, p_event);
     end if;
@@ -3438,14 +3444,20 @@ begin
 end
 $$;
 
--- ingest_events({events: [event], policy})
+-- ingest_events({events: [event], policy, patience_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
 -- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
--- given. A bad event fails alone: {outcome: 'failed', code, detail}. The decision is stored: the same
--- event again gets the same answer with `duplicate`. An instance that no tenant has:
--- {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what an
--- erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no trace.
--- The events are worked off in the order of their JIDs, so that two calls cannot deadlock.
+-- given. A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of
+-- it. The decision is stored: the same event again gets the same answer with `duplicate`. An instance that
+-- no tenant has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its
+-- contact; what an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and
+-- leaves no trace.
+--
+-- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
+-- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about
+-- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
+-- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
+-- deadlock after a second), and a contact whose session is held keeps nobody else's messages back.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -3454,23 +3466,39 @@ set enable_seqscan = off
 as $$
 declare
     v_item record;
+    v_busy text;
+    v_constraint text;
     v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
+    if p ->> 'patience_ms' is not null then
+        perform set_config('lock_timeout', p ->> 'patience_ms', true);
+    end if;
     for v_item in
-        select e.event, e.place::integer as place
+        select
+            e.event, e.place::integer as place,
+            concat(e.event ->> 'instance', '/', e.event -> 'jids' ->> 0) as contact
         from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
         order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
     loop
+        if v_item.contact = v_busy then
+            v_decisions[v_item.place] := '{"outcome": "busy"}';
+            continue;
+        end if;
         begin
             v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
         exception
             when deadlock_detected then
                 raise;
+            when lock_not_available then
+                v_decisions[v_item.place] := '{"outcome": "busy"}';
+                v_busy := v_item.contact;
+                perform set_config('lock_timeout', '1', true);
             when sqlstate 'PT410' then
                 v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
             when others then
+                get stacked diagnostics v_constraint = constraint_name;
                 v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'detail', sqlerrm
+                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint
                 );
         end;
     end loop;
@@ -4368,7 +4396,8 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant) - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+    select to_jsonb(p_tenant)
+        - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
         || jsonb_build_object(
             'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
             'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
@@ -4762,6 +4791,27 @@ as $$
     select public.resume_session(hybridflow.with_contact(p, false))
 $$;
 
+-- gaps_by_activity({})
+-- Whose gap is to be repaired after a start: {instances: [[instance_name, evo_server_url]]}, the active
+-- tenants with the most recent conversation first. All at once, for an order by activity has no pages.
+create or replace function public.gaps_by_activity(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('instances', coalesce(jsonb_agg(
+        jsonb_build_array(t.instance_name, t.evo_server_url) order by l.last_message_at desc nulls last, t.id desc
+    ), '[]'))
+    from public.tenants as t
+    left join lateral (
+        select s.last_message_at from public.sessions as s
+        where s.tenant_id = t.id
+        order by s.last_message_at desc nulls last, s.id desc limit 1
+    ) as l on true
+    where p is not null and t.is_active
+$$;
+
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
 -- From when on messages may be missing: since the newest message that is known, or, since newer ones
 -- may have come after a gap, since the last gap repair; the latter look_back_hours back at most.
@@ -4936,30 +4986,6 @@ begin
     end if;
     return jsonb_build_object('webhook_secret', hybridflow.webhook_secret_json(v_secret));
 end
-$$;
-
--- webhook_guards({})
--- How the webhooks of tenants are guarded that have something of their own: {guards: [{instance_name,
--- networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes}]}. Routers ask
--- for all of them every few seconds, so that a flood of webhooks costs no query.
-create or replace function public.webhook_guards(p jsonb)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select jsonb_build_object('guards', coalesce(jsonb_agg(jsonb_build_object(
-        'instance_name', t.instance_name, 'networks', t.webhook_networks, 'shared', t.shared_webhook_secret,
-        'hashes', hybridflow.webhook_hashes(t.id, false)
-    )), '[]'))
-    from (
-        select g.id from public.tenants as g where g.webhook_networks is not null or not g.shared_webhook_secret
-        union
-        select w.tenant_id from public.webhook_secrets as w
-        where w.retires_at is null or w.retires_at > hybridflow.clock()
-    ) as guarded
-    inner join public.tenants as t on t.id = guarded.id
-    where p is not null
 $$;
 
 -- list_sealed({after?, limit?})
@@ -7014,6 +7040,114 @@ begin
 end
 $$;
 
+-- ==================== 0893_guards.sql
+
+-- HybridFlow: the webhooks' guards, as routers keep them at hand.
+
+alter table public.tenants add column if not exists guard_changed_at timestamptz not null default '-infinity';
+comment on column public.tenants.guard_changed_at is
+'When it last changed who may post its webhooks: routers ask for what changed.';
+
+create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
+
+-- Whatever changes a tenant's guard, by whatever way, notes when.
+create or replace function hybridflow.note_guard()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if tg_table_name = 'tenants' then
+        new.guard_changed_at := hybridflow.clock();
+        return new;
+    end if;
+    update public.tenants set guard_changed_at = hybridflow.clock()
+    where id in (case when tg_op <> 'INSERT' then old.tenant_id end, case when tg_op <> 'DELETE' then new.tenant_id end);
+    return null;
+end
+$$;
+
+create or replace trigger tenants_guard
+before insert or update of instance_name, webhook_networks, shared_webhook_secret on public.tenants
+for each row execute function hybridflow.note_guard();
+
+create or replace trigger webhook_secrets_guard
+after insert or update or delete on public.webhook_secrets
+for each row execute function hybridflow.note_guard();
+
+-- One tenant's guard, as routers know it.
+create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'tenant_id', p_tenant.id, 'instance_name', p_tenant.instance_name,
+        'networks', p_tenant.webhook_networks, 'shared', p_tenant.shared_webhook_secret,
+        'hashes', hybridflow.webhook_hashes(p_tenant.id, false),
+        'retiring', (
+            select coalesce(jsonb_object_agg(
+                encode(w.secret_hash, 'hex'), extract(epoch from w.retires_at - p_now)
+            ), '{}')
+            from public.webhook_secrets as w where w.tenant_id = p_tenant.id and w.retires_at > p_now
+        )
+    )
+$$;
+
+-- The tenants to tell a router of: p_limit of those after p_after in the order of their ids; without p_since,
+-- of those that have a guard of their own.
+create or replace function hybridflow.guarded_after(p_after bigint, p_limit bigint, p_since timestamptz)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select array(
+        select t.id from public.tenants as t
+        where t.id > p_after and (
+            p_since is not null or t.webhook_networks is not null or not t.shared_webhook_secret
+            or hybridflow.webhook_hashes(t.id, false) <> '[]'
+        )
+        order by t.id limit p_limit
+    )
+$$;
+
+-- webhook_guards({after?, limit?, changed_since?})
+-- How the webhooks of tenants are guarded that have something of their own: {guards: [{tenant_id,
+-- instance_name, networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes,
+-- retiring: {hash: seconds}}], next (the `after` to go on with; null: that was the last), now}. Routers read
+-- all once, and then every few seconds, so that a flood of webhooks costs no query, what changed since the
+-- last `now`: whoever changed, and, with no guard where there is none any more, `limit` others by turns,
+-- for a change that took long to commit.
+create or replace function public.webhook_guards(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_since timestamptz := (p ->> 'changed_since')::timestamptz - interval '1 minute';
+    v_limit bigint := (p ->> 'limit')::bigint;
+    v_ids bigint[] := hybridflow.guarded_after(coalesce((p ->> 'after')::bigint, 0), v_limit, v_since);
+begin
+    return jsonb_build_object(
+        'now', v_now,
+        'next', case when cardinality(v_ids) = v_limit then v_ids[cardinality(v_ids)] end,
+        'guards', (
+            select coalesce(jsonb_agg(hybridflow.guard_json(t, v_now) order by t.id), '[]')
+            from public.tenants as t
+            where t.id in (
+                select unnest(v_ids)
+                union
+                select c.id from public.tenants as c where c.guard_changed_at >= v_since
+            )
+        )
+    );
+end
+$$;
+
 -- ==================== 0895_people.sql
 
 -- HybridFlow: people's data: all of one contact's, given out or erased, and what keeps an erased contact
@@ -7501,6 +7635,7 @@ select hybridflow.apply_grants(
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
+        'gaps_by_activity',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',

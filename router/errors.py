@@ -33,3 +33,10 @@ class NotAllowed(StateError):
 
 class DatabaseAway(StateError):
     """The database did not answer. What was asked may or may not have been done."""
+
+
+class DatabaseFault(Exception):
+    """The database refused what no caller can have caused: a fault of the program, or the schema.
+
+    The text is for the log: it names the function and what was broken, and holds no row's content.
+    """

@@ -5,36 +5,37 @@ outage or its own restart loses them. What it stored it still lists (`POST
 /chat/findMessages/{instance}`, newest first), in the shape of messages.upsert but for the `status`.
 The dedupe keys are those of the webhooks, so what both bring counts once; what is hours old is
 recorded, not answered.
+
+`router.gap_repairs` runs the repairs in the background.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from router.errors import StateError
-from router.evolution.client import EvolutionClient
-from router.evolution.errors import EvolutionError
+from router.errors import DatabaseAway
+from router.evolution.client import EvolutionClient, Instance, MessagePage
+from router.evolution.errors import EvolutionAway
 from router.logs import Action, log_event
-from router.loops import is_cancelled, log_unexpected, safely
 from router.people.hashing import ContactHashes
-from router.policy import policy
-from router.settings import Settings
 from router.state.database import Database, Json
-from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
+from router.tenant_instance import TenantInstance
 from router.webhook.clean import as_object, as_text, as_time
 from router.webhook.events import NotAnEnvelope, parse_webhook
+from router.webhook.ingester import PATIENCE_MS
 
 _log = logging.getLogger(__name__)
 _PAGE_SIZE = 100
 _MAX_PAGES = 200
-_EVENTS_PER_CALL = 100
+_PAGE_SECONDS = 10.0  # that Evolution has for a page, to its last byte
+_EVENTS_PER_CALL = 20  # webhooks are recorded between two calls
+_MOST_ROUNDS = 200  # in which a contact's session may be held by somebody else
 _MARGIN_SECONDS = 600  # WhatsApp's clock, Evolution's and the database's are not one
 _LOOK_BACK_HOURS = 24
-_RETRY_DELAYS = (2.0, 10.0, 30.0)
 _KNOWN = ("known_message", "own_message")
 
 
@@ -75,8 +76,14 @@ async def repair_gap(
     # Evolution's times are whole seconds.
     begin = (since or datetime.fromisoformat(start["since"])).replace(microsecond=0)
     records, complete = await _list_stored(evolution, tenant, begin)
-    events, unused, failed = _as_events(tenant.name, records, hashes)
-    decisions = await _ingest(database, events, rules)
+    correlation_id = f"gap-{uuid4().hex[:12]}"
+    decisions: list[Json] = []
+    unused = failed = 0
+    for place in range(0, len(records), _EVENTS_PER_CALL):
+        few = records[place : place + _EVENTS_PER_CALL]
+        events, unused_of_few, failed_of_few = _as_events(tenant.name, few, hashes, correlation_id)
+        unused, failed = unused + unused_of_few, failed + failed_of_few
+        decisions.extend(await _ingest(database, events, rules))
     if since is None and complete:
         await database.call("caught_up", {"tenant_id": tenant.tenant_id, "until": start["now"]})
     new = [decision for decision in decisions if _is_new(decision)]
@@ -116,9 +123,7 @@ async def _list_stored(
     found: dict[Any, Mapping[str, Any]] = {}
 
     async def read(page: int) -> tuple[bool, int]:
-        answer = await evolution.find_messages(
-            instance, None, page=page, page_size=_PAGE_SIZE, since=since
-        )
+        answer = await _page(evolution, instance, page, since)
         recent = [record for record in answer.records if _sent_at(record) >= since]
         for record in recent:
             found.setdefault(_identity(record), record)
@@ -131,6 +136,18 @@ async def _list_stored(
                 await read(1)
             return _in_order(list(found.values())), True
     return _in_order(list(found.values())), False
+
+
+async def _page(
+    evolution: EvolutionClient, instance: Instance, page: int, since: datetime
+) -> MessagePage:
+    try:
+        async with asyncio.timeout(_PAGE_SECONDS):
+            return await evolution.find_messages(
+                instance, None, page=page, page_size=_PAGE_SIZE, since=since
+            )
+    except TimeoutError as error:
+        raise EvolutionAway(f"it gave no answer within {_PAGE_SECONDS:.0f} s") from error
 
 
 def _identity(record: Mapping[str, Any]) -> object:
@@ -154,10 +171,12 @@ def _sent_at(record: Mapping[str, Any]) -> datetime:
 
 
 def _as_events(
-    instance: str, records: Sequence[Mapping[str, Any]], hashes: ContactHashes
+    instance: str,
+    records: Sequence[Mapping[str, Any]],
+    hashes: ContactHashes,
+    correlation_id: str,
 ) -> tuple[list[Json], int, int]:
     """Return the events of the records, how many are of no use, and how many cannot be read."""
-    correlation_id = f"gap-{uuid4().hex[:12]}"
     events: list[Json] = []
     unused = failed = 0
     for record in records:
@@ -177,12 +196,21 @@ def _as_events(
 async def _ingest(
     database: Database, events: Sequence[Json], rules: Mapping[str, float]
 ) -> list[Json]:
-    decisions: list[Json] = []
-    for place in range(0, len(events), _EVENTS_PER_CALL):
-        batch = events[place : place + _EVENTS_PER_CALL]
-        answer = await database.call("ingest_events", {"events": batch, "policy": rules})
-        decisions.extend(answer["decisions"])
-    return decisions
+    """Return the decisions, in order; who is busy is asked for again."""
+    decided: dict[int, Json] = {}
+    for _ in range(_MOST_ROUNDS):
+        left = [place for place in range(len(events)) if place not in decided]
+        if not left:
+            return [decided[place] for place in range(len(events))]
+        few = [events[place] for place in left]
+        argument = {"events": few, "policy": rules, "patience_ms": PATIENCE_MS}
+        answer = await database.call("ingest_events", argument)
+        decided |= {
+            place: decision
+            for place, decision in zip(left, answer["decisions"], strict=True)
+            if decision["outcome"] != "busy"
+        }
+    raise DatabaseAway("a conversation is held by another call")
 
 
 def _is_new(decision: Json) -> bool:
@@ -191,100 +219,6 @@ def _is_new(decision: Json) -> bool:
         and not decision.get("duplicate")
         and decision.get("decision") not in _KNOWN
     )
-
-
-class GapRepairs:
-    """Runs repairs in the background, one at a time for each instance."""
-
-    def __init__(
-        self,
-        database: Database,
-        evolution: EvolutionClient,
-        settings: Settings,
-        wake: Callable[[], None],
-        *,
-        retry_delays: Sequence[float] = _RETRY_DELAYS,
-    ) -> None:
-        self._database = database
-        self._evolution = evolution
-        self._settings = settings
-        self._hashes = ContactHashes.of(settings)
-        self._wake = wake
-        self._retry_delays = retry_delays
-        self._running: dict[str, asyncio.Task[None]] = {}
-
-    def begin(self, instance: str) -> None:
-        """Repair the gap of `instance`; a repair that is under way already is left to it."""
-        if instance not in self._running:
-            task = asyncio.create_task(self._repair(instance), name=f"gap repair of {instance}")
-            self._running[instance] = task
-            task.add_done_callback(lambda _: self._running.pop(instance))
-
-    def begin_all(self) -> None:
-        """Repair every active tenant's gap: while no router ran, no event could ask for it."""
-        task = asyncio.create_task(self._begin_all(), name="gap repair of all")
-        self._running[""] = task
-        task.add_done_callback(lambda _: self._running.pop(""))
-
-    async def _begin_all(self) -> None:
-        """Try until it is done: nothing else asks for what was missed while no router ran."""
-        while not await safely(self._begin_each, "gap repair at the start failed"):  # noqa: ASYNC110
-            await asyncio.sleep(self._retry_delays[-1])
-
-    async def _begin_each(self) -> bool:
-        cursor: str | None = None
-        while True:
-            page = await self._database.call(
-                "list_tenants", {"limit": 200, "cursor": cursor} if cursor else {"limit": 200}
-            )
-            for tenant in page["items"]:
-                if tenant["is_active"]:
-                    self.begin(tenant["instance_name"])
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return True
-
-    async def stop(self) -> None:
-        """Break off what is running; it begins again at the next reconnect."""
-        for task in self._running.values():
-            task.cancel()
-        await self.finish()
-
-    async def finish(self) -> None:
-        """Wait until no repair is under way."""
-        if self._running:
-            await asyncio.wait(list(self._running.values()))
-
-    async def _repair(self, instance: str) -> None:
-        for delay in (*self._retry_delays, None):
-            try:
-                report = await self._repair_once(instance)
-            except (EvolutionError, StateError) as error:
-                log_event(
-                    _log,
-                    Action.GAP_REPAIR_FAILED,
-                    f"gap repair failed: {error}",
-                    level=logging.WARNING,
-                    instance=instance,
-                )
-            except (Exception, asyncio.CancelledError) as error:
-                if is_cancelled():
-                    raise
-                log_unexpected(f"gap repair of {instance} failed", error)
-            else:
-                if report.turns:
-                    self._wake()
-                return
-            if delay is not None:
-                await asyncio.sleep(delay)
-
-    async def _repair_once(self, instance: str) -> GapReport:
-        tenant = await find_instance(self._database, instance, InstanceKeys.of(self._settings))
-        report = await repair_gap(
-            self._database, self._evolution, tenant, policy(self._settings), self._hashes
-        )
-        log_report(report, tenant.tenant_id)
-        return report
 
 
 def log_report(report: GapReport, tenant_id: int) -> None:

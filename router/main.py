@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from router import __version__, health
 from router.evolution.client import EvolutionClient
-from router.gap_repair import GapRepairs
+from router.gap_repairs import GapRepairs
 from router.http_errors import UnexpectedErrors, install_error_handlers
 from router.limits.at_once import AtOnce
 from router.limits.middleware import CallGate, CallLimits
@@ -155,7 +155,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     )
     whatsapp = Line(evolution, InstanceKeys.of(settings))
     dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy, whatsapp)
-    repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
+    repairs = GapRepairs(database, EvolutionClient(pools.repairs), settings, wake=dispatcher.wake)
     ingester = Ingester(
         database,
         policy(settings),

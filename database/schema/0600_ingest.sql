@@ -130,6 +130,12 @@ declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
 begin
     if v_message.id is null then
+        -- The session comes first, as for whoever learns how a send of it is called.
+        perform from public.sessions where id in (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant.id
+                and i.jid in (select jsonb_array_elements_text(coalesce(p_event -> 'jids', '[]')))
+        ) order by id for update;
         perform hybridflow.lock_message(p_tenant.id, p_event ->> 'wa_id');
         v_message := hybridflow.message_meant(p_tenant, p_event);
     end if;
@@ -634,14 +640,20 @@ begin
 end
 $$;
 
--- ingest_events({events: [event], policy})
+-- ingest_events({events: [event], policy, patience_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
 -- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
--- given. A bad event fails alone: {outcome: 'failed', code, detail}. The decision is stored: the same
--- event again gets the same answer with `duplicate`. An instance that no tenant has:
--- {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what an
--- erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no trace.
--- The events are worked off in the order of their JIDs, so that two calls cannot deadlock.
+-- given. A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of
+-- it. The decision is stored: the same event again gets the same answer with `duplicate`. An instance that
+-- no tenant has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its
+-- contact; what an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and
+-- leaves no trace.
+--
+-- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
+-- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about
+-- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
+-- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
+-- deadlock after a second), and a contact whose session is held keeps nobody else's messages back.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -650,23 +662,39 @@ set enable_seqscan = off
 as $$
 declare
     v_item record;
+    v_busy text;
+    v_constraint text;
     v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
+    if p ->> 'patience_ms' is not null then
+        perform set_config('lock_timeout', p ->> 'patience_ms', true);
+    end if;
     for v_item in
-        select e.event, e.place::integer as place
+        select
+            e.event, e.place::integer as place,
+            concat(e.event ->> 'instance', '/', e.event -> 'jids' ->> 0) as contact
         from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
         order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
     loop
+        if v_item.contact = v_busy then
+            v_decisions[v_item.place] := '{"outcome": "busy"}';
+            continue;
+        end if;
         begin
             v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
         exception
             when deadlock_detected then
                 raise;
+            when lock_not_available then
+                v_decisions[v_item.place] := '{"outcome": "busy"}';
+                v_busy := v_item.contact;
+                perform set_config('lock_timeout', '1', true);
             when sqlstate 'PT410' then
                 v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
             when others then
+                get stacked diagnostics v_constraint = constraint_name;
                 v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'detail', sqlerrm
+                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint
                 );
         end;
     end loop;

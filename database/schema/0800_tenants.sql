@@ -31,7 +31,8 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant) - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at']
+    select to_jsonb(p_tenant)
+        - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
         || jsonb_build_object(
             'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
             'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
@@ -423,6 +424,27 @@ volatile
 set search_path = ''
 as $$
     select public.resume_session(hybridflow.with_contact(p, false))
+$$;
+
+-- gaps_by_activity({})
+-- Whose gap is to be repaired after a start: {instances: [[instance_name, evo_server_url]]}, the active
+-- tenants with the most recent conversation first. All at once, for an order by activity has no pages.
+create or replace function public.gaps_by_activity(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('instances', coalesce(jsonb_agg(
+        jsonb_build_array(t.instance_name, t.evo_server_url) order by l.last_message_at desc nulls last, t.id desc
+    ), '[]'))
+    from public.tenants as t
+    left join lateral (
+        select s.last_message_at from public.sessions as s
+        where s.tenant_id = t.id
+        order by s.last_message_at desc nulls last, s.id desc limit 1
+    ) as l on true
+    where p is not null and t.is_active
 $$;
 
 -- gap_start({tenant_id, margin_seconds, look_back_hours})

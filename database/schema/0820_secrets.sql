@@ -131,30 +131,6 @@ begin
 end
 $$;
 
--- webhook_guards({})
--- How the webhooks of tenants are guarded that have something of their own: {guards: [{instance_name,
--- networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes}]}. Routers ask
--- for all of them every few seconds, so that a flood of webhooks costs no query.
-create or replace function public.webhook_guards(p jsonb)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select jsonb_build_object('guards', coalesce(jsonb_agg(jsonb_build_object(
-        'instance_name', t.instance_name, 'networks', t.webhook_networks, 'shared', t.shared_webhook_secret,
-        'hashes', hybridflow.webhook_hashes(t.id, false)
-    )), '[]'))
-    from (
-        select g.id from public.tenants as g where g.webhook_networks is not null or not g.shared_webhook_secret
-        union
-        select w.tenant_id from public.webhook_secrets as w
-        where w.retires_at is null or w.retires_at > hybridflow.clock()
-    ) as guarded
-    inner join public.tenants as t on t.id = guarded.id
-    where p is not null
-$$;
-
 -- list_sealed({after?, limit?})
 -- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, column, value}]}, of
 -- `limit` tenants. For scripts.rotate_secrets only.

@@ -57,6 +57,7 @@ select hybridflow.apply_grants(
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
+        'gaps_by_activity',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',

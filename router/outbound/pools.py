@@ -10,12 +10,14 @@ from router.outbound.media import SECONDS as MEDIA_SECONDS
 from router.settings import Settings
 
 _COURTESY_SECONDS = 5.0
+_REPAIR_SECONDS = 10.0
+_REPAIR_CONNECTIONS = 16  # twice as many as there are repairs at once
 # Room for what the pool may have lost before it is replaced: no send that has a place waits.
 _SPARE = 2
 
 
 class TenantPools:
-    """Sends, look-ups, courtesy, services and media: no request of one waits for those of another.
+    """Sends, look-ups, repairs, courtesy, services, media: no request of one waits for another's.
 
     `services` are tenants' own beside Evolution: where notices and moderation go. `media` is for
     what stands at the addresses that flows give.
@@ -27,6 +29,7 @@ class TenantPools:
         self._transports: dict[str, CheckedTransport] = {}
         self.sends = self._client("sends", settings.send_timeout, places + places // _SPARE)
         self.lookups = self._client("lookups", settings.send_timeout)
+        self.repairs = self._client("gap repairs", _REPAIR_SECONDS, _REPAIR_CONNECTIONS)
         self.courtesy = self._client("courtesy", settings.typing_seconds + _COURTESY_SECONDS)
         self.services = self._client("services", settings.send_timeout)
         self.media = self._client("media", MEDIA_SECONDS)
@@ -48,7 +51,14 @@ class TenantPools:
 
     async def close(self) -> None:
         """Close every connection."""
-        for client in (self.courtesy, self.services, self.media, self.lookups, self.sends):
+        for client in (
+            self.courtesy,
+            self.services,
+            self.media,
+            self.repairs,
+            self.lookups,
+            self.sends,
+        ):
             await client.aclose()
 
     def _client(

@@ -11,7 +11,8 @@ import orjson
 from router.errors import DatabaseAway
 from router.state.address import Address
 from router.state.database import Json
-from router.state.failures import is_deadlock, meaning, unstorable
+from router.state.failures import fault, in_log, is_deadlock, meaning, unstorable
+from router.state.sayings import Sayings
 
 _CALL_TIMEOUT = 15.0
 _CONNECT_TIMEOUT = 5.0
@@ -29,6 +30,7 @@ class DirectDatabase:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
+        self._sayings = Sayings()
 
     @classmethod
     async def connect(cls, dsn: str, *, size: int = 10) -> Self:
@@ -65,36 +67,45 @@ class DirectDatabase:
             except asyncpg.PostgresError as error:
                 if is_deadlock(error.sqlstate) and not last_try:
                     continue
-                raise _translated(error, function) from error
+                # Not "from error": its text has DETAIL, and a traceback would print it.
+                raise self._translated(error, function) from None
             except TimeoutError as error:
                 raise DatabaseAway(f"{function}: the database did not answer in time") from error
             except _UNREACHABLE as error:
-                raise DatabaseAway(f"cannot connect to the database: {error}") from error
+                self._sayings.tell(function, str(error))
+                raise DatabaseAway("cannot connect to the database") from error
             except _LOST as error:
+                self._sayings.tell(function, repr(error))
                 raise DatabaseAway(
-                    f"{function}: the connection to the database was lost: {error!r}"
+                    f"{function}: the connection to the database was lost"
                 ) from error
             return dict(result)
         raise AssertionError("unreachable")
 
+    def _translated(self, error: asyncpg.PostgresError, function: str) -> Exception:
+        code, message = error.sqlstate or "", str(error.args[0]) if error.args else ""
+        translated = _meaning(error, code, message, function)
+        if isinstance(translated, DatabaseAway):
+            self._sayings.tell(function, in_log(code, message))
+        return translated
 
-def _translated(error: asyncpg.PostgresError, function: str) -> Exception:
-    code = error.sqlstate or ""
+
+def _meaning(error: asyncpg.PostgresError, code: str, message: str, function: str) -> Exception:
     if isinstance(error.__cause__, orjson.JSONEncodeError):  # its text repeats the argument
         return unstorable()
     if code == "42501":
         return DatabaseAway(
-            f"{function}: the user of DATABASE_URL has no right to it ({error}): give the owner of"
-            " the database (on Supabase, the user postgres)"
+            f"{function}: the user of DATABASE_URL has no right to it: give the owner of the"
+            " database (on Supabase, the user postgres)"
         )
     if code in _LOST_STATEMENT:
         return DatabaseAway(
-            f"{function}: a pooler of transactions stands before the database ({error}): put"
+            f"{function}: a pooler of transactions stands before the database: put"
             " ?pgbouncer=true behind DATABASE_URL"
         )
     if getattr(error, "severity_en", None) in _FATAL:
-        return DatabaseAway(f"{function}: {error}")
-    return meaning(code, str(error), function) or error
+        return DatabaseAway(f"{function}: the database closed the connection ({code})")
+    return meaning(code, message, function) or fault(code, message, function)
 
 
 async def _speak_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -1,8 +1,15 @@
-"""What PostgreSQL's error codes mean for a caller: the same over either transport. Pure."""
+"""What PostgreSQL's error codes mean for a caller: the same over either transport. Pure.
+
+A StateError may become an answer to whoever asks, so it says in words of ours what the code means.
+Only what our own functions raise (`PT…`) is passed on as it is. What PostgreSQL says goes to the
+log, and there, too, without what can hold a row or a value: DETAIL never, the message of the
+classes that repeat no values.
+"""
 
 from router.errors import (
     Conflict,
     DatabaseAway,
+    DatabaseFault,
     Invalid,
     NotAllowed,
     NotFound,
@@ -18,9 +25,26 @@ _RAISED: dict[str, type[StateError]] = {
     "PT409": Conflict,
     "PT422": Invalid,
 }
-# Connection, user or password, no such database, resources, operator intervention, the system's
-# own errors; and a server that only reads: a replica after a failover, or one whose disk is full.
-_AWAY_CLASSES = ("08", "28", "3D", "53", "57", "58", "25006")
+# A server that only reads is a replica after a failover, or one whose disk is full.
+_AWAY = {
+    "08": "the connection to the database broke off",
+    "28": "the database does not take this user and password: correct DATABASE_URL",
+    "3D": "the server has no such database: correct the name in DATABASE_URL",
+    "53": "the database is out of connections, memory or disk",
+    "57": "the database broke the call off: it starts, stops, or the call took too long",
+    "58": "the database's own system failed",
+    "25006": "the database only reads: it is a replica, or its disk is full",
+    "40P01": "the call met others again and again and was rolled back",
+}
+_WRONG_VALUE = {
+    "22001": "a text is too long",
+    "22003": "a number is out of range",
+    "22007": "a moment cannot be read",
+    "22008": "a moment is out of range",
+    "22P02": "a value is of another type than is wanted",
+}
+# Classes whose messages name tables, columns and constraints, but repeat no values.
+_SAYS_NO_VALUES = ("08", "0A", "23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 _MISSING = ("42883", "42P01", "3F000")  # function, table, schema
 _UNSTORABLE = ("22P05", "22021")  # U+0000 in JSON, in text
 _DEADLOCK = "40P01"
@@ -35,22 +59,33 @@ def meaning(code: str, message: str, function: str) -> StateError | None:
     """Return what a SQLSTATE says to the caller of `function`, or None: a fault of the program."""
     if code in _RAISED:
         return _RAISED[code](message)
-    if code.startswith(_AWAY_CLASSES) or code == _DEADLOCK:
-        return DatabaseAway(f"{function}: {message}")
+    for beginning, words in _AWAY.items():
+        if code.startswith(beginning):
+            return DatabaseAway(f"{function}: {words} ({code})")
     if code in _MISSING:
-        return missing(function, message)
+        return missing(function)
     if code in _UNSTORABLE:
         return unstorable()
     if code.startswith("22"):
-        return Invalid(message)
+        return Invalid(f"{_WRONG_VALUE.get(code, 'a value cannot be used')} ({code})")
     return None
 
 
-def missing(function: str, message: str) -> DatabaseAway:
+def in_log(code: str, message: str) -> str:
+    """Return what may be logged of an error: the message, where it can hold no row's content."""
+    if code.startswith(("PGRST", *_SAYS_NO_VALUES)):
+        return f"{message} ({code})"
+    return f"SQLSTATE {code}"
+
+
+def fault(code: str, message: str, function: str) -> DatabaseFault:
+    """Return the error for what is nobody's fault but the program's."""
+    return DatabaseFault(f"{function}: the database refused it: {in_log(code, message)}")
+
+
+def missing(function: str) -> DatabaseAway:
     """Return the error for a schema that is not there, or older than this program."""
-    return DatabaseAway(
-        f"{function}: the database has not this program's schema ({message}): {APPLY_SCHEMA}"
-    )
+    return DatabaseAway(f"{function}: the database has not this program's schema: {APPLY_SCHEMA}")
 
 
 def unstorable() -> Invalid:

@@ -18,9 +18,10 @@ from supabase import AsyncClient, AsyncClientOptions
 from router.errors import DatabaseAway
 from router.outbound.trust import trusted
 from router.state.database import Json
-from router.state.failures import is_deadlock, unstorable
+from router.state.failures import in_log, is_deadlock, unstorable
 from router.state.gateway import GatewayAnswer, refuse_gateway_answers, what_gateway_says
 from router.state.rest_failures import is_schema_cache_behind, what_postgrest_says
+from router.state.sayings import Sayings
 
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0, pool=5.0)
 # A connection is kept longer than the router's looks for work are apart.
@@ -35,6 +36,7 @@ class SupabaseDatabase:
         self._client = client
         self._http = http
         self._url = url
+        self._sayings = Sayings()
 
     @classmethod
     async def connect(cls, url: str, key: SecretStr) -> Self:
@@ -68,7 +70,8 @@ class SupabaseDatabase:
                 return await self._ask(function, argument)
             except (APIError, httpx.RequestError) as error:
                 if pause is None or not _was_not_done(error):
-                    raise self._translated(error, function) from error
+                    # Not "from error": its text has the details, and a traceback would print them.
+                    raise self._translated(error, function) from None
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
@@ -80,7 +83,8 @@ class SupabaseDatabase:
         except UnicodeEncodeError as error:
             raise unstorable() from error
         except (aiohttp.ClientError, httpx.StreamError, OSError, EOFError) as error:
-            raise DatabaseAway(f"{function}: Supabase's answer broke off: {error}") from error
+            self._sayings.tell(function, repr(error))
+            raise DatabaseAway(f"{function}: Supabase's answer broke off") from error
         if not isinstance(answer.data, dict):
             raise DatabaseAway(
                 f"{function}: {self._url} answers, but not as Supabase does: set SUPABASE_URL to"
@@ -90,7 +94,8 @@ class SupabaseDatabase:
 
     def _translated(self, error: APIError | httpx.RequestError, function: str) -> Exception:
         if isinstance(error, APIError):
-            return what_postgrest_says(error.code or "", error.message or "", function) or error
+            return self._what_it_says(error.code or "", error.message or "", function)
+        self._sayings.tell(function, repr(error))
         match error.__cause__:
             case aiohttp.ClientConnectorDNSError():
                 return DatabaseAway(
@@ -98,10 +103,16 @@ class SupabaseDatabase:
                     " the dashboard, and is the project neither paused nor deleted?"
                 )
             case aiohttp.ClientConnectorError():
-                return DatabaseAway(f"cannot connect to Supabase at {self._url}: {error}")
+                return DatabaseAway(f"cannot connect to Supabase at {self._url}")
         if isinstance(error, httpx.ReadTimeout):
             return DatabaseAway(f"{function}: Supabase did not answer in time")
-        return DatabaseAway(f"{function}: Supabase did not answer: {str(error) or repr(error)}")
+        return DatabaseAway(f"{function}: Supabase did not answer")
+
+    def _what_it_says(self, code: str, message: str, function: str) -> Exception:
+        translated = what_postgrest_says(code, message, function)
+        if isinstance(translated, DatabaseAway):
+            self._sayings.tell(function, in_log(code, message))
+        return translated
 
 
 def _was_not_done(error: APIError | httpx.RequestError) -> bool:

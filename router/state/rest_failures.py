@@ -1,7 +1,7 @@
 """What PostgREST's error codes mean, each with the cure. Pure."""
 
-from router.errors import DatabaseAway, Invalid, StateError
-from router.state.failures import APPLY_SCHEMA, meaning, missing
+from router.errors import DatabaseAway, Invalid
+from router.state.failures import APPLY_SCHEMA, fault, meaning, missing
 
 KEY_CURE = (
     "set SUPABASE_SERVICE_ROLE_KEY to this project's secret key (sb_secret_…) or service_role key"
@@ -22,27 +22,30 @@ def is_schema_cache_behind(code: str | None) -> bool:
     return code in (_NO_FUNCTION, _NO_SCHEMA_CACHE)
 
 
-def what_postgrest_says(code: str, message: str, function: str) -> StateError | None:
-    """Return what an error's code says to the caller of `function`, or None: a program's fault."""
+def what_postgrest_says(code: str, message: str, function: str) -> Exception:
+    """Return what an error's code says to the caller of `function`.
+
+    `message` is PostgREST's or PostgreSQL's: see `router.state.failures`.
+    """
     if code in _BAD_KEY:
-        return DatabaseAway(f"Supabase refuses the key ({message}): {KEY_CURE}")
+        return DatabaseAway(f"Supabase refuses the key: {KEY_CURE}")
     if code == _FORBIDDEN:
         return DatabaseAway(
-            f"{function}: the key's role has no right to it ({message}): {KEY_CURE};"
+            f"{function}: the key's role has no right to it: {KEY_CURE};"
             f" if it is that key, {APPLY_SCHEMA}"
         )
     if code == _NOT_EXPOSED:
         return DatabaseAway(
-            f"Supabase does not offer the schema public ({message}): add it to the exposed schemas"
+            "Supabase does not offer the schema public: add it to the exposed schemas"
             " (Dashboard, Settings, Data API)"
         )
     if code in _NO_DATABASE:
         return DatabaseAway(
-            f"{function}: Supabase cannot reach its database ({message}): the project is starting,"
+            f"{function}: Supabase cannot reach its database: the project is starting,"
             " paused or overloaded, see its dashboard"
         )
     if code in (_NO_FUNCTION, _OVERLOADED):
-        return missing(function, message)
+        return missing(function)
     if code == _UNREADABLE:
-        return Invalid(f"the request could not be read as JSON ({message})")
-    return meaning(code, message, function)
+        return Invalid("the request could not be read as JSON")
+    return meaning(code, message, function) or fault(code, message, function)

@@ -4,7 +4,7 @@ Pure and fast, for it runs on every webhook. It is tolerant: a field that is mis
 type than Evolution sends is as if it were empty. Only what cannot be recorded at all is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,7 +14,9 @@ from router.webhook.connection import read_connection, read_logout, read_qrcode,
 from router.webhook.envelope import NOTHING_TO_READ, Envelope, Ignored, NotAnEnvelope, open_envelope
 from router.webhook.messages import read_message
 
-__all__ = ["NotAnEnvelope", "Parsed", "parse_webhook"]
+__all__ = ["NotAnEnvelope", "Parsed", "in_pieces", "parse_webhook"]
+
+_PIECE = 100  # events that are read in one go; some milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,16 @@ _INSTANCE_READERS: dict[str, _Reader] = {
     "instance.delete": read_removal,
 }
 _REASONS = {"messages.set": "history sync"}
+
+
+def in_pieces(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Return the webhook as several with few events each, in order; nearly always it is one."""
+    data = body.get("data")
+    if not isinstance(data, list) or len(data) <= _PIECE:
+        yield body
+        return
+    for start in range(0, len(data), _PIECE):
+        yield {**body, "data": data[start : start + _PIECE]}
 
 
 def parse_webhook(instance: str, body: Mapping[str, object]) -> Parsed:

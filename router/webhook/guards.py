@@ -1,18 +1,19 @@
 """Who may post webhooks for which tenant, kept at hand so that no webhook costs a query.
 
-The state gives the guards of all tenants that have one at once, and this keeps them for some
-seconds. However many webhooks come, for whatever names and with whatever secrets, that is at most
-one query in ten seconds, and two a second while webhooks are being refused: nothing is refused for
-good (Evolution does not repeat what got a 401 or 403) before the newest guards have been asked.
-So a new secret holds at once, and a retired one for ten seconds at most.
+The state gives the guards of all tenants that have one, in pages, when the first webhook comes, and
+from then on what changed; that holds for some seconds. However many webhooks come, for whatever
+names and with whatever secrets, that is at most one query in ten seconds, and two a second while
+webhooks are being refused: nothing is refused for good (Evolution does not repeat what got a 401 or
+403) before the newest guards have been asked. So a new secret holds at once, and a retired one for
+ten seconds at most.
 """
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from router.errors import DatabaseAway
@@ -25,6 +26,9 @@ _log = logging.getLogger(__name__)
 _LIFE = 10.0  # seconds
 _LIFE_BEFORE_REFUSAL = 1.0
 _BETWEEN_QUERIES = 0.5
+_PAGE = 500  # guards that are read in one go when all are
+_BY_TURNS = 100  # tenants that are looked at again with every query, changed or not
+_BREATH = 50  # guards after which others have their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,24 @@ class Guard:
     """How one tenant's webhooks are guarded.
 
     `hashes` are the SHA-256, in hex, of its own secrets; `shared`: the deployment's are accepted,
-    too. `networks` is None where they may come from anywhere.
+    too. `networks` is None where they may come from anywhere. `ends` are the hashes that hold up to
+    a time of this process's clock.
     """
 
     hashes: tuple[str, ...] = ()
     shared: bool = True
     networks: tuple[Network, ...] | None = None
+    ends: tuple[tuple[str, float], ...] = ()
+
+    def at(self, now: float) -> "Guard":
+        """Return it without the hashes whose time is over."""
+        over = {each for each, end in self.ends if end <= now}
+        if not over:
+            return self
+        return replace(self, hashes=tuple(each for each in self.hashes if each not in over))
+
+
+_NONE = Guard()
 
 
 class Guards:
@@ -46,7 +62,10 @@ class Guards:
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
-        self._guards: Mapping[str, Guard] | None = None
+        self._guards: dict[str, Guard] | None = None
+        self._names: dict[int, str] = {}
+        self._since: str | None = None
+        self._after = 0
         self._known_at = self._asked_at = -math.inf
         self._asking = asyncio.Lock()
 
@@ -68,7 +87,7 @@ class Guards:
     def _find(self, instance: str) -> Guard:
         if self._guards is None:
             raise DatabaseAway("the tenants' webhook secrets are not known yet")
-        return self._guards.get(instance, Guard())
+        return self._guards.get(instance, _NONE).at(self._clock())
 
     async def _renew(self, life: float) -> None:
         if not self._is_older_than(life):
@@ -84,8 +103,10 @@ class Guards:
     async def _ask(self) -> None:
         asked_at = self._clock()
         try:
-            answer = await self._database.call("webhook_guards", {})
-            self._guards = {each["instance_name"]: _read(each) for each in answer["guards"]}
+            if self._guards is None:
+                await self._read_all()
+            else:
+                await self._read_changes()
             self._known_at = asked_at
         except DatabaseAway as error:
             log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
@@ -94,11 +115,54 @@ class Guards:
         finally:
             self._asked_at = self._clock()
 
+    async def _read_all(self) -> None:
+        guards: dict[str, Guard] = {}
+        names: dict[int, str] = {}
+        since: str | None = None
+        after: int | None = 0
+        while after is not None:
+            answer = await self._database.call("webhook_guards", {"after": after, "limit": _PAGE})
+            since = since or answer["now"]
+            after = answer["next"]
+            await self._note(guards, names, answer["guards"])
+        self._guards, self._names, self._since = guards, names, since
 
-def _read(told: Json) -> Guard:
+    async def _read_changes(self) -> None:
+        assert self._guards is not None  # noqa: S101 - they were read
+        asked = {"changed_since": self._since, "after": self._after, "limit": _BY_TURNS}
+        answer = await self._database.call("webhook_guards", asked)
+        upto: int | None = answer["next"]
+        told = {each["tenant_id"] for each in answer["guards"]}
+        for tenant_id in [each for each in self._names if each > self._after]:
+            if tenant_id not in told and (upto is None or tenant_id <= upto):
+                self._guards.pop(self._names.pop(tenant_id), None)  # there is none any more
+        await self._note(self._guards, self._names, answer["guards"])
+        self._since, self._after = answer["now"], upto or 0
+
+    async def _note(
+        self, guards: dict[str, Guard], names: dict[int, str], told: Sequence[Json]
+    ) -> None:
+        for number, each in enumerate(told, 1):
+            tenant_id, name = each["tenant_id"], each["instance_name"]
+            before = names.get(tenant_id)
+            if before is not None and before != name:
+                guards.pop(before, None)
+            guard = _read(each, self._clock())
+            if guard == _NONE:
+                names.pop(tenant_id, None)
+                guards.pop(name, None)
+            else:
+                names[tenant_id] = name
+                guards[name] = guard
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+
+
+def _read(told: Json, now: float) -> Guard:
     networks = told["networks"]
     return Guard(
         hashes=tuple(told["hashes"]),
         shared=told["shared"],
         networks=None if networks is None else tuple(ip_network(text) for text in networks),
+        ends=tuple((each, now + seconds) for each, seconds in told["retiring"].items()),
     )

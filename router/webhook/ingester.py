@@ -1,20 +1,30 @@
 """Carries webhook events to the state, many at a time.
 
 While one call is in flight, the events that arrive collect; the next call takes them all, of each
-instance in turn: who sends many webhooks makes nobody else wait. There is no timer: a lone webhook
-waits for nothing, and a burst costs one round trip for dozens.
+instance in turn: who sends many makes nobody else wait. It is events that count: of a webhook with
+many, each call takes a few. There is no timer: a lone webhook waits for nothing, and a burst costs
+one round trip for dozens.
+
+The state does not wait long for a contact whose session somebody else holds: it says that it is
+busy. Those events are asked about again with the next call, before what their instance sent after
+them, so that one contact keeps no other's messages back.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from router.errors import DatabaseAway
 from router.loops import is_cancelled, log_unexpected
 from router.state.database import Database, Json
 
 MAX_EVENTS_PER_CALL = 100
+EVENTS_OF_ONE_WEBHOOK = 20  # in a call, at most
+PATIENCE_MS = 50  # that a call waits for a lock which somebody else holds
+_BUSY = "busy"
+_GIVE_UP_AFTER = 15.0  # seconds in which nothing of a webhook could be decided
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +33,20 @@ class _Waiting:
 
     events: Sequence[Json]
     decisions: asyncio.Future[list[Json]]
+    give_up_at: float
+    decided: dict[int, Json] = field(default_factory=dict)
+
+    def left(self) -> list[int]:
+        """Return the places of the events that are not decided yet."""
+        return [place for place in range(len(self.events)) if place not in self.decided]
+
+    def finish(self) -> None:
+        """Tell the decisions, all of which have been made."""
+        if not self.decisions.done():
+            self.decisions.set_result([self.decided[place] for place in range(len(self.events))])
+
+
+_Asked: TypeAlias = tuple[_Waiting, list[int]]  # a webhook, and which of its events are asked about
 
 
 class Ingester:
@@ -39,6 +63,7 @@ class Ingester:
         self._policy = dict(policy)
         self._on_decision = on_decision
         self._waiting: dict[str, deque[_Waiting]] = {}  # by instance
+        self._sizes: Counter[str] = Counter()  # how many events wait of each
         self._calling: asyncio.Task[None] | None = None
 
     async def ingest(self, events: Sequence[Json]) -> list[Json]:
@@ -47,15 +72,18 @@ class Ingester:
         Raises DatabaseAway; the events may have been recorded all the same, and giving them again
         returns the decisions that were made.
         """
-        waiting = _Waiting(events, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(_instance_of(events), deque()).append(waiting)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(events, loop.create_future(), loop.time() + _GIVE_UP_AFTER)
+        instance = _instance_of(events)
+        self._waiting.setdefault(instance, deque()).append(waiting)
+        self._sizes[instance] += len(events)
         if self._calling is None:
             self._calling = asyncio.create_task(self._call_until_empty())
         return await waiting.decisions
 
     def waiting_for(self, instance: str) -> int:
-        """Return how many webhooks of the instance wait for the next call."""
-        return len(self._waiting.get(instance, ()))
+        """Return how many events of the instance wait for the next call."""
+        return self._sizes[instance]
 
     async def drain(self) -> None:
         """Wait until nothing is in flight: to be called before the database is closed."""
@@ -69,45 +97,64 @@ class Ingester:
         finally:
             self._calling = None
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_Asked]:
+        batch: list[_Asked] = []
         size = 0
         while self._waiting:
             instance = next(iter(self._waiting))
             queue = self._waiting[instance]
-            if batch and size + len(queue[0].events) > MAX_EVENTS_PER_CALL:
+            left = queue[0].left()
+            places = left[:EVENTS_OF_ONE_WEBHOOK]
+            if batch and size + len(places) > MAX_EVENTS_PER_CALL:
                 break
-            size += len(queue[0].events)
-            batch.append(queue.popleft())
+            size += len(places)
+            batch.append((queue.popleft(), places))
+            self._sizes[instance] -= len(left)
             del self._waiting[instance]
             if queue:
                 self._waiting[instance] = queue  # at the end: the others come first
+            else:
+                del self._sizes[instance]
         return batch
 
-    async def _call(self, batch: list[_Waiting]) -> None:
-        events = [event for waiting in batch for event in waiting.events]
+    async def _call(self, batch: list[_Asked]) -> None:
+        asked = [(waiting, place) for waiting, places in batch for place in places]
+        webhooks = [waiting for waiting, _ in batch]
         try:
-            decisions = await self._ask(events)
+            decisions = await self._ask([waiting.events[place] for waiting, place in asked])
         except asyncio.CancelledError:
-            self._tell(batch, DatabaseAway("the call was broken off"))
+            self._tell(webhooks, DatabaseAway("the call was broken off"))
             if is_cancelled():
                 raise
             return
         except Exception as error:  # noqa: BLE001 - every waiting webhook must hear of it
-            self._tell(batch, error)
+            self._tell(webhooks, error)
             return
-        place = 0
-        for waiting in batch:
-            mine = decisions[place : place + len(waiting.events)]
-            place += len(waiting.events)
-            if not waiting.decisions.done():
-                waiting.decisions.set_result(mine)
-        for event, decision in zip(events, decisions, strict=True):
-            self._react(event, decision)
+        made = [each for each in zip(asked, decisions, strict=True) if each[1]["outcome"] != _BUSY]
+        give_up_at = asyncio.get_running_loop().time() + _GIVE_UP_AFTER
+        for (waiting, place), decision in made:
+            waiting.decided[place] = decision
+            waiting.give_up_at = give_up_at
+        self._settle(webhooks)
+        for (waiting, place), decision in made:
+            self._react(waiting.events[place], decision)
+
+    def _settle(self, webhooks: list[_Waiting]) -> None:
+        """Tell those that are decided; the others wait on, before what came after them."""
+        now = asyncio.get_running_loop().time()
+        for waiting in reversed(webhooks):
+            if not waiting.left():
+                waiting.finish()
+            elif waiting.give_up_at <= now:
+                self._tell([waiting], DatabaseAway("the conversation is held by another call"))
+            else:
+                instance = _instance_of(waiting.events)
+                self._waiting.setdefault(instance, deque()).appendleft(waiting)
+                self._sizes[instance] += len(waiting.left())
 
     @staticmethod
-    def _tell(batch: list[_Waiting], error: Exception) -> None:
-        for waiting in batch:
+    def _tell(webhooks: list[_Waiting], error: Exception) -> None:
+        for waiting in webhooks:
             if not waiting.decisions.done():
                 waiting.decisions.set_exception(error)
 
@@ -118,7 +165,7 @@ class Ingester:
             log_unexpected("what was recorded was not reacted to", error)
 
     async def _ask(self, events: list[Json]) -> list[Json]:
-        argument = {"events": events, "policy": self._policy}
+        argument = {"events": events, "policy": self._policy, "patience_ms": PATIENCE_MS}
         try:
             answer = await self._database.call("ingest_events", argument)
         except DatabaseAway:

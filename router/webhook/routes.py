@@ -6,12 +6,16 @@ all that is recorded or deliberately ignored, 503 for what may work later, 4xx f
 
 A flood is rather recorded than refused. One contact's costs little and is marked: beyond the limit
 its messages start no turn. One instance's, which would keep others waiting, is held back with 429:
-Evolution sends it again, and what it gives up on is fetched by gap repair.
+Evolution sends it again, and what it gives up on is fetched by gap repair. A webhook that carries
+many events counts as so many; it is read and recorded in pieces, between which others have their
+turn.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +32,7 @@ from router.people.hashing import ContactHashes
 from router.settings import Settings
 from router.state.database import Json
 from router.webhook.admission import Rejected, admit
-from router.webhook.events import NotAnEnvelope, parse_webhook
+from router.webhook.events import NotAnEnvelope, in_pieces, parse_webhook
 from router.webhook.ingester import Ingester
 
 router = APIRouter(
@@ -71,58 +75,105 @@ async def receive_webhook(
         )
 
 
+@dataclass(slots=True)
+class _Taken:
+    """What became of one webhook, piece by piece."""
+
+    correlation_id: str
+    event: str = ""
+    decisions: list[Json] = field(default_factory=list)
+    contact: str | None = None
+    ignored: str | None = None
+    refused: NotAnEnvelope | None = None
+
+
 async def _take(request: Request, instance_name: str) -> Response:
     settings: Settings = request.app.state.settings
-    ingester: Ingester = request.app.state.ingester
-    rates: Rates = request.app.state.rates
-    hashes: ContactHashes = request.app.state.contact_hashes
     await admit(request, instance_name)
-    _hold_back(instance_name, settings, ingester, rates)
+    _hold_back(request, instance_name)
     body = _decode(await _read(request, settings.max_webhook_bytes), settings.max_json_depth)
-    try:
-        parsed = parse_webhook(instance_name, body)
-    except NotAnEnvelope as error:
-        raise Rejected(422, "not_an_envelope", str(error)) from error
-    if parsed.ignored is not None:
+    taken = await _record(request, instance_name, body)
+    if not taken.decisions:
+        if taken.ignored is None:
+            assert taken.refused is not None  # noqa: S101 - one of the three it is
+            raise Rejected(422, "not_an_envelope", str(taken.refused)) from taken.refused
         log_event(
             _log,
             Action.WEBHOOK_IGNORED,
             "Webhook ignored",
             level=logging.DEBUG,
-            event=parsed.event,
+            event=taken.event,
             instance=instance_name,
-            reason=parsed.ignored,
+            reason=taken.ignored,
         )
-        return _json({"status": "ignored", "event": parsed.event, "reason": parsed.ignored})
-
-    correlation_id = uuid4().hex[:16]
-    for item in parsed.events:
-        item["correlation_id"] = correlation_id
-        _mark_flood(item, settings, rates)
-    try:
-        decisions = await ingester.ingest([hashes.added_to(event) for event in parsed.events])
-    except DatabaseAway as error:
-        raise Rejected(
-            503, "database_away", f"nothing was recorded, send it again: {error}"
-        ) from error
-    _require_recorded(instance_name, decisions)
+        return _json({"status": "ignored", "event": taken.event, "reason": taken.ignored})
+    _require_recorded(instance_name, taken.decisions)
+    first = taken.decisions[0]
+    several = {} if len(taken.decisions) == 1 else {"events": len(taken.decisions)}
     log_event(
         _log,
         Action.WEBHOOK_RECEIVED,
         "Webhook received",
-        event=parsed.event,
+        event=taken.event,
         instance=instance_name,
-        correlation_id=correlation_id,
-        decision=decisions[0]["decision"],
-        session_id=decisions[0].get("session_id"),
-        contact=hashes.in_log(parsed.events[0].get("jids")),
+        correlation_id=taken.correlation_id,
+        decision=first["decision"],
+        session_id=first.get("session_id"),
+        contact=taken.contact,
+        **several,
     )
-    return _json(_answer(parsed.event, decisions, correlation_id))
+    return _json(_answer(taken.event, taken.decisions, taken.correlation_id))
 
 
-def _hold_back(instance: str, settings: Settings, ingester: Ingester, rates: Rates) -> None:
-    limit = per_minute(settings.tenant_webhooks_per_minute)
-    wait = rates.exceeded(limit, "webhook", instance)
+async def _record(request: Request, instance_name: str, body: dict[str, Any]) -> _Taken:
+    """Have the webhook's events recorded; what cannot be read costs only itself."""
+    settings: Settings = request.app.state.settings
+    ingester: Ingester = request.app.state.ingester
+    rates: Rates = request.app.state.rates
+    hashes: ContactHashes = request.app.state.contact_hashes
+    taken = _Taken(uuid4().hex[:16])
+    for piece in in_pieces(body):
+        try:
+            parsed = parse_webhook(instance_name, piece)
+        except NotAnEnvelope as error:
+            taken.refused = error
+            await asyncio.sleep(0)  # others have their turn before the next piece
+            continue
+        taken.event = parsed.event
+        if parsed.ignored is not None:
+            taken.ignored = parsed.ignored
+            await asyncio.sleep(0)
+            continue
+        for item in parsed.events:
+            item["correlation_id"] = taken.correlation_id
+            _mark_flood(item, settings, rates)
+        already = 0 if taken.decisions else 1  # the first was counted before the body was read
+        for _ in parsed.events[already:]:
+            _count_event(instance_name, settings, rates)
+        if not taken.decisions:
+            taken.contact = hashes.in_log(parsed.events[0].get("jids"))
+        events = [hashes.added_to(event) for event in parsed.events]
+        try:
+            decisions = await ingester.ingest(events)
+        except DatabaseAway as error:
+            raise Rejected(
+                503, "database_away", f"not all was recorded, send it again: {error}"
+            ) from error
+        taken.decisions.extend(decisions)
+        if any(decision["outcome"] == "unknown_instance" for decision in decisions):
+            break
+    return taken
+
+
+def _count_event(instance: str, settings: Settings, rates: Rates) -> int | None:
+    """Count one event of the instance. Return None, or in how many seconds it may send more."""
+    return rates.exceeded(per_minute(settings.tenant_webhooks_per_minute), "webhook", instance)
+
+
+def _hold_back(request: Request, instance: str) -> None:
+    settings: Settings = request.app.state.settings
+    ingester: Ingester = request.app.state.ingester
+    wait = _count_event(instance, settings, request.app.state.rates)
     if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
         wait = 5
     if wait is not None:
@@ -186,11 +237,16 @@ def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
                 f" `python -m scripts.tenant add {instance_name}`; Evolution will send this again",
             )
         if decision["outcome"] == "failed":
-            refused = str(decision["code"]).startswith(("22", "23514"))
+            code = str(decision["code"])
+            log_event(
+                _log, Action.UNEXPECTED, "the database did not take an event",
+                level=logging.WARNING, instance=instance_name,
+                code=code, constraint=decision.get("constraint") or None,
+            )  # fmt: skip
             raise Rejected(
-                422 if refused else 503,
+                422 if code.startswith(("22", "23514")) else 503,
                 "not_recorded",
-                f"the event was not recorded: {decision['detail']}",
+                f"an event was not recorded: the database does not take it ({code})",
             )
 
 

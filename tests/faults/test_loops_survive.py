@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
+import httpx
 import pytest
 
-from router import gap_repair
+from router import gap_repairs
 from router import main as router_main
 from router.n8n import executions
-from router.settings import Settings
+from router.settings import Settings, load_settings
 from router.state.database import Database, Json
 from router.state.opening import open_database
 from tests.routers import environment, running_router
@@ -19,7 +20,7 @@ from tests.scenarios.stage import set_stage
 
 FINISH = ("gap repair of all", "loading")  # what is not for ever
 # What each loop asks the state for first.
-LOOPS = ("claim_turns", "claim_notices", "claim_executions_to_erase", "list_tenants")
+LOOPS = ("claim_turns", "claim_notices", "claim_executions_to_erase", "gaps_by_activity")
 
 
 class Ill:
@@ -72,7 +73,7 @@ async def test_every_task_made_at_the_start_outlives_a_database_that_is_ill(
             yield ill[0]
 
     monkeypatch.setattr(router_main, "open_database", opened)
-    monkeypatch.setattr(gap_repair.GapRepairs.__init__, "__kwdefaults__", {"retry_delays": (0.1,)})
+    monkeypatch.setattr(gap_repairs.GapRepairs.__init__, "__kwdefaults__", {"retry_delays": (0.1,)})
     monkeypatch.setattr(executions, "_PAUSE_AFTER_FAILURE", 0.1)
     others = asyncio.all_tasks()
     env = environment(database_url, ANTHROPIC_BASE_URL=llm.url, POLL_SECONDS="0.1")
@@ -88,3 +89,40 @@ async def test_every_task_made_at_the_start_outlives_a_database_that_is_ill(
             await stage.maria.answered()
         for task in at_start:
             assert not task.done() or task.get_name() in FINISH
+
+
+class Hung:
+    """A database that answers what the start asks itself, and nothing else."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.asked: list[str] = []
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+        self.asked.append(function)
+        if function != "check_database":
+            await asyncio.Event().wait()
+        return await self._database.call(function, argument)
+
+
+async def test_no_loops_first_work_is_waited_for_by_the_start(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    hung: list[Hung] = []
+
+    @asynccontextmanager
+    async def opened(settings: Settings) -> AsyncIterator[Database]:
+        async with open_database(settings) as database:
+            hung.append(Hung(database))
+            yield hung[0]
+
+    monkeypatch.setattr(router_main, "open_database", opened)
+    app = router_main.create_app(load_settings(environment(database_url)))
+    async with app.router.lifespan_context(app):
+        assert hung[0].asked == []  # the start is over, and none of them has begun
+        while not set(LOOPS) <= set(hung[0].asked):
+            await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://router"
+        ) as http:
+            assert (await http.get("/health/live")).status_code == 200

@@ -13,9 +13,11 @@ from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.faults import altered
+from router.errors import NotFound
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
-from router.gap_repair import GapRepairs, GapReport, repair_gap
+from router.gap_repair import GapReport, repair_gap
+from router.gap_repairs import AT_ONCE, GapRepairs
 from router.people.hashing import ContactHashes
 from router.state.direct import DirectDatabase
 from router.tenant_instance import InstanceKeys, find_instance
@@ -354,8 +356,9 @@ async def test_a_repair_that_finds_something_to_answer_wakes_the_dispatcher(
         async with asyncio.timeout(20):
             await repairs.finish()
     assert wakes == ["woken"]
-    actions = [record.action for record in caplog.records if hasattr(record, "action")]
-    assert actions == ["gap_repair_failed", "gap_repair_failed", "gap_repaired"]
+    told = [record for record in caplog.records if record.levelno >= logging.INFO]
+    actions = [record.action for record in told if hasattr(record, "action")]
+    assert actions == ["gap_repair_failed", "gap_repaired"]  # one server's failure is told once
     assert await talk.turn_states() == ["pending"]
 
 
@@ -387,7 +390,7 @@ async def test_stopping_breaks_a_repair_off(
     assert await talk.value("select caught_up_at from tenants") is None
 
 
-async def test_a_repair_that_never_works_gives_up_and_says_so(
+async def test_a_repair_that_can_never_work_gives_up_and_says_so(
     talk: Conversation,
     client: EvolutionClient,
     shop: Business,
@@ -398,7 +401,102 @@ async def test_a_repair_that_never_works_gives_up_and_says_so(
     repairs.begin("shop")
     async with asyncio.timeout(20):
         await repairs.finish()
-    assert caplog.text.count("gap repair failed: 401") == 3
+    assert caplog.text.count("gap repair failed: 401") == 1
+    assert len(shop.calls("findMessages")) == 1
+
+
+async def test_of_many_instances_of_a_server_that_hangs_one_is_asked_and_all_wait(
+    talk: Conversation,
+    client: EvolutionClient,
+    shop: Business,
+    evolution: Evolution,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    """While it hangs, another server's instance is repaired; and the hanging is told once."""
+    monkeypatch.setattr("router.gap_repair._PAGE_SECONDS", 0.2)
+    hanging = []
+    other = evolution.url.replace("127.0.0.1", "localhost")
+    for number in range(30):
+        name = f"hangs-{number}"
+        instance = evolution.instance(name)
+        instance.hold("findMessages")
+        hanging.append(instance)
+        await talk.open_shop(name)
+    await talk.sql(
+        "update tenants set evo_server_url = $1 where instance_name like 'hangs%'", other
+    )
+    shop.customer().writes("oi")
+    repairs = in_background(talk, client, shop)
+    repairs._queue._delays = (3600.0,)
+    with caplog.at_level(logging.INFO):
+        repairs.begin_all()
+        async with asyncio.timeout(30):
+            while "gap repair: 1 new" not in caplog.text or "wait" not in caplog.text:
+                await asyncio.sleep(0.01)
+        await repairs.stop()
+    assert sum(len(instance.calls("findMessages")) for instance in hanging) == 1
+    assert caplog.text.count("gap repair failed") == 1
+
+
+async def test_repairs_are_begun_by_activity_and_a_few_at_a_time(
+    talk: Conversation,
+    client: EvolutionClient,
+    shop: Business,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Each has a server of its own, and none of them answers."""
+    begun: list[str] = []
+
+    async def repair_gap(*given: Any) -> GapReport:
+        begun.append(given[2].name)
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr("router.gap_repairs.repair_gap", repair_gap)
+    for number in range(20):
+        name = f"shop-{number}"
+        await talk.open_shop(name)
+        await talk.ingest(talk.message("oi", instance=name, ago=60 * (20 - number)))
+        await talk.sql(
+            "update tenants set evo_server_url = $1 where instance_name = $2",
+            f"https://evolution-{number}.example",
+            name,
+        )
+    await talk.sql("update tenants set is_active = instance_name <> 'shop'")
+    repairs = in_background(talk, client, shop)
+    repairs.begin_all()
+    async with asyncio.timeout(30):
+        while len(begun) < AT_ONCE:
+            await asyncio.sleep(0.01)
+    assert begun == [f"shop-{number}" for number in reversed(range(20))][:AT_ONCE]
+    assert len(repairs._running) == AT_ONCE
+    await repairs.stop()
+    assert len(begun) == AT_ONCE
+
+
+async def test_repairs_take_two_of_the_databases_connections_at_most(
+    talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
+):
+    under_way, most = 0, 0
+    monkeypatch.setattr("router.gap_repairs._BETWEEN_STARTS", 0.0)
+
+    async def call(function: str, argument: object) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        if function == "gaps_by_activity":
+            return {"instances": [[f"i-{n}", f"https://server-{n}.example"] for n in range(10)]}
+        raise NotFound("there is none")
+
+    monkeypatch.setattr(talk.database, "call", call)
+    repairs = in_background(talk, client, shop)
+    repairs.begin_all()
+    async with asyncio.timeout(30):
+        await repairs.finish()
+    assert most == 2
 
 
 async def test_after_a_reconnect_the_router_catches_up_by_itself(stage: Stage):

@@ -133,6 +133,54 @@ async def test_one_instances_flood_of_webhooks_is_held_back_and_anothers_is_not(
         assert quiet.status_code == 200
 
 
+def many(number: int, instance: str = "padaria") -> dict:
+    """One webhook with so many messages, each of another contact."""
+    bodies = [posted(n, contact=f"55119{n:08}") for n in range(number)]
+    return posted(0, instance=instance) | {"data": [body["data"] for body in bodies]}
+
+
+async def test_a_webhook_with_many_events_counts_as_many_and_keeps_no_other_instance_waiting(
+    database_url: str, talk
+):
+    """Another's webhook, sent after it, is recorded before most of it is."""
+    await talk.open_shop("livraria")
+    async with calling(database_url, TENANT_WEBHOOKS_PER_MINUTE="500") as client:
+        hog = asyncio.create_task(client.post("/webhook/padaria", headers=GOOD, json=many(600)))
+        while not await talk.value("select count(*) from messages"):
+            await asyncio.sleep(0.01)
+        quiet = await client.post(
+            "/webhook/livraria", headers=GOOD, json=posted(9, instance="livraria")
+        )
+        assert quiet.status_code == 200
+        assert (await hog).status_code == 200
+        assert len((await hog).json()["decisions"]) == 600
+        more = await client.post("/webhook/padaria", headers=GOOD, json=posted(9000))
+        assert more.status_code == 429
+    assert await talk.value("select count(*) from messages") == 601
+    before = await talk.value(
+        "select count(*) from messages where tenant_id = 1"
+        " and id < (select id from messages where tenant_id = 2)"
+    )
+    assert before < 400
+
+
+async def test_of_a_webhook_with_many_events_what_cannot_be_read_costs_only_itself(
+    database_url: str, talk
+):
+    async with calling(database_url) as client:
+        body = many(150)
+        for item in body["data"][:100]:
+            item["key"] = {}
+        answer = await client.post("/webhook/padaria", headers=GOOD, json=body)
+        assert answer.status_code == 200
+        assert len(answer.json()["decisions"]) == 50
+        nothing = await client.post(
+            "/webhook/padaria", headers=GOOD, json=body | {"data": body["data"][:100]}
+        )
+        assert (nothing.status_code, nothing.json()["error"]["code"]) == (422, "not_an_envelope")
+    assert await talk.value("select count(*) from messages") == 50
+
+
 async def test_webhooks_that_pile_up_before_a_slow_database_are_held_back_and_none_is_lost(
     database_url: str, talk
 ):

@@ -19,13 +19,16 @@ class Watched:
     def __init__(self, database: DirectDatabase) -> None:
         self.database = database
         self.calls = 0
+        self.told: list[int] = []
         self.is_away = False
 
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         self.calls += 1
         if self.is_away:
             raise DatabaseAway("it is away")
-        return await self.database.call(function, argument)
+        answer = await self.database.call(function, argument)
+        self.told.append(len(answer["guards"]))
+        return answer
 
 
 class Door:
@@ -111,3 +114,81 @@ async def test_a_router_that_never_reached_its_database_knows_nobody(door: Door)
     door.watched.is_away = True
     with pytest.raises(DatabaseAway):
         await door.guards.of("shop")
+
+
+async def many_tenants(door: Door, number: int) -> None:
+    await door.talk.sql(
+        "insert into tenants (instance_name, evo_server_url, webhook_networks)"
+        " select 'shop-' || n, 'https://evolution.example', '{10.0.0.0/8}'"
+        " from generate_series(1, $1::integer) as n",
+        number,
+    )
+    await door.talk.sql("update tenants set guard_changed_at = now() - interval '1 hour'")
+
+
+async def test_only_what_changed_is_fetched_however_many_guards_there_are(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("router.webhook.guards._PAGE", 100)
+    monkeypatch.setattr("router.webhook.guards._BY_TURNS", 10)
+    await many_tenants(door, 450)
+    await door.guards.of("shop-450")
+    assert door.watched.told == [100, 100, 100, 100, 50]
+    door.watched.told.clear()
+    secret_hash = await door.adds_secret()
+    await door.talk.sql(
+        "update tenants set webhook_networks = null where instance_name = 'shop-400'"
+    )
+    door.now += 11
+    assert (await door.guards.of("shop")).hashes == (secret_hash,)
+    assert (await door.guards.of("shop-400")).networks is None
+    assert (await door.guards.of("shop-399")).networks is not None
+    assert max(door.watched.told) <= 12
+    assert len(door.watched.told) == 1
+
+
+async def test_a_tenant_that_is_renamed_or_gone_leaves_no_guard_behind(door: Door):
+    await door.adds_secret()
+    await many_tenants(door, 2)
+    await door.guards.of("shop")
+    await door.talk.sql("update tenants set instance_name = 'loja' where instance_name = 'shop'")
+    await door.talk.sql("delete from tenants where instance_name = 'shop-1'")
+    door.now += 11
+    assert (await door.guards.of("loja")).hashes
+    assert (await door.guards.of("shop")).hashes == ()
+    assert (await door.guards.of("shop-1")).networks is None
+    assert (await door.guards.of("shop-2")).networks is not None
+
+
+async def test_another_tenant_that_takes_the_name_has_its_own_guard(door: Door):
+    await door.adds_secret()
+    await door.guards.of("shop")
+    await door.talk.sql("update tenants set instance_name = 'loja' where instance_name = 'shop'")
+    await door.talk.open_shop("shop")
+    door.now += 11
+    assert (await door.guards.of("shop")).hashes == ()
+    assert (await door.guards.of("loja")).hashes
+
+
+async def test_a_secret_that_is_to_be_retired_ends_by_itself(door: Door):
+    secret_hash = await door.adds_secret()
+    await door.talk.sql("update webhook_secrets set retires_at = now() + interval '5 seconds'")
+    assert (await door.guards.of("shop")).hashes == (secret_hash,)
+    door.now += 6
+    assert (await door.guards.of("shop")).hashes == ()
+    assert door.watched.calls == 1
+
+
+async def test_a_change_that_took_long_to_commit_is_found_in_its_turn(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("router.webhook.guards._BY_TURNS", 2)
+    await many_tenants(door, 6)
+    await door.guards.of("shop")
+    await door.talk.sql("update tenants set webhook_networks = null, shared_webhook_secret = false")
+    await door.talk.sql("update tenants set guard_changed_at = now() - interval '1 hour'")
+    for _ in range(4):
+        door.now += 11
+        await door.guards.of("shop")
+    guards = [await door.guards.of(f"shop-{number}") for number in range(1, 7)]
+    assert [(guard.networks, guard.shared) for guard in guards] == [(None, False)] * 6

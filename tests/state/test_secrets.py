@@ -111,10 +111,12 @@ async def test_the_guards_name_those_tenants_only_that_have_one(talk):
     )
     (guard,) = (await talk.database.call("webhook_guards", {}))["guards"]
     assert guard == {
+        "tenant_id": 1,
         "instance_name": talk.instance,
         "networks": ["203.0.113.0/24", "2001:db8::1/128"],
         "shared": True,
         "hashes": [],
+        "retiring": {},
     }
 
 

@@ -1,6 +1,7 @@
 """What asyncpg raises when the server goes away in the middle means one thing: it is away."""
 
 import asyncio
+import traceback
 from typing import Any
 
 import asyncpg
@@ -18,6 +19,12 @@ class FailingPool:
 
     async def fetchval(self, *_: object) -> Any:
         raise self._error
+
+
+def told(code: str, severity: str = "ERROR") -> asyncpg.PostgresError:
+    said = {"C": code, "S": severity, "V": severity, "M": "duplicate key", "D": "Key (Maria) is"}
+    error: asyncpg.PostgresError = asyncpg.PostgresError.new(said | {"H": "Ask Maria."})
+    return error
 
 
 def fatal(code: str, severity: str = "FATAL") -> asyncpg.PostgresError:
@@ -70,3 +77,22 @@ async def test_a_server_that_went_away_is_a_database_that_is_away(error: BaseExc
 )
 async def test_a_fault_of_the_program_is_not_taken_for_one(error: BaseException) -> None:
     assert not isinstance(await outcome(error), DatabaseAway)
+
+
+@pytest.mark.parametrize("severity", ["ERROR", "FATAL"])
+@pytest.mark.parametrize("code", ["23505", "23514", "22P02", "57014", "42501", "26000", "XX000"])
+async def test_no_error_has_the_detail_or_the_hint(
+    code: str, severity: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A traceback prints what an error was raised from, too."""
+    raised = await outcome(told(code, severity))
+    assert "Maria" not in "".join(traceback.format_exception(raised)) + caplog.text
+
+
+async def test_while_it_is_away_the_log_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
+    database = DirectDatabase(FailingPool(ConnectionRefusedError("[Errno 111] at 10.0.0.7")))  # type: ignore[arg-type]
+    for _ in range(50):
+        with pytest.raises(DatabaseAway) as raised:
+            await database.call("claim_turns", {})
+        assert "10.0.0.7" not in str(raised.value)
+    assert caplog.text.count("10.0.0.7") == 1

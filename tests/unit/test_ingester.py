@@ -1,23 +1,39 @@
 """Webhooks wait for the state in turn, whichever instance sends how many."""
 
 import asyncio
+from collections.abc import Callable
 
+import pytest
+
+from router.errors import DatabaseAway
 from router.state.database import Json
-from router.webhook.ingester import MAX_EVENTS_PER_CALL, Ingester
+from router.webhook.ingester import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL, Ingester
 
 
 class Ledger:
     """A state whose first call lasts until it is let go; it writes down what it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, busy: Callable[[Json, int], bool] = lambda *_: False) -> None:
+        """`busy(event, call)` says whether an event's session is held by somebody else."""
         self.calls: list[list[Json]] = []
+        self.patience: list[object] = []
         self.go_on = asyncio.Event()
+        self._busy = busy
 
     async def call(self, function: str, argument: Json) -> Json:
         self.calls.append(argument["events"])
-        if len(self.calls) == 1:
+        self.patience.append(argument["patience_ms"])
+        call = len(self.calls)
+        if call == 1:
             await self.go_on.wait()
-        return {"decisions": [{"outcome": "recorded", "key": e["key"]} for e in argument["events"]]}
+        return {
+            "decisions": [
+                {"outcome": "busy"}
+                if self._busy(e, call)
+                else {"outcome": "recorded", "key": e["key"]}
+                for e in argument["events"]
+            ]
+        }
 
 
 def event(instance: str, number: int) -> Json:
@@ -60,3 +76,60 @@ async def test_each_instances_webhooks_stay_in_order():
     for name in "abc":
         mine = [key for key in given if key.startswith(name)]
         assert mine == [f"{name}-{number}" for number in range(120)]
+
+
+async def test_a_webhook_with_thousands_of_events_is_cut_and_nobody_waits_behind_it():
+    ledger = Ledger()
+    ingester = Ingester(ledger, {}, lambda *_: None)
+    hog = asyncio.create_task(ingester.ingest([event("crowded", n) for n in range(5000)]))
+    await asyncio.sleep(0)
+    lone = asyncio.create_task(ingester.ingest([event("quiet", 0)]))
+    await asyncio.sleep(0)
+    ledger.go_on.set()
+    assert (await lone)[0]["key"] == "quiet-0"
+    assert event("quiet", 0) in ledger.calls[1]
+    assert [decision["key"] for decision in await hog] == [f"crowded-{n}" for n in range(5000)]
+    sizes = [sum(e["instance"] == "crowded" for e in call) for call in ledger.calls]
+    assert max(sizes) == EVENTS_OF_ONE_WEBHOOK
+
+
+async def test_what_waits_is_counted_in_events():
+    ledger = Ledger()
+    ingester = Ingester(ledger, {}, lambda *_: None)
+    first = asyncio.create_task(ingester.ingest([event("a", 0)]))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(ingester.ingest([event("a", n) for n in range(1, 31)]))
+    await asyncio.sleep(0)
+    assert ingester.waiting_for("a") == 30
+    ledger.go_on.set()
+    await asyncio.gather(first, second)
+
+
+async def test_what_is_busy_is_asked_again_before_what_came_after_it_and_holds_nobody_up():
+    ledger = Ledger(busy=lambda e, call: e["key"] == "a-1" and call < 5)
+    reactions: list[str] = []
+    ingester = Ingester(ledger, {}, lambda e, _: reactions.append(e["key"]))
+    ledger.go_on.set()
+    held = asyncio.create_task(ingester.ingest([event("a", 1), event("a", 2)]))
+    await asyncio.sleep(0)
+    later = asyncio.create_task(ingester.ingest([event("a", 3)]))
+    assert (await ingester.ingest([event("b", 1)]))[0]["key"] == "b-1"
+    assert not held.done()
+    assert [decision["key"] for decision in await held] == ["a-1", "a-2"]
+    await later
+    assert reactions.count("a-1") == reactions.count("a-2") == 1
+    asked = [e["key"] for call in ledger.calls for e in call if e["instance"] == "a"]
+    assert asked.index("a-1") < asked.index("a-3")
+    assert all(patience == 50 for patience in ledger.patience)
+
+
+async def test_who_is_busy_for_too_long_is_told_that_it_was_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("router.webhook.ingester._GIVE_UP_AFTER", 0.0)
+    ledger = Ledger(busy=lambda e, _: e["key"] == "a-1")
+    ledger.go_on.set()
+    ingester = Ingester(ledger, {}, lambda *_: None)
+    with pytest.raises(DatabaseAway):
+        await ingester.ingest([event("a", 1)])
+    assert (await ingester.ingest([event("a", 2)]))[0]["key"] == "a-2"

@@ -1,0 +1,105 @@
+-- HybridFlow: the webhooks' guards, as routers keep them at hand.
+
+alter table public.tenants add column if not exists guard_changed_at timestamptz not null default '-infinity';
+comment on column public.tenants.guard_changed_at is
+'When it last changed who may post its webhooks: routers ask for what changed.';
+
+create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
+
+-- Whatever changes a tenant's guard, by whatever way, notes when.
+create or replace function hybridflow.note_guard()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if tg_table_name = 'tenants' then
+        new.guard_changed_at := hybridflow.clock();
+        return new;
+    end if;
+    update public.tenants set guard_changed_at = hybridflow.clock()
+    where id in (case when tg_op <> 'INSERT' then old.tenant_id end, case when tg_op <> 'DELETE' then new.tenant_id end);
+    return null;
+end
+$$;
+
+create or replace trigger tenants_guard
+before insert or update of instance_name, webhook_networks, shared_webhook_secret on public.tenants
+for each row execute function hybridflow.note_guard();
+
+create or replace trigger webhook_secrets_guard
+after insert or update or delete on public.webhook_secrets
+for each row execute function hybridflow.note_guard();
+
+-- One tenant's guard, as routers know it.
+create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'tenant_id', p_tenant.id, 'instance_name', p_tenant.instance_name,
+        'networks', p_tenant.webhook_networks, 'shared', p_tenant.shared_webhook_secret,
+        'hashes', hybridflow.webhook_hashes(p_tenant.id, false),
+        'retiring', (
+            select coalesce(jsonb_object_agg(
+                encode(w.secret_hash, 'hex'), extract(epoch from w.retires_at - p_now)
+            ), '{}')
+            from public.webhook_secrets as w where w.tenant_id = p_tenant.id and w.retires_at > p_now
+        )
+    )
+$$;
+
+-- The tenants to tell a router of: p_limit of those after p_after in the order of their ids; without p_since,
+-- of those that have a guard of their own.
+create or replace function hybridflow.guarded_after(p_after bigint, p_limit bigint, p_since timestamptz)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select array(
+        select t.id from public.tenants as t
+        where t.id > p_after and (
+            p_since is not null or t.webhook_networks is not null or not t.shared_webhook_secret
+            or hybridflow.webhook_hashes(t.id, false) <> '[]'
+        )
+        order by t.id limit p_limit
+    )
+$$;
+
+-- webhook_guards({after?, limit?, changed_since?})
+-- How the webhooks of tenants are guarded that have something of their own: {guards: [{tenant_id,
+-- instance_name, networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes,
+-- retiring: {hash: seconds}}], next (the `after` to go on with; null: that was the last), now}. Routers read
+-- all once, and then every few seconds, so that a flood of webhooks costs no query, what changed since the
+-- last `now`: whoever changed, and, with no guard where there is none any more, `limit` others by turns,
+-- for a change that took long to commit.
+create or replace function public.webhook_guards(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_since timestamptz := (p ->> 'changed_since')::timestamptz - interval '1 minute';
+    v_limit bigint := (p ->> 'limit')::bigint;
+    v_ids bigint[] := hybridflow.guarded_after(coalesce((p ->> 'after')::bigint, 0), v_limit, v_since);
+begin
+    return jsonb_build_object(
+        'now', v_now,
+        'next', case when cardinality(v_ids) = v_limit then v_ids[cardinality(v_ids)] end,
+        'guards', (
+            select coalesce(jsonb_agg(hybridflow.guard_json(t, v_now) order by t.id), '[]')
+            from public.tenants as t
+            where t.id in (
+                select unnest(v_ids)
+                union
+                select c.id from public.tenants as c where c.guard_changed_at >= v_since
+            )
+        )
+    );
+end
+$$;

@@ -1,0 +1,34 @@
+"""What the database said when it did not do what was asked: for the log, never for an answer.
+
+While it is away every call fails with the same words, so these are not repeated at once.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from router.logs import Action, log_event, scrubbed
+
+_log = logging.getLogger(__name__)
+_AGAIN_AFTER = 10.0  # seconds
+_LONGEST = 300
+
+
+class Sayings:
+    """The last thing that was said, over one transport. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = ""
+        self._told_at = 0.0
+
+    def tell(self, function: str, said: str) -> None:
+        """Log what was said of a call, unless it has just been logged."""
+        now = self._clock()
+        if said == self._last and now - self._told_at < _AGAIN_AFTER:
+            return
+        self._last, self._told_at = said, now
+        log_event(
+            _log, Action.DATABASE_AWAY,
+            f"{function}: the database said: {scrubbed(said)[:_LONGEST]}", level=logging.WARNING,
+        )  # fmt: skip
