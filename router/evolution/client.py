@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ from router.evolution.errors import (
     judge_answer,
     judge_failure,
 )
+from router.outbound.answers import read_json
+from router.outbound.client import for_tenant
 
 SUBSCRIBED_EVENTS = (
     "MESSAGES_UPSERT",
@@ -28,6 +31,7 @@ SUBSCRIBED_EVENTS = (
     "LOGOUT_INSTANCE",
     "REMOVE_INSTANCE",
 )
+_MOST = 1_000_000_000  # of anything that an answer counts
 _METHOD_MISSING = "method not available"
 # Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
 # The earliest is not 0, which it would take for no time at all.
@@ -110,9 +114,9 @@ class EvolutionClient:
         answer = await self._ask(instance, "POST", path, body, is_send=True)
         key = answer["key"]  # judged: it is there, with an id
         return SentMessage(
-            wa_id=str(key["id"]),
-            remote_jid=str(key.get("remoteJid") or body["number"]),
-            status=answer.get("status"),
+            wa_id=key["id"],
+            remote_jid=_text(key.get("remoteJid")) or str(body["number"]),
+            status=_text(answer.get("status")),
         )
 
     async def send_presence(
@@ -163,26 +167,28 @@ class EvolutionClient:
             {"where": where, "page": page, "offset": page_size},
         )
         if isinstance(body, list):  # before 2.0
-            return MessagePage(records=_objects(body), pages=1, total=len(body))
+            return MessagePage(records=_objects(body, page_size), pages=1, total=len(body))
         found = _object(_object(body).get("messages"))
         if "records" not in found:
             raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
         return MessagePage(
-            records=_objects(found.get("records")),
-            pages=int(found.get("pages") or 0),
-            total=int(found.get("total") or 0),
+            records=_objects(found.get("records"), page_size),
+            pages=_count(found.get("pages")),
+            total=_count(found.get("total")),
         )
 
     async def connection_state(self, instance: Instance) -> str:
         """Return `open`, `connecting` or `close`."""
         body = _object(await self._ask(instance, "GET", "instance/connectionState"))
-        return str(_object(body.get("instance")).get("state") or "unknown")
+        return _text(_object(body.get("instance")).get("state")) or "unknown"
 
     async def connect(self, instance: Instance) -> QrCode:
         """Begin linking a phone."""
         body = _object(await self._ask(instance, "GET", "instance/connect"))
         return QrCode(
-            code=body.get("code"), pairing_code=body.get("pairingCode"), base64=body.get("base64")
+            code=_text(body.get("code")),
+            pairing_code=_text(body.get("pairingCode")),
+            base64=_text(body.get("base64")),
         )
 
     async def set_webhook(
@@ -206,13 +212,14 @@ class EvolutionClient:
     async def find_webhook(self, instance: Instance) -> WebhookSettings | None:
         """Return the webhook that is set, if any."""
         body = await self._ask(instance, "GET", "webhook/find")
-        if not isinstance(body, Mapping) or not body.get("url"):
+        if not isinstance(body, Mapping) or not (url := _text(body.get("url"))):
             return None
+        events = body.get("events")
         return WebhookSettings(
-            url=str(body["url"]),
+            url=url,
             enabled=bool(body.get("enabled")),
-            events=tuple(body.get("events") or ()),
-            headers=dict(body.get("headers") or {}),
+            events=tuple(map(str, events)) if isinstance(events, list) else (),
+            headers={name: str(value) for name, value in _object(body.get("headers")).items()},
         )
 
     async def _try(self, instance: Instance, path: str, body: Mapping[str, Any]) -> bool:
@@ -239,7 +246,13 @@ class EvolutionClient:
             raise EvolutionRefused("the key has characters that no HTTP header may hold")
         http = self._sends if is_send else self._http
         try:
-            response = await http.request(method, url, json=body, headers={"apikey": key})
+            response = await http.request(
+                method,
+                url,
+                json=body,
+                headers={"apikey": key},
+                extensions=for_tenant(instance.name),
+            )
         except httpx.RequestError as error:
             raise judge_failure(error, is_send=is_send) from error
         except httpx.InvalidURL as error:
@@ -247,9 +260,9 @@ class EvolutionClient:
         if (judged := judge_answer(response, is_send=is_send)) is not None:
             raise judged
         try:
-            return response.json()
+            return read_json(response.content)
         except ValueError as error:
-            raise _unreadable(is_send=is_send) from error
+            raise _unreadable(error, is_send=is_send) from error
 
 
 def _given(**fields: str | None) -> dict[str, str]:
@@ -265,10 +278,20 @@ def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _objects(value: Any) -> Sequence[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+def _objects(value: Any, most: int) -> Sequence[Mapping[str, Any]]:
+    found = value[:most] if isinstance(value, list) else ()
+    return [item for item in found if isinstance(item, Mapping)]
 
 
-def _unreadable(*, is_send: bool) -> EvolutionAway | SendInDoubt:
-    text = "its answer is no JSON: is this address Evolution API?"
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: Any) -> int:
+    return min(value, _MOST) if isinstance(value, int) and value > 0 else 0
+
+
+def _unreadable(error: ValueError, *, is_send: bool) -> EvolutionAway | SendInDoubt:
+    why = "" if isinstance(error, JSONDecodeError | UnicodeDecodeError) else f" ({error})"
+    text = f"its answer is no JSON{why}: is this address Evolution API?"
     return SendInDoubt(text) if is_send else EvolutionAway(text)

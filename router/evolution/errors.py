@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from router.outbound.answers import read_json
 from router.outbound.client import AddressRefused
 from router.webhook.clean import clean
 
@@ -50,6 +51,8 @@ _MEDIA_AWAY = (
     *("fetch failed", "ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT", "ECONNRESET"),
     *("(reading 'data')", "[object Object]"),
 )
+_LONGEST_SAID = 2000  # characters of what Evolution says that are kept
+_LONGEST_ID = 300  # characters; a wamid has some 60
 # Meta repeats a malformed access token in its error.
 _META_TOKEN = re.compile(r"\bEAA\w{8,}")
 
@@ -88,11 +91,14 @@ class SendInDoubt(EvolutionError):
 
 def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError | None:
     """Return what a finished answer means as an error, or None where it is none."""
-    body = _json(response)
     status = response.status_code
-    said = _without_secrets(f"{status}: {_said(body) or response.reason_phrase}", response)
+    if 200 <= status < 300 and not is_send:
+        return None
+    body = _json(response)
+    told = (_said(body) or response.reason_phrase)[:_LONGEST_SAID]
+    said = _without_secrets(f"{status}: {told}", response)
     if 200 <= status < 300:
-        return _judge_sent(body, said) if is_send else None
+        return _judge_sent(body, said)
     if is_send and (judged := _judge_media(status, said)) is not None:
         return judged
     if 300 <= status < 400:
@@ -154,13 +160,18 @@ def _judge_sent(body: Any, said: str) -> EvolutionError | None:
     if not isinstance(body, Mapping):
         return SendInDoubt(f"an answer that is no JSON object: {said}")
     key = body.get("key")
-    if isinstance(key, Mapping) and key.get("id"):
+    if isinstance(key, Mapping) and _is_id(key.get("id")):
         return None
     code = body.get("code")
     if isinstance(code, int):
         text = f"Meta's Graph API refused ({code}): {said}"
         return EvolutionAway(text) if code in _GRAPH_TRANSIENT else EvolutionRefused(text)
     return SendInDoubt("it answered without the message's id")
+
+
+def _is_id(value: object) -> bool:
+    """Whether it can be a message's id: it is going to be stored, and looked for."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and clean(value) == value
 
 
 def _said(body: Any) -> str:
@@ -194,7 +205,7 @@ def _masked(number: str) -> str:
 
 def _json(response: httpx.Response) -> Any:
     try:
-        return response.json()
+        return read_json(response.content)
     except ValueError:
         return None
 

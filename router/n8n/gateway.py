@@ -78,7 +78,7 @@ class _Desk:
     def __init__(self, request: Request, token: TurnToken, turn: Json) -> None:
         state = request.app.state
         self._database: Database = state.database
-        self._evolution: EvolutionClient = state.evolution
+        self._courtesy: EvolutionClient = state.courtesy
         self._settings: Settings = state.settings
         self._guard: ReplyGuard = state.guard
         self._outbox: Outbox = state.outbox
@@ -150,7 +150,7 @@ class _Desk:
         delay = min(int(body.get("delay") or 1000), 10_000)
         presence = str(body.get("presence") or "composing")
         try:
-            await self._evolution.send_presence(
+            await self._courtesy.send_presence(
                 self._instance(), self.turn["jid"], presence=presence, delay_ms=delay
             )
         except EvolutionError as error:
