@@ -529,16 +529,16 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- When the next turn may be claimed, where p_limit places are free: null while those that are due wait for
--- others of their tenants to end.
-create or replace function hybridflow.next_claimable(p_limit integer, p jsonb)
+-- When the next turn may be claimed, where p_limit places are free. Those that are due do not count while
+-- their tenant has all that it may: they wait for others of it to end, or for a lease to run out.
+create or replace function hybridflow.next_claimable(p_now timestamptz, p_limit integer, p jsonb)
 returns timestamptz
 language sql
 stable
 set search_path = ''
 as $$
     select min(least(
-        (
+        case when not w.is_full then (
             select t.run_after from public.turns as t
             where t.tenant_id = w.tenant_id and t.state = 'pending'
                 and not exists (
@@ -546,22 +546,27 @@ as $$
                     where a.session_id = t.session_id and a.state in ('running', 'sending')
                 )
             order by t.run_after limit 1
-        ),
+        ) end,
         (
             select t.lease_until from public.turns as t
             where t.tenant_id = w.tenant_id and t.state in ('running', 'sending')
+                and t.lease_until > case when w.is_full then p_now else '-infinity' end
             order by t.lease_until limit 1
         )
     ))
     from (
-        select hybridflow.leased_tenants() as tenant_id
-        union
-        select hybridflow.waiting_tenants()
+        select
+            a.tenant_id,
+            hybridflow.room_for(a.tenant_id, b.turns, p_limit, p) is not distinct from 0 as is_full
+        from (
+            select hybridflow.leased_tenants() as tenant_id
+            union
+            select hybridflow.waiting_tenants()
+        ) as a
+        left join hybridflow.tenants_at_work(
+            case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+        ) as b on b.tenant_id = a.tenant_id
     ) as w
-    left join hybridflow.tenants_at_work(
-        case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
-    ) as b on b.tenant_id = w.tenant_id
-    where hybridflow.room_for(w.tenant_id, b.turns, p_limit, p) is distinct from 0
 $$;
 
 -- What the worker is at, by tenant, when it has claimed p_ids, too.
@@ -646,7 +651,7 @@ begin
         'turns', coalesce(v_turns, '[]'),
         'now', v_now,
         'next_due_at', hybridflow.next_claimable(
-            (p ->> 'limit')::integer - coalesce(cardinality(v_ids), 0),
+            v_now, (p ->> 'limit')::integer - coalesce(cardinality(v_ids), 0),
             p || jsonb_build_object('own', hybridflow.own_after(v_ids, p))
         )
     );
