@@ -5,6 +5,7 @@ recorded and sent with the tenant's key, which n8n never sees. The same request 
 answer again. What the fence refuses is a 409 in Evolution's error shape, with the reason.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -118,7 +119,10 @@ class _Desk:
         if path not in PATHS:
             raise Refused(404, "Not Found", f"{path} is not to be had through the gateway", "path")
         self._require_contact(body)
-        messages = text_messages(body) if path == TEXT_PATH else (other_message(path, body),)
+        if path == TEXT_PATH:  # a long text takes long: beside everything else
+            messages = await asyncio.to_thread(text_messages, body)
+        else:
+            messages = (other_message(path, body),)
         await self._check(messages)
         for message in messages:
             sent = await self._send(message)
