@@ -17,7 +17,7 @@ from router.evolution.errors import (
     judge_answer,
     judge_failure,
 )
-from router.outbound.answers import read_json
+from router.outbound.answers import read_json, weigh
 from router.outbound.client import for_tenant
 
 SUBSCRIBED_EVENTS = (
@@ -59,11 +59,15 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """One page of stored messages, newest first, in Evolution's shape."""
+    """One page of stored messages, newest first, in Evolution's shape.
+
+    `weight` tells roughly how many bytes of memory it takes.
+    """
 
     records: Sequence[Mapping[str, Any]]
     pages: int
     total: int
+    weight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +164,15 @@ class EvolutionClient:
                 "gte": _moment(since or _EARLIEST),
                 "lte": _moment(until or _LATEST),
             }
-        body = await self._ask(
+        answer = await self._fetch(
             instance,
             "POST",
             "chat/findMessages",
             {"where": where, "page": page, "offset": page_size},
         )
+        body, weight = _read(answer), weigh(answer)
         if isinstance(body, list):  # before 2.0
-            return MessagePage(records=_objects(body, page_size), pages=1, total=len(body))
+            return MessagePage(_objects(body, page_size), 1, len(body), weight)
         found = _object(_object(body).get("messages"))
         if "records" not in found:
             raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
@@ -175,6 +180,7 @@ class EvolutionClient:
             records=_objects(found.get("records"), page_size),
             pages=_count(found.get("pages")),
             total=_count(found.get("total")),
+            weight=weight,
         )
 
     async def connection_state(self, instance: Instance) -> str:
@@ -240,6 +246,19 @@ class EvolutionClient:
         *,
         is_send: bool = False,
     ) -> Any:
+        return _read(
+            await self._fetch(instance, method, path, body, is_send=is_send), is_send=is_send
+        )
+
+    async def _fetch(
+        self,
+        instance: Instance,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        is_send: bool = False,
+    ) -> bytes:
         url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
         key = instance.api_key.get_secret_value()
         if not (key.isascii() and key.isprintable()):
@@ -259,10 +278,14 @@ class EvolutionClient:
             raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
         if (judged := judge_answer(response, is_send=is_send)) is not None:
             raise judged
-        try:
-            return read_json(response.content)
-        except ValueError as error:
-            raise _unreadable(error, is_send=is_send) from error
+        return response.content
+
+
+def _read(answer: bytes, *, is_send: bool = False) -> Any:
+    try:
+        return read_json(answer)
+    except ValueError as error:
+        raise _unreadable(error, is_send=is_send) from error
 
 
 def _given(**fields: str | None) -> dict[str, str]:

@@ -11,11 +11,17 @@ from router.limits.depth import too_deep
 
 MOST_VALUES = 300_000
 _DEEPEST = 100
+_OF_A_VALUE = 60  # bytes
 
 
 def count_values(body: bytes) -> int:
     """Return how many values a JSON text has at most."""
     return body.count(b",") + body.count(b"[") + body.count(b"{") + 1
+
+
+def weigh(body: bytes) -> int:
+    """Return roughly how many bytes of memory a JSON text takes when it is read."""
+    return len(body) + _OF_A_VALUE * count_values(body)
 
 
 def read_json(body: bytes) -> Any:

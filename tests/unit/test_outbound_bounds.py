@@ -4,8 +4,8 @@ import asyncio
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -19,63 +19,10 @@ from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import CheckedTransport, client_over, for_tenant
 from router.outbound.own import open_own_http
 from router.safety.moderation import Moderation, ModerationAway, ModerationRules
+from tests.scenarios.hostile import saying, server, silence, without_end
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HERE = Allowed.of(["127.0.0.0/8"])
 ABOUT = {"tenant_id": 1, "instance_name": "shop", "session_id": 1, "turn_id": 1}
-
-
-@asynccontextmanager
-async def server(answer: Answer) -> AsyncIterator[str]:
-    """A server that does what `answer` does with each connection."""
-    talks: set[asyncio.Task[None]] = set()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        talks.add(task)
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            await answer(reader, writer)
-        except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            talks.discard(task)
-            writer.close()
-
-    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        listening.close()
-        for task in talks:
-            task.cancel()
-
-
-def saying(head: bytes, body: bytes = b"") -> Answer:
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 201 Created\r\nConnection: close\r\n" + head + b"\r\n\r\n" + body)
-        await writer.drain()
-
-    return answer
-
-
-def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Answer:
-    """An answer whose last piece comes again and again."""
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(head)
-        while True:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(pause)
-
-    return answer
-
-
-async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
