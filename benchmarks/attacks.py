@@ -141,8 +141,8 @@ async def evolution_hangs(target: Target) -> None:
 
 
 async def evolution_unpacks(target: Target) -> None:
-    """The tenant's Evolution answers 1 MB that unpacks to a gigabyte."""
-    bomb = gzip.compress(b" " * 2**30, compresslevel=9)
+    """The tenant's Evolution answers a quarter of a megabyte that unpacks to 256."""
+    bomb = gzip.compress(b" " * 2**28, compresslevel=9)
     head = f"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -228,7 +228,7 @@ async def _as_evolution(target: Target, answer: Answer) -> None:
     """Be the hostile tenant's Evolution, whose customers write one after the other."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await reader.readuntil(b"\r\n\r\n")
             await answer(reader, writer)
         writer.close()

@@ -36,6 +36,7 @@ from router.state.migrations import migrate
 QUIET = "quiet"
 _SECRET = "benchmark-secret-0000000000"
 _LLM_SECONDS = 1.0
+_WARM_UP = 5  # messages before anything is measured
 _BETWEEN = 0.1  # seconds from one customer's message to the next one's
 _PATIENCE = 60.0  # seconds until a message counts as not answered
 _LOOK = 0.05  # seconds between looks at /health/live and at the memory
@@ -102,6 +103,7 @@ def main() -> None:
     given = parser.parse_args()
     with ExitStack() as stack:
         run = stack.enter_context(_set_up(given.messages, given.seconds))
+        asyncio.run(_warm_up(run))
         rows = [
             asyncio.run(_measure(run, number, name))
             for number, name in enumerate(["", *given.only])
@@ -140,6 +142,10 @@ def _set_up(messages: int, seconds: float) -> Iterator[Run]:
         served = serving_process("router.main:app", configuration, free_port())
         router, pid = stack.enter_context(served)
         yield Run(router, pid, postgres, phones, messages, seconds)
+
+
+async def _warm_up(run: Run) -> None:
+    await asyncio.gather(*(_ask(run, 90_000_000 + message) for message in range(_WARM_UP)))
 
 
 async def _measure(run: Run, number: int, name: str) -> Row:

@@ -1,5 +1,6 @@
 """Looks for sends in doubt among what Evolution has stored."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ _PAGE_SIZE = 100
 _MAX_PAGES = 20
 _HEAVIEST = 32 * 1024 * 1024  # bytes of memory for what one look finds
 _AT_ONCE = 20  # looks, of all tenants; one alone has less
+_LONGEST_LOOK = 120.0  # seconds for all its pages
 _WAIT = 30.0  # seconds for a place among them
 _TENANT = 0.25  # times the places that are free: four for one tenant
 _AWAY = 30.0  # seconds until another look where Evolution is away, or nothing new is expected
@@ -60,7 +62,11 @@ class Looking:
             busy = Finding("unknown", detail="other chats of the tenant are being looked through")
             return Verdict((busy,) * len(doubts), _AWAY)
         try:
-            return await self._look(doubts, where)
+            async with asyncio.timeout(_LONGEST_LOOK):
+                return await self._look(doubts, where)
+        except TimeoutError:
+            slow = Finding("unknown", detail="Evolution takes too long to show the chat")
+            return Verdict((slow,) * len(doubts), _AWAY)
         finally:
             place.give_back()
 

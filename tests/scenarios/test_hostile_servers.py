@@ -50,7 +50,8 @@ async def test_an_evolution_that_means_harm_keeps_the_turns_of_no_other_tenant_w
         spoken = 0
         async with asyncio.timeout(60):
             while len(tried) < CUSTOMERS or spoken < 5:
-                most = max(most, await under_way(stage, harm))
+                now = await under_way(stage, harm)
+                most = max(most, now)
                 rows = await stage.sql(
                     "select id from turns where tenant_id = $1 and error is not null", harm
                 )
