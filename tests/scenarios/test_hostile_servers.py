@@ -3,14 +3,21 @@
 import asyncio
 import gzip
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
+from loopback.receiver import WebhookReceiver
+from router.evolution.client import EvolutionClient
 from router.outbound.bounds import LONGEST_ANSWER
+from router.outbound.pools import TenantPools
+from tests.scenarios.flow import given, n8n, playing
 from tests.scenarios.hostile import saying, server, silence, without_end
 from tests.scenarios.stage import Stage, performance
+
+__all__ = ["n8n"]
 
 PLACES, SHARE = 4, 3  # turns at once, and how many of them one tenant alone may have
 CUSTOMERS = 9
@@ -104,3 +111,33 @@ async def test_a_webhook_for_notices_that_means_harm_keeps_no_other_tenants_noti
         )
         assert held["count"] == 0
         assert len(notified) == 3
+
+
+async def test_what_a_flow_has_shown_takes_no_connection_from_look_ups(
+    database_url: str,
+    evolution: Evolution,
+    llm: Anthropic,
+    n8n: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    over: list[object] = []
+    show = EvolutionClient.send_presence
+
+    async def spy(self: EvolutionClient, *asked: Any, **more: Any) -> bool:
+        over.append(self._http)
+        return await show(self, *asked, **more)
+
+    monkeypatch.setattr(EvolutionClient, "send_presence", spy)
+    pools: list[TenantPools] = []
+    monkeypatch.setattr(
+        "router.main.TenantPools", lambda *of: pools.append(TenantPools(*of)) or pools[0]
+    )
+    async with playing(database_url, evolution, llm, n8n) as stage:
+        await stage.maria.writes("tem bolo?")
+        flow = await given(stage, n8n)
+        shown = await flow.calls("chat/sendPresence", {"presence": "composing", "delay": 1})
+        assert shown.status_code == 201
+        assert over == [pools[0].courtesy]
+        await flow.sends("Temos!")
+        await flow.reports("done")
+        await stage.turns_end()
