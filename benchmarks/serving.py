@@ -53,6 +53,15 @@ def environment(configuration: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def serving(app: str, configuration: Mapping[str, str], port: int) -> Iterator[str]:
     """Serve an app as a process of its own; give its URL."""
+    with serving_process(app, configuration, port) as (url, _):
+        yield url
+
+
+@contextmanager
+def serving_process(
+    app: str, configuration: Mapping[str, str], port: int
+) -> Iterator[tuple[str, int]]:
+    """Serve an app as a process of its own; give its URL and the process's id."""
     with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             [
@@ -65,7 +74,7 @@ def serving(app: str, configuration: Mapping[str, str], port: int) -> Iterator[s
         )
         try:
             _wait_for(f"http://127.0.0.1:{port}/openapi.json", server)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", server.pid
         finally:
             server.terminate()
             server.wait()

@@ -40,6 +40,7 @@ from router.notices.routes import router as notices_router
 from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.media import MediaSource
+from router.outbound.own import open_own_http
 from router.outbound.places import SendPlaces
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
@@ -119,7 +120,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
     database = await stack.enter_async_context(open_database(settings))
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=settings.send_timeout))
+    http = await stack.enter_async_context(open_own_http(settings.send_timeout))
     places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
     app.state.send_places = places
     pools = app.state.pools = TenantPools(settings, places.count)
@@ -148,8 +149,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     )
     budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
     keys = InstanceKeys.of(settings)
+    shows = app.state.courtesy = EvolutionClient(pools.courtesy)
     courtesy = Courtesy(
-        EvolutionClient(pools.courtesy),
+        shows,
         lambda turn: keys.instance(turn.tenant.line),
         settings.typing_seconds,
     )
@@ -342,7 +344,6 @@ def _dispatcher(
             answer_within_minutes=settings.answer_within_minutes,
         ),
     )
-    places = settings.n8n_max_in_flight if settings.n8n_enabled else settings.max_concurrent_turns
     limits = ClaimLimits(
         parallel=settings.max_concurrent_turns,
         lease=settings.turn_lease_seconds,
@@ -350,7 +351,7 @@ def _dispatcher(
         history=settings.history_messages,
         poll=settings.poll_seconds,
         worker=f"{socket.gethostname()}:{os.getpid()}",
-        tenant_max=max(1, int(places * settings.tenant_share)),
+        tenant_share=settings.tenant_share,
         flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
     )
     return Dispatcher(database, limits, lambda turn: TurnAttempt(turn, workshop))

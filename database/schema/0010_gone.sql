@@ -7,6 +7,9 @@ drop function if exists hybridflow.notice_message(jsonb);
 drop function if exists hybridflow.take_back_pause(bigint, bigint);
 drop function if exists hybridflow.mark_sent(bigint, text, text);
 drop function if exists hybridflow.number_tail(text);
+drop function if exists hybridflow.busy_tenants(text);
+drop function if exists hybridflow.due_turns(timestamptz, integer, integer, text);
+drop function if exists hybridflow.next_due(integer, text);
 
 do $hybridflow$
 begin

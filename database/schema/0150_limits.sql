@@ -53,6 +53,9 @@ comment on column public.turns.reserved_on is 'The day on whose budget it was be
 
 create index if not exists turns_due_by_tenant on public.turns (tenant_id, run_after) where state = 'pending';
 
+create index if not exists turns_leased_by_tenant on public.turns (tenant_id, lease_until)
+where state in ('running', 'sending');
+
 create table if not exists public.spending (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,

@@ -409,76 +409,193 @@ as $$
     select w.tenant_id from waiting as w where w.tenant_id is not null
 $$;
 
--- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever.
-create or replace function hybridflow.busy_tenants(p_worker text)
+-- The tenants that have a turn that somebody works on, or worked on: as waiting_tenants.
+create or replace function hybridflow.leased_tenants()
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive leased as (
+        (
+            select t.tenant_id from public.turns as t
+            where t.state in ('running', 'sending') order by t.tenant_id limit 1
+        )
+        union all
+        select (
+            select t.tenant_id from public.turns as t
+            where t.state in ('running', 'sending') and t.tenant_id > l.tenant_id
+            order by t.tenant_id limit 1
+        )
+        from leased as l
+        where l.tenant_id is not null
+    )
+
+    select l.tenant_id from leased as l where l.tenant_id is not null
+$$;
+
+-- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
+-- worker itself knows to work on, by tenant: it may do so although a lease has run out.
+create or replace function hybridflow.tenants_at_work(p_worker text, p_own jsonb)
 returns table (tenant_id bigint, turns integer)
 language sql
 stable
 rows 20
 set search_path = ''
 as $$
-    select t.tenant_id, count(*)::integer from public.turns as t
-    where t.state in ('running', 'sending') and t.lease_until > hybridflow.clock()
-        and (p_worker is null or t.worker = p_worker)
-    group by t.tenant_id
+    select b.tenant_id, max(b.turns)::integer
+    from (
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where t.state in ('running', 'sending') and t.lease_until > hybridflow.clock()
+            and (p_worker is null or t.worker = p_worker)
+        group by t.tenant_id
+        union all
+        select o.key::bigint, o.value::integer from jsonb_each_text(p_own) as o
+    ) as b
+    group by b.tenant_id
 $$;
 
--- The due turns in the order in which they are to be claimed, some more than p_limit: some may be locked.
--- The tenants take turns, and one that has many under way comes after one that has few, so that a flood of
--- one makes no other wait; none gets more than p_most at once (null: any number).
-create or replace function hybridflow.due_turns(
-    p_now timestamptz, p_limit integer, p_most integer, p_worker text
-)
+-- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
+-- worker's places it gets another while it has less than own_times as many as are free.
+create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'tenant_max' is null and p ->> 'own_times' is null then null
+        else greatest(0, least(
+            (p ->> 'tenant_max')::integer - coalesce(p_busy, 0),
+            ceil((p ->> 'own_times')::numeric * p_limit)::integer
+            - coalesce((p -> 'own' ->> p_tenant_id::text)::integer, 0)
+        ))
+    end
+$$;
+
+-- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
+-- their lease has run out. The tenants take turns, and one that has many under way comes after one that has
+-- few, so that a flood of one makes no other wait; none gets more than its share at once (see room_for), and
+-- the last places are left to who has none.
+create or replace function hybridflow.claimable_turns(p_now timestamptz, p_limit integer, p jsonb)
 returns table (turn_id bigint, place bigint)
 language sql
 stable
 set search_path = ''
 as $$
-    select d.id, row_number() over (order by coalesce(b.turns, 0) + d.place, d.run_after, d.id)
-    from hybridflow.waiting_tenants() as w (tenant_id)
-    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
-    cross join lateral (
-        select f.id, f.run_after, row_number() over (order by f.run_after, f.id) as place
+    select r.id, r.place
+    from (
+        select
+            d.id, row_number() over (order by w.busy + d.place, d.lapsed desc, d.since, d.id) as place,
+            w.own + d.place - 1 as has
         from (
-            select t.id, t.run_after from public.turns as t
-            where t.tenant_id = w.tenant_id and t.state = 'pending' and t.run_after <= p_now
-                and not exists (
-                    select from public.turns as a
-                    where a.session_id = t.session_id and a.state in ('running', 'sending')
+            select
+                a.tenant_id, coalesce(b.turns, 0) as busy,
+                coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, b.turns, p_limit, p)) as room
+            from (
+                select hybridflow.leased_tenants() as tenant_id
+                union
+                select hybridflow.waiting_tenants()
+            ) as a
+            left join hybridflow.tenants_at_work(
+                case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+            ) as b on b.tenant_id = a.tenant_id
+        ) as w
+        cross join lateral (
+            select f.id, f.since, f.lapsed, row_number() over (order by f.lapsed desc, f.since, f.id) as place
+            from (
+                (
+                    select t.id, t.lease_until as since, true as lapsed from public.turns as t
+                    where t.tenant_id = w.tenant_id and t.state in ('running', 'sending') and t.lease_until <= p_now
+                    order by t.lease_until limit w.room
                 )
-            order by t.run_after limit greatest(least(2 * p_limit, p_most - coalesce(b.turns, 0)), 0)
-        ) as f
-    ) as d
-    order by 2 limit 2 * p_limit
+                union all
+                (
+                    select t.id, t.run_after, false from public.turns as t
+                    where t.tenant_id = w.tenant_id and t.state = 'pending' and t.run_after <= p_now
+                        and not exists (
+                            select from public.turns as a
+                            where a.session_id = t.session_id and a.state in ('running', 'sending')
+                        )
+                    order by t.run_after limit w.room
+                )
+            ) as f
+        ) as d
+        where d.place <= w.room
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
 $$;
 
--- When the next turn is due that may be claimed then.
-create or replace function hybridflow.next_due(p_most integer, p_worker text)
+-- When the next turn may be claimed, where p_limit places are free. Those that are due do not count while
+-- their tenant has all that it may: they wait for others of it to end, or for a lease to run out.
+create or replace function hybridflow.next_claimable(p_now timestamptz, p_limit integer, p jsonb)
 returns timestamptz
 language sql
 stable
 set search_path = ''
 as $$
-    select min(d.run_after)
-    from hybridflow.waiting_tenants() as w (tenant_id)
-    left join hybridflow.busy_tenants(p_worker) as b on b.tenant_id = w.tenant_id
-    cross join lateral (
-        select t.run_after from public.turns as t
-        where t.tenant_id = w.tenant_id and t.state = 'pending'
-            and not exists (
-                select from public.turns as a
-                where a.session_id = t.session_id and a.state in ('running', 'sending')
-            )
-        order by t.run_after limit 1
-    ) as d
-    where p_most is null or coalesce(b.turns, 0) < p_most
+    select min(least(
+        case when not w.is_full then (
+            select t.run_after from public.turns as t
+            where t.tenant_id = w.tenant_id and t.state = 'pending'
+                and not exists (
+                    select from public.turns as a
+                    where a.session_id = t.session_id and a.state in ('running', 'sending')
+                )
+            order by t.run_after limit 1
+        ) end,
+        (
+            select t.lease_until from public.turns as t
+            where t.tenant_id = w.tenant_id and t.state in ('running', 'sending')
+                and t.lease_until > case when w.is_full then p_now else '-infinity' end
+            order by t.lease_until limit 1
+        )
+    ))
+    from (
+        select
+            a.tenant_id,
+            hybridflow.room_for(a.tenant_id, b.turns, p_limit, p) is not distinct from 0 as is_full
+        from (
+            select hybridflow.leased_tenants() as tenant_id
+            union
+            select hybridflow.waiting_tenants()
+        ) as a
+        left join hybridflow.tenants_at_work(
+            case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+        ) as b on b.tenant_id = a.tenant_id
+    ) as w
 $$;
 
--- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, tenant_max?, n8n_max_in_flight?})
+-- What the worker is at, by tenant, when it has claimed p_ids, too.
+create or replace function hybridflow.own_after(p_ids bigint[], p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_object_agg(o.tenant_id, o.turns), '{}')
+    from (
+        select a.tenant_id, sum(a.turns) as turns
+        from (
+            select t.tenant_id, 1 as turns from public.turns as t where t.id = any(p_ids)
+            union all
+            select e.key::bigint, e.value::integer from jsonb_each_text(p -> 'own') as e
+        ) as a
+        group by a.tenant_id
+    ) as o
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, tenant_max?, n8n_max_in_flight?,
+-- own?, own_times?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
 -- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
--- about a send in doubt does not count as an attempt. The tenants take turns (see due_turns); tenant_max is
--- how many of one tenant this worker, or with n8n all of them, may have at once. Never waits for a lock.
+-- about a send in doubt does not count as an attempt. The tenants take turns (see claimable_turns);
+-- tenant_max is how many of one tenant this worker, or with n8n all of them, may have at once. `own` is how
+-- many turns of each tenant the worker is at, whatever became of their leases; a tenant gets another place
+-- of it while it has less than own_times as many as are free. Never waits for a lock.
 -- Returns {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an
 -- earlier attempt.
 create or replace function public.claim_turns(p jsonb)
@@ -490,8 +607,6 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
-    v_worker text := case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end;
-    v_most integer := (p ->> 'tenant_max')::integer;
     v_ids bigint[];
     v_turns jsonb;
 begin
@@ -501,16 +616,12 @@ begin
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
     select array_agg(d.id) into v_ids from (
-        select t.id from public.turns as t
-        where t.state in ('running', 'sending') and t.lease_until <= v_now
-        order by t.lease_until limit v_limit for update skip locked
-    ) as d;
-    select v_ids || array_agg(d.id) into v_ids from (
         select t.id
-        from hybridflow.due_turns(v_now, v_limit, v_most, v_worker) as f
+        from hybridflow.claimable_turns(v_now, v_limit, p) as f
         inner join public.turns as t on t.id = f.turn_id
-        where t.state = 'pending' and t.run_after <= v_now
-        order by f.place limit greatest(v_limit - coalesce(cardinality(v_ids), 0), 0)
+        where (t.state = 'pending' and t.run_after <= v_now)
+            or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+        order by f.place limit v_limit
         for update of t skip locked
     ) as d;
 
@@ -539,11 +650,9 @@ begin
     return jsonb_build_object(
         'turns', coalesce(v_turns, '[]'),
         'now', v_now,
-        'next_due_at', (
-            select least(
-                hybridflow.next_due(v_most, v_worker),
-                (select min(t.lease_until) from public.turns as t where t.state in ('running', 'sending'))
-            )
+        'next_due_at', hybridflow.next_claimable(
+            v_now, (p ->> 'limit')::integer - coalesce(cardinality(v_ids), 0),
+            p || jsonb_build_object('own', hybridflow.own_after(v_ids, p))
         )
     );
 end

@@ -162,9 +162,83 @@ as $$
     where t.id = p_notice.tenant_id
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts})
+create index if not exists notices_due_by_tenant on public.notices (tenant_id, next_at)
+where state = 'pending';
+
+-- The tenants that have a notice to be told: as waiting_tenants.
+create or replace function hybridflow.tenants_to_tell()
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive waiting as (
+        (select n.tenant_id from public.notices as n where n.state = 'pending' order by n.tenant_id limit 1)
+        union all
+        select (
+            select n.tenant_id from public.notices as n
+            where n.state = 'pending' and n.tenant_id > w.tenant_id
+            order by n.tenant_id limit 1
+        )
+        from waiting as w
+        where w.tenant_id is not null
+    )
+
+    select w.tenant_id from waiting as w where w.tenant_id is not null
+$$;
+
+-- The notices that are due, in the order in which they are to be told; as claimable_turns.
+create or replace function hybridflow.claimable_notices(p_now timestamptz, p_limit integer, p jsonb)
+returns table (notice_id bigint, place bigint)
+language sql
+stable
+set search_path = ''
+as $$
+    select r.id, r.place
+    from (
+        select
+            d.id, row_number() over (order by w.own + d.place, d.next_at, d.id) as place,
+            w.own + d.place - 1 as has
+        from (
+            select
+                a.tenant_id, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, null, p_limit, p)) as room
+            from hybridflow.tenants_to_tell() as a (tenant_id)
+        ) as w
+        cross join lateral (
+            select f.id, f.next_at, row_number() over (order by f.next_at, f.id) as place
+            from (
+                select n.id, n.next_at from public.notices as n
+                where n.tenant_id = w.tenant_id and n.state = 'pending' and n.next_at <= p_now
+                order by n.next_at limit w.room
+            ) as f
+        ) as d
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
+$$;
+
+-- When the next notice is due whose tenant is not already being told all that it may.
+create or replace function hybridflow.next_notice(p_limit integer, p jsonb)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select min((
+        select n.next_at from public.notices as n
+        where n.tenant_id = w.tenant_id and n.state = 'pending'
+        order by n.next_at limit 1
+    ))
+    from hybridflow.tenants_to_tell() as w (tenant_id)
+    where hybridflow.room_for(w.tenant_id, null, p_limit, p) is distinct from 0
+$$;
+
+-- claim_notices({limit, lease_seconds, max_attempts, own?, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again,
--- or dead, when it was given out max_attempts times. Never waits. Returns {notices: [see notice_context],
+-- or dead, when it was given out max_attempts times. The tenants take turns, own and own_times being as of
+-- claim_turns. Never waits. Returns {notices: [see notice_context],
 -- now, next_due_at}.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
@@ -174,13 +248,16 @@ set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
     v_ids bigint[];
     v_notices jsonb;
 begin
     select array_agg(d.id) into v_ids from (
-        select n.id from public.notices as n
+        select n.id
+        from hybridflow.claimable_notices(v_now, v_limit, p) as f
+        inner join public.notices as n on n.id = f.notice_id
         where n.state = 'pending' and n.next_at <= v_now
-        order by n.next_at limit (p ->> 'limit')::integer for update skip locked
+        order by f.place limit v_limit for update of n skip locked
     ) as d;
     update public.notices
     set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
@@ -205,7 +282,7 @@ begin
     into v_notices from claimed as c;
     return jsonb_build_object(
         'notices', coalesce(v_notices, '[]'), 'now', v_now,
-        'next_due_at', (select min(n.next_at) from public.notices as n where n.state = 'pending')
+        'next_due_at', hybridflow.next_notice(v_limit, p)
     );
 end
 $$;

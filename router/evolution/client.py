@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote
 
@@ -14,11 +15,12 @@ from router.evolution.errors import (
     EvolutionAway,
     EvolutionRefused,
     SendInDoubt,
-    json_of,
     judge_answer,
     judge_failure,
 )
 from router.limits.depth import too_deep
+from router.outbound.answers import read_json, weigh
+from router.outbound.client import for_tenant
 from router.webhook.clean import as_list, as_number, as_object, as_text, clean
 
 SUBSCRIBED_EVENTS = (
@@ -60,11 +62,15 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """One page of stored messages, newest first, in Evolution's shape."""
+    """One page of stored messages, newest first, in Evolution's shape.
+
+    `weight` tells roughly how many bytes of memory it takes.
+    """
 
     records: Sequence[Mapping[str, Any]]
     pages: int
     total: int
+    weight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,21 +167,23 @@ class EvolutionClient:
                 "gte": _moment(since or _EARLIEST),
                 "lte": _moment(until or _LATEST),
             }
-        body = await self._ask(
+        answer = await self._fetch(
             instance,
             "POST",
             "chat/findMessages",
             {"where": where, "page": page, "offset": page_size},
         )
+        body, weight = _read(answer), weigh(answer)
         if isinstance(body, list):  # before 2.0
-            return MessagePage(records=_objects(body), pages=1, total=len(body))
+            return MessagePage(_objects(body, page_size), 1, len(body), weight)
         found = _object(_object(body).get("messages"))
         if "records" not in found:
             raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
         return MessagePage(
-            records=_objects(found.get("records")),
+            records=_objects(found.get("records"), page_size),
             pages=as_number(found.get("pages")) or 0,
             total=as_number(found.get("total")) or 0,
+            weight=weight,
         )
 
     async def connection_state(self, instance: Instance) -> str:
@@ -244,23 +252,46 @@ class EvolutionClient:
         *,
         is_send: bool = False,
     ) -> Any:
+        return _read(
+            await self._fetch(instance, method, path, body, is_send=is_send), is_send=is_send
+        )
+
+    async def _fetch(
+        self,
+        instance: Instance,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        is_send: bool = False,
+    ) -> bytes:
         url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
         key = instance.api_key.get_secret_value()
         if not (key.isascii() and key.isprintable()):
             raise EvolutionRefused("the key has characters that no HTTP header may hold")
         http = self._sends if is_send else self._http
         try:
-            response = await http.request(method, url, json=body, headers={"apikey": key})
+            response = await http.request(
+                method,
+                url,
+                json=body,
+                headers={"apikey": key},
+                extensions=for_tenant(instance.name),
+            )
         except httpx.RequestError as error:
             raise judge_failure(error, is_send=is_send) from error
         except httpx.InvalidURL as error:
             raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
         if (judged := judge_answer(response, is_send=is_send)) is not None:
             raise judged
-        try:
-            return json_of(response)
-        except ValueError as error:
-            raise _unreadable(is_send=is_send) from error
+        return response.content
+
+
+def _read(answer: bytes, *, is_send: bool = False) -> Any:
+    try:
+        return read_json(answer)
+    except ValueError as error:
+        raise _unreadable(error, is_send=is_send) from error
 
 
 def _given(**fields: str | None) -> dict[str, str]:
@@ -276,12 +307,13 @@ def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _objects(value: Any) -> Sequence[Mapping[str, Any]]:
+def _objects(value: Any, most: int) -> Sequence[Mapping[str, Any]]:
     """Return the records of a list; one that nobody could read is none, and spoils no other."""
-    records = value if isinstance(value, list) else []
+    records = value[:most] if isinstance(value, list) else []
     return [item for item in records if isinstance(item, Mapping) and not too_deep(item, DEEPEST)]
 
 
-def _unreadable(*, is_send: bool) -> EvolutionAway | SendInDoubt:
-    text = "its answer is no JSON: is this address Evolution API?"
+def _unreadable(error: ValueError, *, is_send: bool) -> EvolutionAway | SendInDoubt:
+    why = "" if isinstance(error, JSONDecodeError | UnicodeDecodeError) else f" ({error})"
+    text = f"its answer is no JSON{why}: is this address Evolution API?"
     return SendInDoubt(text) if is_send else EvolutionAway(text)

@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 
 from router.limits.depth import too_deep
+from router.outbound.answers import read_json
 from router.outbound.client import AddressRefused
 from router.webhook.clean import clean
 
@@ -93,12 +94,14 @@ class SendInDoubt(EvolutionError):
 
 def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError | None:
     """Return what a finished answer means as an error, or None where it is none."""
-    body = _json(response)
     status = response.status_code
+    if 200 <= status < 300 and not is_send:
+        return None
+    body = _json(response)
     told = _said(body)[:_LONGEST_SAID] or response.reason_phrase
     said = _without_secrets(f"{status}: {told}", response)
     if 200 <= status < 300:
-        return _judge_sent(body, said) if is_send else None
+        return _judge_sent(body, said)
     if is_send and (judged := _judge_media(status, said)) is not None:
         return judged
     if 300 <= status < 400:
@@ -199,17 +202,9 @@ def _masked(number: str) -> str:
     return f"…{number[-4:]}"
 
 
-def json_of(response: httpx.Response) -> Any:
-    """Return the answer's JSON. Raises ValueError, also where it is nested too deep to be read."""
-    try:
-        return response.json()
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
-
-
 def _json(response: httpx.Response) -> Any:
     try:
-        body = json_of(response)
+        body = read_json(response.content)
     except ValueError:
         return None
     return None if too_deep(body, DEEPEST) else body

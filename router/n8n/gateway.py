@@ -33,7 +33,7 @@ from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
-from router.sending.outgoing import Outgoing
+from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.sending.speakers import flow
 from router.settings import Settings
 from router.state.database import Database, Json
@@ -94,7 +94,7 @@ class _Desk:
     def __init__(self, request: Request, token: TurnToken, turn: Json) -> None:
         state = request.app.state
         self._database: Database = state.database
-        self._evolution: EvolutionClient = state.evolution
+        self._courtesy: EvolutionClient = state.courtesy
         self._settings: Settings = state.settings
         self._guard: ReplyGuard = state.guard
         self._outbox: Outbox = state.outbox
@@ -142,7 +142,10 @@ class _Desk:
         asked = asked_of(path, body, tuple(self.turn["jids"]))
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
-        messages = messages_of(asked)
+        if path == TEXT_PATH:  # a long text takes long: beside everything else
+            messages = await asyncio.to_thread(messages_of, asked)
+        else:
+            messages = messages_of(asked)
         await self._check(messages)
         if all(self._is_begun(message) for message in messages):
             messages = tuple(emptied(asked, message) for message in messages)
@@ -197,7 +200,7 @@ class _Desk:
             raise conflict("paused")
         presence = str(asked.body.get("presence") or "composing")
         try:
-            await self._evolution.send_presence(
+            await self._courtesy.send_presence(
                 self._instance(),
                 self.turn["jid"],
                 presence=presence,

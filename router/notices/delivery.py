@@ -12,7 +12,7 @@ from router.notices.claimed import ClaimedNotice
 from router.notices.flows import NoticeFlows
 from router.notices.payload import build_notice
 from router.notices.wording import say
-from router.outbound.client import AddressRefused
+from router.outbound.client import AddressRefused, for_tenant
 from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import Outgoing
@@ -51,6 +51,11 @@ class Delivery:
         self._notice = notice
         self._desk = desk
         self._sending = False
+
+    @property
+    def tenant_id(self) -> int:
+        """Whose notice it is."""
+        return self._notice.tenant_id
 
     def stop(self) -> bool:
         """Return whether the task may be cancelled at once: not while a message leaves."""
@@ -111,6 +116,7 @@ class Delivery:
                 headers={"Content-Type": "application/json"},
                 timeout=_URL_TIMEOUT,
                 follow_redirects=False,
+                extensions=for_tenant(self._notice.instance_name),
             )
         except AddressRefused as error:
             return f"notify_url: {error}"
@@ -123,7 +129,8 @@ class Delivery:
         self._sending = True
         try:
             await self._desk.outbox.send(
-                notice(self._notice.shown_token), Outgoing.plain(say(self._notice))
+                notice(self._notice.shown_token, instance_name=self._notice.instance_name),
+                Outgoing.plain(say(self._notice)),
             )
         except SendStopped as stopped:
             if stopped.reason == "no_number":

@@ -5,6 +5,7 @@ itself every few seconds for what other processes have made.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from datetime import datetime
 from router.loops import Loop, log_unexpected
 from router.notices.claimed import ClaimedNotice
 from router.notices.delivery import Delivery
+from router.outbound.shares import TENANT
 from router.state.database import Database
 from router.stopping import STOP_GRACE, end_tasks
 
@@ -70,6 +72,9 @@ class Notifier:
                 "limit": free,
                 "lease_seconds": self._limits.lease,
                 "max_attempts": self._limits.max_attempts,
+                # A tenant whose webhook hangs is being told as long as it does.
+                "own": Counter(str(each.tenant_id) for each in self._running.values()),
+                "own_times": TENANT,
             },
         )
         for context in answer["notices"]:

@@ -10,6 +10,8 @@ from urllib.parse import quote
 import httpx
 
 from router.evolution.client import Instance
+from router.outbound.answers import read_json
+from router.outbound.client import for_tenant
 
 _KINDS = ("evolutionBot", "typebot", "openai", "dify", "flowise", "n8n", "evoai")
 
@@ -23,8 +25,12 @@ async def enabled_bots(http: httpx.AsyncClient, instance: Instance) -> list[str]
 async def _is_on(http: httpx.AsyncClient, instance: Instance, kind: str) -> bool:
     url = f"{instance.server_url.rstrip('/')}/{kind}/find/{quote(instance.name, safe='')}"
     try:
-        answer = await http.get(url, headers={"apikey": instance.api_key.get_secret_value()})
-        bots = answer.json() if answer.status_code == 200 else None
+        answer = await http.get(
+            url,
+            headers={"apikey": instance.api_key.get_secret_value()},
+            extensions=for_tenant(instance.name),
+        )
+        bots = read_json(answer.content) if answer.status_code == 200 else None
     except (httpx.HTTPError, ValueError):
         return False
     if not isinstance(bots, list):

@@ -16,6 +16,7 @@ import jwt
 from pydantic import SecretStr
 
 from router.http_errors import SignInAway, Unauthorised
+from router.outbound.answers import read_json
 from router.settings import Settings
 
 _JWKS_PATH = "/auth/v1/.well-known/jwks.json"
@@ -98,7 +99,7 @@ class UserTokens:
         try:
             answer = await self._http.get(url, timeout=_PATIENCE, follow_redirects=False)
             answer.raise_for_status()
-            found = answer.json()["keys"]
+            found = read_json(answer.content)["keys"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             if not self._keys:
                 self._asked_at = -_FRESH

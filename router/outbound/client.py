@@ -1,9 +1,12 @@
-"""An HTTP client for addresses that tenants set.
+"""The HTTP clients: for addresses that tenants set, and for the deployment's own services.
 
-A host is resolved once, each of its addresses is judged, and the connection is opened to a judged
-address itself: a name that changes its mind in between (DNS rebinding) gains nothing. TLS still
-checks the certificate for the name. Redirects are not followed, and proxies of the environment are
-not used, for behind one it is the proxy that resolves the name.
+A tenant's host is resolved once, each of its addresses is judged, and the connection is opened to a
+judged address itself: a name that changes its mind in between (DNS rebinding) gains nothing. TLS
+still checks the certificate for the name. Redirects are not followed, and proxies of the
+environment are not used, for behind one it is the proxy that resolves the name.
+
+Whoever answers can hold up nobody but itself: an exchange has a deadline as a whole and a longest
+answer (`bounds.py`), and of the connections nobody has all (`shares.py`).
 
 httpcore loses connections: who is cancelled between being given one and using it leaves it in the
 pool for ever, held by nobody. Here the pool's connections are compared with the requests under
@@ -12,7 +15,6 @@ way, and a pool that has lost many is replaced.
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from ipaddress import ip_address
@@ -25,6 +27,17 @@ import httpx
 
 from router.logs import Action, log_event
 from router.outbound.addresses import CURE, Allowed
+from router.outbound.bounds import (
+    ENCODINGS,
+    LONGEST_ANSWER,
+    BoundedStream,
+    Bounds,
+    current,
+    patience_left,
+    unpacking,
+)
+from router.outbound.names import OneAtATime, Resolve, ask_system
+from router.outbound.shares import SERVER, TENANT, Claims, Place, Shares
 from router.outbound.trust import trusted
 from router.settings import Settings
 
@@ -33,12 +46,13 @@ MOST_CONNECTIONS = 100
 _MAX_IDLE = 20
 _IDLE_SECONDS = 5.0
 _POOL_WAIT = 2.0
+_LONGEST_EXCHANGE = 60.0  # seconds, where a request sets no time-out
 _LOST_SHARE = 4  # a pool is replaced when a fourth of its connections is lost
 
-Resolve = Callable[[str, int], Awaitable[list[str]]]
 SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 )
+Claimed = Callable[[httpx.Request], Claims]
 
 
 class AddressRefused(httpx.ConnectError):
@@ -52,32 +66,56 @@ def open_tenant_http(
     return client_over(CheckedTransport(Allowed.of(settings.own_networks), limit=limit), timeout)
 
 
-def client_over(transport: "CheckedTransport", timeout: float) -> httpx.AsyncClient:
-    """Return a client; `timeout` in seconds, but a free connection is waited for only briefly."""
+def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.AsyncClient:
+    """Return a client; `timeout` in seconds, but a free connection is waited for only briefly.
+
+    The time-out is that of the whole exchange, also where a request names another.
+    """
     return httpx.AsyncClient(
         transport=transport,
         timeout=httpx.Timeout(timeout, pool=_POOL_WAIT),
+        headers={"Accept-Encoding": ENCODINGS},
         follow_redirects=False,
         trust_env=False,
     )
 
 
-class CheckedTransport(httpx.AsyncHTTPTransport):
-    """httpx's transport, over connections that are judged before they are opened."""
+def for_tenant(instance_name: str) -> dict[str, object]:
+    """Return the extensions of a request that is made for a tenant."""
+    return {"tenant": instance_name}
+
+
+def by_tenant_and_server(request: httpx.Request) -> Claims:
+    """Return who may not have all connections: the tenant, if it is said, and the server."""
+    url = request.url
+    claims: dict[object, float] = {("server", url.host, url.port): SERVER}
+    if (tenant := request.extensions.get("tenant")) is not None:
+        claims["tenant", tenant] = TENANT
+    return claims
+
+
+class HealingTransport(httpx.AsyncHTTPTransport):
+    """httpx's transport, within bounds, over a pool that is replaced where it has lost much."""
 
     def __init__(
-        self, allowed: Allowed, resolve: Resolve | None = None, *, limit: int = MOST_CONNECTIONS
+        self,
+        backend: httpcore.AsyncNetworkBackend,
+        *,
+        limit: int = MOST_CONNECTIONS,
+        claimed: Claimed = by_tenant_and_server,
     ) -> None:
         self.limit = limit
         self.replaced = 0
-        self._backend = _CheckedBackend(allowed, resolve or _ask_system)
+        self._claimed = claimed
+        self._shares = Shares(limit)
+        self._backend = backend
         # httpx lets nobody name the network backend; the pool is all that its own __init__ makes.
         self._pool = self._fresh_pool()
         self._under_way: dict[httpcore.AsyncConnectionPool, int] = {self._pool: 0}
 
     @property
     def in_flight(self) -> int:
-        """How many requests are under way, those that wait for a connection included."""
+        """How many requests are under way."""
         return self._under_way[self._pool]
 
     @property
@@ -87,29 +125,60 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Pass the request on; once more where only the pool's lost connections kept it here."""
+        times = request.extensions.get("timeout", {})
+        place = await self._place(request, times.get("pool"))
+        bounds = Bounds.within(
+            times.get("read") or _LONGEST_EXCHANGE,
+            request.extensions.get("longest", LONGEST_ANSWER),
+        )
         try:
-            return await self._counted(request)
+            return await self._counted(request, bounds, place)
         except httpx.PoolTimeout:
             if not self._lost():
                 raise
             await self._replace_pool()
-            return await self._counted(request)
+            place = await self._place(request, times.get("pool"))
+            return await self._counted(request, bounds, place)
 
     async def aclose(self) -> None:
         """Close all connections, also those that are in use."""
         for pool in list(self._under_way):
             await pool.aclose()
 
-    async def _counted(self, request: httpx.Request) -> httpx.Response:
+    async def _place(self, request: httpx.Request, patience: float | None) -> Place:
+        try:
+            wait = _POOL_WAIT if patience is None else patience
+            return await self._shares.take(self._claimed(request), wait)
+        except TimeoutError as error:
+            message = "as many connections are held as may be"
+            raise httpx.PoolTimeout(message, request=request) from error
+
+    async def _counted(
+        self, request: httpx.Request, bounds: Bounds, place: Place
+    ) -> httpx.Response:
         pool = self._pool
         self._under_way[pool] += 1
+
+        async def end() -> None:
+            place.give_back()
+            await self._ended(pool)
+
+        within = current.set(bounds)
         try:
             response = await super().handle_async_request(request)
         except BaseException:
-            await self._ended(pool)
+            await end()
             raise
+        finally:
+            current.reset(within)
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - httpx's transport
-        response.stream = _WatchedStream(response.stream, lambda: self._ended(pool))
+        stream = _WatchedStream(response.stream, bounds, end)
+        try:
+            stream.unpack = unpacking(response.headers, bounds.longest)
+        except httpx.DecodingError:
+            await stream.aclose()
+            raise
+        response.stream = stream
         return response
 
     async def _ended(self, pool: httpcore.AsyncConnectionPool) -> None:
@@ -153,17 +222,28 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
 
 
 class _WatchedStream(httpx.AsyncByteStream):
-    """An answer's body that tells when it has been read or given up."""
+    """An answer's body, unpacked; it tells when it has been read or given up."""
 
     def __init__(
-        self, stream: httpx.AsyncByteStream, on_end: Callable[[], Awaitable[None]]
+        self, stream: httpx.AsyncByteStream, bounds: Bounds, on_end: Callable[[], Awaitable[None]]
     ) -> None:
+        self.unpack: Callable[[bytes], bytes] = bytes
         self._stream = stream
+        self._bounds = bounds
         self._on_end: Callable[[], Awaitable[None]] | None = on_end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._stream:
-            yield part
+        pieces = aiter(self._stream)
+        while True:
+            within = current.set(self._bounds)
+            try:
+                piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+            finally:
+                current.reset(within)
+            self._bounds.count_body(len(piece))
+            yield self.unpack(piece)
 
     async def aclose(self) -> None:
         try:
@@ -174,11 +254,19 @@ class _WatchedStream(httpx.AsyncByteStream):
                 await on_end()
 
 
-async def _ask_system(host: str, port: int) -> list[str]:
-    """Return the addresses of a host in the order of the system's preference. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[4][0]) for address in found))
+class CheckedTransport(HealingTransport):
+    """The transport to addresses that tenants set: judged before they are connected to."""
+
+    def __init__(
+        self,
+        allowed: Allowed,
+        resolve: Resolve | None = None,
+        *,
+        limit: int = MOST_CONNECTIONS,
+        claimed: Claimed = by_tenant_and_server,
+    ) -> None:
+        backend = _CheckedBackend(allowed, OneAtATime(resolve or ask_system))
+        super().__init__(backend, limit=limit, claimed=claimed)
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):
@@ -196,13 +284,16 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address of the host that may be and can be connected to."""
+        timeout = patience_left(timeout)
         end = None if timeout is None else time.monotonic() + timeout
         failure: Exception | None = None
         for address in await self._addresses(host, port, timeout):
             left = None if end is None else max(end - time.monotonic(), 0.001)
             try:
-                return await self._inner.connect_tcp(
-                    address, port, left, local_address, socket_options
+                return BoundedStream(
+                    await self._inner.connect_tcp(
+                        address, port, left, local_address, socket_options
+                    )
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error

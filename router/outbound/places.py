@@ -2,12 +2,13 @@
 
 A place is taken before the fence is asked, and is waited for only briefly. The pool of the sends
 has at least as many connections as there are places, so that nothing waits between the fence and
-the send: in that time a human could write.
+the send: in that time a human could write. No tenant has all places, however slow its server is.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from router.outbound.shares import NOBODY, TENANT, Claims, Shares
 
 _WAIT = 2.0
 
@@ -25,17 +26,20 @@ class SendPlaces:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._free = asyncio.Semaphore(count)
+        self._shares = Shares(count)
 
     @asynccontextmanager
-    async def taken(self, wait: float = _WAIT) -> AsyncIterator[None]:
-        """Hold a place for the block. Raises NoPlace when none is free within `wait` seconds."""
+    async def taken(self, tenant: str | None = None, wait: float = _WAIT) -> AsyncIterator[None]:
+        """Hold a place for the block. Raises NoPlace when none is free within `wait` seconds.
+
+        Nor when the tenant has its share of them; None: it is not known whose message it is.
+        """
+        claims: Claims = NOBODY if tenant is None else {tenant: TENANT}
         try:
-            async with asyncio.timeout(wait):
-                await self._free.acquire()
+            place = await self._shares.take(claims, wait)
         except TimeoutError as error:
-            raise NoPlace(f"{self.count} sends are under way; no place became free") from error
+            raise NoPlace(f"of {self.count} places for sends none became free") from error
         try:
             yield
         finally:
-            self._free.release()
+            place.give_back()

@@ -5,11 +5,19 @@ from collections.abc import Iterator
 import httpx
 
 from router.outbound.addresses import Allowed
-from router.outbound.client import MOST_CONNECTIONS, CheckedTransport, client_over
+from router.outbound.client import (
+    MOST_CONNECTIONS,
+    CheckedTransport,
+    Claimed,
+    by_tenant_and_server,
+    client_over,
+)
 from router.outbound.media import SECONDS as MEDIA_SECONDS
+from router.outbound.shares import NOBODY, Claims
 from router.settings import Settings
 
 _COURTESY_SECONDS = 5.0
+_LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown
 _REPAIR_SECONDS = 10.0
 _REPAIR_CONNECTIONS = 16  # twice as many as there are repairs at once
 # Room for what the pool may have lost before it is replaced: no send that has a place waits.
@@ -27,10 +35,14 @@ class TenantPools:
         """`places` is how many sends there are at most at once."""
         self._allowed = Allowed.of(settings.own_networks)
         self._transports: dict[str, CheckedTransport] = {}
-        self.sends = self._client("sends", settings.send_timeout, places + places // _SPARE)
+        # Who has a place has a connection: the places are shared out, before the fence.
+        self.sends = self._client(
+            "sends", settings.send_timeout, places + places // _SPARE, _by_nobody
+        )
         self.lookups = self._client("lookups", settings.send_timeout)
         self.repairs = self._client("gap repairs", _REPAIR_SECONDS, _REPAIR_CONNECTIONS)
-        self.courtesy = self._client("courtesy", settings.typing_seconds + _COURTESY_SECONDS)
+        typing = max(settings.typing_seconds, _LONGEST_TYPING)
+        self.courtesy = self._client("courtesy", typing + _COURTESY_SECONDS)
         self.services = self._client("services", settings.send_timeout)
         self.media = self._client("media", MEDIA_SECONDS)
 
@@ -62,7 +74,17 @@ class TenantPools:
             await client.aclose()
 
     def _client(
-        self, name: str, timeout: float, limit: int = MOST_CONNECTIONS
+        self,
+        name: str,
+        timeout: float,
+        limit: int = MOST_CONNECTIONS,
+        claimed: Claimed = by_tenant_and_server,
     ) -> httpx.AsyncClient:
-        transport = self._transports[name] = CheckedTransport(self._allowed, limit=limit)
+        transport = CheckedTransport(self._allowed, limit=limit, claimed=claimed)
+        self._transports[name] = transport
         return client_over(transport, timeout)
+
+
+def _by_nobody(request: httpx.Request) -> Claims:
+    del request
+    return NOBODY

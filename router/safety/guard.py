@@ -3,6 +3,7 @@
 What may not be sent becomes a handoff, or the tenant's fallback message: the state decides which.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from router.safety.rules import ReplyDefaults, ReplyRules
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
+_LONG = 20_000  # characters of reply and prompt that are judged at once
 
 
 class ReplyRefused(Exception):
@@ -65,11 +67,17 @@ class ReplyGuard:
         Then the turn has been closed or given its fallback message, and `cost` noted.
         """
         whole = f"{said}\n\n{text}" if said else text
-        objection = judge_reply(
-            whole, speaker.system_prompt, speaker.rules, self._defaults
-        ) or await self._moderate(speaker, text)
+        objection = await self._judge(speaker, whole) or await self._moderate(speaker, text)
         if objection is not None:
             raise ReplyRefused(await self._refuse(speaker, objection, cost or {}))
+
+    async def _judge(self, speaker: Speaker, whole: str) -> Objection | None:
+        """Judge it beside everything else where that may take long."""
+        question = (whole, speaker.system_prompt, speaker.rules, self._defaults)
+        prompt = speaker.system_prompt or self._defaults.system_prompt
+        if len(whole) + len(prompt) < _LONG:
+            return judge_reply(*question)
+        return await asyncio.to_thread(judge_reply, *question)
 
     async def _moderate(self, speaker: Speaker, text: str) -> Objection | None:
         about = {

@@ -6,12 +6,14 @@ answers `{"allowed": true}`, or `{"allowed": false, "reason": "…"}`. OpenAI's 
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 from pydantic import SecretStr
+
+from router.outbound.answers import read_json
+from router.outbound.client import for_tenant
 
 _LONGEST_ANSWER = 65_536  # bytes
 
@@ -76,7 +78,14 @@ class Moderation:
         headers: Mapping[str, str],
         question: Mapping[str, object],
     ) -> bytes:
-        request = http.stream("POST", url, headers=headers, json=question, follow_redirects=False)
+        request = http.stream(
+            "POST",
+            url,
+            headers=headers,
+            json=question,
+            follow_redirects=False,
+            extensions=for_tenant(str(question["instance_name"])),
+        )
         async with request as answer:
             if answer.status_code != 200:
                 raise ModerationAway(f"the moderation service answered {answer.status_code}")
@@ -89,7 +98,7 @@ class Moderation:
 
 
 def _read(body: bytes) -> str | None:
-    match json.loads(body):
+    match read_json(body):
         case {"allowed": True}:
             return None
         case {"allowed": False, "reason": str(reason)}:

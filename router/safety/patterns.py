@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import re2
 
+from router.safety.normal import normal
+
 LONGEST = 500  # characters of one pattern
 _MEMORY = 128 * 1024  # bytes for one pattern; some 5000 steps of RE2's machine
 _MARKS = re.compile(r"[*_~`]")  # WhatsApp's: *pa*lavra reads like a word
@@ -39,7 +41,7 @@ def first_match(patterns: Sequence[str], text: str) -> str | None:
 
 
 def _as_read(text: str) -> str:
-    plain = unicodedata.normalize("NFKC", text)
+    plain = normal(text)
     visible = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
     return _MARKS.sub("", visible)
 

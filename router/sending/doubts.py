@@ -4,8 +4,10 @@ A turn's sends in doubt are looked for by its next attempt, for its session wait
 others are looked for here, now and then, by whichever router gets to it.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +31,7 @@ _LIMIT = 20
 _LEASE = 60.0  # seconds that a router has to look
 _KNOWN_SINCE = timedelta(days=1)  # messages of this time should show that the chat is stored
 _CHECK_AGAIN = 30.0
+_LONGEST_ROUND = 40.0  # seconds; within the lease
 
 
 class ClaimedDoubt(BaseModel):
@@ -106,14 +109,21 @@ class DoubtSettler:
         )
         claimed = [ClaimedDoubt.model_validate(send) for send in answer["sends"]]
         claimed.sort(key=lambda send: (send.tenant_id, send.session_id, send.send_began_at))
-        for _, sends in groupby(claimed, key=lambda send: (send.tenant_id, send.session_id)):
-            # One that cannot be settled keeps none of the others waiting.
-            settle = partial(self._settle, list(sends))
-            await safely(settle, "a doubt could not be settled")
+        tenants = groupby(claimed, key=lambda send: send.tenant_id)
+        await asyncio.gather(*(self._settle_all(list(sends)) for _, sends in tenants))
         if answer["next_due_at"] is None:
             return self._limits.poll
         now, due = (datetime.fromisoformat(answer[name]) for name in ("now", "next_due_at"))
         return min(max((due - now).total_seconds(), 1.0), self._limits.poll)
+
+    async def _settle_all(self, sends: Sequence[ClaimedDoubt]) -> None:
+        """Settle those of one tenant; its Evolution may hang, and the rest comes with its lease."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_ROUND):
+                for _, of_session in groupby(sends, key=lambda send: send.session_id):
+                    # One that cannot be settled keeps none of the others waiting.
+                    settle = partial(self._settle, list(of_session))
+                    await safely(settle, "a doubt could not be settled")
 
     async def _settle(self, sends: Sequence[ClaimedDoubt]) -> None:
         """Settle the doubts of one session."""

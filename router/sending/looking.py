@@ -1,5 +1,6 @@
 """Looks for sends in doubt among what Evolution has stored."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,12 +8,18 @@ from typing import Any
 
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionError
+from router.outbound.shares import Shares
 from router.sending.evidence import Chat, Doubt, Finding, judge_sends
 
 GIVE_UP_HOURS = 24
 _LOOK_BACK = timedelta(minutes=5)
 _PAGE_SIZE = 100
 _MAX_PAGES = 20
+_HEAVIEST = 32 * 1024 * 1024  # bytes of memory for what one look finds
+_AT_ONCE = 20  # looks, of all tenants; one alone has less
+_LONGEST_LOOK = 120.0  # seconds for all its pages
+_WAIT = 30.0  # seconds for a place among them
+_TENANT = 0.25  # times the places that are free: four for one tenant
 _AWAY = 30.0  # seconds until another look where Evolution is away, or nothing new is expected
 _LEAST, _MOST = 2.0, 10.0
 
@@ -45,9 +52,25 @@ class Looking:
     def __init__(self, evolution: EvolutionClient, settle_after: float) -> None:
         self._evolution = evolution
         self._settle_after = timedelta(seconds=settle_after)
+        self._looks = Shares(_AT_ONCE)
 
     async def look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
         """Return what can be said of each of `doubts`, in their order."""
+        try:
+            place = await self._looks.take({where.instance.name: _TENANT}, _WAIT)
+        except TimeoutError:
+            busy = Finding("unknown", detail="other chats of the tenant are being looked through")
+            return Verdict((busy,) * len(doubts), _AWAY)
+        try:
+            async with asyncio.timeout(_LONGEST_LOOK):
+                return await self._look(doubts, where)
+        except TimeoutError:
+            slow = Finding("unknown", detail="Evolution takes too long to show the chat")
+            return Verdict((slow,) * len(doubts), _AWAY)
+        finally:
+            place.give_back()
+
+    async def _look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
         try:
             records, complete = await self._stored(where)
         except EvolutionError as error:
@@ -64,10 +87,13 @@ class Looking:
         """Return what is stored under every JID of the chat, and whether that is all of it."""
         records: list[Mapping[str, Any]] = []
         complete = True
+        weight = 0
         for jid in where.jids:
             pages = 1
             page = 0
             while page < min(pages, _MAX_PAGES):
+                if weight > _HEAVIEST:
+                    return records, False
                 page += 1
                 answer = await self._evolution.find_messages(
                     where.instance,
@@ -78,5 +104,6 @@ class Looking:
                 )
                 records.extend(answer.records)
                 pages = answer.pages
+                weight += answer.weight
             complete = complete and pages <= _MAX_PAGES
         return records, complete

@@ -98,7 +98,7 @@ class Outbox:
     async def _carry_out(self, speaker: Speaker, message: Outgoing) -> Sent | InDoubt:
         instance = None if speaker.line is None else self._instance(speaker.line)
         try:
-            async with self._places.taken():
+            async with self._places.taken(speaker.holder):
                 begun = await self._begin(speaker, message, instance)
                 if not isinstance(begun, _Begun):
                     return begun

@@ -25,6 +25,14 @@ class Speaker:
     turn: Mapping[str, object] = field(default_factory=dict, repr=False)
     database: Database | None = field(default=None, repr=False)
 
+    @property
+    def holder(self) -> str | None:
+        """Whose share of the places its sends take: the instance, as far as it is known."""
+        name = (self.line or self.shows).get("instance_name")
+        if name is None and (tenant_id := self.shows.get("tenant_id")) is not None:
+            return f"tenant {tenant_id}"
+        return None if name is None else str(name)
+
 
 def reply_part(turn: ClaimedTurn, part: int) -> Speaker:
     """Return the AI, which says one part of the reply that it made to a turn."""

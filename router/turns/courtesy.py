@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionError
+from router.outbound.shares import TENANT, Shares
 from router.turns.claimed import ClaimedTurn
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class _Wanted:
 class Courtesy:
     """Marks as read and shows "typing…" for `typing_seconds` (0: not at all).
 
-    `at_once` turns are shown it at the same time; further ones do without.
+    `at_once` turns are shown it at the same time, not all of one tenant; further ones do without.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Courtesy:
         self._evolution = evolution
         self._instance_of = instance_of
         self._typing_ms = int(typing_seconds * 1000)
-        self._at_once = at_once
+        self._places = Shares(at_once)
         self._cannot: set[str] = set()  # instances whose channel has neither
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -72,11 +73,13 @@ class Courtesy:
     def _begin(self, turn: ClaimedTurn, wanted: _Wanted) -> None:
         if turn.tenant.instance_name in self._cannot or turn.session.chat == "group":
             return
-        if len(self._under_way) >= self._at_once:
+        place = self._places.take_now({turn.tenant.instance_name: TENANT})
+        if place is None:
             return
         task = asyncio.create_task(self._show(turn, wanted), name=f"courtesy {turn.turn_id}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(lambda _: place.give_back())
 
     async def _show(self, turn: ClaimedTurn, wanted: _Wanted) -> None:
         try:

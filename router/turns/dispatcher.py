@@ -5,6 +5,7 @@ ingests, and looks by itself every few seconds for what other processes have lef
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,8 +31,8 @@ class ClaimLimits:
     history: int
     poll: float
     worker: str
-    tenant_max: int | None = None
-    """How many turns one tenant may have under way at once; None: any number."""
+    tenant_share: float = 1.0
+    """How much of the places one tenant may have at once; 1: all."""
     flows: int | None = None
     """How many turns may be in n8n at once; None: n8n is not used."""
 
@@ -94,7 +95,7 @@ class Dispatcher:
                 "max_attempts": self._limits.max_attempts,
                 "history_limit": self._limits.history,
                 "worker": self._limits.worker,
-                "tenant_max": self._limits.tenant_max,
+                **self._shares(),
                 **({} if self._limits.flows is None else {"n8n_max_in_flight": self._limits.flows}),
             },
         )
@@ -104,6 +105,19 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - the others were claimed as well
                 log_unexpected(f"turn {context.get('turn_id')} could not be begun", error)
         return self._seconds_until_next(answer)
+
+    def _shares(self) -> Json:
+        """Say what a tenant may have: of the flows in n8n, and of this process's own places.
+
+        What is under way here counts as long as it is, whatever became of its lease. A tenant that
+        is alone gets its share; where several have much, some places stay free for the next.
+        """
+        share, flows = self._limits.tenant_share, self._limits.flows
+        if share >= 1:
+            return {}
+        own = Counter(str(each.turn.tenant.tenant_id) for each in self._running.values())
+        most = {} if flows is None else {"tenant_max": max(1, int(flows * share))}
+        return {"own": own, "own_times": share / (1 - share), **most}
 
     def _seconds_until_next(self, answer: Json) -> float:
         if answer["next_due_at"] is None:

@@ -12,7 +12,7 @@ from router.llm.provider import (
 from router.turns.attempt import Reply
 from router.turns.claimed import ClaimedTurn
 from router.turns.llm_keys import LlmKeys
-from router.turns.outgoing import parts_of
+from router.turns.outgoing import prepared
 from router.turns.prompt import PromptRules, prompt_of_turn
 from router.turns.reply import finish_truncated
 
@@ -52,7 +52,7 @@ class FallbackHandler:
             attempts=self._rules.llm_attempts,
         )
         text = finish_truncated(answer.text) if answer.truncated else answer.text
-        parts = parts_of(text)
+        parts = await prepared(text)
         if not parts:
             raise LlmEmpty(f"{answer.provider} answered with nothing but marks")
         return Reply(

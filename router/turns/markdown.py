@@ -6,20 +6,31 @@ whoever wrote it may have known that. Beside Markdown's bold it can only have me
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline, image, link
 from markdown_it.token import Token
 
+Rule: TypeAlias = Callable[[StateInline, bool], bool]
+
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_LONGEST = 50_000  # characters
+_MOST_BRACKETS = 100  # of one paragraph
+_MOST_WORK = 500_000  # brackets times characters of one paragraph
 _DEEPEST = 100  # nested blocks; what is deeper is left out, and nobody writes so
 
 
 def to_whatsapp(text: str) -> str:
-    """Return the text with WhatsApp's marks; plain text as it is, but for outer space."""
-    return _blocks(_parser().parse(text.strip())).strip()
+    """Return the text with WhatsApp's marks; plain text as it is, but for outer space.
+
+    So is a text that is longer than any reply.
+    """
+    text = text.strip()
+    return text if len(text) > _LONGEST else _blocks(_parser().parse(text)).strip()
 
 
 @cache
@@ -28,7 +39,27 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable(
         ["table", "strikethrough"]
     )
+    parser.inline.ruler.at("link", _unless_absurd(link))
+    parser.inline.ruler.at("image", _unless_absurd(image))
     return parser.disable(["code", "html_block", "html_inline", "lheading", "reference"])
+
+
+def _unless_absurd(rule: Rule) -> Rule:
+    """Return the rule of links, that takes no brackets for a link where there are absurdly many.
+
+    Each bracket has the rest of its paragraph looked at, for where it closes.
+    """
+
+    def bounded(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
+        if state.src[state.pos] not in "[!":
+            return False
+        if state.env.get("counted") is not state.src:
+            state.env["counted"] = state.src
+            brackets, length = state.src.count("["), len(state.src)
+            state.env["absurd"] = brackets > _MOST_BRACKETS or brackets * length > _MOST_WORK
+        return not state.env["absurd"] and rule(state, silent)
+
+    return bounded
 
 
 def _blocks(tokens: Sequence[Token]) -> str:

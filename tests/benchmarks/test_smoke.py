@@ -17,8 +17,8 @@ from benchmarks.n8n import Outcome, complaints
 from tests.routers import ROOT
 
 # What others are built of.
-PARTS = {"__init__", "alone", "bare", "filling", "hot_paths", "http_load", "serving"}
-PROGRAMS = {"faults", "ingest", "n8n", "size"}
+PARTS = {"__init__", "alone", "attacks", "bare", "filling", "hot_paths", "http_load", "serving"}
+PROGRAMS = {"faults", "hostile", "ingest", "n8n", "size"}
 
 
 def run(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -69,6 +69,14 @@ def test_size_asks_for_room_enough_for_its_walks():
     done = run("size", "--small", "10", "--walks", "5")
     assert done.returncode == 2
     assert "5 walks need databases of" in done.stderr
+
+
+def test_hostile_answers_the_other_tenants_customers_meanwhile():
+    attacks = ("evolution-trickles", "evolution-unpacks", "junk-keys")
+    done = run("hostile", "--messages", "3", "--seconds", "1", "--only", *attacks)
+    rows = table(done, "answered")
+    assert [row[:3] for row in rows] == [[name, "3", "3"] for name in ("nothing", *attacks)]
+    assert "Aim: p95 within 2 times quiet" in done.stdout
 
 
 @pytest.mark.n8n

@@ -123,3 +123,67 @@ async def test_a_contact_who_writes_without_end_takes_one_place(talk: Conversati
     await talk.travel(seconds=11)
     claimed = await talk.claim(limit=2)
     assert {turn["session"]["jid"] for turn in claimed} == {MARIA, JOAO}
+
+
+async def test_leases_that_have_run_out_are_no_way_past_the_others(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 40)
+    assert owners(await claim(talk, 20)) == {"crowded": 20}
+    await talk.travel(seconds=61)
+    await flood(talk, shops["quiet"], 3, due="1 second")
+    assert owners(await claim(talk, 4)) == {"crowded": 2, "quiet": 2}
+
+
+async def test_of_one_tenant_what_was_begun_goes_on_before_what_is_new(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 4)
+    begun = await claim(talk, 2)
+    await talk.travel(seconds=61)
+    again = await claim(talk, 3)
+    assert {turn["turn_id"] for turn in begun["turns"]} < {
+        turn["turn_id"] for turn in again["turns"]
+    }
+
+
+SHARES = {"own_times": 3}
+
+
+async def test_what_a_worker_is_at_counts_though_its_leases_have_run_out(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 40)
+    assert owners(await claim(talk, 20, own={}, **SHARES)) == {"crowded": 15}
+    own = {str(shops["crowded"]): 15}
+    for seconds in (0, 61):
+        await talk.travel(seconds=seconds)
+        again = await claim(talk, 5, own=own, **SHARES)
+        assert again["turns"] == []
+        due = again["next_due_at"]  # the end of one is what it waits for
+        assert due is None or due > again["now"]
+    await flood(talk, shops["quiet"], 9, due="1 second")
+    assert owners(await claim(talk, 5, own=own, **SHARES)) == {"quiet": 4}
+
+
+async def test_the_last_places_are_left_to_who_has_none(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    greedy = {name: await talk.open_shop(name) for name in ("greedy", "greedier")}
+    for tenant_id in greedy.values():
+        await flood(talk, tenant_id, 40)
+    assert owners(await claim(talk, 20, own={}, **SHARES)) == {"greedy": 9, "greedier": 9}
+    await talk.travel(seconds=61)
+    await flood(talk, shops["quiet"], 1, due="1 second")
+    own = {str(tenant_id): 9 for tenant_id in greedy.values()}
+    assert owners(await claim(talk, 2, own=own, **SHARES)) == {"quiet": 1}
+
+
+async def test_of_few_places_one_is_to_be_had(database: DirectDatabase, shops: dict[str, int]):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 9)
+    assert owners(await claim(talk, 1, own={}, own_times=0.1)) == {"crowded": 1}

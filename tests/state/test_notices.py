@@ -443,3 +443,31 @@ async def test_a_notify_number_is_kept_as_it_is_dialled(
 async def test_what_cannot_be_told_is_refused(talk: Conversation, values: Json, fault: str):
     with pytest.raises(Invalid, match=fault):
         await talk.database.call("change_tenant", {"tenant_id": 1, "values": values})
+
+
+async def test_a_tenant_whose_webhook_hangs_leaves_places_for_the_notices_of_others(
+    talk: Conversation,
+):
+    quiet = await talk.open_shop("quiet")
+    await talk.sql(
+        "insert into notices (tenant_id, kind, facts, next_at)"
+        " select 1, 'handoff', '{}', now() - interval '1 hour' from generate_series(1, 40)"
+    )
+    question = {"limit": 10, "lease_seconds": 60, "max_attempts": 5, "own_times": 3}
+    first = await talk.database.call("claim_notices", question | {"own": {}})
+    assert len(first["notices"]) == 8  # 7 are less than 3 times the 3 that are free then
+    await talk.sql(
+        "insert into notices (tenant_id, kind, facts, next_at) values ($1, 'handoff', '{}', now())",
+        quiet,
+    )
+    await talk.travel(seconds=61)  # the leases have run out, but they are still being told
+    then = await talk.database.call("claim_notices", question | {"limit": 2, "own": {"1": 8}})
+    assert [notice["tenant_id"] for notice in then["notices"]] == [quiet]
+
+
+async def test_alone_a_tenant_is_told_all_that_is_asked_for_by_older_routers(talk: Conversation):
+    await talk.sql(
+        "insert into notices (tenant_id, kind, facts, next_at)"
+        " select 1, 'handoff', '{}', now() - interval '1 hour' from generate_series(1, 40)"
+    )
+    assert len(await claim(talk)) == 10

@@ -86,6 +86,20 @@ async def test_while_many_are_under_way_further_turns_do_without(shop: Business)
         await shown.ends()
 
 
+async def test_a_tenant_whose_evolution_hangs_leaves_courtesy_for_others(shop: Business):
+    gate = shop.hold("markMessageAsRead")
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http, at_once=4)
+        for name in (*["greedy"] * 9, "quiet"):
+            of_tenant = shown.turn()
+            tenant = of_tenant.tenant.model_copy(update={"instance_name": name})
+            async with shown.courtesy.during(of_tenant.model_copy(update={"tenant": tenant})):
+                pass
+        assert len(shown.courtesy._under_way) == 3 + 1
+        gate.open()
+        await shown.ends()
+
+
 async def test_an_evolution_that_is_away_costs_the_reply_nothing(shop: Business):
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)

@@ -11,7 +11,8 @@ import pytest
 from loopback.evolution import Evolution
 from router.outbound import client as outbound
 from router.outbound.addresses import Allowed
-from router.outbound.client import CheckedTransport
+from router.outbound.client import CheckedTransport, HealingTransport
+from router.outbound.own import open_own_http
 
 HERE = Allowed.of(["127.0.0.0/8"])
 
@@ -148,3 +149,15 @@ async def test_cancelling_many_at_any_moment_leaves_no_count_behind(
     assert large.transport.in_flight == 0
     assert not large.transport.is_exhausted
     assert (await large.http.get(evolution.url)).status_code == 200
+
+
+async def test_the_pool_for_the_deployments_own_services_heals_as_well(evolution: Evolution):
+    async with open_own_http(5) as http:
+        transport = http._transport
+        assert isinstance(transport, HealingTransport)
+        transport.limit = 8
+        for _ in range(20):
+            await lose_a_connection(http, evolution.url)
+        assert transport.replaced > 0
+        assert (await http.get(evolution.url)).status_code == 200
+        assert transport.in_flight == 0

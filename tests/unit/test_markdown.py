@@ -1,11 +1,16 @@
 """Markdown into WhatsApp's marks."""
 
+from threading import get_ident
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
+from markdown_it.parser_inline import ParserInline
+from markdown_it.rules_inline import StateInline
 
 from router.turns.markdown import to_whatsapp
+from router.turns.outgoing import parts_of, prepared
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzáçéíõúABCÇÉ0123456789"
 WORD = st.text(LETTERS, min_size=1, max_size=8)
@@ -146,3 +151,58 @@ Mais em [nosso site](https://loja.example)."""
 def test_deep_nesting_does_no_harm() -> None:
     assert to_whatsapp("> " * 40 + "fundo").endswith("fundo")
     to_whatsapp("> " * 5000 + "[" * 5000 + "*" * 5000)
+
+
+ABSURD = {
+    "brackets": "[",
+    "pictures": "![",
+    "links that never close": "[a](",
+    "labels that never close": "[a",
+    "nested": "[[a](b)",
+    "empty": "[]",
+    "quoted": "[`",
+    "stars between": "[*a ",
+    "paragraphs": "[" * 300 + "\n\n",
+    "paragraphs of many": "[" * 90 + "\n\n",
+}
+
+
+@pytest.mark.parametrize("absurd", ABSURD)
+def test_the_work_grows_as_the_text_does(absurd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = 0
+    skip = ParserInline.skipToken
+
+    def counting(self: ParserInline, state: StateInline) -> None:
+        nonlocal steps
+        steps += 1
+        skip(self, state)
+
+    monkeypatch.setattr(ParserInline, "skipToken", counting)
+    text = (ABSURD[absurd] * 40_000)[:40_000]
+    to_whatsapp(text)
+    assert steps <= 100 * len(text)
+
+
+def test_a_paragraph_with_many_links_keeps_them() -> None:
+    said = " ".join(f"[{n}](https://padaria.example/{n})" for n in range(80))
+    assert to_whatsapp(said).count(" (https://") == 80
+
+
+def test_what_is_longer_than_any_reply_stays_as_it_is() -> None:
+    assert to_whatsapp(" " + "**a** " * 10_000) == ("**a** " * 10_000).strip()
+    assert parts_of("**" + "a" * 1_000_000) == ("**" + "a" * 1_000_000,)
+
+
+async def test_a_long_reply_is_prepared_beside_everything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+
+    def where(text: str) -> tuple[str, ...]:
+        threads.append(get_ident())
+        return (text,)
+
+    monkeypatch.setattr("router.turns.outgoing.parts_of", where)
+    await prepared("curto")
+    await prepared("longo " * 2000)
+    assert threads[0] == get_ident() != threads[1]

@@ -1,9 +1,21 @@
 """What may be sent: length, forbidden patterns, leakage of the system prompt."""
 
-import pytest
+import sys
+import unicodedata
+from threading import get_ident
+from types import FrameType
+from typing import Any
 
+import pytest
+from httpx import AsyncClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.safety.guard import ReplyGuard, Speaker
 from router.safety.judgement import judge_reply
 from router.safety.leaks import leaks
+from router.safety.moderation import Moderation, ModerationRules
+from router.safety.normal import normal
 from router.safety.patterns import BadPattern, check_pattern, first_match
 from router.safety.rules import ReplyDefaults, ReplyRules
 from router.turns.prompt import NOTES
@@ -105,3 +117,89 @@ def test_a_short_prompt_that_holds_no_secret_may_be_said() -> None:
 
 def test_the_rules_that_the_program_adds_are_a_secret_too() -> None:
     assert rule("My rules: " + NOTES[30:200]) == "prompt_leak"
+
+
+HOSTILE = {
+    "one letter": ("a", "a"),
+    "letters in turn": ("ab", "ba"),
+    "almost": ("a" * 199 + "b", "a" * 199 + "c"),
+    "marks of a letter": ("a" + "\u0300\u0316" * 200, "e" + "\u0316\u0300" * 200),
+}
+
+
+def lines_of(secret: str, text: str, length: int) -> int:
+    """How many lines of the check are run for so many characters."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        inside = "router/safety" in frame.f_code.co_filename
+        count += inside and event == "line"
+        return trace if inside else None
+
+    sys.settrace(trace)
+    try:
+        leaks((secret * length)[:length], (text * length)[:length], 150)
+    finally:
+        sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_the_work_grows_as_prompt_and_reply_do(how: str) -> None:
+    assert lines_of(*HOSTILE[how], 8000) <= 2.5 * lines_of(*HOSTILE[how], 4000)
+
+
+def test_what_looks_alike_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.safety.leaks._PRIME", 3)  # everything looks alike
+    assert not leaks(PROMPT, "Olá! Abrimos às oito horas da manhã, todos os dias." * 5, 100)
+
+
+@given(st.text(max_size=3000))
+@settings(deadline=None)
+def test_a_text_in_pieces_has_the_same_normal_form(text: str) -> None:
+    assert normal(text) == unicodedata.normalize("NFKC", text)
+
+
+@pytest.mark.parametrize("letter", ["e\u0301", "ﬁ", "한", "각", "a\u0323\u0302", "e\u0301 "])
+def test_no_letter_is_cut_from_its_marks(letter: str) -> None:
+    for shift in range(4):
+        text = "x" * shift + letter * 1500
+        assert normal(text) == unicodedata.normalize("NFKC", text)
+
+
+def test_marks_are_put_in_order_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[int] = []
+
+    def spy(form: Any, piece: str) -> str:
+        pieces.append(len(piece))
+        return piece
+
+    monkeypatch.setattr("router.safety.normal.unicodedata.normalize", spy)
+    first_match(["x"], "a" + "\u0300\u0316" * 20_000)
+    assert max(pieces) <= 1100
+    assert sum(pieces) == 40_001
+
+
+async def test_what_is_long_is_judged_beside_everything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+
+    def where(*_: object) -> None:
+        threads.append(get_ident())
+
+    monkeypatch.setattr("router.safety.guard.judge_reply", where)
+    nobody = Moderation(AsyncClient(), AsyncClient(), ModerationRules(None, None, 1, False))
+    guard = ReplyGuard(NoDatabase(), nobody, DEFAULTS, wake_notices=lambda: None)
+    for prompt in ("curto", "longo " * 10_000):
+        speaker = Speaker({"turn_id": 1}, 1, "shop", 1, prompt, ReplyRules())
+        await guard.check(speaker, "Olá!")
+    assert threads[0] == get_ident() != threads[1]
+
+
+class NoDatabase:
+    """What nobody asks."""
+
+    async def call(self, function: str, argument: dict[str, Any]) -> Any:
+        raise AssertionError(function)

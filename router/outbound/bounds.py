@@ -1,0 +1,136 @@
+"""How long one exchange may take as a whole, and how many bytes may come of it.
+
+httpx's time-outs are for each read: a server that sends a byte now and then would never meet one.
+Here every read and write of an exchange has only what is left of its time. It is the socket that
+stops waiting, so nobody is cancelled and no connection is lost.
+"""
+
+import ssl
+import time
+import zlib
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import httpcore
+import httpx
+
+LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, as they are read and as they are unpacked
+# Bytes on the line beside the body: its head, and a fifth of the body for the frames of its chunks.
+# Chunks of a byte each would cost a hundred times the work of the body that they hold.
+_HEADS_AND_FRAMES = 64 * 1024
+_FRAMES = 5
+_AT_ONCE = 16 * 1024  # bytes that are taken apart before anybody else has their turn
+ENCODINGS = "gzip"
+"""What may be asked for: what is unpacked here, and nothing else."""
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What is left to one exchange: until `ends_at` (monotonic), and a body of so many bytes."""
+
+    ends_at: float
+    longest: int
+    came: int = 0
+    of_body: int = 0
+
+    @classmethod
+    def within(cls, seconds: float, longest: int) -> "Bounds":
+        """Return the bounds of an exchange that begins now."""
+        return cls(time.monotonic() + seconds, longest)
+
+    def left(self, patience: float | None) -> float:
+        """Return for how many seconds may be waited now."""
+        left = max(self.ends_at - time.monotonic(), 0.001)
+        return left if patience is None else min(left, patience)
+
+    def count(self, came: int) -> None:
+        """Note what has come over the line. Raises httpcore.ReadError when it is too much."""
+        self.came += came
+        beside = self.came - self.of_body - _AT_ONCE  # what was read last is not taken apart yet
+        if beside > _HEADS_AND_FRAMES + self.of_body // _FRAMES:
+            raise httpcore.ReadError("its answer has much beside its body")
+
+    def count_body(self, came: int) -> None:
+        """Note what of it was body. Raises httpx.ReadError when it is too long."""
+        self.of_body += came
+        if self.of_body > self.longest:
+            raise httpx.ReadError(f"its answer is longer than {self.longest} bytes")
+
+
+current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
+
+
+def patience_left(patience: float | None) -> float | None:
+    """Return for how long the exchange that is under way may wait now."""
+    bounds = current.get()
+    return patience if bounds is None else bounds.left(patience)
+
+
+class BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection whose reads and writes keep to the bounds of the exchange they are for."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        """Read what is there."""
+        came = await self._inner.read(min(max_bytes, _AT_ONCE), patience_left(timeout))
+        if (bounds := current.get()) is not None:
+            bounds.count(len(came))
+        return came
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Write all of it."""
+        await self._inner.write(buffer, patience_left(timeout))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+    ) -> httpcore.AsyncNetworkStream:
+        """Return the same connection under TLS."""
+        left = patience_left(timeout)
+        return BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what is known of the connection."""
+        return self._inner.get_extra_info(info)
+
+
+def unpacking(headers: httpx.Headers, longest: int) -> Callable[[bytes], bytes]:
+    """Return what unpacks a body piece by piece, as its headers say; they say so no more.
+
+    Raises httpx.DecodingError here for an encoding that was not asked for, and later for what
+    cannot be unpacked or becomes longer than `longest` bytes.
+    """
+    encoding = headers.pop("content-encoding", "identity").strip().lower() or "identity"
+    if encoding == "identity":
+        return bytes
+    if encoding not in ("gzip", "x-gzip"):
+        raise httpx.DecodingError(f"its answer is encoded as {encoding[:40]!r}, unasked")
+    headers.pop("content-length", None)
+    return _Unpacked(longest).unpack
+
+
+class _Unpacked:
+    def __init__(self, longest: int) -> None:
+        self._longest = self._left = longest
+        self._begun = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def unpack(self, piece: bytes) -> bytes:
+        """Unpack a piece, but never more than is left and one byte."""
+        try:
+            out = self._begun.decompress(piece, self._left + 1)
+        except zlib.error as error:
+            raise httpx.DecodingError(f"its answer cannot be unpacked: {error}") from error
+        self._left -= len(out)
+        if self._left < 0:
+            raise httpx.DecodingError(f"its answer is longer than {self._longest} bytes")
+        return out

@@ -1,0 +1,80 @@
+"""Asks the system where a host is, without letting a slow name server keep anybody else waiting.
+
+The system's own asking blocks a thread and cannot be broken off. So each has a thread of its own,
+which keeps the program from nothing, not even from ending; and a name that is being asked for is
+not asked for again meanwhile: a name whose server never answers holds one thread.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from ipaddress import ip_address
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+_MOST_THREADS = 256
+_threads = threading.BoundedSemaphore(_MOST_THREADS)
+
+
+async def ask_system(host: str, port: int) -> list[str]:
+    """Return the addresses of a host in the order of the system's preference. Raises OSError."""
+    if _is_address(host):
+        return [host]
+    if not _threads.acquire(blocking=False):
+        raise OSError(f"{_MOST_THREADS} names are being asked for, and none is answered")
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[list[str]] = loop.create_future()
+
+    def tell(addresses: list[str], error: Exception | None) -> None:
+        if told.done():
+            return
+        if error is None:
+            told.set_result(addresses)
+        else:
+            told.set_exception(error)
+
+    def ask() -> None:
+        addresses: list[str] = []
+        failed: Exception | None = None
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+        except (OSError, UnicodeError) as error:
+            failed = error
+        finally:
+            _threads.release()
+        with suppress(RuntimeError):  # the program has ended meanwhile
+            loop.call_soon_threadsafe(tell, addresses, failed)
+
+    threading.Thread(target=ask, name="asking for a name", daemon=True).start()
+    return await told
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class OneAtATime:
+    """Asks for each name once at a time; who asks meanwhile waits for the same answer."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._asking: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """Return the addresses of the host. Raises what the asking raises."""
+        name = host, port
+        if (asking := self._asking.get(name)) is None:
+            asking = self._asking[name] = asyncio.ensure_future(self._resolve(host, port))
+            asking.add_done_callback(lambda asked: self._ended(name, asked))
+        return await asyncio.shield(asking)
+
+    def _ended(self, name: tuple[str, int], asked: "asyncio.Future[list[str]]") -> None:
+        del self._asking[name]
+        if not asked.cancelled():
+            asked.exception()  # whoever waited for it may have gone

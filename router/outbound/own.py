@@ -1,0 +1,39 @@
+"""The client for the deployment's own services: n8n, Supabase Auth, the moderation service.
+
+They are trusted with addresses, but not to be quick, short or there: the same bounds hold as for
+tenants' servers. Proxies that the environment names are used, as by every other program.
+"""
+
+from collections.abc import Iterable
+from urllib.request import getproxies
+
+import httpcore
+import httpx
+
+from router.outbound.bounds import BoundedStream, patience_left
+from router.outbound.client import HealingTransport, SocketOption, client_over
+
+
+def open_own_http(timeout: float) -> httpx.AsyncClient:
+    """Return the client; `timeout` in seconds is that of a whole exchange. The caller closes it."""
+    proxies = getproxies()
+    if any(scheme in proxies for scheme in ("http", "https", "all")):
+        return httpx.AsyncClient(timeout=timeout)  # only httpx knows who is reached without one
+    return client_over(HealingTransport(_PlainBackend()), timeout)
+
+
+class _PlainBackend(httpcore.AnyIOBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+        local_address: str | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect, within the bounds of the exchange."""
+        return BoundedStream(
+            await super().connect_tcp(
+                host, port, patience_left(timeout), local_address, socket_options
+            )
+        )

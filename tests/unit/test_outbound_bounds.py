@@ -1,0 +1,245 @@
+"""A server that trickles, hangs or answers without end keeps nobody up but who asked it."""
+
+import asyncio
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from router.evolution.client import EvolutionClient, Instance
+from router.evolution.errors import EvolutionAway, SendInDoubt
+from router.outbound.addresses import Allowed
+from router.outbound.answers import MOST_VALUES, read_json
+from router.outbound.bounds import LONGEST_ANSWER
+from router.outbound.client import CheckedTransport, client_over, for_tenant
+from router.outbound.own import open_own_http
+from router.safety.moderation import Moderation, ModerationAway, ModerationRules
+from tests.scenarios.hostile import saying, server, silence, without_end
+
+HERE = Allowed.of(["127.0.0.0/8"])
+ABOUT = {"tenant_id": 1, "instance_name": "shop", "session_id": 1, "turn_id": 1}
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+TRICKLES = {
+    "a body, a byte at a time": without_end(
+        OK + b"Content-Length: 1000000\r\n\r\n", b" ", pause=0.01
+    ),
+    "a head, a byte at a time": without_end(OK + b"X-Long: ", b"a", pause=0.01),
+    "chunks, now and then": without_end(
+        OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", pause=0.01
+    ),
+    "news that it goes on": without_end(b"", b"HTTP/1.1 102 Processing\r\n\r\n", pause=0.01),
+    "nothing": silence,
+}
+FLOODS = {
+    "a body": without_end(OK + b"\r\n", b"a" * 65536),
+    "tiny chunks": without_end(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 9999),
+    "headers": without_end(OK, b"X-Long: " + b"a" * 9999 + b"\r\n"),
+    "news that it goes on": without_end(b"", b"HTTP/1.1 102 Processing\r\n\r\n" * 999),
+    "what unpacks to much": saying(
+        b"Content-Encoding: gzip", gzip.compress(b"a" * (LONGEST_ANSWER + 1))
+    ),
+    "what is packed twice": saying(
+        b"Content-Encoding: gzip, gzip", gzip.compress(gzip.compress(b"a" * LONGEST_ANSWER * 9))
+    ),
+    "what was not asked for": saying(b"Content-Encoding: deflate", zlib.compress(b"a" * 99)),
+    "what is not packed": saying(b"Content-Encoding: gzip", b"plain"),
+}
+
+
+@pytest.fixture(params=["tenant", "own"])
+async def hasty(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    """Each of the two clients, with a short time-out."""
+    seconds = 0.5
+    if request.param == "own":
+        http = open_own_http(seconds)
+    else:
+        http = client_over(CheckedTransport(HERE), seconds)
+    async with http:
+        yield http
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[httpx.AsyncClient]:
+    async with client_over(CheckedTransport(HERE), 60) as http:
+        yield http
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("how", TRICKLES)
+async def test_an_answer_has_a_deadline_as_a_whole(hasty: httpx.AsyncClient, how: str):
+    async with server(TRICKLES[how]) as url:
+        with pytest.raises(httpx.TimeoutException):
+            await hasty.get(url)
+    assert transport_of(hasty).in_flight == 0
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("how", FLOODS)
+async def test_an_answer_has_a_longest_length_on_the_line_and_unpacked(
+    patient: httpx.AsyncClient, how: str
+):
+    async with server(FLOODS[how]) as url:
+        with pytest.raises(httpx.RequestError) as ended:
+            await patient.get(url)
+    assert not isinstance(ended.value, httpx.TimeoutException)
+    assert transport_of(patient).in_flight == 0
+
+
+async def test_of_a_packed_flood_no_more_is_unpacked_than_may_be(patient: httpx.AsyncClient):
+    bomb = gzip.compress(b"a" * LONGEST_ANSWER * 16)
+    came = Counter[str]()
+
+    async def read(url: str) -> None:
+        async with patient.stream("GET", url) as answer:
+            async for piece in answer.aiter_bytes():
+                came["bytes"] += len(piece)
+
+    async with server(saying(b"Content-Encoding: gzip", bomb)) as url:
+        with pytest.raises(httpx.DecodingError):
+            await read(url)
+    assert came["bytes"] <= LONGEST_ANSWER
+
+
+async def test_what_is_packed_and_small_is_read(patient: httpx.AsyncClient):
+    async with server(saying(b"Content-Encoding: gzip", gzip.compress(b'{"a": 1}'))) as url:
+        assert (await patient.get(url)).json() == {"a": 1}
+
+
+async def test_a_caller_may_ask_for_more_or_less(patient: httpx.AsyncClient):
+    async with server(saying(b"Content-Length: 10", b"0123456789")) as url:
+        assert (await patient.get(url, extensions={"longest": 10})).content == b"0123456789"
+        with pytest.raises(httpx.ReadError):
+            await patient.get(url, extensions={"longest": 9})
+
+
+@pytest.mark.parametrize("what", ["a body, a byte at a time", "nothing", "what unpacks to much"])
+@pytest.mark.timeout(60)
+async def test_of_a_send_that_was_answered_so_nobody_knows_whether_it_left(what: str):
+    async with (
+        server({**FLOODS, **TRICKLES}[what]) as url,
+        client_over(CheckedTransport(HERE), 3) as http,
+    ):
+        client, shop = EvolutionClient(http), Instance(url, SecretStr("key"), "shop")
+        with pytest.raises(SendInDoubt):
+            await client.send_text(shop, "5511", "Olá")
+        with pytest.raises(EvolutionAway):
+            await client.connection_state(shop)
+
+
+MONSTERS = {
+    "many lists": b"[" + b"[]," * MOST_VALUES + b"[]]",
+    "many objects": b"[" + b"{}," * MOST_VALUES + b"{}]",
+    "deep lists": b"[" * 100_000,
+    "deep but closed": b"[" * 500 + b"]" * 500,
+    "deep objects": b'{"a":' * 100_000,
+    "a number of 5,000 digits": b"9" * 5000,
+    "no UTF-8": b'"\xff"',
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("what", MONSTERS)
+def test_json_that_is_monstrous_is_as_none(what: str):
+    with pytest.raises(ValueError, match=r"."):
+        read_json(MONSTERS[what])
+
+
+@pytest.mark.parametrize("what", MONSTERS)
+async def test_evolution_that_answers_so_is_no_evolution(patient: httpx.AsyncClient, what: str):
+    client = EvolutionClient(patient)
+    async with server(saying(b"", MONSTERS[what])) as url:
+        shop = Instance(url, SecretStr("key"), "shop")
+        with pytest.raises(SendInDoubt):
+            await client.send_text(shop, "5511", "Olá")
+        with pytest.raises(EvolutionAway):
+            await client.find_messages(shop, None)
+
+
+@pytest.mark.parametrize("what", ["a head, a byte at a time", "tiny chunks", "deep lists"])
+@pytest.mark.timeout(60)
+async def test_a_moderation_service_that_answers_so_is_away(hasty: httpx.AsyncClient, what: str):
+    rules = ModerationRules(None, None, 0.5, fail_open=False)
+    answer = {**TRICKLES, **FLOODS}.get(what) or saying(b"", MONSTERS[what])
+    async with server(answer) as url:
+        with pytest.raises(ModerationAway):
+            await Moderation(hasty, hasty, rules).objects(url, "Olá", ABOUT)
+
+
+async def test_tenants_whose_server_hangs_leave_connections_for_others():
+    transport = CheckedTransport(HERE, limit=40)
+    briefly = httpx.Timeout(60, pool=0.05)
+    async with AsyncExitStack() as stack:
+        hanging = await stack.enter_async_context(server(silence))
+        quick = await stack.enter_async_context(server(saying(b"Content-Length: 2", b"ok")))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, timeout=briefly)
+        )
+        asks = [
+            asyncio.create_task(http.get(hanging, extensions=for_tenant(name)))
+            for name in ("greedy", "greedier")
+            for _ in range(40)
+        ]
+        refused = await those_that_end(asks, 80 - 36)
+        assert {type(ask.exception()) for ask in refused} == {httpx.PoolTimeout}
+        assert (await http.get(quick, extensions=for_tenant("quiet"))).text == "ok"
+        for ask in asks:
+            ask.cancel()
+        await asyncio.gather(*asks, return_exceptions=True)
+    assert transport.in_flight == 0
+
+
+Asks = list["asyncio.Task[httpx.Response]"]
+
+
+async def those_that_end(asks: Asks, count: int) -> Asks:
+    """Those that end while the others are kept waiting."""
+    while sum(ask.done() for ask in asks) < count:
+        await asyncio.wait([ask for ask in asks if not ask.done()], return_when="FIRST_COMPLETED")
+    return [ask for ask in asks if ask.done()]
+
+
+async def test_a_name_whose_server_never_answers_is_asked_for_once():
+    asked: list[str] = []
+    gate = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        await gate.wait()
+        return ["127.0.0.1"]
+
+    async with client_over(CheckedTransport(HERE, resolve), 0.1) as http:
+        for _ in range(3):
+            asks = [http.get("http://hangs.example/") for _ in range(5)]
+            failed = await asyncio.gather(*asks, return_exceptions=True)
+            assert {type(error) for error in failed} == {httpx.ConnectTimeout}
+        gate.set()
+    assert asked == ["hangs.example"]
+
+
+async def test_proxies_of_the_environment_are_used_for_the_deployments_own_alone(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    async with server(saying(b"Content-Length: 2", b"ok")) as url, open_own_http(5) as own:
+        with pytest.raises(httpx.ConnectError):
+            await own.get(url)
+        async with client_over(CheckedTransport(HERE), 5) as http:
+            assert (await http.get(url)).text == "ok"
+
+
+def transport_of(http: httpx.AsyncClient) -> CheckedTransport:
+    return http._transport  # type: ignore[return-value]
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
