@@ -13,6 +13,8 @@ from tests.routers import API_KEY
 from tests.scenarios.stage import Stage, performance
 from tests.supabase import TestProject
 
+pytestmark = pytest.mark.both
+
 
 @pytest.fixture
 async def stage(

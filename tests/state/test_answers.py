@@ -15,6 +15,9 @@ from router.errors import (
 from router.state.database import Database
 from router.state.schema_version import SCHEMA_VERSION, schema_advice, schema_fault
 from tests.state.conversation import Conversation
+from tests.state.transports import RestDatabase
+
+pytestmark = pytest.mark.both
 
 OBJECTS = """
     create function public.object(p jsonb) returns jsonb language plpgsql as $$
@@ -29,6 +32,7 @@ OBJECTS = """
         end if;
         return '{}';
     end $$;
+    create function public.known(p jsonb) returns jsonb language sql as $$ select p $$;
     grant usage on sequence public.tries to service_role;
     notify pgrst, 'reload schema';
 """
@@ -39,6 +43,8 @@ async def objecting(talk: Conversation) -> Database:
     """A database with a function that raises what it is told to, and one that collides."""
     async with talk.database._pool.acquire() as connection:
         await connection.execute(OBJECTS)
+    if isinstance(talk.database, RestDatabase):
+        await talk.database.project.knows("known", p={})
     return talk.database
 
 
@@ -53,7 +59,6 @@ async def objecting(talk: Conversation) -> Database:
         ("22003", Invalid),
         ("53300", DatabaseAway),
         ("57014", DatabaseAway),
-        ("40P01", DatabaseAway),
         ("42501", DatabaseAway),
         ("42P01", DatabaseAway),
     ],
@@ -74,6 +79,17 @@ async def test_a_fault_of_the_program_is_not_dressed_up(objecting: Database, cod
 
 async def test_a_deadlock_is_tried_again(objecting: Database):
     assert await objecting.call("collide", {"times": 3}) == {}
+
+
+async def test_no_function_raises_what_postgrest_would_repeat_for_ever(talk: Conversation):
+    """40001, and from PostgREST 14 on 40P01: the call would be carried out again without end."""
+    raising = await talk.sql(
+        "select p.oid::regproc::text as name from pg_proc as p"
+        " join pg_namespace as n on n.oid = p.pronamespace"
+        " where n.nspname in ('public', 'hybridflow')"
+        " and p.prosrc ~* 'errcode *= *''40|raise +(serialization_failure|deadlock_detected)'"
+    )
+    assert raising == []
 
 
 @pytest.mark.parametrize("text", ["nul \x00", "half \ud83d a pair", "\udc00"])
