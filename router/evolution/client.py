@@ -79,6 +79,10 @@ class WebhookSettings:
     enabled: bool
     events: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)  # a header carries the secret
+    by_events: bool = False
+    """Each event goes to an address of its own: its name is put behind the URL, query and all."""
+    base64: bool = False
+    """Media comes inside of the webhook."""
 
 
 class EvolutionClient:
@@ -211,8 +215,10 @@ class EvolutionClient:
         return WebhookSettings(
             url=str(body["url"]),
             enabled=bool(body.get("enabled")),
-            events=tuple(body.get("events") or ()),
-            headers=dict(body.get("headers") or {}),
+            events=tuple(str(event) for event in _listed(body.get("events"))),
+            headers={str(name): str(text) for name, text in _object(body.get("headers")).items()},
+            by_events=bool(body.get("webhookByEvents")),
+            base64=bool(body.get("webhookBase64")),
         )
 
     async def _try(self, instance: Instance, path: str, body: Mapping[str, Any]) -> bool:
@@ -263,6 +269,10 @@ def _moment(time: datetime) -> str:
 
 def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _objects(value: Any) -> Sequence[Mapping[str, Any]]:
