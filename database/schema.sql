@@ -276,7 +276,8 @@ comment on column public.processed_events.waiting_for is
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
 -- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
 create index if not exists processed_events_last
-on public.processed_events (tenant_id, processed_at desc) where event not in ('hybridflow.test', 'gap_repair');
+on public.processed_events (tenant_id, processed_at desc)
+where event not in ('hybridflow.test', 'gap_repair');
 create index if not exists processed_events_waiting
 on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
 
@@ -4613,9 +4614,9 @@ as $$
 $$;
 
 -- get_instance({tenant_id | instance_name, probe})
--- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of late,
--- when its webhook last brought an event (null: not within the week that events are remembered), and whether the
--- probe with this mark has arrived: for the router itself, never for the API.
+-- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
+-- late, when its webhook last brought an event (null: not within the week that events are remembered), and
+-- whether the probe with this mark has arrived: for the router itself, never for the API.
 -- PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb

@@ -326,9 +326,9 @@ as $$
 $$;
 
 -- get_instance({tenant_id | instance_name, probe})
--- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of late,
--- when its webhook last brought an event (null: not within the week that events are remembered), and whether the
--- probe with this mark has arrived: for the router itself, never for the API.
+-- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
+-- late, when its webhook last brought an event (null: not within the week that events are remembered), and
+-- whether the probe with this mark has arrived: for the router itself, never for the API.
 -- PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb

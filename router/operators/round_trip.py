@@ -103,7 +103,7 @@ def fault_of(answer: Answer, *, has_arrived: bool) -> str | None:
 
 
 def _our_own_http() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=_PATIENCE, trust_env=False)
+    return httpx.AsyncClient(timeout=_PATIENCE)
 
 
 def _as_we_set_it(url: str, secret: SecretStr) -> WebhookSettings:
