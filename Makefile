@@ -13,7 +13,7 @@ help:
 	@echo "             LLM=anthropic|openai: with a real one)"
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
-	@echo "             those that need n8n)"
+	@echo "             those that need n8n; those over the real PostgREST run where it is at hand)"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
 	@echo "make audit   bandit over the code, pip-audit over the libraries"
 	@echo "make fix     format and repair what a tool can repair"
@@ -38,7 +38,7 @@ demo: .venv/run.done
 	@exec $(BIN)/python -m scripts.demo --llm $(LLM) $(if $(filter 1,$(N8N)),--n8n)
 
 test: lint types audit
-	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli)
+	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
 	$(MAKE) --no-print-directory --jobs=3 test-decisions test-conversations test-faults
 
 test-decisions: .venv/dev.done

@@ -278,6 +278,10 @@ comment on column public.processed_events.waiting_for is
 'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
 
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
+-- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
+create index if not exists processed_events_last
+on public.processed_events (tenant_id, processed_at desc)
+where event not in ('hybridflow.test', 'gap_repair');
 create index if not exists processed_events_waiting
 on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
 
@@ -3539,7 +3543,11 @@ begin
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
     end if;
     insert into public.processed_events (tenant_id, event_key, event)
-    values (v_tenant.id, p_event ->> 'key', p_event ->> 'event')
+    values (
+        v_tenant.id, p_event ->> 'key',
+        -- What gap repair fetched came by no webhook.
+        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end
+    )
     on conflict do nothing
     returning id into v_event_id;
     if v_event_id is null then
@@ -3551,6 +3559,7 @@ begin
         when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
         when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
         when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
+        when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
         else hybridflow.ingest_connection(v_tenant, p_event)
     end;
     v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
@@ -4806,9 +4815,10 @@ as $$
     )
 $$;
 
--- get_instance({tenant_id | instance_name})
--- How to reach the tenant's Evolution instance, with its key, and which of its replies were not delivered of
--- late: for the router itself, never for the API.
+-- get_instance({tenant_id | instance_name, probe})
+-- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
+-- late, when its webhook last brought an event (null: not within the week that events are remembered), and
+-- whether the probe with this mark has arrived: for the router itself, never for the API.
 -- PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
@@ -4827,7 +4837,16 @@ begin
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
-        'undelivered', hybridflow.failures_json(v_tenant.id)
+        'undelivered', hybridflow.failures_json(v_tenant.id),
+        'last_event_at', (
+            select e.processed_at from public.processed_events as e
+            where e.tenant_id = v_tenant.id and e.event not in ('hybridflow.test', 'gap_repair')
+            order by e.processed_at desc limit 1
+        ),
+        'probe_arrived', exists (
+            select from public.processed_events as e
+            where e.tenant_id = v_tenant.id and e.event_key = 'probe:' || (p ->> 'probe')
+        )
     );
 end
 $$;

@@ -188,7 +188,8 @@ def _as_events(
             continue
         unused += parsed.ignored is not None
         events.extend(
-            hashes.added_to({**event, "correlation_id": correlation_id}) for event in parsed.events
+            hashes.added_to({**event, "correlation_id": correlation_id, "fetched": True})
+            for event in parsed.events
         )
     return events, unused, failed
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
@@ -66,6 +67,7 @@ class TenantInstance:
     webhook_hashes: tuple[str, ...] = ()
     shared_webhook_secret: bool = True
     failures: Failures | None = None  # None: the last reply was delivered, as far as is known
+    last_event_at: datetime | None = None  # None: not within the week that events are remembered
 
     def reachable(self) -> Instance:
         """Return it as the Evolution client takes it. Raises EvolutionRefused without a key."""
@@ -90,6 +92,9 @@ async def find_instance(database: Database, name: str, keys: InstanceKeys) -> Te
         webhook_hashes=tuple(found["webhook_hashes"]),
         shared_webhook_secret=found["shared_webhook_secret"],
         failures=Failures.read(failed) if (failed := found.get("undelivered")) else None,
+        last_event_at=datetime.fromisoformat(last)
+        if (last := found.get("last_event_at"))
+        else None,
     )
 
 

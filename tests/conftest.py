@@ -12,6 +12,7 @@ import pytest
 from router.embedded.postgres import EmbeddedPostgres
 from tests.n8n_server import TestN8n, running_n8n
 from tests.postgres import Databases, fleeting_server, migrated
+from tests.real_postgrest.choice import DOUBLE, program_for, run_over_both
 from tests.supabase import TestProject
 
 
@@ -61,9 +62,9 @@ def database_url(databases: Databases, template_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgrest(database_url: str) -> Iterator[TestProject]:
+def postgrest(request: pytest.FixtureRequest, database_url: str) -> Iterator[TestProject]:
     """A Supabase project over this test's database: `.url`, its keys, `.jwt(role, sub)`."""
-    with TestProject(database_url) as project:
+    with TestProject(database_url, program_for(getattr(request, "param", DOUBLE))) as project:
         yield project
 
 
@@ -80,6 +81,11 @@ def n8n(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) ->
     """The real n8n, with the project's workflows; started when the first test asks for it."""
     with running_n8n(postgres.dsn, tmp_path_factory.mktemp("n8n")) as n8n:
         yield n8n
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks for what is parametrized
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run_over_both(metafunc)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

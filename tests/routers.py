@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from loopback.routers import RouterProcess, free_port
 from router.main import create_app
@@ -24,9 +25,12 @@ __all__ = [
     "ROOT",
     "WEBHOOK_SECRET",
     "RouterProcess",
+    "door",
     "environment",
     "free_port",
     "running_router",
+    "serving",
+    "url_of",
 ]
 
 
@@ -66,11 +70,28 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
     """A router in this loop, served over real HTTP. Gives its URL."""
+    with door() as listener:
+        url = url_of(listener)
+        app = create_app(load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None))
+        async with serving(app, listener):
+            yield url
+
+
+def door() -> socket.socket:
+    """Return a socket to be served on, at a free port."""
     # With the protocol's number: else asyncio leaves Nagle's delay on, 40 ms for every answer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None))
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve an app in this loop."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -80,16 +101,15 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
         timeout_graceful_shutdown=REQUESTS_GRACE,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    served = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(20):
             while not server.started:
-                if serving.done():
-                    serving.result()
+                if served.done():
+                    served.result()
                     raise RuntimeError("the router did not start")
                 await asyncio.sleep(0.01)
-        yield url
+        yield
     finally:
         server.should_exit = True
-        await serving
-        listener.close()
+        await served

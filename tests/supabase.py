@@ -1,11 +1,15 @@
 """A Supabase project for a test: its roles, and PostgREST over the test's own database."""
 
+import asyncio
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import httpx
 
 from loopback.supabase import Supabase
-from loopback.supabase.program import PostgRESTProgram, find_program
+from loopback.supabase.postgrest import VERSION
+from loopback.supabase.program import PostgRESTProgram, major_version
 
 # As Supabase has them. Roles are those of the whole server.
 ROLES = """
@@ -25,20 +29,23 @@ _CLOCK = """
     $$;
     grant usage on schema tests to anon, authenticated, service_role;
 """
+_DEADLINE = 60.0
+_POLL = 0.02
 
 
 class TestProject(Supabase):
-    """The project over `database_url`; with the real PostgREST if there is one.
+    """The project over `database_url`: with the real PostgREST `program`, or with the double.
 
     Time is moved with `update tests.clock set clock_offset = '3 hours'`.
     """
 
     __test__ = False
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, program: Path | None = None) -> None:
         dsn = as_authenticator(database_url)
-        program = find_program()
         schemas, pre_request = ("public",), "tests.set_clock"
+        self.version = VERSION if program is None else major_version(program)
+        """PostgREST's major one."""
         if program is None:
             super().__init__(dsn, schemas=schemas, pre_request=pre_request)
         else:
@@ -55,6 +62,19 @@ class TestProject(Supabase):
             "SUPABASE_URL": self.url,
             "SUPABASE_SERVICE_ROLE_KEY": self.secret_key,
         }
+
+    async def knows(self, function: str, **arguments: object) -> None:
+        """Call a function that was made a moment ago, until PostgREST has read of it.
+
+        The real one reads the schema again some time after it was told to; the double at once.
+        """
+        client = httpx.AsyncClient(headers={"apikey": self.secret_key}, timeout=_DEADLINE)
+        async with asyncio.timeout(_DEADLINE), client as http:
+            while True:
+                answer = await http.post(f"{self.url}/rest/v1/rpc/{function}", json=arguments)
+                if answer.status_code not in (404, 503):
+                    return
+                await asyncio.sleep(_POLL)
 
 
 async def add_clock(database_url: str) -> None:

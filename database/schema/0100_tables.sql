@@ -227,6 +227,10 @@ comment on column public.processed_events.waiting_for is
 'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
 
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
+-- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
+create index if not exists processed_events_last
+on public.processed_events (tenant_id, processed_at desc)
+where event not in ('hybridflow.test', 'gap_repair');
 create index if not exists processed_events_waiting
 on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
 

@@ -620,7 +620,11 @@ begin
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
     end if;
     insert into public.processed_events (tenant_id, event_key, event)
-    values (v_tenant.id, p_event ->> 'key', p_event ->> 'event')
+    values (
+        v_tenant.id, p_event ->> 'key',
+        -- What gap repair fetched came by no webhook.
+        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end
+    )
     on conflict do nothing
     returning id into v_event_id;
     if v_event_id is null then
@@ -632,6 +636,7 @@ begin
         when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
         when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
         when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
+        when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
         else hybridflow.ingest_connection(v_tenant, p_event)
     end;
     v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);

@@ -326,9 +326,10 @@ as $$
     )
 $$;
 
--- get_instance({tenant_id | instance_name})
--- How to reach the tenant's Evolution instance, with its key, and which of its replies were not delivered of
--- late: for the router itself, never for the API.
+-- get_instance({tenant_id | instance_name, probe})
+-- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
+-- late, when its webhook last brought an event (null: not within the week that events are remembered), and
+-- whether the probe with this mark has arrived: for the router itself, never for the API.
 -- PT404: there is none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
@@ -347,7 +348,16 @@ begin
         'connection_state', v_tenant.connection_state,
         'shared_webhook_secret', v_tenant.shared_webhook_secret,
         'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
-        'undelivered', hybridflow.failures_json(v_tenant.id)
+        'undelivered', hybridflow.failures_json(v_tenant.id),
+        'last_event_at', (
+            select e.processed_at from public.processed_events as e
+            where e.tenant_id = v_tenant.id and e.event not in ('hybridflow.test', 'gap_repair')
+            order by e.processed_at desc limit 1
+        ),
+        'probe_arrived', exists (
+            select from public.processed_events as e
+            where e.tenant_id = v_tenant.id and e.event_key = 'probe:' || (p ->> 'probe')
+        )
     );
 end
 $$;

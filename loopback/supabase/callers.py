@@ -9,6 +9,7 @@ import jwt
 from loopback.supabase.answers import Refused
 
 ANONYMOUS = "anon"
+_CLOCKS_APART = 30  # seconds
 
 
 def make_jwt(secret: str, role: str, sub: str | None = None, **claims: object) -> str:
@@ -35,4 +36,7 @@ def read_claims(authorization: str | None, secret: str) -> Mapping[str, Any]:
         raise Refused(401, "PGRST301", "JWSError JWSInvalidSignature") from None
     except jwt.InvalidTokenError as error:
         raise Refused(401, "PGRST303", str(error)) from None
+    issued = claims.get("iat")
+    if isinstance(issued, int | float) and issued > time.time() + _CLOCKS_APART:
+        raise Refused(401, "PGRST303", "JWT issued at future")
     return {"role": ANONYMOUS, **claims}

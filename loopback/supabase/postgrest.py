@@ -1,7 +1,8 @@
 """PostgREST as a loopback program: its rules for `/rpc` and plain tables, on a real PostgreSQL.
 
 It logs in as the role that PostgREST does (authenticator) and becomes the role of the JWT for one
-transaction, so that grants and row level security are PostgreSQL's own.
+transaction, so that grants and row level security are PostgreSQL's own. Where PostgREST's versions
+differ, the rules are those of 14, which refuses more than those before it.
 """
 
 import asyncio
@@ -24,7 +25,12 @@ from loopback.supabase.functions import (
 from loopback.supabase.tables import TableRequest
 
 Claims = Mapping[str, Any]
+VERSION = 14
 _READS = ("GET", "HEAD")
+_JSON = "application/json"
+_UNDERSTOOD = (_JSON, "*/*", "application/*")
+# Carried out again and again, whoever has raised it: a function that always does is never answered.
+_REPEATED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _TABLES = """
     select n.nspname || '.' || c.relname from pg_catalog.pg_class as c
     join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
@@ -76,6 +82,7 @@ class PostgREST:
             claims = read_claims(request.headers.get("Authorization"), self._secret)
             anonymous = claims["role"] == ANONYMOUS
             schema = self._schema(request)
+            _check_accepted(request)
             body = await _body(request)
             await self._read_schema()
             if path.startswith("/rpc/"):
@@ -129,7 +136,9 @@ class PostgREST:
         self, request: Request, claims: Claims, schema: str, name: str, body: bytes
     ) -> Response:
         reads = request.method in _READS
-        arguments = dict(request.query_params) if reads else _parsed(body or b"{}", dict)
+        if not reads and request.method != "POST":
+            raise Refused(405, "PGRST101", f"Cannot use the {request.method} method on RPC")
+        arguments = dict(request.query_params) if reads else _arguments(request, body)
         function = find_function(self._functions or (), schema, name, tuple(arguments))
         text = await self._run(
             request,
@@ -181,11 +190,17 @@ class PostgREST:
         role = (claims["role"], orjson.dumps(dict(claims)).decode())
         asked = (request.method, request.url.path, ", ".join(self._schemas))
         reads_only = reads_only or request.method in _READS
-        async with self._pool.acquire() as connection, connection.transaction(readonly=reads_only):
-            await connection.execute(_ASSUME, *role, *asked)
-            if self._pre_request:
-                await connection.execute(f"select {self._pre_request}()")
-            return str(await connection.fetchval(statement, *(part.decode() for part in given)))
+        parts = [part.decode() for part in given]
+        async with self._pool.acquire() as connection:
+            while True:
+                try:
+                    async with connection.transaction(readonly=reads_only):
+                        await connection.execute(_ASSUME, *role, *asked)
+                        if self._pre_request:
+                            await connection.execute(f"select {self._pre_request}()")
+                        return str(await connection.fetchval(statement, *parts))
+                except _REPEATED:
+                    continue
 
 
 async def _keep_session(_: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -196,9 +211,33 @@ async def _body(request: Request) -> bytes:
     return b"" if request.method in _READS else await request.body()
 
 
+def _check_accepted(request: Request) -> None:
+    """Raise Refused for a caller that wants anything but JSON."""
+    wanted = request.headers.get("Accept", "*/*").split(",")
+    if not any(_media_type(each) in _UNDERSTOOD for each in wanted):
+        text = f"None of these media types are available: {', '.join(wanted)}"
+        raise Refused(406, "PGRST107", text)
+
+
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip().lower()
+
+
+def _arguments(request: Request, body: bytes) -> dict[str, Any]:
+    """Return the keys of the body; a body that is not said to be JSON has none."""
+    if _media_type(request.headers.get("Content-Type", _JSON)) != _JSON:
+        return {}
+    given: dict[str, Any] = _parsed(body or b"{}", dict)
+    return given
+
+
 def _rows(body: bytes) -> list[dict[str, Any]]:
     one_or_more = body if body.lstrip().startswith(b"[") else b"[" + body + b"]"
     rows: list[dict[str, Any]] = _parsed(one_or_more, list)
+    if not all(isinstance(row, dict) for row in rows):
+        raise Refused(400, "PGRST102", "Empty or invalid json")
+    if len({frozenset(row) for row in rows}) > 1:
+        raise Refused(400, "PGRST102", "All object keys must match")
     return rows
 
 

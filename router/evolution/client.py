@@ -90,6 +90,10 @@ class WebhookSettings:
     enabled: bool
     events: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)  # a header carries the secret
+    by_events: bool = False
+    """Each event goes to an address of its own: its name is put behind the URL, query and all."""
+    base64: bool = False
+    """Media comes inside of the webhook."""
 
 
 class EvolutionClient:
@@ -232,6 +236,8 @@ class EvolutionClient:
                 clean(name): as_text(value)
                 for name, value in as_object(found.get("headers")).items()
             },
+            by_events=bool(found.get("webhookByEvents")),
+            base64=bool(found.get("webhookBase64")),
         )
 
     async def _try(self, instance: Instance, path: str, body: Mapping[str, Any]) -> bool:

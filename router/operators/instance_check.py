@@ -4,8 +4,9 @@ What cannot be looked at because a step before it failed is left out; what does 
 Evolution (the database, the LLM provider) is looked at in any case.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 
@@ -15,13 +16,11 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
 from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
-from router.operators.webhook_check import judge_webhook, webhook_url, webhook_warnings
+from router.operators.round_trip import NotTried, RoundTrip
+from router.operators.webhook_check import judge_webhook, webhook_warnings
 from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
-
-_TRIAL_EVENT = "hybridflow.test"
-_PATIENCE = 10.0  # seconds for the trial event
 
 
 @dataclass(slots=True)
@@ -44,7 +43,11 @@ class _Findings:
 
 @dataclass(frozen=True, slots=True)
 class InstanceTest:
-    """Tests instances; `http` asks Evolution what the client has no call for."""
+    """Tests instances.
+
+    `http`, for addresses that tenants set, asks Evolution what the client has no call for, and
+    posts the probe.
+    """
 
     database: Database
     evolution: EvolutionClient
@@ -52,7 +55,7 @@ class InstanceTest:
     http: httpx.AsyncClient
 
     async def run(self, name: str, *, trial: bool) -> InstanceCheck:
-        """Check the instance `name`; with `trial`, also send an event through PUBLIC_URL."""
+        """Check the instance `name`; with `trial`, also send a probe through PUBLIC_URL."""
         found = _Findings()
         tenant = await self._find_tenant(name, found)
         if tenant is not None:
@@ -119,14 +122,18 @@ class InstanceTest:
             cure = f"run `python -m scripts.tenant connect {tenant.name}`"
             found.failed("webhook", f"Evolution does not show its webhook: {error}", cure)
         else:
-            found.steps += judge_webhook(
+            judged = judge_webhook(
                 webhook,
                 tenant.name,
                 self.settings.public_url,
                 self.settings.webhook_secrets if tenant.shared_webhook_secret else (),
                 tenant.webhook_hashes,
             )
+            found.steps += judged
             found.warnings += webhook_warnings(webhook)
+            if webhook is not None and all(step.ok for step in judged):
+                await _note(self._round_trip.by_evolution(webhook, tenant.name), found)
+            _say_last_event(tenant, found, is_open=state == "open")
         bots = await enabled_bots(self.http, instance)
         found.warnings += [
             f"Evolution's own {bot} bot is on for this instance and will answer, too: turn it off"
@@ -136,35 +143,19 @@ class InstanceTest:
     async def _try_webhook(
         self, name: str, tenant: TenantInstance | None, found: _Findings
     ) -> None:
-        """Post an event that is ignored, the way Evolution would."""
-        if tenant is not None and not tenant.shared_webhook_secret:
+        if tenant is None:
+            found.warnings.append("no trial event was sent: it is a tenant's events that arrive")
+        elif not tenant.shared_webhook_secret:
             found.warnings.append(
                 "no trial event was sent: the tenant takes only secrets of its own, and only their"
                 " hashes are kept"
             )
-            return
-        if self.settings.public_url is None or not self.settings.webhook_secrets:
-            found.warnings.append(
-                "no trial event was sent: PUBLIC_URL and EVOLUTION_WEBHOOK_SHARED_SECRET are needed"
-            )
-            return
-        url = webhook_url(self.settings.public_url, name)
-        secret = self.settings.webhook_secrets[0].get_secret_value()
-        cure = "PUBLIC_URL must lead to this router from where Evolution runs"
-        try:
-            async with httpx.AsyncClient(timeout=_PATIENCE) as own:  # our address, not a tenant's
-                answer = await own.post(
-                    url,
-                    json={"event": _TRIAL_EVENT, "instance": name, "data": {}},
-                    headers={"X-Webhook-Secret": secret},
-                )
-        except httpx.HTTPError as error:
-            found.failed("trial", f"{url} cannot be reached: {error!r}", cure)
-            return
-        if answer.status_code != 200 or _TRIAL_EVENT not in answer.text:
-            found.failed("trial", f"{url} answered {answer.status_code}, not as we do", cure)
-            return
-        found.ok("trial", f"an event sent to {url} arrived")
+        else:
+            await _note(self._round_trip.by_public_url(name), found)
+
+    @property
+    def _round_trip(self) -> RoundTrip:
+        return RoundTrip(self.database, self.settings, self.http)
 
     def _check_llm(self, provider: str, found: _Findings) -> None:
         keys = {
@@ -175,6 +166,25 @@ class InstanceTest:
             found.failed("llm", f"no key for {provider}", f"set {provider.upper()}_API_KEY")
         else:
             found.ok("llm", f"{provider} is configured")
+
+
+async def _note(trying: Awaitable[CheckStep], found: _Findings) -> None:
+    try:
+        found.steps.append(await trying)
+    except NotTried as reason:
+        found.warnings.append(str(reason))
+
+
+def _say_last_event(tenant: TenantInstance, found: _Findings, *, is_open: bool) -> None:
+    if (last := tenant.last_event_at) is not None:
+        minutes = (datetime.now(UTC) - last) // timedelta(minutes=1)
+        when = f"{last.astimezone(UTC):%Y-%m-%d %H:%M} UTC, {max(minutes, 0)} minutes ago"
+        found.ok("last_event", f"the last event of Evolution came at {when}")
+    elif is_open:
+        found.warnings.append(
+            "no event of Evolution has come within the last seven days: write to the number, and"
+            " look again"
+        )
 
 
 def _say_refusal(tenant: TenantInstance, error: EvolutionRefused, found: _Findings) -> None:

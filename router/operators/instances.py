@@ -18,7 +18,11 @@ _PATIENCE = 10.0  # seconds for each request of the test
 async def look_at_instance(
     name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
 ) -> InstanceCheck:
-    """Say which step fails, and its cure. Changes nothing and sends nothing."""
+    """Say which step fails, and its cure.
+
+    Posts a marked probe to the URL that Evolution has stored, as Evolution would; sends nothing on
+    WhatsApp.
+    """
     async with open_tenant_http(settings, _PATIENCE) as http:
         return await InstanceTest(database, evolution, settings, http).run(name, trial=False)
 
@@ -27,7 +31,7 @@ async def look_at_instance(
 async def try_instance(
     name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
 ) -> InstanceCheck:
-    """Also post an event that will be ignored to PUBLIC_URL, as Evolution would."""
+    """Also post a probe to PUBLIC_URL with the deployment's secret, as Evolution would."""
     async with open_tenant_http(settings, _PATIENCE) as http:
         return await InstanceTest(database, evolution, settings, http).run(name, trial=True)
 

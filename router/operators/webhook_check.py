@@ -26,6 +26,27 @@ def webhook_url(public_url: str, name: str) -> str:
     return f"{public_url.rstrip('/')}/webhook/{quote(name, safe='')}"
 
 
+def shown_url(url: str) -> str:
+    """Return the address without what may be secret in it: its query, a user's password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def is_ours(url: str, name: str, public_url: str | None) -> bool:
+    """Whether the address is the one that PUBLIC_URL makes, whatever its query."""
+    parts = urlsplit(url)
+    address = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    return public_url is not None and address.rstrip("/") == webhook_url(public_url, name)
+
+
 def judge_webhook(
     found: WebhookSettings | None,
     name: str,
@@ -35,16 +56,19 @@ def judge_webhook(
 ) -> list[CheckStep]:
     """Judge by the secrets that hold for the instance; of its own only the `hashes` are known.
 
-    Return the steps `webhook`, `webhook_url`, `webhook_events` and `webhook_secret`.
+    Return the steps `webhook`, `webhook_url`, `webhook_form`, `webhook_events`, `webhook_secret`.
     """
     cure = f"run `python -m scripts.tenant connect {name}`"
     if found is None or not found.url:
         return [_failed("webhook", "Evolution has no webhook for this instance", cure)]
     if not found.enabled:
         return [_failed("webhook", "the webhook is set but not enabled", cure)]
+    if not _is_address(found.url):
+        return [_failed("webhook", "the webhook's URL is no address", cure)]
     return [
         CheckStep(step="webhook", ok=True, detail="set and enabled"),
         _judge_url(found.url, name, public_url, cure),
+        _judge_form(found, cure),
         _judge_events(found.events, cure),
         _judge_secret(found, secrets, hashes, cure),
     ]
@@ -60,14 +84,31 @@ def webhook_warnings(found: WebhookSettings | None) -> Iterator[str]:
 
 def _judge_url(url: str, name: str, public_url: str | None, cure: str) -> CheckStep:
     parts = urlsplit(url)
-    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"  # the query may hold the secret
+    shown = shown_url(url)
     wanted = webhook_url(public_url, name) if public_url else None
-    if wanted is not None and shown.rstrip("/") != wanted:
+    if wanted is not None and not is_ours(url, name, public_url):
         return _failed("webhook_url", f"it points to {shown}, not to {wanted}", cure)
     if not parts.path.rstrip("/").endswith(webhook_url("", name)):
         return _failed("webhook_url", f"{shown} does not end in /webhook/{name}", cure)
     unsure = "" if wanted else "; set PUBLIC_URL to have the address compared, too"
     return CheckStep(step="webhook_url", ok=True, detail=f"points to {shown}{unsure}")
+
+
+def _judge_form(found: WebhookSettings, cure: str) -> CheckStep:
+    if found.by_events and set("?#") & set(found.url):
+        detail = (
+            "byEvents is on, and Evolution puts the event's name behind the whole URL, its query"
+            " included: the secret (?token=) is spoilt, and every event refused and lost"
+        )
+        return _failed("webhook_form", detail, f"{cure}, which switches byEvents off")
+    if found.base64:
+        detail = (
+            "base64 is on, so media comes inside of the webhook: what is larger than"
+            " MAX_WEBHOOK_BYTES is refused again and again, and its message lost"
+        )
+        return _failed("webhook_form", detail, f"{cure}, which switches base64 off")
+    form = "each event to an address of its own" if found.by_events else "all events to one address"
+    return CheckStep(step="webhook_form", ok=True, detail=f"{form}, without the bytes of media")
 
 
 def _judge_events(events: Sequence[str], cure: str) -> CheckStep:

@@ -13,6 +13,7 @@ from router.webhook.clean import JsonObject
 from router.webhook.connection import read_connection, read_logout, read_qrcode, read_removal
 from router.webhook.envelope import NOTHING_TO_READ, Envelope, Ignored, NotAnEnvelope, open_envelope
 from router.webhook.messages import read_message
+from router.webhook.probes import PROBE_EVENT, read_probe
 
 __all__ = ["NotAnEnvelope", "Parsed", "in_pieces", "parse_webhook"]
 
@@ -48,6 +49,7 @@ _INSTANCE_READERS: dict[str, _Reader] = {
     "logout.instance": read_logout,
     "remove.instance": read_removal,
     "instance.delete": read_removal,
+    PROBE_EVENT: read_probe,
 }
 _REASONS = {"messages.set": "history sync"}
 

@@ -50,7 +50,9 @@ _log = logging.getLogger(__name__)
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
+@router.post("/webhook/{instance_name}/", include_in_schema=False)
 @router.post("/webhook/{instance_name}/{event}", summary="The same, with byEvents")
+@router.post("/webhook/{instance_name}//{event}", include_in_schema=False)
 async def receive_webhook(
     request: Request, instance_name: str, event: str | None = None
 ) -> Response:

@@ -12,6 +12,8 @@ from tests.state.conversation import Conversation
 from tests.state.test_callers import ANA, BOSS, call
 from tests.supabase import TestProject
 
+pytestmark = pytest.mark.both
+
 
 @dataclass
 class Browser:

@@ -13,6 +13,8 @@ from tests.routers import API_KEY
 from tests.scenarios.stage import Stage, performance
 from tests.supabase import TestProject
 
+pytestmark = pytest.mark.both
+
 
 @pytest.fixture
 async def stage(
@@ -108,3 +110,19 @@ async def test_postgrest_killed_between_the_send_and_its_record(
     assert len(stage.shop.calls("sendText")) == 1
     assert len(stage.maria.replies) == 1
     assert not await stage.paused()
+
+
+async def test_a_postgrest_that_has_not_read_the_schema_yet_loses_nothing(
+    stage: Stage, postgrest: TestProject
+):
+    """As it answers after its start, and until its database lets it read."""
+    unread = {"code": "PGRST002", "message": "Could not query the database for the schema cache."}
+    postgrest.fail(wrong_answer(503, unread), times=None)
+    delivery = stage.maria.writes("tem bolo?")
+    await delivery.first_try()
+    assert delivery.attempts[0].status == 503
+    postgrest.heal()
+    await stage.maria.answered(within=40)
+    await stage.turns_end()
+    assert len(await stage.sql("select * from messages where not from_me")) == 1
+    assert len(stage.maria.replies) == 1

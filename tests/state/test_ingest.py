@@ -238,3 +238,54 @@ def change(talk, kind, wa_id, text=None):
 async def due(talk):
     await talk.travel(seconds=11)
     return await talk.claim()
+
+
+async def test_a_probe_arrives_for_its_own_tenant_and_moves_nothing(talk: Conversation):
+    await talk.open_shop("pharmacy")
+    probe = {"type": "probe", "event": "hybridflow.test", "key": "probe:abc", "instance": "shop"}
+    (decision,) = await talk.ingest(probe)
+    assert (decision["outcome"], decision["decision"]) == ("ignored", "probe")
+    for instance, mark, arrived in (
+        ("shop", "abc", True),
+        ("shop", "x", False),
+        ("pharmacy", "abc", False),
+    ):
+        asked = {"instance_name": instance, "probe": mark}
+        assert (await talk.database.call("get_instance", asked))["probe_arrived"] is arrived
+    assert not (await talk.database.call("get_instance", {"instance_name": "shop"}))[
+        "probe_arrived"
+    ]
+    assert await talk.sql("select 1 from sessions") == []
+
+
+async def test_the_last_event_is_the_last_that_a_webhook_brought(talk: Conversation):
+    async def last(instance: str = "shop") -> object:
+        return (await talk.database.call("get_instance", {"instance_name": instance}))[
+            "last_event_at"
+        ]
+
+    await talk.open_shop("pharmacy")
+    assert await last() is None
+    await talk.maria_writes("oi")
+    first = await last()
+    assert first is not None
+    await talk.ingest(
+        {"type": "probe", "event": "hybridflow.test", "key": "probe:abc", "instance": "shop"},
+        talk.message("de ontem") | {"fetched": True},
+    )
+    assert await last() == first
+    await talk.maria_writes("e agora?")
+    assert await last() != first
+    assert await last("pharmacy") is None
+
+
+async def test_the_last_event_is_found_by_its_index(talk: Conversation):
+    """However many events other tenants have."""
+    await talk.sql("set enable_seqscan = off")
+    plan = await talk.sql(
+        "explain select e.processed_at from public.processed_events as e where e.tenant_id = 1"
+        " and e.event not in ('hybridflow.test', 'gap_repair') order by e.processed_at desc limit 1"
+    )
+    said = "\n".join(row["QUERY PLAN"] for row in plan)
+    assert "processed_events_last" in said
+    assert "Sort" not in said

@@ -1,5 +1,6 @@
-"""The PostgREST of the tests keeps PostgREST's rules; with a real one, these are tests of it."""
+"""The double of PostgREST keeps PostgREST's rules: whatever is asked here, the real one is, too."""
 
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -9,6 +10,9 @@ import pytest
 from loopback.supabase import Supabase
 from tests.supabase import TestProject
 
+pytestmark = pytest.mark.both
+
+JSON = {"Content-Type": "application/json"}
 OBJECTS = """
     create table public.notes (id int primary key, owner text, body text);
     create function public.add(a int, b int default 2) returns int language sql as 'select a + b';
@@ -18,6 +22,15 @@ OBJECTS = """
         $$ select nextval('public.steps') $$;
     create function public.caller() returns json language sql stable as
         $$ select current_setting('request.jwt.claims')::json $$;
+    create sequence public.tries;
+    create function public.collide(code text) returns bigint language plpgsql as $$
+    begin
+        if nextval('public.tries') < 3 then
+            raise exception 'the other one first' using errcode = code;
+        end if;
+        return currval('public.tries');
+    end $$;
+    grant usage on sequence public.tries to service_role;
     alter table public.notes enable row level security;
     create policy own on public.notes to authenticated
         using (owner = current_setting('request.jwt.claims')::json ->> 'sub')
@@ -35,6 +48,7 @@ async def project(postgrest: TestProject, database_url: str) -> TestProject:
         await connection.execute(OBJECTS)
     finally:
         await connection.close()
+    await postgrest.knows("add", a=1)
     return postgrest
 
 
@@ -52,7 +66,7 @@ async def service(project: TestProject) -> AsyncIterator[httpx.AsyncClient]:
 
 def caller(project: Supabase, token: str) -> httpx.AsyncClient:
     headers = {"apikey": project.service_role_key, "Authorization": f"Bearer {token}"}
-    return httpx.AsyncClient(base_url=f"{project.url}/rest/v1", headers=headers)
+    return httpx.AsyncClient(base_url=f"{project.url}/rest/v1", headers=headers, timeout=60)
 
 
 def fault(answer: httpx.Response) -> tuple[int, str]:
@@ -66,10 +80,12 @@ async def test_the_keys_of_the_body_are_arguments_by_name(service: httpx.AsyncCl
     assert (await service.get("/rpc/add", params={"a": 7})).json() == 9
 
 
-async def test_what_fits_no_function_is_not_found(service: httpx.AsyncClient):
+async def test_what_fits_no_function_is_not_found(project: TestProject, service: httpx.AsyncClient):
     for name, body in (("nothing", {}), ("add", {"b": 1}), ("add", {"a": 1, "c": 1})):
         assert fault(await service.post(f"/rpc/{name}", json=body)) == (404, "PGRST202")
-    assert fault(await service.get("/nothing")) == (404, "PGRST205")
+    unknown = "PGRST205" if project.version >= 13 else "42P01"
+    for table in ("nothing", "Notes", "pg_class"):
+        assert fault(await service.get(f"/{table}")) == (404, unknown)
 
 
 async def test_a_function_that_promises_to_read_cannot_write(service: httpx.AsyncClient):
@@ -82,15 +98,57 @@ async def test_a_function_that_promises_to_read_cannot_write(service: httpx.Asyn
         (b'{"p": {"text": "\\u0000"}}', (400, "22P05")),
         (b'{"p": {"text": "\\ud83d"}}', (400, "PGRST102")),
         (b'{"p": ', (400, "PGRST102")),
-        (b"[]", (400, "PGRST102")),
     ],
 )
 async def test_what_is_no_json_for_postgresql_is_refused(
     service: httpx.AsyncClient, body: bytes, answer: tuple[int, str]
 ):
-    headers = {"Content-Type": "application/json"}
-    asked = await service.post("/rpc/get_tenant", content=body, headers=headers)
+    asked = await service.post("/rpc/get_tenant", content=body, headers=JSON)
     assert fault(asked) == answer
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"p"', b"3", b"null"])
+async def test_a_body_that_is_no_object_is_refused(
+    project: TestProject, service: httpx.AsyncClient, body: bytes
+):
+    asked = await service.post("/rpc/get_tenant", content=body, headers=JSON)
+    no_arguments = (400, "PGRST102") if project.version >= 13 else (404, "42883")
+    assert fault(asked) == no_arguments
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
+async def test_a_body_that_is_not_said_to_be_json_has_no_arguments(
+    service: httpx.AsyncClient, kind: str
+):
+    asked = await service.post("/rpc/add", content=b'{"a": 1}', headers={"Content-Type": kind})
+    assert fault(asked) == (404, "PGRST202")
+
+
+async def test_an_answer_in_xml_is_not_to_be_had(service: httpx.AsyncClient):
+    asked = await service.post("/rpc/add", json={"a": 1}, headers={"Accept": "application/xml"})
+    assert fault(asked)[1] == "PGRST107"
+    assert asked.status_code in (406, 415)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_a_function_is_asked_by_get_and_post_alone(service: httpx.AsyncClient, method: str):
+    assert fault(await service.request(method, "/rpc/add?a=1")) == (405, "PGRST101")
+
+
+async def test_what_lost_to_another_transaction_is_carried_out_again_until_it_wins(
+    project: TestProject, service: httpx.AsyncClient
+):
+    assert (await service.post("/rpc/collide", json={"code": "40001"})).json() == 3
+
+
+async def test_so_is_a_deadlock_by_14_while_before_it_is_told(
+    project: TestProject, service: httpx.AsyncClient
+):
+    asked = await service.post("/rpc/collide", json={"code": "40P01"})
+    if project.version >= 14:
+        assert asked.json() == 3
+    else:
+        assert fault(asked) == (500, "40P01")
 
 
 async def test_a_schema_that_is_not_exposed_is_refused(service: httpx.AsyncClient):
@@ -107,6 +165,16 @@ async def test_a_jwt_is_verified_and_its_claims_are_told(
     assert (claims["role"], claims["sub"]) == ("authenticated", "ana")
     async with caller(project, "no.jwt.atall") as stranger:
         assert fault(await stranger.post("/rpc/caller", json={})) == (401, "PGRST301")
+
+
+@pytest.mark.parametrize("claims", [{"exp": -60}, {"iat": 600}, {"nbf": 600}])
+async def test_a_jwt_out_of_its_time_is_refused(
+    project: TestProject, ana: httpx.AsyncClient, claims: dict[str, int]
+):
+    at = {name: int(time.time()) + seconds for name, seconds in claims.items()}
+    async with caller(project, project.jwt("authenticated", "ana", **at)) as late:
+        status, code = fault(await late.post("/rpc/caller", json={}))
+    assert (status, code) == (401, "PGRST303" if project.version >= 13 else "PGRST301")
 
 
 async def test_nobody_without_the_role_may_call_what_is_the_services(
@@ -134,6 +202,8 @@ async def test_row_level_security_holds_for_reading_and_writing(ana: httpx.Async
     assert (written.status_code, written.content) == (201, b"")
     assert fault(await ana.post("/notes", json={"id": 5, "owner": "bia"})) == (403, "42501")
     assert fault(await ana.post("/notes", json={"id": 4, "owner": "ana"})) == (409, "23505")
+    uneven = [{"id": 6, "owner": "ana"}, {"id": 7}]
+    assert fault(await ana.post("/notes", json=uneven)) == (400, "PGRST102")
     wanted = {"Prefer": "return=representation"}
     changed = await ana.patch("/notes?id=in.(1,2)", json={"body": "new"}, headers=wanted)
     assert [row["id"] for row in changed.json()] == [1]

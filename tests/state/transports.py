@@ -14,6 +14,7 @@ class RestDatabase(SupabaseDatabase):
     """Calls go over PostgREST; a test looks behind them through `_pool`, as with the direct one."""
 
     _pool = None
+    project: TestProject
 
 
 @asynccontextmanager
@@ -31,6 +32,7 @@ async def over_postgrest(project: TestProject, database_url: str) -> AsyncIterat
     try:
         async with over_postgresql(database_url) as desk:
             database._pool = desk._pool
+            database.project = project
             yield database
     finally:
         await database.close()

@@ -1,19 +1,15 @@
-"""Supabase's own command line, the real one, with the npm that n8n is installed with."""
+"""Supabase's own command line, the real one, as its npm package has it."""
 
 import json
 import os
-import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fasteners  # type: ignore[import-untyped]
+from tests.npm import installed
 
-from scripts.n8n.installation import cache_folder, install
-
-_PACKAGE = Path(__file__).parent / "package.json"
-_VERSION = json.loads(_PACKAGE.read_text())["dependencies"]["supabase"]
+_HERE = Path(__file__).parent
+_VERSION = json.loads((_HERE / "package.json").read_text())["dependencies"]["supabase"]
 _ROOT = Path(__file__).parents[2]
 
 
@@ -26,33 +22,19 @@ class SupabaseCli:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command from the project's folder, to its end."""
-        return _run([str(self.program), *arguments], _ROOT, HOME=str(self.home), DO_NOT_TRACK="1")
+        return subprocess.run(
+            [str(self.program), *arguments],
+            cwd=_ROOT,
+            env=os.environ | {"HOME": str(self.home), "DO_NOT_TRACK": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
 
 
 def supabase_cli(home: Path) -> SupabaseCli:
     """Return the pinned version, installed into the cache folder when it is first asked for."""
-    folder = cache_folder() / f"supabase-{_VERSION}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with fasteners.InterProcessLock(folder / "install.lock"):
-        if not (folder / "complete").exists():
-            n8n = install(cache_folder(), print)
-            shutil.copy(_PACKAGE, folder)
-            command = [str(n8n.node), str(n8n.npm), "install", "--ignore-scripts", "--no-audit"]
-            path = f"{n8n.node.parent}{os.pathsep}{os.environ['PATH']}"
-            done = _run([*command, "--no-fund", "--no-package-lock"], folder, PATH=path)
-            assert done.returncode == 0, done.stderr
-            (folder / "complete").touch()
+    folder = installed(f"supabase-{_VERSION}", _HERE)
     (program,) = folder.glob("node_modules/@supabase/cli-*/bin/supabase*")
     return SupabaseCli(program, home)
-
-
-def _run(command: Sequence[str], folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=dict(os.environ) | changes,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
