@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from router import __version__
 from router.errors import StateError
+from router.lost_servers import LostServers
 from router.n8n.handler import N8nHandler
 from router.outbound.pools import TenantPools
 from router.settings import Settings
@@ -46,6 +47,7 @@ async def health(request: Request, response: Response) -> Health:
     }
     if checks["database"].status == "ok":
         checks["delivery"] = await _check_delivery(request.app.state.database)
+        checks["evolution_servers"] = await _check_servers(request.app.state.lost_servers)
     if settings.n8n_enabled:
         checks["n8n"] = await _check_n8n(request.app.state.n8n, settings)
     ok = all(check.status == "ok" for check in checks.values())
@@ -90,6 +92,18 @@ async def _check_delivery(database: Database) -> Check:
         message=f"warning: WhatsApp does not deliver the replies of {who};"
         " GET /api/instances/{name}/test-webhook says more",
     )
+
+
+async def _check_servers(lost: LostServers) -> Check:
+    """Ok even where some tenant's is not named: the others are served."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            told = await lost.told()
+    except (TimeoutError, StateError) as error:
+        return Check(status="ok", message=f"not known: {error!r}")
+    if told:
+        return Check(status="ok", message=f"warning: {'; '.join(told)}")
+    return Check(status="ok", message="every tenant's Evolution may be asked")
 
 
 def _check_llm(settings: Settings) -> Check:

@@ -28,6 +28,7 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.loops import safely
+from router.lost_servers import LostServers
 from router.n8n.callbacks import router as callbacks_router
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import router as gateway_router
@@ -42,6 +43,7 @@ from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
+from router.reference import add_reference
 from router.response_headers import ResponseHeaders
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
@@ -89,6 +91,9 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="AI-answered WhatsApp with humans in charge",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever host the caller names
     )
     app.state.settings = settings
     app.state.rates = Rates()
@@ -107,6 +112,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(webhook_router)
     app.include_router(api)
     app.include_router(health.router)
+    if settings.shows_docs:
+        add_reference(app)
     if settings.n8n_enabled:
         app.include_router(gateway_router)
         app.include_router(callbacks_router)
@@ -170,10 +177,12 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 
     eraser = _execution_eraser(settings, database, http)
     app.state.wake_eraser = eraser.wake
+    lost = app.state.lost_servers = LostServers(database, settings)
     loading = asyncio.create_task(_load(settings, providers), name="loading")
     until = None if settings.n8n_enabled else loading
     app.state.loops = [
         loading,
+        asyncio.create_task(lost.warn(), name="lost servers"),
         asyncio.create_task(_dispatch(dispatcher, until), name="dispatcher"),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
@@ -257,6 +266,7 @@ def _fallback(
         max_tokens=settings.llm_max_tokens,
         second_provider=settings.llm_fallback_provider,
         llm_attempts=settings.llm_attempts,
+        models=settings.allowed_models,
     )
     return FallbackHandler(providers, rules, LlmKeys(Vault(settings.secrets_key)))
 
@@ -285,6 +295,7 @@ def _n8n_handler(
             lease=settings.n8n_lease_seconds,
             models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
             max_tokens=settings.llm_max_tokens,
+            allowed=settings.allowed_models,
         ),
         wait_for_n8n=settings.n8n_fallback == "queue",
         probe_seconds=settings.n8n_probe_seconds,
