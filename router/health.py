@@ -47,7 +47,8 @@ async def health(request: Request, response: Response) -> Health:
     }
     if checks["database"].status == "ok":
         checks["delivery"] = await _check_delivery(request.app.state.database)
-        checks["evolution_servers"] = await _check_servers(request.app.state.lost_servers)
+        if lost := await _lost_servers(request.app.state.lost_servers):
+            checks["evolution_servers"] = lost
     if settings.n8n_enabled:
         checks["n8n"] = await _check_n8n(request.app.state.n8n, settings)
     ok = all(check.status == "ok" for check in checks.values())
@@ -94,16 +95,14 @@ async def _check_delivery(database: Database) -> Check:
     )
 
 
-async def _check_servers(lost: LostServers) -> Check:
-    """Ok even where some tenant's is not named: the others are served."""
+async def _lost_servers(servers: LostServers) -> Check | None:
+    """Return nothing where all is well; ok even where it is not, for the others are served."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            told = await lost.told()
+            told = await servers.told()
     except (TimeoutError, StateError) as error:
         return Check(status="ok", message=f"not known: {error!r}")
-    if told:
-        return Check(status="ok", message=f"warning: {'; '.join(told)}")
-    return Check(status="ok", message="every tenant's Evolution may be asked")
+    return Check(status="ok", message=f"warning: {'; '.join(told)}") if told else None
 
 
 def _check_llm(settings: Settings) -> Check:

@@ -266,7 +266,6 @@ def _fallback(
         max_tokens=settings.llm_max_tokens,
         second_provider=settings.llm_fallback_provider,
         llm_attempts=settings.llm_attempts,
-        models=settings.allowed_models,
     )
     return FallbackHandler(providers, rules, LlmKeys(Vault(settings.secrets_key)))
 
@@ -295,7 +294,6 @@ def _n8n_handler(
             lease=settings.n8n_lease_seconds,
             models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
             max_tokens=settings.llm_max_tokens,
-            allowed=settings.allowed_models,
         ),
         wait_for_n8n=settings.n8n_fallback == "queue",
         probe_seconds=settings.n8n_probe_seconds,

@@ -20,7 +20,6 @@ def ceilings(settings: Settings) -> dict[str, object]:
     return {
         **budgets(settings),
         "llm_max_tokens": settings.llm_max_tokens,
-        "max_reply_characters": settings.max_reply_characters,
         "llm_models": sorted(settings.allowed_models),
     }
 

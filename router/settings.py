@@ -57,7 +57,7 @@ class Settings(Variables):
 
     @property
     def allowed_models(self) -> frozenset[str]:
-        """The models that tenants may choose on the deployment's keys: its own, and LLM_MODELS."""
+        """The models that admins of a tenant may choose on the deployment's keys."""
         return frozenset({self.anthropic_model, self.openai_model, *self.llm_models})
 
     @property

@@ -266,10 +266,21 @@ begin
 end
 $$;
 
--- Raises PT403 if the caller (null: the router itself) is no admin of the whole deployment and p_values would
--- change what is the deployment's: which instance the tenant is, for whose webhooks it gets; and whether
--- EVOLUTION_API_KEY, which opens every instance of a server, serves it. Nothing of other tenants is looked
--- at: the answer tells nothing of them.
+-- Whether a caller acts for the whole deployment: one of its keys, a script, or (null) the router itself.
+create or replace function hybridflow.is_deployment(p_caller jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, null), 'admin');
+end
+$$;
+
+-- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
+-- which instance the tenant is, for whose webhooks it gets; and whether EVOLUTION_API_KEY, which opens every
+-- instance of a server, serves it. Nothing of other tenants is looked at: the answer tells nothing of them.
 create or replace function hybridflow.check_deployments_own(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb
 )
@@ -283,7 +294,7 @@ declare
         when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
     end;
 begin
-    if p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, null), 'admin') then
+    if hybridflow.is_deployment(p_caller) then
         return;
     elsif p_values ? 'instance_name'
         and p_values ->> 'instance_name' is distinct from p_tenant.instance_name
@@ -303,15 +314,15 @@ begin
 end
 $$;
 
--- Raises PT422 if one of p_values is above what the deployment allows every tenant: p_ceilings has the most
--- of each, and `llm_models`, those that its key of the LLM may be used for. Whoever has a key of its own
--- pays for itself.
+-- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
+-- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
+-- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
 create or replace function hybridflow.check_ceilings(
-    p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
 )
 returns void
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
 declare
@@ -328,7 +339,8 @@ begin
         raise exception '% must be at most %, the deployment''s %', v_name, p_ceilings -> v_name, upper(v_name)
             using errcode = 'PT422';
     elsif not v_pays and (p_values ? 'llm_model' or p_values ? 'llm_api_key')
-        and v_values ->> 'llm_model' is not null and not p_ceilings -> 'llm_models' ? (v_values ->> 'llm_model')
+        and v_values ->> 'llm_model' is not null and not hybridflow.is_deployment(p_caller)
+        and not p_ceilings -> 'llm_models' ? (v_values ->> 'llm_model')
     then
         raise exception '%', 'llm_model must be null or one of '
             || (select string_agg(m, ', ') from jsonb_array_elements_text(p_ceilings -> 'llm_models') as m)
@@ -423,7 +435,7 @@ declare
     v_values jsonb := coalesce(p -> 'values', '{}');
 begin
     perform hybridflow.check_tenant_values(v_values);
-    perform hybridflow.check_ceilings(null, v_values, p -> 'ceilings');
+    perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
     return hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, v_values);
 end
 $$;
@@ -444,7 +456,7 @@ begin
     if found then
         perform hybridflow.check_tenant_values(v_values);
         perform hybridflow.check_deployments_own(p -> 'caller', v_tenant, v_values);
-        perform hybridflow.check_ceilings(v_tenant, v_values, p -> 'ceilings');
+        perform hybridflow.check_ceilings(p -> 'caller', v_tenant, v_values, p -> 'ceilings');
     end if;
     return hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), null, v_values);
 end

@@ -119,15 +119,14 @@ class FlowTerms:
     """What the deployment sets for every turn.
 
     `base_url` is where n8n reaches the router, `lease` the seconds that a flow has; `models` (by
-    provider) and `max_tokens` hold for tenants that set none. Flows use the deployment's keys: no
-    tenant may choose other models for them than those `allowed`, or more tokens.
+    provider) and `max_tokens` hold for tenants that set none; `max_tokens` is also the most, for
+    flows use the deployment's keys.
     """
 
     base_url: str
     lease: float
     models: Mapping[str, str]
     max_tokens: int
-    allowed: frozenset[str] = frozenset()
 
 
 def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPayload:
@@ -143,8 +142,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             tenant_id=turn.tenant.tenant_id,
             instance_name=turn.tenant.instance_name,
             llm_provider=turn.tenant.llm_provider,
-            llm_model=turn.tenant.model_among(terms.allowed)
-            or terms.models[turn.tenant.llm_provider],
+            llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
             llm_max_tokens=turn.tenant.max_tokens_within(terms.max_tokens),
         ),
         session=FlowSession(

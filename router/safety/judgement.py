@@ -27,7 +27,7 @@ def judge_reply(
 
     A pattern that cannot be used counts as matched: a rule that is there is never passed over.
     """
-    longest = min(rules.max_characters or defaults.max_characters, defaults.max_characters)
+    longest = rules.max_characters or defaults.max_characters
     if len(text) > longest:
         return Objection("too_long", f"{len(text)} characters, {longest} are allowed")
     try:

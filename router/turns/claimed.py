@@ -1,6 +1,5 @@
 """A turn as it was claimed for one attempt: all that a handler needs, and may not change."""
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Literal
 
@@ -41,10 +40,6 @@ class TurnTenant(_Frozen):
     def pays_itself(self) -> bool:
         """Whether its own key of the LLM provider serves it, not the deployment's."""
         return self.llm_api_key is not None and bool(self.llm_api_key.get_secret_value())
-
-    def model_among(self, allowed: Collection[str]) -> str | None:
-        """Return its model; None, for the default, where the deployment's key is not for that."""
-        return self.llm_model if self.pays_itself or self.llm_model in allowed else None
 
     def max_tokens_within(self, most: int) -> int:
         """Return how many tokens a reply may have; on the deployment's key no more than `most`."""

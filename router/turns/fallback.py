@@ -21,14 +21,13 @@ from router.turns.reply import finish_truncated
 class FallbackRules:
     """What holds where the tenant has no setting of its own.
 
-    On the deployment's key `max_tokens` is the most, and only `models` may be chosen.
+    On the deployment's key `max_tokens` is the most.
     """
 
     prompt: PromptRules
     max_tokens: int
     second_provider: str | None
     llm_attempts: int
-    models: frozenset[str] = frozenset()
 
 
 class FallbackHandler:
@@ -51,7 +50,7 @@ class FallbackHandler:
             first,
             second,
             prompt,
-            model=turn.tenant.model_among(self._rules.models),
+            model=turn.tenant.llm_model,
             max_tokens=turn.tenant.max_tokens_within(self._rules.max_tokens),
             most_of_second=self._rules.max_tokens,
             attempts=self._rules.llm_attempts,

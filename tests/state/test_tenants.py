@@ -246,12 +246,14 @@ async def test_without_a_key_of_its_own_a_tenant_may_move(database):
 
 CEILINGS = {
     "daily_turns": 10, "daily_tokens": 1000, "contact_daily_turns": 5, "llm_max_tokens": 800,
-    "max_reply_characters": 2000, "llm_models": ["claude-small", "gpt-small"],
+    "llm_models": ["claude-small", "gpt-small"],
 }  # fmt: skip
 
 
-async def within(database: DirectDatabase, **values: object) -> Json:
-    argument = {"tenant_id": 1, "values": values, "ceilings": CEILINGS}
+async def within(database: DirectDatabase, caller: Json | None = None, **values: object) -> Json:
+    argument: Json = {"tenant_id": 1, "values": values, "ceilings": CEILINGS}
+    if caller is not None:
+        argument["caller"] = caller
     tenant: Json = (await database.call("change_tenant", argument))["tenant"]
     return tenant
 
@@ -279,17 +281,20 @@ async def test_what_a_tenant_has_from_before_does_not_stand_in_the_way_of_other_
     assert (await within(database, system_prompt="Be brief."))["daily_turns"] == 99
 
 
-async def test_on_the_deployments_key_a_tenant_chooses_among_its_models(database):
+async def test_on_the_deployments_key_an_admin_chooses_among_its_models(database):
     await create(database)
+    admin = {"kind": "user", "name": "ana", "user_id": "0198c0de-0000-7000-8000-00000000a11a"}
     for model in ("claude-huge", "", "CLAUDE-SMALL"):
         with pytest.raises(Invalid, match="one of claude-small, gpt-small"):
-            await within(database, llm_model=model)
-    assert (await within(database, llm_model="gpt-small"))["llm_model"] == "gpt-small"
-    await within(database, llm_model="claude-huge", llm_api_key="its-own", llm_max_tokens=9000)
+            await within(database, admin, llm_model=model)
+    assert (await within(database, admin, llm_model="gpt-small"))["llm_model"] == "gpt-small"
+    own = {"llm_api_key": "its-own", "llm_max_tokens": 9000}
+    await within(database, admin, llm_model="claude-huge", **own)
     with pytest.raises(Invalid, match="llm_model must be null or one of"):
-        await within(database, llm_api_key=None)
-    taken = await within(database, llm_api_key=None, llm_model=None, llm_max_tokens=None)
-    assert not taken["llm_api_key_set"]
+        await within(database, admin, llm_api_key=None)
+    await within(database, admin, llm_api_key=None, llm_model=None, llm_max_tokens=None)
+    assert (await within(database, llm_model="claude-huge"))["llm_model"] == "claude-huge"
+    assert (await within(database, admin, system_prompt="Be brief."))["llm_model"] == "claude-huge"
 
 
 async def test_tenants_are_found_that_the_deployments_key_does_not_serve_any_more(database):
