@@ -31,6 +31,10 @@ _PAGE: Final = """\
 </body>
 </html>
 """
+_POLICY: Final = (
+    "default-src 'none'; connect-src 'self'; img-src data:; script-src 'self';"
+    " style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 _START: Final = """\
 SwaggerUIBundle({url: "/openapi.json", dom_id: "#reference", deepLinking: true})
 """
@@ -49,7 +53,7 @@ def add_reference(app: FastAPI) -> None:
     folder = Path(spec.origin).parent / "static"
 
     async def page() -> HTMLResponse:
-        return HTMLResponse(_PAGE)
+        return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
 
     async def start() -> Response:
         return Response(_START, media_type="text/javascript")

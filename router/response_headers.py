@@ -1,7 +1,7 @@
 """The headers by which browsers keep what others' pages may do with an answer small.
 
-On every answer, errors included. The reference at /docs runs a program of ours, so its policy is
-wider.
+On every answer, errors included. The reference at /docs runs a program of ours, and sets a policy of
+its own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,10 +10,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-_REFERENCE = (
-    "default-src 'none'; connect-src 'self'; img-src data:; script-src 'self';"
-    " style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -27,8 +23,7 @@ _PRIVATE = ("/api", "/n8n", "/cron", "/webhook")
 
 def headers_for(path: str, *, is_https: bool) -> Mapping[str, str]:
     """Return the headers for an answer on this path; `is_https`: the world reaches us so."""
-    is_reference = path == "/docs"
-    headers = {**_ALWAYS, "Content-Security-Policy": _REFERENCE if is_reference else _NOTHING}
+    headers = {**_ALWAYS, "Content-Security-Policy": _NOTHING}
     if path.startswith(_PRIVATE):
         headers["Cache-Control"] = "no-store"
     if is_https:
