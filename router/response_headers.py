@@ -1,7 +1,7 @@
 """The headers by which browsers keep what others' pages may do with an answer small.
 
-On every answer, errors included. The reference at /docs runs a program of ours, and sets a policy of
-its own.
+On every answer, errors included. The reference at /docs runs a program of ours, and sets its own
+policy.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,6 @@
 """What a caller may do, decided by SQL: roles in tenants, keys, members, the audit log."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from router.errors import Invalid, NotAllowed, NotFound, UnknownCaller
 from router.operators.identity import make_api_key
 from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import POLICY, Conversation
 
 BOSS = {"kind": "deployment", "name": "boss"}
@@ -366,6 +368,36 @@ async def test_the_keys_of_other_members_stay(talk: Conversation):
     key = await key_for(talk, "admin", 1, by=BIA)
     await leaves(talk, ANA, 1)
     assert (await call(talk, key, "get_tenant", tenant_id=1))["tenant"]["id"] == 1
+
+
+async def test_a_key_made_while_its_makers_membership_ends_ends_with_it(database_url: str):
+    ours = await DirectDatabase.connect(database_url, size=1)
+    theirs = await DirectDatabase.connect(database_url, size=1)
+    try:
+        talk = Conversation(ours)
+        await talk.open_shop()
+        await joins(talk, ANA, "admin", 1)
+        new = make_api_key()
+        wanted = {
+            "name": "late", "role": "viewer", "tenant_ids": [1], "key_hash": new.key_hash,
+            "starts_with": new.starts_with,
+        }  # fmt: skip
+        asked = {"caller": ANA, "function": "create_api_key", "argument": wanted}
+        async with ours._pool.acquire() as connection, connection.transaction():
+            await connection.fetchval("select public.as_operator($1)", asked)
+            leaving = asyncio.create_task(leaves(Conversation(theirs), ANA, 1))
+            async with asyncio.timeout(10):
+                while not await connection.fetchval(
+                    "select count(*) from pg_locks where not granted"
+                ):
+                    assert not leaving.done(), "it did not wait, so it cannot have seen the key"
+                    await asyncio.sleep(0.01)
+        await leaving
+        with pytest.raises(UnknownCaller, match="was revoked"):
+            await call(talk, {"kind": "key", "key_hash": new.key_hash}, "list_tenants")
+    finally:
+        await ours.close()
+        await theirs.close()
 
 
 # --- names, and who it was
