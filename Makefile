@@ -4,6 +4,8 @@ BIN := .venv/bin
 LLM ?= loopback
 # run, demo: N8N=1 brings up n8n, too. test: N8N=0 leaves out what needs it.
 N8N ?=
+# audit: STRICT=1 does not pass where the libraries could not be looked up.
+STRICT ?=
 
 .PHONY: help run demo test test-decisions test-conversations test-faults check check-unit check-state audit lint types unit fix schema bench clean
 
@@ -15,7 +17,8 @@ help:
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
 	@echo "             those that need n8n; those over the real PostgREST run where it is at hand)"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
-	@echo "make audit   bandit over the code, pip-audit over the libraries"
+	@echo "make audit   bandit over the code, pip-audit over the libraries (STRICT=1: an error, too, where"
+	@echo "             nothing could be looked up)"
 	@echo "make fix     format and repair what a tool can repair"
 	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
 	@echo "make bench   measure ingest beside a bare endpoint and pgbench (others: benchmarks/README.md)"
@@ -61,7 +64,7 @@ check-state: .venv/dev.done
 
 audit: .venv/dev.done
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive router scripts
-	$(BIN)/python -m scripts.audit
+	$(BIN)/python -m scripts.audit $(if $(filter 1,$(STRICT)),--strict)
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .

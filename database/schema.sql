@@ -4524,8 +4524,26 @@ as $$
         - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
         || jsonb_build_object(
             'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
-            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
+            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> '',
+            'notify_url_set', coalesce(p_tenant.notify_url, '') <> '',
+            'moderation_url_set', coalesce(p_tenant.moderation_url, '') <> ''
         )
+$$;
+
+-- A tenant as a caller may see it (every value, without one): the addresses of its own services, in which a
+-- secret may stand, are shown to those alone who may set them.
+create or replace function hybridflow.tenant_seen_by(p_caller jsonb, p_tenant public.tenants)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, p_tenant.id), 'admin') then
+        return hybridflow.tenant_json(p_tenant);
+    end if;
+    return hybridflow.tenant_json(p_tenant) || '{"notify_url": null, "moderation_url": null}';
+end
 $$;
 
 -- The tenant that p names by tenant_id or instance_name. Raises PT404.
@@ -4567,7 +4585,7 @@ declare
     v_rows jsonb[];
 begin
     select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_json(f)
+        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_seen_by(p -> 'caller', f)
     ) order by f.id)
     into v_rows
     from (
@@ -4579,7 +4597,7 @@ begin
 end
 $$;
 
--- get_tenant({tenant_id | instance_name})
+-- get_tenant({caller?, tenant_id | instance_name})
 -- Returns {tenant}. PT404: there is none.
 create or replace function public.get_tenant(p jsonb)
 returns jsonb
@@ -4587,7 +4605,25 @@ language sql
 stable
 set search_path = ''
 as $$
-    select jsonb_build_object('tenant', hybridflow.tenant_json(hybridflow.tenant_of(p)))
+    select jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)))
+$$;
+
+-- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
+-- direction of text round, or such as nobody sees.
+create or replace function hybridflow.check_name(p_what text, p_name text)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_name ~ ('[\u0001-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B\u200E\u200F\u2028-\u202E'
+        '\u2060-\u206F\uFEFF\uFFF9-\uFFFB\U000E0000-\U000E0FFF]')
+    then
+        raise exception '% must not have control characters or such as turn text round in it', p_what
+            using errcode = 'PT422';
+    end if;
+end
 $$;
 
 -- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
@@ -4606,6 +4642,11 @@ begin
     if v_unknown is not null then
         raise exception 'a tenant has no % that can be set; there are %',
             v_unknown, array_to_string(hybridflow.tenant_settings(), ', ') using errcode = 'PT422';
+    end if;
+    perform hybridflow.check_name('instance_name', p_values ->> 'instance_name');
+    if p_values ->> 'instance_name' in ('.', '..') then
+        raise exception 'instance_name must not be % : it stands in the paths of Evolution''s addresses',
+            p_values ->> 'instance_name' using errcode = 'PT422';
     end if;
     for v_name in select k from jsonb_object_keys(p_values) as k loop
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
@@ -4715,6 +4756,89 @@ begin
 end
 $$;
 
+-- Whether a caller acts for the whole deployment: one of its keys, a script, or (null) the router itself.
+create or replace function hybridflow.is_deployment(p_caller jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, null), 'admin');
+end
+$$;
+
+-- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
+-- which instance the tenant is, for whose webhooks it gets; and whether EVOLUTION_API_KEY, which opens every
+-- instance of a server, serves it. Nothing of other tenants is looked at: the answer tells nothing of them.
+create or replace function hybridflow.check_deployments_own(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_key text := case
+        when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
+    end;
+begin
+    if hybridflow.is_deployment(p_caller) then
+        return;
+    elsif p_values ? 'instance_name'
+        and p_values ->> 'instance_name' is distinct from p_tenant.instance_name
+    then
+        raise exception 'instance_name says whose webhooks a tenant gets: renaming needs a key of the deployment'
+            using errcode = 'PT403';
+    elsif coalesce(v_key, '') = '' and (
+        coalesce(p_tenant.evo_api_key, '') <> ''
+        or (
+            p_values ? 'evo_server_url'
+            and p_values ->> 'evo_server_url' is distinct from p_tenant.evo_server_url
+        )
+    ) then
+        raise exception '%', 'EVOLUTION_API_KEY is the deployment''s: give the tenant''s own evo_api_key along,'
+            ' or have this done with a key of the deployment' using errcode = 'PT403';
+    end if;
+end
+$$;
+
+-- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
+-- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
+-- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+create or replace function hybridflow.check_ceilings(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_values jsonb := coalesce(to_jsonb(p_tenant), '{}') || p_values;
+    v_pays boolean := coalesce(v_values ->> 'llm_api_key', '') <> '';
+    v_name text;
+begin
+    select c.key into v_name from jsonb_each(coalesce(p_ceilings, '{}')) as c
+    where jsonb_typeof(c.value) = 'number' and p_values ->> c.key is not null
+        and (p_values ->> c.key)::numeric > c.value::numeric
+        and not (c.key = 'llm_max_tokens' and v_pays)
+    order by c.key limit 1;
+    if v_name is not null then
+        raise exception '% must be at most %, the deployment''s %', v_name, p_ceilings -> v_name, upper(v_name)
+            using errcode = 'PT422';
+    elsif not v_pays and (p_values ? 'llm_model' or p_values ? 'llm_api_key')
+        and v_values ->> 'llm_model' is not null and not hybridflow.is_deployment(p_caller)
+        and not p_ceilings -> 'llm_models' ? (v_values ->> 'llm_model')
+    then
+        raise exception '%', 'llm_model must be null or one of '
+            || (select string_agg(m, ', ') from jsonb_array_elements_text(p_ceilings -> 'llm_models') as m)
+            || ' (LLM_MODELS names more), or the tenant needs an llm_api_key of its own' using errcode = 'PT422';
+    end if;
+end
+$$;
+
 -- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
 -- addresses, in which a secret may stand, only that they have.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
@@ -4789,30 +4913,67 @@ as $$
     where p is not null
 $$;
 
--- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}})
--- tenant_id is one that reserve_tenant gave. Returns {tenant}. PT409: another tenant has the instance.
--- PT422: which value is wrong, and how.
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?})
+-- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant}. PT409:
+-- another tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, coalesce(p -> 'values', '{}'))
+declare
+    v_values jsonb := coalesce(p -> 'values', '{}');
+begin
+    perform hybridflow.check_tenant_values(v_values);
+    perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
+    return hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, v_values);
+end
 $$;
 
--- change_tenant({tenant_id, values: {…}})
+-- change_tenant({caller?, tenant_id, values: {…}, ceilings?})
 -- Changes the values given, and only these; null takes a value away, so that the default holds.
--- Returns {tenant}. PT404, PT409 and PT422 as above.
+-- Returns {tenant}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(
-        coalesce((p ->> 'tenant_id')::bigint, 0), null, coalesce(p -> 'values', '{}')
-    )
+declare
+    v_values jsonb := coalesce(p -> 'values', '{}');
+    v_tenant public.tenants;
+begin
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint for update;
+    if found then
+        perform hybridflow.check_tenant_values(v_values);
+        perform hybridflow.check_deployments_own(p -> 'caller', v_tenant, v_values);
+        perform hybridflow.check_ceilings(p -> 'caller', v_tenant, v_values, p -> 'ceilings');
+    end if;
+    return hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), null, v_values);
+end
+$$;
+
+-- tenants_elsewhere({named})
+-- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
+-- have no key of their own and their server is none of `named`; and those whose address goes on behind host
+-- and port. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
+-- at most a hundred. It compares texts only; whether two of them mean one server is the router's to say.
+create or replace function public.tenants_elsewhere(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('servers', coalesce(jsonb_agg(to_jsonb(s) order by s.instances), '[]'))
+    from (
+        select
+            t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
+            (array_agg(t.instance_name order by t.id))[1:20] as instances
+        from public.tenants as t
+        where (coalesce(t.evo_api_key, '') = '' or t.evo_server_url !~* '^https?://[^/?#]+/*$')
+            and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
+        group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
+        order by min(t.id) limit 100
+    ) as s
 $$;
 
 -- get_instance({tenant_id | instance_name, probe})
@@ -5235,6 +5396,10 @@ comment on table public.audit_log is
 'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
 comment on column public.audit_log.action is 'The function that was called.';
 
+-- Which key did it: names are no proof, for two keys may have one.
+alter table public.audit_log add column if not exists api_key_id bigint;
+comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+
 create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
 
 alter table public.api_keys enable row level security;
@@ -5341,7 +5506,7 @@ as $$
         >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
 $$;
 
--- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant}.
+-- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant, made_by}.
 -- Raises PT401 for a key that is not known, revoked or over.
 create or replace function hybridflow.known_caller(p_caller jsonb)
 returns jsonb
@@ -5372,7 +5537,7 @@ begin
             where id = v_key.id
                 and (last_used_at is null or last_used_at < hybridflow.clock() - interval '1 minute');
             return jsonb_build_object(
-                'kind', 'key', 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
+                'kind', 'key', 'made_by', v_key.made_by, 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
                 'every_tenant', v_key.every_tenant
             );
         else
@@ -5485,9 +5650,12 @@ returns void
 language sql
 set search_path = ''
 as $$
-    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id, turn_id, detail)
+    insert into public.audit_log (
+        at, tenant_id, caller_kind, caller, api_key_id, action, session_id, turn_id, detail
+    )
     values (
-        hybridflow.clock(), p_tenant_id, p_caller ->> 'kind', coalesce(p_caller ->> 'name', '?'), p_action,
+        hybridflow.clock(), p_tenant_id, p_caller ->> 'kind', coalesce(p_caller ->> 'name', '?'),
+        (p_caller ->> 'api_key_id')::bigint, p_action,
         (p ->> 'session_id')::bigint, (p ->> 'turn_id')::bigint, jsonb_strip_nulls(p_detail)
     )
 $$;
@@ -5535,6 +5703,87 @@ $$;
 -- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
 -- called by as_operator, which puts the known caller into the argument.
 
+-- Ends what keys that the user made may do in the tenant, where the user has no longer the role that they
+-- have: a key of this tenant alone is revoked, one of several tenants loses this one. What was made with a
+-- key that a member made is the member's, too.
+create or replace function hybridflow.end_keys(p_user_id uuid, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text := (
+        select m.role from public.memberships as m where m.user_id = p_user_id and m.tenant_id = p_tenant_id
+    );
+    v_key public.api_keys;
+begin
+    for v_key in
+        select k.* from public.api_keys as k
+        where k.made_by = p_user_id and k.revoked_at is null and not hybridflow.reaches(v_role, k.role)
+            and exists (
+                select from public.api_key_tenants as t where t.api_key_id = k.id and t.tenant_id = p_tenant_id
+            )
+        order by k.id
+        for update
+    loop
+        delete from public.api_key_tenants as t
+        where t.api_key_id = v_key.id and t.tenant_id = p_tenant_id and exists (
+            select from public.api_key_tenants as o where o.api_key_id = v_key.id and o.tenant_id <> p_tenant_id
+        );
+        if not found then
+            update public.api_keys set revoked_at = hybridflow.clock() where id = v_key.id;
+        end if;
+    end loop;
+end
+$$;
+
+-- Who made a key is kept from 0.2.0 on; before, a user's id stood in created_by alone. Keys of members who
+-- have gone end here.
+do $$
+begin
+    if exists (
+        select from pg_catalog.pg_attribute
+        where attrelid = 'public.api_keys'::regclass and attname = 'made_by' and not attisdropped
+    ) then
+        return;
+    end if;
+    alter table public.api_keys add column made_by uuid;
+    update public.api_keys set made_by = created_by::uuid
+    where created_by ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
+    perform hybridflow.end_keys(k.made_by, t.tenant_id)
+    from public.api_keys as k inner join public.api_key_tenants as t on t.api_key_id = k.id
+    where k.made_by is not null;
+end
+$$;
+comment on column public.api_keys.made_by is
+'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
+create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
+
+create or replace function hybridflow.end_keys_of_member()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.end_keys(old.user_id, old.tenant_id);
+    return null;
+end
+$$;
+
+create or replace trigger memberships_end_keys
+after update or delete on public.memberships
+for each row execute function hybridflow.end_keys_of_member();
+
+-- The user of Supabase Auth that a known caller acts for, itself or with a key; null: nobody.
+create or replace function hybridflow.member_behind(p_caller jsonb)
+returns uuid
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_caller ->> 'user_id', p_caller ->> 'made_by')::uuid
+$$;
+
 -- A key as the API shows it: everything but its hash.
 create or replace function hybridflow.api_key_json(p_key public.api_keys)
 returns jsonb
@@ -5570,22 +5819,35 @@ begin
             raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
         end if;
     end if;
+    -- Whose membership ends meanwhile waits, and then ends this key, too.
+    perform from public.memberships as m
+    where m.user_id = hybridflow.member_behind(p -> 'caller') and m.tenant_id = any(v_tenants)
+    order by m.tenant_id
+    for share;
     perform hybridflow.require_role(p -> 'caller', t.id, 'admin')
     from unnest(case when v_every then array[null::bigint] else v_tenants end) as t (id);
     if (p ->> 'expires_at')::timestamptz <= hybridflow.clock() then
         raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
     end if;
+    perform hybridflow.check_name('the name of a key', p ->> 'name');
     insert into public.api_keys (
-        name, key_hash, starts_with, role, every_tenant, created_by, created_at, expires_at
+        name, key_hash, starts_with, role, every_tenant, created_by, made_by, created_at, expires_at
     )
     values (
         btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
-        p #>> '{caller,name}', hybridflow.clock(), (p ->> 'expires_at')::timestamptz
+        p #>> '{caller,name}', hybridflow.member_behind(p -> 'caller'), hybridflow.clock(),
+        (p ->> 'expires_at')::timestamptz
     )
     returning * into v_key;
     insert into public.api_key_tenants (api_key_id, tenant_id)
     select v_key.id, t.id from unnest(v_tenants) as t (id);
-    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+    return jsonb_build_object(
+        'api_key', hybridflow.api_key_json(v_key),
+        'audit', jsonb_build_object(
+            'api_key_id', v_key.id, 'name', v_key.name, 'starts_with', v_key.starts_with, 'role', v_key.role,
+            'tenant_ids', p -> 'tenant_ids', 'expires_at', v_key.expires_at
+        )
+    );
 exception
     when check_violation or not_null_violation then
         raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'
@@ -6728,6 +6990,16 @@ begin
 end
 $$;
 
+-- A tenant's own limit, as far as the deployment's of the same name lets it go; null: none.
+create or replace function hybridflow.ceiled(p_own numeric, p_policy jsonb, p_name text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select least(p_own, (p_policy ->> p_name)::numeric)
+$$;
+
 -- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
 create or replace function hybridflow.used_up(
     p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
@@ -6739,15 +7011,15 @@ immutable
 set search_path = ''
 as $$
     select case
-        when coalesce(p_all.turns, 0) + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.ceiled(p_tenant.daily_turns, p_policy, 'daily_turns')
             then 'daily_turns'
-        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.ceiled(p_tenant.daily_tokens, p_policy, 'daily_tokens')
             then 'daily_tokens'
         when coalesce(p_own.turns, 0) + p_turns
-            > hybridflow.rule(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns', null)
+            > hybridflow.ceiled(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns')
             then 'contact_daily_turns'
         when coalesce(p_own.tokens, 0) + p_tokens
-            > hybridflow.rule(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens', null)
+            > hybridflow.ceiled(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens')
             then 'contact_daily_tokens'
     end
 $$;
@@ -6817,23 +7089,25 @@ declare
     v_all public.spending;
     v_own public.spending;
     v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
-    v_own_limits jsonb;
+    v_limits jsonb;
 begin
     perform hybridflow.require_own(p);
     select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
     select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
     select * into v_own from public.spending
     where tenant_id = v_tenant.id and day = v_day and session_id = (p ->> 'session_id')::bigint;
-    v_own_limits := coalesce(p -> 'policy', '{}') || jsonb_strip_nulls(jsonb_build_object(
-        'daily_turns', v_tenant.daily_turns, 'daily_tokens', v_tenant.daily_tokens,
-        'contact_daily_turns', v_tenant.contact_daily_turns, 'contact_daily_tokens', v_tenant.contact_daily_tokens
-    ));
+    v_limits := jsonb_build_object(
+        'daily_turns', hybridflow.ceiled(v_tenant.daily_turns, p -> 'policy', 'daily_turns'),
+        'daily_tokens', hybridflow.ceiled(v_tenant.daily_tokens, p -> 'policy', 'daily_tokens'),
+        'contact_daily_turns', hybridflow.ceiled(v_tenant.contact_daily_turns, p -> 'policy', 'contact_daily_turns'),
+        'contact_daily_tokens', hybridflow.ceiled(v_tenant.contact_daily_tokens, p -> 'policy', 'contact_daily_tokens')
+    );
     return jsonb_build_object(
         'day', v_day,
         'turns', coalesce(case v_one when '' then v_all.turns else v_own.turns end, 0),
         'tokens', coalesce(case v_one when '' then v_all.tokens else v_own.tokens end, 0),
-        'daily_turns', v_own_limits -> (v_one || 'daily_turns'),
-        'daily_tokens', v_own_limits -> (v_one || 'daily_tokens'),
+        'daily_turns', v_limits -> (v_one || 'daily_turns'),
+        'daily_tokens', v_limits -> (v_one || 'daily_tokens'),
         'used_up', hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 1, 1)
     );
 end
@@ -7850,7 +8124,7 @@ select hybridflow.apply_grants(
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
-        'reserve_tenant', 'add_webhook_secret', 'list_webhook_secrets',
+        'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
         'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from router import __version__
 from router.errors import StateError
+from router.lost_servers import LostServers
 from router.n8n.handler import N8nHandler
 from router.outbound.pools import TenantPools
 from router.settings import Settings
@@ -46,6 +47,8 @@ async def health(request: Request, response: Response) -> Health:
     }
     if checks["database"].status == "ok":
         checks["delivery"] = await _check_delivery(request.app.state.database)
+        if lost := await _lost_servers(request.app.state.lost_servers):
+            checks["evolution_servers"] = lost
     if settings.n8n_enabled:
         checks["n8n"] = await _check_n8n(request.app.state.n8n, settings)
     ok = all(check.status == "ok" for check in checks.values())
@@ -90,6 +93,16 @@ async def _check_delivery(database: Database) -> Check:
         message=f"warning: WhatsApp does not deliver the replies of {who};"
         " GET /api/instances/{name}/test-webhook says more",
     )
+
+
+async def _lost_servers(servers: LostServers) -> Check | None:
+    """Return nothing where all is well; ok even where it is not, for the others are served."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            told = await servers.told()
+    except (TimeoutError, StateError) as error:
+        return Check(status="ok", message=f"not known: {error!r}")
+    return Check(status="ok", message=f"warning: {'; '.join(told)}") if told else None
 
 
 def _check_llm(settings: Settings) -> Check:

@@ -29,6 +29,7 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.loops import safely
+from router.lost_servers import LostServers
 from router.n8n.callbacks import router as callbacks_router
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
@@ -46,6 +47,7 @@ from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
+from router.reference import add_reference
 from router.response_headers import ResponseHeaders
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
@@ -93,6 +95,9 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="AI-answered WhatsApp with humans in charge",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever host the caller names
     )
     app.state.settings = settings
     app.state.rates = Rates()
@@ -111,6 +116,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(webhook_router)
     app.include_router(api)
     app.include_router(health.router)
+    if settings.shows_docs:
+        add_reference(app)
     if settings.n8n_enabled:
         app.include_router(gateway_router)
         app.include_router(callbacks_router)
@@ -177,10 +184,12 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 
     eraser = _execution_eraser(settings, database, http)
     app.state.wake_eraser = eraser.wake
+    lost = app.state.lost_servers = LostServers(database, settings)
     loading = asyncio.create_task(_load(settings, providers), name="loading")
     until = None if settings.n8n_enabled else loading
     app.state.loops = [
         loading,
+        asyncio.create_task(lost.warn(), name="lost servers"),
         asyncio.create_task(_dispatch(dispatcher, until), name="dispatcher"),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())

@@ -15,8 +15,17 @@ def policy(settings: Settings) -> dict[str, float]:
     }
 
 
+def ceilings(settings: Settings) -> dict[str, object]:
+    """Return the `ceilings` argument: the most that a tenant may be given of what costs us."""
+    return {
+        **budgets(settings),
+        "llm_max_tokens": settings.llm_max_tokens,
+        "llm_models": sorted(settings.allowed_models),
+    }
+
+
 def budgets(settings: Settings) -> dict[str, int]:
-    """Return the budgets of tenants that have none of their own, without what is unlimited."""
+    """Return the budgets that no tenant can go beyond, without what is unlimited."""
     limits = {
         "daily_turns": settings.daily_turns,
         "daily_tokens": settings.daily_tokens,

@@ -1,7 +1,7 @@
 """The headers by which browsers keep what others' pages may do with an answer small.
 
-On every answer, errors included. The reference at /docs loads its program from a CDN, so its policy
-is wider.
+On every answer, errors included. The reference at /docs runs a program of ours, and sets its own
+policy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-_REFERENCE = (
-    "default-src 'none'; connect-src 'self'; img-src data: https://fastapi.tiangolo.com;"
-    " script-src 'unsafe-inline' https://cdn.jsdelivr.net;"
-    " style-src 'unsafe-inline' https://cdn.jsdelivr.net; font-src https://fonts.gstatic.com;"
-    " worker-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
-_REFERENCE_PATHS = ("/docs", "/redoc")
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -30,8 +23,7 @@ _PRIVATE = ("/api", "/n8n", "/cron", "/webhook")
 
 def headers_for(path: str, *, is_https: bool) -> Mapping[str, str]:
     """Return the headers for an answer on this path; `is_https`: the world reaches us so."""
-    is_reference = path.startswith(_REFERENCE_PATHS)
-    headers = {**_ALWAYS, "Content-Security-Policy": _REFERENCE if is_reference else _NOTHING}
+    headers = {**_ALWAYS, "Content-Security-Policy": _NOTHING}
     if path.startswith(_PRIVATE):
         headers["Cache-Control"] = "no-store"
     if is_https:

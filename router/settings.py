@@ -49,6 +49,18 @@ class Settings(Variables):
         return LOOPBACK if self.database_url is None and self.supabase_url is None else ()
 
     @property
+    def shows_docs(self) -> bool:
+        """Whether /docs is there: as API_DOCS says, else with the embedded database alone."""
+        if self.api_docs is not None:
+            return self.api_docs
+        return self.database_url is None and self.supabase_url is None
+
+    @property
+    def allowed_models(self) -> frozenset[str]:
+        """The models that admins of a tenant may choose on the deployment's keys."""
+        return frozenset({self.anthropic_model, self.openai_model, *self.llm_models})
+
+    @property
     def making_seconds(self) -> float:
         """How long an attempt may take to make a reply: every try of every provider, and waits."""
         providers = 1 if self.llm_fallback_provider is None else 2

@@ -1,7 +1,8 @@
 """Creating and changing tenants.
 
 What stands between a caller and the state: addresses that plainly lead into the deployment's own
-network are refused, and secrets are sealed.
+network, or into a server that is not theirs, are refused, secrets are sealed, and what the
+deployment allows at most goes along.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from router.errors import Invalid
+from router.evolution.servers import Servers
 from router.logs import shield_secret
 from router.outbound.addresses import Allowed, fault_of
+from router.policy import ceilings
 from router.sealing import KEY_COLUMNS, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
@@ -25,12 +28,12 @@ async def create_tenant(database: Database, settings: Settings, values: Mapping[
     Raises Invalid for an address that cannot be right, and whatever that raises.
     """
     _check(settings, values)
-    argument: Json = {"values": values}
+    argument: Json = {"values": values, "ceilings": ceilings(settings)}
     vault = Vault(settings.secrets_key)
     if vault.has_key and any(values.get(column) for column in KEY_COLUMNS):
         # What is sealed is bound to its row, so the row's id comes first.
         tenant_id = (await database.call("reserve_tenant", {}))["tenant_id"]
-        argument = {"tenant_id": tenant_id, "values": _sealed(vault, tenant_id, values)}
+        argument |= {"tenant_id": tenant_id, "values": _sealed(vault, tenant_id, values)}
     created: Json = (await database.call("create_tenant", argument))["tenant"]
     return created
 
@@ -44,7 +47,7 @@ async def change_tenant(
     """
     _check(settings, values)
     sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
-    argument = {"tenant_id": tenant_id, "values": sealed}
+    argument = {"tenant_id": tenant_id, "values": sealed, "ceilings": ceilings(settings)}
     changed: Json = (await database.call("change_tenant", argument))["tenant"]
     return changed
 
@@ -68,3 +71,8 @@ def _check(settings: Settings, values: Mapping[str, Any]) -> None:
         url = values.get(name)
         if isinstance(url, str) and (fault := fault_of(url, allowed)) is not None:
             raise Invalid(f"{name} {fault}")
+    server = values.get("evo_server_url")
+    if not isinstance(server, str) or not server.lower().startswith(("http://", "https://")):
+        return  # the state says what form it must have
+    if (fault := Servers.of(settings.evolution_servers).fault_of(server)) is not None:
+        raise Invalid(f"evo_server_url {fault}")

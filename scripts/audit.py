@@ -2,7 +2,7 @@
 
 Exit code 0: none is known of what could be looked up. 1: there are some, with the version that
 mends each. What could not be looked up, for there is no network or the package index gives no
-advisories, is said, and with --strict that is exit code 1 as well.
+advisories, is said, and with --strict that is exit code 1 as well: `make audit STRICT=1`.
 """
 
 import argparse
@@ -36,6 +36,11 @@ class Audit:
     weaknesses: tuple[Weakness, ...]
     not_looked_up: tuple[str, ...]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything was looked up; nothing at all is not everything."""
+        return self.looked_up > 0 and not self.not_looked_up
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code."""
@@ -49,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if is_strict else 0
     for line in told(audit):
         print(line)
-    return 1 if audit.weaknesses or (is_strict and audit.not_looked_up) else 0
+    return 1 if audit.weaknesses or (is_strict and not audit.is_whole) else 0
 
 
 def judge(answer: Iterable[dict[str, Any]]) -> Audit:
@@ -77,6 +82,8 @@ def told(audit: Audit) -> list[str]:
         for weak in audit.weaknesses
     ]
     lines.append(f"{audit.looked_up} libraries looked up, {len(audit.weaknesses)} weaknesses known")
+    if not audit.looked_up and not audit.not_looked_up:
+        lines.append("NOT AUDITED: no library was found")
     if audit.not_looked_up:
         lines.append(
             f"NOT AUDITED: {len(audit.not_looked_up)} libraries, for the package index here gives"

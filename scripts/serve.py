@@ -142,10 +142,11 @@ def keep_secrets(settings: Settings, *, with_n8n: bool) -> dict[str, str]:
 def banner(settings: Settings, made: dict[str, str], *, with_n8n: bool) -> str:
     """Say what was started, where, with which generated secrets, and the next thing to do."""
     here = f"http://localhost:{settings.api_port}"
+    docs = f"docs: {here}/docs, " if settings.shows_docs else ""
     lines = [
         "",
         f"HybridFlow {__version__}",
-        f"  router      {here}   (docs: {here}/docs, health: {here}/health)",
+        f"  router      {here}   ({docs}health: {here}/health)",
         f"  database    {_database(settings)}",
         f"  handler     {'n8n' if settings.n8n_enabled else 'Python fallback handlers'}",
         f"  LLM         {settings.llm_provider}",

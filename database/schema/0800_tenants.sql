@@ -35,8 +35,26 @@ as $$
         - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
         || jsonb_build_object(
             'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
-            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> ''
+            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> '',
+            'notify_url_set', coalesce(p_tenant.notify_url, '') <> '',
+            'moderation_url_set', coalesce(p_tenant.moderation_url, '') <> ''
         )
+$$;
+
+-- A tenant as a caller may see it (every value, without one): the addresses of its own services, in which a
+-- secret may stand, are shown to those alone who may set them.
+create or replace function hybridflow.tenant_seen_by(p_caller jsonb, p_tenant public.tenants)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, p_tenant.id), 'admin') then
+        return hybridflow.tenant_json(p_tenant);
+    end if;
+    return hybridflow.tenant_json(p_tenant) || '{"notify_url": null, "moderation_url": null}';
+end
 $$;
 
 -- The tenant that p names by tenant_id or instance_name. Raises PT404.
@@ -78,7 +96,7 @@ declare
     v_rows jsonb[];
 begin
     select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_json(f)
+        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_seen_by(p -> 'caller', f)
     ) order by f.id)
     into v_rows
     from (
@@ -90,7 +108,7 @@ begin
 end
 $$;
 
--- get_tenant({tenant_id | instance_name})
+-- get_tenant({caller?, tenant_id | instance_name})
 -- Returns {tenant}. PT404: there is none.
 create or replace function public.get_tenant(p jsonb)
 returns jsonb
@@ -98,7 +116,25 @@ language sql
 stable
 set search_path = ''
 as $$
-    select jsonb_build_object('tenant', hybridflow.tenant_json(hybridflow.tenant_of(p)))
+    select jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)))
+$$;
+
+-- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
+-- direction of text round, or such as nobody sees.
+create or replace function hybridflow.check_name(p_what text, p_name text)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_name ~ ('[\u0001-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B\u200E\u200F\u2028-\u202E'
+        '\u2060-\u206F\uFEFF\uFFF9-\uFFFB\U000E0000-\U000E0FFF]')
+    then
+        raise exception '% must not have control characters or such as turn text round in it', p_what
+            using errcode = 'PT422';
+    end if;
+end
 $$;
 
 -- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
@@ -117,6 +153,11 @@ begin
     if v_unknown is not null then
         raise exception 'a tenant has no % that can be set; there are %',
             v_unknown, array_to_string(hybridflow.tenant_settings(), ', ') using errcode = 'PT422';
+    end if;
+    perform hybridflow.check_name('instance_name', p_values ->> 'instance_name');
+    if p_values ->> 'instance_name' in ('.', '..') then
+        raise exception 'instance_name must not be % : it stands in the paths of Evolution''s addresses',
+            p_values ->> 'instance_name' using errcode = 'PT422';
     end if;
     for v_name in select k from jsonb_object_keys(p_values) as k loop
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
@@ -226,6 +267,89 @@ begin
 end
 $$;
 
+-- Whether a caller acts for the whole deployment: one of its keys, a script, or (null) the router itself.
+create or replace function hybridflow.is_deployment(p_caller jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, null), 'admin');
+end
+$$;
+
+-- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
+-- which instance the tenant is, for whose webhooks it gets; and whether EVOLUTION_API_KEY, which opens every
+-- instance of a server, serves it. Nothing of other tenants is looked at: the answer tells nothing of them.
+create or replace function hybridflow.check_deployments_own(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_key text := case
+        when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
+    end;
+begin
+    if hybridflow.is_deployment(p_caller) then
+        return;
+    elsif p_values ? 'instance_name'
+        and p_values ->> 'instance_name' is distinct from p_tenant.instance_name
+    then
+        raise exception 'instance_name says whose webhooks a tenant gets: renaming needs a key of the deployment'
+            using errcode = 'PT403';
+    elsif coalesce(v_key, '') = '' and (
+        coalesce(p_tenant.evo_api_key, '') <> ''
+        or (
+            p_values ? 'evo_server_url'
+            and p_values ->> 'evo_server_url' is distinct from p_tenant.evo_server_url
+        )
+    ) then
+        raise exception '%', 'EVOLUTION_API_KEY is the deployment''s: give the tenant''s own evo_api_key along,'
+            ' or have this done with a key of the deployment' using errcode = 'PT403';
+    end if;
+end
+$$;
+
+-- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
+-- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
+-- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+create or replace function hybridflow.check_ceilings(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_values jsonb := coalesce(to_jsonb(p_tenant), '{}') || p_values;
+    v_pays boolean := coalesce(v_values ->> 'llm_api_key', '') <> '';
+    v_name text;
+begin
+    select c.key into v_name from jsonb_each(coalesce(p_ceilings, '{}')) as c
+    where jsonb_typeof(c.value) = 'number' and p_values ->> c.key is not null
+        and (p_values ->> c.key)::numeric > c.value::numeric
+        and not (c.key = 'llm_max_tokens' and v_pays)
+    order by c.key limit 1;
+    if v_name is not null then
+        raise exception '% must be at most %, the deployment''s %', v_name, p_ceilings -> v_name, upper(v_name)
+            using errcode = 'PT422';
+    elsif not v_pays and (p_values ? 'llm_model' or p_values ? 'llm_api_key')
+        and v_values ->> 'llm_model' is not null and not hybridflow.is_deployment(p_caller)
+        and not p_ceilings -> 'llm_models' ? (v_values ->> 'llm_model')
+    then
+        raise exception '%', 'llm_model must be null or one of '
+            || (select string_agg(m, ', ') from jsonb_array_elements_text(p_ceilings -> 'llm_models') as m)
+            || ' (LLM_MODELS names more), or the tenant needs an llm_api_key of its own' using errcode = 'PT422';
+    end if;
+end
+$$;
+
 -- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
 -- addresses, in which a secret may stand, only that they have.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
@@ -300,30 +424,67 @@ as $$
     where p is not null
 $$;
 
--- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}})
--- tenant_id is one that reserve_tenant gave. Returns {tenant}. PT409: another tenant has the instance.
--- PT422: which value is wrong, and how.
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?})
+-- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant}. PT409:
+-- another tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, coalesce(p -> 'values', '{}'))
+declare
+    v_values jsonb := coalesce(p -> 'values', '{}');
+begin
+    perform hybridflow.check_tenant_values(v_values);
+    perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
+    return hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, v_values);
+end
 $$;
 
--- change_tenant({tenant_id, values: {…}})
+-- change_tenant({caller?, tenant_id, values: {…}, ceilings?})
 -- Changes the values given, and only these; null takes a value away, so that the default holds.
--- Returns {tenant}. PT404, PT409 and PT422 as above.
+-- Returns {tenant}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select hybridflow.save_tenant(
-        coalesce((p ->> 'tenant_id')::bigint, 0), null, coalesce(p -> 'values', '{}')
-    )
+declare
+    v_values jsonb := coalesce(p -> 'values', '{}');
+    v_tenant public.tenants;
+begin
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint for update;
+    if found then
+        perform hybridflow.check_tenant_values(v_values);
+        perform hybridflow.check_deployments_own(p -> 'caller', v_tenant, v_values);
+        perform hybridflow.check_ceilings(p -> 'caller', v_tenant, v_values, p -> 'ceilings');
+    end if;
+    return hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), null, v_values);
+end
+$$;
+
+-- tenants_elsewhere({named})
+-- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
+-- have no key of their own and their server is none of `named`; and those whose address goes on behind host
+-- and port. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
+-- at most a hundred. It compares texts only; whether two of them mean one server is the router's to say.
+create or replace function public.tenants_elsewhere(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('servers', coalesce(jsonb_agg(to_jsonb(s) order by s.instances), '[]'))
+    from (
+        select
+            t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
+            (array_agg(t.instance_name order by t.id))[1:20] as instances
+        from public.tenants as t
+        where (coalesce(t.evo_api_key, '') = '' or t.evo_server_url !~* '^https?://[^/?#]+/*$')
+            and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
+        group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
+        order by min(t.id) limit 100
+    ) as s
 $$;
 
 -- get_instance({tenant_id | instance_name, probe})

@@ -68,6 +68,10 @@ comment on table public.audit_log is
 'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
 comment on column public.audit_log.action is 'The function that was called.';
 
+-- Which key did it: names are no proof, for two keys may have one.
+alter table public.audit_log add column if not exists api_key_id bigint;
+comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+
 create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
 
 alter table public.api_keys enable row level security;
@@ -174,7 +178,7 @@ as $$
         >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
 $$;
 
--- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant}.
+-- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant, made_by}.
 -- Raises PT401 for a key that is not known, revoked or over.
 create or replace function hybridflow.known_caller(p_caller jsonb)
 returns jsonb
@@ -205,7 +209,7 @@ begin
             where id = v_key.id
                 and (last_used_at is null or last_used_at < hybridflow.clock() - interval '1 minute');
             return jsonb_build_object(
-                'kind', 'key', 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
+                'kind', 'key', 'made_by', v_key.made_by, 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
                 'every_tenant', v_key.every_tenant
             );
         else
@@ -318,9 +322,12 @@ returns void
 language sql
 set search_path = ''
 as $$
-    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id, turn_id, detail)
+    insert into public.audit_log (
+        at, tenant_id, caller_kind, caller, api_key_id, action, session_id, turn_id, detail
+    )
     values (
-        hybridflow.clock(), p_tenant_id, p_caller ->> 'kind', coalesce(p_caller ->> 'name', '?'), p_action,
+        hybridflow.clock(), p_tenant_id, p_caller ->> 'kind', coalesce(p_caller ->> 'name', '?'),
+        (p_caller ->> 'api_key_id')::bigint, p_action,
         (p ->> 'session_id')::bigint, (p ->> 'turn_id')::bigint, jsonb_strip_nulls(p_detail)
     )
 $$;

@@ -1,6 +1,87 @@
 -- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
 -- called by as_operator, which puts the known caller into the argument.
 
+-- Ends what keys that the user made may do in the tenant, where the user has no longer the role that they
+-- have: a key of this tenant alone is revoked, one of several tenants loses this one. What was made with a
+-- key that a member made is the member's, too.
+create or replace function hybridflow.end_keys(p_user_id uuid, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text := (
+        select m.role from public.memberships as m where m.user_id = p_user_id and m.tenant_id = p_tenant_id
+    );
+    v_key public.api_keys;
+begin
+    for v_key in
+        select k.* from public.api_keys as k
+        where k.made_by = p_user_id and k.revoked_at is null and not hybridflow.reaches(v_role, k.role)
+            and exists (
+                select from public.api_key_tenants as t where t.api_key_id = k.id and t.tenant_id = p_tenant_id
+            )
+        order by k.id
+        for update
+    loop
+        delete from public.api_key_tenants as t
+        where t.api_key_id = v_key.id and t.tenant_id = p_tenant_id and exists (
+            select from public.api_key_tenants as o where o.api_key_id = v_key.id and o.tenant_id <> p_tenant_id
+        );
+        if not found then
+            update public.api_keys set revoked_at = hybridflow.clock() where id = v_key.id;
+        end if;
+    end loop;
+end
+$$;
+
+-- Who made a key is kept from 0.2.0 on; before, a user's id stood in created_by alone. Keys of members who
+-- have gone end here.
+do $$
+begin
+    if exists (
+        select from pg_catalog.pg_attribute
+        where attrelid = 'public.api_keys'::regclass and attname = 'made_by' and not attisdropped
+    ) then
+        return;
+    end if;
+    alter table public.api_keys add column made_by uuid;
+    update public.api_keys set made_by = created_by::uuid
+    where created_by ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
+    perform hybridflow.end_keys(k.made_by, t.tenant_id)
+    from public.api_keys as k inner join public.api_key_tenants as t on t.api_key_id = k.id
+    where k.made_by is not null;
+end
+$$;
+comment on column public.api_keys.made_by is
+'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
+create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
+
+create or replace function hybridflow.end_keys_of_member()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.end_keys(old.user_id, old.tenant_id);
+    return null;
+end
+$$;
+
+create or replace trigger memberships_end_keys
+after update or delete on public.memberships
+for each row execute function hybridflow.end_keys_of_member();
+
+-- The user of Supabase Auth that a known caller acts for, itself or with a key; null: nobody.
+create or replace function hybridflow.member_behind(p_caller jsonb)
+returns uuid
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_caller ->> 'user_id', p_caller ->> 'made_by')::uuid
+$$;
+
 -- A key as the API shows it: everything but its hash.
 create or replace function hybridflow.api_key_json(p_key public.api_keys)
 returns jsonb
@@ -36,22 +117,35 @@ begin
             raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
         end if;
     end if;
+    -- Whose membership ends meanwhile waits, and then ends this key, too.
+    perform from public.memberships as m
+    where m.user_id = hybridflow.member_behind(p -> 'caller') and m.tenant_id = any(v_tenants)
+    order by m.tenant_id
+    for share;
     perform hybridflow.require_role(p -> 'caller', t.id, 'admin')
     from unnest(case when v_every then array[null::bigint] else v_tenants end) as t (id);
     if (p ->> 'expires_at')::timestamptz <= hybridflow.clock() then
         raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
     end if;
+    perform hybridflow.check_name('the name of a key', p ->> 'name');
     insert into public.api_keys (
-        name, key_hash, starts_with, role, every_tenant, created_by, created_at, expires_at
+        name, key_hash, starts_with, role, every_tenant, created_by, made_by, created_at, expires_at
     )
     values (
         btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
-        p #>> '{caller,name}', hybridflow.clock(), (p ->> 'expires_at')::timestamptz
+        p #>> '{caller,name}', hybridflow.member_behind(p -> 'caller'), hybridflow.clock(),
+        (p ->> 'expires_at')::timestamptz
     )
     returning * into v_key;
     insert into public.api_key_tenants (api_key_id, tenant_id)
     select v_key.id, t.id from unnest(v_tenants) as t (id);
-    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+    return jsonb_build_object(
+        'api_key', hybridflow.api_key_json(v_key),
+        'audit', jsonb_build_object(
+            'api_key_id', v_key.id, 'name', v_key.name, 'starts_with', v_key.starts_with, 'role', v_key.role,
+            'tenant_ids', p -> 'tenant_ids', 'expires_at', v_key.expires_at
+        )
+    );
 exception
     when check_violation or not_null_violation then
         raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'

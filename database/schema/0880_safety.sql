@@ -70,6 +70,16 @@ begin
 end
 $$;
 
+-- A tenant's own limit, as far as the deployment's of the same name lets it go; null: none.
+create or replace function hybridflow.ceiled(p_own numeric, p_policy jsonb, p_name text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select least(p_own, (p_policy ->> p_name)::numeric)
+$$;
+
 -- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
 create or replace function hybridflow.used_up(
     p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
@@ -81,15 +91,15 @@ immutable
 set search_path = ''
 as $$
     select case
-        when coalesce(p_all.turns, 0) + p_turns > hybridflow.rule(p_tenant.daily_turns, p_policy, 'daily_turns', null)
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.ceiled(p_tenant.daily_turns, p_policy, 'daily_turns')
             then 'daily_turns'
-        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.rule(p_tenant.daily_tokens, p_policy, 'daily_tokens', null)
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.ceiled(p_tenant.daily_tokens, p_policy, 'daily_tokens')
             then 'daily_tokens'
         when coalesce(p_own.turns, 0) + p_turns
-            > hybridflow.rule(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns', null)
+            > hybridflow.ceiled(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns')
             then 'contact_daily_turns'
         when coalesce(p_own.tokens, 0) + p_tokens
-            > hybridflow.rule(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens', null)
+            > hybridflow.ceiled(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens')
             then 'contact_daily_tokens'
     end
 $$;
@@ -159,23 +169,25 @@ declare
     v_all public.spending;
     v_own public.spending;
     v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
-    v_own_limits jsonb;
+    v_limits jsonb;
 begin
     perform hybridflow.require_own(p);
     select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
     select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
     select * into v_own from public.spending
     where tenant_id = v_tenant.id and day = v_day and session_id = (p ->> 'session_id')::bigint;
-    v_own_limits := coalesce(p -> 'policy', '{}') || jsonb_strip_nulls(jsonb_build_object(
-        'daily_turns', v_tenant.daily_turns, 'daily_tokens', v_tenant.daily_tokens,
-        'contact_daily_turns', v_tenant.contact_daily_turns, 'contact_daily_tokens', v_tenant.contact_daily_tokens
-    ));
+    v_limits := jsonb_build_object(
+        'daily_turns', hybridflow.ceiled(v_tenant.daily_turns, p -> 'policy', 'daily_turns'),
+        'daily_tokens', hybridflow.ceiled(v_tenant.daily_tokens, p -> 'policy', 'daily_tokens'),
+        'contact_daily_turns', hybridflow.ceiled(v_tenant.contact_daily_turns, p -> 'policy', 'contact_daily_turns'),
+        'contact_daily_tokens', hybridflow.ceiled(v_tenant.contact_daily_tokens, p -> 'policy', 'contact_daily_tokens')
+    );
     return jsonb_build_object(
         'day', v_day,
         'turns', coalesce(case v_one when '' then v_all.turns else v_own.turns end, 0),
         'tokens', coalesce(case v_one when '' then v_all.tokens else v_own.tokens end, 0),
-        'daily_turns', v_own_limits -> (v_one || 'daily_turns'),
-        'daily_tokens', v_own_limits -> (v_one || 'daily_tokens'),
+        'daily_turns', v_limits -> (v_one || 'daily_turns'),
+        'daily_tokens', v_limits -> (v_one || 'daily_tokens'),
         'used_up', hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 1, 1)
     );
 end

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
+from router.evolution.servers import named_place
 from router.outbound.addresses import Allowed
 
 _LONGEST_SHOWN = 40
@@ -113,6 +114,11 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
+def read_names(text: str) -> tuple[str, ...]:
+    """Return the names of a comma list."""
+    return tuple(_items(text))
+
+
 def read_networks(text: str) -> tuple[str, ...]:
     """Return the networks of a comma list: 203.0.113.0/24, 2001:db8::/32, or one address."""
     return tuple(_network(item) for item in _items(text))
@@ -141,6 +147,17 @@ def read_allowed_networks(text: str) -> tuple[str, ...]:
                 " Write 10.1.0.0/16, evolution or evolution:8080"
             ) from None
     return tuple(items)
+
+
+def read_servers(text: str) -> tuple[str, ...]:
+    """Return the addresses of a comma list, each of one Evolution server, no slash at the end."""
+    servers = tuple(read_url(item) for item in _items(text))
+    for server in servers:
+        try:
+            named_place(server)
+        except ValueError as error:
+            raise ValueError(f"{shown(server)} {error}") from None
+    return servers
 
 
 def read_secret(secret: SecretStr) -> SecretStr:

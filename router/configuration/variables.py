@@ -50,7 +50,9 @@ _ApiKeys = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(values.r
 _Targets = Annotated[
     tuple[str, ...] | None, NoDecode, BeforeValidator(values.read_allowed_networks)
 ]
+_Servers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_servers)]
 _Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_networks)]
+_Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_names)]
 _Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(values.read_origins)]
 
 
@@ -92,6 +94,7 @@ class Variables(BaseSettings):
     port: Annotated[int | None, Field(ge=1, le=65535)] = None
     api_port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, validate_default=True)
     public_url: _Url | None = None
+    api_docs: bool | None = None
     max_webhook_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 20_000_000
     max_media_bytes: Annotated[int, Field(ge=1024, le=200_000_000)] = 16_000_000
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], _Lower] = "info"
@@ -99,6 +102,7 @@ class Variables(BaseSettings):
 
     # Evolution API
     evolution_api_key: _Secret | None = None
+    evolution_servers: _Servers = ()
     send_timeout: _Seconds = 30
     send_settle_seconds: _SecondsOrNone = 90
     typing_seconds: Annotated[float, Field(ge=0, le=25)] = Field(1, validate_default=True)
@@ -112,6 +116,7 @@ class Variables(BaseSettings):
     openai_api_key: _Secret | None = None
     openai_base_url: _Url | None = None
     openai_model: str = "gpt-5.4-mini"
+    llm_models: _Names = ()
     llm_max_tokens: Annotated[int, Field(ge=1, le=200_000)] = 1024
     llm_timeout: _Seconds = 10
     llm_attempts: Annotated[int, Field(ge=1, le=10)] = 3

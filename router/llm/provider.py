@@ -107,10 +107,12 @@ async def complete_with_fallback(
     model: str | None,
     max_tokens: int,
     attempts: int,
+    most_of_second: int | None = None,
 ) -> LlmReply:
     """Ask the first provider, `attempts` times where that can help, then the second, if any.
 
-    `model` is the first provider's; the second uses its own default. A refusal is an answer: it is
+    `model` is the first provider's; the second uses its own default, and at most `most_of_second`
+    tokens, for it is asked with the deployment's key in any case. A refusal is an answer: it is
     not carried to another provider. Raises the LlmError of the provider asked last, but where only
     that one is misconfigured, the first's, which may pass.
     """
@@ -123,7 +125,8 @@ async def complete_with_fallback(
             raise
         failed = error
     try:
-        return await _complete(second, prompt, None, max_tokens, attempts)
+        most = max_tokens if most_of_second is None else min(max_tokens, most_of_second)
+        return await _complete(second, prompt, None, most, attempts)
     except LlmMisconfigured:
         if isinstance(failed, LlmMisconfigured):
             raise

@@ -119,7 +119,8 @@ class FlowTerms:
     """What the deployment sets for every turn.
 
     `base_url` is where n8n reaches the router, `lease` the seconds that a flow has; `models` (by
-    provider) and `max_tokens` hold for tenants that set none.
+    provider) and `max_tokens` hold for tenants that set none; `max_tokens` is also the most, for
+    flows use the deployment's keys.
     """
 
     base_url: str
@@ -142,7 +143,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             instance_name=turn.tenant.instance_name,
             llm_provider=turn.tenant.llm_provider,
             llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
-            llm_max_tokens=turn.tenant.llm_max_tokens or terms.max_tokens,
+            llm_max_tokens=turn.tenant.max_tokens_within(terms.max_tokens),
         ),
         session=FlowSession(
             session_id=turn.session.session_id,

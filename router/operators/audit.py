@@ -23,6 +23,7 @@ class AuditLine(BaseModel):
     tenant_id: int | None
     caller_kind: CallerKind
     caller: str = Field(description="The key's name, the user's id, or who wrote")
+    api_key_id: int | None = Field(description="Which key, where one of the state's called")
     action: str = Field(description="What was done, such as pause_session or change_tenant")
     session_id: int | None
     turn_id: int | None

@@ -188,6 +188,10 @@ def _say_last_event(tenant: TenantInstance, found: _Findings, *, is_open: bool) 
 
 
 def _say_refusal(tenant: TenantInstance, error: EvolutionRefused, found: _Findings) -> None:
+    if "EVOLUTION_SERVERS" in str(error):  # nothing was asked
+        cure = "set EVOLUTION_SERVERS for the router, or correct the tenant's evo_server_url or key"
+        found.failed("instance", str(error), cure)
+        return
     cure = f"correct the key: `python -m scripts.tenant set {tenant.name} evo_api_key=-`"
     if str(error).startswith("404"):
         cure = f"create the instance {tenant.name} in Evolution, or correct instance_name"

@@ -146,11 +146,13 @@ class Tenant(BaseModel):
     unanswered_kinds: list[str]
     on_new_message: Literal["queue", "restart"]
     notify_number: str | None
-    notify_url: str | None
+    notify_url: str | None = Field(description="null also for whoever is no admin of it")
+    notify_url_set: bool
     forbidden_patterns: list[str]
     max_reply_characters: int | None
     leak_characters: int | None
-    moderation_url: str | None
+    moderation_url: str | None = Field(description="null also for whoever is no admin of it")
+    moderation_url_set: bool
     on_refused_reply: Literal["handoff", "fallback_message"]
     fallback_message: str | None
     loop_replies: int | None

@@ -39,7 +39,7 @@ class Budget:
                 **turn.held,
                 "tokens": worst_case_tokens(
                     prompt_of_turn(turn, self._prompt),
-                    turn.tenant.llm_max_tokens or self._max_tokens,
+                    turn.tenant.max_tokens_within(self._max_tokens),
                 ),
                 "policy": self._limits,
             },

@@ -52,14 +52,38 @@ class Moderation:
     async def objects(
         self, own_url: str | None, text: str, about: Mapping[str, object]
     ) -> str | None:
-        """Return why the text may not be sent, or None. Raises ModerationAway."""
-        url = own_url or self.rules.url
-        if url is None:
-            return None
-        headers = {}
-        http = self._tenant_http if own_url else self._http
-        if own_url is None and self.rules.key is not None:
-            headers["Authorization"] = f"Bearer {self.rules.key.get_secret_value()}"
+        """Return why the text may not be sent, or None. Raises ModerationAway.
+
+        The deployment's service and the tenant's own are asked at the same time, and one objection
+        is enough, whatever became of the other.
+        """
+        asked = []
+        if self.rules.url is not None:
+            key = self.rules.key
+            headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+            asked.append(self._asked(self._http, self.rules.url, headers, text, about))
+        if own_url:
+            asked.append(self._asked(self._tenant_http, own_url, {}, text, about))
+        away: ModerationAway | None = None
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(answer, ModerationAway):
+                away = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            elif answer is not None:
+                return answer
+        if away is not None:
+            raise away
+        return None
+
+    async def _asked(
+        self,
+        http: httpx.AsyncClient,
+        url: str,
+        headers: Mapping[str, str],
+        text: str,
+        about: Mapping[str, object],
+    ) -> str | None:
         try:
             async with asyncio.timeout(self.rules.timeout):
                 return _read(await self._ask(http, url, headers, {"input": text, **about}))

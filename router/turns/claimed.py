@@ -36,6 +36,16 @@ class TurnTenant(_Frozen):
             "evo_api_key": self.evo_api_key.get_secret_value() if self.evo_api_key else None,
         }
 
+    @property
+    def pays_itself(self) -> bool:
+        """Whether its own key of the LLM provider serves it, not the deployment's."""
+        return self.llm_api_key is not None and bool(self.llm_api_key.get_secret_value())
+
+    def max_tokens_within(self, most: int) -> int:
+        """Return how many tokens a reply may have; on the deployment's key no more than `most`."""
+        own = self.llm_max_tokens or most
+        return own if self.pays_itself else min(own, most)
+
 
 class TurnSession(_Frozen):
     """The conversation that the turn belongs to."""

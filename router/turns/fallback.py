@@ -19,7 +19,10 @@ from router.turns.reply import finish_truncated
 
 @dataclass(frozen=True, slots=True)
 class FallbackRules:
-    """What holds where the tenant has no setting of its own."""
+    """What holds where the tenant has no setting of its own.
+
+    On the deployment's key `max_tokens` is the most.
+    """
 
     prompt: PromptRules
     max_tokens: int
@@ -48,7 +51,8 @@ class FallbackHandler:
             second,
             prompt,
             model=turn.tenant.llm_model,
-            max_tokens=turn.tenant.llm_max_tokens or self._rules.max_tokens,
+            max_tokens=turn.tenant.max_tokens_within(self._rules.max_tokens),
+            most_of_second=self._rules.max_tokens,
             attempts=self._rules.llm_attempts,
         )
         text = finish_truncated(answer.text) if answer.truncated else answer.text

@@ -199,6 +199,7 @@ def _configuration(database_url: str, evolution: Evolution, n8n: WebhookReceiver
         database_url,
         ANTHROPIC_BASE_URL="http://127.0.0.1:1",
         EVOLUTION_API_KEY=evolution.key,
+        EVOLUTION_SERVERS=evolution.url,
         SECRETS_KEY="0123456789abcdef" * 4,
         N8N_ENABLED="true",
         N8N_WEBHOOK_URL=f"{n8n.url}/webhook",

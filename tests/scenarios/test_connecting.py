@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
 from router.errors import NotFound
@@ -35,7 +34,13 @@ def shop(evolution: Evolution) -> Business:
 
 @pytest.fixture
 def settings(shop: Business) -> Settings:
-    return settings_with({"EVOLUTION_API_KEY": shop.token, "PUBLIC_URL": ROUTER})
+    return settings_with(
+        {
+            "EVOLUTION_API_KEY": shop.token,
+            "EVOLUTION_SERVERS": shop.program.url,
+            "PUBLIC_URL": ROUTER,
+        }
+    )
 
 
 @pytest.fixture
@@ -188,7 +193,7 @@ async def test_the_instance_test_knows_the_tenants_own_secret(
 ):
     await connect(settings, database, replace(wanted(), rotate=True))
     assert shop.webhooks.setting is not None
-    tenant = await find_instance(database, "shop", InstanceKeys(SecretStr(shop.token)))
+    tenant = await find_instance(database, "shop", InstanceKeys.of(settings))
     found = WebhookSettings(ROUTER, enabled=True, events=(), headers=shop.webhooks.setting.headers)
     own = shown(shop)
 

@@ -16,6 +16,7 @@ from loopback.faults import altered
 from router.errors import NotFound
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
+from router.evolution.servers import Servers
 from router.gap_repair import GapReport, repair_gap
 from router.gap_repairs import AT_ONCE, GapRepairs
 from router.people.hashing import ContactHashes
@@ -65,10 +66,15 @@ def client(http: httpx.AsyncClient) -> EvolutionClient:
     return EvolutionClient(http)
 
 
+def keys_for(shop: Business) -> InstanceKeys:
+    """The deployment's, for a tenant without a key of its own."""
+    return InstanceKeys(SecretStr(shop.token), servers=Servers.of([shop.program.url]))
+
+
 async def repair(
     talk: Conversation, client: EvolutionClient, shop: Business, since: datetime | None = None
 ) -> GapReport:
-    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
+    tenant = await find_instance(talk.database, "shop", keys_for(shop))
     return await repair_gap(talk.database, client, tenant, POLICY, HASHES, since)
 
 
@@ -142,7 +148,7 @@ async def test_our_own_reply_is_known_by_its_id(
     turn = await talk.claim_one()
     await talk.save(turn, "Olá!")
     begun = await talk.begin(turn, "Olá!")
-    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
+    tenant = await find_instance(talk.database, "shop", keys_for(shop))
     sent = await client.send_text(tenant.reachable(), begun["jid"], "Olá!")
     await talk.finish(turn, begun, sent.wa_id)
     report = await repair(talk, client, shop)
@@ -159,7 +165,7 @@ async def test_our_own_reply_whose_answer_was_lost_is_known_by_its_text(
     turn = await talk.claim_one()
     await talk.save(turn, "Olá! Temos pão.")
     begun = await talk.begin(turn, "Olá! Temos pão.")
-    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
+    tenant = await find_instance(talk.database, "shop", keys_for(shop))
     await client.send_text(tenant.reachable(), begun["jid"], "Olá! Temos pão.")
     await repair(talk, client, shop)
     assert await talk.turn_states() == ["sent"]
@@ -208,7 +214,7 @@ async def test_an_own_send_that_evolution_stored_twice_is_known_once(
     turn = await talk.claim_one()
     await talk.save(turn, "Olá!")
     begun = await talk.begin(turn, "Olá!")
-    tenant = await find_instance(talk.database, "shop", InstanceKeys(SecretStr(shop.token)))
+    tenant = await find_instance(talk.database, "shop", keys_for(shop))
     sent = await client.send_text(tenant.reachable(), begun["jid"], "Olá!")
     await talk.finish(turn, begun, sent.wa_id)
     shop.echoes(maria)
@@ -337,7 +343,9 @@ def in_background(
     shop: Business,
     wake: Callable[[], None] = lambda: None,
 ) -> GapRepairs:
-    settings = settings_with({"EVOLUTION_API_KEY": shop.token})
+    settings = settings_with(
+        {"EVOLUTION_API_KEY": shop.token, "EVOLUTION_SERVERS": shop.program.url}
+    )
     return GapRepairs(talk.database, client, settings, wake, retry_delays=(0, 0))
 
 

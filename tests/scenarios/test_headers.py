@@ -1,11 +1,13 @@
 """What stands at the head of every answer, good or bad, over real HTTP."""
 
+import re
 from collections.abc import AsyncIterator
 
 import asyncpg
 import httpx
 import pytest
 
+from router.settings import load_settings
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 
 KEY = {"X-API-Key": API_KEY}
@@ -22,7 +24,9 @@ ANSWERS = [
     ("POST", "/cron/auto-resume", {}, b"", 401),
     ("GET", "/health/live", {}, b"", 200),
     ("GET", "/openapi.json", {}, b"", 200),
-    ("GET", "/docs", {}, b"", 200),
+    ("GET", "/docs", {}, b"", 404),
+    ("GET", "/redoc", {}, b"", 404),
+    ("GET", "/api/tenants/", KEY, b"", 404),
     ("OPTIONS", "/api/tenants", {"Origin": "https://x.example"}, b"", 405),
 ]
 
@@ -49,8 +53,8 @@ async def test_every_answer_carries_the_headers_that_protect_browsers(client: ht
         assert "frame-ancestors 'none'" in head["Content-Security-Policy"]
         assert "server" not in head
         assert "x-powered-by" not in head
-        if path != "/docs":
-            assert "script-src" not in head["Content-Security-Policy"]
+        assert "script-src" not in head["Content-Security-Policy"]
+        assert "location" not in head
         if path.startswith(("/api", "/cron", "/webhook")):
             assert head["Cache-Control"] == "no-store"
 
@@ -89,3 +93,66 @@ async def test_what_nobody_foresaw_is_answered_in_the_one_shape_and_logged(
         if r.name == "router.http_errors" and getattr(r, "action", None) == "unexpected"
     ]  # fmt: skip
     assert record.exc_info is not None
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/tenants/", "/health/", "/cron/prune/", "/api/tenants/1/members/"]
+)
+async def test_no_address_leads_on_to_the_host_that_the_caller_names(
+    client: httpx.AsyncClient, path: str
+):
+    for method in ("GET", "POST"):
+        answer = await client.request(method, path, headers=KEY | {"Host": "evil.example"})
+        assert answer.status_code == 404
+        assert "evil.example" not in f"{answer.headers} {answer.text}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "taken"),
+    [
+        ("PUT", "/api/tenants", "GET, POST"),
+        ("DELETE", "/api/tenants/1", "GET, PATCH"),
+        ("PATCH", "/webhook/shop", "POST"),
+        ("GET", "/cron/prune", "POST"),
+        ("POST", "/health", "GET"),
+        ("POST", "/api/tenants/1/members/0198c0de-0000-7000-8000-00000000a11a", "DELETE, PUT"),
+    ],
+)
+async def test_a_wrong_method_is_told_which_the_path_takes(
+    client: httpx.AsyncClient, method: str, path: str, taken: str
+):
+    answer = await client.request(method, path, headers=KEY)
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == taken
+    assert answer.json()["error"]["message"] == f"this path takes {taken}"
+
+
+async def test_the_reference_is_there_where_it_is_asked_for_and_loads_nothing_from_elsewhere(
+    database_url: str,
+):
+    pytest.importorskip("fastapi_offline")  # whose files these are
+    env = environment(database_url, API_DOCS="true")
+    async with running_router(env) as url, httpx.AsyncClient(base_url=url) as client:
+        page = await client.get("/docs")
+        assert page.status_code == 200
+        assert "//" not in page.text
+        named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(named) == 3
+        for path in (*named, "/openapi.json"):
+            assert (await client.get(path)).status_code == 200, path
+        policy = page.headers["Content-Security-Policy"]
+    assert "http" not in policy
+    assert "script-src 'self';" in policy
+
+
+def test_the_reference_is_there_by_itself_only_with_the_embedded_database():
+    def shows(**given: str) -> bool:
+        return load_settings(given, env_file=None).shows_docs
+
+    server = {"DATABASE_URL": "postgresql://u:p@h/d"}
+    supabase = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SERVICE_ROLE_KEY": "sb_secret_x"}
+    assert shows()
+    assert not shows(API_DOCS="false")
+    for production in (server, supabase):
+        assert not shows(**production)
+        assert shows(**production, API_DOCS="true")

@@ -436,6 +436,7 @@ async def test_a_trial_arrives_where_connect_has_set_everything_up(
 ):
     router = RouterProcess(environment(database_url))
     router._env |= {"PUBLIC_URL": router.url, "EVOLUTION_API_KEY": evolution.key}
+    router._env["EVOLUTION_SERVERS"] = evolution.url
     settings = load_settings(router._env, env_file=None)
     shop = evolution.instance("shop")
     try:

@@ -207,7 +207,7 @@ async def test_the_moderation_service_is_asked_and_obeyed(
     assert first.headers["authorization"] == "Bearer a-key-for-the-moderation"
 
 
-async def test_a_tenants_own_service_is_asked_without_the_deployments_key(
+async def test_a_tenants_own_service_is_asked_besides_without_the_deployments_key(
     database_url: str, evolution, llm, moderation
 ):
     moderation.speaks_openai = True
@@ -218,9 +218,44 @@ async def test_a_tenants_own_service_is_asked_without_the_deployments_key(
         await stage.maria.writes("oi")
         await stage.until("select id from sessions where is_paused", bool)
         assert (await stage.turns_end())[-1]["error"] == "moderation: harassment"
-    (asked,) = moderation.asked
-    assert asked.path == "/own"
-    assert "authorization" not in asked.headers
+    asked = {each.path: each.headers for each in moderation.asked}
+    assert set(asked) == {"/own", "/moderations"}
+    assert "authorization" not in asked["/own"]
+    assert asked["/moderations"]["authorization"] == "Bearer a-key-for-the-moderation"
+
+
+@pytest.mark.parametrize("who", ["the deployment's", "the tenant's"])
+@pytest.mark.parametrize("other", ["agrees", "breaks", "floods"])
+async def test_one_objection_is_enough_whatever_becomes_of_the_other_service(
+    database_url: str, evolution, llm, moderation, who: str, other: str
+):
+    with ModerationService() as own:
+        objector, second = (moderation, own) if who == "the deployment's" else (own, moderation)
+        objector.objects_to("bobo", "insult")
+        second.trouble = None if other == "agrees" else other
+        async with moderated(
+            database_url, evolution, llm, moderation, MODERATION_FAIL="open"
+        ) as stage:
+            await set_tenant(stage, moderation_url=f"{own.url}/own")
+            stage.llm.answers("Você é bobo.")
+            await stage.maria.writes("oi")
+            await stage.until("select id from sessions where is_paused", bool)
+            assert (await stage.turns_end())[-1]["error"] == "moderation: insult"
+            assert stage.maria.replies == []
+        assert len(own.asked) == len(moderation.asked) == 1
+
+
+@pytest.mark.parametrize("who", ["the deployment's", "the tenant's"])
+async def test_where_one_of_two_services_is_away_nothing_is_sent(
+    database_url: str, evolution, llm, moderation, who: str
+):
+    with ModerationService() as own:
+        (moderation if who == "the deployment's" else own).trouble = "breaks"
+        async with moderated(database_url, evolution, llm, moderation) as stage:
+            await set_tenant(stage, moderation_url=f"{own.url}/own")
+            await stage.maria.writes("oi")
+            await stage.until("select id from sessions where is_paused", bool)
+            await assert_handed_over(stage, "moderation_away")
 
 
 @pytest.mark.parametrize("trouble", ["hangs", "breaks", "babbles", "redirects", "floods"])

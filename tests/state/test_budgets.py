@@ -87,7 +87,9 @@ async def test_the_deployments_budget_holds_where_the_tenant_has_none(talk: Conv
     assert (await reserve(talk, first, 100, daily_tokens=99))["budget"] == "daily_tokens"
     await talk.set_rule("daily_tokens", 100)
     second = await asked(talk)
-    assert "ok" in await reserve(talk, second, 100, daily_tokens=99)
+    assert (await reserve(talk, second, 100, daily_tokens=99))["budget"] == "daily_tokens"
+    third = await asked(talk)
+    assert "ok" in await reserve(talk, third, 100, daily_tokens=101)
 
 
 async def test_one_contacts_budget_is_not_anothers(talk: Conversation):
@@ -213,3 +215,28 @@ async def test_nobody_reads_what_anothers_session_spent(talk: Conversation):
         await talk.database.call(
             "get_spending", {"tenant_id": other, "session_id": (await talk.session())["id"]}
         )
+
+
+@pytest.mark.parametrize(
+    "column", ["daily_turns", "contact_daily_turns", "daily_tokens", "contact_daily_tokens"]
+)
+async def test_a_tenants_own_budget_is_never_more_than_the_deployments(
+    talk: Conversation, column: str
+):
+    most = 1 if column.endswith("turns") else 1500
+    await talk.set_rule(column, most * 1000)
+    first = await asked(talk)
+    assert "ok" in await reserve(talk, first, **{column: most})
+    jid = MARIA if column.startswith("contact") else None
+    told = await spent(talk, jid, **{column: most})
+    assert (told[column.removeprefix("contact_")], told["used_up"]) == (
+        most,
+        column if column.endswith("turns") else None,
+    )
+    await save(talk, first, 900, 100)
+    begun = await talk.begin(first, "Olá!")
+    await talk.finish(first, begun, "3EB001")
+    second = await asked(talk, "e agora?")
+    assert await reserve(talk, second, **{column: most}) == {"refused": "budget", "budget": column}
+    await talk.set_rule(column, 0)
+    assert (await spent(talk, jid, **{column: most}))["used_up"] == column

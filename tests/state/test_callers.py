@@ -1,5 +1,6 @@
 """What a caller may do, decided by SQL: roles in tenants, keys, members, the audit log."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from router.errors import Invalid, NotAllowed, NotFound, UnknownCaller
 from router.operators.identity import make_api_key
 from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import POLICY, Conversation
 
 BOSS = {"kind": "deployment", "name": "boss"}
@@ -301,3 +303,206 @@ async def test_that_a_key_was_used_is_noted_to_the_minute(talk: Conversation):
     (second,) = (await call(talk, BOSS, "list_api_keys"))["items"]
     assert first["last_used_at"] is not None
     assert second["last_used_at"] == first["last_used_at"]
+
+
+# --- what a member leaves behind
+
+
+async def joins(talk: Conversation, user: Json, role: str, *tenant_ids: int) -> None:
+    for tenant_id in tenant_ids:
+        await call(
+            talk, BOSS, "set_member", tenant_id=tenant_id, user_id=user["user_id"], role=role
+        )
+
+
+async def leaves(talk: Conversation, user: Json, tenant_id: int) -> None:
+    await call(talk, BOSS, "remove_member", tenant_id=tenant_id, user_id=user["user_id"])
+
+
+@pytest.mark.parametrize("how", ["removed", "made less", "deleted by hand", "comes back"])
+async def test_a_key_that_a_member_made_ends_with_the_membership(talk: Conversation, how: str):
+    await joins(talk, ANA, "admin", 1)
+    first = await key_for(talk, "admin", 1, by=ANA)
+    second = await key_for(talk, "operator", 1, by=first)  # with a key that she made
+    third = await key_for(talk, "admin", 1, by=first)
+    fourth = await key_for(talk, "admin", 1, by=third)
+    owners = await key_for(talk, "admin", 1)
+    if how == "made less":
+        await joins(talk, ANA, "viewer", 1)
+    elif how == "deleted by hand":
+        await talk.sql("delete from memberships")
+    else:
+        await leaves(talk, ANA, 1)
+    if how == "comes back":
+        await joins(talk, ANA, "admin", 1)
+    for key in (first, second, third, fourth):
+        with pytest.raises(UnknownCaller, match="was revoked"):
+            await call(talk, key, "get_tenant", tenant_id=1)
+    assert (await call(talk, owners, "get_tenant", tenant_id=1))["tenant"]["id"] == 1
+
+
+async def test_a_member_made_less_keeps_the_keys_that_do_no_more_than_it_may(talk: Conversation):
+    await joins(talk, ANA, "admin", 1)
+    viewer = await key_for(talk, "viewer", 1, by=ANA)
+    await joins(talk, ANA, "operator", 1)
+    assert (await call(talk, viewer, "get_tenant", tenant_id=1))["tenant"]["id"] == 1
+
+
+async def test_a_key_of_two_tenants_goes_on_where_its_maker_is_a_member(
+    talk: Conversation, other: int
+):
+    await joins(talk, ANA, "admin", 1, other)
+    key = await key_for(talk, "viewer", 1, other, by=ANA)
+    await leaves(talk, ANA, 1)
+    with pytest.raises(NotFound):
+        await call(talk, key, "get_tenant", tenant_id=1)
+    assert (await call(talk, key, "get_tenant", tenant_id=other))["tenant"]["id"] == other
+    await leaves(talk, ANA, other)
+    with pytest.raises(UnknownCaller, match="was revoked"):
+        await call(talk, key, "get_tenant", tenant_id=other)
+
+
+async def test_the_keys_of_other_members_stay(talk: Conversation):
+    await joins(talk, ANA, "admin", 1)
+    await joins(talk, BIA, "admin", 1)
+    key = await key_for(talk, "admin", 1, by=BIA)
+    await leaves(talk, ANA, 1)
+    assert (await call(talk, key, "get_tenant", tenant_id=1))["tenant"]["id"] == 1
+
+
+async def test_a_key_made_while_its_makers_membership_ends_ends_with_it(database_url: str):
+    ours = await DirectDatabase.connect(database_url, size=1)
+    theirs = await DirectDatabase.connect(database_url, size=1)
+    try:
+        talk = Conversation(ours)
+        await talk.open_shop()
+        await joins(talk, ANA, "admin", 1)
+        new = make_api_key()
+        wanted = {
+            "name": "late", "role": "viewer", "tenant_ids": [1], "key_hash": new.key_hash,
+            "starts_with": new.starts_with,
+        }  # fmt: skip
+        asked = {"caller": ANA, "function": "create_api_key", "argument": wanted}
+        async with ours._pool.acquire() as connection, connection.transaction():
+            await connection.fetchval("select public.as_operator($1)", asked)
+            leaving = asyncio.create_task(leaves(Conversation(theirs), ANA, 1))
+            async with asyncio.timeout(10):
+                while not await connection.fetchval(
+                    "select count(*) from pg_locks where not granted"
+                ):
+                    assert not leaving.done(), "it did not wait, so it cannot have seen the key"
+                    await asyncio.sleep(0.01)
+        await leaving
+        with pytest.raises(UnknownCaller, match="was revoked"):
+            await call(talk, {"kind": "key", "key_hash": new.key_hash}, "list_tenants")
+    finally:
+        await ours.close()
+        await theirs.close()
+
+
+# --- names, and who it was
+
+
+HIDING = (
+    "\n\r\t\x1b\x7f\x85\x9b\u00ad\u061c\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069\ufeff"
+    "\U000e0041"
+)
+
+
+@pytest.mark.parametrize("sign", list(HIDING), ids=lambda sign: f"{ord(sign):x}")
+async def test_names_hold_nothing_that_hides_what_they_are(talk: Conversation, sign: str):
+    new = make_api_key()
+    given = {"role": "viewer", "tenant_ids": [1], "key_hash": new.key_hash, "starts_with": "hfk_"}
+    with pytest.raises(Invalid, match="the name of a key must not have control characters"):
+        await call(talk, BOSS, "create_api_key", name=f"a{sign}b", **given)
+    for function, place in (("create_tenant", {}), ("change_tenant", {"tenant_id": 1})):
+        values = {"instance_name": f"a{sign}b", "evo_server_url": "https://e.example"}
+        with pytest.raises(Invalid, match="instance_name must not have control characters"):
+            await call(talk, BOSS, function, values=values, **place)
+
+
+async def test_names_of_all_people_are_taken(talk: Conversation):
+    for name in ("João, caixa 2", "پنل می‌خواهم", "店の鍵", "Пекарня"):
+        new = make_api_key()
+        given = {"role": "viewer", "tenant_ids": [1], "starts_with": "hfk_"}
+        made = await call(talk, BOSS, "create_api_key", name=name, key_hash=new.key_hash, **given)
+        assert made["api_key"]["name"] == name
+
+
+async def test_the_audit_line_says_which_key_it_was(talk: Conversation):
+    await talk.maria_writes("oi")
+    first = await key_for(talk, "operator", 1)
+    second = await key_for(talk, "operator", 1)  # of the same name
+    argument = {"tenant_id": 1, "session_id": 1, "source": "operator", "policy": POLICY}
+    await call(talk, first, "pause_session", **argument)
+    await call(talk, second, "resume_session", **argument)
+    resumed, paused, made, _ = await lines(talk)
+    assert (paused["api_key_id"], resumed["api_key_id"]) == (first["id"], second["id"])
+    assert (made["api_key_id"], made["detail"]["api_key_id"]) == (None, second["id"])
+
+
+# --- what admins of one tenant may not
+
+
+@pytest.mark.parametrize("kind", ["key", "user", "operator of every tenant"])
+async def test_renaming_needs_the_deployment_and_the_answer_tells_nothing_of_others(
+    talk: Conversation, other: int, kind: str
+):
+    await joins(talk, ANA, "admin", 1)
+    admin = ANA if kind == "user" else await key_for(talk, "admin", 1)
+    said = []
+    for name in ("pharmacy", "nobody-has-it", "SHOP", "shop ", "", None):
+        with pytest.raises(NotAllowed) as refused:
+            await call(talk, admin, "change_tenant", tenant_id=1, values={"instance_name": name})
+        said.append(str(refused.value))
+    assert len(set(said)) == 1
+    assert await talk.value("select instance_name from tenants where id = 1") == "shop"
+    same = {"instance_name": "shop", "system_prompt": "Be kind."}
+    await call(talk, admin, "change_tenant", tenant_id=1, values=same)
+    boss = BOSS if kind != "operator of every tenant" else await key_for(talk, "admin")
+    renamed = await call(talk, boss, "change_tenant", tenant_id=1, values={"instance_name": "sol"})
+    assert renamed["tenant"]["instance_name"] == "sol"
+
+
+async def test_who_has_every_tenant_but_is_no_admin_renames_nothing(talk: Conversation):
+    operator = await key_for(talk, "operator")
+    with pytest.raises(NotAllowed):
+        await call(talk, operator, "change_tenant", tenant_id=1, values={"instance_name": "sol"})
+
+
+async def test_only_the_deployment_gives_a_tenant_the_deployments_key(talk: Conversation):
+    admin = await key_for(talk, "admin", 1)
+    elsewhere = "https://own.example"
+
+    async def change(caller: Json, **values: object) -> None:
+        await call(talk, caller, "change_tenant", tenant_id=1, values=values)
+
+    for values in ({"evo_server_url": elsewhere}, {"evo_server_url": elsewhere, "evo_api_key": ""}):
+        with pytest.raises(NotAllowed, match="EVOLUTION_API_KEY is the deployment's"):
+            await change(admin, **values)
+    await change(admin, evo_server_url=elsewhere, evo_api_key="its-own")
+    for values in (
+        {"evo_api_key": None}, {"evo_api_key": ""},
+        {"evo_api_key": None, "evo_server_url": "https://evolution.example"},
+    ):  # fmt: skip
+        with pytest.raises(NotAllowed, match="EVOLUTION_API_KEY is the deployment's"):
+            await change(admin, **values)
+    await change(BOSS, evo_api_key=None, evo_server_url="https://evolution.example")
+    await change(admin, evo_api_key=None, evo_server_url="https://evolution.example")  # as it is
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+async def test_addresses_of_a_tenants_own_services_are_shown_to_its_admins_alone(
+    talk: Conversation, role: str
+):
+    secret = {"notify_url": "https://t.example/hook", "moderation_url": "https://m.example/s3cret"}
+    await call(talk, BOSS, "change_tenant", tenant_id=1, values=secret)
+    reader = await key_for(talk, role, 1)
+    admin = await key_for(talk, "admin", 1)
+    for caller, wanted in ((reader, dict.fromkeys(secret)), (admin, secret), (BOSS, secret)):
+        one = (await call(talk, caller, "get_tenant", tenant_id=1))["tenant"]
+        (listed,) = (await call(talk, caller, "list_tenants"))["items"]
+        for tenant in (one, listed):
+            assert {name: tenant[name] for name in secret} == wanted
+            assert tenant["notify_url_set"]
+            assert tenant["moderation_url_set"]

@@ -242,3 +242,85 @@ async def test_at_the_same_server_the_path_may_change_without_the_key(database):
 async def test_without_a_key_of_its_own_a_tenant_may_move(database):
     await create(database)
     assert (await change(database, evo_server_url="https://nova.example"))["id"]
+
+
+CEILINGS = {
+    "daily_turns": 10, "daily_tokens": 1000, "contact_daily_turns": 5, "llm_max_tokens": 800,
+    "llm_models": ["claude-small", "gpt-small"],
+}  # fmt: skip
+
+
+async def within(database: DirectDatabase, caller: Json | None = None, **values: object) -> Json:
+    argument: Json = {"tenant_id": 1, "values": values, "ceilings": CEILINGS}
+    if caller is not None:
+        argument["caller"] = caller
+    tenant: Json = (await database.call("change_tenant", argument))["tenant"]
+    return tenant
+
+
+@pytest.mark.parametrize("name", [name for name in CEILINGS if name != "llm_models"])
+async def test_the_deployments_limit_is_the_most_that_a_tenant_may_be_given(database, name):
+    await create(database)
+    most = CEILINGS[name]
+    with pytest.raises(Invalid, match=f"{name} must be at most {most}, .* {name.upper()}"):
+        await within(database, **{name: most + 1})
+    values = NEW | {"instance_name": "nova", name: most + 1}
+    with pytest.raises(Invalid, match=f"{name} must be at most"):
+        await database.call("create_tenant", {"values": values, "ceilings": CEILINGS})
+    for value in (most, most - 1, None):
+        assert (await within(database, **{name: value}))[name] == value
+
+
+async def test_where_the_deployment_has_no_limit_a_tenant_may_have_any(database):
+    await create(database)
+    assert (await within(database, contact_daily_tokens=10**9))["contact_daily_tokens"] == 10**9
+
+
+async def test_what_a_tenant_has_from_before_does_not_stand_in_the_way_of_other_changes(database):
+    await create(database, daily_turns=99, llm_model="claude-huge")
+    assert (await within(database, system_prompt="Be brief."))["daily_turns"] == 99
+
+
+async def test_on_the_deployments_key_an_admin_chooses_among_its_models(database):
+    await create(database)
+    admin = {"kind": "user", "name": "ana", "user_id": "0198c0de-0000-7000-8000-00000000a11a"}
+    for model in ("claude-huge", "", "CLAUDE-SMALL"):
+        with pytest.raises(Invalid, match="one of claude-small, gpt-small"):
+            await within(database, admin, llm_model=model)
+    assert (await within(database, admin, llm_model="gpt-small"))["llm_model"] == "gpt-small"
+    own = {"llm_api_key": "its-own", "llm_max_tokens": 9000}
+    await within(database, admin, llm_model="claude-huge", **own)
+    with pytest.raises(Invalid, match="llm_model must be null or one of"):
+        await within(database, admin, llm_api_key=None)
+    await within(database, admin, llm_api_key=None, llm_model=None, llm_max_tokens=None)
+    assert (await within(database, llm_model="claude-huge"))["llm_model"] == "claude-huge"
+    assert (await within(database, admin, system_prompt="Be brief."))["llm_model"] == "claude-huge"
+
+
+async def test_tenants_are_found_that_the_deployments_key_does_not_serve_any_more(database):
+    served, lost = "http://evolution:8080", "https://lost.example"
+    for name, url, key in (
+        ("served", f"{served}/", None), ("one", lost, None), ("two", lost, ""),
+        ("payer", "https://own.example", "k"), ("sly", f"{served}/chat/x?", "k"),
+    ):  # fmt: skip
+        await create(database, instance_name=name, evo_server_url=url, evo_api_key=key)
+    found = (await database.call("tenants_elsewhere", {"named": [served]}))["servers"]
+    assert sorted(found, key=lambda each: each["evo_server_url"]) == [
+        {
+            "evo_server_url": f"{served}/chat/x?",
+            "own_key": True,
+            "tenants": 1,
+            "instances": ["sly"],
+        },
+        {"evo_server_url": lost, "own_key": False, "tenants": 2, "instances": ["one", "two"]},
+    ]
+    everything = (await database.call("tenants_elsewhere", {"named": []}))["servers"]
+    assert len(everything) == 3
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+async def test_an_instance_has_no_name_that_changes_the_path_of_evolutions_addresses(
+    database, name
+):
+    with pytest.raises(Invalid, match="instance_name must not be"):
+        await create(database, instance_name=name)

@@ -159,3 +159,33 @@ async def test_a_pause_of_its_time_ends_as_before(talk: Conversation):
     await talk.travel(seconds=11)
     (turn,) = [t for t in await talk.claim() if t["session"]["session_id"] == 4]
     assert answered(turn) == ["e agora?"]
+
+
+async def test_keys_of_members_who_have_gone_end_and_those_of_others_do_not(old_database: str):
+    """Before, who made a key stood in its `created_by` alone."""
+    await execute(
+        old_database,
+        """
+        insert into memberships (tenant_id, user_id, role) values
+            (1, '0198c0de-0000-7000-8000-00000000a11a', 'admin');
+        insert into api_keys (name, key_hash, starts_with, role, created_by) values
+            ('of a member', sha256('1'), 'hfk_1', 'admin', '0198c0de-0000-7000-8000-00000000a11a'),
+            ('of one gone', sha256('2'), 'hfk_2', 'viewer', '0198c0de-0000-7000-8000-00000000dead'),
+            ('of the deployment', sha256('3'), 'hfk_3', 'admin', 'ops');
+        insert into api_key_tenants select id, 1 from api_keys where name like 'of %';
+        """,
+    )
+    await migrate(old_database)
+    connection = await asyncpg.connect(old_database)
+    try:
+        ended = await connection.fetch(
+            "select name from api_keys where revoked_at is not null order by id"
+        )
+        await connection.execute("delete from memberships where role = 'admin'")
+        later = await connection.fetch(
+            "select name from api_keys where revoked_at is not null order by id"
+        )
+    finally:
+        await connection.close()
+    assert [row["name"] for row in ended] == ["of one gone"]
+    assert [row["name"] for row in later] == ["of a member", "of one gone"]

@@ -129,6 +129,19 @@ async def test_the_tenants_settings_go_before_the_defaults(
     assert (own.model, own.max_tokens) == ("claude-x", 9)
 
 
+async def test_on_the_deployments_key_no_tenant_has_more_tokens_than_the_deployment_gives(
+    claude: Anthropic, gpt: OpenAI, handler: FallbackHandler
+) -> None:
+    own_key = VAULT.seal("sk-of-the-tenant", place_of_key("llm_api_key", 1))
+    await handler.make(turn(llm_max_tokens=90_000))
+    await handler.make(turn(llm_max_tokens=90_000, llm_api_key=own_key))
+    assert [asked.max_tokens for asked in claude.requests] == [4000, 90_000]
+    claude.stop()  # the second provider is asked with the deployment's key, whoever's the first was
+    await handler.make(turn(llm_max_tokens=90_000, llm_api_key=own_key))
+    await handler.make(turn(llm_max_tokens=7, llm_api_key=own_key))
+    assert [asked.max_tokens for asked in gpt.requests] == [4000, 7]
+
+
 async def test_names_are_told_in_groups_only(claude: Anthropic, handler: FallbackHandler) -> None:
     await handler.make(turn())
     await handler.make(turn(chat="group"))

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient
+from router.evolution.servers import Servers
 from router.n8n.tokens import NoticeToken, TurnToken
 from router.outbound.places import SendPlaces
 from router.sending.outbox import Outbox, SendTerms
@@ -86,7 +87,8 @@ def outbox(
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Outbox:
     http = httpx.AsyncClient(transport=httpx.MockTransport(phone))
-    keys = InstanceKeys(SecretStr(key) if key else None)
+    servers = Servers.of(["http://evolution.example"])
+    keys = InstanceKeys(SecretStr(key) if key else None, servers=servers)
     terms = SendTerms(lease=45, check_after=3, policy={"debounce_seconds": 2})
     return Outbox(ledger, EvolutionClient(http), keys, SendPlaces(places), terms, clock=clock)
 

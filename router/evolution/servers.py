@@ -1,0 +1,102 @@
+"""Which Evolution servers there are, and what an address of one may be: pure judgements.
+
+A tenant's evo_server_url is scheme, host and port. A path in front of Evolution's own is taken only
+where EVOLUTION_SERVERS names it: what a tenant puts behind the host could otherwise ask Evolution
+for another business's instance. And only servers that are named there are shown EVOLUTION_API_KEY,
+which opens every instance.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?P<host>\[[0-9a-f:.]+\]|[^\s\x00-\x20\x7f\\/?#@:%\[\]]+)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>/[^\x00-\x20\x7f]*)?",
+    re.IGNORECASE,
+)
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._~-]*)*/?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_Place: TypeAlias = tuple[str, str, int, str]
+"""Scheme, host, port and path: what tells servers apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The servers that the deployment names, each in the deployment's own spelling."""
+
+    _named: Mapping[_Place, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, urls: Iterable[str]) -> "Servers":
+        """Take EVOLUTION_SERVERS. Raises ValueError with what is wrong of one, and the cure."""
+        return cls({named_place(url): url.rstrip("/") for url in urls})
+
+    @property
+    def are_named(self) -> bool:
+        """Whether there are any."""
+        return bool(self._named)
+
+    def has(self, url: str) -> bool:
+        """Whether the deployment names this server, in whatever spelling."""
+        return _place(url) in self._named
+
+    def fault_of(self, url: str) -> str | None:
+        """Say what is wrong with a tenant's address of its server, or return None."""
+        place = _place(url)
+        if place is None:
+            return "must be scheme, host and port: https://evolution.example.com:8080"
+        if place[3] and place not in self._named:
+            return (
+                "must end behind host and port. Where a proxy needs a path, name the whole address"
+                " in EVOLUTION_SERVERS"
+            )
+        return None
+
+    def address_of(self, url: str) -> str:
+        """Return where requests go for a tenant's address. Raises ValueError where it has a fault.
+
+        For a named server that is the deployment's own text, not the tenant's.
+        """
+        if (fault := self.fault_of(url)) is not None:
+            raise ValueError(f"evo_server_url {fault}")
+        place = _place(url)
+        assert place is not None  # noqa: S101 - it would have been a fault
+        return self._named.get(place) or _text(place)
+
+
+def named_place(url: str) -> _Place:
+    """Return the place of a server that the deployment names. Raises ValueError."""
+    place = _place(url)
+    if place is None or not _PREFIX.fullmatch(place[3]):
+        raise ValueError(
+            "is not the address of a server. Write http://evolution:8080, or, behind a proxy that"
+            " needs it, https://host.example/path"
+        )
+    return place
+
+
+def shown_server(url: str) -> str:
+    """Return an address without what may be a secret: all behind host and port."""
+    place = _place(url)
+    return "its evo_server_url" if place is None else _text(place)
+
+
+def _text(place: _Place) -> str:
+    scheme, host, port, _ = place
+    return f"{scheme}://{host}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
+
+
+def _place(url: str) -> _Place | None:
+    found = _ADDRESS.fullmatch(url)
+    if found is None:
+        return None
+    scheme = found["scheme"].lower()
+    port = int(found["port"] or _DEFAULT_PORTS[scheme])
+    if not 0 < port < 65536:
+        return None
+    host = found["host"].lower().rstrip(".")
+    return (scheme, host, port, (found["path"] or "").rstrip("/")) if host else None

@@ -1,0 +1,71 @@
+"""The interactive reference at /docs: Swagger UI, whose files come with a package, not from a CDN.
+
+It is there on a machine of one's own (the embedded database), elsewhere only with API_DOCS=true.
+"""
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, HTMLResponse, Response
+
+from router.logs import Action, log_event
+
+_log = logging.getLogger(__name__)
+_PACKAGE: Final = "fastapi_offline"  # of which only the files are used
+_FILES: Final = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
+_PAGE: Final = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>HybridFlow</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="reference"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+_POLICY: Final = (
+    "default-src 'none'; connect-src 'self'; img-src data:; script-src 'self';"
+    " style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_START: Final = """\
+SwaggerUIBundle({url: "/openapi.json", dom_id: "#reference", deepLinking: true})
+"""
+
+
+def add_reference(app: FastAPI) -> None:
+    """Serve the reference; where its files are not installed, only say so."""
+    spec = importlib.util.find_spec(_PACKAGE)  # which does not load it
+    if spec is None or spec.origin is None:
+        cure = "pip install -r requirements.txt, or API_DOCS=false"
+        log_event(
+            _log, Action.STARTED, f"/docs is not served, for its files are not installed: {cure}",
+            level=logging.WARNING,
+        )  # fmt: skip
+        return
+    folder = Path(spec.origin).parent / "static"
+
+    async def page() -> HTMLResponse:
+        return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+    async def start() -> Response:
+        return Response(_START, media_type="text/javascript")
+
+    app.add_api_route("/docs", page, include_in_schema=False)
+    app.add_api_route("/docs/start.js", start, include_in_schema=False)
+    for name, kind in _FILES.items():
+        _serve(app, name, folder / name, kind)
+
+
+def _serve(app: FastAPI, name: str, path: Path, kind: str) -> None:
+    async def file() -> FileResponse:
+        return FileResponse(path, media_type=kind)
+
+    app.add_api_route(f"/docs/{name}", file, include_in_schema=False)
