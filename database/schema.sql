@@ -4653,7 +4653,7 @@ begin
     end loop;
 exception
     when data_exception then
-        raise exception '%: %', v_name, sqlerrm using errcode = 'PT422';
+        raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
 end
 $$;
 

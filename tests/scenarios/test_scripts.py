@@ -169,7 +169,7 @@ def test_a_key_can_be_asked_for(
         ("add nova --server evolution.example", "evo_server_url must begin with http"),
         ("add nova --server http://e llm_provider=abacus", "must be anthropic or openai"),
         ("set shop colour=red", "a tenant has no colour that can be set; there are instance_name"),
-        ("set shop resume_after_hours=soon", "resume_after_hours: invalid input"),
+        ("set shop resume_after_hours=soon", "resume_after_hours has a value that it cannot have"),
         ("set shop is_active=", "is_active must have a value"),
         ("set shop llm_model", "'llm_model' is not name=value"),
         ("set shop system_prompt=@nowhere.txt", "cannot read the prompt from nowhere.txt"),
