@@ -1,4 +1,4 @@
-"""The application: `uvicorn router.main:app`.
+"""The application. `router.serving` serves it; `router.main:app` is it for another ASGI server.
 
 Everything that lives longer than a request is made in `_lifespan` and closed there, in the reverse
 order: what feeds the state stops before the state does.
@@ -21,6 +21,7 @@ from router import __version__, health
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
 from router.http_errors import UnexpectedErrors, install_error_handlers
+from router.limits.callers import Callers
 from router.limits.middleware import CallGate, CallLimits
 from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
@@ -92,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rates = Rates()
+    app.state.callers = Callers(settings.trusted_proxies)
     app.state.contact_hashes = ContactHashes.of(settings)
     app.add_middleware(CallGate, limits=_call_limits(settings), rates=app.state.rates)
     app.add_middleware(

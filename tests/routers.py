@@ -10,8 +10,8 @@ import uvicorn
 
 from loopback.routers import RouterProcess, free_port
 from router.main import create_app
+from router.serving.server import server_config
 from router.settings import load_settings
-from router.stopping import REQUESTS_GRACE
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"
 CRON_SECRET = "a-cron-secret-for-the-tests"
@@ -70,16 +70,8 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None))
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=REQUESTS_GRACE,
-    )
-    server = _Server(config)
+    settings = load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None)
+    server = _Server(server_config(create_app(settings), settings))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(20):
