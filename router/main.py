@@ -21,8 +21,10 @@ from router import __version__, health
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
 from router.http_errors import UnexpectedErrors, install_error_handlers
+from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
 from router.limits.middleware import CallGate, CallLimits
+from router.limits.proofs import Proofs
 from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
@@ -68,6 +70,7 @@ from router.webhook.ingester import Ingester
 from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
+_BODIES = 5  # of the largest size, that may be in memory at once
 _LOOPS_GRACE = 0.5
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
@@ -93,9 +96,17 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rates = Rates()
-    app.state.callers = Callers(settings.trusted_proxies)
+    callers = app.state.callers = Callers(settings.trusted_proxies)
+    bodies = app.state.bodies = Bodies(_body_limits(settings), callers)
     app.state.contact_hashes = ContactHashes.of(settings)
-    app.add_middleware(CallGate, limits=_call_limits(settings), rates=app.state.rates)
+    app.add_middleware(
+        CallGate,
+        limits=_call_limits(settings),
+        rates=app.state.rates,
+        callers=callers,
+        bodies=bodies,
+        proofs=Proofs(settings.api_keys, settings.cron_secret),
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -211,6 +222,13 @@ def _call_limits(settings: Settings) -> CallLimits:
         max_bytes=settings.max_request_bytes,
         flow_bytes=settings.max_webhook_bytes,
         max_depth=settings.max_json_depth,
+    )
+
+
+def _body_limits(settings: Settings) -> BodyLimits:
+    largest = max(settings.max_webhook_bytes, settings.max_request_bytes)
+    return BodyLimits(
+        arriving=max(1, settings.max_concurrent_requests // 2), held_bytes=_BODIES * largest
     )
 
 

@@ -21,13 +21,15 @@ from fastapi.responses import Response
 
 from router.errors import DatabaseAway
 from router.http_errors import ErrorBody
-from router.limits.depth import too_deep
+from router.limits.bodies import Bodies, TooMuch
+from router.limits.json_bounds import require_few_values, require_shallow
 from router.limits.rates import Rates, per_minute
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.settings import Settings
 from router.state.database import Json
 from router.webhook.admission import Rejected, admit
+from router.webhook.clean import clean
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import Ingester
 
@@ -43,6 +45,7 @@ router = APIRouter(
     },
 )
 _log = logging.getLogger(__name__)
+_MOST_VALUES = 100_000  # in one webhook
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
@@ -78,7 +81,7 @@ async def _take(request: Request, instance_name: str) -> Response:
     hashes: ContactHashes = request.app.state.contact_hashes
     await admit(request, instance_name)
     _hold_back(instance_name, settings, ingester, rates)
-    body = _decode(await _read(request, settings.max_webhook_bytes), settings.max_json_depth)
+    body = await _read(request, instance_name, settings)
     try:
         parsed = parse_webhook(instance_name, body)
     except NotAnEnvelope as error:
@@ -121,6 +124,7 @@ async def _take(request: Request, instance_name: str) -> Response:
 
 
 def _hold_back(instance: str, settings: Settings, ingester: Ingester, rates: Rates) -> None:
+    instance = clean(instance)  # as it is recorded: every spelling of it is one
     limit = per_minute(settings.tenant_webhooks_per_minute)
     wait = rates.exceeded(limit, "webhook", instance)
     if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
@@ -139,33 +143,27 @@ def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
         item["flood"] = True
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    too_large = Rejected(
-        413, "too_large", f"a webhook may have at most {limit} bytes (MAX_WEBHOOK_BYTES)"
-    )
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _decode(raw: bytes, max_depth: int) -> dict[str, Any]:
+async def _read(request: Request, instance: str, settings: Settings) -> dict[str, Any]:
+    bodies: Bodies = request.app.state.bodies
+    sender, most = f"webhooks of {instance}", settings.max_webhook_bytes
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        body = _decode_leniently(raw)
+        async with bodies.reading(request.scope, request.receive, sender=sender, most=most) as raw:
+            await require_few_values(raw, _MOST_VALUES)
+            body = _decode(raw)
+            require_shallow(body, raw, settings.max_json_depth)
+    except TooMuch as error:
+        hint = " (MAX_WEBHOOK_BYTES)" if error.status == 413 else ""
+        raise Rejected(error.status, error.code, f"{error}{hint}", error.retry_after) from error
     if not isinstance(body, dict):
         raise Rejected(422, "not_an_envelope", "the body is not a JSON object")
-    if too_deep(body, max_depth):
-        raise Rejected(422, "too_deep", f"JSON may be nested {max_depth} deep at most")
     return body
+
+
+def _decode(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _decode_leniently(raw)
 
 
 def _decode_leniently(raw: bytes) -> object:
