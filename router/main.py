@@ -67,6 +67,7 @@ from router.turns.prompt import PromptRules
 from router.turns.settling import Settling
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
+from router.webhook.rejections import Rejections
 from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rates = Rates()
     callers = app.state.callers = Callers(settings.trusted_proxies)
     bodies = app.state.bodies = Bodies(_body_limits(settings), callers)
+    app.state.rejections = Rejections()
     app.state.contact_hashes = ContactHashes.of(settings)
     app.add_middleware(
         CallGate,
@@ -172,6 +174,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         Reactions(dispatcher, repairs.begin, notifier.wake, app.state.contact_hashes),
     )
 
+    stack.callback(app.state.rejections.tell)
     app.state.database = database
     app.state.user_tokens = UserTokens(http, token_rules(settings))
     app.state.evolution = evolution

@@ -5,13 +5,17 @@ around a second closes those that are late: a load of short requests costs no ti
 """
 
 import asyncio
+import logging
 from collections import Counter, OrderedDict
 from typing import Protocol
 
 from router.limits.callers import Callers
+from router.logs import Action, log_event
 from router.serving.bounds import Bounds
 
+_log = logging.getLogger(__name__)
 _BETWEEN_LOOKS = 1.0  # seconds
+_BETWEEN_LINES = 10.0  # of the log
 
 
 class Guest(Protocol):
@@ -39,6 +43,8 @@ class Door:
         self._waiting: OrderedDict[Guest, None] = OrderedDict()
         self._looks: asyncio.TimerHandle | None = None
         self.turned_away = 0
+        self._told = 0
+        self._tell_at = 0.0
 
     def __len__(self) -> int:
         return len(self._inside)
@@ -96,9 +102,25 @@ class Door:
 
     def _look(self) -> None:
         self._looks = None
-        self.look_around(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self.look_around(now)
+        self._tell(now)
         if self._inside:
             self._look_later()
+
+    def _tell(self, now: float) -> None:
+        count = self.turned_away - self._told
+        if not count or now < self._tell_at:
+            return
+        self._told, self._tell_at = self.turned_away, now + _BETWEEN_LINES
+        log_event(
+            _log,
+            Action.CONNECTIONS_REFUSED,
+            f"{count} connections were closed: too many of an address or in all, or their requests"
+            " were too long or none",
+            level=logging.WARNING,
+            count=count,
+        )
 
     def _refuse(self, guest: Guest) -> bool:
         self.turned_away += 1

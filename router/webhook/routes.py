@@ -32,6 +32,7 @@ from router.webhook.admission import Rejected, admit
 from router.webhook.clean import clean
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import Ingester
+from router.webhook.rejections import Rejections
 
 router = APIRouter(
     tags=["webhook"],
@@ -58,14 +59,8 @@ async def receive_webhook(
     try:
         return await _take(request, instance_name)
     except Rejected as rejected:
-        log_event(
-            _log,
-            Action.WEBHOOK_REJECTED,
-            str(rejected),
-            level=logging.WARNING,
-            instance=instance_name,
-            status=rejected.status,
-        )
+        rejections: Rejections = request.app.state.rejections
+        rejections.note(rejected, instance_name)
         wait = rejected.retry_after
         return _json(
             {"error": {"code": rejected.code, "message": str(rejected)}},
