@@ -52,6 +52,7 @@ ELSEWHERE = {
     "make demo": _DEMO,
     "make demo N8N=1": _DEMO,
     "make demo LLM=anthropic": "needs an account",
+    "python -m benchmarks.front": _SMALL,
     "python -m benchmarks.ingest": _SMALL,
     "python -m benchmarks.n8n": _SMALL,
     "python -m benchmarks.n8n --engine vm": _SMALL,
