@@ -108,6 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
         callers=callers,
         bodies=bodies,
         proofs=Proofs(settings.api_keys, settings.cron_secret),
+        has_flows=settings.n8n_enabled,
     )
     app.add_middleware(
         CORSMiddleware,

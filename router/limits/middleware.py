@@ -13,13 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qs
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import DatabaseAway
@@ -72,6 +70,8 @@ class CallGate:
         callers: Callers,
         bodies: Bodies,
         proofs: Proofs,
+        *,
+        has_flows: bool,
     ) -> None:
         self._app = app
         self._limits = limits
@@ -79,6 +79,7 @@ class CallGate:
         self._callers = callers
         self._bodies = bodies
         self._proofs = proofs
+        self._has_flows = has_flows
         self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,10 +102,7 @@ class CallGate:
         """Return who calls, by a name; None: somebody whose body nobody needs."""
         path: str = scope["path"]
         block = self._callers.block_of(scope)
-        if not _is_served(scope):
-            self._count_junk(block)
-            return None
-        if path.startswith(_FLOWS):
+        if path.startswith(_FLOWS) and self._has_flows:
             return await self._admit_flow(scope, block)
         caller = await self._caller_of(scope)
         if caller is None:
@@ -194,12 +192,6 @@ def _answer(too_much: TooMuch) -> Response:
     wait = too_much.retry_after
     headers = None if wait is None else {"Retry-After": str(wait)}
     return error_response(too_much.status, too_much.code, str(too_much), headers)
-
-
-def _is_served(scope: Scope) -> bool:
-    """Whether there is an endpoint for the path and the method."""
-    routes: list[Any] = scope["app"].router.routes
-    return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
 
 def _is_short(scope: Scope) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from router.errors import NotFound, UnknownCaller
@@ -18,9 +17,6 @@ from router.limits.callers import Callers
 from router.limits.middleware import CallGate, CallLimits
 from router.limits.proofs import Proofs
 from router.limits.rates import Rates
-from router.n8n.callbacks import router as callbacks_router
-from router.n8n.gateway import router as gateway_router
-from router.operators.api import api
 from router.operators.user_tokens import TokenRules, UserTokens
 
 LIMITS = CallLimits(
@@ -38,11 +34,6 @@ CRON = "the-secret-of-cron"
 FLOW = "hft_1_00000000-0000-0000-0000-000000000000"
 
 
-APP = FastAPI()
-for _router in (api, gateway_router, callbacks_router):
-    APP.include_router(_router)
-
-
 class Nowhere:
     """A database, which knows no key and no turn."""
 
@@ -57,7 +48,7 @@ class Nowhere:
 class Calls:
     """A gate, an application that answers with what it was given, and callers with slow bodies."""
 
-    def __init__(self, patience: float = 100, **limits: Any) -> None:
+    def __init__(self, patience: float = 100, *, has_flows: bool = True, **limits: Any) -> None:
         callers = Callers(["192.0.2.0/24"])
         self.gate = CallGate(
             self._answer,
@@ -66,13 +57,14 @@ class Calls:
             callers,
             Bodies(BodyLimits(arriving=3, patience=Patience(seconds=patience)), callers),
             Proofs(KEYS, SecretStr(CRON)),
+            has_flows=has_flows,
         )
         self.sent = asyncio.Event()
         self.read = 0
         self.database = Nowhere()
         tokens = UserTokens(httpx.AsyncClient(), TokenRules(None, None, SecretStr("s" * 40)))
         state = SimpleNamespace(database=self.database, user_tokens=tokens)
-        self._app = SimpleNamespace(router=APP.router, state=state)
+        self._app = SimpleNamespace(state=state)
         self.go = asyncio.Event()
         self.go.set()
 
@@ -230,9 +222,9 @@ JUNK = {
 
 
 @pytest.mark.parametrize("shown", JUNK.values(), ids=JUNK)
-@pytest.mark.parametrize("path", ["/api/tenants", "/api/nowhere", "/docs", "/nothing", "/n8n/x"])
+@pytest.mark.parametrize("path", ["/api/tenants", "/api/nowhere", "/docs", "/nothing", GATEWAY])
 async def test_of_a_call_without_a_right_credential_no_body_is_read(shown, path: str):
-    calls = Calls(max_bytes=10_000_000)
+    calls = Calls(max_bytes=10_000_000, has_flows=False)
     status, _, body = await calls.ask(headers=shown, body=LARGE, path=path)
     assert (status, body) == (200, b"")  # the endpoint refuses it
     assert calls.read == 0
