@@ -27,7 +27,7 @@ from router.limits.callers import Callers
 from router.limits.json_bounds import require_few_values, require_shallow_text
 from router.limits.proofs import Proofs
 from router.limits.rates import Rates, per_minute
-from router.n8n.unread import may_be_large, refusal_of_form, refusal_of_token
+from router.n8n.unread import is_of_flow, may_be_large, refusal_of_form, refusal_of_token
 
 _EXEMPT = ("/webhook/", "/health")
 _FLOWS = "/n8n/"  # from one address, with a token for each turn: told apart by nothing else
@@ -100,9 +100,8 @@ class CallGate:
 
     async def _admit(self, scope: Scope) -> str | None:
         """Return who calls, by a name; None: somebody whose body nobody needs."""
-        path: str = scope["path"]
         block = self._callers.block_of(scope)
-        if path.startswith(_FLOWS) and self._has_flows:
+        if self._has_flows and is_of_flow(scope):
             return await self._admit_flow(scope, block)
         caller = await self._caller_of(scope)
         if caller is None:

@@ -12,6 +12,13 @@ from router.state.database import Database
 
 _GATEWAY = "/n8n/evolution/"
 _CRASHES = "/n8n/executions/"  # with the key that n8n and the router share, and small
+_PATHS = (_GATEWAY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
+
+
+def is_of_flow(scope: Scope) -> bool:
+    """Whether an endpoint for flows may take this at all: of what else comes, nobody needs a body."""
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith(_PATHS)
 
 
 def may_be_large(scope: Scope) -> bool:

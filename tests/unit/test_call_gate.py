@@ -248,6 +248,18 @@ async def test_of_a_flow_without_a_turn_no_large_body_is_read(path: str, shown, 
     assert calls.read == 0
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", GATEWAY), ("TRACE", "/n8n/turns/1/done"), ("POST", "/n8n/x")]
+)
+async def test_what_is_no_request_of_a_flow_is_left_to_the_application_without_a_body(
+    method: str, path: str
+):
+    calls = Calls(flow_bytes=10_000_000)
+    shown = {"apikey": FLOW}
+    got = await calls.ask(headers=shown, body=LARGE, path=path, method=method)
+    assert (got[0], got[2], calls.read) == (200, b"", 0)
+
+
 async def test_a_body_of_many_values_is_not_parsed():
     calls = Calls(max_bytes=1_000_000)
     many = b"[" + b"[]," * 30_000 + b"1]"
