@@ -16,7 +16,7 @@ _PATHS = (_GATEWAY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
 
 
 def is_of_flow(scope: Scope) -> bool:
-    """Whether an endpoint for flows may take this at all: of what else comes, nobody needs a body."""
+    """Whether an endpoint for flows may take this; of anything else nobody needs the body."""
     path: str = scope["path"]
     return scope["method"] == "POST" and path.startswith(_PATHS)
 
