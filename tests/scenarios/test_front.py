@@ -1,7 +1,7 @@
 """Attacks on the front of a running router, with bounded work; others are served meanwhile."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -72,12 +72,22 @@ async def test_silent_connections_of_one_address_leave_room_for_others(database_
         dial,
     ):
         lines = [await dial() for _ in range(30)]
+        reads = [asyncio.create_task(gone(reader)) for reader, _ in lines]
+        while sum(read.done() for read in reads) < 20:
+            await asyncio.sleep(0.01)
         assert (await client.get("/health/live")).status_code == 200
+        assert sum(read.done() for read in reads) == 20
         lines += [await dial(3 + number) for number in range(60)]  # and of many
         async with httpx.AsyncClient(base_url=client.base_url) as another:
             assert (await another.get("/health/live")).status_code == 200
         for _, writer in lines:
             writer.transport.abort()
+        await asyncio.wait(reads)
+
+
+async def gone(reader: asyncio.StreamReader) -> None:
+    with suppress(OSError):
+        await reader.read()
 
 
 async def test_slow_bodies_hold_no_place(database_url: str):
