@@ -23,4 +23,4 @@ COPY n8n_workflows n8n_workflows
 
 USER hybridflow
 EXPOSE 8000
-CMD ["uvicorn", "router.main:app", "--host", "0.0.0.0", "--port", "8000", "--no-proxy-headers", "--no-server-header", "--timeout-graceful-shutdown", "3"]
+CMD ["python", "-m", "router.serving", "--port", "8000"]

@@ -139,7 +139,7 @@ def _set_up(messages: int, seconds: float) -> Iterator[Run]:
             "TYPING_SECONDS": "0",
             "LOOP_REPLIES": "0",
         }
-        served = serving_process("router.main:app", configuration, free_port())
+        served = serving_process(("router.serving",), configuration, free_port())
         router, pid = stack.enter_context(served)
         yield Run(router, pid, postgres, phones, messages, seconds)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.http_load import Load
-from benchmarks.serving import UNLIMITED, free_port, load, serving
+from benchmarks.serving import PLAIN, UNLIMITED, free_port, load, serving
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 
@@ -65,17 +65,17 @@ def main() -> None:
         folder.chmod(0o755)
         postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
         asyncio.run(migrate(postgres.dsn))
-        _sql(
+        sql(
             postgres,
             "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
             " values ('bench', 'http://127.0.0.1:1', 600)",
         )
-        bare = stack.enter_context(serving("benchmarks.bare:app", {}, free_port()))
+        bare = stack.enter_context(serving((*PLAIN, "benchmarks.bare:app"), {}, free_port()))
         router = stack.enter_context(
-            serving("router.main:app", _configuration(postgres), free_port())
+            serving(("router.serving",), configuration(postgres), free_port())
         )
         rows = [_measure(bare, router, postgres, number, given) for number in given.connections]
-        answered = int(_sql(postgres, "select count(*) from turns where attempt > 0"))
+        answered = int(sql(postgres, "select count(*) from turns where attempt > 0"))
     if answered:
         raise SystemExit(f"{answered} turns were worked on meanwhile: this measured something else")
     _report(rows)
@@ -128,16 +128,18 @@ def _pgbench(postgres: EmbeddedPostgres, connections: int, seconds: int) -> floa
 
 
 def _messages(postgres: EmbeddedPostgres) -> int:
-    return int(_sql(postgres, "select count(*) from messages"))
+    return int(sql(postgres, "select count(*) from messages"))
 
 
-def _sql(postgres: EmbeddedPostgres, statement: str) -> str:
+def sql(postgres: EmbeddedPostgres, statement: str) -> str:
+    """Carry out a statement; what psql prints."""
     psql = str(postgres.bin_folder / "psql")
     command = [psql, postgres.dsn, "--quiet", "--no-psqlrc", "--tuples-only", "-c", statement]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def _configuration(postgres: EmbeddedPostgres) -> dict[str, str]:
+def configuration(postgres: EmbeddedPostgres) -> dict[str, str]:
+    """Return a router's, without limits, and so that no turn falls due."""
     return {
         **UNLIMITED,
         "DATABASE_URL": postgres.dsn,

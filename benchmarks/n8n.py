@@ -231,7 +231,7 @@ def _router(
         "N8N_FALLBACK": "queue",  # every reply is n8n's
         "MAX_CONCURRENT_TURNS": str(max(given.in_flight, 20)),
     }
-    with serving("router.main:app", configuration, port) as url:
+    with serving(("router.serving",), configuration, port) as url:
         yield url
 
 

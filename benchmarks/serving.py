@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +24,16 @@ ROOT = Path(__file__).resolve().parents[1]
 _NO_LIMIT = "100000"
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME")
 
+PLAIN = ("uvicorn", "--no-access-log", "--log-level", "warning")
+"""uvicorn as it is; an application's name follows."""
+
 UNLIMITED = {
     "TENANT_WEBHOOKS_PER_MINUTE": "1000000",
     "CONTACT_MESSAGES_PER_MINUTE": "1000000",
     "API_CALLS_PER_MINUTE": "1000000",
     "ADDRESS_CALLS_PER_MINUTE": "1000000",
+    "MAX_CONNECTIONS": _NO_LIMIT,
+    "MAX_CONNECTIONS_PER_ADDRESS": _NO_LIMIT,
     "MAX_WAITING_WEBHOOKS": _NO_LIMIT,
     "MAX_CONCURRENT_REQUESTS": _NO_LIMIT,
     "TENANT_SHARE": "1",
@@ -51,22 +56,21 @@ def environment(configuration: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def serving(app: str, configuration: Mapping[str, str], port: int) -> Iterator[str]:
-    """Serve an app as a process of its own; give its URL."""
-    with serving_process(app, configuration, port) as (url, _):
+def serving(way: Sequence[str], configuration: Mapping[str, str], port: int) -> Iterator[str]:
+    """Serve as a process of its own, by a module with its options; give its URL."""
+    with serving_process(way, configuration, port) as (url, _):
         yield url
 
 
 @contextmanager
 def serving_process(
-    app: str, configuration: Mapping[str, str], port: int
+    way: Sequence[str], configuration: Mapping[str, str], port: int
 ) -> Iterator[tuple[str, int]]:
-    """Serve an app as a process of its own; give its URL and the process's id."""
+    """Serve as a process of its own; give its URL and the process's id."""
     with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             [
-                *(sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1"),
-                *("--port", str(port), "--no-access-log", "--log-level", "warning"),
+                *(sys.executable, "-m", *way, "--host", "127.0.0.1", "--port", str(port)),
             ],
             cwd=elsewhere,  # where no .env lies
             env=environment(configuration),

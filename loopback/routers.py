@@ -14,7 +14,6 @@ import httpx
 
 _PROJECT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 180.0
-_GRACE_SECONDS = 3  # as router.stopping wants it for the requests that are being answered
 _END_SECONDS = 120.0
 
 
@@ -44,9 +43,8 @@ class RouterProcess:
         """Start it; `ready` waits until it serves."""
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
             [
-                *(sys.executable, "-m", "uvicorn", "router.main:app"),
-                *("--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"),
-                *("--timeout-graceful-shutdown", str(_GRACE_SECONDS)),
+                *(sys.executable, "-m", "router.serving"),
+                *("--host", "127.0.0.1", "--port", str(self.port)),
             ],
             cwd=_PROJECT,
             env=self._env,

@@ -39,7 +39,14 @@ _TELLING = re.compile(
     r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
 )
 # What may be a phone number or a JID, in what others say: an error of Evolution, a path, a value.
-_PERSON = re.compile(r"(?<![\w.-])\+?(?:\d{5,18}@(?:s\.whatsapp\.net|lid)|\d{11,18}(?![\w.-]))")
+_PERSON = re.compile(
+    r"(?<![A-Za-z0-9.])\+?(?:\d{5,18}@(?:s\.whatsapp\.net|lid)|\d{11,18}(?![A-Za-z0-9]|\.\d))"
+)
+_DIGITS = re.compile(r"\d{8,}")  # in the name of an instance, which people call by their number
+# What a terminal obeys, what ends a line for some readers, and what turns the order of a text.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+)
 _QUERY = re.compile(r"\?[^ \"]*")
 _SHORTEST_SECRET = 6
 _MOST_RECENT = 100  # secrets of tenants that the scrubber knows at a time
@@ -51,7 +58,7 @@ class Action(StrEnum):
     # The way in
     WEBHOOK_RECEIVED = "webhook_received"  # committed; `decision` says as what
     WEBHOOK_IGNORED = "webhook_ignored"  # deliberately; `reason` says why
-    WEBHOOK_REJECTED = "webhook_rejected"  # answered with `status`, nothing recorded
+    WEBHOOK_REJECTED = "webhook_rejected"  # answered with `status`; of many alike, `count`
     # Who answers
     TAKEOVER = "takeover"  # a human of the business wrote
     PAUSED = "paused"  # the AI is silent for a session; `source` says who wanted it
@@ -87,6 +94,7 @@ class Action(StrEnum):
     DATABASE_AWAY = "database_away"
     SCHEMA_DIFFERS = "schema_differs"  # the database has an older or newer schema
     DATABASE_BACK = "database_back"
+    CONNECTIONS_REFUSED = "connections_refused"  # beyond a bound; `count` since the last line
     CONNECTIONS_REPLACED = "connections_replaced"  # a pool had lost many of its connections
     TENANT_CREATED = "tenant_created"
     TENANT_CHANGED = "tenant_changed"
@@ -202,7 +210,7 @@ class JsonFormatter(logging.Formatter):
             text = orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
         except TypeError:  # lone surrogates, huge numbers, circles
             text = orjson.dumps({name: _piece(value) for name, value in line.items()})
-        return self._scrub(text.decode())
+        return self._scrub(_safe(text.decode()))
 
 
 class TextFormatter(logging.Formatter):
@@ -219,8 +227,9 @@ class TextFormatter(logging.Formatter):
         exception = content.pop("exception", None)
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{name}={_readable(value)}" for name, value in content.items())
-        line = f"{time} {record.levelname:<8} {message}  {fields}".replace("\n", "\\n")
-        return self._scrub(f"{line}\n{exception}" if exception else line)
+        lines = [f"{time} {record.levelname:<8} {message}  {fields}"]
+        lines += [f"    {below}" for below in exception.split("\n")] if exception else []
+        return self._scrub("\n".join(_safe(line, "\\x{:02x}") for line in lines))
 
 
 def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
@@ -232,6 +241,7 @@ def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[st
     content: dict[str, Any] = {"message": message}
     if isinstance(action, Action):
         content.update({"action": action, **record.__dict__["fields"]})
+        _mask_people(content)
     else:
         content["logger"] = record.name
     if record.exc_info:
@@ -241,6 +251,29 @@ def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[st
         if value is not None:
             content[name] = value
     return content
+
+
+def _mask_people(content: dict[str, Any]) -> None:
+    """Leave numbers out of every text; an instance keeps the last digits, to be told by."""
+    for name, value in content.items():
+        if name in ("action", "contact", "correlation_id") or not isinstance(value, str):
+            continue
+        if name == "instance":
+            masked = _DIGITS.sub(lambda found: f"(number …{found[0][-2:]})", value)
+            content["message"] = content["message"].replace(value, masked)
+            content[name] = masked
+        else:
+            content[name] = _PERSON.sub("(number)", value)
+
+
+def _safe(line: str, short: str = "\\u{:04x}") -> str:
+    """Return the line with escapes for what is no letter, space or sign; one line stays one."""
+
+    def escaped(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        return "\\n" if code == 10 else (short if code < 256 else "\\u{:04x}").format(code)
+
+    return _UNSAFE.sub(escaped, line)
 
 
 def _piece(value: object) -> orjson.Fragment | str:

@@ -1,4 +1,4 @@
-"""The application: `uvicorn router.main:app`.
+"""The application. `router.serving` serves it; `router.main:app` is it for another ASGI server.
 
 Everything that lives longer than a request is made in `_lifespan` and closed there, in the reverse
 order: what feeds the state stops before the state does.
@@ -22,7 +22,10 @@ from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
 from router.http_errors import UnexpectedErrors, install_error_handlers
 from router.limits.at_once import AtOnce
+from router.limits.bodies import Bodies, BodyLimits
+from router.limits.callers import Callers
 from router.limits.middleware import CallGate, CallLimits
+from router.limits.proofs import Proofs
 from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
@@ -70,9 +73,11 @@ from router.turns.prompt import PromptRules
 from router.turns.settling import Settling
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
+from router.webhook.rejections import Rejections
 from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
+_BODIES = 5  # of the largest size, that may be in memory at once
 _LOOPS_GRACE = 0.5
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
@@ -101,8 +106,19 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rates = Rates()
+    callers = app.state.callers = Callers(settings.trusted_proxies)
+    bodies = app.state.bodies = Bodies(_body_limits(settings), callers)
+    app.state.rejections = Rejections()
     app.state.contact_hashes = ContactHashes.of(settings)
-    app.add_middleware(CallGate, limits=_call_limits(settings), rates=app.state.rates)
+    app.add_middleware(
+        CallGate,
+        limits=_call_limits(settings),
+        rates=app.state.rates,
+        callers=callers,
+        bodies=bodies,
+        proofs=Proofs(settings.api_keys, settings.cron_secret),
+        has_flows=settings.n8n_enabled,
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -171,6 +187,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         Reactions(dispatcher, repairs.begin, notifier.wake, app.state.contact_hashes),
     )
 
+    stack.callback(app.state.rejections.tell)
     app.state.database = database
     app.state.user_tokens = UserTokens(http, token_rules(settings))
     app.state.evolution = evolution
@@ -225,6 +242,13 @@ def _call_limits(settings: Settings) -> CallLimits:
         max_bytes=settings.max_request_bytes,
         flow_bytes=settings.max_webhook_bytes,
         max_depth=settings.max_json_depth,
+    )
+
+
+def _body_limits(settings: Settings) -> BodyLimits:
+    largest = max(settings.max_webhook_bytes, settings.max_request_bytes)
+    return BodyLimits(
+        arriving=max(1, settings.max_concurrent_requests // 2), held_bytes=_BODIES * largest
     )
 
 

@@ -26,8 +26,8 @@ from loopback.evolution import Business, Customer, Evolution
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.logs import configure_logging
 from router.main import create_app
+from router.serving.server import server_config
 from router.settings import ConfigurationError, load_settings
-from router.stopping import REQUESTS_GRACE
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.server import N8nDidNotStart
@@ -135,13 +135,7 @@ def _configuration(folder: Path, llm_name: str, llm: Anthropic | None) -> dict[s
 async def _router(configuration: Mapping[str, str], listener: socket.socket) -> AsyncIterator[str]:
     settings = load_settings(configuration, env_file=None)
     configure_logging(settings, sys.stderr)
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=REQUESTS_GRACE,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(create_app(settings), settings))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if serving.done():

@@ -9,31 +9,25 @@ import argparse
 import asyncio
 import os
 import secrets
-import socket
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-
-import uvicorn
 
 from router import __version__
 from router.embedded.errors import EmbeddedPostgresError
 from router.errors import DatabaseAway
-from router.logs import configure_logging
 from router.main import create_app
+from router.serving.server import CannotListen, listen, serve
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.migrations import MigrationError, migrate
-from router.stopping import REQUESTS_GRACE
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
 from scripts.n8n.server import N8nDidNotStart, N8nServer
-from scripts.running import CannotGoOn
 
-_BACKLOG = 2048
-_DID_NOT_START = 3  # uvicorn's exit code for it
+_EVERYWHERE = "0.0.0.0"  # nosec B104  # noqa: S104 - Evolution must reach it
 _TOLD = (
-    CannotGoOn,
+    CannotListen,
     CommandFailed,
     ConfigurationError,
     DatabaseAway,
@@ -56,9 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         if settings.database_url is not None:  # the embedded one is brought up to date as it opens
             asyncio.run(migrate(settings.database_url.get_secret_value()))
         n8n = _beside(settings) if given.n8n else nullcontext()
-        with _listen(settings.api_port) as listener, n8n:
+        with listen(_EVERYWHERE, settings.api_port) as listener, n8n:
             print(banner(settings, made, with_n8n=given.n8n), flush=True)
-            return _serve(settings, listener)
+            return serve(create_app(settings), settings, listener)
     except _TOLD as error:
         print(error, file=sys.stderr)
         return 1
@@ -75,43 +69,6 @@ def _turned_on(wanted: dict[str, str]) -> dict[str, str]:
 
 def _beside(settings: Settings) -> AbstractContextManager[N8nServer]:
     return running_n8n(settings, lambda text: print(text, file=sys.stderr, flush=True))
-
-
-def _listen(port: int) -> socket.socket:
-    """Take the port before anything is begun: who comes early waits, and is not refused.
-
-    Raises CannotGoOn.
-    """
-    # With the protocol's number: else asyncio leaves Nagle's delay on, 40 ms for every answer.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":  # elsewhere it would let two programs have the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("0.0.0.0", port))  # nosec B104  # noqa: S104 - Evolution must reach it
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise CannotGoOn(
-            f"cannot listen on port {port} ({error.strerror}): stop what uses it, or set API_PORT"
-            " (PORT, where it is set, wins over it)"
-        ) from error
-    return listener
-
-
-def _serve(settings: Settings, listener: socket.socket) -> int:
-    configure_logging(settings)
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # TRUSTED_PROXIES says whom to believe
-        timeout_graceful_shutdown=REQUESTS_GRACE,
-    )
-    server = uvicorn.Server(config)
-    with suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
-    return 0 if server.started else _DID_NOT_START
 
 
 def keep_secrets(settings: Settings, *, with_n8n: bool) -> dict[str, str]:

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from loopback.routers import RouterProcess, free_port
 from router.main import create_app
+from router.serving.server import server_config
 from router.settings import load_settings
-from router.stopping import REQUESTS_GRACE
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"
 CRON_SECRET = "a-cron-secret-for-the-tests"
@@ -91,16 +91,8 @@ def url_of(listener: socket.socket) -> str:
 
 @asynccontextmanager
 async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an app in this loop."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=REQUESTS_GRACE,
-    )
-    server = _Server(config)
+    """Serve a router in this loop, as `python -m router.serving` does."""
+    server = _Server(server_config(app, app.state.settings))
     served = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(20):

@@ -159,6 +159,8 @@ class Variables(BaseSettings):
     address_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 3000
     tenant_webhooks_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
     contact_messages_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
+    max_connections: Annotated[int, Field(ge=10, le=100_000)] = 2000
+    max_connections_per_address: Annotated[int, Field(ge=5, le=100_000)] = 500
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 200
     max_waiting_webhooks: Annotated[int, Field(ge=1, le=100_000)] = 500
     max_request_bytes: Annotated[int, Field(ge=1024, le=1_000_000_000)] = 1_000_000

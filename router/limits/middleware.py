@@ -1,36 +1,47 @@
 """What every call must pass but webhooks, which have rules of their own, and the health checks.
 
-Too many at once: 503, or 429 where one caller has them; too often: 429; both with Retry-After. Too
-large: 413. Nested too deep: 422. All in the API's one shape of an error.
+First the caller is known, then its rate is counted, then its body is read, and only when that is
+there the call takes one of the places. Too many at once: 503, or 429 where one caller has them; too
+often: 429; both with Retry-After. Too large: 413. Too slow: 408. Nested too deep, or of too many
+values: 422. All in the API's one shape of an error.
+
+A call that shows no right credential goes on to its endpoint without its body: to be refused it
+needs none.
 """
 
-import hashlib
-import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-import orjson
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from router.errors import DatabaseAway
 from router.http_errors import error_response
-from router.limits.depth import too_deep
+from router.limits.bodies import Bodies, TooMuch
+from router.limits.callers import Callers
+from router.limits.json_bounds import require_few_values, require_shallow_text
+from router.limits.proofs import Proofs
 from router.limits.rates import Rates, per_minute
+from router.n8n.unread import is_of_flow, may_be_large, refusal_of_form, refusal_of_token
 
 _EXEMPT = ("/webhook/", "/health")
 _FLOWS = "/n8n/"  # from one address, with a token for each turn: told apart by nothing else
-_CREDENTIALS = ("x-api-key", "authorization", "x-cron-secret")
-_TENANT = re.compile(r"/api/tenants/(\d{1,19})(?:/|$)")
+_SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its token is looked up
+_TENANTS = "/api/tenants/"
+_NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Calls a minute for each credential and tenant, and for each address; calls at once; bytes.
+    """Calls a minute for each caller and tenant; calls at once; bytes, depth and number of values.
 
-    `flow_bytes` is for what flows send, which may carry media.
+    `address_calls_per_minute` are for one caller in all tenants, and for all that one address sends
+    without a right credential. `flow_bytes` is for what flows send that may carry media.
     """
 
     calls_per_minute: int
@@ -39,29 +50,36 @@ class CallLimits:
     max_bytes: int
     flow_bytes: int
     max_depth: int
+    max_values: int = 20_000
 
 
-class _TooMuch(Exception):
-    def __init__(
-        self, status: int, code: str, message: str, retry_after: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.retry_after = retry_after
-
-    def answer(self) -> Response:
-        headers = None if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        return error_response(self.status, self.code, str(self), headers)
+class _Answered(Exception):
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class CallGate:
     """ASGI middleware. Its counters are those of one application."""
 
-    def __init__(self, app: ASGIApp, limits: CallLimits, rates: Rates) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: CallLimits,
+        rates: Rates,
+        callers: Callers,
+        bodies: Bodies,
+        proofs: Proofs,
+        *,
+        has_flows: bool,
+    ) -> None:
         self._app = app
         self._limits = limits
         self._rates = rates
+        self._callers = callers
+        self._bodies = bodies
+        self._proofs = proofs
+        self._has_flows = has_flows
         self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,80 +87,115 @@ class CallGate:
         if scope["type"] != "http" or scope["path"].startswith(_EXEMPT):
             await self._app(scope, receive, send)
             return
-        caller = _caller_of(scope)
         try:
-            self._check_rates(scope, caller)
-            self._check_place(scope, caller)
-        except _TooMuch as too_much:
-            await too_much.answer()(scope, receive, send)
-            return
-        self._under_way[caller] += 1
-        try:
-            await self._pass_on(scope, receive, send)
-        finally:
-            self._under_way[caller] -= 1
-            if not self._under_way[caller]:
-                del self._under_way[caller]
+            caller = await self._admit(scope)
+            if caller is None:
+                await self._app(scope, _without_body(receive), send)
+            else:
+                await self._pass_on(scope, receive, send, caller)
+        except TooMuch as too_much:
+            await _answer(too_much)(scope, receive, send)
+        except _Answered as answered:
+            await answered.answer(scope, receive, send)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await self._read(scope, receive)
-        except _TooMuch as too_much:
-            await too_much.answer()(scope, receive, send)
-            return
-        await self._app(scope, _again(body, receive), send)
+    async def _admit(self, scope: Scope) -> str | None:
+        """Return who calls, by a name; None: somebody whose body nobody needs."""
+        block = self._callers.block_of(scope)
+        if self._has_flows and is_of_flow(scope):
+            return await self._admit_flow(scope, block)
+        caller = await self._caller_of(scope)
+        if caller is None:
+            self._count_junk(block)
+        else:
+            self._count_call(caller, _tenant_of(scope))
+        return caller
 
-    def _check_rates(self, scope: Scope, caller: str) -> None:
-        if scope["path"].startswith(_FLOWS):
-            return
-        limits = self._limits
-        waits = (
+    async def _admit_flow(self, scope: Scope, block: str) -> str:
+        refusal = refusal_of_form(scope)
+        if refusal is not None:
+            self._count_junk(block)
+            raise _Answered(refusal)
+        if may_be_large(scope) and not _is_short(scope):
+            refusal = await refusal_of_token(scope, scope["app"].state.database)
+            if refusal is not None:
+                raise _Answered(refusal)
+        return f"flow {Headers(scope=scope).get('apikey', '')[:80]}"
+
+    async def _caller_of(self, scope: Scope) -> str | None:
+        if scope["path"].startswith("/cron/"):
+            return self._proofs.of_cron(scope)
+        if not scope["path"].startswith("/api/"):
+            return None
+        state = scope["app"].state
+        try:
+            return await self._proofs.of_caller(scope, state.user_tokens, state.database)
+        except DatabaseAway as error:
+            away = error_response(503, "database_away", str(error), {"Retry-After": "5"})
+            raise _Answered(away) from error
+
+    def _count_junk(self, block: str) -> None:
+        _require(
             self._rates.exceeded(
-                per_minute(limits.calls_per_minute), "call", caller, _tenant_of(scope)
-            ),
-            self._rates.exceeded(
-                per_minute(limits.address_calls_per_minute), "address", _address_of(scope)
-            ),
+                per_minute(self._limits.address_calls_per_minute), "address", block
+            )
         )
-        wait = max((wait for wait in waits if wait is not None), default=None)
-        if wait is not None:
-            raise _TooMuch(429, "too_many_calls", f"too many calls: wait {wait} seconds", wait)
 
-    def _check_place(self, scope: Scope, caller: str) -> None:
+    def _count_call(self, caller: str, tenant: str) -> None:
+        limits = self._limits
+        each = self._rates.exceeded(per_minute(limits.calls_per_minute), "call", caller, tenant)
+        all_of_them = self._rates.exceeded(
+            per_minute(limits.address_calls_per_minute), "caller", caller
+        )
+        _require(max((wait for wait in (each, all_of_them) if wait is not None), default=None))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, caller: str) -> None:
+        limits = self._limits
+        most = limits.flow_bytes if may_be_large(scope) else limits.max_bytes
+        async with self._bodies.reading(scope, receive, sender=caller, most=most) as body:
+            if body:
+                await require_few_values(body, limits.max_values)
+                require_shallow_text(body, limits.max_depth)
+            with self._place("flows" if scope["path"].startswith(_FLOWS) else caller):
+                await self._app(scope, _again(body, receive), self._noting(send, caller))
+
+    @contextmanager
+    def _place(self, who: str) -> Iterator[None]:
+        """Take a place. One caller, and all flows together, have half of them at most."""
         if self._under_way.total() >= self._limits.at_once:
-            raise _TooMuch(503, "busy", "too many calls are being answered: try again soon", 1)
-        mine = self._under_way[caller] if not scope["path"].startswith(_FLOWS) else 0
-        if mine >= max(1, self._limits.at_once // 2):
-            raise _TooMuch(429, "too_many_at_once", "wait until your other calls are answered", 1)
-
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        is_flow = scope["path"].startswith(_FLOWS)
-        limit = self._limits.flow_bytes if is_flow else self._limits.max_bytes
-        too_large = _TooMuch(413, "too_large", f"a body may have at most {limit} bytes")
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
-            raise too_large
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise ClientDisconnect  # half a request is none, even where a body may be missing
-            body += message.get("body", b"")
-            if len(body) > limit:
-                raise too_large
-            if not message.get("more_body", False):
-                break
-        if body and self._is_too_deep(bytes(body)):
-            most = self._limits.max_depth
-            raise _TooMuch(422, "too_deep", f"JSON may be nested {most} deep at most")
-        return bytes(body)
-
-    def _is_too_deep(self, body: bytes) -> bool:
+            raise TooMuch(503, "busy", "too many calls are being answered: try again soon", 1)
+        if self._under_way[who] >= max(1, self._limits.at_once // 2):
+            raise TooMuch(429, "too_many_at_once", "wait until your other calls are answered", 1)
+        self._under_way[who] += 1
         try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            return "depth limit" in str(error)  # else it is no JSON, which the endpoint will say
-        return too_deep(value, self._limits.max_depth)
+            yield
+        finally:
+            self._under_way[who] -= 1
+            if not self._under_way[who]:
+                del self._under_way[who]
+
+    def _noting(self, send: Send, caller: str) -> Send:
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 401:
+                self._proofs.forget(caller)
+            await send(message)
+
+        return noting
+
+
+def _require(wait: int | None) -> None:
+    if wait is not None:
+        raise TooMuch(429, "too_many_calls", f"too many calls: wait {wait} seconds", wait)
+
+
+def _answer(too_much: TooMuch) -> Response:
+    wait = too_much.retry_after
+    headers = None if wait is None else {"Retry-After": str(wait)}
+    return error_response(too_much.status, too_much.code, str(too_much), headers)
+
+
+def _is_short(scope: Scope) -> bool:
+    declared = Headers(scope=scope).get("content-length", "")
+    return declared.isascii() and declared.isdigit() and int(declared) <= _SHORT_FLOW
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
@@ -158,23 +211,26 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-def _caller_of(scope: Scope) -> str:
-    """Return what the caller shows, as a digest; without it, the address."""
-    headers = Headers(scope=scope)
-    for name in _CREDENTIALS:
-        if shown := headers.get(name):
-            return hashlib.sha256(shown.encode()).hexdigest()[:32]
-    return _address_of(scope)
+def _without_body(receive: Receive) -> Receive:
+    async def until_it_ends() -> Message:
+        while (message := await receive())["type"] != "http.disconnect":
+            pass
+        return message
 
-
-def _address_of(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else "unknown"
+    return _again(b"", until_it_ends)
 
 
 def _tenant_of(scope: Scope) -> str:
-    if found := _TENANT.match(scope["path"]):
-        return found[1]
+    """Return the tenant that a call is about, as the endpoints read it: `01` is `1`."""
+    path: str = scope["path"]
+    if path.startswith(_TENANTS):
+        return _number(path[len(_TENANTS) :].partition("/")[0])
     query: bytes = scope["query_string"]
-    asked = parse_qs(query.decode("latin-1")).get("tenant_id", [""])
-    return asked[0][:20]
+    return _number(parse_qs(query.decode("latin-1")).get("tenant_id", [""])[-1])
+
+
+def _number(text: str) -> str:
+    try:
+        return str(_NUMBER.validate_python(text[:30]))
+    except ValidationError:
+        return ""

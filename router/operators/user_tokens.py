@@ -70,7 +70,7 @@ class UserTokens:
         """Return the user's id. Raises Unauthorised, or SignInAway where no keys can be had."""
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, RecursionError):
             raise Unauthorised("this is neither a known API key nor a token") from None
         algorithm = header.get("alg")
         if algorithm == "HS256" and self._rules.secret is not None:
@@ -128,7 +128,7 @@ def verified(token: str, key: jwt.PyJWK | str, algorithm: str, issuer: str | Non
         raise Unauthorised("the token has expired: sign in again, or refresh it") from None
     except jwt.InvalidTokenError as error:
         raise Unauthorised(f"the token is not valid: {error}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unauthorised("the token is not valid: its sub is not a user's id") from None
 
 

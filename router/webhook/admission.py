@@ -9,9 +9,9 @@ from ipaddress import ip_network
 from fastapi import Request
 
 from router.errors import DatabaseAway
+from router.limits.callers import Callers, is_within
 from router.settings import Settings
 from router.webhook.auth import Verdict, examine, presents_anything
-from router.webhook.callers import caller_address, is_within
 from router.webhook.clean import clean
 from router.webhook.guards import Guard, Guards
 
@@ -79,11 +79,8 @@ def _refused_network(request: Request, settings: Settings, guard: Guard) -> Reje
     lists = [networks for networks in (everybodys or None, guard.networks) if networks is not None]
     if not lists:
         return None
-    address = caller_address(
-        request.client.host if request.client else None,
-        request.headers.getlist("x-forwarded-for"),
-        [ip_network(text) for text in settings.trusted_proxies],
-    )
+    callers: Callers = request.app.state.callers
+    address = callers.address_of(request.scope)
     if address is not None and all(is_within(address, networks) for networks in lists):
         return None
     return Rejected(

@@ -25,15 +25,18 @@ from fastapi.responses import Response
 
 from router.errors import DatabaseAway
 from router.http_errors import ErrorBody
-from router.limits.depth import too_deep
+from router.limits.bodies import Bodies, TooMuch
+from router.limits.json_bounds import require_few_values, require_shallow
 from router.limits.rates import Rates, per_minute
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.settings import Settings
 from router.state.database import Json
 from router.webhook.admission import Rejected, admit
+from router.webhook.clean import clean
 from router.webhook.events import NotAnEnvelope, in_pieces, parse_webhook
 from router.webhook.ingester import Ingester
+from router.webhook.rejections import Rejections
 
 router = APIRouter(
     tags=["webhook"],
@@ -47,6 +50,7 @@ router = APIRouter(
     },
 )
 _log = logging.getLogger(__name__)
+_MOST_VALUES = 100_000  # in one webhook
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
@@ -61,14 +65,8 @@ async def receive_webhook(
     try:
         return await _take(request, instance_name)
     except Rejected as rejected:
-        log_event(
-            _log,
-            Action.WEBHOOK_REJECTED,
-            str(rejected),
-            level=logging.WARNING,
-            instance=instance_name,
-            status=rejected.status,
-        )
+        rejections: Rejections = request.app.state.rejections
+        rejections.note(rejected, instance_name)
         wait = rejected.retry_after
         return _json(
             {"error": {"code": rejected.code, "message": str(rejected)}},
@@ -93,7 +91,7 @@ async def _take(request: Request, instance_name: str) -> Response:
     settings: Settings = request.app.state.settings
     await admit(request, instance_name)
     _hold_back(request, instance_name)
-    body = _decode(await _read(request, settings.max_webhook_bytes), settings.max_json_depth)
+    body = await _read(request, instance_name, settings)
     taken = await _record(request, instance_name, body)
     if not taken.decisions:
         if taken.ignored is None:
@@ -151,7 +149,7 @@ async def _record(request: Request, instance_name: str, body: dict[str, Any]) ->
             _mark_flood(item, settings, rates)
         already = 0 if taken.decisions else 1  # the first was counted before the body was read
         for _ in parsed.events[already:]:
-            _count_event(instance_name, settings, rates)
+            _count_event(clean(instance_name), settings, rates)
         if not taken.decisions:
             taken.contact = hashes.in_log(parsed.events[0].get("jids"))
         events = [hashes.added_to(event) for event in parsed.events]
@@ -175,6 +173,7 @@ def _count_event(instance: str, settings: Settings, rates: Rates) -> int | None:
 def _hold_back(request: Request, instance: str) -> None:
     settings: Settings = request.app.state.settings
     ingester: Ingester = request.app.state.ingester
+    instance = clean(instance)  # as it is recorded: every spelling of it is one
     wait = _count_event(instance, settings, request.app.state.rates)
     if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
         wait = 5
@@ -192,33 +191,27 @@ def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
         item["flood"] = True
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    too_large = Rejected(
-        413, "too_large", f"a webhook may have at most {limit} bytes (MAX_WEBHOOK_BYTES)"
-    )
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _decode(raw: bytes, max_depth: int) -> dict[str, Any]:
+async def _read(request: Request, instance: str, settings: Settings) -> dict[str, Any]:
+    bodies: Bodies = request.app.state.bodies
+    sender, most = f"webhooks of {instance}", settings.max_webhook_bytes
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        body = _decode_leniently(raw)
+        async with bodies.reading(request.scope, request.receive, sender=sender, most=most) as raw:
+            await require_few_values(raw, _MOST_VALUES)
+            body = _decode(raw)
+            require_shallow(body, raw, settings.max_json_depth)
+    except TooMuch as error:
+        hint = " (MAX_WEBHOOK_BYTES)" if error.status == 413 else ""
+        raise Rejected(error.status, error.code, f"{error}{hint}", error.retry_after) from error
     if not isinstance(body, dict):
         raise Rejected(422, "not_an_envelope", "the body is not a JSON object")
-    if too_deep(body, max_depth):
-        raise Rejected(422, "too_deep", f"JSON may be nested {max_depth} deep at most")
     return body
+
+
+def _decode(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _decode_leniently(raw)
 
 
 def _decode_leniently(raw: bytes) -> object:

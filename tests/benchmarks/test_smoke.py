@@ -18,7 +18,7 @@ from tests.routers import ROOT
 
 # What others are built of.
 PARTS = {"__init__", "alone", "attacks", "bare", "filling", "hot_paths", "http_load", "serving"}
-PROGRAMS = {"faults", "hostile", "ingest", "n8n", "size"}
+PROGRAMS = {"faults", "front", "hostile", "ingest", "n8n", "size"}
 
 
 def run(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +54,11 @@ def test_ingest_takes_and_records_all_of_its_load():
     assert [row[:4] for row in rows] == [["1", "20", "20", "20"], ["8", "120", "120", "120"]]
     assert all(float(cell) > 0 for row in rows for cell in row)
     assert "p99" in done.stdout
+
+
+def test_front_has_the_same_load_taken_in_three_ways():
+    rows = table(run("front", "--requests", "40", "--rounds", "1", "--connections", "4"), "taken")
+    assert [row[:3] for row in rows] == [[way, "40", "40"] for way in ("plain", "router", "h11")]
 
 
 def test_size_walks_every_path_on_both_databases():

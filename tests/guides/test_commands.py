@@ -52,6 +52,7 @@ ELSEWHERE = {
     "make demo": _DEMO,
     "make demo N8N=1": _DEMO,
     "make demo LLM=anthropic": "needs an account",
+    "python -m benchmarks.front": _SMALL,
     "python -m benchmarks.ingest": _SMALL,
     "python -m benchmarks.n8n": _SMALL,
     "python -m benchmarks.n8n --engine vm": _SMALL,
@@ -144,7 +145,7 @@ async def test_a_command_does_what_the_guide_says(command: Command, staged: Stag
             if command.text.startswith(begins):
                 assert (await stage.runs(before)).code == 0
         typed = in_this_world(command.text, stage)
-        if typed.startswith("uvicorn "):
+        if "-m router.serving" in typed:
             await stage.serves(typed)
             return
         done = await stage.runs(typed)

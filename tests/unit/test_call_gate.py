@@ -1,10 +1,23 @@
 """How many calls are answered at once, and what the gate gives to the application behind it."""
 
 import asyncio
+from base64 import b64encode
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from router.errors import NotFound, UnknownCaller
+from router.limits.bodies import Bodies, BodyLimits, Patience
+from router.limits.callers import Callers
 from router.limits.middleware import CallGate, CallLimits
+from router.limits.proofs import Proofs
 from router.limits.rates import Rates
+from router.operators.user_tokens import TokenRules, UserTokens
 
 LIMITS = CallLimits(
     calls_per_minute=600,
@@ -16,12 +29,44 @@ LIMITS = CallLimits(
 )
 
 
+KEYS = {name: SecretStr(f"the-key-of-{name}") for name in "abcde"}
+CRON = "the-secret-of-cron"
+FLOW = "hft_1_00000000-0000-0000-0000-000000000000"
+
+
+class Nowhere:
+    """A database, which knows no key and no turn."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def call(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(function)
+        raise NotFound("there is none") if function == "look_at_turn" else UnknownCaller("nobody")
+
+
 class Calls:
     """A gate, an application that answers with what it was given, and callers with slow bodies."""
 
-    def __init__(self) -> None:
-        self.gate = CallGate(self._answer, LIMITS, Rates())
+    def __init__(self, patience: float = 100, *, has_flows: bool = True, **limits: Any) -> None:
+        callers = Callers(["192.0.2.0/24"])
+        self.gate = CallGate(
+            self._answer,
+            replace(LIMITS, **limits),
+            Rates(),
+            callers,
+            Bodies(BodyLimits(arriving=3, patience=Patience(seconds=patience)), callers),
+            Proofs(KEYS, SecretStr(CRON)),
+            has_flows=has_flows,
+        )
         self.sent = asyncio.Event()
+        self.read = 0
+        self.database = Nowhere()
+        tokens = UserTokens(httpx.AsyncClient(), TokenRules(None, None, SecretStr("s" * 40)))
+        state = SimpleNamespace(database=self.database, user_tokens=tokens)
+        self._app = SimpleNamespace(state=state)
+        self.go = asyncio.Event()
+        self.go.set()
 
     async def _answer(self, _: Any, receive: Any, send: Any) -> None:
         body = b""
@@ -29,13 +74,23 @@ class Calls:
             body += message["body"]
             if not message["more_body"]:
                 break
+        await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
     async def ask(
-        self, key: str, *, slow: bool = False, body: bytes = b"", path: str = "/api/tenants"
+        self,
+        key: str = "",
+        *,
+        slow: bool = False,
+        body: bytes = b"",
+        path: str = "/api/tenants",
+        headers: dict[str, str] | None = None,
+        query: str = "",
+        method: str = "POST",
+        client: str = "198.51.100.1",
     ) -> tuple[int, bytes, bytes]:
-        """Return the status, Retry-After and the body."""
+        """Return the status, Retry-After and the body. `slow`: the body comes once it is sent."""
         answers: list[dict[str, Any]] = []
         chunks = [body[start : start + 30] for start in range(0, len(body), 30)] or [b""]
 
@@ -43,53 +98,94 @@ class Calls:
             if slow:
                 await self.sent.wait()
             chunk = chunks.pop(0)
+            self.read += len(chunk)
             return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
 
         async def send(message: dict[str, Any]) -> None:
             answers.append(message)
 
+        shown = headers if headers is not None else {"x-api-key": f"the-key-of-{key}"}
+        shown = {"content-length": str(len(body)), **shown} if body or slow else shown
         scope = {
             "type": "http",
+            "app": self._app,
+            "method": method,
             "path": path,
-            "query_string": b"",
-            "headers": [(b"x-api-key", key.encode())],
-            "client": ("192.0.2.1", 1),
+            "query_string": query.encode(),
+            "headers": [(k.lower().encode(), v.encode()) for k, v in shown.items()],
+            "client": (client, 1),
         }
         await self.gate(scope, receive, send)
-        headers = dict(answers[0]["headers"])
-        return answers[0]["status"], headers.get(b"retry-after", b""), answers[1]["body"]
+        told = dict(answers[0]["headers"])
+        return answers[0]["status"], told.get(b"retry-after", b""), answers[1]["body"]
+
+
+async def under_way(calls: Calls, keys: str) -> list["asyncio.Task[Any]"]:
+    """Calls that are being answered, and will not be until `go`."""
+    calls.go.clear()
+    tasks = [asyncio.create_task(calls.ask(key)) for key in keys]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
 
 
 async def test_one_caller_gets_half_of_the_places_and_the_next_gets_429():
     calls = Calls()
-    held = [asyncio.create_task(calls.ask("a", slow=True)) for _ in range(2)]
-    await asyncio.sleep(0)
+    held = await under_way(calls, "aa")
     assert (await calls.ask("a"))[:2] == (429, b"1")
-    assert (await calls.ask("b"))[0] == 200
-    calls.sent.set()
-    assert [(await task)[0] for task in held] == [200, 200]
+    other = asyncio.create_task(calls.ask("b"))
+    await asyncio.sleep(0)
+    calls.go.set()
+    assert [(await task)[0] for task in (*held, other)] == [200, 200, 200]
     assert (await calls.ask("a"))[0] == 200
 
 
 async def test_where_every_place_is_taken_the_next_gets_503_but_not_the_health_check():
     calls = Calls()
-    held = [asyncio.create_task(calls.ask(key, slow=True)) for key in "abcd"]
-    await asyncio.sleep(0)
+    held = await under_way(calls, "abcd")
     assert (await calls.ask("e"))[:2] == (503, b"1")
-    for path in ("/health", "/health/live", "/webhook/padaria"):
-        assert (await calls.ask("e", path=path))[0] == 200
-    calls.sent.set()
-    assert [(await task)[0] for task in held] == [200] * 4
+    others = [
+        asyncio.create_task(calls.ask("e", path=path, method="GET"))
+        for path in ("/health", "/health/live", "/webhook/padaria")
+    ]
+    await asyncio.sleep(0)
+    calls.go.set()
+    assert [(await task)[0] for task in (*held, *others)] == [200] * 7
 
 
 async def test_a_caller_that_goes_away_gives_its_place_back():
     calls = Calls()
-    held = [asyncio.create_task(calls.ask(key, slow=True)) for key in "abcd"]
-    await asyncio.sleep(0)
+    held = await under_way(calls, "abcd")
     for task in held:
         task.cancel()
     await asyncio.wait(held)
+    calls.go.set()
     assert (await calls.ask("e"))[0] == 200
+
+
+async def test_bodies_that_do_not_come_hold_no_place_and_end_with_408():
+    calls = Calls(patience=0.2)
+    held = [
+        asyncio.create_task(calls.ask(key, slow=True, client=f"198.51.100.{number}"))
+        for number, key in enumerate("abcd" * 10)
+    ]
+    await asyncio.sleep(0)
+    assert (await calls.ask("e"))[0] == 200
+    assert {(await task)[0] for task in held} == {408}
+    assert (await calls.ask("e"))[0] == 200
+
+
+async def test_one_address_has_few_bodies_on_their_way_also_with_many_keys():
+    calls = Calls()
+    held = [asyncio.create_task(calls.ask(key, slow=True)) for key in "abc"]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (await calls.ask("d", body=b"{}"))[0] == 429
+    assert (await calls.ask("d"))[0] == 200  # which has no body
+    assert (await calls.ask("d", body=b"{}", client="203.0.113.1"))[0] == 200
+    calls.sent.set()
+    assert [(await task)[0] for task in held] == [200] * 3
+    assert (await calls.ask("d", body=b"{}"))[0] == 200
 
 
 async def test_the_application_gets_the_whole_body():
@@ -97,9 +193,146 @@ async def test_the_application_gets_the_whole_body():
     assert (await Calls().ask("a", body=body))[2] == body
 
 
+LARGE = b'"' + b"x" * 5_000_000 + b'"'
+GATEWAY = "/n8n/evolution/message/sendMedia/x"
+
+
 async def test_a_flow_may_send_more_than_an_operator():
     calls = Calls()
     large = b'"' + b"x" * 500 + b'"'
     assert (await calls.ask("a", body=large))[0] == 413
-    assert (await calls.ask("a", body=large, path="/n8n/evolution/message/sendMedia/x"))[0] == 200
-    assert (await calls.ask("a", body=b"[" * 9 + b"]" * 9, path="/n8n/turns/1/done"))[0] == 422
+    token = {"apikey": FLOW}
+    assert (await calls.ask(headers=token, body=large, path=GATEWAY))[0] == 200
+    assert (await calls.ask(headers=token, body=large, path="/n8n/turns/1/done"))[0] == 413
+    deep = b"[" * 9 + b"]" * 9
+    assert (await calls.ask(headers=token, body=deep, path="/n8n/turns/1/done"))[0] == 422
+
+
+JUNK = {
+    "nothing": {},
+    "a wrong key": {"x-api-key": "wrong"},
+    "a key of the right form": {"x-api-key": "hfk_" + "a" * 43},
+    "a token of nobody's": {"authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln"},
+    "a token nested deep": {
+        "authorization": "Bearer " + b64encode(b"[" * 20_000).decode().rstrip("=") + ".a.b"
+    },
+    "basic": {"authorization": "Basic dGhlLWtleS1vZi1h"},
+    "cron's secret": {"x-cron-secret": CRON},
+}
+
+
+@pytest.mark.parametrize("shown", JUNK.values(), ids=JUNK)
+@pytest.mark.parametrize("path", ["/api/tenants", "/api/nowhere", "/docs", "/nothing", GATEWAY])
+async def test_of_a_call_without_a_right_credential_no_body_is_read(shown, path: str):
+    calls = Calls(max_bytes=10_000_000, has_flows=False)
+    status, _, body = await calls.ask(headers=shown, body=LARGE, path=path)
+    assert (status, body) == (200, b"")  # the endpoint refuses it
+    assert calls.read == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "shown", "status"),
+    [
+        (GATEWAY, {}, 401),
+        (GATEWAY, {"apikey": "hft_1_x"}, 401),
+        (GATEWAY, {"apikey": FLOW}, 401),
+        (GATEWAY, {"apikey": FLOW.replace("hft", "hfn")}, 413),
+        ("/n8n/turns/1/done", {}, 422),
+        ("/n8n/turns/1/done", {"apikey": "x" * 50_000}, 409),
+        ("/n8n/turns/1/done", {"apikey": FLOW}, 413),
+    ],
+)
+async def test_of_a_flow_without_a_turn_no_large_body_is_read(path: str, shown, status: int):
+    calls = Calls(flow_bytes=10_000_000)
+    assert (await calls.ask(headers=shown, body=LARGE, path=path))[0] == status
+    assert calls.read == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", GATEWAY), ("TRACE", "/n8n/turns/1/done"), ("POST", "/n8n/x")]
+)
+async def test_what_is_no_request_of_a_flow_is_left_to_the_application_without_a_body(
+    method: str, path: str
+):
+    calls = Calls(flow_bytes=10_000_000)
+    shown = {"apikey": FLOW}
+    got = await calls.ask(headers=shown, body=LARGE, path=path, method=method)
+    assert (got[0], got[2], calls.read) == (200, b"", 0)
+
+
+async def test_a_body_of_many_values_is_not_parsed():
+    calls = Calls(max_bytes=1_000_000)
+    many = b"[" + b"[]," * 30_000 + b"1]"
+    status, _, body = await calls.ask("a", body=many)
+    assert (status, b"too_many_values" in body) == (422, True)
+
+
+@pytest.mark.parametrize("client", ["198.51.100.1", "192.0.2.7"])  # also behind a proxy
+async def test_junk_shuts_out_no_right_key(client: str):
+    calls = Calls(address_calls_per_minute=3)
+    for shown in JUNK.values():
+        for _ in range(5):
+            last = await calls.ask(headers=shown, client=client)
+    assert last[0] == 429
+    for right in ({"x-api-key": "the-key-of-a"}, {"authorization": "bearer the-key-of-b"}):
+        assert (await calls.ask(headers=right, client=client))[0] == 200
+    cron = {"x-cron-secret": CRON}
+    path = "/cron/auto-resume"
+    assert (await calls.ask(headers=cron, client=client, path=path))[0] == 200
+
+
+async def test_junk_is_counted_by_the_callers_address_behind_a_proxy_and_by_64():
+    calls = Calls(address_calls_per_minute=2)
+    for number in range(4):
+        told = {"x-forwarded-for": f"9.9.9.9, 2001:db8::{number}"}
+        last = await calls.ask(headers=told, client="192.0.2.7")
+    assert last[0] == 429
+    for other in ("2001:db8:0:1::1", "203.0.113.9"):
+        told = {"x-forwarded-for": other}
+        assert (await calls.ask(headers=told, client="192.0.2.7"))[0] == 200
+    lie = {"x-forwarded-for": "203.0.113.10"}
+    assert [(await calls.ask(headers=lie))[0] for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        [
+            {"x-api-key": "the-key-of-a"},
+            {"authorization": "Bearer the-key-of-a"},
+            {"authorization": "bearer the-key-of-a"},
+            {"authorization": "BEARER   the-key-of-a "},
+            {"x-api-key": "the-key-of-a", "authorization": "Bearer of-no-matter"},
+        ],
+    ],
+)
+async def test_one_key_is_one_caller_however_it_is_written(spellings):
+    calls = Calls(calls_per_minute=3)
+    statuses = [(await calls.ask(headers=shown))[0] for shown in spellings]
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["1", "01", "001", "%31", "+1", "%2B1", "%201", "1%20", "1.0", "7&tenant_id=1", "1&x=2"],
+)
+async def test_one_tenant_is_one_however_it_is_written(written: str):
+    calls = Calls(calls_per_minute=1)
+    ask = partial(calls.ask, "a", path="/api/sessions", method="GET")
+    assert (await ask(query="tenant_id=1"))[0] == 200
+    assert (await ask(query=f"tenant_id={written}"))[0] == 429
+    assert (await ask(query="tenant_id=2"))[0] == 200
+
+
+async def test_a_tenant_in_the_path_is_the_one_in_the_query():
+    calls = Calls(calls_per_minute=1)
+    assert (await calls.ask("a", path="/api/sessions", method="GET", query="tenant_id=1"))[0] == 200
+    for path in ("/api/tenants/1", "/api/tenants/01", "/api/tenants/1/spending"):
+        assert (await calls.ask("a", path=path, method="GET"))[0] == 429
+
+
+async def test_one_caller_has_a_limit_over_all_tenants():
+    calls = Calls(calls_per_minute=5, address_calls_per_minute=8)
+    ask = partial(calls.ask, "a", path="/api/sessions", method="GET")
+    statuses = [(await ask(query=f"tenant_id={number}"))[0] for number in range(10)]
+    assert statuses == [200] * 8 + [429] * 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from router.serving.bounds import Bounds
 from router.settings import Settings
 from scripts.n8n.installation import N8N_VERSION
 from scripts.n8n.library import DRAFTS, WORKFLOWS, read_workflows
@@ -63,7 +64,7 @@ def test_the_routers_image_is_built_from_a_pinned_one_and_runs_without_root():
     dockerfile = (_ROOT / "Dockerfile").read_text()
     assert re.search(r"^FROM python:3\.12\.\d+-slim", dockerfile, re.MULTILINE)
     assert dockerfile.index("USER hybridflow") < dockerfile.index("CMD")
-    assert '"router.main:app"' in dockerfile
+    assert 'CMD ["python", "-m", "router.serving"' in dockerfile
 
 
 def test_only_what_the_image_needs_is_given_to_the_build():
@@ -202,6 +203,28 @@ def test_the_database_init_reads_the_passwords_that_it_is_given():
     assert read == set(environment("postgres")) - {"POSTGRES_PASSWORD"}
 
 
+# --- what stands in front
+
+
+def test_nobody_reaches_a_router_but_past_the_proxy():
+    assert not any("ports" in _SERVICES[name] for name in _ROUTERS)
+    for proxy, router in (("front", "router"), ("proxy", "routers")):
+        assert environment(proxy)["ROUTERS"] == router
+        assert router in _SERVICES[proxy]["depends_on"]
+    trusted = environment("router")["TRUSTED_PROXIES"]
+    assert trusted
+    assert "172.16.0.0/12" in trusted
+
+
+def test_the_proxy_has_limits_and_closes_before_the_router_does():
+    said = (_ROOT / "docker" / "caddy" / "Caddyfile").read_text()
+    for limit in ("max_header_size", "read_header", "read_body", "idle", "max_size", "keepalive"):
+        assert re.search(rf"^\s*{limit} \S+$", said, re.MULTILINE), limit
+    kept = re.search(r"keepalive (\d+)s", said)
+    assert kept
+    assert int(kept[1]) < Bounds().idle_seconds
+
+
 # --- n8n's workflows
 
 
@@ -220,14 +243,14 @@ def test_one_line_starts_everything_once():
     shown = re.search(r"^COMPOSE_PROFILES=(.*)$", _EXAMPLE, re.MULTILINE)
     assert shown
     assert started_with(*shown.group(1).split(",")) == {
-        *("postgres", "migrate", "postgrest", "supabase", "router", "evolution"),
+        *("postgres", "migrate", "postgrest", "supabase", "router", "front", "evolution"),
         *("n8n-credentials", "n8n-import", "n8n"),
     }
 
 
 def test_scale_replaces_the_one_router_and_the_one_n8n():
     plain, scaled = started_with("router", "n8n"), started_with("scale")
-    assert plain - scaled == {"router", "n8n"}
+    assert plain - scaled == {"router", "front", "n8n"}
     assert scaled - plain == {"redis", "routers", "proxy", *_QUEUE}
     for name, count in {"routers": 2, "n8n-worker": 2, "n8n-webhook": 2}.items():
         assert _SERVICES[name]["deploy"]["replicas"] == count
@@ -258,7 +281,7 @@ def test_the_names_router_and_n8n_lead_to_their_places_in_both_profiles():
 
 def test_the_plain_and_the_scaled_cannot_run_side_by_side():
     assert _SERVICES["n8n"]["ports"] == _SERVICES["n8n-main"]["ports"]
-    assert _SERVICES["router"]["ports"] == _SERVICES["proxy"]["ports"]
+    assert _SERVICES["front"]["ports"] == _SERVICES["proxy"]["ports"]
 
 
 @pytest.mark.parametrize("profiles", [("router",), ("n8n",), ("evolution",), ("scale",)])
@@ -277,6 +300,5 @@ def test_the_procfile_migrates_before_it_serves():
     )
     assert lines == {
         "release": "python -m scripts.migrate",
-        "web": "uvicorn router.main:app --host 0.0.0.0 --port ${PORT:-8000} --no-proxy-headers"
-        " --no-server-header --timeout-graceful-shutdown 3",
+        "web": "python -m router.serving",
     }

@@ -27,6 +27,8 @@ from router.logs import (
     register_secret,
 )
 from router.settings import load_settings
+from router.webhook.admission import Rejected
+from router.webhook.rejections import Rejections
 
 _log = logging.getLogger("router.somewhere")
 _OTHERS = (
@@ -293,6 +295,61 @@ def test_what_is_too_short_to_be_a_secret_spoils_no_line():
     assert scrub("all is ok") == "all is ok"
 
 
+# --- what others put in
+
+
+UNSAFE = "\x1b[2J\r\n12:00:00 INFO fake\x9b\x7f\u2028\u2029\u202e\u200b\x00"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_others_say_obeys_no_terminal_and_forges_no_line(stream, log_format):
+    configure(stream, LOG_FORMAT=log_format)
+    log_event(_log, Action.WEBHOOK_REJECTED, f"said {UNSAFE}", instance=UNSAFE, exc_info=None)
+    logging.getLogger("library").warning("path %s", UNSAFE)
+    error = raised(f"it was {UNSAFE}")
+    log_event(_log, Action.UNEXPECTED, "no", level=logging.ERROR, exc_info=error)
+    text = stream.getvalue()
+    assert not set(UNSAFE.replace("\n", "")) & set(text) - set("[2J12:00:00 INFO fake")
+    assert "\\u2028" in text
+    lines_ = text.splitlines()
+    if log_format == "json":
+        assert len(lines_) == 3
+        assert json.loads(lines_[0])["instance"] == UNSAFE
+    assert not any(line.startswith("12:00:00 INFO fake") for line in lines_)
+
+
+@pytest.mark.parametrize(
+    "name", ["5511955550001", "loja-5511955550001", "loja5511955550001x", "a.5511955550001"]
+)
+def test_a_number_in_the_name_of_an_instance_is_masked(stream, name):
+    configure(stream)
+    log_event(_log, Action.WEBHOOK_REJECTED, f"too many of '{name}'", instance=name)
+    assert "5511955550001" not in stream.getvalue()
+    assert lines(stream)[0]["instance"] == name.replace("5511955550001", "(number …01)")
+
+
+def test_a_number_in_any_field_is_left_out(stream):
+    configure(stream)
+    log_event(_log, Action.TURN_DEAD, "no", error="not on it: 5511955550001@s.whatsapp.net")
+    assert lines(stream)[0]["error"] == "not on it: (number)"
+
+
+async def test_rejected_webhooks_are_logged_once_for_each_kind_and_then_counted(stream):
+    configure(stream)
+    rejections = Rejections()
+    for number in range(5000):
+        rejections.note(Rejected(401, "bad_secret", "the secret is wrong"), "padaria")
+        rejections.note(Rejected(401, "bad_secret", "the secret is wrong"), f"made-up-{number}")
+    rejections.note(Rejected(413, "too_large", "it is too large"), "padaria")
+    assert len(lines(stream)) <= 20
+    rejections.tell()
+    (told,) = (line for line in lines(stream) if line.get("code") == "bad_secret")
+    assert told["count"] == 10_000 - 20
+    rejections.note(Rejected(413, "too_large", "it is too large"), "padaria")
+    assert lines(stream)[-1]["instance"] == "padaria"
+    rejections.tell()
+
+
 # --- for a person
 
 
@@ -330,7 +387,9 @@ def test_lines_go_to_standard_output_by_default(capsys):
     ("said", "written"),
     [
         ("400: 5511955550001 is not there", "400: (number) is not there"),
-        ("to +5511955550001.", "to +5511955550001."),
+        ("to +5511955550001.", "to (number)."),
+        ("loja_5511955550001 is away", "loja_(number) is away"),
+        ("0.12345678901234 s", "0.12345678901234 s"),
         ("jid 5511955550001@s.whatsapp.net", "jid (number)"),
         ("201955550001001@lid wrote", "(number) wrote"),
         ("turn 12345 of 1763900000", "turn 12345 of 1763900000"),

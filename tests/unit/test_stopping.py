@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fastapi import FastAPI
 
+from router.serving.server import server_config
+from router.settings import load_settings
 from router.stopping import ENDING_SECONDS, REQUESTS_GRACE, STOP_SECONDS, end_tasks, within
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,10 +20,18 @@ def test_requests_and_the_ending_have_less_than_ten_seconds():
     assert STOP_SECONDS < ENDING_SECONDS
 
 
-@pytest.mark.parametrize("name", ["Procfile", "Dockerfile"])
-def test_uvicorn_waits_for_requests_as_long_as_the_router_reckons_with(name: str):
+def test_uvicorn_waits_for_requests_as_long_as_the_router_reckons_with():
+    settings = load_settings({}, env_file=None)
+    config = server_config(FastAPI(), settings)
+    assert config.timeout_graceful_shutdown == REQUESTS_GRACE
+    assert not config.proxy_headers
+
+
+@pytest.mark.parametrize("name", ["Procfile", "Dockerfile", "DEPLOYMENT.md"])
+def test_everything_serves_the_same_way(name: str):
     said = re.sub(r'[",]', "", (ROOT / name).read_text())
-    assert re.findall(r"--timeout-graceful-shutdown (\d+)", said) == [str(REQUESTS_GRACE)]
+    assert "python -m router.serving" in said
+    assert "uvicorn router.main" not in said
 
 
 def test_compose_grants_the_routers_more_than_they_need():

@@ -6020,6 +6020,24 @@ begin
 end
 $$;
 
+-- ==================== 0842_prove_caller.sql
+
+-- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
+
+-- prove_caller({caller})
+-- Returns {} where the caller (see 0830) is known at this moment. PT401: an API key that nobody has, or
+-- that was revoked or has expired. What a known caller may do is judged as it is done.
+create or replace function public.prove_caller(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.known_caller(p -> 'caller');
+    return '{}';
+end
+$$;
+
 -- ==================== 0845_members_read.sql
 
 -- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
@@ -8102,7 +8120,7 @@ select hybridflow.apply_grants(
         'finish_notice_send', 'fail_notice_send',
         'reserve_budget', 'get_spending', 'refuse_reply',
         'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
-        'retire_webhook_secret', 'webhook_guards', 'list_sealed', 'reseal',
+        'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'list_sealed', 'reseal',
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',

@@ -1,0 +1,61 @@
+"""Flows' requests before their bodies are read: whoever shows no token of a turn is answered."""
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
+
+from router.errors import DatabaseAway, NotFound
+from router.http_errors import error_response
+from router.n8n.refusals import Refused, conflict
+from router.n8n.tokens import read_notice_token, read_token
+from router.state.database import Database
+
+_GATEWAY = "/n8n/evolution/"
+_CRASHES = "/n8n/executions/"  # with the key that n8n and the router share, and small
+_PATHS = (_GATEWAY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
+
+
+def is_of_flow(scope: Scope) -> bool:
+    """Whether an endpoint for flows may take this; of anything else nobody needs the body."""
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith(_PATHS)
+
+
+def may_be_large(scope: Scope) -> bool:
+    """Whether a request may carry media."""
+    return bool(scope["path"].startswith(_GATEWAY))
+
+
+def refusal_of_form(scope: Scope) -> Response | None:
+    """Return the answer to a request whose token has not even the form of one, else None.
+
+    Nothing shown at all is left to the endpoint, which needs no body to refuse it.
+    """
+    path: str = scope["path"]
+    shown = Headers(scope=scope).get("apikey")
+    if path.startswith(_CRASHES) or (shown is not None and _is_token(shown)):
+        return None
+    if path.startswith(_GATEWAY):
+        message = "the header apikey must be the turn's token"
+        return Refused(401, "Unauthorized", message, "token").answer()
+    if shown is None:
+        return error_response(422, "invalid", "header apikey: Field required")
+    return error_response(409, "unknown_token", "nothing was done: unknown_token")
+
+
+async def refusal_of_token(scope: Scope, database: Database) -> Response | None:
+    """Return the answer to a large request whose token holds no turn now, else None."""
+    token = read_token(Headers(scope=scope).get("apikey", ""))
+    if token is None:
+        return error_response(413, "too_large", "this token is good for short requests alone")
+    try:
+        turn = await database.call("look_at_turn", token.held)
+    except NotFound:
+        return Refused(401, "Unauthorized", "no turn has this token", "token").answer()
+    except DatabaseAway as error:
+        return Refused(503, "Service Unavailable", str(error), "database_away").answer()
+    return conflict(turn["refused"]).answer() if "refused" in turn else None
+
+
+def _is_token(shown: str) -> bool:
+    return read_token(shown) is not None or read_notice_token(shown) is not None

@@ -1,0 +1,1 @@
+"""How the router is served: `python -m router.serving`."""

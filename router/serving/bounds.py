@@ -1,0 +1,33 @@
+"""How much one connection, and all of them, may take of the process."""
+
+import math
+from dataclasses import dataclass
+
+_FILES_FOR_OTHERS = 300  # the database, Evolution, LLMs, n8n, logs
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`connections` at once, of them `per_address` from one address; the rest is of each one.
+
+    `head_bytes` are those of a request line with its headers, or of anything else that is no body.
+    `pipelined` requests may wait behind the one that is being answered. A head must be there in
+    `head_seconds`; between two requests a connection may be silent for `idle_seconds`; an answer
+    may stand still for `write_seconds`; and what is closed is gone after `linger_seconds`.
+    """
+
+    connections: int = 2000
+    per_address: int = 500
+    head_bytes: int = 65_536
+    header_lines: int = 100
+    pipelined: int = 8
+    head_seconds: float = 10.0
+    idle_seconds: float = 5.0
+    write_seconds: float = 30.0
+    linger_seconds: float = 5.0
+
+
+def connections_for(wanted: int, files: float = math.inf) -> int:
+    """Return how many connections there may be where a process may have so many files open."""
+    spare = files - _FILES_FOR_OTHERS
+    return int(min(wanted, max(spare, files / 2)))

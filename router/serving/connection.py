@@ -1,0 +1,211 @@
+"""One connection: uvicorn's own way of speaking HTTP (httptools), with bounds.
+
+uvicorn reads a head of any length, takes in any number of requests before the first is answered,
+and waits for ever for a head, a body or a reader. Here each of these has a bound (`Bounds`), and
+whoever goes beyond it is told once (431, 400) or cut off. What an application reads as a body has
+its bounds there: `router.limits.bodies`.
+"""
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from router.serving.door import Door
+
+_PIECE = 16_384  # bytes that the parser is given at once: so exactly is the head measured
+_PHRASES = {400: "Bad Request", 431: "Request Header Fields Too Large"}
+
+
+class _TooMuch(Exception):
+    """Raised inside the parser, which then stops."""
+
+
+class _Flow(FlowControl):
+    """Reads nothing more while requests wait behind the one that is being answered."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that stays within the bounds of its door."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        door: Door,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._door = door
+        self._bounds = door.bounds
+        self._until: float | None = None  # when it is late, whatever it does
+        self._write_until: float | None = None
+        self._quiet = 0  # bytes since the parser last had something to tell
+        self._has_told = False
+        self._lines = 0
+        self._in_head = True
+        self._is_whole = True  # the last request that was begun, with its body
+        self._is_answering = False
+        self._is_over = False
+        self._too_much = 400
+
+    # --- what the door sees
+
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end."""
+        return self.client[0] if self.client else None
+
+    def look(self, now: float) -> None:
+        """Close what is late; cut what is closed and does not go."""
+        is_stuck = self._write_until is not None and now > self._write_until
+        is_late = self._until is not None and now > self._until
+        if is_stuck or (is_late and self.transport.is_closing()):
+            self.turn_away()
+        elif is_late:
+            self._close()
+
+    def turn_away(self) -> None:
+        """Cut it: nothing more is read or written."""
+        self._is_over = True
+        self.transport.abort()
+
+    # --- what the transport tells
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Come in, unless the door refuses."""
+        super().connection_made(transport)
+        self.flow = self._flow = _Flow(transport)
+        self._is_over = not self._door.enter(self)
+        self._until = self.loop.time() + self._bounds.head_seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self._door.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse it, and stop where it goes beyond the bounds."""
+        if self._is_over:
+            return
+        if self._is_whole and not self._is_answering:
+            self._until = self.loop.time() + self._bounds.head_seconds
+            self._is_whole = False
+        try:
+            for start in range(0, len(data), _PIECE):
+                self._parse(data[start : start + _PIECE] if len(data) > _PIECE else data)
+        except httptools.HttpParserUpgrade:
+            pass  # answered as if nothing else had been asked for
+        except (httptools.HttpParserError, _TooMuch):
+            self._refuse()
+
+    def _parse(self, piece: bytes) -> None:
+        self._has_told = False
+        self.parser.feed_data(piece)
+        self._quiet = 0 if self._has_told else self._quiet + len(piece)
+        if self._quiet > self._bounds.head_bytes:
+            self._too_much = 431
+            raise _TooMuch
+
+    def pause_writing(self) -> None:
+        """Note since when the other end reads nothing."""
+        self._write_until = self.loop.time() + self._bounds.write_seconds
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._write_until = None
+        super().resume_writing()
+
+    # --- what the parser tells
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._lines, self._in_head, self._is_whole = 0, True, False
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count it; what stands behind the body is of no use to anybody."""
+        self._lines += 1
+        if self._lines > self._bounds.header_lines:
+            self._too_much = 431
+            raise _TooMuch
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer, or wait behind the request that is being answered."""
+        self._has_told, self._in_head = True, False
+        if len(self.pipeline) >= self._bounds.pipelined:
+            raise _TooMuch
+        super().on_headers_complete()
+        self._is_answering = True
+        self._flow.held = bool(self.pipeline)
+        self._until = None
+        self._door.works(self)
+
+    def on_body(self, body: bytes) -> None:
+        """Hand it on."""
+        self._has_told = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        self._has_told = self._is_whole = True
+        super().on_message_complete()
+        if not self._is_answering:  # it was answered before its body was there
+            self._rest()
+
+    # --- what the answer tells
+
+    def on_response_complete(self) -> None:
+        """Answer the next one that waits, or rest."""
+        self.server_state.total_requests += 1
+        self._is_answering = bool(self.pipeline)
+        if self.transport.is_closing():
+            self._until = self.loop.time() + self._bounds.linger_seconds
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._flow.held = bool(self.pipeline)
+            self._start_asgi_task(cycle, app)
+        else:
+            self._flow.held = False
+            self._rest()
+        self.flow.resume_reading()
+
+    def _rest(self) -> None:
+        seconds = self._bounds.idle_seconds if self._is_whole else self._bounds.linger_seconds
+        self._until = self.loop.time() + seconds
+        self._door.waits(self)
+
+    def _refuse(self) -> None:
+        """Say so, unless an answer is being written; and hear no more."""
+        self._is_over = True
+        self._door.turned_away += 1
+        if self._is_answering:
+            self.transport.abort()
+            return
+        status = self._too_much
+        self.transport.write(
+            f"HTTP/1.1 {status} {_PHRASES[status]}\r\nconnection: close\r\n"
+            "content-length: 0\r\n\r\n".encode()
+        )
+        self._close()
+
+    def _close(self) -> None:
+        self._is_over = True
+        self._until = self.loop.time() + self._bounds.linger_seconds
+        self.transport.close()

@@ -1,0 +1,96 @@
+"""The server: what `make run`, the Procfile, the image and the tests all serve the router with."""
+
+import os
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from fastapi import FastAPI
+
+from router.limits.callers import Callers
+from router.logs import configure_logging
+from router.serving.bounds import Bounds, connections_for
+from router.serving.connection import Connection
+from router.serving.door import Door
+from router.settings import Settings
+from router.stopping import REQUESTS_GRACE
+
+if sys.platform != "win32":
+    import resource
+
+_BACKLOG = 2048
+_DID_NOT_START = 3  # uvicorn's exit code for it
+
+
+class CannotListen(Exception):
+    """The port cannot be had; the text says why, and the cure."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything is begun: who comes early waits, and is not refused.
+
+    Raises CannotListen.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol's number: else asyncio leaves Nagle's delay on, 40 ms for every answer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere it would let two programs have the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            f"cannot listen on port {port} ({error.strerror}): stop what uses it, or set API_PORT"
+            " (PORT, where it is set, wins over it)"
+        ) from error
+    return listener
+
+
+def make_door(settings: Settings) -> Door:
+    """Return the door of a process with this configuration."""
+    connections = connections_for(settings.max_connections, _open_files())
+    bounds = Bounds(
+        connections=connections,
+        per_address=min(settings.max_connections_per_address, max(1, connections // 2)),
+    )
+    return Door(bounds, Callers(settings.trusted_proxies))
+
+
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn is to serve the application."""
+    connection = partial(Connection, door=make_door(settings))
+    return uvicorn.Config(
+        app,
+        http=cast("Any", connection),
+        ws="none",
+        log_config=None,
+        access_log=settings.log_level == "debug",
+        server_header=False,
+        proxy_headers=False,  # TRUSTED_PROXIES says whom to believe
+        timeout_graceful_shutdown=REQUESTS_GRACE,
+    )
+
+
+def serve(app: FastAPI, settings: Settings, listener: socket.socket) -> int:
+    """Serve until stopped. Returns the exit code."""
+    configure_logging(settings)
+    server = uvicorn.Server(server_config(app, settings))
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    return 0 if server.started else _DID_NOT_START
+
+
+def _open_files() -> float:
+    """Return how many files the process may have open, after asking for all it can get."""
+    if sys.platform == "win32":
+        return float("inf")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return float("inf") if soft == resource.RLIM_INFINITY else soft

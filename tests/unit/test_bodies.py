@@ -1,0 +1,153 @@
+"""How many values JSON may have, and how bodies come in: in time, and not all at once."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.limits import json_bounds
+from router.limits.bodies import Bodies, BodyLimits, Patience, TooMuch
+from router.limits.callers import Callers
+from router.limits.elements import too_many
+
+BOMBS = {
+    "lists": b"[" + b"[]," * 200_000 + b"1]",
+    "objects": b"[" + b"{}," * 200_000 + b"1]",
+    "numbers": b"[" + b"1," * 400_000 + b"1]",
+    "texts": b"[" + b'"",' * 200_000 + b"1]",
+    "texts with commas": b"[" + b'",,",' * 200_000 + b"1]",
+    "keys": b"{" + b'"a":1,' * 200_000 + b'"b":1}',
+    "nested": b"[" * 200_000,
+    "quotes escaped without an end": b"[" + b"1," * 10_001 + b'"' + b'\\"' * 1_000_000,
+    "after a text": b'["' + b"a" * 1_000_000 + b'"' + b",1" * 20_000 + b"]",
+}
+
+
+@pytest.mark.parametrize("raw", BOMBS.values(), ids=BOMBS)
+def test_a_bomb_has_too_many_values(raw: bytes):
+    assert too_many(raw, 10_000)
+
+
+@pytest.mark.parametrize(
+    "text", ["a, b, c; " * 20_000, "[{,]}" * 20_000, '\\", [' * 3000, "é, ü 🙂, " * 9000]
+)
+def test_a_long_text_is_one_value_whatever_stands_in_it(text: str):
+    for raw in (json.dumps({"a": text}), json.dumps({"a": text}, ensure_ascii=False)):
+        assert not too_many(raw.encode(), 10_000)
+
+
+NESTED = st.recursive(
+    st.one_of(st.integers(), st.text(), st.none()),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+    max_leaves=30,
+)
+
+
+def values(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(values(each) for each in inner)
+
+
+@given(NESTED)
+def test_what_has_few_values_is_never_refused(value: object):
+    assert not too_many(json.dumps(value).encode(), 2 * values(value))
+
+
+@given(NESTED, st.integers(1, 40))
+def test_what_is_let_through_has_not_many_more_than_allowed(value: object, most: int):
+    assert too_many(json.dumps(value).encode(), most) or values(value) <= 2 * most + 1
+
+
+async def test_what_is_large_is_looked_at_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch):
+    threads: list[object] = []
+    seen = asyncio.to_thread
+
+    async def noted(work, *arguments):
+        threads.append(work)
+        return await seen(work, *arguments)
+
+    monkeypatch.setattr(json_bounds.asyncio, "to_thread", noted)
+    await json_bounds.require_few_values(b'"' + b"a" * 900_000 + b'"', 10)
+    assert threads == []
+    with pytest.raises(TooMuch):
+        await json_bounds.require_few_values(BOMBS["after a text"] + b" " * 500_000, 10_000)
+    assert len(threads) == 1
+
+
+# --- how they come in
+
+
+SCOPE = {"type": "http", "client": ("198.51.100.1", 1), "headers": [(b"content-length", b"100")]}
+CHUNKED = {**SCOPE, "headers": [(b"transfer-encoding", b"chunked")]}
+
+
+def sending(*chunks: bytes, pause: float = 0.0):
+    rest = list(chunks)
+
+    async def receive():
+        await asyncio.sleep(pause)
+        chunk = rest.pop(0)
+        return {"type": "http.request", "body": chunk, "more_body": bool(rest)}
+
+    return receive
+
+
+async def never():
+    await asyncio.Event().wait()
+
+
+def bodies(**limits) -> Bodies:
+    return Bodies(BodyLimits(**limits), Callers(()))
+
+
+async def read(bodies: Bodies, receive, sender: str = "a", scope=SCOPE, most: int = 1000) -> bytes:
+    async with bodies.reading(scope, receive, sender=sender, most=most) as body:
+        return body
+
+
+async def test_a_body_that_never_comes_ends_with_408():
+    slow = bodies(patience=Patience(seconds=0.01))
+    for scope in (SCOPE, CHUNKED):
+        with pytest.raises(TooMuch) as refused:
+            await read(slow, never, scope=scope)
+        assert refused.value.status == 408
+
+
+async def test_what_has_come_wins_time_for_the_rest_and_drops_win_next_to_none():
+    steady = bodies(patience=Patience(seconds=0.8, bytes_a_second=10))
+    assert len(await read(steady, sending(*[b"abcdefghij"] * 10, pause=0.1))) == 100
+    drops = bodies(patience=Patience(seconds=0.05, bytes_a_second=10_000))
+    with pytest.raises(TooMuch) as refused:
+        await read(drops, sending(*[b"a"] * 100, pause=0.02))
+    assert refused.value.status == 408
+
+
+async def test_bodies_together_do_not_fill_the_memory_and_give_it_back():
+    some = bodies(held_bytes=1000)
+    async with (
+        some.reading(SCOPE, sending(b"a" * 500), sender="a", most=1000),
+        some.reading(SCOPE, sending(b"a" * 500), sender="b", most=1000),
+    ):
+        for sender, status in (("a", 503), ("c", 503)):
+            with pytest.raises(TooMuch) as refused:
+                await read(some, sending(b"a" * 400, b"a" * 400), sender)
+            assert refused.value.status == status
+    with pytest.raises(TooMuch) as refused:
+        await read(some, sending(b"a" * 501), "a")
+    assert refused.value.status == 429
+    assert len(await read(some, sending(b"a" * 500), "a")) == 500
+    assert not some._held
+    assert not some._arriving
+
+
+async def test_a_reader_that_is_stopped_leaves_nothing_behind():
+    some = bodies(arriving=1)
+    task = asyncio.create_task(read(some, never))
+    await asyncio.sleep(0)
+    with pytest.raises(TooMuch):
+        await read(some, sending(b"a"))
+    task.cancel()
+    await asyncio.wait([task])
+    assert await read(some, sending(b"a")) == b"a"

@@ -1,0 +1,337 @@
+"""What one connection may take: heads, requests in advance, silence. Time is told, never waited."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from router.limits.callers import Callers
+from router.serving.bounds import Bounds, connections_for
+from router.serving.connection import Connection
+from router.serving.door import Door
+
+BOUNDS = Bounds(connections=10, per_address=5, head_bytes=20_000, header_lines=50, pipelined=3)
+MOST_READ = BOUNDS.head_bytes + 2 * 262_144  # what the loop may read at once is read
+LONG = 3600.0
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+class Counting(Connection):
+    """Notes how much was read of all connections."""
+
+    read = 0
+
+    def data_received(self, data: bytes) -> None:
+        Counting.read += len(data)
+        super().data_received(data)
+
+
+class World:
+    """A server, and an application that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.door = Door(BOUNDS, Callers(["192.0.2.0/24"]))
+        self.state = ServerState()
+        self.go = asyncio.Event()
+        self.go.set()
+        self.asked: list[str] = []
+        self.answer = b"ok"
+        self.reads = True
+        self.port = 0
+
+    async def app(self, scope, receive, send):
+        self.asked.append(scope["path"])
+        if self.reads:
+            while (await receive()).get("more_body"):
+                pass
+        await self.go.wait()
+        length = str(len(self.answer)).encode()
+        head = [(b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        for start in range(0, len(self.answer), 65_536):
+            rest = len(self.answer) > start + 65_536
+            body = self.answer[start : start + 65_536]
+            await send({"type": "http.response.body", "body": body, "more_body": rest})
+
+    async def dial(self):
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    def later(self, seconds: float = LONG) -> None:
+        self.door.look_around(asyncio.get_running_loop().time() + seconds)
+
+
+@pytest.fixture
+async def world():
+    async with serving() as world:
+        yield world
+
+
+@asynccontextmanager
+async def serving():
+    world = World()
+    Counting.read = 0
+    config = uvicorn.Config(world.app, interface="asgi3", ws="none", log_config=None)
+    config.load()
+    make = partial(Counting, config, world.state, {}, door=world.door)
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    world.port = server.sockets[0].getsockname()[1]
+    yield world
+    world.go.set()
+    server.close()
+    for connection in tuple(world.state.connections):
+        connection.transport.abort()
+    for task in tuple(world.state.tasks):
+        task.cancel()
+    if world.state.tasks:
+        await asyncio.wait(world.state.tasks)
+    await server.wait_closed()
+
+
+async def pour(world: World, first: bytes, again: bytes, total: int = 40_000_000) -> bytes:
+    """Send until it is all sent, or the other end has had enough. What was answered."""
+    reader, writer = await world.dial()
+    sent = len(first)
+    writer.write(first)
+    block = again * max(1, 60_000 // len(again))
+    try:
+        while sent < total and not reader.at_eof():
+            writer.write(block)
+            await writer.drain()
+            sent += len(block)
+        return await reader.read()
+    except OSError:
+        return b""
+    finally:
+        writer.close()
+
+
+CHUNKED = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"GET /x HTTP/1.1\r\n", b"X-Many: 1\r\n"),
+        (b"GET /x HTTP/1.1\r\n", b"X-Large: " + b"a" * 9000 + b"\r\n"),
+        (b"GET /x HTTP/1.1\r\nX-One: ", b"a"),
+        (b"GET /x HTTP/1.1\r\nX", b"a"),
+        (b"GET /", b"a"),
+        (b"GET /x HTTP/1.1\r\nCookie: ", b"a=b; "),
+        (b"", b"\r\n"),
+        (CHUNKED + b"0\r\n", b"X-Trailer: 1\r\n"),
+        (CHUNKED + b"0\r\nX-Trailer: ", b"a"),
+        (CHUNKED + b"1;", b"a"),
+    ],
+    ids=[
+        *("lines", "large lines", "a value", "a name", "a path", "cookies", "nothing"),
+        *("trailers", "a trailer", "an extension"),
+    ],
+)
+async def test_a_head_without_an_end_is_not_read_to_its_end(world: World, first, again):
+    await pour(world, first, again)
+    assert Counting.read <= MOST_READ
+    while len(world.door):
+        world.later()
+        await asyncio.sleep(0)
+
+
+async def test_whoever_sends_too_large_a_head_is_told(world: World):
+    reader, writer = await world.dial()
+    writer.write(b"GET /x HTTP/1.1\r\nX: " + b"a" * 2 * BOUNDS.head_bytes + b"\r\n" * 2)
+    assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+    writer.close()
+
+
+async def test_a_body_in_small_chunks_is_no_head(world: World):
+    reader, writer = await world.dial()
+    writer.write(CHUNKED + b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n")
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_some_requests_in_advance_are_answered_in_their_order(world: World):
+    reader, writer = await world.dial()
+    writer.write(b"".join(GET.replace(b"/x", b"/%d" % n) for n in range(3)))
+    for _ in range(3):
+        await reader.readuntil(b"ok")
+    assert world.asked == ["/0", "/1", "/2"]
+    writer.close()
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_requests_beyond_the_bound_are_not_read(world: World, reads: bool):
+    world.reads = reads
+    world.go.clear()
+    await pour(world, GET, GET)
+    assert Counting.read <= MOST_READ
+    assert len(world.asked) <= 1
+
+
+async def test_an_answer_that_nobody_reads_takes_in_no_further_requests(world: World):
+    world.answer = b"a" * 20_000_000
+    _, writer = await world.dial()
+    writer.write(GET * 3)
+    while not world.asked or not any(c.flow.write_paused for c in world.state.connections):
+        await asyncio.sleep(0.01)
+    assert len(world.asked) == 1
+    world.later()
+    while len(world.door):
+        await asyncio.sleep(0.01)
+    writer.close()
+
+
+async def test_the_body_of_a_request_that_waits_is_not_read(world: World):
+    world.go.clear()
+    _, writer = await world.dial()
+    writer.write(GET + POST % 40_000_000)
+    while len(world.asked) < 1:
+        await asyncio.sleep(0.01)
+    writer.write(b"a" * 30_000_000)
+    for _ in range(50):
+        await asyncio.sleep(0.002)
+        for connection in world.state.connections:
+            connection.flow.resume_reading()  # as an application that listens for the end does
+    assert Counting.read <= MOST_READ
+    writer.close()
+
+
+async def gone(reader) -> bool:
+    try:
+        return await reader.read() == b""
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /x HT", b"GET /x HTTP/1.1\r\nA: b\r\n", b"\r\n"])
+async def test_a_connection_without_a_request_is_closed(world: World, said: bytes):
+    reader, writer = await world.dial()
+    writer.write(said)
+    while not len(world.door) or Counting.read < len(said):
+        await asyncio.sleep(0.01)
+    world.later(BOUNDS.head_seconds - 1)
+    assert len(world.door) == 1
+    world.later()
+    assert await gone(reader)
+    writer.close()
+
+
+async def test_a_head_that_comes_drop_by_drop_wins_no_time(world: World):
+    _, writer = await world.dial()
+    writer.write(GET[:5])
+    while Counting.read < 5:
+        await asyncio.sleep(0.01)
+    (connection,) = world.state.connections
+    until = connection._until
+    writer.write(GET[5:10])
+    while Counting.read < 10:
+        await asyncio.sleep(0.01)
+    assert connection._until == until
+    writer.close()
+
+
+async def test_a_connection_that_rests_after_an_answer_is_closed(world: World):
+    reader, writer = await world.dial()
+    writer.write(GET)
+    await reader.readuntil(b"ok")
+    world.later(BOUNDS.idle_seconds + 1)
+    assert await gone(reader)
+    writer.close()
+
+
+async def test_a_request_that_is_being_answered_has_all_the_time_it_needs(world: World):
+    world.go.clear()
+    reader, writer = await world.dial()
+    writer.write(GET)
+    while not world.asked:
+        await asyncio.sleep(0.01)
+    world.later()
+    world.go.set()
+    await reader.readuntil(b"ok")
+    writer.close()
+
+
+async def test_the_rest_of_a_body_that_was_answered_is_not_waited_for(world: World):
+    world.reads = False
+    reader, writer = await world.dial()
+    writer.write(POST % 1000 + b"a")
+    await reader.readuntil(b"ok")
+    world.later(BOUNDS.linger_seconds + 1)
+    assert await gone(reader)
+    writer.close()
+
+
+async def test_after_a_body_that_came_late_the_next_request_is_answered(world: World):
+    world.reads = False
+    reader, writer = await world.dial()
+    writer.write(POST % 1000 + b"a")
+    await reader.readuntil(b"ok")
+    writer.write(b"a" * 999 + GET)
+    await reader.readuntil(b"ok")
+    writer.close()
+
+
+# --- who is let in
+
+
+class Guest:
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.is_away = False
+
+    def look(self, now: float) -> None:
+        pass
+
+    def turn_away(self) -> None:
+        self.is_away = True
+
+
+async def test_one_address_has_a_part_of_the_places():
+    door = Door(BOUNDS, Callers(()))
+    guests = [Guest("198.51.100.1") for _ in range(7)]
+    assert [door.enter(guest) for guest in guests] == [True] * 5 + [False] * 2
+    assert [guest.is_away for guest in guests] == [False] * 5 + [True] * 2
+    assert door.enter(Guest("198.51.100.2"))
+    door.leave(guests[-1])  # which had no place
+    assert not door.enter(Guest("198.51.100.1"))
+    door.leave(guests[0])
+    assert door.enter(Guest("198.51.100.1"))
+
+
+async def test_a_64_is_one_address():
+    door = Door(BOUNDS, Callers(()))
+    entered = [door.enter(Guest(f"2001:db8:0:1::{number:x}")) for number in range(7)]
+    assert entered.count(True) == 5
+    assert door.enter(Guest("2001:db8:0:2::1"))
+    door = Door(BOUNDS, Callers(()))
+    mapped = [door.enter(Guest(f"{kind}198.51.100.1")) for kind in ("", "::ffff:") * 4]
+    assert mapped.count(True) == 5
+
+
+async def test_a_trusted_proxy_is_many_callers():
+    door = Door(BOUNDS, Callers(["192.0.2.0/24"]))
+    assert all(door.enter(Guest("192.0.2.1")) for _ in range(10))
+
+
+async def test_where_all_places_are_taken_whoever_has_waited_longest_makes_room():
+    door = Door(BOUNDS, Callers(()))
+    guests = [Guest(f"198.51.100.{number}") for number in range(10)]
+    for guest in guests:
+        door.enter(guest)
+    door.works(guests[0])
+    newcomer = Guest("203.0.113.1")
+    assert door.enter(newcomer)
+    assert [guest.is_away for guest in guests] == [False, True] + [False] * 8
+    for guest in (*guests, newcomer):
+        door.works(guest)
+    assert not door.enter(Guest("203.0.113.2"))  # everybody works
+    assert len(door) == 10
+
+
+def test_there_are_no_more_connections_than_files():
+    assert connections_for(2000) == 2000
+    assert connections_for(2000, 1024) == 724
+    assert connections_for(2000, 256) == 128
