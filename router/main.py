@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
-from router import __version__, health
+from router import __version__
 from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
 from router.http_errors import UnexpectedErrors, install_error_handlers
@@ -33,15 +33,11 @@ from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.loops import safely
 from router.lost_servers import LostServers
-from router.n8n.callbacks import router as callbacks_router
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
-from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notifier
-from router.notices.routes import router as notices_router
-from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
@@ -52,6 +48,7 @@ from router.policy import budgets, policy
 from router.reactions import Reactions
 from router.reference import add_reference
 from router.response_headers import ResponseHeaders
+from router.routes import FLOWS_ROUTES, ROUTES
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
@@ -74,7 +71,6 @@ from router.turns.settling import Settling
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
 from router.webhook.rejections import Rejections
-from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
 _BODIES = 5  # of the largest size, that may be in memory at once
@@ -129,15 +125,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(UnexpectedErrors)
     is_https = (settings.public_url or "").startswith("https://")
     app.add_middleware(ResponseHeaders, is_https=is_https)
-    app.include_router(webhook_router)
-    app.include_router(api)
-    app.include_router(health.router)
+    app.router.routes.extend(ROUTES)
     if settings.shows_docs:
         add_reference(app)
     if settings.n8n_enabled:
-        app.include_router(gateway_router)
-        app.include_router(callbacks_router)
-        app.include_router(notices_router)
+        app.router.routes.extend(FLOWS_ROUTES)
     return app
 
 
