@@ -3,8 +3,9 @@
 A router with two tenants. The customers of one write, one after the other; how long each waits for
 the reply (webhook in, sendText out; the LLM takes a second) is measured, first with nothing else
 going on, then under each attack of `benchmarks/attacks.py`. Printed are that time beside the quiet
-one, how long /health/live takes, the router's memory, and what the attack costs its maker: it
-shares the machine's cores. A message that is not answered ends the benchmark with 1.
+one, how long /health/live takes, the router's memory, how many calls of the API with a right key
+were refused, and what the attack costs its maker: it shares the machine's cores. A message that is
+not answered ends the benchmark with 1.
 """
 
 import argparse
@@ -35,11 +36,13 @@ from router.state.migrations import migrate
 
 QUIET = "quiet"
 _SECRET = "benchmark-secret-0000000000"
+_KEY = "benchmark-key-00000000000000000000"
 _LLM_SECONDS = 1.0
 _WARM_UP = 5  # messages before anything is measured
 _BETWEEN = 0.1  # seconds from one customer's message to the next one's
 _PATIENCE = 60.0  # seconds until a message counts as not answered
 _LOOK = 0.05  # seconds between looks at /health/live and at the memory
+_CALL = 0.5  # seconds between calls of the API
 _AIM_TIMES, _AIM_LIVE, _AIM_MEMORY = 2.0, 0.5, 400.0
 
 
@@ -69,6 +72,9 @@ class Row:
     asked: int
     waited: list[float] = field(default_factory=list)
     live: list[float] = field(default_factory=list)
+    calls: int = 0
+    refused: int = 0
+    """Of the calls of the API with a right key, from the attacker's address."""
     memory: float = 0.0
     cpu: float = 0.0
 
@@ -131,6 +137,7 @@ def _set_up(messages: int, seconds: float) -> Iterator[Run]:
             )
         configuration = {
             "DATABASE_URL": postgres.dsn,
+            "API_KEYS": f"benchmark:{_KEY}",
             "EVOLUTION_WEBHOOK_SHARED_SECRET": _SECRET,
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "ANTHROPIC_API_KEY": "sk-ant-for-the-loopback",
@@ -241,7 +248,18 @@ async def _looking(run: Run, row: Row) -> AsyncIterator[None]:
             row.memory = max(row.memory, _memory(run.pid))
             await asyncio.sleep(_LOOK)
 
-    looks = [asyncio.create_task(look()) for look in (live, memory)]
+    async def call() -> None:
+        while True:
+            status = 0
+            with suppress(httpx.TransportError):
+                async with httpx.AsyncClient(timeout=_PATIENCE, trust_env=False) as http:
+                    keys = {"X-API-Key": _KEY}
+                    status = (await http.get(f"{run.router}/api/tenants", headers=keys)).status_code
+            row.calls += 1
+            row.refused += status != 200
+            await asyncio.sleep(_CALL)
+
+    looks = [asyncio.create_task(look()) for look in (live, memory, call)]
     try:
         yield
     finally:
@@ -268,32 +286,26 @@ def _of(times: list[float], share: float) -> float:
 
 
 def _report(rows: list[Row]) -> None:
-    head = (
-        "messages",
-        "answered",
-        "p50 s",
-        "p95 s",
-        "x quiet",
-        "live p99",
-        "RSS MB",
-        "CPU s",
-        "aim",
-    )
+    times_and_live = ("p50 s", "p95 s", "x quiet", "live p99")
+    head = ("messages", "answered", *times_and_live, "RSS MB", "refused", "CPU s", "aim")
     print(f"{'attack':<22}" + "".join(f"{cell:>10}" for cell in head))
     quiet = _of(rows[0].waited, 0.95)
     for row in rows:
         times = _of(row.waited, 0.95) / quiet
         live = _of(row.live, 0.99)
         is_met = times <= _AIM_TIMES and live < _AIM_LIVE and row.memory < _AIM_MEMORY
+        is_met = is_met and not row.refused
         cells = (
             *(f"{row.asked}", f"{len(row.waited)}", f"{_of(row.waited, 0.5):.2f}"),
             *(f"{_of(row.waited, 0.95):.2f}", f"{times:.2f}", f"{live:.3f}"),
-            *(f"{row.memory:.0f}", f"{row.cpu:.1f}", "met" if is_met else "missed"),
+            *(f"{row.memory:.0f}", f"{row.refused}/{row.calls}", f"{row.cpu:.1f}"),
+            "met" if is_met else "missed",
         )
         print(f"{row.name:<22}" + "".join(f"{cell:>10}" for cell in cells))
     print(
         f"\nAim: p95 within {_AIM_TIMES:g} times quiet, /health/live's p99 below {_AIM_LIVE:g} s,"
-        f" RSS below {_AIM_MEMORY:.0f} MB. CPU: the attacker's."
+        f" RSS below {_AIM_MEMORY:.0f} MB, no call\n"
+        "of the API with a right key refused. CPU: the attacker's."
     )
 
 
