@@ -3859,7 +3859,7 @@ begin
             where turn_id = v_next.id and not from_me and deleted_at is null
         ) then
             update public.turns
-            set state = 'cancelled', reason = 'delivered', token_hash = null, lease_until = null,
+            set state = 'cancelled', reason = 'delivered', lease_until = null,
                 finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
             where id = v_next.id;
         end if;

@@ -35,6 +35,7 @@ SUBSCRIBED_EVENTS = (
     "REMOVE_INSTANCE",
 )
 _LONGEST_NAME = 200  # characters of a JID or a state; longer ones are none
+_READABLE = 10_000  # levels of an answer: of a list, only the record that is too deep is left out
 _METHOD_MISSING = "method not available"
 # Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
 # The earliest is not 0, which it would take for no time at all.
@@ -295,7 +296,7 @@ class EvolutionClient:
 
 def _read(answer: bytes, *, is_send: bool = False) -> Any:
     try:
-        return read_json(answer)
+        return read_json(answer, _READABLE)
     except ValueError as error:
         raise _unreadable(error, is_send=is_send) from error
 

@@ -24,14 +24,17 @@ def weigh(body: bytes) -> int:
     return len(body) + _OF_A_VALUE * count_values(body)
 
 
-def read_json(body: bytes) -> Any:
-    """Return what a JSON text says. Raises ValueError where it is none, or is monstrous."""
+def read_json(body: bytes, deepest: int = _DEEPEST) -> Any:
+    """Return what a JSON text says. Raises ValueError where it is none, or is monstrous.
+
+    `deepest` is how many objects and lists may stand inside each other.
+    """
     if (values := count_values(body)) > MOST_VALUES:
         raise ValueError(f"it has {values} values, more than {MOST_VALUES}")
     try:
         found = json.loads(body)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    if too_deep(found, _DEEPEST):
+    if too_deep(found, deepest):
         raise ValueError("it is nested too deep")
     return found
