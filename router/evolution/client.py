@@ -178,8 +178,8 @@ class EvolutionClient:
             "chat/findMessages",
             {"where": where, "page": page, "offset": page_size},
         )
-        body, weight = _read(answer), weigh(answer)
-        if isinstance(body, list):  # before 2.0
+        body, weight = _read(answer, _READABLE), weigh(answer)
+        if isinstance(body, list) and all(isinstance(item, Mapping) for item in body):  # before 2.0
             return MessagePage(_objects(body, page_size), 1, len(body), weight)
         found = _object(_object(body).get("messages"))
         if "records" not in found:
@@ -294,9 +294,9 @@ class EvolutionClient:
         return response.content
 
 
-def _read(answer: bytes, *, is_send: bool = False) -> Any:
+def _read(answer: bytes, deepest: int = DEEPEST, *, is_send: bool = False) -> Any:
     try:
-        return read_json(answer, _READABLE)
+        return read_json(answer, deepest)
     except ValueError as error:
         raise _unreadable(error, is_send=is_send) from error
 

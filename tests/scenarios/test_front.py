@@ -77,10 +77,10 @@ async def test_silent_connections_of_one_address_leave_room_for_others(database_
             await asyncio.sleep(0.01)
         assert (await client.get("/health/live")).status_code == 200
         assert sum(read.done() for read in reads) == 20
-        lines.extend([await dial(3 + number) for number in range(60)])  # and of many
+        others = [await dial(3 + number) for number in range(60)]  # and of many
         async with httpx.AsyncClient(base_url=client.base_url) as another:
             assert (await another.get("/health/live")).status_code == 200
-        for _, writer in lines:
+        for _, writer in (*lines, *others):
             writer.transport.abort()
         await asyncio.wait(reads)
 
