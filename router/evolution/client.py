@@ -179,7 +179,7 @@ class EvolutionClient:
             {"where": where, "page": page, "offset": page_size},
         )
         body, weight = _read(answer, _READABLE), weigh(answer)
-        if isinstance(body, list) and all(isinstance(item, Mapping) for item in body):  # before 2.0
+        if isinstance(body, list) and (not body or any(map(_object, body))):  # before 2.0
             return MessagePage(_objects(body, page_size), 1, len(body), weight)
         found = _object(_object(body).get("messages"))
         if "records" not in found:
