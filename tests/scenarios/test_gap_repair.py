@@ -432,7 +432,9 @@ async def test_of_many_instances_of_a_server_that_hangs_one_is_asked_and_all_wai
         hanging.append(instance)
         await talk.open_shop(name)
     await talk.sql(
-        "update tenants set evo_server_url = $1 where instance_name like 'hangs%'", other
+        "update tenants set evo_server_url = $1, evo_api_key = 'their-own'"
+        " where instance_name like 'hangs%'",
+        other,
     )
     shop.customer().writes("oi")
     repairs = in_background(talk, client, shop)
