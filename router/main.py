@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
-from router import __version__, health
+from router import __version__
 from router.evolution.client import EvolutionClient
 from router.gap_repair import GapRepairs
 from router.http_errors import UnexpectedErrors, install_error_handlers
@@ -28,14 +28,10 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.loops import safely
-from router.n8n.callbacks import router as callbacks_router
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
-from router.n8n.gateway import router as gateway_router
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notifier
-from router.notices.routes import router as notices_router
-from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.places import SendPlaces
 from router.outbound.pools import TenantPools
@@ -43,6 +39,7 @@ from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
 from router.response_headers import ResponseHeaders
+from router.routes import FLOWS_ROUTES, ROUTES
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
@@ -64,7 +61,6 @@ from router.turns.prompt import PromptRules
 from router.turns.settling import Settling
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
-from router.webhook.routes import router as webhook_router
 
 _log = logging.getLogger(__name__)
 _LOOPS_GRACE = 0.5
@@ -104,13 +100,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(UnexpectedErrors)
     is_https = (settings.public_url or "").startswith("https://")
     app.add_middleware(ResponseHeaders, is_https=is_https)
-    app.include_router(webhook_router)
-    app.include_router(api)
-    app.include_router(health.router)
+    app.router.routes.extend(ROUTES)
     if settings.n8n_enabled:
-        app.include_router(gateway_router)
-        app.include_router(callbacks_router)
-        app.include_router(notices_router)
+        app.router.routes.extend(FLOWS_ROUTES)
     return app
 
 

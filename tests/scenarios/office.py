@@ -9,10 +9,10 @@ from fastapi import FastAPI
 
 from router.evolution.client import EvolutionClient
 from router.http_errors import install_error_handlers
-from router.operators.api import api
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
+from router.routes import OPERATORS_ROUTES
 from router.settings import Settings, load_settings
 from router.state.database import Database
 from router.state.direct import DirectDatabase
@@ -98,5 +98,5 @@ def build_app(database: Database, evolution: EvolutionClient, settings: Settings
     app.state.settings = settings
     app.state.contact_hashes = ContactHashes.of(settings)
     install_error_handlers(app)
-    app.include_router(api)
+    app.router.routes.extend(OPERATORS_ROUTES)
     return app

@@ -54,6 +54,24 @@ async def test_but_a_send_of_the_api_is_ours_however_late(talk: Conversation, ho
     assert not (await talk.session())["is_paused"]
 
 
+@pytest.mark.parametrize("wa_ids", [("3EB0AA", "3EB0BB"), ("3EB0BB", "3EB0AA")])
+async def test_of_what_left_twice_both_ids_are_known_whichever_is_told_first(
+    talk: Conversation, wa_ids: tuple[str, str]
+):
+    turn, begun = await leaving(talk)
+    await doubt(talk, turn, begun)
+    again = await reclaim(talk)
+    await settle(talk, again, begun, "not_sent")
+    second = await talk.begin(again, "Olá!")
+    await talk.owner_writes("Olá!", wa_id=wa_ids[0], origin="send", status="PENDING")
+    await talk.finish(again, second, wa_ids[1])
+    for wa_id in wa_ids:
+        told = await talk.owner_writes("Olá!", wa_id=wa_id, origin="send", status="PENDING")
+        assert told["decision"] == "own_message"
+    rows = await talk.sql("select wa_id, send_state from messages where from_me order by wa_id")
+    assert [tuple(row.values()) for row in rows] == [("3EB0AA", "sent"), ("3EB0BB", "sent")]
+
+
 async def test_a_send_is_known_by_the_id_that_we_chose(talk: Conversation):
     _, begun = await leaving(talk)
     echo = await talk.owner_writes("outras palavras", wa_id=begun["chosen_id"])

@@ -2120,6 +2120,43 @@ begin
 end
 $$;
 
+-- What p_message says is on the phone a second time, as p_wa_id: by the send of it that was judged not to
+-- have left, if there is one, else nobody knows by which.
+create or replace function hybridflow.record_twin(p_message public.messages, p_wa_id text, p_status text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    update public.messages
+    set wa_id = p_wa_id, send_state = 'sent', status = hybridflow.later_status(status, p_status),
+        told_as = null, late_until = null, check_at = null
+    where id = (
+        select m.id from public.messages as m
+        where m.session_id = p_message.session_id and m.from_me and m.wa_id is null
+            and m.send_state = 'failed' and m.late_until is not null
+            and m.identity is not distinct from p_message.identity and m.body = p_message.body
+            and m.send_began_at >= hybridflow.clock() - interval '1 day'
+        order by m.turn_id is distinct from p_message.turn_id, m.send_began_at, m.id limit 1
+    )
+    returning id into v_id;
+    if v_id is null then
+        insert into public.messages (
+            tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state,
+            identity
+        )
+        values (
+            p_message.tenant_id, p_message.session_id, p_message.turn_id, p_wa_id, true, p_message.sender,
+            p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
+        )
+        returning id into v_id;
+    end if;
+    perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
+end
+$$;
+
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
 -- message, that record goes, and the pause that it caused is taken back. If the message had left already
 -- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
@@ -2149,14 +2186,7 @@ begin
     perform hybridflow.take_part_back(v_message);
 
     if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
-        insert into public.messages (
-            tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state,
-            identity
-        )
-        values (
-            v_message.tenant_id, v_message.session_id, v_message.turn_id, p_wa_id, true, v_message.sender,
-            v_message.kind, v_message.body, p_status, v_message.sent_at, 'sent', v_message.identity
-        );
+        perform hybridflow.record_twin(v_message, p_wa_id, p_status);
     else
         update public.messages
         set wa_id = p_wa_id, send_state = 'sent',
