@@ -88,8 +88,8 @@ begin
         told_as = null, late_until = null, check_at = null
     where id = (
         select m.id from public.messages as m
-        where m.session_id = p_message.session_id and m.from_me and m.wa_id is null
-            and m.send_state = 'failed' and m.late_until is not null
+        where m.session_id = p_message.session_id and m.from_me and m.sender = p_message.sender
+            and m.wa_id is null and m.send_state = 'failed' and m.late_until is not null
             and m.identity is not distinct from p_message.identity and m.body = p_message.body
             and m.send_began_at >= hybridflow.clock() - interval '1 day'
         order by m.turn_id is distinct from p_message.turn_id, m.send_began_at, m.id limit 1
