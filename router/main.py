@@ -43,6 +43,7 @@ from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
 from router.outbound.places import SendPlaces
 from router.outbound.pools import TenantPools
+from router.outbound.shares import Shares
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
@@ -187,6 +188,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.evolution = evolution
     app.state.media = MediaSource(pools.media, settings.max_media_bytes)
     app.state.flows_at_once = AtOnce(FLOW_AT_ONCE)
+    app.state.flow_places = Shares(max(1, settings.max_concurrent_requests // 2))
     app.state.ingester = ingester
     app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake

@@ -11,7 +11,7 @@ needs none. What flows send to the gateway takes its places there, where its ten
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import DatabaseAway
 from router.http_errors import error_response
+from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.limits.bodies import Bodies, TooMuch
 from router.limits.callers import Callers
 from router.limits.json_bounds import require_few_values, require_shallow_text
@@ -109,6 +110,7 @@ class CallGate:
         self._proofs = proofs
         self._has_flows = has_flows
         self._under_way: Counter[str] = Counter()
+        self._reports = AtOnce(max(1, limits.at_once // 2))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call pass, or answer it."""
@@ -193,13 +195,28 @@ class CallGate:
             if body:
                 await require_few_values(body, limits.max_values)
                 require_shallow_text(body, limits.max_depth)
-            with nullcontext() if admitted.place is None else self._place(admitted.place):
+            with self._place(admitted.place):
                 noting = self._noting(send, admitted.caller)
                 await self._app(scope, _again(body, receive), noting)
 
+    def _place(self, who: str | None) -> AbstractContextManager[None]:
+        """Take a place. Reports of flows have their own: what a flow has said must be taken in."""
+        if who is None:
+            return nullcontext()
+        return self._place_of_reports() if who == _REPORTS else self._place_of_caller(who)
+
     @contextmanager
-    def _place(self, who: str) -> Iterator[None]:
-        """Take a place. One caller, and all reports of flows together, have half at most."""
+    def _place_of_reports(self) -> Iterator[None]:
+        try:
+            with self._reports.taken(_REPORTS):
+                yield
+        except TooManyAtOnce as error:
+            message = "too many reports are being taken in: try again soon"
+            raise TooMuch(503, "busy", message, 1) from error
+
+    @contextmanager
+    def _place_of_caller(self, who: str) -> Iterator[None]:
+        """Take a place of those for calls. One caller has half of them at most."""
         if self._under_way.total() >= self._limits.at_once:
             raise TooMuch(503, "busy", "too many calls are being answered: try again soon", 1)
         if self._under_way[who] >= max(1, self._limits.at_once // 2):

@@ -170,6 +170,17 @@ async def test_where_every_place_is_taken_the_next_gets_503_but_not_the_health_c
     assert [(await task)[0] for task in (*held, *others)] == [200] * 7
 
 
+async def test_reports_of_flows_have_places_of_their_own():
+    calls = Calls()
+    held = await under_way(calls, "abcd")
+    reports = claiming(calls, 1, 2, path="/n8n/turns/1/done", size=10)
+    await settled()
+    (beyond,) = claiming(calls, 3, path="/n8n/turns/1/done", size=10)
+    assert (await beyond)[:2] == (503, b"1")
+    calls.go.set()
+    assert [(await task)[0] for task in (*held, *reports)] == [200] * 6
+
+
 async def test_a_caller_that_goes_away_gives_its_place_back():
     calls = Calls()
     held = await under_way(calls, "abcd")
