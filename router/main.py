@@ -24,7 +24,7 @@ from router.http_errors import UnexpectedErrors, install_error_handlers
 from router.limits.at_once import AtOnce
 from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
-from router.limits.middleware import CallGate, CallLimits
+from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.limits.proofs import Proofs
 from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
@@ -43,6 +43,7 @@ from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
 from router.outbound.places import SendPlaces
 from router.outbound.pools import TenantPools
+from router.outbound.shares import Shares
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
@@ -73,7 +74,9 @@ from router.webhook.ingester import Ingester
 from router.webhook.rejections import Rejections
 
 _log = logging.getLogger(__name__)
-_BODIES = 5  # of the largest size, that may be in memory at once
+_BODIES = 5  # of the largest size, that may be in memory at once: of webhooks, and of flows
+_CALLS = 50  # the same of calls, which are small
+_SHORT = 500  # and of what flows send that is short
 _LOOPS_GRACE = 0.5
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
@@ -103,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.rates = Rates()
     callers = app.state.callers = Callers(settings.trusted_proxies)
-    bodies = app.state.bodies = Bodies(_body_limits(settings), callers)
+    app.state.webhook_bodies = Bodies(_body_limits(settings, settings.max_webhook_bytes), callers)
     app.state.rejections = Rejections()
     app.state.contact_hashes = ContactHashes.of(settings)
     app.add_middleware(
@@ -111,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
         limits=_call_limits(settings),
         rates=app.state.rates,
         callers=callers,
-        bodies=bodies,
+        memory=_memory(settings, callers),
         proofs=Proofs(settings.api_keys, settings.cron_secret),
         has_flows=settings.n8n_enabled,
     )
@@ -185,6 +188,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.evolution = evolution
     app.state.media = MediaSource(pools.media, settings.max_media_bytes)
     app.state.flows_at_once = AtOnce(FLOW_AT_ONCE)
+    app.state.flow_places = Shares(max(1, settings.max_concurrent_requests // 2))
     app.state.ingester = ingester
     app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake
@@ -237,10 +241,17 @@ def _call_limits(settings: Settings) -> CallLimits:
     )
 
 
-def _body_limits(settings: Settings) -> BodyLimits:
-    largest = max(settings.max_webhook_bytes, settings.max_request_bytes)
+def _body_limits(settings: Settings, largest: int, count: int = _BODIES) -> BodyLimits:
     return BodyLimits(
-        arriving=max(1, settings.max_concurrent_requests // 2), held_bytes=_BODIES * largest
+        arriving=max(1, settings.max_concurrent_requests // 2), held_bytes=count * largest
+    )
+
+
+def _memory(settings: Settings, callers: Callers) -> Memory:
+    return Memory(
+        calls=Bodies(_body_limits(settings, settings.max_request_bytes, _CALLS), callers),
+        flows=Bodies(_body_limits(settings, settings.max_webhook_bytes), callers),
+        short=Bodies(_body_limits(settings, SHORT_FLOW, _SHORT), callers),
     )
 
 

@@ -50,7 +50,10 @@ class BodyLimits:
 
 
 class Bodies:
-    """The bodies that a process is reading, or has read and not yet done with."""
+    """The bodies of one kind that a process is reading, or has read and not yet done with.
+
+    Each kind (webhooks, calls, flows) has its own: whoever fills one keeps nothing of another out.
+    """
 
     def __init__(self, limits: BodyLimits, callers: Callers) -> None:
         self._limits = limits

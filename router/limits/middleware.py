@@ -6,12 +6,12 @@ often: 429; both with Retry-After. Too large: 413. Too slow: 408. Nested too dee
 values: 422. All in the API's one shape of an error.
 
 A call that shows no right credential goes on to its endpoint without its body: to be refused it
-needs none.
+needs none. What flows send to the gateway takes its places there, where its tenant is known.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -22,16 +22,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import DatabaseAway
 from router.http_errors import error_response
+from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.limits.bodies import Bodies, TooMuch
 from router.limits.callers import Callers
 from router.limits.json_bounds import require_few_values, require_shallow_text
 from router.limits.proofs import Proofs
 from router.limits.rates import Rates, per_minute
-from router.n8n.unread import is_of_flow, may_be_large, refusal_of_form, refusal_of_token
+from router.n8n.unread import (
+    Unwanted,
+    answer_to_flow,
+    is_of_flow,
+    may_be_large,
+    refusal_of_form,
+    tenant_of_token,
+)
 
 _EXEMPT = ("/webhook/", "/health")
-_FLOWS = "/n8n/"  # from one address, with a token for each turn: told apart by nothing else
-_SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its token is looked up
+_FLOW = "flow"
+_REPORTS = "reports of flows"
+SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its token is looked up
 _TENANTS = "/api/tenants/"
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
@@ -53,6 +62,26 @@ class CallLimits:
     max_values: int = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The bodies of each kind. `short` are those of flows whose tokens nobody has looked up yet."""
+
+    calls: Bodies
+    flows: Bodies
+    short: Bodies
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """Who calls, by a name, and how its body may be read: as which sender's, of how many bytes."""
+
+    caller: str
+    bodies: Bodies
+    sender: str
+    most: int
+    place: str | None  # by whose name it is counted; None: the endpoint counts
+
+
 class _Answered(Exception):
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -68,7 +97,7 @@ class CallGate:
         limits: CallLimits,
         rates: Rates,
         callers: Callers,
-        bodies: Bodies,
+        memory: Memory,
         proofs: Proofs,
         *,
         has_flows: bool,
@@ -77,10 +106,11 @@ class CallGate:
         self._limits = limits
         self._rates = rates
         self._callers = callers
-        self._bodies = bodies
+        self._memory = memory
         self._proofs = proofs
         self._has_flows = has_flows
         self._under_way: Counter[str] = Counter()
+        self._reports = AtOnce(max(1, limits.at_once // 2))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call pass, or answer it."""
@@ -88,38 +118,45 @@ class CallGate:
             await self._app(scope, receive, send)
             return
         try:
-            caller = await self._admit(scope)
-            if caller is None:
+            admitted = await self._admit(scope)
+            if admitted is None:
                 await self._app(scope, _without_body(receive), send)
             else:
-                await self._pass_on(scope, receive, send, caller)
+                await self._pass_on(scope, receive, send, admitted)
         except TooMuch as too_much:
-            await _answer(too_much)(scope, receive, send)
+            is_flow = self._has_flows and is_of_flow(scope)
+            answer = answer_to_flow(scope, too_much) if is_flow else _answer(too_much)
+            await answer(scope, receive, send)
         except _Answered as answered:
             await answered.answer(scope, receive, send)
 
-    async def _admit(self, scope: Scope) -> str | None:
-        """Return who calls, by a name; None: somebody whose body nobody needs."""
+    async def _admit(self, scope: Scope) -> _Admitted | None:
+        """Return who calls; None: somebody whose body nobody needs."""
         block = self._callers.block_of(scope)
         if self._has_flows and is_of_flow(scope):
             return await self._admit_flow(scope, block)
         caller = await self._caller_of(scope)
         if caller is None:
             self._count_junk(block)
-        else:
-            self._count_call(caller, _tenant_of(scope))
-        return caller
+            return None
+        self._count_call(caller, _tenant_of(scope))
+        return _Admitted(caller, self._memory.calls, caller, self._limits.max_bytes, caller)
 
-    async def _admit_flow(self, scope: Scope, block: str) -> str:
+    async def _admit_flow(self, scope: Scope, block: str) -> _Admitted:
         refusal = refusal_of_form(scope)
         if refusal is not None:
             self._count_junk(block)
             raise _Answered(refusal)
-        if may_be_large(scope) and not _is_short(scope):
-            refusal = await refusal_of_token(scope, scope["app"].state.database)
-            if refusal is not None:
-                raise _Answered(refusal)
-        return f"flow {Headers(scope=scope).get('apikey', '')[:80]}"
+        limits, memory = self._limits, self._memory
+        place = None if may_be_large(scope) else _REPORTS
+        if place is not None or _is_short(scope):
+            most = min(SHORT_FLOW, limits.max_bytes if place else limits.flow_bytes)
+            return _Admitted(_FLOW, memory.short, block, most, place)
+        try:
+            sender = await tenant_of_token(scope, scope["app"].state.database)
+        except Unwanted as unwanted:
+            raise _Answered(unwanted.answer) from unwanted
+        return _Admitted(_FLOW, memory.flows, sender, limits.flow_bytes, place)
 
     async def _caller_of(self, scope: Scope) -> str | None:
         if scope["path"].startswith("/cron/"):
@@ -148,19 +185,38 @@ class CallGate:
         )
         _require(max((wait for wait in (each, all_of_them) if wait is not None), default=None))
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, caller: str) -> None:
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, admitted: _Admitted
+    ) -> None:
         limits = self._limits
-        most = limits.flow_bytes if may_be_large(scope) else limits.max_bytes
-        async with self._bodies.reading(scope, receive, sender=caller, most=most) as body:
+        async with admitted.bodies.reading(
+            scope, receive, sender=admitted.sender, most=admitted.most
+        ) as body:
             if body:
                 await require_few_values(body, limits.max_values)
                 require_shallow_text(body, limits.max_depth)
-            with self._place("flows" if scope["path"].startswith(_FLOWS) else caller):
-                await self._app(scope, _again(body, receive), self._noting(send, caller))
+            with self._place(admitted.place):
+                noting = self._noting(send, admitted.caller)
+                await self._app(scope, _again(body, receive), noting)
+
+    def _place(self, who: str | None) -> AbstractContextManager[None]:
+        """Take a place. Reports of flows have their own: what a flow has said must be taken in."""
+        if who is None:
+            return nullcontext()
+        return self._place_of_reports() if who == _REPORTS else self._place_of_caller(who)
 
     @contextmanager
-    def _place(self, who: str) -> Iterator[None]:
-        """Take a place. One caller, and all flows together, have half of them at most."""
+    def _place_of_reports(self) -> Iterator[None]:
+        try:
+            with self._reports.taken(_REPORTS):
+                yield
+        except TooManyAtOnce as error:
+            message = "too many reports are being taken in: try again soon"
+            raise TooMuch(503, "busy", message, 1) from error
+
+    @contextmanager
+    def _place_of_caller(self, who: str) -> Iterator[None]:
+        """Take a place of those for calls. One caller has half of them at most."""
         if self._under_way.total() >= self._limits.at_once:
             raise TooMuch(503, "busy", "too many calls are being answered: try again soon", 1)
         if self._under_way[who] >= max(1, self._limits.at_once // 2):
@@ -195,7 +251,7 @@ def _answer(too_much: TooMuch) -> Response:
 
 def _is_short(scope: Scope) -> bool:
     declared = Headers(scope=scope).get("content-length", "")
-    return declared.isascii() and declared.isdigit() and int(declared) <= _SHORT_FLOW
+    return declared.isascii() and declared.isdigit() and int(declared) <= SHORT_FLOW
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

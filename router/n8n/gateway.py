@@ -7,7 +7,7 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -29,6 +29,7 @@ from router.n8n.tokens import TurnToken, read_notice_token, read_token
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.notices.routes import send_notice
 from router.outbound.media import MediaSource
+from router.outbound.shares import TENANT, Shares
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
 from router.sending.outbox import Outbox
@@ -50,9 +51,8 @@ router = APIRouter(
         404: {"description": "A path that the gateway has not"},
         409: {"description": "Not any more: `response.reason` says why"},
         413: {"description": "The body is too large"},
-        429: {"description": "As many requests of this turn are under way as may be"},
         422: {"description": "A value cannot be right"},
-        503: {"description": "The database or Evolution is away"},
+        503: {"description": "Not now: `response.reason` says what is away, or used up"},
     },
 )
 _log = logging.getLogger(__name__)
@@ -78,14 +78,29 @@ async def call_evolution(request: Request, group: str, method: str, instance: st
     try:
         if (notice := read_notice_token(request.headers.get("apikey", ""))) is not None:
             outbox = request.app.state.outbox
-            return await send_notice(outbox, notice, path, instance, await body_of(request))
+            with _place(request.app.state.flow_places, "notices"):
+                return await send_notice(outbox, notice, path, instance, await body_of(request))
         desk = await _Desk.open(request, instance)
         contact = request.app.state.contact_hashes.in_log(desk.turn["jids"])
         correlation_id = desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"
-        with bind_correlation(correlation_id, contact), desk.counted():
+        places = _place(request.app.state.flow_places, desk.turn["tenant_id"])
+        with bind_correlation(correlation_id, contact), desk.counted(), places:
             return await desk.carry_out(path, await body_of(request))
     except Refused as refused:
         return refused.answer()
+
+
+@contextmanager
+def _place(places: Shares, tenant: Hashable) -> Iterator[None]:
+    """Hold a place for the block; no tenant gets all of them. Raises Refused."""
+    place = places.take_now({tenant: TENANT})
+    if place is None:
+        why = "too many requests of flows are being answered: try again soon"
+        raise Refused(503, "Service Unavailable", why, "busy")
+    try:
+        yield
+    finally:
+        place.give_back()
 
 
 class _Desk:
@@ -135,7 +150,7 @@ class _Desk:
                 yield
         except TooManyAtOnce as error:
             why = f"{error}: wait until your other requests are answered"
-            raise Refused(429, "Too Many Requests", why, "too_many_at_once") from error
+            raise Refused(503, "Service Unavailable", why, "too_many_at_once") from error
 
     async def carry_out(self, path: str, body: Json) -> JSONResponse:
         """Do what the path says. Raises Refused."""

@@ -6,6 +6,7 @@ from starlette.types import Scope
 
 from router.errors import DatabaseAway, NotFound
 from router.http_errors import error_response
+from router.limits.bodies import TooMuch
 from router.n8n.refusals import Refused, conflict
 from router.n8n.tokens import read_notice_token, read_token
 from router.state.database import Database
@@ -13,6 +14,14 @@ from router.state.database import Database
 _GATEWAY = "/n8n/evolution/"
 _CRASHES = "/n8n/executions/"  # with the key that n8n and the router share, and small
 _PATHS = (_GATEWAY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
+
+
+class Unwanted(Exception):
+    """A request is answered with this, and its body is not read."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 def is_of_flow(scope: Scope) -> bool:
@@ -43,18 +52,41 @@ def refusal_of_form(scope: Scope) -> Response | None:
     return error_response(409, "unknown_token", "nothing was done: unknown_token")
 
 
-async def refusal_of_token(scope: Scope, database: Database) -> Response | None:
-    """Return the answer to a large request whose token holds no turn now, else None."""
+async def tenant_of_token(scope: Scope, database: Database) -> str:
+    """Return a name for the tenant whose turn the token of a large request holds now.
+
+    All turns of a tenant are one sender. Raises Unwanted.
+    """
     token = read_token(Headers(scope=scope).get("apikey", ""))
     if token is None:
-        return error_response(413, "too_large", "this token is good for short requests alone")
+        answer = error_response(413, "too_large", "this token is good for short requests alone")
+        raise Unwanted(answer)
     try:
         turn = await database.call("look_at_turn", token.held)
-    except NotFound:
-        return Refused(401, "Unauthorized", "no turn has this token", "token").answer()
+    except NotFound as error:
+        refused = Refused(401, "Unauthorized", "no turn has this token", "token")
+        raise Unwanted(refused.answer()) from error
     except DatabaseAway as error:
-        return Refused(503, "Service Unavailable", str(error), "database_away").answer()
-    return conflict(turn["refused"]).answer() if "refused" in turn else None
+        refused = Refused(503, "Service Unavailable", str(error), "database_away")
+        raise Unwanted(refused.answer()) from error
+    if "refused" in turn:
+        raise Unwanted(conflict(turn["refused"]).answer())
+    return f"tenant {turn['tenant_id']}"
+
+
+def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:
+    """Return what a flow is told of a limit: 503 where the same request may be right later.
+
+    So a flow knows it from what is refused for good, and its turn is tried again.
+    """
+    status = 503 if too_much.status == 429 else too_much.status
+    wait = too_much.retry_after
+    headers = None if wait is None else {"Retry-After": str(wait)}
+    if status == 503 and may_be_large(scope):
+        answer = Refused(503, "Service Unavailable", str(too_much), too_much.code).answer()
+        answer.headers.update(headers or {})
+        return answer
+    return error_response(status, too_much.code, str(too_much), headers)
 
 
 def _is_token(shown: str) -> bool:

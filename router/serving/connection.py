@@ -52,6 +52,7 @@ class Connection(HttpToolsProtocol):
         self._bounds = door.bounds
         self._until: float | None = None  # when it is late, whatever it does
         self._write_until: float | None = None
+        self._unread = 0  # bytes of the answer that the other end had not read at the last look
         self._quiet = 0  # bytes since the parser last had something to tell
         self._has_told = False
         self._lines = 0
@@ -69,13 +70,23 @@ class Connection(HttpToolsProtocol):
         return self.client[0] if self.client else None
 
     def look(self, now: float) -> None:
-        """Close what is late; cut what is closed and does not go."""
+        """Close what is late; cut what is closed and does not go, and who reads nothing."""
+        self._note_reading(now)
         is_stuck = self._write_until is not None and now > self._write_until
         is_late = self._until is not None and now > self._until
         if is_stuck or (is_late and self.transport.is_closing()):
             self.turn_away()
         elif is_late:
             self._close()
+
+    def _note_reading(self, now: float) -> None:
+        """Give whoever reads, however slowly, time anew; only an answer that stands is late."""
+        if self._write_until is None:
+            return
+        unread = self.transport.get_write_buffer_size()
+        if unread < self._unread:
+            self._write_until = now + self._bounds.write_seconds
+        self._unread = unread
 
     def turn_away(self) -> None:
         """Cut it: nothing more is read or written."""
@@ -122,6 +133,7 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Note since when the other end reads nothing."""
         self._write_until = self.loop.time() + self._bounds.write_seconds
+        self._unread = self.transport.get_write_buffer_size()
         super().pause_writing()
 
     def resume_writing(self) -> None:

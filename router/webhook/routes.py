@@ -192,7 +192,7 @@ def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
 
 
 async def _read(request: Request, instance: str, settings: Settings) -> dict[str, Any]:
-    bodies: Bodies = request.app.state.bodies
+    bodies: Bodies = request.app.state.webhook_bodies
     sender, most = f"webhooks of {instance}", settings.max_webhook_bytes
     try:
         async with bodies.reading(request.scope, request.receive, sender=sender, most=most) as raw:

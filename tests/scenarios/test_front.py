@@ -115,6 +115,37 @@ async def test_slow_bodies_hold_no_place(database_url: str):
             writer.transport.abort()
 
 
+@pytest.mark.parametrize("length", [60_000, 99_999])
+async def test_bodies_of_flows_that_nobody_knows_keep_no_webhook_out(
+    database_url: str, length: int
+):
+    async with front(
+        database_url,
+        N8N_ENABLED="true",
+        N8N_API_KEY="a-key-for-n8n-in-the-tests",
+        N8N_WEBHOOK_URL="http://127.0.0.1:9/webhook",
+        MAX_WEBHOOK_BYTES="100000",
+        MAX_REQUEST_BYTES="100000",
+    ) as (client, dial):
+        lines = []
+        for number in range(20):
+            _, writer = await dial(2 + number)
+            token = f"hft_{number + 1}_00000000-0000-0000-0000-000000000000"
+            head = (
+                f"POST /n8n/turns/1/done HTTP/1.1\r\nHost: a\r\napikey: {token}\r\n"
+                f"Content-Length: {length}\r\n\r\n"
+            )
+            writer.write(head.encode() + b" " * (length - 1))
+            with suppress(OSError):
+                await writer.drain()
+            lines.append(writer)
+        for _ in range(5):
+            answer = await client.post("/webhook/padaria", headers=GOOD, json=posted(1))
+            assert answer.json()["error"]["code"] == "unknown_instance"
+        for writer in lines:
+            writer.transport.abort()
+
+
 BOMB = b"[" + b"[]," * 400_000 + b"1]"
 
 

@@ -244,9 +244,28 @@ async def test_one_turn_has_no_more_than_eight_requests_under_way(stage: Stage, 
     waiting = [
         asyncio.create_task(flow.sends(f"Temos {number}!", delay=3000)) for number in range(12)
     ]
-    answers = sorted(answer.status_code for answer in await asyncio.gather(*waiting))
-    assert answers.count(429) >= 1
-    assert set(answers) <= {201, 429}
+    given = await asyncio.gather(*waiting)
+    answers = sorted(answer.status_code for answer in given)
+    refused = [answer.json() for answer in given if answer.status_code == 503]
+    assert {each["response"]["reason"] for each in refused} == {"too_many_at_once"}
+    assert answers.count(503) >= 1
+    assert set(answers) <= {201, 503}
+
+
+async def test_one_tenant_has_not_all_places_and_what_flows_report_needs_none(
+    database_url: str, evolution, llm, n8n
+):
+    async with playing(database_url, evolution, llm, n8n, MAX_CONCURRENT_REQUESTS="8") as stage:
+        flow = await maria_asks(stage, n8n)
+        sends = [
+            asyncio.create_task(flow.sends(f"Temos {number}!", delay=8000)) for number in range(4)
+        ]
+        (first,), held = await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
+        assert refused(first.result()) == (503, "busy")
+        assert (await flow.reports("handoff", reason="quer um humano")).status_code == 200
+        assert not any(send.done() for send in held)
+        assert {(await send).status_code for send in held} == {409}
+        assert not stage.shop.calls("sendText")
 
 
 # --- media

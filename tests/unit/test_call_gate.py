@@ -1,6 +1,7 @@
 """How many calls are answered at once, and what the gate gives to the application behind it."""
 
 import asyncio
+import json
 from base64 import b64encode
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 from router.errors import NotFound, UnknownCaller
 from router.limits.bodies import Bodies, BodyLimits, Patience
 from router.limits.callers import Callers
-from router.limits.middleware import CallGate, CallLimits
+from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.limits.proofs import Proofs
 from router.limits.rates import Rates
 from router.operators.user_tokens import TokenRules, UserTokens
@@ -35,27 +36,38 @@ FLOW = "hft_1_00000000-0000-0000-0000-000000000000"
 
 
 class Nowhere:
-    """A database, which knows no key and no turn."""
+    """A database, which knows no key, and of turns the tenants that a test says."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.tenants: dict[int, int] = {}
 
     async def call(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(function)
+        if (tenant := self.tenants.get(argument.get("turn_id", 0))) is not None:
+            return {"tenant_id": tenant}
         raise NotFound("there is none") if function == "look_at_turn" else UnknownCaller("nobody")
 
 
 class Calls:
     """A gate, an application that answers with what it was given, and callers with slow bodies."""
 
-    def __init__(self, patience: float = 100, *, has_flows: bool = True, **limits: Any) -> None:
+    def __init__(
+        self,
+        patience: float = 100,
+        *,
+        has_flows: bool = True,
+        held: int = 100_000_000,
+        **limits: Any,
+    ) -> None:
         callers = Callers(["192.0.2.0/24"])
+        self.memory = Memory(*(Bodies(self._bodies(patience, held), callers) for _ in range(3)))
         self.gate = CallGate(
             self._answer,
             replace(LIMITS, **limits),
             Rates(),
             callers,
-            Bodies(BodyLimits(arriving=3, patience=Patience(seconds=patience)), callers),
+            self.memory,
             Proofs(KEYS, SecretStr(CRON)),
             has_flows=has_flows,
         )
@@ -67,6 +79,10 @@ class Calls:
         self._app = SimpleNamespace(state=state)
         self.go = asyncio.Event()
         self.go.set()
+
+    @staticmethod
+    def _bodies(patience: float, held: int) -> BodyLimits:
+        return BodyLimits(arriving=3, held_bytes=held, patience=Patience(seconds=patience))
 
     async def _answer(self, _: Any, receive: Any, send: Any) -> None:
         body = b""
@@ -105,7 +121,8 @@ class Calls:
             answers.append(message)
 
         shown = headers if headers is not None else {"x-api-key": f"the-key-of-{key}"}
-        shown = {"content-length": str(len(body)), **shown} if body or slow else shown
+        if (body or slow) and "transfer-encoding" not in shown:
+            shown = {"content-length": str(len(body)), **shown}
         scope = {
             "type": "http",
             "app": self._app,
@@ -151,6 +168,17 @@ async def test_where_every_place_is_taken_the_next_gets_503_but_not_the_health_c
     await asyncio.sleep(0)
     calls.go.set()
     assert [(await task)[0] for task in (*held, *others)] == [200] * 7
+
+
+async def test_reports_of_flows_have_places_of_their_own():
+    calls = Calls()
+    held = await under_way(calls, "abcd")
+    reports = claiming(calls, 1, 2, path="/n8n/turns/1/done", size=10)
+    await settled()
+    (beyond,) = claiming(calls, 3, path="/n8n/turns/1/done", size=10)
+    assert (await beyond)[:2] == (503, b"1")
+    calls.go.set()
+    assert [(await task)[0] for task in (*held, *reports)] == [200] * 6
 
 
 async def test_a_caller_that_goes_away_gives_its_place_back():
@@ -246,6 +274,75 @@ async def test_of_a_flow_without_a_turn_no_large_body_is_read(path: str, shown, 
     calls = Calls(flow_bytes=10_000_000)
     assert (await calls.ask(headers=shown, body=LARGE, path=path))[0] == status
     assert calls.read == 0
+
+
+def token_of(turn: int) -> str:
+    return FLOW.replace("_1_", f"_{turn}_")
+
+
+def claiming(calls: Calls, *numbers: int, path: str = GATEWAY, size: int = 400, **headers: str):
+    """Requests of the flows of these turns, that are not answered before `go`."""
+    calls.go.clear()
+    return [
+        asyncio.create_task(
+            calls.ask(
+                headers={"apikey": token_of(number), **headers},
+                body=b'"' + b"x" * size + b'"',
+                path=path,
+                client=f"198.51.100.{number}",
+            )
+        )
+        for number in numbers
+    ]
+
+
+@pytest.mark.parametrize("lengths", [{}, {"transfer-encoding": "chunked"}])
+async def test_all_turns_of_a_tenant_are_one_sender_of_bodies(monkeypatch, lengths):
+    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 100)
+    calls = Calls(held=2000)
+    calls.database.tenants = {1: 7, 2: 7, 3: 7, 4: 8}
+    held = claiming(calls, 1, 2, **lengths)
+    await settled()
+    (third,) = claiming(calls, 3, **lengths)
+    status, wait, body = await third
+    assert (status, wait) == (503, b"5")
+    assert json.loads(body)["response"]["reason"] == "too_many_at_once"
+    (other,) = claiming(calls, 4, **lengths)
+    await settled()
+    calls.go.set()
+    assert [(await task)[0] for task in (*held, other)] == [200] * 3
+
+
+async def settled() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_flows_that_nobody_knows_fill_no_memory_but_their_own(monkeypatch):
+    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 450)
+    calls = Calls(held=2000, at_once=100, max_bytes=1000)
+    calls.database.tenants = {9: 9}
+    held = claiming(calls, *range(1, 6), path="/n8n/turns/1/done")
+    await settled()
+    assert not calls.memory.flows._held
+    assert not calls.memory.calls._held
+    (beyond,) = claiming(calls, 6, path="/n8n/turns/1/done")
+    assert (await beyond)[:2] == (503, b"5")
+    large = claiming(calls, 9, size=800)
+    await settled()
+    calls.go.set()
+    assert [(await task)[0] for task in (*held[:4], *large)] == [200] * 5
+    assert (await calls.ask("a", body=b'"' + b"x" * 500 + b'"'))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/n8n/turns/1/done", "/n8n/notices/1/done", "/n8n/executions/1"])
+async def test_of_a_report_no_more_than_a_short_body_is_read(path: str):
+    calls = Calls(max_bytes=10_000_000, flow_bytes=10_000_000)
+    for headers in ({}, {"transfer-encoding": "chunked"}):
+        assert (await calls.ask(headers={"apikey": FLOW, **headers}, body=LARGE, path=path))[
+            0
+        ] == 413
+    assert calls.read <= SHORT_FLOW + 30
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,18 @@ def test_the_proxy_has_limits_and_closes_before_the_router_does():
     assert int(kept[1]) < Bounds().idle_seconds
 
 
+def test_from_outside_no_path_of_flows_is_reached():
+    (port,) = {_SERVICES[proxy]["ports"][0].rpartition(":")[2] for proxy in ("front", "proxy")}
+    said = (_ROOT / "docker" / "caddy" / "Caddyfile").read_text()
+    outside = said.partition(f"http://:{port} {{")[2]
+    flows, _, _ = outside.partition("import router")
+    assert re.search(r"path /n8n /n8n/\*\n\s*not client_ip \{\$FLOWS_FROM\}", flows)
+    assert re.search(r'handle @flows \{\n\s*respond "not found" 404', flows)
+    assert port != "8000"  # where n8n comes in
+    for proxy in ("front", "proxy"):
+        assert environment(proxy)["FLOWS_FROM"]
+
+
 # --- n8n's workflows
 
 

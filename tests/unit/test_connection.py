@@ -184,6 +184,30 @@ async def test_an_answer_that_nobody_reads_takes_in_no_further_requests(world: W
     writer.close()
 
 
+async def test_an_answer_that_is_read_slowly_but_steadily_is_not_cut(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    world.answer = b"a" * 20_000_000
+    _, writer = await world.dial()
+    writer.write(GET)
+    while not any(c.flow.write_paused for c in world.state.connections):
+        await asyncio.sleep(0.01)
+    (connection,) = world.state.connections
+    unread = connection.transport.get_write_buffer_size()
+    monkeypatch.setattr(connection.transport, "get_write_buffer_size", lambda: unread)
+    seconds = 0.0
+    for _ in range(10):
+        unread -= 100
+        seconds += BOUNDS.write_seconds - 1
+        world.later(seconds)
+        assert not connection.transport.is_closing()
+    world.later(seconds + BOUNDS.write_seconds - 1)
+    assert not connection.transport.is_closing()
+    world.later(seconds + BOUNDS.write_seconds + 1)  # nothing was read since
+    assert connection.transport.is_closing()
+    writer.transport.abort()
+
+
 async def test_the_body_of_a_request_that_waits_is_not_read(world: World):
     world.go.clear()
     _, writer = await world.dial()

@@ -533,3 +533,16 @@ def test_the_catalogue_is_read_from_the_installed_packages(tmp_path: Path):
         "@n8n/n8n-nodes-langchain.agent": {3},
     }
     assert not catalogue.knows("n8n-nodes-base.executeCommand")
+
+
+@pytest.mark.parametrize("name", ["inbound", "agent_example"])
+def test_what_the_gateway_refuses_for_now_is_tried_again(name: str):
+    workflow = json.loads((Path("n8n_workflows") / f"{name}.json").read_text())
+    (switch,) = (node for node in workflow["nodes"] if node["name"] == "Is it sent?")
+    (away,) = (
+        rule["conditions"]
+        for rule in switch["parameters"]["rules"]["values"]
+        if rule["outputKey"] == "Evolution away"
+    )
+    assert away["combinator"] == "or"
+    assert {each["rightValue"] for each in away["conditions"]} == {503, 429, 408}
