@@ -11,15 +11,17 @@ recorded, not answered.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance, MessagePage
 from router.evolution.errors import EvolutionAway
+from router.evolution.pages import SIZES, Pages
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.state.database import Database, Json
@@ -29,8 +31,10 @@ from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import PATIENCE_MS
 
 _log = logging.getLogger(__name__)
-_PAGE_SIZE = 100
-_MAX_PAGES = 200
+_MOST_RECORDS = 200 * SIZES[0]
+_MOST_ASKED = 400  # times, for them; heavy ones come a few at a time
+_HEAVIEST = 32 * 1024 * 1024  # characters of what is kept until it is ingested
+_OF_A_RECORD = 1000  # characters that each counts for beside its own
 _PAGE_SECONDS = 10.0  # that Evolution has for a page, to its last byte
 _EVENTS_PER_CALL = 20  # webhooks are recorded between two calls
 _MOST_ROUNDS = 200  # in which a contact's session may be held by somebody else
@@ -44,7 +48,7 @@ class GapReport:
     """What a repair found: of `listed` messages since `since`, how many nobody had told us of.
 
     `unused` are such as groups and status posts; `failed` could not be read or recorded;
-    `complete` is false where there were more than a repair looks through.
+    `complete` is false where there were more than a repair looks through, or one was too large.
     """
 
     instance: str
@@ -75,14 +79,16 @@ async def repair_gap(
     start = await _gap_start(database, tenant)
     # Evolution's times are whole seconds.
     begin = (since or datetime.fromisoformat(start["since"])).replace(microsecond=0)
-    records, complete = await _list_stored(evolution, tenant, begin)
     correlation_id = f"gap-{uuid4().hex[:12]}"
+
+    def read(record: Mapping[str, Any]) -> _Stored:
+        return _read(tenant.name, record, hashes, correlation_id)
+
+    stored, passed_over, complete = await _list_stored(evolution, tenant, begin, read)
     decisions: list[Json] = []
-    unused = failed = 0
-    for place in range(0, len(records), _EVENTS_PER_CALL):
-        few = records[place : place + _EVENTS_PER_CALL]
-        events, unused_of_few, failed_of_few = _as_events(tenant.name, few, hashes, correlation_id)
-        unused, failed = unused + unused_of_few, failed + failed_of_few
+    for place in range(0, len(stored), _EVENTS_PER_CALL):
+        few = stored[place : place + _EVENTS_PER_CALL]
+        events = [event for each in few for event in each.events]
         decisions.extend(await _ingest(database, events, rules))
     if since is None and complete:
         await database.call("caught_up", {"tenant_id": tenant.tenant_id, "until": start["now"]})
@@ -92,11 +98,11 @@ async def repair_gap(
     return GapReport(
         instance=tenant.name,
         since=begin,
-        listed=len(records),
+        listed=len(stored) + passed_over,
         new=len(new),
         known=len(decisions) - len(new) - refused - ignored,
-        unused=unused + ignored,
-        failed=failed + refused,
+        unused=sum(each.is_unused for each in stored) + ignored,
+        failed=sum(each.is_failed for each in stored) + passed_over + refused,
         turns=len({decision["turn_id"] for decision in new if decision.get("turn_id")}),
         complete=complete,
     )
@@ -111,40 +117,68 @@ async def _gap_start(database: Database, tenant: TenantInstance) -> Json:
     return await database.call("gap_start", argument)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is kept of a record: not the media, nor the thumbnail, that it may hold."""
+
+    sent_at: datetime
+    events: Sequence[Json]
+    is_unused: bool = False
+    is_failed: bool = False
+
+    @property
+    def weight(self) -> int:
+        return _OF_A_RECORD + sum(len(repr(event)) for event in self.events)
+
+
 async def _list_stored(
-    evolution: EvolutionClient, tenant: TenantInstance, since: datetime
-) -> tuple[list[Mapping[str, Any]], bool]:
-    """Return the records from the oldest to the newest, and whether these are all of them.
+    evolution: EvolutionClient,
+    tenant: TenantInstance,
+    since: datetime,
+    read: Callable[[Mapping[str, Any]], _Stored],
+) -> tuple[list[_Stored], int, bool]:
+    """Return what is stored, oldest first, how many were too large, and whether that is all.
 
     What is edited while the pages are turned moves to the first one, which was read already, so
     that one is read again.
     """
     instance = tenant.reachable()
-    found: dict[Any, Mapping[str, Any]] = {}
+    found: dict[Any, _Stored] = {}
+    weight = 0
 
-    async def read(page: int) -> tuple[bool, int]:
-        answer = await _page(evolution, instance, page, since)
+    async def turn(pages: Pages) -> bool:
+        """Turn a page; return whether older ones may matter."""
+        nonlocal weight
+        answer = await pages.turn()
         recent = [record for record in answer.records if _sent_at(record) >= since]
         for record in recent:
-            found.setdefault(_identity(record), record)
-        return bool(recent), answer.pages
+            if (identity := _identity(record)) not in found:
+                kept = found[identity] = read(record)
+                weight += kept.weight
+        return not pages.is_over and (bool(recent) or not answer.records)
 
-    for page in range(1, _MAX_PAGES + 1):
-        some, pages = await read(page)
-        if page >= pages or not some:
-            if page > 1:
-                await read(1)
-            return _in_order(list(found.values())), True
-    return _in_order(list(found.values())), False
+    async def look_through(most: int) -> tuple[Pages, bool]:
+        pages = Pages(partial(_page, evolution, instance, since))
+        goes_on = True
+        while goes_on:
+            if pages.turned >= most or pages.asked >= _MOST_ASKED or weight > _HEAVIEST:
+                return pages, False
+            goes_on = await turn(pages)
+        return pages, True
+
+    pages, complete = await look_through(_MOST_RECORDS)
+    if complete and pages.asked > 1:
+        await look_through(SIZES[0])
+    return _in_order(list(found.values())), pages.passed_over, complete and not pages.passed_over
 
 
 async def _page(
-    evolution: EvolutionClient, instance: Instance, page: int, since: datetime
+    evolution: EvolutionClient, instance: Instance, since: datetime, page: int, size: int
 ) -> MessagePage:
     try:
         async with asyncio.timeout(_PAGE_SECONDS):
             return await evolution.find_messages(
-                instance, None, page=page, page_size=_PAGE_SIZE, since=since
+                instance, None, page=page, page_size=size, since=since
             )
     except TimeoutError as error:
         raise EvolutionAway(f"it gave no answer within {_PAGE_SECONDS:.0f} s") from error
@@ -155,13 +189,13 @@ def _identity(record: Mapping[str, Any]) -> object:
     key = as_object(record.get("key"))
     wa_id = as_text(key.get("id"))
     if not wa_id:
-        return id(record)  # it will be counted as one that cannot be read
+        return object()  # it will be counted as one that cannot be read
     return wa_id, key.get("fromMe") is True, as_text(key.get("remoteJid"))
 
 
-def _in_order(records: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    records.reverse()  # so that those of one second stay in order
-    return sorted(records, key=_sent_at)
+def _in_order(stored: list[_Stored]) -> list[_Stored]:
+    stored.reverse()  # so that those of one second stay in order
+    return sorted(stored, key=lambda each: each.sent_at)
 
 
 def _sent_at(record: Mapping[str, Any]) -> datetime:
@@ -170,28 +204,22 @@ def _sent_at(record: Mapping[str, Any]) -> datetime:
     return datetime.now(UTC) if moment is None else datetime.fromisoformat(moment)
 
 
-def _as_events(
-    instance: str,
-    records: Sequence[Mapping[str, Any]],
-    hashes: ContactHashes,
-    correlation_id: str,
-) -> tuple[list[Json], int, int]:
-    """Return the events of the records, how many are of no use, and how many cannot be read."""
-    events: list[Json] = []
-    unused = failed = 0
-    for record in records:
-        envelope = {"event": "messages.upsert", "instance": instance, "data": record}
-        try:
-            parsed = parse_webhook(instance, envelope)
-        except NotAnEnvelope:
-            failed += 1
-            continue
-        unused += parsed.ignored is not None
-        events.extend(
-            hashes.added_to({**event, "correlation_id": correlation_id, "fetched": True})
-            for event in parsed.events
+def _read(
+    instance: str, record: Mapping[str, Any], hashes: ContactHashes, correlation_id: str
+) -> _Stored:
+    """Return what a record is worth: its events, or that it is of no use or cannot be read."""
+    sent_at = _sent_at(record)
+    try:
+        parsed = parse_webhook(
+            instance, {"event": "messages.upsert", "instance": instance, "data": record}
         )
-    return events, unused, failed
+    except NotAnEnvelope:
+        return _Stored(sent_at, (), is_failed=True)
+    events = [
+        hashes.added_to({**event, "correlation_id": correlation_id, "fetched": True})
+        for event in parsed.events
+    ]
+    return _Stored(sent_at, events, is_unused=parsed.ignored is not None)
 
 
 async def _ingest(

@@ -143,7 +143,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.send_places = places
     pools = app.state.pools = TenantPools(settings, places.count)
     stack.push_async_callback(pools.close)
-    evolution = EvolutionClient(pools.lookups, pools.sends)
+    evolution = EvolutionClient(pools.lookups, pools.sends, settings.max_media_bytes)
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -175,7 +175,8 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     )
     whatsapp = Line(evolution, InstanceKeys.of(settings))
     dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy, whatsapp)
-    repairs = GapRepairs(database, EvolutionClient(pools.repairs), settings, wake=dispatcher.wake)
+    history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
+    repairs = GapRepairs(database, history, settings, wake=dispatcher.wake)
     ingester = Ingester(
         database,
         policy(settings),

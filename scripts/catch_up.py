@@ -41,7 +41,7 @@ async def catch_up(
     """Repair one instance's gap or everybody's, and say what was found."""
     failures = 0
     async with open_tenant_http(settings, settings.send_timeout) as http:
-        evolution = EvolutionClient(http)
+        evolution = EvolutionClient(http, most_media=settings.max_media_bytes)
         async for name in _instances(database, instance):
             try:
                 tenant = await find_instance(database, name, InstanceKeys.of(settings))

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from router.evolution.errors import (
     DEEPEST,
+    AnswerTooLarge,
     EvolutionAway,
     EvolutionRefused,
     SendInDoubt,
@@ -19,7 +20,8 @@ from router.evolution.errors import (
     judge_failure,
 )
 from router.limits.depth import too_deep
-from router.outbound.answers import read_json, weigh
+from router.outbound.answers import TooManyValues, read_json, weigh
+from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import for_tenant
 from router.webhook.clean import as_list, as_number, as_object, as_text, clean
 
@@ -36,6 +38,7 @@ SUBSCRIBED_EVENTS = (
 )
 _LONGEST_NAME = 200  # characters of a JID or a state; longer ones are none
 _READABLE = 10_000  # levels of an answer: of a list, only the record that is too deep is left out
+_MOST_MEDIA = 16_000_000  # bytes, as MAX_MEDIA_BYTES where nothing is set
 _METHOD_MISSING = "method not available"
 # Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
 # The earliest is not 0, which it would take for no time at all.
@@ -100,13 +103,21 @@ class WebhookSettings:
 class EvolutionClient:
     """Calls Evolution over shared HTTP clients, whose time-out is that of a send.
 
-    `sends` is for what customers get, where that has connections of its own. Every method raises
-    EvolutionRefused or EvolutionAway; `send_text` also SendInDoubt.
+    `sends` is for what customers get, where that has connections of its own; `most_media` is how
+    many bytes a message's media has at most. Every method raises EvolutionRefused or EvolutionAway;
+    `send_text` also SendInDoubt.
     """
 
-    def __init__(self, http: httpx.AsyncClient, sends: httpx.AsyncClient | None = None) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        sends: httpx.AsyncClient | None = None,
+        most_media: int = _MOST_MEDIA,
+    ) -> None:
         self._http = http
         self._sends = sends or http
+        # A record that is asked for alone may hold a media, in base64.
+        self._longest_record = LONGEST_ANSWER + most_media * 4 // 3
 
     async def send_text(
         self, instance: Instance, number: str, text: str, *, message_id: str | None = None
@@ -161,7 +172,8 @@ class EvolutionClient:
 
         A chat is found by the JID that its messages are stored under, so a person who has a LID is
         asked for twice. One id may have several records. An edited message has the time of its
-        edit, a deleted one has no `message`.
+        edit, a deleted one has no `message`. Raises AnswerTooLarge where a smaller page may do; one
+        of a single record may be as long as a media.
         """
         where: dict[str, Any] = {}
         if key := _given(remoteJid=jid, id=wa_id):
@@ -177,6 +189,7 @@ class EvolutionClient:
             "POST",
             "chat/findMessages",
             {"where": where, "page": page, "offset": page_size},
+            longest=self._longest_record if page_size == 1 else LONGEST_ANSWER,
         )
         body, weight = _read(answer, _READABLE), weigh(answer)
         if isinstance(body, list) and (not body or any(map(_object, body))):  # before 2.0
@@ -271,6 +284,7 @@ class EvolutionClient:
         body: Mapping[str, Any] | None = None,
         *,
         is_send: bool = False,
+        longest: int = LONGEST_ANSWER,
     ) -> bytes:
         url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
         key = instance.api_key.get_secret_value()
@@ -283,7 +297,7 @@ class EvolutionClient:
                 url,
                 json=body,
                 headers={"apikey": key},
-                extensions=for_tenant(instance.name),
+                extensions={"longest": longest, **for_tenant(instance.name)},
             )
         except httpx.RequestError as error:
             raise judge_failure(error, is_send=is_send) from error
@@ -321,6 +335,8 @@ def _objects(value: Any, most: int) -> Sequence[Mapping[str, Any]]:
 
 
 def _unreadable(error: ValueError, *, is_send: bool) -> EvolutionAway | SendInDoubt:
+    if isinstance(error, TooManyValues) and not is_send:
+        return AnswerTooLarge(f"its answer is too large: {error}")
     why = "" if isinstance(error, JSONDecodeError | UnicodeDecodeError) else f" ({error})"
     text = f"its answer is no JSON{why}: is this address Evolution API?"
     return SendInDoubt(text) if is_send else EvolutionAway(text)

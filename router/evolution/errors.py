@@ -25,6 +25,7 @@ import httpx
 
 from router.limits.depth import too_deep
 from router.outbound.answers import read_json
+from router.outbound.bounds import AnswerTooLong
 from router.outbound.client import AddressRefused
 from router.webhook.clean import clean
 
@@ -88,6 +89,10 @@ class EvolutionAway(EvolutionError):
         self.retry_after = retry_after
 
 
+class AnswerTooLarge(EvolutionAway):
+    """The answer is longer, or has more values, than is read: it may be asked for in parts."""
+
+
 class SendInDoubt(EvolutionError):
     """A send may have reached the phone: its answer was lost, or makes no sense."""
 
@@ -127,7 +132,9 @@ def judge_failure(error: httpx.RequestError, *, is_send: bool) -> EvolutionError
             return EvolutionRefused("the request cannot be written: is the key right?")
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
             return EvolutionAway(what)
-    return SendInDoubt(what) if is_send else EvolutionAway(what)
+    if is_send:
+        return SendInDoubt(what)
+    return AnswerTooLarge(what) if isinstance(error, AnswerTooLong) else EvolutionAway(what)
 
 
 def _judge_bad_request(said: str, *, is_send: bool) -> EvolutionError:

@@ -1,8 +1,9 @@
 """How much one may have under way at once, of whatever is counted by a key."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 
 class TooManyAtOnce(Exception):
@@ -28,3 +29,32 @@ class AtOnce:
             self._under_way[key] -= 1
             if not self._under_way[key]:
                 del self._under_way[key]
+
+
+class InTurn:
+    """Lets so many of each key go on at once; who comes later waits, first come first served."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._there: Counter[Hashable] = Counter()
+        self._gates: dict[Hashable, asyncio.Semaphore] = {}
+
+    @asynccontextmanager
+    async def taken(self, key: Hashable, wait: float) -> AsyncIterator[None]:
+        """Be one of them for the block. Raises TooManyAtOnce after `wait` seconds without."""
+        gate = self._gates.setdefault(key, asyncio.Semaphore(self.most))
+        self._there[key] += 1
+        try:
+            try:
+                async with asyncio.timeout(wait):
+                    await gate.acquire()
+            except TimeoutError as error:
+                raise TooManyAtOnce(f"{self.most} are under way") from error
+            try:
+                yield
+            finally:
+                gate.release()
+        finally:
+            self._there[key] -= 1
+            if not self._there[key]:
+                del self._there[key], self._gates[key]

@@ -36,7 +36,7 @@ def emptied(asked: Asked, message: Outgoing) -> Outgoing:
     """Return the message without its media, where the fence will only tell what became of it."""
     if asked.media is None:
         return message
-    return replace(message, body={**message.body, asked.media: ""})
+    return replace(message, body={**message.body, asked.media: ""}, is_emptied=True)
 
 
 def _with_content(asked: Asked, message: Outgoing, content: bytes) -> Outgoing:

@@ -14,6 +14,10 @@ _DEEPEST = 100
 _OF_A_VALUE = 60  # bytes
 
 
+class TooManyValues(ValueError):
+    """It has more values than are read; fewer at a time may be."""
+
+
 def count_values(body: bytes) -> int:
     """Return how many values a JSON text has at most."""
     return body.count(b",") + body.count(b"[") + body.count(b"{") + 1
@@ -24,13 +28,14 @@ def weigh(body: bytes) -> int:
     return len(body) + _OF_A_VALUE * count_values(body)
 
 
-def read_json(body: bytes, deepest: int = _DEEPEST) -> Any:
+def read_json(body: bytes, deepest: int = _DEEPEST, most: int = MOST_VALUES) -> Any:
     """Return what a JSON text says. Raises ValueError where it is none, or is monstrous.
 
-    `deepest` is how many objects and lists may stand inside each other.
+    `deepest` is how many objects and lists may stand inside each other, `most` how many values
+    there may be: beyond that it is TooManyValues.
     """
-    if (values := count_values(body)) > MOST_VALUES:
-        raise ValueError(f"it has {values} values, more than {MOST_VALUES}")
+    if (values := count_values(body)) > most:
+        raise TooManyValues(f"it has {values} values, more than {most}")
     try:
         found = json.loads(body)
     except RecursionError:

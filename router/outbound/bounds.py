@@ -26,6 +26,10 @@ ENCODINGS = "gzip"
 """What may be asked for: what is unpacked here, and nothing else."""
 
 
+class AnswerTooLong(httpx.ReadError):
+    """The answer is longer than was asked for: asking the same again changes nothing."""
+
+
 @dataclass(slots=True)
 class Bounds:
     """What is left to one exchange: until `ends_at` (monotonic), and a body of so many bytes."""
@@ -53,10 +57,10 @@ class Bounds:
             raise httpcore.ReadError("its answer has much beside its body")
 
     def count_body(self, came: int) -> None:
-        """Note what of it was body. Raises httpx.ReadError when it is too long."""
+        """Note what of it was body. Raises AnswerTooLong."""
         self.of_body += came
         if self.of_body > self.longest:
-            raise httpx.ReadError(f"its answer is longer than {self.longest} bytes")
+            raise AnswerTooLong(f"its answer is longer than {self.longest} bytes")
 
 
 current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
@@ -108,7 +112,7 @@ def unpacking(headers: httpx.Headers, longest: int) -> Callable[[bytes], bytes]:
     """Return what unpacks a body piece by piece, as its headers say; they say so no more.
 
     Raises httpx.DecodingError here for an encoding that was not asked for, and later for what
-    cannot be unpacked or becomes longer than `longest` bytes.
+    cannot be unpacked; AnswerTooLong for what becomes longer than `longest` bytes.
     """
     encoding = headers.pop("content-encoding", "identity").strip().lower() or "identity"
     if encoding == "identity":
@@ -132,5 +136,5 @@ class _Unpacked:
             raise httpx.DecodingError(f"its answer cannot be unpacked: {error}") from error
         self._left -= len(out)
         if self._left < 0:
-            raise httpx.DecodingError(f"its answer is longer than {self._longest} bytes")
+            raise AnswerTooLong(f"its answer is longer than {self._longest} bytes")
         return out

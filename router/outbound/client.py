@@ -80,9 +80,9 @@ def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.As
     )
 
 
-def for_tenant(instance_name: str) -> dict[str, object]:
-    """Return the extensions of a request that is made for a tenant."""
-    return {"tenant": instance_name}
+def for_tenant(tenant: str | int) -> dict[str, object]:
+    """Return the extensions of a request that is made for a tenant, by its instance or its id."""
+    return {"tenant": tenant}
 
 
 def by_tenant_and_server(request: httpx.Request) -> Claims:

@@ -11,13 +11,15 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from router.limits.at_once import AtOnce, TooManyAtOnce
-from router.outbound.client import AddressRefused
+from router.limits.at_once import InTurn, TooManyAtOnce
+from router.outbound.bounds import AnswerTooLong
+from router.outbound.client import AddressRefused, for_tenant
 from router.webhook.clean import clean
 
 SECONDS = 15.0
 """Until the last byte must be here."""
 _AT_ONCE = 4  # for one tenant
+_WAIT = 4 * SECONDS  # for a place among them
 _TRANSIENT = frozenset({408, 425, 429})
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
@@ -34,18 +36,26 @@ class NoMedia(Exception):
 class MediaSource:
     """Fetches over a client for tenants' addresses; at most `most` bytes."""
 
-    def __init__(self, http: httpx.AsyncClient, most: int, *, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        most: int,
+        *,
+        seconds: float = SECONDS,
+        wait: float = _WAIT,
+    ) -> None:
         self._http = http
         self._most = most
         self._seconds = seconds
-        self._at_once = AtOnce(_AT_ONCE)
+        self._wait = wait
+        self._at_once = InTurn(_AT_ONCE)
 
     async def fetch(self, url: str, tenant_id: int) -> bytes:
         """Return what stands at the address. Raises NoMedia."""
         try:
-            with self._at_once.taken(tenant_id):
+            async with self._at_once.taken(tenant_id, self._wait):
                 async with asyncio.timeout(self._seconds):
-                    return await self._read(url)
+                    return await self._read(url, tenant_id)
         except TooManyAtOnce as error:
             raise NoMedia("as many media are being fetched as may be", is_away=True) from error
         except TimeoutError as error:
@@ -56,23 +66,29 @@ class MediaSource:
             raise NoMedia(str(error)) from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
             raise NoMedia("it is not an address") from error
+        except AnswerTooLong as error:
+            raise self._too_long() from error
         except httpx.HTTPError as error:
             raise NoMedia(f"it cannot be fetched: {type(error).__name__}", is_away=True) from error
 
-    async def _read(self, url: str) -> bytes:
+    async def _read(self, url: str, tenant_id: int) -> bytes:
         _judge_address(url)
         # As it is: what opens to more than it is has no size that could be known before.
         headers = {"Accept-Encoding": "identity"}
-        async with self._http.stream("GET", url, headers=headers) as answer:
+        bounds = {"longest": self._most, **for_tenant(tenant_id)}
+        async with self._http.stream("GET", url, headers=headers, extensions=bounds) as answer:
             _judge(answer)
             content = bytearray()
             async for chunk in answer.aiter_raw():
                 content += chunk
                 if len(content) > self._most:
-                    raise NoMedia(f"it has more than {self._most} bytes")
+                    raise self._too_long()
         if not content:
             raise NoMedia("there is nothing in it")
         return bytes(content)
+
+    def _too_long(self) -> NoMedia:
+        return NoMedia(f"it has more than {self._most} bytes")
 
 
 def is_address(media: str) -> bool:

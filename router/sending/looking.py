@@ -4,17 +4,19 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from router.evolution.client import EvolutionClient, Instance
+from router.evolution.client import EvolutionClient, Instance, MessagePage
 from router.evolution.errors import EvolutionError
+from router.evolution.pages import SIZES, Pages
 from router.outbound.shares import Shares
 from router.sending.evidence import Chat, Doubt, Finding, judge_sends
 
 GIVE_UP_HOURS = 24
 _LOOK_BACK = timedelta(minutes=5)
-_PAGE_SIZE = 100
-_MAX_PAGES = 20
+_MOST_RECORDS = 20 * SIZES[0]  # of one JID
+_MOST_ASKED = 60  # times, for them; heavy ones come a few at a time
 _HEAVIEST = 32 * 1024 * 1024  # bytes of memory for what one look finds
 _AT_ONCE = 20  # looks, of all tenants; one alone has less
 _LONGEST_LOOK = 120.0  # seconds for all its pages
@@ -89,21 +91,17 @@ class Looking:
         complete = True
         weight = 0
         for jid in where.jids:
-            pages = 1
-            page = 0
-            while page < min(pages, _MAX_PAGES):
+            pages = Pages(partial(self._page, where, jid))
+            while not pages.is_over and pages.turned < _MOST_RECORDS and pages.asked < _MOST_ASKED:
                 if weight > _HEAVIEST:
                     return records, False
-                page += 1
-                answer = await self._evolution.find_messages(
-                    where.instance,
-                    jid,
-                    page=page,
-                    page_size=_PAGE_SIZE,
-                    since=where.since - _LOOK_BACK,
-                )
+                answer = await pages.turn()
                 records.extend(answer.records)
-                pages = answer.pages
                 weight += answer.weight
-            complete = complete and pages <= _MAX_PAGES
+            complete = complete and pages.is_over and not pages.passed_over
         return records, complete
+
+    async def _page(self, where: Whereabouts, jid: str, page: int, size: int) -> MessagePage:
+        return await self._evolution.find_messages(
+            where.instance, jid, page=page, page_size=size, since=where.since - _LOOK_BACK
+        )

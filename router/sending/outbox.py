@@ -146,6 +146,9 @@ class Outbox:
             chosen_id=fence.get("chosen_id"),
             instance=instance or await self._instance_begun(fence),
         )
+        if message.is_emptied:
+            # What it repeats has failed in the meantime: whoever asks again brings the media.
+            await self._fail(begun, EvolutionAway("the same message was not sent a moment ago"))
         if self._clock() - asked_at > _STALLED:
             # A human may have written since, and nobody would know.
             await self._fail(begun, EvolutionAway("the router stood still before the send"))

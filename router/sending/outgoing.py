@@ -30,7 +30,8 @@ class Outgoing:
 
     Two messages have the same `identity` if and only if they say the same, to whomever: a picture
     counts by its bytes or its address. `kind` and `text` are as the readers of the webhook tell its
-    echo; `told_as` are the keys by which an echo is recognised, on every channel.
+    echo; `told_as` are the keys by which an echo is recognised, on every channel. One that
+    `is_emptied` has no media any more: it asks what became of the message, and is never sent.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Outgoing:
     kind: str
     text: str = field(repr=False)
     told_as: tuple[str, ...]
+    is_emptied: bool = False
 
     @classmethod
     def of(cls, path: str, body: Mapping[str, Any]) -> "Outgoing":

@@ -35,11 +35,12 @@ async def server(answer: Answer) -> AsyncIterator[str]:
             task.cancel()
 
 
-def saying(head: bytes, body: bytes = b"") -> Answer:
+def saying(head: bytes, body: bytes = b"", status: bytes = b"201 Created") -> Answer:
     """Return an answer as it is."""
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 201 Created\r\nConnection: close\r\n" + head + b"\r\n\r\n" + body)
+        begin = b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n"
+        writer.write(begin + head + b"\r\n\r\n" + body)
         await writer.drain()
 
     return answer

@@ -205,6 +205,29 @@ async def test_every_page_is_looked_through(
     assert [body for _, body in await talk.sayings()] == [str(number) for number in range(230)]
 
 
+async def test_records_that_are_heavy_together_are_fetched_alone(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    """A thumbnail comes as a value for each byte."""
+    for text, size in (("a", 200_000), ("b", 200_000), ("c", 3)):
+        told = shop.customer().writes(text)
+        thumbnail = dict.fromkeys(map(str, range(size)), 255)
+        shop.store.get(told.wa_id).data["message"]["jpegThumbnail"] = thumbnail
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.failed, report.complete) == (3, 3, 0, True)
+
+
+async def test_what_is_kept_until_it_is_recorded_has_a_bound(
+    talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
+):
+    start = time.time() - 3000
+    for number in range(230):
+        shop.customer(f"55119555{number % 7:05}").writes(str(number), at=start + number)
+    monkeypatch.setattr("router.gap_repair._HEAVIEST", 100_000)
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.complete) == (100, 100, False)
+
+
 async def test_an_own_send_that_evolution_stored_twice_is_known_once(
     talk: Conversation, client: EvolutionClient, shop: Business
 ):

@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from router.outbound.addresses import Allowed
+from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import CheckedTransport, client_over
 from router.outbound.media import MediaSource, NoMedia, name_in
+from tests.scenarios.hostile import saying, server
 
 URL = "https://padaria.example/docs/lista%20nova.v2.pdf?token=secret"
 
@@ -95,13 +97,48 @@ async def test_one_tenants_slow_servers_leave_room_for_others() -> None:
     media = source(answer)
     held = [asyncio.create_task(media.fetch(URL, 1)) for _ in range(4)]
     await asyncio.sleep(0)
-    with pytest.raises(NoMedia) as none:
-        await media.fetch(URL, 1)
-    assert none.value.is_away
+    fifth = asyncio.create_task(media.fetch(URL, 1))
     other = asyncio.create_task(media.fetch(URL, 2))
     goes_on.set()
     assert await other == b"x"
+    assert [await each for each in (*held, fifth)] == [b"x"] * 5
+
+
+async def test_a_media_that_gets_no_place_may_be_one_later() -> None:
+    goes_on = asyncio.Event()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await goes_on.wait()
+        return httpx.Response(200, stream=httpx.ByteStream(b"x"))
+
+    media = source(answer, wait=0)
+    held = [asyncio.create_task(media.fetch(URL, 1)) for _ in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(NoMedia) as none:
+        await media.fetch(URL, 1)
+    assert none.value.is_away
+    goes_on.set()
     assert [await each for each in held] == [b"x"] * 4
+
+
+@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.timeout(60)
+async def test_a_media_may_be_as_long_as_one_may_be_and_longer_ones_are_none(said: bool) -> None:
+    """Over the real way out, whose own bound is far below."""
+    most = LONGEST_ANSWER + 500_000
+    content = b"x" * most
+
+    def head(length: int) -> bytes:
+        return b"Content-Length: %d" % length if said else b"X-Length: none"
+
+    async with client_over(CheckedTransport(Allowed.of(["127.0.0.0/8"])), 30) as http:
+        media = MediaSource(http, most)
+        async with server(saying(head(most), content, b"200 OK")) as url:
+            assert await media.fetch(f"{url}/a.pdf", 1) == content
+        async with server(saying(head(most + 1), content + b"x", b"200 OK")) as url:
+            with pytest.raises(NoMedia) as none:
+                await media.fetch(f"{url}/a.pdf", 1)
+    assert not none.value.is_away
 
 
 @pytest.mark.parametrize(

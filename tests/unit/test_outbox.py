@@ -12,7 +12,10 @@ from pydantic import SecretStr
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient
 from router.evolution.servers import Servers
+from router.n8n.media import emptied
+from router.n8n.requests import messages_of
 from router.n8n.tokens import NoticeToken, TurnToken
+from router.n8n.whitelist import read_request
 from router.outbound.places import SendPlaces
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
@@ -20,6 +23,7 @@ from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker, Writing, flow, human, notice
 from router.state.database import Json
 from router.tenant_instance import InstanceKeys
+from tests.fixtures.sends import SENDS
 
 JID = "5521955501234@s.whatsapp.net"
 LINE = {
@@ -91,6 +95,35 @@ def outbox(
     keys = InstanceKeys(SecretStr(key) if key else None, servers=servers)
     terms = SendTerms(lease=45, check_after=3, policy={"debounce_seconds": 2})
     return Outbox(ledger, EvolutionClient(http), keys, SendPlaces(places), terms, clock=clock)
+
+
+def emptied_sends() -> list[Outgoing]:
+    found = []
+    for send in SENDS:
+        asked = read_request(send.path, {**send.body, "number": JID}, (JID,))
+        if asked.media is not None:
+            found += [emptied(asked, message) for message in messages_of(asked)]
+    return found
+
+
+@pytest.mark.parametrize("message", emptied_sends(), ids=lambda message: str(message.path))
+async def test_a_repeat_without_its_media_is_never_posted(message: Outgoing) -> None:
+    """What it repeats was under way when it was read, and has failed by the time of the fence."""
+    ledger, phone = Ledger(), Phone()
+    with pytest.raises(SendFailed) as failed:
+        await outbox(ledger, phone).send(SPEAKER, message)
+    assert failed.value.is_away
+    assert phone.bodies == []
+    assert ledger.functions == ["begin_flow_send", "fail_send"]
+
+
+async def test_a_repeat_without_its_media_is_told_what_became_of_the_message() -> None:
+    sent = {"refused": "already_sent", "wa_id": "3EB0C0", "jid": JID, "body": "[image]"}
+    ledger, phone = Ledger(begin_flow_send=sent), Phone()
+    assert await outbox(ledger, phone).send(SPEAKER, emptied_sends()[0]) == Sent(
+        "3EB0C0", JID, "[image]", None
+    )
+    assert phone.bodies == []
 
 
 def refusing(status: int, message: str) -> Callable[[], httpx.Response]:

@@ -1,0 +1,54 @@
+"""Turns the pages of what Evolution stored, fewer records at a time where they are heavy.
+
+A record may hold a media (the Cloud channel's whole in base64, a thumbnail as a value for each
+byte), so a page of an honest Evolution can be longer than an answer may be.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from router.evolution.client import MessagePage
+from router.evolution.errors import AnswerTooLarge
+
+# Each divides the one before: whatever is behind us is a number of whole pages of a smaller size.
+SIZES = (100, 50, 25, 5, 1)
+Find = Callable[[int, int], Awaitable[MessagePage]]
+"""Gives the page of that number and size. Raises AnswerTooLarge where that is too much."""
+
+
+class Pages:
+    """Where one is among the records, newest first.
+
+    `turned` records are behind us, `passed_over` of them too large to be read even alone; `asked`
+    is how often Evolution was asked.
+    """
+
+    def __init__(self, find: Find) -> None:
+        self.turned = 0
+        self.passed_over = 0
+        self.asked = 0
+        self.is_over = False
+        self._find = find
+        self._place = 0  # among the sizes
+
+    async def turn(self) -> MessagePage:
+        """Ask once; return what there is, which is nothing where it was too large."""
+        size = SIZES[self._place]
+        number = self.turned // size + 1
+        self.asked += 1
+        try:
+            page = await self._find(number, size)
+        except AnswerTooLarge:
+            if size > 1:
+                self._place += 1
+            else:
+                self.passed_over += 1
+                self._go_on(size)
+            return MessagePage((), 0, 0)
+        self._go_on(size)
+        self.is_over = number >= page.pages
+        return page
+
+    def _go_on(self, size: int) -> None:
+        self.turned += size
+        if self._place and self.turned % SIZES[self._place - 1] == 0:
+            self._place -= 1
