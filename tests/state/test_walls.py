@@ -27,8 +27,8 @@ async def known(talk: Conversation) -> dict[str, set[str]]:
 
 
 SPELLINGS = [
-    ("5511955550001", "551155550001"),
-    ("5531955550001", "553155550001"),
+    ("5531985550001", "553185550001"),
+    ("5599975550001", "559975550001"),
     ("5215512345678", "525512345678"),
     ("5491123456789", "541123456789"),
 ]
@@ -59,6 +59,27 @@ async def test_an_answer_makes_nobody_of_another_number_the_contact(
 ):
     await answered_as(talk, stranger, jids=(MARIA,))
     assert await known(talk) == {MARIA: {MARIA}}
+
+
+# A mobile, and what would be the landline of somebody else: Evolution rewrites none of them.
+NEIGHBOURS = [
+    ("5511931234567", "551131234567"),
+    ("5511985550001", "551185550001"),
+    ("5531931234567", "553131234567"),
+    ("5531965550001", "553165550001"),
+]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("one", "other"), NEIGHBOURS)
+async def test_a_landline_is_not_the_mobile_with_its_digits(
+    talk: Conversation, one: str, other: str, turned: bool
+):
+    here, there = (
+        f"{number}@s.whatsapp.net" for number in ((other, one) if turned else (one, other))
+    )
+    await answered_as(talk, there, jids=(here,))
+    assert await known(talk) == {here: {here}}
 
 
 @pytest.mark.parametrize("jid", [JOAO, "5521955550001@s.whatsapp.net", MARIA_LID])
