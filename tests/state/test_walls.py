@@ -210,6 +210,33 @@ async def test_a_flow_cannot_take_another_tenants_execution(talk: Conversation, 
     assert (await talk.turns())[0]["state"] == "running"
 
 
+async def test_what_n8n_says_of_its_execution_wins_over_what_a_flow_has_claimed(talk: Conversation):
+    mine, theirs = await two_turns(talk)
+    claimed = {**held(mine), "execution_id": "4711"}
+    assert await talk.database.call("begin_flow", claimed) == {"ok": True}
+    given = {**held(theirs), "execution_id": "4711", "by_n8n": True}
+    assert await talk.database.call("begin_flow", given) == {"ok": True}
+    assert await talk.database.call("begin_flow", claimed) == {"refused": "execution_taken"}
+    assert await executions(talk) == {mine["turn_id"]: None, theirs["turn_id"]: "4711"}
+    crash = {"kind": "transient", "error": "x", "max_attempts": 5, "base_seconds": 1}
+    failed = await talk.database.call("fail_execution", {"execution_id": "4711", **crash})
+    assert failed["turn_id"] == theirs["turn_id"]
+
+
+async def test_n8n_says_it_of_a_turn_too_that_its_flow_has_closed(talk: Conversation):
+    mine, theirs = await two_turns(talk)
+    await talk.database.call("finish_turn", held(theirs))
+    given = {"execution_id": "4711", "by_n8n": True}
+    assert await talk.database.call("begin_flow", {**held(theirs), **given}) == {"ok": True}
+    stranger = {"turn_id": mine["turn_id"], "token": theirs["token"], **given}
+    assert (await talk.database.call("begin_flow", stranger))["refused"] == "stale"
+    assert await executions(talk) == {mine["turn_id"]: None, theirs["turn_id"]: "4711"}
+
+
+async def executions(talk: Conversation) -> dict[int, str | None]:
+    return {row["id"]: row["execution_id"] for row in await talk.sql("select * from turns")}
+
+
 async def test_a_turn_that_is_over_is_not_looked_at(talk: Conversation):
     mine, _ = await two_turns(talk)
     assert (await talk.database.call("look_at_turn", held(mine)))["is_paused"] is False
