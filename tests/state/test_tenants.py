@@ -6,7 +6,7 @@ import pytest
 
 from router.errors import Conflict, Invalid, NotFound
 from router.evolution.servers import Servers
-from router.lost_servers import sentences
+from router.lost_servers import lost_tenants, sentences
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from tests.state.conversation import MARIA, Conversation
@@ -344,7 +344,7 @@ async def test_whatever_the_router_calls_a_fault_of_an_address_is_found(database
         )  # fmt: skip
     found = (await database.call("tenants_elsewhere", {"named": []}))["servers"]
     assert {each["evo_server_url"] for each in found} == set(FAULTY)
-    told = sentences(found, (), has_key=True)
+    told = sentences(lost_tenants(found, (), has_key=True))
     assert len(told) == len(FAULTY)
     assert "pass" not in " ".join(told)
 
