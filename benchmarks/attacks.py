@@ -249,12 +249,20 @@ async def _for(seconds: float, attack: Attack, target: Target) -> None:
 
 def main() -> None:
     """Attack for so many seconds."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks", description=__doc__)
-    parser.add_argument("name", choices=ATTACKS)
-    parser.add_argument("--router", required=True)
-    parser.add_argument("--secret", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.attacks",
+        description=__doc__,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32),
+    )
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--router", required=True)
+    options.add_argument("--secret", required=True)
+    options.add_argument("--port", type=int, required=True)
+    options.add_argument("--seconds", type=float, required=True)
+    attacks = parser.add_subparsers(dest="name", required=True)
+    for name, attack in ATTACKS.items():
+        told = attack.__doc__
+        attacks.add_parser(name, help=told, description=told, parents=[options])
     given = parser.parse_args()
     target = Target(given.router, given.secret, given.port)
     asyncio.run(_for(given.seconds, ATTACKS[given.name], target))

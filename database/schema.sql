@@ -2219,8 +2219,9 @@ as $$
 $$;
 
 -- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
--- rewrites Brazil's ninth digit and the prefixes of Mexico and Argentina, and nothing else: any other
--- difference is another person's number.
+-- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
+-- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
+-- as a landline's that has a mobile's digits but the ninth.
 create or replace function hybridflow.plain_number(p_jid text)
 returns text
 language sql
@@ -2229,7 +2230,7 @@ set search_path = ''
 as $$
     select case
         when p_jid not like '%@s.whatsapp.net' then null
-        when p_jid ~ '^55[0-9]{2}9[0-9]{8}@' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^55(3[1-9]|[4-9][0-9])9[789][0-9]{7}@' then left(p_jid, 4) || substr(p_jid, 6)
         when p_jid ~ '^(521|549)[0-9]{10}@' then left(p_jid, 2) || substr(p_jid, 4)
         else p_jid
     end
@@ -2249,7 +2250,7 @@ begin
         select m.id from public.messages as m
         where m.session_id = p_message.session_id and m.turn_id is not distinct from p_message.turn_id
             and m.from_me and m.send_state = 'sent' and m.send_began_at is null
-            and m.identity is not distinct from p_message.identity and m.body = p_message.body
+            and m.sender = p_message.sender and m.identity is not distinct from p_message.identity and m.body = p_message.body
         limit 1
     )
     returning wa_id into v_own;
@@ -2282,7 +2283,7 @@ end
 $$;
 
 -- What p_message says is on the phone a second time, as p_wa_id: by the send of it that was judged not to
--- have left, if there is one, else nobody knows by which.
+-- have left, if there is one, else nobody knows by which. The same words of another speaker are another's.
 create or replace function hybridflow.record_twin(p_message public.messages, p_wa_id text, p_status text)
 returns void
 language plpgsql
@@ -3652,7 +3653,8 @@ begin
             when others then
                 get stacked diagnostics v_constraint = constraint_name;
                 v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint
+                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
+                    'detail', ''  -- routers of 0.1.0 read it
                 );
         end;
     end loop;
@@ -4984,9 +4986,10 @@ $$;
 
 -- tenants_elsewhere({named})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose address goes on behind host
--- and port. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
--- at most a hundred. It compares texts only; whether two of them mean one server is the router's to say.
+-- have no key of their own and their server is none of `named`; and those whose address is not plainly scheme,
+-- host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
+-- at most a hundred. It compares texts only; whether two of them mean one server, and whether an odd one has a
+-- fault, is the router's to say.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
 language sql
@@ -4999,7 +5002,11 @@ as $$
             t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
             (array_agg(t.instance_name order by t.id))[1:20] as instances
         from public.tenants as t
-        where (coalesce(t.evo_api_key, '') = '' or t.evo_server_url !~* '^https?://[^/?#]+/*$')
+        where (
+            coalesce(t.evo_api_key, '') = ''
+            or t.evo_server_url
+            !~* '^https?://([a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/*$'
+        )
             and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
         group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
         order by min(t.id) limit 100
@@ -6187,9 +6194,23 @@ as $$
     )
 $$;
 
--- begin_flow({turn_id, token, execution_id})
+-- n8n itself answered with this execution to the router's own request for a turn of p_tenant_id: the turns
+-- of other tenants whose flows claimed it had no right to it.
+create or replace function hybridflow.take_execution(p_execution_id text, p_tenant_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t set execution_id = null
+    from public.sessions as s
+    where t.execution_id = p_execution_id and s.id = t.session_id and s.tenant_id <> p_tenant_id
+$$;
+
+-- begin_flow({turn_id, token, execution_id, by_n8n?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. Returns {ok} or {refused: reason}: 'execution_taken' where it is another tenant's.
+-- turn. `by_n8n`: n8n said so in its answer to the router: that wins over what a flow has claimed (n8n counts,
+-- so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too. Returns {ok}
+-- or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -6199,7 +6220,9 @@ declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
+    if (p ->> 'by_n8n')::boolean and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid) then
+        perform hybridflow.take_execution(p ->> 'execution_id', (v_held.session).tenant_id);
+    elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     elsif hybridflow.is_anothers_execution(p ->> 'execution_id', (v_held.session).tenant_id) then
         return jsonb_build_object('refused', 'execution_taken');

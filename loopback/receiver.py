@@ -40,6 +40,8 @@ class WebhookReceiver(LoopbackServer):
         self.received: list[Received] = []
         self.statuses: list[int] = []
         """The statuses of the next answers, in order; then 200 again."""
+        self.says: dict[str, str] = {}
+        """What its answers say besides whether it took the request."""
         self._gate: Gate | None = None
         route = Route("/{path:path}", self._take, methods=["POST"])
         super().__init__(Starlette(routes=[route]))
@@ -63,4 +65,4 @@ class WebhookReceiver(LoopbackServer):
             status = self.statuses.pop(0) if self.statuses else 200
         if self._gate is not None:
             await self._gate.pass_through()
-        return JSONResponse({"taken": status == 200}, status_code=status)
+        return JSONResponse({"taken": status == 200, **self.says}, status_code=status)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-from router.errors import NotFound, StateError
+from router.errors import DatabaseAway, NotFound, StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError, EvolutionRefused
 from router.gap_queue import Gap, GapQueue
@@ -152,11 +152,14 @@ class GapRepairs:
             self._log_failure(gap, text, is_news=is_news)
         except NotFound:
             queue.drop(gap)
-        except StateError as error:
+        except DatabaseAway as error:
             queue.put_back(gap)
             is_news = self._begin_at <= now() + _BETWEEN_STARTS
             self._begin_at = now() + self._retry_delays[0]
             self._log_failure(gap, f"gap repair waits for the database: {error}", is_news=is_news)
+        except StateError as error:  # of this instance alone: the others do not wait for it
+            queue.put_back(gap, to_the_end=True)
+            self._log_failure(gap, f"gap repair failed: {error}", is_news=gap.tries <= 1)
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise

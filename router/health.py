@@ -99,10 +99,10 @@ async def _lost_servers(servers: LostServers) -> Check | None:
     """Return nothing where all is well; ok even where it is not, for the others are served."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            told = await servers.told()
+            told = await servers.told_to_anybody()
     except (TimeoutError, StateError) as error:
         return Check(status="ok", message=f"not known: {error!r}")
-    return Check(status="ok", message=f"warning: {'; '.join(told)}") if told else None
+    return Check(status="ok", message=f"warning: {told}") if told else None
 
 
 def _check_llm(settings: Settings) -> Check:

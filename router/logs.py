@@ -253,13 +253,18 @@ def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[st
     return content
 
 
+def shown_instance(name: str) -> str:
+    """Return an instance's name, of a number in it no more than the last digits."""
+    return _DIGITS.sub(lambda found: f"(number …{found[0][-2:]})", name)
+
+
 def _mask_people(content: dict[str, Any]) -> None:
     """Leave numbers out of every text; an instance keeps the last digits, to be told by."""
     for name, value in content.items():
         if name in ("action", "contact", "correlation_id") or not isinstance(value, str):
             continue
         if name == "instance":
-            masked = _DIGITS.sub(lambda found: f"(number …{found[0][-2:]})", value)
+            masked = shown_instance(value)
             content["message"] = content["message"].replace(value, masked)
             content[name] = masked
         else:

@@ -187,9 +187,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.database = database
     app.state.user_tokens = UserTokens(http, token_rules(settings))
     app.state.evolution = evolution
-    app.state.media = MediaSource(pools.media, settings.max_media_bytes)
-    app.state.flows_at_once = AtOnce(FLOW_AT_ONCE)
-    app.state.flow_places = Shares(max(1, settings.max_concurrent_requests // 2))
+    _serve_flows(app, settings, pools)
     app.state.ingester = ingester
     app.state.guards = Guards(database)
     app.state.wake = dispatcher.wake
@@ -229,6 +227,12 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     log_event(
         _log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary()
     )
+
+
+def _serve_flows(app: FastAPI, settings: Settings, pools: TenantPools) -> None:
+    app.state.media = MediaSource(pools.media, settings.max_media_bytes)
+    app.state.flows_at_once = AtOnce(FLOW_AT_ONCE)
+    app.state.flow_places = Shares(max(1, settings.max_concurrent_requests // 2))
 
 
 def _call_limits(settings: Settings) -> CallLimits:

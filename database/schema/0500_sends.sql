@@ -11,8 +11,9 @@ as $$
 $$;
 
 -- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
--- rewrites Brazil's ninth digit and the prefixes of Mexico and Argentina, and nothing else: any other
--- difference is another person's number.
+-- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
+-- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
+-- as a landline's that has a mobile's digits but the ninth.
 create or replace function hybridflow.plain_number(p_jid text)
 returns text
 language sql
@@ -21,7 +22,7 @@ set search_path = ''
 as $$
     select case
         when p_jid not like '%@s.whatsapp.net' then null
-        when p_jid ~ '^55[0-9]{2}9[0-9]{8}@' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^55(3[1-9]|[4-9][0-9])9[789][0-9]{7}@' then left(p_jid, 4) || substr(p_jid, 6)
         when p_jid ~ '^(521|549)[0-9]{10}@' then left(p_jid, 2) || substr(p_jid, 4)
         else p_jid
     end
@@ -41,7 +42,7 @@ begin
         select m.id from public.messages as m
         where m.session_id = p_message.session_id and m.turn_id is not distinct from p_message.turn_id
             and m.from_me and m.send_state = 'sent' and m.send_began_at is null
-            and m.identity is not distinct from p_message.identity and m.body = p_message.body
+            and m.sender = p_message.sender and m.identity is not distinct from p_message.identity and m.body = p_message.body
         limit 1
     )
     returning wa_id into v_own;
@@ -74,7 +75,7 @@ end
 $$;
 
 -- What p_message says is on the phone a second time, as p_wa_id: by the send of it that was judged not to
--- have left, if there is one, else nobody knows by which.
+-- have left, if there is one, else nobody knows by which. The same words of another speaker are another's.
 create or replace function hybridflow.record_twin(p_message public.messages, p_wa_id text, p_status text)
 returns void
 language plpgsql

@@ -699,7 +699,8 @@ begin
             when others then
                 get stacked diagnostics v_constraint = constraint_name;
                 v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint
+                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
+                    'detail', ''  -- routers of 0.1.0 read it
                 );
         end;
     end loop;

@@ -465,9 +465,10 @@ $$;
 
 -- tenants_elsewhere({named})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose address goes on behind host
--- and port. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
--- at most a hundred. It compares texts only; whether two of them mean one server is the router's to say.
+-- have no key of their own and their server is none of `named`; and those whose address is not plainly scheme,
+-- host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
+-- at most a hundred. It compares texts only; whether two of them mean one server, and whether an odd one has a
+-- fault, is the router's to say.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
 language sql
@@ -480,7 +481,11 @@ as $$
             t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
             (array_agg(t.instance_name order by t.id))[1:20] as instances
         from public.tenants as t
-        where (coalesce(t.evo_api_key, '') = '' or t.evo_server_url !~* '^https?://[^/?#]+/*$')
+        where (
+            coalesce(t.evo_api_key, '') = ''
+            or t.evo_server_url
+            !~* '^https?://([a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/*$'
+        )
             and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
         group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
         order by min(t.id) limit 100

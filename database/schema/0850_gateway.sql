@@ -39,9 +39,23 @@ as $$
     )
 $$;
 
--- begin_flow({turn_id, token, execution_id})
+-- n8n itself answered with this execution to the router's own request for a turn of p_tenant_id: the turns
+-- of other tenants whose flows claimed it had no right to it.
+create or replace function hybridflow.take_execution(p_execution_id text, p_tenant_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t set execution_id = null
+    from public.sessions as s
+    where t.execution_id = p_execution_id and s.id = t.session_id and s.tenant_id <> p_tenant_id
+$$;
+
+-- begin_flow({turn_id, token, execution_id, by_n8n?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. Returns {ok} or {refused: reason}: 'execution_taken' where it is another tenant's.
+-- turn. `by_n8n`: n8n said so in its answer to the router: that wins over what a flow has claimed (n8n counts,
+-- so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too. Returns {ok}
+-- or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -51,7 +65,9 @@ declare
     v_held record;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
+    if (p ->> 'by_n8n')::boolean and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid) then
+        perform hybridflow.take_execution(p ->> 'execution_id', (v_held.session).tenant_id);
+    elsif v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
     elsif hybridflow.is_anothers_execution(p ->> 'execution_id', (v_held.session).tenant_id) then
         return jsonb_build_object('refused', 'execution_taken');

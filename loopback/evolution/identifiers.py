@@ -66,19 +66,18 @@ def addressed(number: str) -> str:
         return f"{digits}@g.us"
     if digits[:2] in ("52", "54") and len(digits) == 13:
         digits = digits[:2] + digits[3:]
-    if mobile := _BRAZILIAN_MOBILE.fullmatch(digits):
-        country, area, rest = mobile.groups()
-        if int(rest[0]) >= 7 and int(area) >= 31:
-            digits = country + area + rest
-    return phone_jid(digits)
+    return phone_jid(_without_ninth(digits))
 
 
 def same_phone(one: str, other: str) -> bool:
     """Return whether two JIDs are one phone, with or without Brazil's ninth digit."""
-    return one == other or _without_ninth(one) == _without_ninth(other)
+    (digits, _, server), (others, _, others_server) = one.partition("@"), other.partition("@")
+    return server == others_server and _without_ninth(digits) == _without_ninth(others)
 
 
-def _without_ninth(jid: str) -> str:
-    digits, _, server = jid.partition("@")
-    mobile = _BRAZILIAN_MOBILE.fullmatch(digits)
-    return f"{''.join(mobile.groups())}@{server}" if mobile else jid
+def _without_ninth(digits: str) -> str:
+    if mobile := _BRAZILIAN_MOBILE.fullmatch(digits):
+        country, area, rest = mobile.groups()
+        if int(rest[0]) >= 7 and int(area) >= 31:
+            return f"{country}{area}{rest}"
+    return digits

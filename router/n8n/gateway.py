@@ -8,6 +8,7 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
@@ -58,6 +59,7 @@ router = APIRouter(
 _log = logging.getLogger(__name__)
 _PRESENCE_MS = 1000
 _ELSEWHERE = "there is no such message in this turn's conversation"
+_LONG_TEXTS = ThreadPoolExecutor(2, "a flow's text")  # nobody else's work waits behind them
 AT_ONCE = 8
 """Requests of one turn that are answered at once."""
 
@@ -158,7 +160,8 @@ class _Desk:
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
         if path == TEXT_PATH:  # a long text takes long: beside everything else
-            messages = await asyncio.to_thread(messages_of, asked)
+            loop = asyncio.get_running_loop()
+            messages = await loop.run_in_executor(_LONG_TEXTS, messages_of, asked)
         else:
             messages = messages_of(asked)
         await self._check(messages)

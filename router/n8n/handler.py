@@ -178,9 +178,15 @@ class N8nHandler:
             return
         execution = said.get("execution_id") if isinstance(said, dict) else None
         if execution:
-            await self._database.call(
-                "begin_flow", {**turn.held, "execution_id": str(execution)[:100]}
+            begun = await self._database.call(
+                "begin_flow",
+                {**turn.held, "execution_id": str(execution)[:100], "by_n8n": True},
             )
+            if "refused" in begun:  # it was taken back meanwhile: a crash of it changes nothing
+                log_event(
+                    _log, Action.AI_FAILED, f"n8n's execution was not noted: {begun['refused']}",
+                    level=logging.WARNING, turn_id=turn.turn_id,
+                )  # fmt: skip
 
     def _refused(self, reason: str) -> bool:
         self.breaker.failed(monotonic())

@@ -47,7 +47,11 @@ async def ask_system(host: str, port: int) -> list[str]:
         with suppress(RuntimeError):  # the program has ended meanwhile
             loop.call_soon_threadsafe(tell, addresses, failed)
 
-    threading.Thread(target=ask, name="asking for a name", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name="asking for a name", daemon=True).start()
+    except (RuntimeError, MemoryError) as error:
+        _threads.release()
+        raise OSError(f"{host} cannot be asked for: {error}") from error
     return await told
 
 

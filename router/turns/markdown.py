@@ -12,6 +12,7 @@ from typing import TypeAlias
 from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_inline import StateInline, image, link
 from markdown_it.token import Token
 
@@ -21,6 +22,7 @@ _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _LONGEST = 50_000  # characters
 _MOST_BRACKETS = 100  # of one paragraph
 _MOST_WORK = 500_000  # brackets times characters of one paragraph
+_MOST_CELLS = 5_000  # lines times the columns of the widest line
 _DEEPEST = 100  # nested blocks; what is deeper is left out, and nobody writes so
 
 
@@ -41,6 +43,7 @@ def _parser() -> MarkdownIt:
     )
     parser.inline.ruler.at("link", _unless_absurd(link))
     parser.inline.ruler.at("image", _unless_absurd(image))
+    parser.block.ruler.at("table", _table_unless_absurd, {"alt": ["paragraph", "reference"]})
     return parser.disable(["code", "html_block", "html_inline", "lheading", "reference"])
 
 
@@ -60,6 +63,22 @@ def _unless_absurd(rule: Rule) -> Rule:
         return not state.env["absurd"] and rule(state, silent)
 
     return bounded
+
+
+def _table_unless_absurd(
+    state: StateBlock,
+    start: int,
+    end: int,
+    silent: bool,  # noqa: FBT001 - the library's form
+) -> bool:
+    """Take nothing for a table in a text with absurdly many cells.
+
+    Each line under a table's head is a row that has all of its columns, written or not.
+    """
+    if "wide" not in state.env:
+        lines = state.src.split("\n")
+        state.env["wide"] = max(line.count("|") for line in lines) * len(lines) > _MOST_CELLS
+    return not state.env["wide"] and table(state, start, end, silent)
 
 
 def _blocks(tokens: Sequence[Token]) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from typing import TypeAlias
 
 from router.errors import DatabaseAway
 from router.logs import Action, log_event
@@ -54,6 +55,8 @@ class Guard:
 
 
 _NONE = Guard()
+_NOBODYS = (0, _NONE)
+_ByName: TypeAlias = dict[str, tuple[int, Guard]]  # with its tenant
 
 
 class Guards:
@@ -62,7 +65,7 @@ class Guards:
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
-        self._guards: dict[str, Guard] | None = None
+        self._guards: _ByName | None = None
         self._names: dict[int, str] = {}
         self._since: str | None = None
         self._after = 0
@@ -87,7 +90,8 @@ class Guards:
     def _find(self, instance: str) -> Guard:
         if self._guards is None:
             raise DatabaseAway("the tenants' webhook secrets are not known yet")
-        return self._guards.get(instance, _NONE).at(self._clock())
+        _, guard = self._guards.get(instance, _NOBODYS)
+        return guard.at(self._clock())
 
     async def _renew(self, life: float) -> None:
         if not self._is_older_than(life):
@@ -116,7 +120,7 @@ class Guards:
             self._asked_at = self._clock()
 
     async def _read_all(self) -> None:
-        guards: dict[str, Guard] = {}
+        guards: _ByName = {}
         names: dict[int, str] = {}
         since: str | None = None
         after: int | None = 0
@@ -135,27 +139,32 @@ class Guards:
         told = {each["tenant_id"] for each in answer["guards"]}
         for tenant_id in [each for each in self._names if each > self._after]:
             if tenant_id not in told and (upto is None or tenant_id <= upto):
-                self._guards.pop(self._names.pop(tenant_id), None)  # there is none any more
+                _forget(self._guards, self._names, tenant_id)  # there is none any more
         await self._note(self._guards, self._names, answer["guards"])
         self._since, self._after = answer["now"], upto or 0
 
-    async def _note(
-        self, guards: dict[str, Guard], names: dict[int, str], told: Sequence[Json]
-    ) -> None:
+    async def _note(self, guards: _ByName, names: dict[int, str], told: Sequence[Json]) -> None:
+        read: list[tuple[int, str, Guard]] = []
         for number, each in enumerate(told, 1):
-            tenant_id, name = each["tenant_id"], each["instance_name"]
-            before = names.get(tenant_id)
-            if before is not None and before != name:
-                guards.pop(before, None)
             guard = _read(each, self._clock())
-            if guard == _NONE:
-                names.pop(tenant_id, None)
-                guards.pop(name, None)
-            else:
-                names[tenant_id] = name
-                guards[name] = guard
+            read.append((each["tenant_id"], each["instance_name"], guard))
             if number % _BREATH == 0:
                 await asyncio.sleep(0)
+        # In one go, so that nobody is without a guard meanwhile; and all old names first, for
+        # another tenant that is told may have taken one.
+        for tenant_id, name, _ in read:
+            _forget(guards, names, tenant_id)
+            guards.pop(name, None)
+        for tenant_id, name, guard in read:
+            if guard != _NONE:
+                names[tenant_id], guards[name] = name, (tenant_id, guard)
+
+
+def _forget(guards: _ByName, names: dict[int, str], tenant_id: int) -> None:
+    """Drop a tenant's guard, not that of another one that has taken its name."""
+    name = names.pop(tenant_id, None)
+    if name is not None and name in guards and guards[name][0] == tenant_id:
+        del guards[name]
 
 
 def _read(told: Json, now: float) -> Guard:

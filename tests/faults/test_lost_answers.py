@@ -77,9 +77,10 @@ async def test_the_owner_writing_during_a_doubt_ends_the_turn_without_another_se
 
 
 async def test_a_rewritten_number_in_the_answer_is_the_same_person(stage: Stage):
-    stage.maria.answers_as = "551155550001@s.whatsapp.net"
-    await stage.maria.writes("oi")
-    await stage.maria.answered()
+    ana = stage.shop.customer("5531985550001", name="Ana")
+    ana.answers_as = "553185550001@s.whatsapp.net"
+    await ana.writes("oi")
+    await ana.answered()
     await stage.turns_end()
     assert len(await stage.sessions()) == 1
     assert not await stage.paused()

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from loopback.evolution import Business, Evolution, failures
 from loopback.receiver import WebhookReceiver
 from router.evolution.client import WebhookSettings
+from router.limits.bodies import Bodies, BodyLimits
+from router.limits.callers import Callers
 from router.limits.rates import Rates
 from router.operators.probing import make_probe, post_probe
 from router.settings import load_settings
@@ -21,6 +23,7 @@ from router.state.opening import open_database
 from router.webhook.auth import authorise
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
+from router.webhook.rejections import Rejections
 from router.webhook.routes import router as webhook_router
 from scripts.connecting import Connection, connect
 from tests.postgres import Databases
@@ -85,6 +88,8 @@ def take_webhooks(app: FastAPI, database: Database) -> None:
     app.state.ingester = Ingester(database, {}, lambda _event, _decision: None)
     app.state.guards = Guards(database)
     app.state.rates = Rates()
+    app.state.rejections = Rejections()
+    app.state.webhook_bodies = Bodies(BodyLimits(), Callers(()))
     app.include_router(webhook_router)
 
 

@@ -146,6 +146,22 @@ REPORTS = [
 ]
 
 
+async def test_the_execution_that_n8n_answers_with_is_taken_from_a_flow_that_claimed_it(
+    stage: Stage, n8n
+):
+    pharmacy = await stage.open_cloud_shop()
+    flow = await maria_asks(stage, n8n)
+    await flow.reports("began", execution_id="4711")
+    n8n.says["execution_id"] = "4711"
+    await pharmacy.customer(JOAO, name="João").writes("tem xarope?")
+    theirs = (await given(stage, n8n, 2)).payload["turn_id"]
+    await stage.until(
+        "select * from turns where execution_id = '4711'",
+        lambda rows: [row["id"] for row in rows] == [theirs],
+    )
+    assert (await flow.reports("began", execution_id="4711", by_n8n=True)).status_code == 409
+
+
 @pytest.mark.parametrize("what", ["began", "extend", "handoff", "fail", "done"])
 async def test_no_report_of_a_flow_ends_in_a_5xx(stage: Stage, n8n, what: str):
     flow = await maria_asks(stage, n8n)

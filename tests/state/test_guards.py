@@ -170,6 +170,53 @@ async def test_another_tenant_that_takes_the_name_has_its_own_guard(door: Door):
     assert (await door.guards.of("loja")).hashes
 
 
+async def test_names_that_go_round_take_no_guard_away(door: Door):
+    await many_tenants(door, 2)
+    await door.guards.of("shop-1")
+    first = (await door.guards.of("shop-1")).networks
+    second = (await door.guards.of("shop-2")).networks
+    await rename(door, "shop-2", "shop-3")
+    await rename(door, "shop-1", "shop-2")
+    door.now += 11
+    assert (await door.guards.of("shop-2")).networks == first
+    assert (await door.guards.of("shop-3")).networks == second
+    assert (await door.guards.of("shop-1")).networks is None
+
+
+async def test_a_rename_that_is_found_late_takes_no_guard_from_who_has_the_name_now(door: Door):
+    await many_tenants(door, 2)
+    await door.guards.of("shop-1")
+    await rename(door, "shop-1", "shop-3")
+    await door.talk.sql(
+        "update tenants set guard_changed_at = now() - interval '1 hour'"
+        " where instance_name = 'shop-3'"
+    )
+    door.guards._after = 1_000  # its turn is not yet
+    await rename(door, "shop-2", "shop-1")
+    for _ in range(3):
+        door.now += 11
+        assert (await door.guards.of("shop-1")).networks is not None
+    assert (await door.guards.of("shop-3")).networks is not None
+
+
+async def rename(door: Door, old: str, new: str) -> None:
+    await door.talk.sql(f"update tenants set instance_name = '{new}' where instance_name = '{old}'")
+
+
+async def test_a_name_taken_over_by_who_has_no_guard_takes_no_other_away(door: Door):
+    await many_tenants(door, 2)
+    await door.guards.of("shop-1")
+    await door.talk.sql(
+        "update tenants set instance_name = 'old', webhook_networks = null"
+        " where instance_name = 'shop-2'"
+    )
+    await door.talk.sql(
+        "update tenants set instance_name = 'shop-2' where instance_name = 'shop-1'"
+    )
+    door.now += 11
+    assert (await door.guards.of("shop-2")).networks is not None
+
+
 async def test_a_secret_that_is_to_be_retired_ends_by_itself(door: Door):
     secret_hash = await door.adds_secret()
     await door.talk.sql("update webhook_secrets set retires_at = now() + interval '5 seconds'")

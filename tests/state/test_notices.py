@@ -53,8 +53,8 @@ async def hand_off(talk: Conversation) -> Json:
     )
 
 
-async def handed_off(talk: Conversation) -> Json:
-    await talk.set_rule("notify_number", STAFF)
+async def handed_off(talk: Conversation, number: str = STAFF) -> Json:
+    await talk.set_rule("notify_number", number)
     await hand_off(talk)
     return await claim_one(talk)
 
@@ -360,8 +360,8 @@ async def test_what_the_staff_write_is_recorded_and_starts_no_turn(talk: Convers
 
 
 async def test_staff_known_under_a_rewritten_number_are_still_staff(talk: Conversation):
-    rewritten = "551155559999@s.whatsapp.net"
-    notice = await handed_off(talk)
+    rewritten = "553185559999@s.whatsapp.net"
+    notice = await handed_off(talk, number="5531985559999")
     await finish_send(talk, notice, await begin(talk, notice), jid=rewritten)
     assert (await talk.maria_writes("ok", jids=[rewritten]))["decision"] == "staff"
 

@@ -72,6 +72,28 @@ async def test_of_what_left_twice_both_ids_are_known_whichever_is_told_first(
     assert [tuple(row.values()) for row in rows] == [("3EB0AA", "sent"), ("3EB0BB", "sent")]
 
 
+async def test_the_same_words_of_a_human_that_never_left_are_not_taken_for_the_ais_second(
+    talk: Conversation,
+):
+    turn, begun = await leaving(talk, "Bom dia!")
+    session_id = (await talk.session())["id"]
+    theirs = await human(talk, session_id, body="Bom dia!", identity=None)
+    send = {"tenant_id": 1, "message_id": theirs["message_id"]}
+    await talk.database.call("doubt_send", {**send, "error": "time-out", "check_after": 3})
+    judged = {**send, "outcome": "not_sent", "check_after": 3, "give_up_hours": 24}
+    await talk.database.call("settle_doubt", judged)
+    await talk.finish(turn, begun, "3EB0AA")
+    await talk.finish(turn, begun, "3EB0BB")
+    rows = await talk.sql(
+        "select sender, wa_id, send_state from messages where from_me order by wa_id"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("ai", "3EB0AA", "sent"),
+        ("ai", "3EB0BB", "sent"),
+        ("operator", None, "failed"),
+    ]
+
+
 async def test_a_send_is_known_by_the_id_that_we_chose(talk: Conversation):
     _, begun = await leaving(talk)
     echo = await talk.owner_writes("outras palavras", wa_id=begun["chosen_id"])

@@ -1,10 +1,15 @@
 """The fence, our own echoes in any order, and sends in doubt."""
 
+from collections.abc import Sequence
+
+from router.state.database import Json
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, Conversation, held
 
 
-async def sending(talk: Conversation, body: str = "Olá, Maria!"):
-    await talk.maria_writes("oi")
+async def sending(
+    talk: Conversation, body: str = "Olá, Maria!", jids: Sequence[str] = (MARIA,)
+) -> tuple[Json, Json]:
+    await talk.maria_writes("oi", jids=jids)
     turn = await talk.claim_one()
     await talk.save(turn, body)
     return turn, await talk.begin(turn, body)
@@ -56,12 +61,20 @@ async def test_an_echo_that_could_not_be_matched_is_taken_back_with_its_pause(ta
 async def test_an_echo_under_a_rewritten_number_is_ours_and_the_number_is_learned(
     talk: Conversation,
 ):
-    rewritten = "551155550001@s.whatsapp.net"
-    turn, begun = await sending(talk)
+    known, rewritten = "5531985550001@s.whatsapp.net", "553185550001@s.whatsapp.net"
+    turn, begun = await sending(talk, jids=[known])
     echo = await talk.owner_writes("Olá, Maria!", wa_id="3EB0AA", jids=[rewritten], origin="send")
     assert echo["decision"] == "own_message"
     await talk.finish(turn, begun, "3EB0AA", jid=rewritten)
-    assert (await talk.session(rewritten))["id"] == (await talk.session(MARIA))["id"]
+    assert (await talk.session(rewritten))["id"] == (await talk.session(known))["id"]
+
+
+async def test_the_same_words_to_the_landline_with_a_mobiles_digits_are_the_owners(
+    talk: Conversation,
+):
+    await sending(talk, jids=["5511931234567@s.whatsapp.net"])
+    landline = ["551131234567@s.whatsapp.net"]
+    assert (await talk.owner_writes("Olá, Maria!", jids=landline))["decision"] == "takeover"
 
 
 async def test_the_same_words_to_somebody_else_are_not_our_echo(talk: Conversation):

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from router.errors import Conflict, Invalid, NotFound
+from router.evolution.servers import Servers
+from router.lost_servers import lost_tenants, sentences
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from tests.state.conversation import MARIA, Conversation
@@ -316,6 +318,35 @@ async def test_tenants_are_found_that_the_deployments_key_does_not_serve_any_mor
     ]
     everything = (await database.call("tenants_elsewhere", {"named": []}))["servers"]
     assert len(everything) == 3
+
+
+FAULTY = [
+    *(
+        "http://user:pass@host",
+        "https://ho%73t",
+        "http://host:",
+        "http://host:0",
+        "http://host:70000",
+    ),
+    *("http://host:080808", "http://[::1", "http://...", "http://a b"),
+    *("http://host\\evil", "http://host/?x", "http://host#x", "http://host/\n", "http://a:1:2"),
+]
+RIGHT = ["http://host", "https://Host.Example:8080/", "http://[::1]:8080", "http://10.0.0.1:59999"]
+
+
+async def test_whatever_the_router_calls_a_fault_of_an_address_is_found(database):
+    servers = Servers()
+    for number, url in enumerate((*FAULTY, *RIGHT)):
+        assert (servers.fault_of(url) is None) == (url in RIGHT), url
+        await Conversation(database).sql(
+            "insert into tenants (instance_name, evo_server_url, evo_api_key) values ($1, $2, 'k')",
+            f"t{number}", url,
+        )  # fmt: skip
+    found = (await database.call("tenants_elsewhere", {"named": []}))["servers"]
+    assert {each["evo_server_url"] for each in found} == set(FAULTY)
+    told = sentences(lost_tenants(found, (), has_key=True))
+    assert len(told) == len(FAULTY)
+    assert "pass" not in " ".join(told)
 
 
 @pytest.mark.parametrize("name", [".", ".."])

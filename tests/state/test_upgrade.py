@@ -150,6 +150,15 @@ async def test_a_router_of_the_old_release_goes_on_with_the_new_schema(talk: Con
     assert await talk.value("select send_state from messages where wa_id = '3EB00E'") == "sent"
 
 
+async def test_a_router_of_the_old_release_can_say_that_an_event_was_not_recorded(
+    talk: Conversation,
+):
+    bad = talk.message("oi") | {"sent_at": "not a time"}
+    answer = await talk.database.call("ingest_events", {"events": [bad], "policy": {}})
+    (decision,) = answer["decisions"]
+    assert (decision["outcome"], decision["code"], decision["detail"]) == ("failed", "22007", "")
+
+
 async def test_a_pause_of_its_time_ends_as_before(talk: Conversation):
     resumed = await talk.database.call(
         "resume_session", {"tenant_id": 1, "session_id": 4, "source": "operator"}

@@ -27,8 +27,8 @@ async def known(talk: Conversation) -> dict[str, set[str]]:
 
 
 SPELLINGS = [
-    ("5511955550001", "551155550001"),
-    ("5531955550001", "553155550001"),
+    ("5531985550001", "553185550001"),
+    ("5599975550001", "559975550001"),
     ("5215512345678", "525512345678"),
     ("5491123456789", "541123456789"),
 ]
@@ -59,6 +59,27 @@ async def test_an_answer_makes_nobody_of_another_number_the_contact(
 ):
     await answered_as(talk, stranger, jids=(MARIA,))
     assert await known(talk) == {MARIA: {MARIA}}
+
+
+# A mobile, and what would be the landline of somebody else: Evolution rewrites none of them.
+NEIGHBOURS = [
+    ("5511931234567", "551131234567"),
+    ("5511985550001", "551185550001"),
+    ("5531931234567", "553131234567"),
+    ("5531965550001", "553165550001"),
+]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("one", "other"), NEIGHBOURS)
+async def test_a_landline_is_not_the_mobile_with_its_digits(
+    talk: Conversation, one: str, other: str, turned: bool
+):
+    here, there = (
+        f"{number}@s.whatsapp.net" for number in ((other, one) if turned else (one, other))
+    )
+    await answered_as(talk, there, jids=(here,))
+    assert await known(talk) == {here: {here}}
 
 
 @pytest.mark.parametrize("jid", [JOAO, "5521955550001@s.whatsapp.net", MARIA_LID])
@@ -187,6 +208,33 @@ async def test_a_flow_cannot_take_another_tenants_execution(talk: Conversation, 
     failed = await talk.database.call("fail_execution", {"execution_id": "4711", **crash})
     assert failed.get("turn_id", theirs["turn_id"]) == theirs["turn_id"]
     assert (await talk.turns())[0]["state"] == "running"
+
+
+async def test_what_n8n_says_of_its_execution_wins_over_what_a_flow_has_claimed(talk: Conversation):
+    mine, theirs = await two_turns(talk)
+    claimed = {**held(mine), "execution_id": "4711"}
+    assert await talk.database.call("begin_flow", claimed) == {"ok": True}
+    given = {**held(theirs), "execution_id": "4711", "by_n8n": True}
+    assert await talk.database.call("begin_flow", given) == {"ok": True}
+    assert await talk.database.call("begin_flow", claimed) == {"refused": "execution_taken"}
+    assert await executions(talk) == {mine["turn_id"]: None, theirs["turn_id"]: "4711"}
+    crash = {"kind": "transient", "error": "x", "max_attempts": 5, "base_seconds": 1}
+    failed = await talk.database.call("fail_execution", {"execution_id": "4711", **crash})
+    assert failed["turn_id"] == theirs["turn_id"]
+
+
+async def test_n8n_says_it_of_a_turn_too_that_its_flow_has_closed(talk: Conversation):
+    mine, theirs = await two_turns(talk)
+    await talk.database.call("finish_turn", held(theirs))
+    given = {"execution_id": "4711", "by_n8n": True}
+    assert await talk.database.call("begin_flow", {**held(theirs), **given}) == {"ok": True}
+    stranger = {"turn_id": mine["turn_id"], "token": theirs["token"], **given}
+    assert (await talk.database.call("begin_flow", stranger))["refused"] == "stale"
+    assert await executions(talk) == {mine["turn_id"]: None, theirs["turn_id"]: "4711"}
+
+
+async def executions(talk: Conversation) -> dict[int, str | None]:
+    return {row["id"]: row["execution_id"] for row in await talk.sql("select * from turns")}
 
 
 async def test_a_turn_that_is_over_is_not_looked_at(talk: Conversation):

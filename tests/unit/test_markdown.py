@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it.parser_inline import ParserInline
 from markdown_it.rules_inline import StateInline
 
-from router.turns.markdown import to_whatsapp
+from router.turns.markdown import _parser, to_whatsapp
 from router.turns.outgoing import parts_of, prepared
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzáçéíõúABCÇÉ0123456789"
@@ -206,3 +206,20 @@ async def test_a_long_reply_is_prepared_beside_everything_else(
     await prepared("curto")
     await prepared("longo " * 2000)
     assert threads[0] == get_ident() != threads[1]
+
+
+@pytest.mark.parametrize("columns", [2, 40, 400])
+@pytest.mark.parametrize("length", [4_990, 20_000])
+def test_a_table_whose_rows_are_mostly_not_written_costs_no_cells(columns: int, length: int):
+    text = "|a" * columns + "\n" + "|-" * columns + "\n"
+    text += "a\n" * ((length - len(text)) // 2)
+    assert len(_parser().parse(text)) < 40_000
+    if columns > 2:
+        assert to_whatsapp(text) == text.strip()
+
+
+def test_a_wide_table_of_many_rows_is_still_one():
+    rows = "\n".join("|" + "x|" * 20 for _ in range(98))
+    shown = to_whatsapp("|" + "a|" * 20 + "\n|" + "-|" * 20 + "\n" + rows)
+    assert shown.startswith("*a | a")
+    assert len(shown.split("\n")) == 99

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from router.evolution.errors import EvolutionRefused
 from router.evolution.servers import Servers, shown_server
-from router.lost_servers import sentences
+from router.lost_servers import lost_tenants, sentences, summary
 from router.sealing import Vault
 from router.tenant_instance import InstanceKeys
 from tests.unit.test_settings import faults_of, load
@@ -127,14 +127,31 @@ def test_each_tenant_that_lost_its_key_is_named_with_the_line_to_set():
         group("https://own.example", "payer", own_key=True),
         group("http://evolution:8080/chat/x?s3cret", "sly", own_key=True),
     ]
-    lost, sly = sentences(found, NAMED, has_key=True)
+    lost, sly = sentences(lost_tenants(found, NAMED, has_key=True))
     assert lost.startswith("shop, pharmacy and 38 more: EVOLUTION_API_KEY is not shown to")
     assert f"EVOLUTION_SERVERS={','.join(NAMED)},http://lost.example " in lost
     assert sly.startswith("sly: nothing is asked of http://evolution:8080")
     assert "s3cret" not in sly
-    assert sentences(found[:1], (), has_key=False) == ()
+    assert lost_tenants(found[:1], (), has_key=False) == ()
     many = [group(f"http://e{i}.example", f"t{i}") for i in range(23)]
-    assert sentences(many, (), has_key=True)[20:] == ("and 3 more servers",)
+    assert sentences(lost_tenants(many, (), has_key=True))[20:] == ("and 3 more servers",)
+
+
+def test_anybody_is_told_the_names_and_no_address():
+    found = [
+        group("http://lost.internal", "shop", "5511955550001", tenants=40),
+        group("http://user:s3cret@sly.internal", "sly", own_key=True),
+    ]
+    told = summary(lost_tenants(found, NAMED, has_key=True))
+    assert told is not None
+    assert told.startswith(
+        "41 tenants can reach no Evolution: shop, (number …01), sly and 38 more; the log"
+    )
+    assert "internal" not in told
+    assert "s3cret" not in told
+    many = [group(f"http://e{i}.example", f"t{i}") for i in range(23)]
+    assert "t19 and 3 more;" in str(summary(lost_tenants(many, (), has_key=True)))
+    assert summary(()) is None
 
 
 def keys(*servers: str) -> InstanceKeys:
