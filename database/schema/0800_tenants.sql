@@ -465,10 +465,10 @@ $$;
 
 -- tenants_elsewhere({named})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose address is not plainly scheme,
--- host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
--- at most a hundred. It compares texts only; whether two of them mean one server, and whether an odd one has a
--- fault, is the router's to say.
+-- have no key of their own and their server is none of `named`; and those whose address is not plainly
+-- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key,
+-- tenants: how many, instances: the first twenty}]}, at most a hundred. It compares texts only; whether two
+-- of them mean one server, and whether an odd one has a fault, is the router's to say.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
 language sql

@@ -53,9 +53,9 @@ $$;
 
 -- begin_flow({turn_id, token, execution_id, by_n8n?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. `by_n8n`: n8n said so in its answer to the router: that wins over what a flow has claimed (n8n counts,
--- so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too. Returns {ok}
--- or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
+-- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
+-- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
+-- Returns {ok} or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql

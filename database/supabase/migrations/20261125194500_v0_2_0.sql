@@ -4963,10 +4963,10 @@ $$;
 
 -- tenants_elsewhere({named})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose address is not plainly scheme,
--- host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants: how many, instances: the first twenty}]},
--- at most a hundred. It compares texts only; whether two of them mean one server, and whether an odd one has a
--- fault, is the router's to say.
+-- have no key of their own and their server is none of `named`; and those whose address is not plainly
+-- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key,
+-- tenants: how many, instances: the first twenty}]}, at most a hundred. It compares texts only; whether two
+-- of them mean one server, and whether an odd one has a fault, is the router's to say.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
 language sql
@@ -6185,9 +6185,9 @@ $$;
 
 -- begin_flow({turn_id, token, execution_id, by_n8n?})
 -- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
--- turn. `by_n8n`: n8n said so in its answer to the router: that wins over what a flow has claimed (n8n counts,
--- so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too. Returns {ok}
--- or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
+-- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
+-- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
+-- Returns {ok} or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
