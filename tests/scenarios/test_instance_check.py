@@ -89,7 +89,8 @@ def take_webhooks(app: FastAPI, database: Database) -> None:
     app.state.guards = Guards(database)
     app.state.rates = Rates()
     app.state.rejections = Rejections()
-    app.state.webhook_bodies = Bodies(BodyLimits(), Callers(()))
+    callers = app.state.callers = Callers(())
+    app.state.webhook_bodies = Bodies(BodyLimits(), callers)
     app.include_router(webhook_router)
 
 
