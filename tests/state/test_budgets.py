@@ -1,6 +1,7 @@
 """Budgets: reserved before the LLM is asked, so that nothing overshoots them."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,14 @@ from router.errors import NotFound
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, Conversation, held
+
+
+@pytest.fixture(autouse=True)
+async def no_day_ends_meanwhile(talk: Conversation) -> None:
+    """A test that begins shortly before midnight (UTC) happens shortly after it."""
+    tomorrow = (talk.now() + timedelta(minutes=10)).replace(hour=0, minute=0, second=1)
+    if tomorrow > talk.now():
+        await talk.travel(seconds=(tomorrow - talk.now()).total_seconds())
 
 
 async def reserve(talk: Conversation, turn: Json, tokens: int = 1000, **policy: int) -> Json:
