@@ -142,7 +142,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         lambda turn: keys.instance(turn.tenant.line),
         settings.typing_seconds,
     )
-    whatsapp = Line(evolution, InstanceKeys.of(settings))
+    whatsapp = Line(evolution, keys)
     dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy, whatsapp)
     repairs = GapRepairs(database, evolution, settings, wake=dispatcher.wake)
     ingester = Ingester(
