@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from loopback.routers import RouterProcess, free_port
+from loopback.routers import RouterProcess
 from router.main import create_app
 from router.settings import load_settings
 from router.stopping import REQUESTS_GRACE
@@ -25,7 +25,6 @@ __all__ = [
     "WEBHOOK_SECRET",
     "RouterProcess",
     "environment",
-    "free_port",
     "running_router",
 ]
 

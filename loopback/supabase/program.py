@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from loopback.server import HOST
+from router.embedded.ports import free_port
 
 _DEADLINE = 20.0
 _HEADERS = (
@@ -42,7 +42,7 @@ class PostgRESTProgram:
         pre_request: str | None,
     ) -> None:
         self._program = program
-        self._port = _free_port()
+        self._port = free_port()
         self._environment = {
             "PGRST_DB_URI": dsn,
             "PGRST_DB_SCHEMAS": ",".join(schemas),
@@ -100,9 +100,3 @@ class PostgRESTProgram:
             status_code=answer.status_code,
             media_type=answer.headers.get("Content-Type"),
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
