@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.http_load import Load
 from benchmarks.ingest import SECRET, configuration, sql
-from benchmarks.serving import PLAIN, free_port, load, serving
+from benchmarks.serving import PLAIN, load, serving
+from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 

@@ -28,9 +28,10 @@ from starlette.routing import Route
 
 from benchmarks.attacks import ATTACKS, HOSTILE
 from benchmarks.http_load import webhook
-from benchmarks.serving import ROOT, environment, free_port, serving_process
+from benchmarks.serving import ROOT, environment, serving_process
 from loopback.anthropic import Anthropic
 from loopback.server import LoopbackServer
+from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.http_load import Load
-from benchmarks.serving import PLAIN, UNLIMITED, free_port, load, serving
+from benchmarks.serving import PLAIN, UNLIMITED, load, serving
+from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
 

@@ -30,9 +30,10 @@ import asyncpg
 
 from benchmarks.alone import ALONE, BARE, TABLES, alone, bare
 from benchmarks.http_load import Load
-from benchmarks.serving import UNLIMITED, free_port, load, serving
+from benchmarks.serving import UNLIMITED, load, serving
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Evolution
+from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.state.migrations import migrate

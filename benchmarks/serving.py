@@ -7,7 +7,6 @@ the benchmark: a figure that leaves it out would be wrong.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -40,13 +39,6 @@ UNLIMITED = {
     "LOOP_REPLIES": "0",
 }
 """The router's configuration without any limit that a load of one tenant could meet."""
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(configuration: Mapping[str, str]) -> dict[str, str]:

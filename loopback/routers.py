@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,16 +11,11 @@ from pathlib import Path
 
 import httpx
 
+from router.embedded.ports import free_port
+
 _PROJECT = Path(__file__).resolve().parents[1]
 _START_SECONDS = 180.0
 _END_SECONDS = 120.0
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RouterProcess:

@@ -173,7 +173,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         lambda turn: keys.instance(turn.tenant.line),
         settings.typing_seconds,
     )
-    whatsapp = Line(evolution, InstanceKeys.of(settings))
+    whatsapp = Line(evolution, keys)
     dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy, whatsapp)
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     repairs = GapRepairs(database, history, settings, wake=dispatcher.wake)

@@ -23,6 +23,7 @@ import uvicorn
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
+from router.embedded.ports import free_port
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.logs import configure_logging
 from router.main import create_app
@@ -83,9 +84,7 @@ def _play(llm_name: str, *, with_n8n: bool) -> None:
 @contextmanager
 def _n8n(configuration: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Give what makes a router use an n8n of the demo's own."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    added = {"N8N_PORT": port, "N8N_API_KEY": _SECRET}
+    added = {"N8N_PORT": str(free_port()), "N8N_API_KEY": _SECRET}
     settings = load_settings({**configuration, **added}, env_file=None)
     with running_n8n(settings, lambda text: print(text, flush=True)) as server:
         yield {**added, "N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{server.home.url}/webhook"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from loopback.routers import RouterProcess, free_port
+from loopback.routers import RouterProcess
 from router.main import create_app
 from router.serving.server import server_config
 from router.settings import load_settings
@@ -27,7 +27,6 @@ __all__ = [
     "RouterProcess",
     "door",
     "environment",
-    "free_port",
     "running_router",
     "serving",
     "url_of",

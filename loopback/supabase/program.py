@@ -6,7 +6,6 @@ It listens before it knows the schema, and answers 503 (PGRST002) until then.
 import asyncio
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from loopback.server import HOST
+from router.embedded.ports import free_port
 
 _DEADLINE = 60.0  # on a machine that is busy with other tests, too
 _NO_FUNCTION = "/rpc/nothing_has_this_name"
@@ -53,7 +53,7 @@ class PostgRESTProgram:
         pre_request: str | None,
     ) -> None:
         self._program = program
-        self._port = _free_port()
+        self._port = free_port()
         self._environment = {
             "PGRST_DB_URI": dsn,
             "PGRST_DB_SCHEMAS": ",".join(schemas),
@@ -118,9 +118,3 @@ class PostgRESTProgram:
             status_code=answer.status_code,
             media_type=answer.headers.get("Content-Type"),
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

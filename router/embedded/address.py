@@ -1,6 +1,5 @@
 """Where a server listens, and whether it answers there."""
 
-import socket
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from urllib.parse import quote
 
 from router.embedded.account import run
 from router.embedded.cluster import SUPERUSER
+from router.embedded.ports import free_port
 
 ONLY_TCP = sys.platform == "win32"
 
@@ -46,9 +46,7 @@ class Address:
 
     def with_free_port(self) -> Self:
         """Return the same with a port that nobody listens on at this moment."""
-        with socket.socket() as probe:
-            probe.bind((_LOOPBACK, 0))
-            return replace(self, port=int(probe.getsockname()[1]))
+        return replace(self, port=free_port())
 
     def answers(self, pg_isready: Path) -> bool:
         """Whether a server takes connections here: really asked."""

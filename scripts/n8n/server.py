@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 import asyncpg
 import httpx
 
+from router.embedded.ports import free_port
 from router.n8n.handler import TURN_WEBHOOK
 from scripts.n8n.installation import Installation
 
@@ -114,7 +114,7 @@ class N8nServer:
             env=process_environment(
                 self._installation,
                 # Its own would be 5679, where another n8n of this machine may listen.
-                {**self.home.environment(), "N8N_RUNNERS_BROKER_PORT": str(_free_port())},
+                {**self.home.environment(), "N8N_RUNNERS_BROKER_PORT": str(free_port())},
             ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -171,11 +171,6 @@ def process_environment(installation: Installation, variables: Mapping[str, str]
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
     inherited["PATH"] = f"{installation.node.parent}{os.pathsep}{inherited.get('PATH', '')}"
     return {**inherited, **variables}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:

@@ -15,6 +15,7 @@ import httpx
 
 from loopback.evolution import Business, Evolution
 from loopback.receiver import WebhookReceiver
+from router.embedded.ports import free_port
 from router.state.database import Database
 from router.state.direct import DirectDatabase
 from scripts.n8n.installation import cache_folder
@@ -25,7 +26,6 @@ from tests.routers import (
     CRON_SECRET,
     WEBHOOK_SECRET,
     environment,
-    free_port,
     running_router,
 )
 from tests.state.conversation import Conversation

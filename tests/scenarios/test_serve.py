@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from router.embedded.ports import free_port
 from tests.postgres import fleeting_folder
-from tests.routers import ROOT, free_port
+from tests.routers import ROOT
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pydantic import SecretStr
 
 from loopback.faults import cut, hang, wrong_answer
 from loopback.supabase import Supabase
+from router.embedded.ports import free_port
 from router.errors import Conflict, DatabaseAway, Invalid
 from router.state.migrations import migrate
 from router.state.postgrest import SupabaseDatabase
-from tests.routers import free_port
 from tests.supabase import TestProject, as_authenticator
 
 TENANT = {"instance_name": "shop", "evo_server_url": "https://evolution.example"}

@@ -1,0 +1,63 @@
+"""A port of this machine for a program that is about to start.
+
+The number is known before the program listens. A port drawn with `bind(…, 0)` is one that the
+kernel also gives to any outgoing connection, so that it may be taken in between: n8n takes ten
+seconds to start. These are drawn below that range, and no two processes draw the same.
+"""
+
+import random
+import socket
+import sys
+
+_LOOPBACK = "127.0.0.1"
+# Below what Linux (from 32768), macOS and Windows (from 49152) give to outgoing connections, and
+# above the ports that programs are known by.
+_DRAWN_FROM = range(20_000, 32_768)
+# A program listens long before so many others were drawn, and a process has only so many files.
+_CLAIMS_KEPT = 64
+_claims: dict[int, socket.socket | None] = {}
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on, and that no other process draws now.
+
+    Raises OSError where every one is taken.
+    """
+    for port in random.SystemRandom().sample(_DRAWN_FROM, len(_DRAWN_FROM)):
+        if _claimed(port) and _free(port):
+            _let_go_the_oldest()
+            return port
+    raise OSError(f"no free port between {_DRAWN_FROM.start} and {_DRAWN_FROM.stop - 1}")
+
+
+def _claimed(port: int) -> bool:
+    if port in _claims:
+        return False
+    if sys.platform != "linux":
+        _claims[port] = None
+        return True
+    # A name without a file: it is seen by whoever shares our ports, and goes with this process.
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0hybridflow-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims[port] = claim
+    return True
+
+
+def _let_go_the_oldest() -> None:
+    while len(_claims) > _CLAIMS_KEPT:
+        claim = _claims.pop(next(iter(_claims)))
+        if claim is not None:
+            claim.close()
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError:
+            return False
+        return True
