@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.receiver import WebhookReceiver
+from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
 from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
@@ -32,7 +33,6 @@ from tests.routers import (
     RouterProcess,
     door,
     environment,
-    free_port,
     serving,
     url_of,
 )
