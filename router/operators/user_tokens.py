@@ -26,6 +26,7 @@ _ALGORITHMS = ("ES256", "RS256")
 _LEEWAY = 10.0  # seconds that clocks may differ
 _FRESH = 600.0  # seconds until the keys are asked for again
 _PAUSE = 30.0  # seconds between two times that an unknown key has them asked for
+_PAUSE_WITHOUT = 1.0  # and between two tries while there are no keys at all
 _PATIENCE = 5.0  # seconds for Supabase Auth to answer
 
 _NO_TOKENS = (
@@ -85,27 +86,38 @@ class UserTokens:
         return verified(token, key, algorithm, self._rules.issuer)
 
     async def _key(self, kid: str | None, url: str) -> jwt.PyJWK | None:
-        async with self._asking:
-            now = time.monotonic()
-            is_old = now - self._got_at > _FRESH
-            if (is_old or kid not in self._keys) and now - self._asked_at > _PAUSE:
-                await self._fetch(url, now)
-            if not self._keys:
-                raise SignInAway("Supabase Auth does not give its public keys: try again soon")
-            return self._keys.get(kid)
+        if not self._knows(kid):
+            async with self._asking:
+                await self._renew(kid, url)
+        if not self._keys:
+            raise SignInAway("Supabase Auth does not give its public keys: try again soon")
+        return self._keys.get(kid)
 
-    async def _fetch(self, url: str, now: float) -> None:
-        self._asked_at = now
+    def _knows(self, kid: str | None) -> bool:
+        """Whether a key can be used as it is: it is fresh, or newer ones are being asked for."""
+        is_fresh = time.monotonic() - self._got_at <= _FRESH
+        return kid in self._keys and (is_fresh or self._asking.locked())
+
+    async def _renew(self, kid: str | None, url: str) -> None:
+        """Ask for the keys, where nobody has lately: whoever shows junk has it done once."""
+        now = time.monotonic()
+        is_old = now - self._got_at > _FRESH
+        pause = _PAUSE if self._keys else _PAUSE_WITHOUT
+        if (is_old or kid not in self._keys) and now - self._asked_at > pause:
+            try:
+                await self._fetch(url)
+            finally:
+                self._asked_at = time.monotonic()
+
+    async def _fetch(self, url: str) -> None:
         try:
             answer = await self._http.get(url, timeout=_PATIENCE, follow_redirects=False)
             answer.raise_for_status()
             found = read_json(answer.content)["keys"]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            if not self._keys:
-                self._asked_at = -_FRESH
             return  # those that are known still verify
         self._keys = {key.key_id: key for key in _usable(found)}
-        self._got_at = now
+        self._got_at = time.monotonic()
 
 
 def verified(token: str, key: jwt.PyJWK | str, algorithm: str, issuer: str | None) -> UUID:

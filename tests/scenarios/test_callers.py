@@ -158,6 +158,7 @@ async def test_while_supabase_auth_is_away_known_keys_still_open(
     office: Office, auth: SupabaseAuth, monkeypatch: pytest.MonkeyPatch
 ):
     await joins(office, "viewer")
+    monkeypatch.setattr("router.operators.user_tokens._PAUSE_WITHOUT", 0.0)
     auth.is_away = True
     answer = await ask(office, auth.token(ANA))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "sign_in_away")
