@@ -68,6 +68,7 @@ class Walk:
             await self._call("a turn is forwarded", "forward_turn", held | {"lease_seconds": 60})
             execution = {"execution_id": f"E{turn['turn_id']}"}
             await self._call("a flow begins", "begin_flow", held | execution)
+            await self._call("a flow's token is looked up", "prove_flow", held)
             await self._call("the gateway looks at a turn", "look_at_turn", held)
             said = {"kind": "text", "body": "Também.", "lease_seconds": 45}
             begun = await self._call("a flow's send begins", "begin_flow_send", held | said)

@@ -1,15 +1,56 @@
 -- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
--- Returns {} where the caller (see 0830) is known at this moment. PT401: an API key that nobody has, or
--- that was revoked or has expired. What a known caller may do is judged as it is done.
+-- Returns {} where the caller (see 0830) is known at this moment; of a key that is not for every tenant also
+-- the first `tenant_id` that it is for, by which its calls are counted together with those of other keys.
+-- PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do is judged
+-- as it is done.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_caller jsonb := hybridflow.known_caller(p -> 'caller');
 begin
-    perform hybridflow.known_caller(p -> 'caller');
-    return '{}';
+    return jsonb_strip_nulls(jsonb_build_object('tenant_id', (
+        select min(k.tenant_id) from public.api_key_tenants as k
+        where k.api_key_id = (v_caller ->> 'api_key_id')::bigint
+            and not (v_caller ->> 'every_tenant')::boolean
+    )));
+end
+$$;
+
+-- prove_flow({turn_id | notice_id, token})
+-- Returns the {tenant_id} of the turn or notice whose token that is, or {refused: reason} as whatever acts on
+-- it would. Whether the token may act still is judged as it acts. Takes no lock: anybody may ask.
+create or replace function public.prove_flow(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_hash bytea := hybridflow.hash_token((p ->> 'token')::uuid);
+    v_tenant_id bigint;
+    v_refusal text := 'stale';
+begin
+    if p ? 'turn_id' then
+        select s.tenant_id into v_tenant_id
+        from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id = (p ->> 'turn_id')::bigint and t.token_hash = v_hash;
+    else
+        select n.tenant_id into v_tenant_id
+        from public.notices as n
+        where n.id = (p ->> 'notice_id')::bigint and n.token_hash = v_hash;
+        if not exists (select from public.notices as n where n.id = (p ->> 'notice_id')::bigint) then
+            v_refusal := 'unknown_notice';
+        end if;
+    end if;
+    if v_tenant_id is null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    return jsonb_build_object('tenant_id', v_tenant_id);
 end
 $$;

@@ -1,12 +1,14 @@
 """What every call must pass but webhooks, which have rules of their own, and the health checks.
 
-First the caller is known, then its rate is counted, then its body is read, and only when that is
+First the caller is known (who shows what only the database knows is looked up in turn, see
+`router.limits.lookups`), then its rate is counted, then its body is read, and only when that is
 there the call takes one of the places. Too many at once: 503, or 429 where one caller has them; too
 often: 429; both with Retry-After. Too large: 413. Too slow: 408. Nested too deep, or of too many
 values: 422. All in the API's one shape of an error.
 
 A call that shows no right credential goes on to its endpoint without its body: to be refused it
-needs none. What flows send to the gateway takes its places there, where its tenant is known.
+needs none. A key or token that the database does not know is refused here: the endpoint would ask
+again. What flows send to the gateway takes its places there, where its tenant is known.
 """
 
 from collections import Counter
@@ -26,21 +28,25 @@ from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.limits.bodies import Bodies, TooMuch
 from router.limits.callers import Callers
 from router.limits.json_bounds import require_few_values, require_shallow_text
-from router.limits.proofs import Proofs
+from router.limits.lookups import Refused
+from router.limits.proofs import Proofs, ProvenCaller
 from router.limits.rates import Rates, per_minute
 from router.n8n.unread import (
     Unwanted,
     answer_to_flow,
+    database_away,
     is_of_flow,
     may_be_large,
     refusal_of_form,
-    tenant_of_token,
+    refusal_of_token,
+    require_held,
+    token_of,
 )
 
 _EXEMPT = ("/webhook/", "/health")
 _FLOW = "flow"
 _REPORTS = "reports of flows"
-SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its token is looked up
+SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
 _TENANTS = "/api/tenants/"
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
@@ -64,7 +70,7 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The bodies of each kind. `short` are those of flows whose tokens nobody has looked up yet."""
+    """The bodies of each kind. `short` are those of flows whose turns nobody has looked at yet."""
 
     calls: Bodies
     flows: Bodies
@@ -135,12 +141,18 @@ class CallGate:
         block = self._callers.block_of(scope)
         if self._has_flows and is_of_flow(scope):
             return await self._admit_flow(scope, block)
-        caller = await self._caller_of(scope)
+        try:
+            caller = await self._caller_of(scope, block)
+        except Refused as refused:
+            self._count_junk(block)
+            wanted = {"WWW-Authenticate": "Bearer"}
+            raise _Answered(error_response(401, "unauthorised", str(refused), wanted)) from refused
         if caller is None:
             self._count_junk(block)
             return None
-        self._count_call(caller, _tenant_of(scope))
-        return _Admitted(caller, self._memory.calls, caller, self._limits.max_bytes, caller)
+        self._count_call(caller.name, _tenant_of(scope))
+        holder, memory = caller.holder, self._memory.calls
+        return _Admitted(caller.name, memory, holder, self._limits.max_bytes, holder)
 
     async def _admit_flow(self, scope: Scope, block: str) -> _Admitted:
         refusal = refusal_of_form(scope)
@@ -148,24 +160,39 @@ class CallGate:
             self._count_junk(block)
             raise _Answered(refusal)
         limits, memory = self._limits, self._memory
+        sender = await self._sender_of_flow(scope, block)
         place = None if may_be_large(scope) else _REPORTS
         if place is not None or _is_short(scope):
             most = min(SHORT_FLOW, limits.max_bytes if place else limits.flow_bytes)
-            return _Admitted(_FLOW, memory.short, block, most, place)
+            return _Admitted(_FLOW, memory.short, sender, most, place)
         try:
-            sender = await tenant_of_token(scope, scope["app"].state.database)
+            await require_held(scope, token_of(scope), scope["app"].state.database)
         except Unwanted as unwanted:
             raise _Answered(unwanted.answer) from unwanted
         return _Admitted(_FLOW, memory.flows, sender, limits.flow_bytes, place)
 
-    async def _caller_of(self, scope: Scope) -> str | None:
+    async def _sender_of_flow(self, scope: Scope, block: str) -> str:
+        """Return who sends: all turns and notices of a tenant are one."""
+        token = token_of(scope)
+        if token is None:
+            return block
+        try:
+            tenant_id = await self._proofs.of_flow(token, block, scope["app"].state.database)
+        except Refused as refused:
+            self._count_junk(block)
+            raise _Answered(refusal_of_token(scope, str(refused))) from refused
+        except DatabaseAway as error:
+            raise _Answered(database_away(scope, error)) from error
+        return f"tenant {tenant_id}"
+
+    async def _caller_of(self, scope: Scope, block: str) -> ProvenCaller | None:
         if scope["path"].startswith("/cron/"):
             return self._proofs.of_cron(scope)
         if not scope["path"].startswith("/api/"):
             return None
         state = scope["app"].state
         try:
-            return await self._proofs.of_caller(scope, state.user_tokens, state.database)
+            return await self._proofs.of_caller(scope, block, state.user_tokens, state.database)
         except DatabaseAway as error:
             away = error_response(503, "database_away", str(error), {"Retry-After": "5"})
             raise _Answered(away) from error

@@ -4,9 +4,8 @@ So junk costs no parsing, no memory and no place, and what it uses up is its own
 never shut out by the wrong ones that come from the same address.
 """
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import SecretStr
@@ -15,61 +14,95 @@ from starlette.types import Scope
 
 from router.errors import UnknownCaller
 from router.http_errors import SignInAway, Unauthorised
+from router.limits.lanes import Lanes
+from router.limits.lookups import LookUps, Proven, Refused
+from router.n8n.tokens import NoticeToken, TurnToken
 from router.operators.identity import CallerIdentity, identify
 from router.operators.keys import same_secret
 from router.operators.user_tokens import UserTokens
 from router.state.database import Database
 
-_MOST_KNOWN = 10_000
-_LIFE = 60.0  # seconds that a key of the state's is not asked for again
-
 CRON = "cron"
 """The name of whoever shows CRON_SECRET."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenCaller:
+    """Who calls, and by whose name its bodies and places are counted.
+
+    All keys of a tenant are one holder: a tenant that makes many has no more than with one.
+    """
+
+    name: str
+    holder: str
 
 
 class Proofs:
     """Who has shown a right credential. Two spellings of one credential are one caller."""
 
-    def __init__(
-        self,
-        keys: Mapping[str, SecretStr],
-        cron_secret: SecretStr | None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, keys: Mapping[str, SecretStr], cron_secret: SecretStr | None) -> None:
         self._keys = keys
         self._cron_secret = cron_secret
-        self._clock = clock
-        self._known: OrderedDict[str, float] = OrderedDict()
+        lanes = Lanes()
+        self._of_keys = LookUps(lanes)
+        self._of_flows = LookUps(lanes)
 
-    def of_cron(self, scope: Scope) -> str | None:
+    def of_cron(self, scope: Scope) -> ProvenCaller | None:
         """Return CRON, or None where CRON_SECRET is not shown."""
         shown = Headers(scope=scope).get("x-cron-secret")
         right = self._cron_secret
-        return CRON if right is not None and shown and same_secret(shown, right) else None
+        is_right = right is not None and shown and same_secret(shown, right)
+        return ProvenCaller(CRON, CRON) if is_right else None
 
-    async def of_caller(self, scope: Scope, tokens: UserTokens, database: Database) -> str | None:
-        """Return a name for the caller of the API, or None. Raises DatabaseAway."""
+    async def of_caller(
+        self, scope: Scope, block: str, tokens: UserTokens, database: Database
+    ) -> ProvenCaller | None:
+        """Return the caller of the API, or None where its endpoint says what is wrong.
+
+        `block` is where the call comes from. Raises Refused for a key that nobody knows (the
+        endpoint would look it up again), TooMuch and DatabaseAway.
+        """
         try:
             identity = await identify(shown_by(scope), self._keys, tokens)
-            return await self._proven(identity, database)
-        except (Unauthorised, SignInAway, UnknownCaller):
-            return None  # the endpoint says what is wrong
+        except (Unauthorised, SignInAway):
+            return None
+        claim = identity.claim
+        if claim["kind"] != "key":
+            name = f"{claim['kind']} {claim.get('user_id') or claim['name']}"
+            return ProvenCaller(name, name)
+        name = f"key {claim['key_hash']}"
+        proven = await self._of_keys.prove(name, block, lambda: _look_up_key(identity, database))
+        tenant = proven.tenant_id
+        return ProvenCaller(name, name if tenant is None else f"keys of tenant {tenant}")
+
+    async def of_flow(
+        self, token: TurnToken | NoticeToken, block: str, database: Database
+    ) -> int | None:
+        """Return the tenant of the turn or notice whose token this is.
+
+        Raises Refused with the reason, TooMuch and DatabaseAway.
+        """
+        proven = await self._of_flows.prove(str(token), block, lambda: _look_up(token, database))
+        return proven.tenant_id
 
     def forget(self, caller: str) -> None:
         """Ask anew when this caller comes again: it was refused."""
-        self._known.pop(caller, None)
+        self._of_keys.forget(caller)
 
-    async def _proven(self, identity: CallerIdentity, database: Database) -> str:
-        claim = identity.claim
-        shown = claim.get("key_hash") or claim.get("user_id") or claim["name"]
-        caller = f"{claim['kind']} {shown}"
-        if claim["kind"] == "key" and self._known.get(caller, 0.0) <= self._clock():
-            await database.call("prove_caller", {"caller": claim})
-            self._known[caller] = self._clock() + _LIFE
-            self._known.move_to_end(caller)
-            while len(self._known) > _MOST_KNOWN:
-                self._known.popitem(last=False)
-        return caller
+
+async def _look_up_key(identity: CallerIdentity, database: Database) -> Proven:
+    try:
+        answer = await database.call("prove_caller", {"caller": identity.claim})
+    except UnknownCaller as error:
+        raise Refused(str(error)) from error
+    return Proven(answer.get("tenant_id"))
+
+
+async def _look_up(token: TurnToken | NoticeToken, database: Database) -> Proven:
+    answer = await database.call("prove_flow", token.held)
+    if "refused" in answer:
+        raise Refused(answer["refused"])
+    return Proven(answer["tenant_id"])
 
 
 def shown_by(scope: Scope) -> str | None:

@@ -56,7 +56,6 @@ def _parts(text: str, wanted: str) -> tuple[int, str] | None:
     if prefix != wanted or not (number.isascii() and number.isdigit() and len(number) < 19):
         return None
     try:
-        UUID(secret)
+        return int(number), str(UUID(secret))  # one spelling, which PostgreSQL takes
     except ValueError:
         return None
-    return int(number), secret

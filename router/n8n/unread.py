@@ -4,11 +4,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
-from router.errors import DatabaseAway, NotFound
+from router.errors import DatabaseAway
 from router.http_errors import error_response
 from router.limits.bodies import TooMuch
 from router.n8n.refusals import Refused, conflict
-from router.n8n.tokens import read_notice_token, read_token
+from router.n8n.tokens import NoticeToken, TurnToken, read_notice_token, read_token
 from router.state.database import Database
 
 _GATEWAY = "/n8n/evolution/"
@@ -42,7 +42,7 @@ def refusal_of_form(scope: Scope) -> Response | None:
     """
     path: str = scope["path"]
     shown = Headers(scope=scope).get("apikey")
-    if path.startswith(_CRASHES) or (shown is not None and _is_token(shown)):
+    if path.startswith(_CRASHES) or token_of(scope) is not None:
         return None
     if path.startswith(_GATEWAY):
         message = "the header apikey must be the turn's token"
@@ -52,26 +52,42 @@ def refusal_of_form(scope: Scope) -> Response | None:
     return error_response(409, "unknown_token", "nothing was done: unknown_token")
 
 
-async def tenant_of_token(scope: Scope, database: Database) -> str:
-    """Return a name for the tenant whose turn the token of a large request holds now.
+def token_of(scope: Scope) -> TurnToken | NoticeToken | None:
+    """Return the token that a request shows, or None where it shows none and needs none."""
+    path: str = scope["path"]
+    shown = Headers(scope=scope).get("apikey")
+    if shown is None or path.startswith(_CRASHES):
+        return None
+    return read_token(shown) or read_notice_token(shown)
 
-    All turns of a tenant are one sender. Raises Unwanted.
-    """
-    token = read_token(Headers(scope=scope).get("apikey", ""))
-    if token is None:
+
+def refusal_of_token(scope: Scope, reason: str) -> Response:
+    """Return the answer to a token that is nobody's, as its endpoint would give it."""
+    if not may_be_large(scope):
+        return error_response(409, reason, f"nothing was done: {reason}")
+    if reason == "unknown_notice":
+        return Refused(401, "Unauthorized", "no notice has this token", "token").answer()
+    return conflict(reason).answer()
+
+
+def database_away(scope: Scope, error: DatabaseAway) -> Response:
+    """Return what a flow is told while nobody can say whether its token is right."""
+    if may_be_large(scope):
+        return Refused(503, "Service Unavailable", str(error), "database_away").answer()
+    return error_response(503, "database_away", str(error), {"Retry-After": "5"})
+
+
+async def require_held(scope: Scope, token: object, database: Database) -> None:
+    """Raise Unwanted unless a token, which is right, may send something large now."""
+    if not isinstance(token, TurnToken):
         answer = error_response(413, "too_large", "this token is good for short requests alone")
         raise Unwanted(answer)
     try:
         turn = await database.call("look_at_turn", token.held)
-    except NotFound as error:
-        refused = Refused(401, "Unauthorized", "no turn has this token", "token")
-        raise Unwanted(refused.answer()) from error
     except DatabaseAway as error:
-        refused = Refused(503, "Service Unavailable", str(error), "database_away")
-        raise Unwanted(refused.answer()) from error
+        raise Unwanted(database_away(scope, error)) from error
     if "refused" in turn:
         raise Unwanted(conflict(turn["refused"]).answer())
-    return f"tenant {turn['tenant_id']}"
 
 
 def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:
@@ -87,7 +103,3 @@ def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:
         answer.headers.update(headers or {})
         return answer
     return error_response(status, too_much.code, str(too_much), headers)
-
-
-def _is_token(shown: str) -> bool:
-    return read_token(shown) is not None or read_notice_token(shown) is not None

@@ -506,3 +506,14 @@ async def test_addresses_of_a_tenants_own_services_are_shown_to_its_admins_alone
             assert {name: tenant[name] for name in secret} == wanted
             assert tenant["notify_url_set"]
             assert tenant["moderation_url_set"]
+
+
+async def test_a_key_is_counted_by_the_first_tenant_that_it_is_for(talk: Conversation, other: int):
+    for tenants, told in (((1,), 1), ((other,), other), ((other, 1), 1)):
+        key = await key_for(talk, "viewer", *tenants)
+        assert await talk.database.call("prove_caller", {"caller": key}) == {"tenant_id": told}
+    for caller in (await key_for(talk, "viewer", every_tenant=True), BOSS, ANA):
+        assert await talk.database.call("prove_caller", {"caller": caller}) == {}
+    await call(talk, BOSS, "revoke_api_key", api_key_id=key["id"])
+    with pytest.raises(UnknownCaller, match="was revoked"):
+        await talk.database.call("prove_caller", {"caller": key})

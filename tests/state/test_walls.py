@@ -165,6 +165,7 @@ async def two_turns(talk: Conversation) -> tuple[Json, Json]:
 
 ASKED: list[tuple[str, Json]] = [
     ("look_at_turn", {}),
+    ("prove_flow", {}),
     ("begin_flow", {"execution_id": "1"}),
     ("begin_flow_send", {"kind": "text", "body": "x", "lease_seconds": 45}),
     ("finish_turn", {}),
@@ -235,6 +236,29 @@ async def test_n8n_says_it_of_a_turn_too_that_its_flow_has_closed(talk: Conversa
 
 async def executions(talk: Conversation) -> dict[int, str | None]:
     return {row["id"]: row["execution_id"] for row in await talk.sql("select * from turns")}
+
+
+async def test_whose_a_token_is_is_told_also_when_it_may_act_no_more(talk: Conversation):
+    mine, theirs = await two_turns(talk)
+    for turn, tenant_id in ((mine, 1), (theirs, 2)):
+        assert await talk.database.call("prove_flow", held(turn)) == {"tenant_id": tenant_id}
+    await talk.database.call("finish_turn", held(mine))
+    assert await talk.database.call("prove_flow", held(mine)) == {"tenant_id": 1}
+
+
+async def test_whose_a_notices_token_is(talk: Conversation):
+    await talk.sql("update tenants set notify_number = '5511955550009'")
+    mine, _ = await two_turns(talk)
+    await talk.database.call("hand_off", {**held(mine), "reason": "x"})
+    question = {"limit": 10, "lease_seconds": 60, "max_attempts": 5}
+    (notice,) = (await talk.database.call("claim_notices", question))["notices"]
+    asked = {"notice_id": notice["notice_id"], "token": notice["token"]}
+    assert await talk.database.call("prove_flow", asked) == {"tenant_id": 1}
+    for wrong, why in (
+        ({"token": mine["token"]}, "stale"),
+        ({"notice_id": 999_999}, "unknown_notice"),
+    ):
+        assert await talk.database.call("prove_flow", asked | wrong) == {"refused": why}
 
 
 async def test_a_turn_that_is_over_is_not_looked_at(talk: Conversation):

@@ -1,6 +1,7 @@
 """How many calls are answered at once, and what the gate gives to the application behind it."""
 
 import asyncio
+import hashlib
 import json
 from base64 import b64encode
 from dataclasses import replace
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.errors import NotFound, UnknownCaller
+from router.errors import UnknownCaller
 from router.limits.bodies import Bodies, BodyLimits, Patience
 from router.limits.callers import Callers
 from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
@@ -36,17 +37,31 @@ FLOW = "hft_1_00000000-0000-0000-0000-000000000000"
 
 
 class Nowhere:
-    """A database, which knows no key, and of turns the tenants that a test says."""
+    """A database, which knows the turns and keys that a test says. `go` lets it answer."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.tenants: dict[int, int] = {}
+        self.keys: dict[str, dict[str, int]] = {}
+        self.most = self._at_once = 0
+        self.go = asyncio.Event()
+        self.go.set()
 
     async def call(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(function)
-        if (tenant := self.tenants.get(argument.get("turn_id", 0))) is not None:
+        self._at_once += 1
+        self.most = max(self.most, self._at_once)
+        await self.go.wait()
+        self._at_once -= 1
+        if function == "prove_caller":
+            known = self.keys.get(argument["caller"]["key_hash"])
+            if known is None:
+                raise UnknownCaller("nobody")
+            return known
+        number = argument.get("turn_id", argument.get("notice_id"))
+        if (tenant := self.tenants.get(number)) is not None:
             return {"tenant_id": tenant}
-        raise NotFound("there is none") if function == "look_at_turn" else UnknownCaller("nobody")
+        return {"refused": "stale"}
 
 
 class Calls:
@@ -73,6 +88,7 @@ class Calls:
         )
         self.sent = asyncio.Event()
         self.read = 0
+        self.status = 200  # of what the application answers
         self.database = Nowhere()
         tokens = UserTokens(httpx.AsyncClient(), TokenRules(None, None, SecretStr("s" * 40)))
         state = SimpleNamespace(database=self.database, user_tokens=tokens)
@@ -91,7 +107,7 @@ class Calls:
             if not message["more_body"]:
                 break
         await self.go.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": self.status, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
     async def ask(
@@ -173,6 +189,7 @@ async def test_where_every_place_is_taken_the_next_gets_503_but_not_the_health_c
 async def test_reports_of_flows_have_places_of_their_own():
     calls = Calls()
     held = await under_way(calls, "abcd")
+    calls.database.tenants = {1: 1, 2: 2, 3: 3}
     reports = claiming(calls, 1, 2, path="/n8n/turns/1/done", size=10)
     await settled()
     (beyond,) = claiming(calls, 3, path="/n8n/turns/1/done", size=10)
@@ -229,6 +246,7 @@ async def test_a_flow_may_send_more_than_an_operator():
     calls = Calls()
     large = b'"' + b"x" * 500 + b'"'
     assert (await calls.ask("a", body=large))[0] == 413
+    calls.database.tenants = {1: 1}
     token = {"apikey": FLOW}
     assert (await calls.ask(headers=token, body=large, path=GATEWAY))[0] == 200
     assert (await calls.ask(headers=token, body=large, path="/n8n/turns/1/done"))[0] == 413
@@ -236,10 +254,11 @@ async def test_a_flow_may_send_more_than_an_operator():
     assert (await calls.ask(headers=token, body=deep, path="/n8n/turns/1/done"))[0] == 422
 
 
+UNKNOWN = {"x-api-key": "hfk_" + "a" * 43}
 JUNK = {
     "nothing": {},
     "a wrong key": {"x-api-key": "wrong"},
-    "a key of the right form": {"x-api-key": "hfk_" + "a" * 43},
+    "a key of the right form": UNKNOWN,
     "a token of nobody's": {"authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln"},
     "a token nested deep": {
         "authorization": "Bearer " + b64encode(b"[" * 20_000).decode().rstrip("=") + ".a.b"
@@ -254,7 +273,10 @@ JUNK = {
 async def test_of_a_call_without_a_right_credential_no_body_is_read(shown, path: str):
     calls = Calls(max_bytes=10_000_000, has_flows=False)
     status, _, body = await calls.ask(headers=shown, body=LARGE, path=path)
-    assert (status, body) == (200, b"")  # the endpoint refuses it
+    if path.startswith("/api/") and shown == UNKNOWN:
+        assert (status, b"unauthorised" in body) == (401, True)
+    else:
+        assert (status, body) == (200, b"")  # the endpoint refuses it
     assert calls.read == 0
 
 
@@ -263,17 +285,31 @@ async def test_of_a_call_without_a_right_credential_no_body_is_read(shown, path:
     [
         (GATEWAY, {}, 401),
         (GATEWAY, {"apikey": "hft_1_x"}, 401),
-        (GATEWAY, {"apikey": FLOW}, 401),
-        (GATEWAY, {"apikey": FLOW.replace("hft", "hfn")}, 413),
+        (GATEWAY, {"apikey": FLOW}, 409),
+        (GATEWAY, {"apikey": FLOW.replace("hft", "hfn")}, 409),
         ("/n8n/turns/1/done", {}, 422),
         ("/n8n/turns/1/done", {"apikey": "x" * 50_000}, 409),
-        ("/n8n/turns/1/done", {"apikey": FLOW}, 413),
+        ("/n8n/turns/1/done", {"apikey": FLOW}, 409),
+        ("/n8n/notices/1/done", {"apikey": FLOW.replace("hft", "hfn")}, 409),
     ],
 )
 async def test_of_a_flow_without_a_turn_no_large_body_is_read(path: str, shown, status: int):
     calls = Calls(flow_bytes=10_000_000)
     assert (await calls.ask(headers=shown, body=LARGE, path=path))[0] == status
     assert calls.read == 0
+
+
+async def test_what_is_large_needs_the_token_of_a_turn_that_is_held(monkeypatch):
+    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 100)
+    calls = Calls()
+    calls.database.tenants = {1: 1}
+    large = partial(calls.ask, body=b'"' + b"x" * 400 + b'"', path=GATEWAY)
+    assert (await large(headers={"apikey": FLOW.replace("hft", "hfn")}))[0] == 413
+    assert (await large(headers={"apikey": FLOW}))[0] == 200
+    calls.database.tenants = {}  # its token was right a moment ago
+    read = calls.read
+    status, _, body = await large(headers={"apikey": FLOW})
+    assert (status, json.loads(body)["response"]["reason"], calls.read) == (409, "stale", read)
 
 
 def token_of(turn: int) -> str:
@@ -318,26 +354,39 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def test_flows_that_nobody_knows_fill_no_memory_but_their_own(monkeypatch):
+async def test_flows_that_nobody_knows_fill_no_memory(monkeypatch):
     monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 450)
     calls = Calls(held=2000, at_once=100, max_bytes=1000)
-    calls.database.tenants = {9: 9}
-    held = claiming(calls, *range(1, 6), path="/n8n/turns/1/done")
+    refused = [
+        await asking
+        for path in ("/n8n/turns/1/done", "/n8n/notices/1/done", GATEWAY)
+        for asking in claiming(calls, *range(1, 6), path=path)
+    ]
+    assert {status for status, _, _ in refused} == {409}
+    assert calls.read == 0
+
+
+async def test_reports_of_one_tenant_fill_no_memory_but_their_own(monkeypatch):
+    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 450)
+    calls = Calls(held=2000, at_once=100, max_bytes=1000)
+    calls.database.tenants = dict.fromkeys(range(1, 7), 7) | {8: 8, 9: 9}
+    held = claiming(calls, *range(1, 3), path="/n8n/turns/1/done")
     await settled()
     assert not calls.memory.flows._held
     assert not calls.memory.calls._held
     (beyond,) = claiming(calls, 6, path="/n8n/turns/1/done")
     assert (await beyond)[:2] == (503, b"5")
-    large = claiming(calls, 9, size=800)
+    held += claiming(calls, 8, path="/n8n/turns/8/done") + claiming(calls, 9, size=800)
     await settled()
     calls.go.set()
-    assert [(await task)[0] for task in (*held[:4], *large)] == [200] * 5
+    assert [(await task)[0] for task in held] == [200] * 4
     assert (await calls.ask("a", body=b'"' + b"x" * 500 + b'"'))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/n8n/turns/1/done", "/n8n/notices/1/done", "/n8n/executions/1"])
 async def test_of_a_report_no_more_than_a_short_body_is_read(path: str):
     calls = Calls(max_bytes=10_000_000, flow_bytes=10_000_000)
+    calls.database.tenants = {1: 1}
     for headers in ({}, {"transfer-encoding": "chunked"}):
         assert (await calls.ask(headers={"apikey": FLOW, **headers}, body=LARGE, path=path))[
             0
@@ -362,6 +411,103 @@ async def test_a_body_of_many_values_is_not_parsed():
     many = b"[" + b"[]," * 30_000 + b"1]"
     status, _, body = await calls.ask("a", body=many)
     assert (status, b"too_many_values" in body) == (422, True)
+
+
+def key_of(number: int) -> str:
+    return f"hfk_{number:043}"
+
+
+def known(key: str, **told: int) -> dict[str, dict[str, int]]:
+    return {hashlib.sha256(key.encode()).hexdigest(): told}
+
+
+FLOODS = {
+    "keys": [({"x-api-key": key_of(number)}, "/api/tenants") for number in range(20)],
+    "tokens of turns": [
+        ({"apikey": token_of(number)}, f"/n8n/turns/{number}/done") for number in range(1, 21)
+    ],
+    "tokens of turns at the gateway": [
+        ({"apikey": token_of(number)}, GATEWAY) for number in range(1, 21)
+    ],
+    "tokens of notices": [
+        ({"apikey": token_of(number).replace("hft", "hfn")}, f"/n8n/notices/{number}/done")
+        for number in range(1, 21)
+    ],
+    "tokens of notices at the gateway": [
+        ({"apikey": token_of(number).replace("hft", "hfn")}, GATEWAY) for number in range(1, 21)
+    ],
+}
+
+
+@pytest.mark.parametrize("size", [10, 600])
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_what_nobody_knows_is_looked_up_two_at_once_and_once_each(
+    monkeypatch: pytest.MonkeyPatch, flood: list[tuple[dict[str, str], str]], size: int
+):
+    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 100)
+    calls = Calls()
+    right = key_of(99)
+    calls.database.keys = known(right)
+    calls.database.go.clear()
+    body = b'"' + b"x" * size + b'"'
+    asking = [
+        asyncio.create_task(calls.ask(headers=shown, path=path, body=body))
+        for shown, path in flood * 3
+    ]
+    await settled()
+    assert calls.database.most == 2
+    assert (await calls.ask("a"))[0] == 200  # which needs no look-up
+    other = asyncio.create_task(calls.ask(headers={"x-api-key": right}, client="203.0.113.1"))
+    await settled()
+    assert calls.database.most == 3  # at once: it comes from elsewhere
+    calls.database.go.set()
+    assert (await other)[0] == 200
+    assert {(await task)[0] for task in asking} <= {401, 409}
+    assert len(calls.database.asked) == len(flood) + 1
+
+
+async def test_a_key_that_was_revoked_is_asked_for_again_once_its_endpoint_refuses_it():
+    calls = Calls()
+    key = {"x-api-key": key_of(1)}
+    calls.database.keys = known(key_of(1))
+    assert (await calls.ask(headers=key))[0] == 200
+    calls.database.keys = {}
+    calls.status = 401  # the endpoint asks in the transaction that does the work
+    assert (await calls.ask(headers=key, body=b"{}"))[0] == 401
+    calls.status = 200
+    assert (await calls.ask(headers=key))[0] == 401
+    assert calls.database.asked == ["prove_caller"] * 2
+
+
+@pytest.mark.parametrize("tenants", [(7, 7, 7, 7, 8), (None, None, None, None, None)])
+async def test_all_keys_of_a_tenant_are_one_sender_of_bodies(tenants: tuple[int | None, ...]):
+    calls = Calls(held=200, at_once=100)
+    calls.go.clear()
+    asking = []
+    for number, tenant in enumerate(tenants):
+        told = {} if tenant is None else {"tenant_id": tenant}
+        calls.database.keys |= known(key_of(number), **told)
+        shown, where = {"x-api-key": key_of(number)}, f"198.51.100.{number}"
+        call = calls.ask(headers=shown, client=where, body=b'"' + b"x" * 28 + b'"')
+        asking.append(asyncio.create_task(call))
+    await settled()
+    calls.go.set()
+    statuses = [(await task)[0] for task in asking]
+    assert statuses == ([200] * 5 if tenants[0] is None else [200, 200, 200, 429, 200])
+
+
+async def test_all_keys_of_a_tenant_have_half_of_the_places():
+    calls = Calls()
+    calls.go.clear()
+    for number in range(4):
+        calls.database.keys |= known(key_of(number), tenant_id=7)
+    held = [
+        asyncio.create_task(calls.ask(headers={"x-api-key": key_of(number)})) for number in (0, 1)
+    ]
+    await settled()
+    assert (await calls.ask(headers={"x-api-key": key_of(2)}))[0] == 429
+    calls.go.set()
+    assert [(await task)[0] for task in held] == [200, 200]
 
 
 @pytest.mark.parametrize("client", ["198.51.100.1", "192.0.2.7"])  # also behind a proxy
