@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import httpx
 from fastapi import FastAPI
@@ -77,6 +78,7 @@ _log = logging.getLogger(__name__)
 _BODIES = 5  # of the largest size, that may be in memory at once: of webhooks, and of flows
 _CALLS = 50  # the same of calls, which are small
 _SHORT = 500  # and of what flows send that is short
+_LEAST_HELD = 50_000_000  # bytes, of webhooks: half is for what may be made of one of many values
 _LOOPS_GRACE = 0.5
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
@@ -106,7 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.rates = Rates()
     callers = app.state.callers = Callers(settings.trusted_proxies)
-    app.state.webhook_bodies = Bodies(_body_limits(settings, settings.max_webhook_bytes), callers)
+    app.state.webhook_bodies = Bodies(_webhook_limits(settings), callers)
     app.state.rejections = Rejections()
     app.state.contact_hashes = ContactHashes.of(settings)
     app.add_middleware(
@@ -250,6 +252,11 @@ def _body_limits(settings: Settings, largest: int, count: int = _BODIES) -> Body
     return BodyLimits(
         arriving=max(1, settings.max_concurrent_requests // 2), held_bytes=count * largest
     )
+
+
+def _webhook_limits(settings: Settings) -> BodyLimits:
+    limits = _body_limits(settings, settings.max_webhook_bytes)
+    return replace(limits, held_bytes=max(limits.held_bytes, _LEAST_HELD))
 
 
 def _memory(settings: Settings, callers: Callers) -> Memory:

@@ -6,8 +6,8 @@ together. Whoever sends them: nobody is trusted to be quick.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -41,7 +41,7 @@ class Patience:
 class BodyLimits:
     """`arriving` bodies at once from one address; `held_bytes` of all bodies together.
 
-    One sender (an instance, a caller) has half of the bytes.
+    One sender (an instance, a caller) has half of the bytes. What was made of a body counts too.
     """
 
     arriving: int = 100
@@ -75,6 +75,18 @@ class Bodies:
             yield bytes(body)
         finally:
             _take_off(self._held, sender, len(body))
+
+    @contextmanager
+    def keeping(self, sender: str, number: int) -> Iterator[None]:
+        """Count what was made of a body, of so many bytes, until the block ends. Raises TooMuch."""
+        if number > self._limits.held_bytes // 2:
+            raise TooMuch(413, "too_large", "what the body says takes too much memory")
+        self._require_room(sender, number)
+        self._held[sender] += number
+        try:
+            yield
+        finally:
+            _take_off(self._held, sender, number)
 
     async def _read(
         self, scope: Scope, receive: Receive, body: bytearray, sender: str, most: int
@@ -119,12 +131,15 @@ class Bodies:
                 deadline.reschedule(began + granted)
 
     def _hold(self, sender: str, number: int) -> None:
+        self._require_room(sender, number)
+        self._held[sender] += number
+
+    def _require_room(self, sender: str, number: int) -> None:
         most = self._limits.held_bytes
         if self._held.total() + number > most:
             raise TooMuch(503, "busy", "too many large bodies are being worked on: try again", 5)
         if self._held[sender] + number > most // 2:
             raise TooMuch(429, "too_many_at_once", "wait until your other bodies are done", 5)
-        self._held[sender] += number
 
 
 def _take_off(counter: Counter[str], name: str, number: int) -> None:

@@ -15,11 +15,11 @@ def too_many(raw: bytes, most: int) -> bool:
     Values are counted by what stands between them; only where that may be part of texts (commas in
     a long prompt) are those left out, which takes longer.
     """
-    if _marks(raw) <= most:
+    if marks(raw) <= most:
         return False
     if raw.count(b'"') > 2 * most:
         return True
-    return _marks(_TEXT.sub(b"", raw)) > most
+    return marks(_TEXT.sub(b"", raw)) > most
 
 
 def may_be_deep(raw: bytes, most: int) -> bool:
@@ -27,5 +27,6 @@ def may_be_deep(raw: bytes, most: int) -> bool:
     return raw.count(b"[") + raw.count(b"{") > most
 
 
-def _marks(raw: bytes) -> int:
+def marks(raw: bytes) -> int:
+    """Return how often there stands what stands between values: about as often as there are any."""
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")

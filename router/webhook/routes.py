@@ -14,7 +14,8 @@ turn.
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -28,6 +29,7 @@ from router.http_errors import ErrorBody
 from router.limits.bodies import Bodies, TooMuch
 from router.limits.json_bounds import require_few_values, require_shallow
 from router.limits.rates import Rates, per_minute
+from router.limits.weight import weight_of
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.settings import Settings
@@ -91,8 +93,9 @@ async def _take(request: Request, instance_name: str) -> Response:
     settings: Settings = request.app.state.settings
     await admit(request, instance_name)
     _hold_back(request, instance_name)
-    body = await _read(request, instance_name, settings)
-    taken = await _record(request, instance_name, body)
+    body, weight = await _read(request, instance_name, settings)
+    with _kept(request, instance_name, weight):
+        taken = await _record(request, instance_name, body)
     if not taken.decisions:
         if taken.ignored is None:
             assert taken.refused is not None  # noqa: S101 - one of the three it is
@@ -191,20 +194,41 @@ def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
         item["flood"] = True
 
 
-async def _read(request: Request, instance: str, settings: Settings) -> dict[str, Any]:
+async def _read(request: Request, instance: str, settings: Settings) -> tuple[dict[str, Any], int]:
+    """Return the body, and about how many bytes it takes from now on."""
     bodies: Bodies = request.app.state.webhook_bodies
-    sender, most = f"webhooks of {instance}", settings.max_webhook_bytes
+    sender, most = _sender(instance), settings.max_webhook_bytes
     try:
         async with bodies.reading(request.scope, request.receive, sender=sender, most=most) as raw:
             await require_few_values(raw, _MOST_VALUES)
             body = _decode(raw)
             require_shallow(body, raw, settings.max_json_depth)
+            weight = weight_of(raw, body, _MOST_VALUES)
     except TooMuch as error:
         hint = " (MAX_WEBHOOK_BYTES)" if error.status == 413 else ""
         raise Rejected(error.status, error.code, f"{error}{hint}", error.retry_after) from error
     if not isinstance(body, dict):
         raise Rejected(422, "not_an_envelope", "the body is not a JSON object")
-    return body
+    return body, weight
+
+
+@contextmanager
+def _kept(request: Request, instance: str, weight: int) -> Iterator[None]:
+    """Count a parsed body until it is recorded: while that takes long, many would fill the memory.
+
+    Evolution sends again what was refused so.
+    """
+    bodies: Bodies = request.app.state.webhook_bodies
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(bodies.keeping(_sender(instance), weight))
+        except TooMuch as error:
+            raise Rejected(error.status, error.code, str(error), error.retry_after) from error
+        yield
+
+
+def _sender(instance: str) -> str:
+    return f"webhooks of {clean(instance)}"
 
 
 def _decode(raw: bytes) -> object:

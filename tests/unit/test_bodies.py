@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from sys import getsizeof
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from router.limits import json_bounds
 from router.limits.bodies import Bodies, BodyLimits, Patience, TooMuch
 from router.limits.callers import Callers
 from router.limits.elements import too_many
+from router.limits.weight import weight_of
 
 BOMBS = {
     "lists": b"[" + b"[]," * 200_000 + b"1]",
@@ -151,3 +154,74 @@ async def test_a_reader_that_is_stopped_leaves_nothing_behind():
     task.cancel()
     await asyncio.wait([task])
     assert await read(some, sending(b"a")) == b"a"
+
+
+# --- what is made of them
+
+
+async def test_what_was_made_of_bodies_counts_with_them_until_it_is_done_with():
+    some = bodies(held_bytes=1000)
+    with some.keeping("a", 400):
+        with pytest.raises(TooMuch) as refused, some.keeping("a", 101):
+            pass
+        assert (refused.value.status, refused.value.retry_after) == (429, 5)
+        with some.keeping("b", 400):
+            with pytest.raises(TooMuch) as refused, some.keeping("c", 201):
+                pass
+            assert (refused.value.status, refused.value.retry_after) == (503, 5)
+            with pytest.raises(TooMuch) as refused:
+                await read(some, sending(b"a" * 201), "c")
+            assert refused.value.status == 503
+        assert len(await read(some, sending(b"a" * 201), "c")) == 201
+    assert not some._held
+
+
+def test_what_can_never_be_kept_is_told_so():
+    with pytest.raises(TooMuch) as refused, bodies(held_bytes=1000).keeping("a", 501):
+        pass
+    assert refused.value.status == 413
+
+
+def memory_of(value: object) -> int:
+    """What a value takes with all that is in it, where nothing stands in two places."""
+    inner = list(value) if isinstance(value, dict | list) else []
+    inner += value.values() if isinstance(value, dict) else []
+    return getsizeof(value) + sum(map(memory_of, inner))
+
+
+def texts(number: int, *, of: str) -> list[str]:
+    return [f"{of}{each}" for each in range(number)]
+
+
+HEAVY = {
+    "lists": [[] for _ in range(50_000)],
+    "objects": [{} for _ in range(50_000)],
+    "objects of one field": [{"a": None} for _ in range(50_000)],
+    "objects in each other": json.loads('{"a":' * 200 + "0" + "}" * 200),
+    "keys": dict.fromkeys(texts(50_000, of="k"), 1),
+    "texts": texts(50_000, of=""),
+    "wide texts": texts(50_000, of="🙂"),
+    "an emoji in a long text": "a" * 3_000_000 + "🙂",
+    "one in a short text": ["a" * 50_000 + "🙂"],
+    "long text": "a, " * 1_000_000,
+    "media": {"message": {"base64": "QUJD" * 1_000_000, "caption": "bolo 🙂"}},
+    "media with a caption": {"data": [{"base64": "QUJD" * 1_000_000}, "ção"]},
+    "numbers": list(range(10_000, 60_000)),
+    "fractions": [each / 7 for each in range(50_000)],
+}
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("value", HEAVY.values(), ids=HEAVY)
+def test_the_weight_of_what_is_parsed_is_never_much_too_small_nor_beyond_bounds(
+    value: object, escaped: bool
+):
+    raw = json.dumps(value, ensure_ascii=escaped, separators=(",", ":")).encode()
+    weight = weight_of(raw, orjson.loads(raw), 100_000)
+    assert weight >= 0.9 * memory_of(orjson.loads(raw))
+    assert weight <= 100_000 * 200 + 4 * len(raw) + 100_000 * 80
+
+
+def test_media_weigh_hardly_more_than_their_bytes_whatever_stands_beside_them():
+    raw = json.dumps(HEAVY["media"], ensure_ascii=False).encode()
+    assert weight_of(raw, orjson.loads(raw), 100_000) < 1.01 * len(raw)
