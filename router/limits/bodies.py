@@ -60,6 +60,7 @@ class Bodies:
         self._callers = callers
         self._arriving: Counter[str] = Counter()
         self._held: Counter[str] = Counter()
+        self._held_by_all = 0
 
     @asynccontextmanager
     async def reading(
@@ -74,19 +75,18 @@ class Bodies:
             await self._read(scope, receive, body, sender, most)
             yield bytes(body)
         finally:
-            _take_off(self._held, sender, len(body))
+            self._let_go(sender, len(body))
 
     @contextmanager
     def keeping(self, sender: str, number: int) -> Iterator[None]:
         """Count what was made of a body, of so many bytes, until the block ends. Raises TooMuch."""
         if number > self._limits.held_bytes // 2:
             raise TooMuch(413, "too_large", "what the body says takes too much memory")
-        self._require_room(sender, number)
-        self._held[sender] += number
+        self._hold(sender, number)
         try:
             yield
         finally:
-            _take_off(self._held, sender, number)
+            self._let_go(sender, number)
 
     async def _read(
         self, scope: Scope, receive: Receive, body: bytearray, sender: str, most: int
@@ -131,15 +131,17 @@ class Bodies:
                 deadline.reschedule(began + granted)
 
     def _hold(self, sender: str, number: int) -> None:
-        self._require_room(sender, number)
-        self._held[sender] += number
-
-    def _require_room(self, sender: str, number: int) -> None:
         most = self._limits.held_bytes
-        if self._held.total() + number > most:
+        if self._held_by_all + number > most:
             raise TooMuch(503, "busy", "too many large bodies are being worked on: try again", 5)
         if self._held[sender] + number > most // 2:
             raise TooMuch(429, "too_many_at_once", "wait until your other bodies are done", 5)
+        self._held[sender] += number
+        self._held_by_all += number
+
+    def _let_go(self, sender: str, number: int) -> None:
+        self._held_by_all -= number
+        _take_off(self._held, sender, number)
 
 
 def _take_off(counter: Counter[str], name: str, number: int) -> None:
