@@ -6,9 +6,11 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
+from starlette.datastructures import State
 
 from router import __version__
 from router.errors import StateError
+from router.limits.at_once import Shared
 from router.lost_servers import LostServers
 from router.n8n.handler import N8nHandler
 from router.outbound.pools import TenantPools
@@ -39,21 +41,32 @@ class Health(BaseModel):
 @router.get("/health", summary="Can it do its work?", responses={503: {"model": Health}})
 async def health(request: Request, response: Response) -> Health:
     """Answer 200 if every check is ok, else 503 with what is wrong."""
-    settings: Settings = request.app.state.settings
-    checks = {
-        "database": await _check_database(request.app.state.database, settings),
-        "llm": _check_llm(settings),
-        "connections": _check_connections(request.app.state.pools),
-    }
-    if checks["database"].status == "ok":
-        checks["delivery"] = await _check_delivery(request.app.state.database)
-        if lost := await _lost_servers(request.app.state.lost_servers):
-            checks["evolution_servers"] = lost
-    if settings.n8n_enabled:
-        checks["n8n"] = await _check_n8n(request.app.state.n8n, settings)
+    shared: Shared[dict[str, Check]] = request.app.state.checks
+    checks = await shared.get()
     ok = all(check.status == "ok" for check in checks.values())
     response.status_code = 200 if ok else 503
     return Health(ok=ok, version=__version__, timestamp=datetime.now(UTC), checks=checks)
+
+
+def shared_checks(state: State) -> Shared[dict[str, Check]]:
+    """Return what looks at everything: once for all who ask meanwhile, for anybody may."""
+    return Shared(lambda: _look(state))
+
+
+async def _look(state: State) -> dict[str, Check]:
+    settings: Settings = state.settings
+    checks = {
+        "database": await _check_database(state.database, settings),
+        "llm": _check_llm(settings),
+        "connections": _check_connections(state.pools),
+    }
+    if checks["database"].status == "ok":
+        checks["delivery"] = await _check_delivery(state.database)
+        if lost := await _lost_servers(state.lost_servers):
+            checks["evolution_servers"] = lost
+    if settings.n8n_enabled:
+        checks["n8n"] = await _check_n8n(state.n8n, settings)
+    return checks
 
 
 @router.get("/health/live", summary="Is the process alive?")

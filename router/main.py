@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from router import __version__
 from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
+from router.health import shared_checks
 from router.http_errors import UnexpectedErrors, install_error_handlers
 from router.limits.at_once import AtOnce
 from router.limits.bodies import Bodies, BodyLimits
@@ -109,6 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rates = Rates()
     callers = app.state.callers = Callers(settings.trusted_proxies)
     app.state.webhook_bodies = Bodies(_webhook_limits(settings), callers)
+    app.state.checks = shared_checks(app.state)
     app.state.rejections = Rejections()
     app.state.contact_hashes = ContactHashes.of(settings)
     app.add_middleware(

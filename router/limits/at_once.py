@@ -2,8 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class TooManyAtOnce(Exception):
@@ -58,3 +61,17 @@ class InTurn:
             self._there[key] -= 1
             if not self._there[key]:
                 del self._there[key], self._gates[key]
+
+
+class Shared(Generic[T]):
+    """Does for many at once what is the same for all: who asks meanwhile gets the same answer."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._working: asyncio.Task[T] | None = None
+
+    async def get(self) -> T:
+        """Return what comes of it; whoever goes away stops it for nobody. Raises what it raises."""
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work(), name="for all who ask")
+        return await asyncio.shield(self._working)

@@ -1,0 +1,81 @@
+"""What the health check costs, however many ask: anybody may."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from router.errors import DatabaseAway
+from router.health import router, shared_checks
+from router.settings import load_settings
+from router.state.schema_version import SCHEMA_VERSION
+
+
+class Everything:
+    """The state of an application, as far as it is looked at. `go` lets the database answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.is_away = False
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def call(self, function: str, _: object) -> dict[str, Any]:
+        self.asked.append(function)
+        await self.go.wait()
+        if self.is_away:
+            raise DatabaseAway("away")
+        return {"schema_version": SCHEMA_VERSION, "tenants": 0}
+
+    async def told_to_anybody(self) -> str:
+        self.asked.append("lost servers")
+        return ""
+
+    def exhausted(self) -> list[str]:
+        return []
+
+    replaced = exhausted
+
+
+@pytest.fixture
+def everything() -> Everything:
+    return Everything()
+
+
+@pytest.fixture
+def http(everything: Everything) -> httpx.AsyncClient:
+    app = FastAPI()
+    app.include_router(router)
+    state = app.state
+    state.settings = load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None)
+    state.database = state.lost_servers = state.pools = everything
+    state.checks = shared_checks(state)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router")
+
+
+async def settled() -> None:
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_while_it_is_looked_shares_the_answer(
+    everything: Everything, http: httpx.AsyncClient
+):
+    everything.go.clear()
+    asking = [asyncio.create_task(http.get("/health")) for _ in range(50)]
+    await settled()
+    asking.pop(0).cancel()  # who goes away stops it for nobody
+    await settled()
+    everything.go.set()
+    assert {(await each).status_code for each in asking} == {200}
+    assert everything.asked == ["check_database", "count_undelivered", "lost servers"]
+
+
+async def test_who_asks_afterwards_is_told_how_it_is_then(
+    everything: Everything, http: httpx.AsyncClient
+):
+    for is_away, status in ((False, 200), (True, 503), (False, 200)):
+        everything.is_away = is_away
+        assert (await http.get("/health")).status_code == status
