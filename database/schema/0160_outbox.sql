@@ -23,7 +23,8 @@ add column if not exists identity text,
 add column if not exists told_as text[],
 add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
-add column if not exists check_at timestamptz;
+add column if not exists check_at timestamptz,
+add column if not exists upload_seconds numeric;
 alter table public.messages drop constraint if exists messages_sender_check;
 alter table public.messages add constraint messages_sender_check
 check (sender in ('contact', 'owner', 'operator', 'ai', 'client', 'auto'));
@@ -37,6 +38,8 @@ comment on column public.messages.late_until is
 'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
 comment on column public.messages.check_at is
 'When a send in doubt that belongs to no turn is looked up (again).';
+comment on column public.messages.upload_seconds is
+'Our own sends: how much longer than another it may take, for its media is large. Null: not longer.';
 
 create index if not exists messages_not_known_yet
 on public.messages (tenant_id, send_began_at)

@@ -236,7 +236,7 @@ as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
         'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
-        'send_began_at', m.send_began_at
+        'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds
     ) order by m.part), '[]')
     from public.messages as m
     where m.turn_id = p_turn_id and m.part is not null

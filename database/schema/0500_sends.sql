@@ -162,7 +162,8 @@ begin
 end
 $$;
 
--- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}. A part
+-- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
+-- upload_seconds?, how much longer than another it may take. A part
 -- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
 -- have left, after a doubt, keeps its row for its late echo.
 create or replace function hybridflow.begin_message(
@@ -180,29 +181,31 @@ begin
     where turn_id = p_turn_id and part = p_part and late_until is not null;
     insert into public.messages (
         tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, told_as, chosen_id,
-        sent_at, send_state, send_began_at, sends
+        sent_at, send_state, send_began_at, sends, upload_seconds
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
         coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
         case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
         '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
-        date_trunc('second', v_now), 'sending', v_now, 1
+        date_trunc('second', v_now), 'sending', v_now, 1, (p ->> 'upload_seconds')::numeric
     )
     on conflict (turn_id, part) where part is not null do update
         set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
             told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
-            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1
+            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1,
+            upload_seconds = excluded.upload_seconds
     returning * into v_message;
     return v_message;
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, lease_seconds})
--- The fence, to be passed before every part of a reply, right before it is sent. Records the message
--- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded'
--- (see turn_refusal), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
--- 'in_doubt' (this part has begun and nobody knows how it ended).
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds})
+-- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
+-- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
+-- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
+-- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
+-- how it ended).
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -246,8 +249,8 @@ begin
 end
 $$;
 
--- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, seen_message_id?, knowingly?,
--- author?, reason?})
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, upload_seconds?,
+-- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
 -- message takes the session over. Says {ok, message_id, jid, chosen_id, tenant_id, instance_name,
 -- evo_server_url, evo_api_key}, for the router only; or {refused: 'human_wrote', message_id, by, at}:
@@ -512,14 +515,17 @@ begin
 end
 $$;
 
--- When a send in doubt may no longer come late: late_seconds after it began.
+-- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
+-- take longer than another.
 create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
 returns timestamptz
 language sql
 immutable
 set search_path = ''
 as $$
-    select p_message.send_began_at + hybridflow.seconds(coalesce((p ->> 'late_seconds')::numeric, 120))
+    select p_message.send_began_at + hybridflow.seconds(
+        coalesce((p ->> 'late_seconds')::numeric, 120) + coalesce(p_message.upload_seconds, 0)
+    )
 $$;
 
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
@@ -571,8 +577,9 @@ $$;
 -- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
 -- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
 -- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
--- jids, kind, body, told_as, chosen_id, identity, send_began_at, ours, theirs}], now, next_due_at}, for the
--- router only: `ours` are the ids of sends accounted for, `theirs` those of the contact's messages.
+-- jids, kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now,
+-- next_due_at}, for the router only: `ours` are the ids of sends accounted for, `theirs` those of the
+-- contact's messages.
 create or replace function public.claim_doubts(p jsonb)
 returns jsonb
 language plpgsql
@@ -603,7 +610,7 @@ begin
         'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
         'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
-        'identity', c.identity, 'send_began_at', c.send_began_at,
+        'identity', c.identity, 'send_began_at', c.send_began_at, 'upload_seconds', c.upload_seconds,
         'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
     ) order by c.id)
     into v_sends

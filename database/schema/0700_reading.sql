@@ -141,7 +141,7 @@ immutable
 set search_path = ''
 as $$
     select to_jsonb(p_message)
-        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at}'::text[]
+        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
 $$;
 
 -- get_session({tenant_id, session_id, policy?})

@@ -160,7 +160,8 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?,
+-- lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
 -- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun

@@ -302,7 +302,8 @@ as $$
     end
 $$;
 
--- begin_notice_send({notice_id, token, body, identity?, told_as?, lease_seconds, instance_name?, number?})
+-- begin_notice_send({notice_id, token, body, identity?, told_as?, upload_seconds?, lease_seconds,
+-- instance_name?, number?})
 -- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
 -- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
 -- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has

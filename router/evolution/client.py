@@ -12,15 +12,17 @@ from pydantic import SecretStr
 
 from router.evolution.errors import (
     DEEPEST,
+    REPEATS,
     AnswerTooLarge,
     EvolutionAway,
     EvolutionRefused,
     SendInDoubt,
     judge_answer,
     judge_failure,
+    most_values,
 )
 from router.limits.depth import too_deep
-from router.outbound.answers import TooManyValues, read_json, weigh
+from router.outbound.answers import MOST_VALUES, TooManyValues, read_json, weigh
 from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import for_tenant
 from router.webhook.clean import as_list, as_number, as_object, as_text, clean
@@ -132,9 +134,19 @@ class EvolutionClient:
             body["messageId"] = message_id
         return await self.send(instance, "message/sendText", body)
 
-    async def send(self, instance: Instance, path: str, body: Mapping[str, Any]) -> SentMessage:
-        """Send anything that Evolution sends: `message/sendMedia`, …; `body` has the number."""
-        answer = _object(await self._ask(instance, "POST", path, body, is_send=True))
+    async def send(
+        self,
+        instance: Instance,
+        path: str,
+        body: Mapping[str, Any],
+        seconds: float | None = None,
+    ) -> SentMessage:
+        """Send anything that Evolution sends: `message/sendMedia`, …; `body` has the number.
+
+        `seconds` is how long all of it may take, where that is not the client's own time-out.
+        """
+        sent = await self._post(instance, path, body, seconds)
+        answer = _object(_read(sent.content, most=most_values(sent), is_send=True))
         key = _object(answer.get("key"))  # judged: it is there, with an id
         return SentMessage(
             wa_id=as_text(key.get("id")),
@@ -269,12 +281,8 @@ class EvolutionClient:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        *,
-        is_send: bool = False,
     ) -> Any:
-        return _read(
-            await self._fetch(instance, method, path, body, is_send=is_send), is_send=is_send
-        )
+        return _read(await self._fetch(instance, method, path, body))
 
     async def _fetch(
         self,
@@ -283,34 +291,62 @@ class EvolutionClient:
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
-        is_send: bool = False,
         longest: int = LONGEST_ANSWER,
     ) -> bytes:
-        url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
-        key = instance.api_key.get_secret_value()
-        if not (key.isascii() and key.isprintable()):
-            raise EvolutionRefused("the key has characters that no HTTP header may hold")
-        http = self._sends if is_send else self._http
+        request = _request(self._http, instance, method, path, body)
+        request.extensions["longest"] = longest
+        return (await self._exchange(self._http, request)).content
+
+    async def _post(
+        self, instance: Instance, path: str, body: Mapping[str, Any], seconds: float | None
+    ) -> httpx.Response:
+        """Post a send. Its answer may repeat it, but no more of a media is kept than is read."""
+        request = _request(self._sends, instance, "POST", path, body)
+        request.extensions["longest"] = LONGEST_ANSWER + REPEATS * len(request.content)
+        request.extensions["kept"] = LONGEST_ANSWER
+        if seconds is not None:
+            times = httpx.Timeout(seconds, pool=self._sends.timeout.pool)
+            request.extensions["timeout"] = times.as_dict()
+        return await self._exchange(self._sends, request, is_send=True)
+
+    async def _exchange(
+        self, http: httpx.AsyncClient, request: httpx.Request, *, is_send: bool = False
+    ) -> httpx.Response:
         try:
-            response = await http.request(
-                method,
-                url,
-                json=body,
-                headers={"apikey": key},
-                extensions={"longest": longest, **for_tenant(instance.name)},
-            )
+            response = await http.send(request)
         except httpx.RequestError as error:
             raise judge_failure(error, is_send=is_send) from error
-        except httpx.InvalidURL as error:
-            raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
         if (judged := judge_answer(response, is_send=is_send)) is not None:
             raise judged
-        return response.content
+        return response
 
 
-def _read(answer: bytes, deepest: int = DEEPEST, *, is_send: bool = False) -> Any:
+def _request(
+    http: httpx.AsyncClient,
+    instance: Instance,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+) -> httpx.Request:
+    """Return a request for the tenant. Raises EvolutionRefused where none can be made."""
+    url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
+    key = instance.api_key.get_secret_value()
+    if not (key.isascii() and key.isprintable()):
+        raise EvolutionRefused("the key has characters that no HTTP header may hold")
+    tenant = for_tenant(instance.name)
     try:
-        return read_json(answer, deepest)
+        return http.build_request(
+            method, url, json=body, headers={"apikey": key}, extensions=tenant
+        )
+    except httpx.InvalidURL as error:
+        raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
+
+
+def _read(
+    answer: bytes, deepest: int = DEEPEST, *, most: int = MOST_VALUES, is_send: bool = False
+) -> Any:
+    try:
+        return read_json(answer, deepest, most)
     except ValueError as error:
         raise _unreadable(error, is_send=is_send) from error
 

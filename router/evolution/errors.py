@@ -19,12 +19,13 @@ Where a send fails says whether it can have left, as Evolution's source (2.3.6) 
 import math
 import re
 from collections.abc import Mapping
+from json import JSONDecodeError
 from typing import Any
 
 import httpx
 
 from router.limits.depth import too_deep
-from router.outbound.answers import read_json
+from router.outbound.answers import MOST_VALUES, count_values, read_json
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.client import AddressRefused
 from router.webhook.clean import clean
@@ -57,6 +58,9 @@ _LONGEST_SAID = 2000  # characters of an error that are kept
 _LONGEST_ID = 500  # characters of a message's id; the Cloud API's have some 70
 DEEPEST = 200
 """Objects and lists inside each other; a quote of a quote has some 20."""
+REPEATS = 3
+"""Times that the answer to a send may repeat it: on the Cloud channel a media stands in it, with
+webhookBase64 twice; an error of Evolution's database shows all that was to be stored."""
 # Meta repeats a malformed access token in its error.
 _META_TOKEN = re.compile(r"\bEAA\w{8,}")
 
@@ -102,7 +106,7 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     status = response.status_code
     if 200 <= status < 300 and not is_send:
         return None
-    body = _json(response)
+    body, is_monstrous = _json(response, is_send=is_send)
     told = _said(body)[:_LONGEST_SAID] or response.reason_phrase
     said = _without_secrets(f"{status}: {told}", response)
     if 200 <= status < 300:
@@ -113,6 +117,8 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
         return EvolutionRefused(f"{said}: it points elsewhere, the server's address is not right")
     if status == 429:
         return EvolutionAway(said, _retry_after(response))
+    if status == 400 and is_monstrous and is_send:
+        return SendInDoubt(f"{said}: what it says of the send cannot be read")
     if status == 400:
         return _judge_bad_request(said, is_send=is_send)
     if status < 500 and status != 408:
@@ -209,12 +215,22 @@ def _masked(number: str) -> str:
     return f"…{number[-4:]}"
 
 
-def _json(response: httpx.Response) -> Any:
+def most_values(response: httpx.Response) -> int:
+    """Return how many values may be read of the answer to a send, which may repeat it."""
+    if count_values(response.content) <= MOST_VALUES:
+        return MOST_VALUES  # to count those of a large request takes long
+    return MOST_VALUES + REPEATS * count_values(response.request.content)
+
+
+def _json(response: httpx.Response, *, is_send: bool) -> tuple[Any, bool]:
+    """Return what the answer says, and whether it is JSON that is too large or deep to be read."""
     try:
-        body = read_json(response.content)
+        body = read_json(response.content, most=most_values(response) if is_send else MOST_VALUES)
+    except (JSONDecodeError, UnicodeDecodeError):
+        return None, False
     except ValueError:
-        return None
-    return None if too_deep(body, DEEPEST) else body
+        return None, True
+    return (None, True) if too_deep(body, DEEPEST) else (body, False)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -38,6 +38,7 @@ from router.outbound.bounds import (
 )
 from router.outbound.names import OneAtATime, Resolve, ask_system
 from router.outbound.shares import SERVER, TENANT, Claims, Place, Shares
+from router.outbound.shortening import Shortening
 from router.outbound.trust import trusted
 from router.settings import Settings
 
@@ -175,6 +176,8 @@ class HealingTransport(httpx.AsyncHTTPTransport):
         stream = _WatchedStream(response.stream, bounds, end)
         try:
             stream.unpack = unpacking(response.headers, bounds.longest)
+            if (kept := request.extensions.get("kept")) is not None:
+                stream.shorten = Shortening(kept).shorten
         except httpx.DecodingError:
             await stream.aclose()
             raise
@@ -228,6 +231,7 @@ class _WatchedStream(httpx.AsyncByteStream):
         self, stream: httpx.AsyncByteStream, bounds: Bounds, on_end: Callable[[], Awaitable[None]]
     ) -> None:
         self.unpack: Callable[[bytes], bytes] = bytes
+        self.shorten: Callable[[bytes], bytes] = bytes
         self._stream = stream
         self._bounds = bounds
         self._on_end: Callable[[], Awaitable[None]] | None = on_end
@@ -243,7 +247,7 @@ class _WatchedStream(httpx.AsyncByteStream):
             finally:
                 current.reset(within)
             self._bounds.count_body(len(piece))
-            yield self.unpack(piece)
+            yield self.shorten(self.unpack(piece))
 
     async def aclose(self) -> None:
         try:

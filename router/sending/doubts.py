@@ -51,20 +51,24 @@ class ClaimedDoubt(BaseModel):
     told_as: tuple[str, ...] | None = None
     chosen_id: str | None = None
     send_began_at: datetime
+    upload_seconds: float | None = None
     ours: frozenset[str]
     theirs: frozenset[str]
 
     @property
     def doubt(self) -> Doubt:
         """Return it as evidence is looked for."""
-        return Doubt(self.kind, self.body, self.send_began_at, self.told_as, self.chosen_id)
+        return Doubt(
+            self.kind, self.body, self.send_began_at, self.told_as, self.chosen_id,
+            self.upload_seconds or 0.0,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class DoubtLimits:
     """How doubts are settled; times in seconds.
 
-    `late` is how long after its begin a send may still show up.
+    `late`: see SendTimes.
     """
 
     late: float
@@ -105,7 +109,7 @@ class DoubtSettler:
         """Settle what is due. Returns the seconds until the next look."""
         answer = await self._database.call(
             "claim_doubts",
-            {"limit": _LIMIT, "lease_seconds": _LEASE, "after_seconds": self._terms.lease},
+            {"limit": _LIMIT, "lease_seconds": _LEASE, "after_seconds": self._terms.times.lease},
         )
         claimed = [ClaimedDoubt.model_validate(send) for send in answer["sends"]]
         claimed.sort(key=lambda send: (send.tenant_id, send.session_id, send.send_began_at))

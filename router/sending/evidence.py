@@ -22,13 +22,21 @@ _CHANGED = ("EDITED", "DELETED")
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A send that has begun, as it was recorded. `told_as`: see Outgoing."""
+    """A send that has begun, as it was recorded. `told_as`: see Outgoing.
+
+    `upload` is how many seconds longer than another it may take, for its size.
+    """
 
     kind: str
     body: str
     began_at: datetime
     told_as: tuple[str, ...] | None = None
     chosen_id: str | None = None
+    upload: float = 0.0
+
+    def late_at(self, settle_after: timedelta) -> datetime:
+        """Return until when it may still show up; a small one `settle_after` its begin."""
+        return self.began_at + settle_after + timedelta(seconds=self.upload)
 
     @property
     def keys(self) -> frozenset[str]:
@@ -68,7 +76,7 @@ def judge_sends(
 ) -> tuple[Finding, ...]:
     """Judge sends into one chat, in the order in which they began. One record proves one of them.
 
-    `settle_after` is how long after its begin a send may still show up.
+    `settle_after` is how long after its begin a small send may still show up.
     """
     findings: list[Finding] = []
     taken = set(chat.ours) | {doubt.chosen_id for doubt in doubts if doubt.chosen_id}
@@ -111,7 +119,7 @@ def _search(
 
 
 def _missing(doubt: Doubt, chat: Chat, now: datetime, settle_after: timedelta) -> Finding:
-    if now < doubt.began_at + settle_after:
+    if now < doubt.late_at(settle_after):
         return Finding("unknown", detail="Evolution does not show it yet")
     if not chat.complete:
         return Finding("unknown", detail="the chat has more messages than are looked through")

@@ -49,7 +49,7 @@ class Verdict:
 
 
 class Looking:
-    """Asks Evolution. `settle_after`: how many seconds after its begin a send may still show up."""
+    """Asks Evolution. `settle_after`: how many seconds after its begin a small send may show up."""
 
     def __init__(self, evolution: EvolutionClient, settle_after: float) -> None:
         self._evolution = evolution
@@ -81,8 +81,8 @@ class Looking:
         now = datetime.now(UTC)
         chat = Chat(records, where.ours, where.theirs, complete)
         findings = judge_sends(doubts, chat, now, self._settle_after)
-        last = max(doubt.began_at for doubt in doubts)
-        remaining = (last + self._settle_after - now).total_seconds()
+        last = max(doubt.late_at(self._settle_after) for doubt in doubts)
+        remaining = (last - now).total_seconds()
         return Verdict(findings, max(_LEAST, min(remaining, _MOST)) if remaining > 0 else _AWAY)
 
     async def _stored(self, where: Whereabouts) -> tuple[list[Mapping[str, Any]], bool]:

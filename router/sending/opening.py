@@ -8,6 +8,7 @@ from router.policy import policy
 from router.sending.doubts import DoubtLimits, DoubtSettler
 from router.sending.looking import Looking
 from router.sending.outbox import Outbox, SendTerms
+from router.sending.times import SendTimes
 from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys
@@ -19,8 +20,7 @@ _CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 class Sending:
     """The outbox, what looks for its sends in doubt, and the loop that settles some of them.
 
-    `late` is how many seconds after its begin a send may still show up: it may take SEND_TIMEOUT
-    to be in doubt, and SEND_SETTLE_SECONDS more until Evolution has done with it.
+    `late` is how many seconds after its begin a send may still show up (see SendTimes).
     """
 
     outbox: Outbox
@@ -34,11 +34,15 @@ def open_sending(
 ) -> Sending:
     """Return the way out; the loop is not running."""
     keys = InstanceKeys.of(settings)
-    terms = SendTerms(settings.turn_lease_seconds, _CHECK_AFTER, policy(settings))
-    late = settings.send_timeout + settings.send_settle_seconds
-    looking = Looking(evolution, late)
+    times = SendTimes(
+        timeout=settings.send_timeout,
+        settle=settings.send_settle_seconds,
+        lease=settings.turn_lease_seconds,
+    )
+    terms = SendTerms(times, _CHECK_AFTER, policy(settings))
+    looking = Looking(evolution, times.late)
     outbox = Outbox(database, evolution, keys, places, terms)
-    limits = DoubtLimits(late, settings.poll_seconds)
+    limits = DoubtLimits(times.late, settings.poll_seconds)
     settler = DoubtSettler(database, looking, keys, terms, limits)
     outbox.doubted = settler.wake
-    return Sending(outbox, looking, settler, late)
+    return Sending(outbox, looking, settler, times.late)

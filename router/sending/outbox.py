@@ -20,13 +20,13 @@ from router.outbound.places import NoPlace, SendPlaces
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker
+from router.sending.times import SendTimes, upload_seconds
 from router.state.database import Database, Json
 from router.stopping import STOP_GRACE, end_tasks
 from router.tenant_instance import InstanceKeys
 from router.webhook.jids import normalise_jid, number_of
 
 _log = logging.getLogger(__name__)
-_STALLED = 5.0  # seconds after which what the fence said may not hold any more
 _RECORDED_FOR = 3600.0  # so long it is tried to record what has left
 _NOTED_FOR = 30.0  # and that it has not, or that nobody knows; afterwards the lease tells
 _PATIENCE = 10.0  # so long a sender waits for that; it goes on without it
@@ -36,13 +36,13 @@ _CANNOT_REACT = "message/sendReaction"  # has no room for an id
 
 @dataclass(frozen=True, slots=True)
 class SendTerms:
-    """Of every send, in seconds.
+    """Of every send.
 
-    After `lease` others look what became of it, if nobody renews it; one in doubt is first looked
-    up after `check_after`. `policy` is the deployment's, for what follows a send in the state.
+    One in doubt is first looked up after `check_after` seconds. `policy` is the deployment's, for
+    what follows a send in the state.
     """
 
-    lease: float
+    times: SendTimes
     check_after: float
     policy: Mapping[str, float]
 
@@ -122,6 +122,7 @@ class Outbox:
     ) -> _Begun | Sent | InDoubt:
         """Pass the fence; or say what has become of the same message before."""
         asked_at = self._clock()
+        upload = upload_seconds(message.size)
         database = speaker.database or self._database
         fence = await database.call(
             speaker.fence,
@@ -131,7 +132,8 @@ class Outbox:
                 "body": message.text,
                 "identity": message.identity,
                 "told_as": list(message.told_as),
-                "lease_seconds": self._terms.lease,
+                "lease_seconds": self._terms.times.fence(upload, is_renewed=speaker.is_renewed),
+                **({"upload_seconds": upload} if upload else {}),
                 **({"refers_to": message.refers_to} if message.refers_to else {}),
             },
         )
@@ -149,7 +151,7 @@ class Outbox:
         if message.is_emptied:
             # What it repeats has failed in the meantime: whoever asks again brings the media.
             await self._fail(begun, EvolutionAway("the same message was not sent a moment ago"))
-        if self._clock() - asked_at > _STALLED:
+        if self._clock() - asked_at > self._terms.times.patience:
             # A human may have written since, and nobody would know.
             await self._fail(begun, EvolutionAway("the router stood still before the send"))
         return begun
@@ -164,8 +166,9 @@ class Outbox:
     async def _post(self, begun: _Begun, message: Outgoing) -> SentMessage | EvolutionError:
         chosen_id = None if message.path == _CANNOT_REACT else begun.chosen_id
         body = message.addressed(begun.address, chosen_id)
+        seconds = self._terms.times.exchange(upload_seconds(message.size))
         try:
-            return await self._evolution.send(begun.instance, message.path, body)
+            return await self._evolution.send(begun.instance, message.path, body, seconds)
         except EvolutionError as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever it was, the send may have left before

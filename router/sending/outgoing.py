@@ -71,6 +71,11 @@ class Outgoing:
         return echoes_of(self.path, self.body)[0]
 
     @property
+    def size(self) -> int:
+        """Return roughly how many bytes go to Evolution; all but a media's are few."""
+        return sum(len(value) for value in self.body.values() if isinstance(value, str))
+
+    @property
     def refers_to(self) -> str | None:
         """Return the id of the message that it quotes or reacts to, if any."""
         key = as_object(self.body.get("key")) or as_object(

@@ -16,7 +16,8 @@ class Speaker:
     `fence` is the SQL function that decides whether it may, and `shows` what it is asked with. It
     is asked through `database`, or through the router's own where that is None. `line` is the
     tenant's instance as the state has it; None where the fence answers with it. `turn` is what a
-    turn's attempt shows when its send is in doubt.
+    turn's attempt shows when its send is in doubt. One that `is_renewed` is an attempt of this
+    process: its lease is renewed while it sends.
     """
 
     fence: str
@@ -24,6 +25,7 @@ class Speaker:
     line: Mapping[str, Any] | None = field(default=None, repr=False)
     turn: Mapping[str, object] = field(default_factory=dict, repr=False)
     database: Database | None = field(default=None, repr=False)
+    is_renewed: bool = False
 
     @property
     def holder(self) -> str | None:
@@ -36,7 +38,8 @@ class Speaker:
 
 def reply_part(turn: ClaimedTurn, part: int) -> Speaker:
     """Return the AI, which says one part of the reply that it made to a turn."""
-    return Speaker("begin_send", {**turn.held, "part": part}, turn.tenant.line, turn.held)
+    shows = {**turn.held, "part": part}
+    return Speaker("begin_send", shows, turn.tenant.line, turn.held, is_renewed=True)
 
 
 def flow(token: TurnToken, turn: Mapping[str, Any]) -> Speaker:

@@ -83,6 +83,7 @@ class TurnPart(_Frozen):
     send_state: Literal["sending", "sent", "unknown", "failed"]
     wa_id: str | None
     send_began_at: datetime
+    upload_seconds: float | None = None
     told_as: tuple[str, ...] | None = None
     chosen_id: str | None = None
 

@@ -19,7 +19,7 @@ _CHECK_AGAIN = 30.0
 class Settling:
     """Finds out about the sends of a turn whose outcome nobody knows.
 
-    `late` is how many seconds after its begin a send may still show up.
+    `late`: see SendTimes.
     """
 
     def __init__(
@@ -102,7 +102,10 @@ class Settling:
 
 
 def _doubt(part: TurnPart) -> Doubt:
-    return Doubt(part.kind, part.body, part.send_began_at, part.told_as, part.chosen_id)
+    return Doubt(
+        part.kind, part.body, part.send_began_at, part.told_as, part.chosen_id,
+        part.upload_seconds or 0.0,
+    )  # fmt: skip
 
 
 def _with_part(turn: ClaimedTurn, part: TurnPart, state: str) -> ClaimedTurn:

@@ -46,6 +46,19 @@ def saying(head: bytes, body: bytes = b"", status: bytes = b"201 Created") -> An
     return answer
 
 
+def repeating(body_of: Callable[[bytes], bytes], status: bytes = b"201 Created") -> Answer:
+    """Return an answer that is made of the request's body, a JSON object."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = bytearray()
+        while not asked.endswith(b"}"):
+            asked += await reader.read(65536) or b"}"
+        body = body_of(bytes(asked))
+        await saying(b"Content-Length: %d" % len(body), body, status)(reader, writer)
+
+    return answer
+
+
 def without_end(head: bytes, piece: bytes, pause: float = 0.0) -> Answer:
     """Return an answer whose last piece comes again and again."""
 

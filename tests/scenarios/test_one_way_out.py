@@ -18,6 +18,7 @@ from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Writing, human
+from router.sending.times import SendTimes
 from router.tenant_instance import InstanceKeys
 from tests.scenarios.stage import Stage
 
@@ -28,7 +29,8 @@ HELLO = Outgoing.plain("Aqui é a Ana, já vejo!")
 async def outbox(stage: Stage) -> AsyncIterator[Outbox]:
     """The way out of an endpoint that is still to come, beside the router of the stage."""
     keys = InstanceKeys(SecretStr("of no tenant"))
-    terms = SendTerms(lease=10, check_after=0.5, policy={})
+    times = SendTimes(timeout=2, settle=3, lease=10)
+    terms = SendTerms(times, check_after=0.5, policy={})
     async with httpx.AsyncClient(timeout=2) as http:
         way_out = Outbox(stage.database, EvolutionClient(http), keys, SendPlaces(5), terms)
         yield way_out

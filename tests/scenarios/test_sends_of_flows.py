@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from loopback.evolution import failures
+from loopback.faults import Fault, wrong_answer
+from router.outbound.bounds import LONGEST_ANSWER
 from tests.fixtures.sends import PNG, SENDS, Send
-from tests.scenarios.flow import Flow, given, n8n, stage
+from tests.scenarios.flow import Flow, given, n8n, playing, stage
 from tests.scenarios.stage import Stage
 
 __all__ = ["n8n", "stage"]
@@ -261,3 +263,52 @@ async def test_the_guard_looks_at_other_words_even_if_they_are_told_alike(stage:
     refused = await flow.calls("message/sendButtons", body | {"footer": "jogue na loteria"})
     assert (refused.status_code, refused.json()["response"]["reason"]) == (409, "reply_refused")
     assert len(stage.shop.sent) == 1
+
+
+LARGE = base64.b64encode(base64.b64decode(PNG) + bytes(3_600_000)).decode()
+"""More than the answer to anything else may have."""
+
+
+async def test_a_media_that_evolution_repeats_in_its_answer_is_sent(stage: Stage, n8n):
+    """As the Cloud channel does; in an error, what could not be sent."""
+    shop = await stage.open_cloud_shop()
+    await shop.customer("5511955550001", name="Maria").writes("tem bolo?")
+    flow = await given(stage, n8n)
+    assert len(LARGE) > LONGEST_ANSWER
+    number = {"number": flow.payload["session"]["number"]}
+    path = "/n8n/evolution/message/sendMedia/nuvem"
+    shop.fail("sendMedia", refuses_with(LARGE))
+    refused = await flow.post(path, number | {"mediatype": "image", "media": LARGE})
+    assert refused.status_code == 400, refused.text
+    sent = await flow.post(path, number | {"mediatype": "image", "media": LARGE})
+    assert sent.status_code == 201, sent.text
+    (left,) = shop.sent.values()
+    assert left.data["message"]["imageMessage"]["media"] == LARGE
+    await flow.reports("done")
+    await stage.turns_end()
+    assert [(row["send_state"], row["upload_seconds"]) for row in await sends_of(stage)] == [
+        ("sent", 8)
+    ]
+
+
+async def test_a_large_media_has_longer_than_send_timeout_and_the_flow_keeps_its_turn(
+    database_url, evolution, llm, n8n
+):
+    """SEND_TIMEOUT is 2 s, the flow's lease 4 s; the media is under way for 5 s."""
+    async with playing(database_url, evolution, llm, n8n, N8N_LEASE_SECONDS="4") as stage:
+        await stage.maria.writes("tem bolo?")
+        flow = await given(stage, n8n)
+        stage.shop.fail("sendMedia", failures.late(5))
+        sent = await flow.calls("message/sendMedia", {"mediatype": "image", "media": LARGE})
+        assert sent.status_code == 201, sent.text
+        again = await flow.sends("Gostou?")
+        assert again.status_code == 201, again.text
+        await flow.reports("done")
+        (turn,) = await stage.turns_end()
+        assert (turn["state"], turn["attempt"]) == ("sent", 1)
+        assert len(stage.shop.sent) == 2
+
+
+def refuses_with(media: str) -> Fault:
+    """Return an answer that names what was asked, as a validator may."""
+    return wrong_answer(400, {"response": {"message": ["Owned media"]}, "asked": [media]})

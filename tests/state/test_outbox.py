@@ -41,6 +41,43 @@ async def test_afterwards_the_same_words_are_the_owners(talk: Conversation):
     assert (await talk.owner_writes("Olá!"))["decision"] == "takeover"
 
 
+@pytest.mark.parametrize(("after", "decision"), [(70, "own_message"), (110, "takeover")])
+async def test_a_send_with_a_long_upload_is_ours_as_much_longer(
+    talk: Conversation, after: int, decision: str
+):
+    turn, begun = await leaving(talk, upload_seconds=42)
+    await doubt(talk, turn, begun)
+    again = await reclaim(talk)
+    assert [part["upload_seconds"] for part in again["parts"]] == [42]
+    await settle(talk, again, begun, "not_sent", late_seconds=60)
+    await talk.travel(seconds=after)
+    assert (await talk.owner_writes("Olá!"))["decision"] == decision
+
+
+async def test_a_send_that_is_begun_again_has_the_time_of_what_is_sent_now(talk: Conversation):
+    turn, begun = await leaving(talk, upload_seconds=42)
+    await drop(talk, turn, begun)
+    await talk.begin(turn, "Olá!")
+    assert await talk.value("select upload_seconds from messages where from_me") is None
+
+
+async def test_a_flow_keeps_its_turn_for_as_long_as_its_send_may_take(talk: Conversation):
+    await talk.maria_writes("tem bolo?")
+    turn = await talk.claim_one()
+    flow = {**held(turn), "kind": "image", "body": "[image]", "identity": "a", "told_as": []}
+    await talk.database.call("forward_turn", {**held(turn), "lease_seconds": 20})
+    begun = await talk.database.call(
+        "begin_flow_send", {**flow, "upload_seconds": 42, "lease_seconds": 77}
+    )
+    await talk.travel(seconds=76)
+    assert await talk.claim() == []
+    await talk.finish(turn, begun, "3EB0AA")
+    more = await talk.database.call(
+        "begin_flow_send", {**flow, "identity": "b", "lease_seconds": 35}
+    )
+    assert more["ok"]
+
+
 @pytest.mark.parametrize("hours", [0, 3])
 async def test_but_a_send_of_the_api_is_ours_however_late(talk: Conversation, hours: int):
     turn, begun = await leaving(talk)
@@ -297,7 +334,7 @@ async def claim_doubts(talk: Conversation) -> list[Json]:
 
 async def test_a_humans_send_in_doubt_is_looked_up_and_settled(talk: Conversation):
     await talk.maria_writes("gente!")
-    sent = await human(talk, (await talk.session())["id"], told_as=["k"])
+    sent = await human(talk, (await talk.session())["id"], told_as=["k"], upload_seconds=2)
     assert await claim_doubts(talk) == []
     await talk.travel(seconds=46)
     (send,) = await claim_doubts(talk)
@@ -306,6 +343,7 @@ async def test_a_humans_send_in_doubt_is_looked_up_and_settled(talk: Conversatio
         [MARIA],
         ["k"],
     )
+    assert send["upload_seconds"] == 2
     assert len(send["theirs"]) == 1
     assert await claim_doubts(talk) == []
     found = {"tenant_id": 1, "message_id": sent["message_id"], "outcome": "sent", "wa_id": "3EB0AA"}

@@ -1,5 +1,6 @@
 """Judging a send whose answer was lost by what Evolution has stored."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -248,3 +249,12 @@ def test_one_that_was_recorded_without_keys_is_known_by_its_words() -> None:
     plain = Doubt("text", REPLY, BEGAN)
     assert judge_all([plain], record("3EB001", REPLY))[0].outcome == "sent"
     assert judge_all([plain], record("wamid.HBg1", REPLY))[0].outcome == "sent"
+
+
+def test_a_large_send_may_show_up_later() -> None:
+    """Its upload takes longer: while it may still be going, it is not missing."""
+    large = replace(doubt(Outgoing.plain(REPLY)), upload=42.0)
+    for after, outcome in ((46, "unknown"), (86, "unknown"), (88, "not_sent")):
+        assert judge_all([large], ASKED, after=after)[0].outcome == outcome
+    small, large = judge_all([doubt(Outgoing.plain(REPLY)), large], ASKED, after=46)
+    assert (small.outcome, large.outcome) == ("not_sent", "unknown")

@@ -1,25 +1,27 @@
 """A server that trickles, hangs or answers without end keeps nobody up but who asked it."""
 
 import asyncio
+import base64
 import gzip
+import json
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.evolution.client import EvolutionClient, Instance
-from router.evolution.errors import EvolutionAway, SendInDoubt
+from router.evolution.client import EvolutionClient, Instance, SentMessage
+from router.evolution.errors import EvolutionAway, EvolutionRefused, SendInDoubt
 from router.outbound.addresses import Allowed
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong
 from router.outbound.client import CheckedTransport, client_over, for_tenant
 from router.outbound.own import open_own_http
 from router.safety.moderation import Moderation, ModerationAway, ModerationRules
-from tests.scenarios.hostile import saying, server, silence, without_end
+from tests.scenarios.hostile import Answer, repeating, saying, server, silence, without_end
 
 HERE = Allowed.of(["127.0.0.0/8"])
 ABOUT = {"tenant_id": 1, "instance_name": "shop", "session_id": 1, "turn_id": 1}
@@ -131,6 +133,133 @@ async def test_of_a_send_that_was_answered_so_nobody_knows_whether_it_left(what:
             await client.send_text(shop, "5511", "Olá")
         with pytest.raises(EvolutionAway):
             await client.connection_state(shop)
+
+
+KEY = {"id": "3EB0", "remoteJid": "5511@s.whatsapp.net", "fromMe": True}
+MEDIA = base64.b64encode(bytes(range(256)) * 16 * 1024).decode()  # longer than an answer is
+
+
+def cloud(asked: bytes) -> bytes:
+    """As the Cloud channel answers with webhookBase64 on: the media is in it twice."""
+    media = json.loads(asked).get("media", "")
+    said = {"base64": media, "imageMessage": {"media": media, "caption": "um bolo"}}
+    return json.dumps({"key": KEY, "message": said, "status": "PENDING"}).encode()
+
+
+def packed(body: bytes) -> Answer:
+    body = gzip.compress(body)
+    return saying(b"Content-Encoding: gzip\r\nContent-Length: %d" % len(body), body)
+
+
+def shop_at(url: str) -> Instance:
+    return Instance(url, SecretStr("key"), "shop")
+
+
+def send_media(http: httpx.AsyncClient, url: str, media: str = MEDIA) -> Awaitable[SentMessage]:
+    body = {"number": "5511", "mediatype": "image", "media": media}
+    return EvolutionClient(http).send(shop_at(url), "message/sendMedia", body)
+
+
+@pytest.mark.timeout(60)
+async def test_the_answer_to_a_send_may_repeat_what_was_sent(patient: httpx.AsyncClient):
+    assert len(MEDIA) > LONGEST_ANSWER
+    async with server(repeating(cloud)) as url:
+        sent = await send_media(patient, url)
+    assert (sent.wa_id, sent.status) == ("3EB0", "PENDING")
+
+
+@pytest.mark.timeout(60)
+async def test_an_error_that_repeats_what_was_sent_says_the_same_as_a_short_one(
+    patient: httpx.AsyncClient,
+):
+    """Evolution stores what was sent, and shows in its error all that it could not store."""
+
+    def prisma(asked: bytes) -> bytes:
+        said = f"Invalid `prisma.message.create()`: {{base64: {json.loads(asked)['media']!r}}}"
+        return json.dumps({"response": {"message": [said, MEDIA]}}).encode()
+
+    async with server(repeating(prisma, b"400 Bad Request")) as url:
+        with pytest.raises(SendInDoubt, match=r"prisma"):
+            await send_media(patient, url)
+
+    def refused(asked: bytes) -> bytes:
+        return json.dumps({"response": {"message": ["Owned media"]}, "asked": MEDIA * 2}).encode()
+
+    async with server(repeating(refused, b"400 Bad Request")) as url:
+        with pytest.raises(EvolutionRefused, match=r"Owned media"):
+            await send_media(patient, url)
+
+
+ANSWERS_OF_HARM = {
+    "more than it was sent": lambda _: cloud(b'{"media": "%s"}' % (MEDIA * 4).encode()),
+    "what is no media": lambda _: json.dumps({"key": KEY, "a": "! " * LONGEST_ANSWER}).encode(),
+    "pieces of media": lambda _: json.dumps({"key": KEY, "a": ["A" * 60_000] * 100}).encode(),
+    "many values": lambda _: json.dumps({"key": KEY, "a": [1] * (MOST_VALUES + 99)}).encode(),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("what", ANSWERS_OF_HARM)
+@pytest.mark.parametrize("status", [b"201 Created", b"400 Bad Request"])
+async def test_whoever_was_sent_a_media_can_answer_no_more_than_others(
+    patient: httpx.AsyncClient, what: str, status: bytes
+):
+    async with server(repeating(ANSWERS_OF_HARM[what], status)) as url:
+        with pytest.raises(SendInDoubt):
+            await send_media(patient, url)
+
+
+async def test_a_text_of_many_values_may_be_repeated(patient: httpx.AsyncClient):
+    """They are counted as they are written, also where they stand in a text."""
+    text = "," * (MOST_VALUES // 2)
+
+    def repeats(asked: bytes) -> bytes:
+        said = json.loads(asked)["text"]
+        return json.dumps({"key": KEY, "a": said, "b": said, "c": said}).encode()
+
+    async with server(repeating(repeats)) as url:
+        sent = await EvolutionClient(patient).send_text(shop_at(url), "5511", text)
+    assert sent.wa_id == "3EB0"
+
+
+@pytest.mark.parametrize("how", ["plain", "packed"])
+async def test_of_media_in_an_answer_little_is_held(patient: httpx.AsyncClient, how: str):
+    answer = cloud(b'{"media": "%s"}' % MEDIA.encode())
+    talk = packed(answer) if how == "packed" else repeating(lambda _: answer)
+    bounds = {"longest": len(answer), "kept": LONGEST_ANSWER}
+    async with server(talk) as url:
+        came = await patient.post(url, content=b"{}", extensions=bounds)
+        assert len(came.content) < 200_000
+        assert came.json()["message"]["imageMessage"]["caption"] == "um bolo"
+        with pytest.raises(AnswerTooLong):
+            await patient.post(url, content=b"{}", extensions=bounds | {"longest": LONGEST_ANSWER})
+
+
+async def test_a_send_may_have_longer_than_its_client(evolution_that_waits: str):
+    async with client_over(CheckedTransport(HERE), 0.2) as http:
+        evolution = EvolutionClient(http)
+        shop, body = shop_at(evolution_that_waits), {"number": "5511", "text": "Olá"}
+        with pytest.raises(SendInDoubt):
+            await evolution.send(shop, "message/sendText", body)
+        assert (await evolution.send(shop, "message/sendText", body, 30)).wa_id == "3EB0"
+
+
+@pytest.fixture
+async def evolution_that_waits() -> AsyncIterator[str]:
+    """One that answers a second time only when the first has been given up."""
+    given_up = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not given_up.is_set():
+            while await reader.read(65536):
+                pass
+            given_up.set()
+            return
+        await asyncio.sleep(0.4)
+        await repeating(cloud)(reader, writer)
+
+    async with server(answer) as url:
+        yield url
 
 
 MONSTERS = {

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker, Writing, flow, human, notice
+from router.sending.times import SendTimes
 from router.state.database import Json
 from router.tenant_instance import InstanceKeys
 from tests.fixtures.sends import SENDS
@@ -36,6 +38,7 @@ OK = {"ok": True, "message_id": 31, "jid": JID, "chosen_id": "3EB0C0"}
 SPEAKER = flow(TurnToken(5, "secret"), LINE)
 HELLO = Outgoing.plain("oi")
 NAMED = {"tenant_id": 7, "message_id": 31}
+TIMES = SendTimes(timeout=30, settle=90, lease=10)
 
 
 class Ledger:
@@ -66,6 +69,7 @@ class Phone:
     def __init__(self, answer: Callable[[], httpx.Response] | Exception | None = None) -> None:
         self.bodies: list[Json] = []
         self.paths: list[str] = []
+        self.times: list[float] = []
         self.answer = answer
         self.goes_on = asyncio.Event()
         self.goes_on.set()
@@ -73,6 +77,7 @@ class Phone:
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.bodies.append(json.loads(request.content))
         self.paths.append(request.url.path)
+        self.times.append(request.extensions["timeout"]["read"])
         await self.goes_on.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -93,7 +98,7 @@ def outbox(
     http = httpx.AsyncClient(transport=httpx.MockTransport(phone))
     servers = Servers.of(["http://evolution.example"])
     keys = InstanceKeys(SecretStr(key) if key else None, servers=servers)
-    terms = SendTerms(lease=45, check_after=3, policy={"debounce_seconds": 2})
+    terms = SendTerms(TIMES, check_after=3, policy={"debounce_seconds": 2})
     return Outbox(ledger, EvolutionClient(http), keys, SendPlaces(places), terms, clock=clock)
 
 
@@ -143,7 +148,7 @@ async def test_a_message_is_written_down_sent_and_recorded() -> None:
                 "body": "oi",
                 "identity": HELLO.identity,
                 "told_as": list(HELLO.told_as),
-                "lease_seconds": 45,
+                "lease_seconds": TIMES.fence(),
             },
         ),
         (
@@ -159,6 +164,23 @@ async def test_a_message_is_written_down_sent_and_recorded() -> None:
     ]
     assert phone.paths == ["/message/sendText/padaria"]
     assert phone.bodies == [{"text": "oi", "number": JID, "messageId": "3EB0C0"}]
+
+
+async def test_a_large_media_has_more_time_and_the_fence_knows_how_much() -> None:
+    ledger, phone = Ledger(), Phone()
+    way_out = outbox(ledger, phone)
+    await way_out.send(SPEAKER, Outgoing.of("message/sendMedia", {"media": "A" * 21_400_000}))
+    (_, asked), _ = ledger.calls
+    assert asked["upload_seconds"] == 42
+    assert asked["lease_seconds"] == TIMES.fence(42)
+    await way_out.send(SPEAKER, HELLO)
+    assert phone.times == [TIMES.exchange(42), TIMES.exchange()] == [72, 30]
+
+
+async def test_a_lease_that_is_renewed_while_it_sends_is_short() -> None:
+    ledger = Ledger()
+    await outbox(ledger, Phone()).send(replace(SPEAKER, is_renewed=True), HELLO)
+    assert ledger.calls[0][1]["lease_seconds"] == 10
 
 
 async def test_a_reaction_has_no_room_for_an_id() -> None:

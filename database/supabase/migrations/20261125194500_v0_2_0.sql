@@ -427,7 +427,8 @@ add column if not exists identity text,
 add column if not exists told_as text[],
 add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
-add column if not exists check_at timestamptz;
+add column if not exists check_at timestamptz,
+add column if not exists upload_seconds numeric;
 alter table public.messages drop constraint if exists messages_sender_check;
 alter table public.messages add constraint messages_sender_check
 check (sender in ('contact', 'owner', 'operator', 'ai', 'client', 'auto'));
@@ -441,6 +442,8 @@ comment on column public.messages.late_until is
 'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
 comment on column public.messages.check_at is
 'When a send in doubt that belongs to no turn is looked up (again).';
+comment on column public.messages.upload_seconds is
+'Our own sends: how much longer than another it may take, for its media is large. Null: not longer.';
 
 create index if not exists messages_not_known_yet
 on public.messages (tenant_id, send_began_at)
@@ -1404,7 +1407,7 @@ as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
         'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
-        'send_began_at', m.send_began_at
+        'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds
     ) order by m.part), '[]')
     from public.messages as m
     where m.turn_id = p_turn_id and m.part is not null
@@ -2347,7 +2350,8 @@ begin
 end
 $$;
 
--- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}. A part
+-- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
+-- upload_seconds?, how much longer than another it may take. A part
 -- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
 -- have left, after a doubt, keeps its row for its late echo.
 create or replace function hybridflow.begin_message(
@@ -2365,29 +2369,31 @@ begin
     where turn_id = p_turn_id and part = p_part and late_until is not null;
     insert into public.messages (
         tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, told_as, chosen_id,
-        sent_at, send_state, send_began_at, sends
+        sent_at, send_state, send_began_at, sends, upload_seconds
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
         coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
         case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
         '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
-        date_trunc('second', v_now), 'sending', v_now, 1
+        date_trunc('second', v_now), 'sending', v_now, 1, (p ->> 'upload_seconds')::numeric
     )
     on conflict (turn_id, part) where part is not null do update
         set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
             told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
-            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1
+            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1,
+            upload_seconds = excluded.upload_seconds
     returning * into v_message;
     return v_message;
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, lease_seconds})
--- The fence, to be passed before every part of a reply, right before it is sent. Records the message
--- as `sending` and says {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded'
--- (see turn_refusal), 'paused' (the turn is closed), 'already_sent' (with its wa_id),
--- 'in_doubt' (this part has begun and nobody knows how it ended).
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds})
+-- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
+-- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
+-- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
+-- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
+-- how it ended).
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2431,8 +2437,8 @@ begin
 end
 $$;
 
--- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, seen_message_id?, knowingly?,
--- author?, reason?})
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, upload_seconds?,
+-- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
 -- message takes the session over. Says {ok, message_id, jid, chosen_id, tenant_id, instance_name,
 -- evo_server_url, evo_api_key}, for the router only; or {refused: 'human_wrote', message_id, by, at}:
@@ -2697,14 +2703,17 @@ begin
 end
 $$;
 
--- When a send in doubt may no longer come late: late_seconds after it began.
+-- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
+-- take longer than another.
 create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
 returns timestamptz
 language sql
 immutable
 set search_path = ''
 as $$
-    select p_message.send_began_at + hybridflow.seconds(coalesce((p ->> 'late_seconds')::numeric, 120))
+    select p_message.send_began_at + hybridflow.seconds(
+        coalesce((p ->> 'late_seconds')::numeric, 120) + coalesce(p_message.upload_seconds, 0)
+    )
 $$;
 
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
@@ -2756,8 +2765,9 @@ $$;
 -- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
 -- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
 -- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
--- jids, kind, body, told_as, chosen_id, identity, send_began_at, ours, theirs}], now, next_due_at}, for the
--- router only: `ours` are the ids of sends accounted for, `theirs` those of the contact's messages.
+-- jids, kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now,
+-- next_due_at}, for the router only: `ours` are the ids of sends accounted for, `theirs` those of the
+-- contact's messages.
 create or replace function public.claim_doubts(p jsonb)
 returns jsonb
 language plpgsql
@@ -2788,7 +2798,7 @@ begin
         'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
         'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
-        'identity', c.identity, 'send_began_at', c.send_began_at,
+        'identity', c.identity, 'send_began_at', c.send_began_at, 'upload_seconds', c.upload_seconds,
         'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
     ) order by c.id)
     into v_sends
@@ -4199,7 +4209,7 @@ immutable
 set search_path = ''
 as $$
     select to_jsonb(p_message)
-        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at}'::text[]
+        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
 $$;
 
 -- get_session({tenant_id, session_id, policy?})
@@ -6333,7 +6343,8 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?,
+-- lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
 -- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
@@ -6832,7 +6843,8 @@ as $$
     end
 $$;
 
--- begin_notice_send({notice_id, token, body, identity?, told_as?, lease_seconds, instance_name?, number?})
+-- begin_notice_send({notice_id, token, body, identity?, told_as?, upload_seconds?, lease_seconds,
+-- instance_name?, number?})
 -- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
 -- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
 -- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has
@@ -7306,7 +7318,8 @@ add column if not exists identity text,
 add column if not exists told_as text[],
 add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
-add column if not exists check_at timestamptz;
+add column if not exists check_at timestamptz,
+add column if not exists upload_seconds numeric;
 
 create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
 create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
@@ -7400,13 +7413,13 @@ begin
             id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
             expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
             created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
-            undelivered_turns, archived_at
+            undelivered_turns, upload_seconds, archived_at
         )
         select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
             g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
             g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
             g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
-            g.undelivered_turns, hybridflow.clock()
+            g.undelivered_turns, g.upload_seconds, hybridflow.clock()
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id

@@ -1,0 +1,46 @@
+"""Cuts media short where they stand in an answer in base64, as it comes.
+
+The answer to a send may repeat the media that was sent, and nobody reads it there. So the line may
+carry as much, and the memory holds none of it: what any server can make this process hold of an
+answer does not grow with what was sent to it.
+
+What is cut is a long run of the characters of base64. In a JSON text such a run is the inside of a
+string (or a number that nobody could read), so the text stays JSON.
+"""
+
+import string
+
+from router.outbound.bounds import AnswerTooLong
+
+_BASE64 = (string.ascii_letters + string.digits + "+/=-_").encode()
+_LONG = 64 * 1024  # characters of a run that are kept: more than any id, token or sentence has
+_SLICE = 16 * 1024  # bytes that are looked at at once; a run inside of one is never long
+
+
+class Shortening:
+    """Shortens one body piece by piece; of what remains there may be `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = 0
+        self._run = 0  # characters of base64 at the end of what has come
+
+    def shorten(self, piece: bytes) -> bytes:
+        """Return what remains of a piece. Raises AnswerTooLong."""
+        remains = b"".join(
+            self._shorten(piece[start : start + _SLICE]) for start in range(0, len(piece), _SLICE)
+        )
+        self._kept += len(remains)
+        if self._kept > self._most:
+            raise AnswerTooLong(f"its answer is longer than {self._most} bytes beside media")
+        return remains
+
+    def _shorten(self, piece: bytes) -> bytes:
+        room = max(0, _LONG - self._run)
+        if not piece.translate(None, _BASE64):
+            self._run += len(piece)
+            return piece[:room]
+        rest = piece.lstrip(_BASE64)
+        begin = piece[: len(piece) - len(rest)]
+        self._run = len(rest) - len(rest.rstrip(_BASE64))
+        return begin[:room] + rest
