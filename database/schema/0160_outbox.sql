@@ -4,7 +4,8 @@ alter table public.turns
 add column if not exists beside boolean not null default false,
 add column if not exists stop_reason text,
 add column if not exists waits integer not null default 0,
-add column if not exists seen_at timestamptz;
+add column if not exists seen_at timestamptz,
+add column if not exists execution_told_at timestamptz;
 
 comment on column public.turns.beside is
 'It was sending when its session was merged into one with an active turn: it is finished beside that.';
@@ -14,6 +15,8 @@ comment on column public.turns.waits is
 'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
 comment on column public.turns.seen_at is
 'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+comment on column public.turns.execution_told_at is
+'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
 
 create unique index if not exists turns_one_at_work
 on public.turns (session_id) where state in ('running', 'sending') and not beside;

@@ -677,10 +677,10 @@ as $$
     end
 $$;
 
--- The turn that a handler holds with p_token, locked together with its session (session first).
--- `refusal` says why it may not go on, see turn_refusal.
-create or replace function hybridflow.hold_turn(
-    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+-- A turn, locked together with its session (session first). For who need not hold it: the router itself,
+-- which tells of a send that a former attempt began.
+create or replace function hybridflow.lock_turn(
+    p_turn_id bigint, out turn public.turns, out session public.sessions
 )
 language plpgsql
 set search_path = ''
@@ -695,6 +695,28 @@ begin
         exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
     end loop;
     select * into turn from public.turns where id = p_turn_id for update;
+end
+$$;
+
+-- The turn that a handler holds with p_token, locked as by lock_turn. `refusal` says why it may not go on,
+-- see turn_refusal. Whose token is not the turn's own gets no lock and waits for none: it may be a flow that
+-- names another tenant's turn.
+create or replace function hybridflow.hold_turn(
+    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_locked record;
+begin
+    if exists (
+        select from public.turns as t where t.id = p_turn_id and t.token_hash = hybridflow.hash_token(p_token)
+    ) then
+        v_locked := hybridflow.lock_turn(p_turn_id);
+        turn := v_locked.turn;
+        session := v_locked.session;
+    end if;
     refusal := hybridflow.turn_refusal(turn, p_token);
 end
 $$;

@@ -324,11 +324,15 @@ begin
     end if;
     loop
         perform from public.sessions as s
-        where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
+        where s.id = (
+            select m.session_id from public.messages as m
+            where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
+        )
         for update;
         -- Not found although it exists: its session was merged away while we waited.
         exit when found or not exists (
-            select from public.messages as m where m.id = (p ->> 'message_id')::bigint
+            select from public.messages as m
+            where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
         );
     end loop;
     select * into v_message from public.messages as m
@@ -487,7 +491,7 @@ $$;
 -- doubt_send({tenant_id, message_id, turn_id?, token?, error, check_after})
 -- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
 -- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one. Returns
--- {ok} or {refused: reason} (see hold_turn).
+-- {ok} or {refused: reason} (see turn_refusal).
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -498,15 +502,17 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
     v_held record;
+    v_refusal text;
 begin
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
+    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     update public.messages as m
     set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
     where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
     if p ->> 'turn_id' is null then
         return '{"ok": true}';
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
     end if;
     update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
@@ -542,15 +548,17 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
+    v_refusal text;
     v_message public.messages;
 begin
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
+    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
     elsif p ->> 'outcome' = 'not_sent' then

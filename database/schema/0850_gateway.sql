@@ -15,40 +15,51 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     update public.turns
-    set handler = 'n8n', execution_id = null, error = null, error_kind = null, updated_at = hybridflow.clock(),
+    set handler = 'n8n', execution_id = null, execution_told_at = null, error = null, error_kind = null,
+        updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
     return jsonb_build_object('ok', true);
 end
 $$;
 
--- Whether an execution of n8n is known as another tenant's: as of a turn that is under way, or ended within
--- the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its database
--- counts from one again.
+-- The tenant that an execution of n8n belongs to, if any: of the turns that name it, the one of which n8n
+-- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
+-- ended within the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its
+-- database counts from one again. What another tenant's turn claims is left to stand there, and worth
+-- nothing: whoever holds a session's lock neither waits for another tenant's rows nor writes them.
+create or replace function hybridflow.execution_owner(p_execution_id text)
+returns bigint
+language sql
+volatile
+set search_path = ''
+as $$
+    select t.tenant_id from public.turns as t
+    where t.execution_id = p_execution_id
+        and (t.finished_at is null or t.finished_at > hybridflow.clock() - interval '7 days')
+    order by t.execution_told_at desc nulls last, t.id limit 1
+$$;
+
 create or replace function hybridflow.is_anothers_execution(p_execution_id text, p_tenant_id bigint)
 returns boolean
 language sql
 volatile
 set search_path = ''
 as $$
-    select exists (
-        select from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
-        where t.execution_id = p_execution_id and s.tenant_id <> p_tenant_id
-            and (t.finished_at is null or t.finished_at > hybridflow.clock() - interval '7 days')
-    )
+    select coalesce(hybridflow.execution_owner(p_execution_id) <> p_tenant_id, false)
 $$;
 
--- n8n itself answered with this execution to the router's own request for a turn of p_tenant_id: the turns
--- of other tenants whose flows claimed it had no right to it.
-create or replace function hybridflow.take_execution(p_execution_id text, p_tenant_id bigint)
-returns void
-language sql
+-- Whether a flow of p_tenant_id may say that it is this execution. Of two tenants that claim one at the same
+-- moment one is refused: nobody waits for the other.
+create or replace function hybridflow.may_claim_execution(p_execution_id text, p_tenant_id bigint)
+returns boolean
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns as t set execution_id = null
-    from public.sessions as s
-    where t.execution_id = p_execution_id and s.id = t.session_id and s.tenant_id <> p_tenant_id
+begin
+    return pg_try_advisory_xact_lock(hashtextextended('execution:' || p_execution_id, 0))
+        and not hybridflow.is_anothers_execution(p_execution_id, p_tenant_id);
+end
 $$;
 
 -- begin_flow({turn_id, token, execution_id, by_n8n?})
@@ -63,16 +74,24 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_is_told boolean;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if (p ->> 'by_n8n')::boolean and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid) then
-        perform hybridflow.take_execution(p ->> 'execution_id', (v_held.session).tenant_id);
-    elsif v_held.refusal is not null then
+    v_is_told := (p ->> 'by_n8n')::boolean
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);
+    if v_held.refusal is not null and v_is_told is not true then
         return jsonb_build_object('refused', v_held.refusal);
-    elsif hybridflow.is_anothers_execution(p ->> 'execution_id', (v_held.session).tenant_id) then
+    elsif v_is_told is not true
+        and not hybridflow.may_claim_execution(p ->> 'execution_id', (v_held.session).tenant_id)
+    then
         return jsonb_build_object('refused', 'execution_taken');
     end if;
-    update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
+    update public.turns
+    set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_told_at = case
+            when v_is_told then hybridflow.clock()
+            when execution_id = p ->> 'execution_id' then execution_told_at
+        end
     where id = (v_held.turn).id;
     return jsonb_build_object('ok', true);
 end
@@ -88,12 +107,13 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
     v_turn public.turns;
     v_session public.sessions;
 begin
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
-    where t.execution_id = p ->> 'execution_id'
+    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
     order by t.state in ('running', 'sending') desc, t.id desc limit 1
     for update of s;
     select * into v_turn from public.turns
@@ -181,7 +201,9 @@ declare
 begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is null and p ->> 'refers_to' is not null and not exists (
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id
     ) then

@@ -17,23 +17,26 @@ create index if not exists executions_to_erase_by_tenant on public.executions_to
 
 alter table public.executions_to_erase enable row level security;
 
--- Has the executions that worked on the turns of these sessions deleted. Returns their ids.
+-- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
+-- deleted already, be it for another tenant, is left at that: nobody else's row is waited for, or written.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
 returns jsonb
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    with asked as (
-        insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
-        select distinct t.execution_id, p_tenant_id, hybridflow.clock(), hybridflow.clock()
-        from public.turns as t
+declare
+    v_ids text[] := array(
+        select distinct t.execution_id from public.turns as t
         where t.session_id = any(p_session_ids) and t.execution_id is not null
             and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        on conflict (execution_id) do update set next_at = excluded.next_at
-        returning execution_id
-    )
-
-    select coalesce(jsonb_agg(execution_id order by execution_id), '[]') from asked
+        order by t.execution_id
+    );
+begin
+    insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
+    select i, p_tenant_id, hybridflow.clock(), hybridflow.clock() from unnest(v_ids) as i order by i
+    on conflict do nothing;
+    return to_jsonb(v_ids);
+end
 $$;
 
 -- claim_executions_to_erase({limit?, retry_seconds?})

@@ -146,7 +146,7 @@ REPORTS = [
 ]
 
 
-async def test_the_execution_that_n8n_answers_with_is_taken_from_a_flow_that_claimed_it(
+async def test_the_execution_that_n8n_answers_with_is_not_that_of_a_flow_that_claimed_it(
     stage: Stage, n8n
 ):
     pharmacy = await stage.open_cloud_shop()
@@ -156,7 +156,7 @@ async def test_the_execution_that_n8n_answers_with_is_taken_from_a_flow_that_cla
     await pharmacy.customer(JOAO, name="João").writes("tem xarope?")
     theirs = (await given(stage, n8n, 2)).payload["turn_id"]
     await stage.until(
-        "select * from turns where execution_id = '4711'",
+        "select * from turns where execution_told_at is not null and execution_id = '4711'",
         lambda rows: [row["id"] for row in rows] == [theirs],
     )
     assert (await flow.reports("began", execution_id="4711", by_n8n=True)).status_code == 409

@@ -183,7 +183,9 @@ async def test_a_foreign_turn_and_none_are_the_same_to_a_flow(
     talk: Conversation, function: str, argument: Json, ended: str
 ):
     mine, theirs = await two_turns(talk)
-    if ended == "sent":
+    if ended == "running":
+        await talk.begin(theirs, "Olá!")  # which part comes next is nobody else's business
+    elif ended == "sent":
         await talk.database.call("finish_turn", held(theirs))
     elif ended == "taken over":
         await talk.owner_writes("deixa comigo", instance="other")
@@ -218,7 +220,6 @@ async def test_what_n8n_says_of_its_execution_wins_over_what_a_flow_has_claimed(
     given = {**held(theirs), "execution_id": "4711", "by_n8n": True}
     assert await talk.database.call("begin_flow", given) == {"ok": True}
     assert await talk.database.call("begin_flow", claimed) == {"refused": "execution_taken"}
-    assert await executions(talk) == {mine["turn_id"]: None, theirs["turn_id"]: "4711"}
     crash = {"kind": "transient", "error": "x", "max_attempts": 5, "base_seconds": 1}
     failed = await talk.database.call("fail_execution", {"execution_id": "4711", **crash})
     assert failed["turn_id"] == theirs["turn_id"]

@@ -408,7 +408,8 @@ alter table public.turns
 add column if not exists beside boolean not null default false,
 add column if not exists stop_reason text,
 add column if not exists waits integer not null default 0,
-add column if not exists seen_at timestamptz;
+add column if not exists seen_at timestamptz,
+add column if not exists execution_told_at timestamptz;
 
 comment on column public.turns.beside is
 'It was sending when its session was merged into one with an active turn: it is finished beside that.';
@@ -418,6 +419,8 @@ comment on column public.turns.waits is
 'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
 comment on column public.turns.seen_at is
 'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+comment on column public.turns.execution_told_at is
+'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
 
 create unique index if not exists turns_one_at_work
 on public.turns (session_id) where state in ('running', 'sending') and not beside;
@@ -1848,10 +1851,10 @@ as $$
     end
 $$;
 
--- The turn that a handler holds with p_token, locked together with its session (session first).
--- `refusal` says why it may not go on, see turn_refusal.
-create or replace function hybridflow.hold_turn(
-    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+-- A turn, locked together with its session (session first). For who need not hold it: the router itself,
+-- which tells of a send that a former attempt began.
+create or replace function hybridflow.lock_turn(
+    p_turn_id bigint, out turn public.turns, out session public.sessions
 )
 language plpgsql
 set search_path = ''
@@ -1866,6 +1869,28 @@ begin
         exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
     end loop;
     select * into turn from public.turns where id = p_turn_id for update;
+end
+$$;
+
+-- The turn that a handler holds with p_token, locked as by lock_turn. `refusal` says why it may not go on,
+-- see turn_refusal. Whose token is not the turn's own gets no lock and waits for none: it may be a flow that
+-- names another tenant's turn.
+create or replace function hybridflow.hold_turn(
+    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_locked record;
+begin
+    if exists (
+        select from public.turns as t where t.id = p_turn_id and t.token_hash = hybridflow.hash_token(p_token)
+    ) then
+        v_locked := hybridflow.lock_turn(p_turn_id);
+        turn := v_locked.turn;
+        session := v_locked.session;
+    end if;
     refusal := hybridflow.turn_refusal(turn, p_token);
 end
 $$;
@@ -2512,11 +2537,15 @@ begin
     end if;
     loop
         perform from public.sessions as s
-        where s.id = (select m.session_id from public.messages as m where m.id = (p ->> 'message_id')::bigint)
+        where s.id = (
+            select m.session_id from public.messages as m
+            where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
+        )
         for update;
         -- Not found although it exists: its session was merged away while we waited.
         exit when found or not exists (
-            select from public.messages as m where m.id = (p ->> 'message_id')::bigint
+            select from public.messages as m
+            where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
         );
     end loop;
     select * into v_message from public.messages as m
@@ -2675,7 +2704,7 @@ $$;
 -- doubt_send({tenant_id, message_id, turn_id?, token?, error, check_after})
 -- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
 -- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one. Returns
--- {ok} or {refused: reason} (see hold_turn).
+-- {ok} or {refused: reason} (see turn_refusal).
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2686,15 +2715,17 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
     v_held record;
+    v_refusal text;
 begin
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
+    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     update public.messages as m
     set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
     where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
     if p ->> 'turn_id' is null then
         return '{"ok": true}';
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
     end if;
     update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
@@ -2730,15 +2761,17 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
+    v_refusal text;
     v_message public.messages;
 begin
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
+    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_refusal is not null then
+        return jsonb_build_object('refused', v_refusal);
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
     elsif p ->> 'outcome' = 'not_sent' then
@@ -6198,40 +6231,51 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     update public.turns
-    set handler = 'n8n', execution_id = null, error = null, error_kind = null, updated_at = hybridflow.clock(),
+    set handler = 'n8n', execution_id = null, execution_told_at = null, error = null, error_kind = null,
+        updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
     return jsonb_build_object('ok', true);
 end
 $$;
 
--- Whether an execution of n8n is known as another tenant's: as of a turn that is under way, or ended within
--- the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its database
--- counts from one again.
+-- The tenant that an execution of n8n belongs to, if any: of the turns that name it, the one of which n8n
+-- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
+-- ended within the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its
+-- database counts from one again. What another tenant's turn claims is left to stand there, and worth
+-- nothing: whoever holds a session's lock neither waits for another tenant's rows nor writes them.
+create or replace function hybridflow.execution_owner(p_execution_id text)
+returns bigint
+language sql
+volatile
+set search_path = ''
+as $$
+    select t.tenant_id from public.turns as t
+    where t.execution_id = p_execution_id
+        and (t.finished_at is null or t.finished_at > hybridflow.clock() - interval '7 days')
+    order by t.execution_told_at desc nulls last, t.id limit 1
+$$;
+
 create or replace function hybridflow.is_anothers_execution(p_execution_id text, p_tenant_id bigint)
 returns boolean
 language sql
 volatile
 set search_path = ''
 as $$
-    select exists (
-        select from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
-        where t.execution_id = p_execution_id and s.tenant_id <> p_tenant_id
-            and (t.finished_at is null or t.finished_at > hybridflow.clock() - interval '7 days')
-    )
+    select coalesce(hybridflow.execution_owner(p_execution_id) <> p_tenant_id, false)
 $$;
 
--- n8n itself answered with this execution to the router's own request for a turn of p_tenant_id: the turns
--- of other tenants whose flows claimed it had no right to it.
-create or replace function hybridflow.take_execution(p_execution_id text, p_tenant_id bigint)
-returns void
-language sql
+-- Whether a flow of p_tenant_id may say that it is this execution. Of two tenants that claim one at the same
+-- moment one is refused: nobody waits for the other.
+create or replace function hybridflow.may_claim_execution(p_execution_id text, p_tenant_id bigint)
+returns boolean
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns as t set execution_id = null
-    from public.sessions as s
-    where t.execution_id = p_execution_id and s.id = t.session_id and s.tenant_id <> p_tenant_id
+begin
+    return pg_try_advisory_xact_lock(hashtextextended('execution:' || p_execution_id, 0))
+        and not hybridflow.is_anothers_execution(p_execution_id, p_tenant_id);
+end
 $$;
 
 -- begin_flow({turn_id, token, execution_id, by_n8n?})
@@ -6246,16 +6290,24 @@ set search_path = ''
 as $$
 declare
     v_held record;
+    v_is_told boolean;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if (p ->> 'by_n8n')::boolean and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid) then
-        perform hybridflow.take_execution(p ->> 'execution_id', (v_held.session).tenant_id);
-    elsif v_held.refusal is not null then
+    v_is_told := (p ->> 'by_n8n')::boolean
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);
+    if v_held.refusal is not null and v_is_told is not true then
         return jsonb_build_object('refused', v_held.refusal);
-    elsif hybridflow.is_anothers_execution(p ->> 'execution_id', (v_held.session).tenant_id) then
+    elsif v_is_told is not true
+        and not hybridflow.may_claim_execution(p ->> 'execution_id', (v_held.session).tenant_id)
+    then
         return jsonb_build_object('refused', 'execution_taken');
     end if;
-    update public.turns set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock()
+    update public.turns
+    set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_told_at = case
+            when v_is_told then hybridflow.clock()
+            when execution_id = p ->> 'execution_id' then execution_told_at
+        end
     where id = (v_held.turn).id;
     return jsonb_build_object('ok', true);
 end
@@ -6271,12 +6323,13 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
     v_turn public.turns;
     v_session public.sessions;
 begin
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
-    where t.execution_id = p ->> 'execution_id'
+    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
     order by t.state in ('running', 'sending') desc, t.id desc limit 1
     for update of s;
     select * into v_turn from public.turns
@@ -6364,7 +6417,9 @@ declare
 begin
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is null and p ->> 'refers_to' is not null and not exists (
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id
     ) then
@@ -6465,23 +6520,26 @@ create index if not exists executions_to_erase_by_tenant on public.executions_to
 
 alter table public.executions_to_erase enable row level security;
 
--- Has the executions that worked on the turns of these sessions deleted. Returns their ids.
+-- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
+-- deleted already, be it for another tenant, is left at that: nobody else's row is waited for, or written.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
 returns jsonb
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    with asked as (
-        insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
-        select distinct t.execution_id, p_tenant_id, hybridflow.clock(), hybridflow.clock()
-        from public.turns as t
+declare
+    v_ids text[] := array(
+        select distinct t.execution_id from public.turns as t
         where t.session_id = any(p_session_ids) and t.execution_id is not null
             and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
-        on conflict (execution_id) do update set next_at = excluded.next_at
-        returning execution_id
-    )
-
-    select coalesce(jsonb_agg(execution_id order by execution_id), '[]') from asked
+        order by t.execution_id
+    );
+begin
+    insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
+    select i, p_tenant_id, hybridflow.clock(), hybridflow.clock() from unnest(v_ids) as i order by i
+    on conflict do nothing;
+    return to_jsonb(v_ids);
+end
 $$;
 
 -- claim_executions_to_erase({limit?, retry_seconds?})
