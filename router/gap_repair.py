@@ -21,8 +21,9 @@ from uuid import uuid4
 from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance, MessagePage
 from router.evolution.errors import EvolutionAway
-from router.evolution.pages import SIZES, Pages
+from router.evolution.pages import SIZES, Pages, PassedOver
 from router.logs import Action, log_event
+from router.outbound.answers import beside_the_loop
 from router.people.hashing import ContactHashes
 from router.state.database import Database, Json
 from router.tenant_instance import TenantInstance
@@ -33,6 +34,7 @@ from router.webhook.ingester import PATIENCE_MS
 _log = logging.getLogger(__name__)
 _MOST_RECORDS = 200 * SIZES[0]
 _MOST_ASKED = 400  # times, for them; heavy ones come a few at a time
+_MOST_PASSED_OVER = 50  # each is asked for five times; nobody's Evolution has so many
 _HEAVIEST = 32 * 1024 * 1024  # characters of what is kept until it is ingested
 _OF_A_RECORD = 1000  # characters that each counts for beside its own
 _PAGE_SECONDS = 10.0  # that Evolution has for a page, to its last byte
@@ -48,7 +50,7 @@ class GapReport:
     """What a repair found: of `listed` messages since `since`, how many nobody had told us of.
 
     `unused` are such as groups and status posts; `failed` could not be read or recorded;
-    `complete` is false where there were more than a repair looks through, or one was too large.
+    `complete` is false where there were more than a repair looks through.
     """
 
     instance: str
@@ -85,6 +87,8 @@ async def repair_gap(
         return _read(tenant.name, record, hashes, correlation_id)
 
     stored, passed_over, complete = await _list_stored(evolution, tenant, begin, read)
+    for each in passed_over:
+        _log_passed_over(each, tenant, begin)
     decisions: list[Json] = []
     for place in range(0, len(stored), _EVENTS_PER_CALL):
         few = stored[place : place + _EVENTS_PER_CALL]
@@ -98,11 +102,11 @@ async def repair_gap(
     return GapReport(
         instance=tenant.name,
         since=begin,
-        listed=len(stored) + passed_over,
+        listed=len(stored) + len(passed_over),
         new=len(new),
         known=len(decisions) - len(new) - refused - ignored,
         unused=sum(each.is_unused for each in stored) + ignored,
-        failed=sum(each.is_failed for each in stored) + passed_over + refused,
+        failed=sum(each.is_failed for each in stored) + len(passed_over) + refused,
         turns=len({decision["turn_id"] for decision in new if decision.get("turn_id")}),
         complete=complete,
     )
@@ -136,8 +140,10 @@ async def _list_stored(
     tenant: TenantInstance,
     since: datetime,
     read: Callable[[Mapping[str, Any]], _Stored],
-) -> tuple[list[_Stored], int, bool]:
-    """Return what is stored, oldest first, how many were too large, and whether that is all.
+) -> tuple[list[_Stored], list[PassedOver], bool]:
+    """Return what is stored, oldest first, what was too large, and whether that is all.
+
+    What is too large will be so the next time: it is told and left out, and keeps nothing open.
 
     What is edited while the pages are turned moves to the first one, which was read already, so
     that one is read again.
@@ -151,10 +157,13 @@ async def _list_stored(
         nonlocal weight
         answer = await pages.turn()
         recent = [record for record in answer.records if _sent_at(record) >= since]
+        fresh: dict[object, Mapping[str, Any]] = {}
         for record in recent:
             if (identity := _identity(record)) not in found:
-                kept = found[identity] = read(record)
-                weight += kept.weight
+                fresh.setdefault(identity, record)
+        kept, more = await beside_the_loop(answer.weight, partial(_read_all, read, fresh))
+        found.update(kept)
+        weight += more
         return not pages.is_over and (bool(recent) or not answer.records)
 
     async def look_through(most: int) -> tuple[Pages, bool]:
@@ -163,13 +172,15 @@ async def _list_stored(
         while goes_on:
             if pages.turned >= most or pages.asked >= _MOST_ASKED or weight > _HEAVIEST:
                 return pages, False
+            if len(pages.passed_over) >= _MOST_PASSED_OVER:
+                return pages, False
             goes_on = await turn(pages)
         return pages, True
 
     pages, complete = await look_through(_MOST_RECORDS)
     if complete and pages.asked > 1:
         await look_through(SIZES[0])
-    return _in_order(list(found.values())), pages.passed_over, complete and not pages.passed_over
+    return _in_order(list(found.values())), pages.passed_over, complete
 
 
 async def _page(
@@ -182,6 +193,14 @@ async def _page(
             )
     except TimeoutError as error:
         raise EvolutionAway(f"it gave no answer within {_PAGE_SECONDS:.0f} s") from error
+
+
+def _read_all(
+    read: Callable[[Mapping[str, Any]], _Stored], records: Mapping[object, Mapping[str, Any]]
+) -> tuple[dict[object, _Stored], int]:
+    """Return what is kept of each, and what that weighs."""
+    kept = {identity: read(record) for identity, record in records.items()}
+    return kept, sum(each.weight for each in kept.values())
 
 
 def _identity(record: Mapping[str, Any]) -> object:
@@ -248,6 +267,16 @@ def _is_new(decision: Json) -> bool:
         and not decision.get("duplicate")
         and decision.get("decision") not in _KNOWN
     )
+
+
+def _log_passed_over(record: PassedOver, tenant: TenantInstance, since: datetime) -> None:
+    named = f"message {record.wa_id}" if record.wa_id else "a message"
+    log_event(
+        _log, Action.GAP_REPAIR_FAILED,
+        f"gap repair leaves out {named}, number {record.place} from the newest on: {record.why}",
+        level=logging.WARNING, tenant_id=tenant.tenant_id, instance=tenant.name,
+        since=since.isoformat(),
+    )  # fmt: skip
 
 
 def log_report(report: GapReport, tenant_id: int) -> None:

@@ -1,8 +1,10 @@
 """A small client of Evolution API 2.3: what HybridFlow asks of it, and nothing else."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +24,13 @@ from router.evolution.errors import (
     most_values,
 )
 from router.limits.depth import too_deep
-from router.outbound.answers import MOST_VALUES, TooManyValues, read_json, weigh
+from router.outbound.answers import (
+    MOST_VALUES,
+    TooManyValues,
+    beside_the_loop,
+    read_json,
+    weigh,
+)
 from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import for_tenant
 from router.webhook.clean import as_list, as_number, as_object, as_text, clean
@@ -41,6 +49,9 @@ SUBSCRIBED_EVENTS = (
 _LONGEST_NAME = 200  # characters of a JID or a state; longer ones are none
 _READABLE = 10_000  # levels of an answer: of a list, only the record that is too deep is left out
 _MOST_MEDIA = 16_000_000  # bytes, as MAX_MEDIA_BYTES where nothing is set
+_MOST_TOGETHER = 50_000  # values of several records; one alone may have as many as any answer
+_IN_FRONT = 4096  # bytes
+_KEY = re.compile(rb'"key"\s*:\s*\{[^{}]*?"id"\s*:\s*"(?P<id>[\w.:=+/-]{1,200})"')
 _METHOD_MISSING = "method not available"
 # Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
 # The earliest is not 0, which it would take for no time at all.
@@ -203,18 +214,7 @@ class EvolutionClient:
             {"where": where, "page": page, "offset": page_size},
             longest=self._longest_record if page_size == 1 else LONGEST_ANSWER,
         )
-        body, weight = _read(answer, _READABLE), weigh(answer)
-        if isinstance(body, list) and (not body or any(map(_object, body))):  # before 2.0
-            return MessagePage(_objects(body, page_size), 1, len(body), weight)
-        found = _object(_object(body).get("messages"))
-        if "records" not in found:
-            raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
-        return MessagePage(
-            records=_objects(found.get("records"), page_size),
-            pages=as_number(found.get("pages")) or 0,
-            total=as_number(found.get("total")) or 0,
-            weight=weight,
-        )
+        return await beside_the_loop(len(answer), partial(_page_of, answer, page_size))
 
     async def connection_state(self, instance: Instance) -> str:
         """Return `open`, `connecting` or `close`."""
@@ -340,6 +340,32 @@ def _request(
         )
     except httpx.InvalidURL as error:
         raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
+
+
+def _page_of(answer: bytes, size: int) -> MessagePage:
+    try:
+        body = _read(answer, _READABLE, most=MOST_VALUES if size == 1 else _MOST_TOGETHER)
+    except AnswerTooLarge as error:
+        error.wa_id = _id_in(answer) if size == 1 else None
+        raise
+    weight = weigh(answer)
+    if isinstance(body, list) and (not body or any(map(_object, body))):  # before 2.0
+        return MessagePage(_objects(body, size), 1, len(body), weight)
+    found = _object(_object(body).get("messages"))
+    if "records" not in found:
+        raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
+    return MessagePage(
+        records=_objects(found.get("records"), size),
+        pages=as_number(found.get("pages")) or 0,
+        total=as_number(found.get("total")) or 0,
+        weight=weight,
+    )
+
+
+def _id_in(answer: bytes) -> str | None:
+    """Return the id of a record that is too large to be read: its key stands in front."""
+    found = _KEY.search(answer[:_IN_FRONT])
+    return found["id"].decode() if found else None
 
 
 def _read(

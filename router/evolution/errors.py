@@ -94,7 +94,12 @@ class EvolutionAway(EvolutionError):
 
 
 class AnswerTooLarge(EvolutionAway):
-    """The answer is longer, or has more values, than is read: it may be asked for in parts."""
+    """The answer is longer, or has more values, than is read: it may be asked for in parts.
+
+    `wa_id` names the one message that it was about, where that can be seen.
+    """
+
+    wa_id: str | None = None
 
 
 class SendInDoubt(EvolutionError):

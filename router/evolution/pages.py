@@ -5,6 +5,7 @@ byte), so a page of an honest Evolution can be longer than an answer may be.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from router.evolution.client import MessagePage
 from router.evolution.errors import AnswerTooLarge
@@ -15,16 +16,28 @@ Find = Callable[[int, int], Awaitable[MessagePage]]
 """Gives the page of that number and size. Raises AnswerTooLarge where that is too much."""
 
 
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A record that is too large to be read even alone.
+
+    `place` counts from the newest on; `wa_id` is its message's id, where that can be seen.
+    """
+
+    place: int
+    wa_id: str | None
+    why: str
+
+
 class Pages:
     """Where one is among the records, newest first.
 
-    `turned` records are behind us, `passed_over` of them too large to be read even alone; `asked`
+    `turned` records are behind us, `passed_over` are those of them that nobody can read; `asked`
     is how often Evolution was asked.
     """
 
     def __init__(self, find: Find) -> None:
         self.turned = 0
-        self.passed_over = 0
+        self.passed_over: list[PassedOver] = []
         self.asked = 0
         self.is_over = False
         self._find = find
@@ -37,12 +50,12 @@ class Pages:
         self.asked += 1
         try:
             page = await self._find(number, size)
-        except AnswerTooLarge:
+        except AnswerTooLarge as error:
             if size > 1:
                 self._place += 1
             else:
-                self.passed_over += 1
                 self._go_on(size)
+                self.passed_over.append(PassedOver(self.turned, error.wa_id, str(error)))
             return MessagePage((), 0, 0)
         self._go_on(size)
         self.is_over = number >= page.pages

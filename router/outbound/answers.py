@@ -4,12 +4,22 @@ A few bytes of `[[],[],…` become a hundred times as many in memory, and readin
 process: what is going to be read is counted first.
 """
 
+import asyncio
 import json
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import orjson
 
 from router.limits.depth import too_deep
 
+T = TypeVar("T")
+
 MOST_VALUES = 300_000
+_LARGE = 64 * 1024  # bytes; what is larger is read beside the event loop, where the caller can wait
+# One thread: whoever parses stops everybody else, and two in turn would do so for twice as long.
+_LARGE_ANSWERS = ThreadPoolExecutor(1, "large answers")
 _DEEPEST = 100
 _OF_A_VALUE = 60  # bytes
 
@@ -37,9 +47,26 @@ def read_json(body: bytes, deepest: int = _DEEPEST, most: int = MOST_VALUES) -> 
     if (values := count_values(body)) > most:
         raise TooManyValues(f"it has {values} values, more than {most}")
     try:
-        found = json.loads(body)
+        found = _parsed(body)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     if too_deep(found, deepest):
         raise ValueError("it is nested too deep")
     return found
+
+
+async def beside_the_loop(size: int, work: Callable[[], T]) -> T:
+    """Return what `work` makes of so many bytes; of many in a thread, one after the other."""
+    if size <= _LARGE:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(_LARGE_ANSWERS, work)
+
+
+def _parsed(body: bytes) -> Any:
+    """Parse a text, a large one as fast as can be: nothing else of the process runs meanwhile."""
+    if len(body) > _LARGE:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass  # such as a half of a surrogate pair, which the other one takes
+    return json.loads(body)

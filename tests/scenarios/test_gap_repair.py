@@ -205,16 +205,75 @@ async def test_every_page_is_looked_through(
     assert [body for _, body in await talk.sayings()] == [str(number) for number in range(230)]
 
 
-async def test_records_that_are_heavy_together_are_fetched_alone(
+def fattened(shop: Business, text: str, values: int, ago: float = 0) -> str:
+    """Have a customer write; what Evolution keeps of it has so many values. Returns its id."""
+    told = shop.customer().writes(text, at=time.time() - ago)
+    kept = shop.store.get(told.wa_id)
+    assert kept is not None
+    kept.data["message"]["more"] = [7] * values
+    return told.wa_id
+
+
+@pytest.fixture
+def low_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have few values be too many, so that a test need not wait for a hundred thousand."""
+    monkeypatch.setattr("router.evolution.client._MOST_TOGETHER", 2_000)
+    monkeypatch.setattr("router.evolution.client.MOST_VALUES", 3_000)
+
+
+async def test_of_records_with_so_many_values_one_that_is_too_much_is_passed_over(
     talk: Conversation, client: EvolutionClient, shop: Business
 ):
-    """A thumbnail comes as a value for each byte."""
-    for text, size in (("a", 200_000), ("b", 200_000), ("c", 3)):
-        told = shop.customer().writes(text)
-        thumbnail = dict.fromkeys(map(str, range(size)), 255)
-        shop.store.get(told.wa_id).data["message"]["jpegThumbnail"] = thumbnail
+    for text, values in (("a", 200_000), ("b", 310_000), ("c", 3)):
+        fattened(shop, text, values)
     report = await repair(talk, client, shop)
-    assert (report.listed, report.new, report.failed, report.complete) == (3, 3, 0, True)
+    assert (report.listed, report.new, report.failed) == (3, 2, 1)
+
+
+@pytest.mark.usefixtures("low_bounds")
+@pytest.mark.parametrize(("values", "new"), [(2_500, 3), (3_100, 2)])
+@pytest.mark.parametrize("heavy", [0, 1, 2])
+async def test_records_that_are_heavy_together_are_fetched_alone(
+    talk: Conversation, client: EvolutionClient, shop: Business, caplog: pytest.LogCaptureFixture,
+    heavy: int, values: int, new: int,
+):  # fmt: skip
+    """One that is too much even alone is named and passed over, and keeps nothing open."""
+    sizes = [2_000, 3, 3]
+    sizes[heavy:heavy] = [values]
+    wa_ids = [fattened(shop, text, size) for text, size in zip("abc", sizes, strict=False)]
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.new, report.failed) == (3, new, 3 - new)
+    assert report.complete
+    said = [text for text in caplog.messages if "leaves out" in text]
+    assert [wa_ids[heavy] in text for text in said] == [True] * (3 - new)
+    assert await talk.value("select caught_up_at from tenants") is not None
+
+
+@pytest.mark.usefixtures("low_bounds")
+async def test_what_is_too_large_is_not_asked_for_again_for_ever(
+    talk: Conversation, client: EvolutionClient, shop: Business
+):
+    """Not even where nothing newer becomes known."""
+    await talk.sql("update tenants set created_at = now() - interval '10 days'")
+    await talk.maria_writes("oi", ago=5 * 24 * 3600)
+    fattened(shop, "a", 3_100, ago=4 * 24 * 3600)
+    assert (await repair(talk, client, shop)).failed == 1
+    await talk.travel(seconds=30 * 3600)
+    asked = len(shop.calls("findMessages"))
+    report = await repair(talk, client, shop)
+    assert (report.listed, report.failed) == (0, 0)
+    assert len(shop.calls("findMessages")) == asked + 1
+
+
+@pytest.mark.usefixtures("low_bounds")
+async def test_whoever_has_nothing_but_monstrous_records_is_not_looked_through_for_ever(
+    talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("router.gap_repair._MOST_PASSED_OVER", 2)
+    for text in ("a", "b", "c"):
+        fattened(shop, text, 3_100)
+    report = await repair(talk, client, shop)
+    assert (report.failed, report.complete) == (2, False)
 
 
 async def test_what_is_kept_until_it_is_recorded_has_a_bound(

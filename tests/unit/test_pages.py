@@ -1,10 +1,12 @@
 """Heavy records are asked for a few at a time; one that is too large even alone is passed over."""
 
+import asyncio
 import json
 import math
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from threading import current_thread
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ from router.evolution.client import EvolutionClient, Instance, MessagePage
 from router.evolution.errors import AnswerTooLarge, EvolutionAway
 from router.evolution.pages import SIZES, Pages
 from router.outbound.addresses import Allowed
-from router.outbound.answers import MOST_VALUES
+from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import CheckedTransport, client_over
 from router.sending.evidence import Doubt
@@ -50,7 +52,7 @@ async def turned(count: int, most: float, heavy: Collection[int] = ()) -> tuple[
 async def test_every_record_is_seen_once_however_few_fit_an_answer(count: int, most: float) -> None:
     pages, seen = await turned(count, most)
     assert seen == list(range(count))
-    assert pages.passed_over == 0
+    assert not pages.passed_over
 
 
 @pytest.mark.parametrize("heavy", [[0], [229], [100], [0, 1, 2], range(90, 130), range(230)])
@@ -59,7 +61,7 @@ async def test_what_is_too_large_alone_is_passed_over_and_nothing_else(
 ) -> None:
     pages, seen = await turned(230, math.inf, heavy)
     assert seen == [number for number in range(230) if number not in heavy]
-    assert pages.passed_over == len(heavy)
+    assert [each.place - 1 for each in pages.passed_over] == list(heavy)
 
 
 async def test_light_records_after_a_heavy_one_come_by_the_hundred_again() -> None:
@@ -77,9 +79,10 @@ def page_of(*records: Any, pages: int = 1) -> bytes:
     [
         (page_of({"media": "A" * LONGEST_ANSWER}), True),
         (page_of({"media": "A" * (LONGEST_ANSWER + 2_000_000)}), False),
-        (page_of({"thumbnail": dict.fromkeys(map(str, range(MOST_VALUES)), 7)}), False),
+        (page_of({"thumbnail": dict.fromkeys(map(str, range(100_000)), 7)}), True),
+        (page_of({"thumbnail": [7] * MOST_VALUES}), False),
     ],
-    ids=["a media", "longer than a media", "many values"],
+    ids=["a media", "longer than a media", "many values", "too many values"],
 )
 async def test_an_answer_that_is_too_large_is_told_from_other_faults(
     body: bytes, *, alone: bool
@@ -97,6 +100,53 @@ async def test_an_answer_that_is_too_large_is_told_from_other_faults(
         else:
             with pytest.raises(AnswerTooLarge):
                 await evolution.find_messages(shop, None, page_size=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ({"id": "3EB0AA", "fromMe": False, "remoteJid": MARIA}, "3EB0AA"),
+        ({"remoteJid": MARIA, "fromMe": False, "id": "wamid.HBgL+/="}, "wamid.HBgL+/="),
+        ({"id": "\x1b[31m"}, None),
+        ({"id": "A" * 500}, None),
+        ({}, None),
+    ],
+)
+async def test_what_is_too_large_alone_is_named_where_its_key_can_be_seen(
+    key: dict[str, Any], named: str | None
+) -> None:
+    body = page_of({"id": "row", "key": key, "message": {"thumbnail": [7] * MOST_VALUES}})
+    async with (
+        client_over(CheckedTransport(HERE), 30) as http,
+        server(saying(b"Content-Length: %d" % len(body), body)) as url,
+    ):
+        shop = Instance(url, SecretStr("key"), "shop")
+        with pytest.raises(AnswerTooLarge) as large:
+            await EvolutionClient(http).find_messages(shop, None, page_size=1)
+    assert large.value.wa_id == named
+
+
+@pytest.mark.parametrize(
+    ("more", "thread"), [("A" * 1000, "MainThread"), ([7] * 40_000, "large answers_0")]
+)
+async def test_a_large_answer_is_read_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, more: object, thread: str
+) -> None:
+    readers: list[str] = []
+
+    def noted(*how: Any) -> Any:
+        readers.append(current_thread().name)
+        return read_json(*how)
+
+    monkeypatch.setattr("router.evolution.client.read_json", noted)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=page_of({"more": more})))
+    async with httpx.AsyncClient(transport=transport) as http:
+        shop = Instance("http://evolution.example", SecretStr("key"), "shop")
+        pages = await asyncio.gather(
+            *(EvolutionClient(http).find_messages(shop, None) for _ in range(8))
+        )
+    assert {len(page.records) for page in pages} == {1}
+    assert readers == [thread] * 8
 
 
 async def test_no_answer_at_all_is_not_too_large() -> None:

@@ -5166,8 +5166,10 @@ $$;
 
 -- gap_start({tenant_id, margin_seconds, look_back_hours})
 -- From when on messages may be missing: since the newest message that is known, or, since newer ones
--- may have come after a gap, since the last gap repair; the latter look_back_hours back at most.
--- margin_seconds is taken off for clocks that differ. Returns {since, now}. PT404: no such tenant.
+-- may have come after a gap, since the last gap repair; the latter look_back_hours back at most. From a
+-- repair that brought everything it is never gone back for longer than that: of what it could not read, and
+-- left out, nothing will ever be known. margin_seconds is taken off for clocks that differ. Returns
+-- {since, now}. PT404: no such tenant.
 create or replace function public.gap_start(p jsonb)
 returns jsonb
 language plpgsql
@@ -5176,14 +5178,15 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
+    v_look_back interval := hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric);
     v_tenant public.tenants := hybridflow.tenant_of(p);
 begin
-    return jsonb_build_object('now', v_now, 'since', least(
-        (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
-        greatest(
-            coalesce(v_tenant.caught_up_at, v_tenant.created_at),
-            v_now - hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric)
-        )
+    return jsonb_build_object('now', v_now, 'since', greatest(
+        least(
+            (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
+            greatest(coalesce(v_tenant.caught_up_at, v_tenant.created_at), v_now - v_look_back)
+        ),
+        v_tenant.caught_up_at - v_look_back
     ) - hybridflow.seconds((p ->> 'margin_seconds')::numeric));
 end
 $$;
