@@ -7,6 +7,8 @@ Json = dict[str, Any]
 
 BARE = "bare"
 ALONE = "alone"
+INSTANCE = "alone"
+"""The instance by which they answer."""
 
 TABLES = """
 create table if not exists chat_pauses (jid text primary key);
@@ -138,7 +140,7 @@ def _send(evolution_url: str, apikey: str) -> Json:
         *("Send", "n8n-nodes-base.httpRequest", 4.2),
         {
             "method": "POST",
-            "url": f"{evolution_url}/message/sendText/bench",
+            "url": f"{evolution_url}/message/sendText/{INSTANCE}",
             "sendHeaders": True,
             "headerParameters": {"parameters": [{"name": "apikey", "value": apikey}]},
             "sendBody": True,

@@ -28,7 +28,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.alone import ALONE, BARE, TABLES, alone, bare
+from benchmarks.alone import ALONE, BARE, INSTANCE, TABLES, alone, bare
 from benchmarks.http_load import Load
 from benchmarks.serving import UNLIMITED, load, serving
 from loopback.anthropic import Anthropic
@@ -96,11 +96,12 @@ def main() -> None:
         asyncio.run(migrate(postgres.dsn))
         llm = stack.enter_context(Anthropic())
         evolution = stack.enter_context(Evolution())
-        shop = evolution.instance("bench")
-        workflows = [make(evolution.url, shop.token) for make in (bare, alone)]
+        # A router takes over what another client says: the instance that it answers is its own.
+        shop, other = evolution.instance("bench"), evolution.instance(INSTANCE)
+        workflows = [make(evolution.url, other.token) for make in (bare, alone)]
         n8n = stack.enter_context(_n8n(postgres, folder, llm, workflows, given.engine))
         straight = [
-            _burst(name, f"{n8n.url}/webhook/{name}", "X-N8N-API-Key", shop, given)
+            _burst(name, f"{n8n.url}/webhook/{name}", "X-N8N-API-Key", other, given)
             for name in (BARE, ALONE)
         ]
         router = stack.enter_context(_router(postgres, n8n, llm, given))
