@@ -142,7 +142,7 @@ class TestN8n:
         """Wait until no flow runs any more: one may still call a router that is about to stop."""
         connection = await asyncpg.connect(self.server.home.database_url)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not self.server.has_ended() and await connection.fetchval(_BUSY):
                     await asyncio.sleep(0.05)
         finally:

@@ -60,24 +60,30 @@ async def test_n8n_killed_during_the_llm_call_and_the_turn_waits_for_it(staged, 
 
 
 async def test_n8n_killed_between_two_parts_of_a_reply(staged, mortal: TestN8n):
-    async with staged(N8N_LEASE_SECONDS="4") as stage:
+    async with staged() as stage:
         stage.llm.answers("\n\n".join(PARTS))
         gate = stage.shop.hold("sendText", after=True)
         await stage.maria.writes("conta tudo")
         await gate.reached()
         mortal.server.kill()
         gate.open()  # the router has the whole reply: it says it to the end
+        await stage.maria.answered(2)
+        await stage.leases_run_out()
         await ends_well(stage, replies=2)
         assert [reply.strip() for reply in stage.maria.replies] == list(PARTS)
 
 
 async def test_n8n_killed_between_two_sends_of_a_flow(staged, mortal: TestN8n):
-    async with staged("parts", N8N_LEASE_SECONDS="4") as stage:
+    async with staged("parts") as stage:
         gate = stage.shop.hold("sendText", after=True)
         await stage.maria.writes("oi")
         await gate.reached()
         mortal.server.kill()
         gate.open()
+        await stage.until(
+            "select send_state from messages where from_me", lambda m: m[0]["send_state"] == "sent"
+        )
+        await stage.leases_run_out()
         turn = await ends_well(stage)
         assert stage.maria.replies == ["parte um"]
     assert turn["incomplete"]
@@ -179,8 +185,10 @@ async def test_callbacks_that_come_twice(staged, meddler: Meddler):
 
 async def test_callbacks_that_never_come(staged, meddler: Meddler):
     meddler.lost = {"done"}
-    async with meddled(staged, meddler, N8N_LEASE_SECONDS="4") as stage:
+    async with meddled(staged, meddler) as stage:
         await stage.maria.writes("oi")
+        await stage.maria.answered(within=60)
+        await stage.leases_run_out()
         turn = await ends_well(stage)
         assert len(stage.llm.requests) == 1
     assert turn["incomplete"], "nobody said that the flow was through"

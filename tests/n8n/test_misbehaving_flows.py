@@ -30,8 +30,10 @@ async def test_a_flow_may_say_two_things(staged):
 
 
 async def test_a_flow_that_never_ends_is_closed_with_what_it_said(staged):
-    async with staged("endless", **SHORT) as stage:
+    async with staged("endless") as stage:
         await stage.maria.writes("oi")
+        await stage.maria.answered(within=60)
+        await stage.leases_run_out()
         turn = await the_turn(stage)
         assert stage.maria.replies == ["só isto"]
     assert (turn["state"], turn["incomplete"]) == ("sent", True)

@@ -90,6 +90,10 @@ class Stage:
             raise AssertionError(f"in vain: {query}\n{rows}\nturns: {turns}") from None
         return rows
 
+    async def leases_run_out(self) -> None:
+        """Let the leases be over: a flow had them for as long as a busy machine may need."""
+        await self.sql("update turns set lease_until = clock_timestamp() where lease_until > now()")
+
     async def turns_end(self) -> list[dict[str, Any]]:
         """Wait until nothing is pending or under way; the turns, oldest first."""
         return await self.until(
