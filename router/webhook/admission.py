@@ -3,6 +3,7 @@
 Decided before its body is read. What a refusal costs is said in `router.webhook.guards`.
 """
 
+import re
 import time
 from ipaddress import ip_network
 
@@ -12,8 +13,11 @@ from router.errors import DatabaseAway
 from router.limits.callers import Callers, is_within
 from router.settings import Settings
 from router.webhook.auth import Verdict, examine, presents_anything
+from router.webhook.bounds import LONGEST_INSTANCE
 from router.webhook.clean import clean
 from router.webhook.guards import Guard, Guards
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 class Rejected(Exception):
@@ -28,10 +32,21 @@ class Rejected(Exception):
         self.retry_after = 5 if status == 503 and retry_after is None else retry_after
 
 
-async def admit(request: Request, instance_name: str) -> None:
+def named_instance(in_path: str) -> str:
+    """Return the name of the instance that a path names. Raises Rejected.
+
+    From here on it is the one name of whoever sends: its guard is found by it, its bodies, places
+    and events are counted under it, and it is recorded. So it is taken as it is or not at all: what
+    would be cleaned on its way to the state would be a second spelling of a tenant's name.
+    """
+    if len(in_path) > LONGEST_INSTANCE or clean(in_path) != in_path or _CONTROL.search(in_path):
+        raise Rejected(404, "not_found", "no instance can have the name that is in the path")
+    return in_path
+
+
+async def admit(request: Request, instance: str) -> None:
     """Raise Rejected unless the tenant's webhooks may come from there, with that secret."""
     guards: Guards = request.app.state.guards
-    instance = clean(instance_name)  # as it is recorded: no other spelling may have another guard
     if not presents_anything(request.headers, request.query_params.get("token")):
         # Whatever the tenant's own secrets are: no query for those who show none.
         raise _refused_secret(request, Guard()) or Rejected(401, "bad_secret", "no secret")

@@ -7,10 +7,12 @@ conversation it is what they said.
 import json
 from collections.abc import Iterable, Mapping
 
+from router.limits.elements import too_many
+from router.webhook.bounds import LONGEST_TEXT
 from router.webhook.clean import as_line, as_list, as_object, as_text
 from router.webhook.reading import DASH, Reader, Reading, bracketed
 
-_LONGEST_FORM = 20_000
+_MOST_PARAMETERS = 1_000  # values in JSON that stands in a text: no form has as many
 _NO_ANSWERS = ("flow_token", "id")
 
 
@@ -46,7 +48,10 @@ def read_interactive_reply(content: Mapping[str, object]) -> Reading:
 
 
 def _parameters(text: object) -> Mapping[str, object]:
-    if not isinstance(text, str) or len(text) > _LONGEST_FORM:
+    """Read JSON that stands in a text: its values were not counted with those of the webhook."""
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+        return {}
+    if too_many(text.encode("utf-8", "surrogatepass"), _MOST_PARAMETERS):
         return {}
     try:
         return as_object(json.loads(text))

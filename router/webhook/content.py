@@ -7,8 +7,10 @@ some types wrapped: `ephemeralMessage` and its like carry the content one `messa
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from router.webhook import cards, choices, media
+from router.webhook.bounds import LONGEST_TEXT, cut_text
 from router.webhook.clean import JsonObject, as_line, as_object, as_text
 from router.webhook.reading import DASH, Reader, Reading, bracketed
 
@@ -68,11 +70,18 @@ def innermost(message: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def read_content(message: Mapping[str, object], message_type: object = None) -> Reading | None:
-    """Read an innermost message; None if there is nothing to read.
+    """Read an innermost message; None if there is nothing to read. Its text is cut if need be.
 
     `message_type` is Evolution's `messageType`: on the EVOLUTION channel the only sign of what a
     sent picture was, and on the Cloud channel of what a tapped label was.
     """
+    reading = _read(message, message_type)
+    if reading is None or len(reading.text) <= LONGEST_TEXT:
+        return reading
+    return replace(reading, text=cut_text(reading.text))
+
+
+def _read(message: Mapping[str, object], message_type: object) -> Reading | None:
     text = as_text(message.get("conversation")) or as_text(
         as_object(message.get("extendedTextMessage")).get("text")
     )

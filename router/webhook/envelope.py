@@ -15,6 +15,7 @@ _LONGEST_ID = 250
 _LONGEST_EVENT = 60
 _LONGEST_TIME = 40
 NOTHING_TO_READ = "nothing to read"
+ENVELOPE_FIELDS = ("event", "instance", "sender", "date_time")  # that are read
 
 
 class NotAnEnvelope(ValueError):

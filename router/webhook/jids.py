@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
+from router.webhook.bounds import LONGEST_JID
 from router.webhook.clean import clean
 
 _PHONE_SERVER, _LID_SERVER, _GROUP_SERVER = "s.whatsapp.net", "lid", "g.us"
@@ -43,8 +44,11 @@ _KINDS = {"broadcast": JidKind.BROADCAST, "newsletter": JidKind.NEWSLETTER}
 def normalise_jid(jid: str) -> str:
     """Return the JID without device or agent, `@c.us` as `@s.whatsapp.net`, a bare number as a JID.
 
-    Never raises; what is no JID comes back as it is, but for what no text may hold.
+    Never raises; what is no JID comes back as it is, but for what no text may hold, and empty where
+    it is far too long for one: cut, it could be somebody's.
     """
+    if len(jid) > LONGEST_JID:
+        return ""
     if jid.endswith(_PHONE_END) and jid.isascii() and jid[: -len(_PHONE_END)].isdigit():
         return jid
     user, at, server = clean(jid).strip().partition("@")
@@ -95,7 +99,7 @@ def number_of(jid: str) -> str:
 def chat_of(key: Mapping[str, object]) -> str | None:
     """Return the JID of the chat that a message's key names (`remoteJid`), normalised, or None."""
     jid = key.get("remoteJid")
-    if not isinstance(jid, str) or not jid.strip():
+    if not isinstance(jid, str) or len(jid) > LONGEST_JID or not jid.strip():
         return None
     if key.get("addressingMode") == "lid" and jid.isascii() and jid.isdigit():
         # Evolution cuts off a device and everything behind it: "2019…:3@lid" arrives as "2019…".

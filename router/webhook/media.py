@@ -7,6 +7,7 @@ read.
 
 from collections.abc import Mapping
 
+from router.webhook.bounds import cut_label
 from router.webhook.clean import JsonObject, as_line, as_number, as_text
 from router.webhook.reading import Reader, Reading, bracketed
 
@@ -23,7 +24,8 @@ def _media(content: Mapping[str, object], *, ptt: bool = False) -> JsonObject:
 
 
 def _file_name(content: Mapping[str, object]) -> str:
-    return as_line(content.get("fileName") or content.get("filename") or content.get("title"))
+    name = content.get("fileName") or content.get("filename") or content.get("title")
+    return cut_label(as_line(name))
 
 
 def _not_negative(value: object) -> int | None:

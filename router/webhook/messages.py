@@ -6,6 +6,7 @@ here.
 
 from collections.abc import Mapping
 
+from router.webhook.bounds import cut_text
 from router.webhook.changes import read_protocol_message
 from router.webhook.chats import conversation_of, is_from_me
 from router.webhook.clean import JsonObject, as_line, as_object, as_time
@@ -78,7 +79,7 @@ def _said(
         reading = Reading("text", "")
     return {
         "kind": reading.kind,
-        "text": f"{reading.text}\n{note}".strip() if note else reading.text,
+        "text": cut_text(f"{reading.text}\n{note}".strip()) if note else reading.text,
         "expects_reply": reading.expects_reply,
         "media": reading.media,
         "quoted": read_quoted(context, message, reading.about),

@@ -34,9 +34,8 @@ from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.settings import Settings
 from router.state.database import Json
-from router.webhook.admission import Rejected, admit
-from router.webhook.clean import clean
-from router.webhook.events import NotAnEnvelope, in_pieces, parse_webhook
+from router.webhook.admission import Rejected, admit, named_instance
+from router.webhook.events import NotAnEnvelope, Webhook, open_webhook, read_piece
 from router.webhook.ingester import Ingester
 from router.webhook.rejections import Rejections
 
@@ -53,6 +52,8 @@ router = APIRouter(
 )
 _log = logging.getLogger(__name__)
 _MOST_VALUES = 100_000  # in one webhook
+_LARGE = 100_000  # bytes; what is larger is parsed beside the event loop
+_MOST_DIGITS = 40
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
@@ -65,7 +66,7 @@ async def receive_webhook(
     """Answer when the event is committed or deliberately ignored; never wait for an LLM."""
     del event  # the body names its event; the path segment only repeats it
     try:
-        return await _take(request, instance_name)
+        return await _take(request, named_instance(instance_name))
     except Rejected as rejected:
         rejections: Rejections = request.app.state.rejections
         rejections.note(rejected, instance_name)
@@ -89,13 +90,13 @@ class _Taken:
     refused: NotAnEnvelope | None = None
 
 
-async def _take(request: Request, instance_name: str) -> Response:
+async def _take(request: Request, instance: str) -> Response:
     settings: Settings = request.app.state.settings
-    await admit(request, instance_name)
-    _hold_back(request, instance_name)
-    body, weight = await _read(request, instance_name, settings)
-    with _kept(request, instance_name, weight):
-        taken = await _record(request, instance_name, body)
+    await admit(request, instance)
+    _hold_back(request, instance)
+    webhook, weight = await _read(request, instance, settings)
+    with _kept(request, instance, weight):
+        taken = await _record(request, instance, webhook)
     if not taken.decisions:
         if taken.ignored is None:
             assert taken.refused is not None  # noqa: S101 - one of the three it is
@@ -106,11 +107,11 @@ async def _take(request: Request, instance_name: str) -> Response:
             "Webhook ignored",
             level=logging.DEBUG,
             event=taken.event,
-            instance=instance_name,
+            instance=instance,
             reason=taken.ignored,
         )
         return _json({"status": "ignored", "event": taken.event, "reason": taken.ignored})
-    _require_recorded(instance_name, taken.decisions)
+    _require_recorded(instance, taken.decisions)
     first = taken.decisions[0]
     several = {} if len(taken.decisions) == 1 else {"events": len(taken.decisions)}
     log_event(
@@ -118,7 +119,7 @@ async def _take(request: Request, instance_name: str) -> Response:
         Action.WEBHOOK_RECEIVED,
         "Webhook received",
         event=taken.event,
-        instance=instance_name,
+        instance=instance,
         correlation_id=taken.correlation_id,
         decision=first["decision"],
         session_id=first.get("session_id"),
@@ -128,21 +129,24 @@ async def _take(request: Request, instance_name: str) -> Response:
     return _json(_answer(taken.event, taken.decisions, taken.correlation_id))
 
 
-async def _record(request: Request, instance_name: str, body: dict[str, Any]) -> _Taken:
+async def _record(request: Request, instance: str, webhook: Webhook) -> _Taken:
     """Have the webhook's events recorded; what cannot be read costs only itself."""
     settings: Settings = request.app.state.settings
     ingester: Ingester = request.app.state.ingester
     rates: Rates = request.app.state.rates
     hashes: ContactHashes = request.app.state.contact_hashes
-    taken = _Taken(uuid4().hex[:16])
-    for piece in in_pieces(body):
+    taken = _Taken(uuid4().hex[:16], webhook.envelope.event, ignored=webhook.ignored)
+    already = 1  # one was counted before the body was read
+    for piece in webhook.pieces:
+        for _ in piece[already:]:  # whatever becomes of it, it was work
+            _count_event(instance, settings, rates)
+        already = 0
         try:
-            parsed = parse_webhook(instance_name, piece)
+            parsed = read_piece(webhook.envelope, piece)
         except NotAnEnvelope as error:
             taken.refused = error
             await asyncio.sleep(0)  # others have their turn before the next piece
             continue
-        taken.event = parsed.event
         if parsed.ignored is not None:
             taken.ignored = parsed.ignored
             await asyncio.sleep(0)
@@ -150,9 +154,6 @@ async def _record(request: Request, instance_name: str, body: dict[str, Any]) ->
         for item in parsed.events:
             item["correlation_id"] = taken.correlation_id
             _mark_flood(item, settings, rates)
-        already = 0 if taken.decisions else 1  # the first was counted before the body was read
-        for _ in parsed.events[already:]:
-            _count_event(clean(instance_name), settings, rates)
         if not taken.decisions:
             taken.contact = hashes.in_log(parsed.events[0].get("jids"))
         events = [hashes.added_to(event) for event in parsed.events]
@@ -176,7 +177,6 @@ def _count_event(instance: str, settings: Settings, rates: Rates) -> int | None:
 def _hold_back(request: Request, instance: str) -> None:
     settings: Settings = request.app.state.settings
     ingester: Ingester = request.app.state.ingester
-    instance = clean(instance)  # as it is recorded: every spelling of it is one
     wait = _count_event(instance, settings, request.app.state.rates)
     if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
         wait = 5
@@ -194,22 +194,30 @@ def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
         item["flood"] = True
 
 
-async def _read(request: Request, instance: str, settings: Settings) -> tuple[dict[str, Any], int]:
-    """Return the body, and about how many bytes it takes from now on."""
+async def _read(request: Request, instance: str, settings: Settings) -> tuple[Webhook, int]:
+    """Return the webhook, and about how many bytes it takes from now on."""
     bodies: Bodies = request.app.state.webhook_bodies
     sender, most = _sender(instance), settings.max_webhook_bytes
     try:
         async with bodies.reading(request.scope, request.receive, sender=sender, most=most) as raw:
             await require_few_values(raw, _MOST_VALUES)
-            body = _decode(raw)
-            require_shallow(body, raw, settings.max_json_depth)
-            weight = weight_of(raw, body, _MOST_VALUES)
+            if len(raw) < _LARGE:
+                return _opened(instance, raw, settings.max_json_depth)
+            return await asyncio.to_thread(_opened, instance, raw, settings.max_json_depth)
     except TooMuch as error:
         hint = " (MAX_WEBHOOK_BYTES)" if error.status == 413 else ""
         raise Rejected(error.status, error.code, f"{error}{hint}", error.retry_after) from error
+    except NotAnEnvelope as error:
+        raise Rejected(422, "not_an_envelope", str(error)) from error
+
+
+def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
+    """Parse and bound a body, beside the event loop where it is large."""
+    body = _decode(raw)
+    require_shallow(body, raw, most_deep)
     if not isinstance(body, dict):
-        raise Rejected(422, "not_an_envelope", "the body is not a JSON object")
-    return body, weight
+        raise NotAnEnvelope("the body is not a JSON object")
+    return open_webhook(instance, body), weight_of(raw, body, _MOST_VALUES)
 
 
 @contextmanager
@@ -228,7 +236,7 @@ def _kept(request: Request, instance: str, weight: int) -> Iterator[None]:
 
 
 def _sender(instance: str) -> str:
-    return f"webhooks of {clean(instance)}"
+    return f"webhooks of {instance}"
 
 
 def _decode(raw: bytes) -> object:
@@ -239,11 +247,23 @@ def _decode(raw: bytes) -> object:
 
 
 def _decode_leniently(raw: bytes) -> object:
-    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later."""
+    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
+
+    A long number, which Python would work on for long, is none of WhatsApp's: it is left out.
+    """
     try:
-        return json.loads(raw)
+        text = raw.decode("utf-8", "surrogatepass")
+        return json.loads(text, parse_int=_integer, parse_float=_fraction)
     except (ValueError, RecursionError) as error:
         raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
+
+
+def _fraction(digits: str) -> float | None:
+    return float(digits) if len(digits) <= _MOST_DIGITS else None
 
 
 def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:

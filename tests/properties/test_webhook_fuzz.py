@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from router.main import create_app
 from router.settings import load_settings
 from router.state.direct import DirectDatabase
+from tests.fixtures import SWOLLEN, swell
 from tests.routers import WEBHOOK_SECRET, environment
 from tests.state.conversation import Conversation
 
@@ -28,6 +29,7 @@ ODD = st.one_of(
     st.sampled_from(
         ["", "\u0000", "\ud800", "🙂" * 50, "x" * 5000, "@lid", "@g.us", "1e999", "NaN"]
     ),
+    st.sampled_from(SWOLLEN),
     st.lists(st.none(), max_size=3),
     st.just({}),
     st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
@@ -99,7 +101,7 @@ def make_poster(client: httpx.AsyncClient):
         answer = asyncio.run_coroutine_threadsafe(
             client.post(
                 "/webhook/fuzzed",
-                content=json.dumps(body),
+                content=json.dumps(swell(body)),
                 headers={"X-Webhook-Secret": WEBHOOK_SECRET},
             ),
             loop,

@@ -133,7 +133,7 @@ async def test_no_other_spelling_of_the_name_gets_round_that(door: Door, spellin
     await door.api("PATCH", "1", {"shared_webhook_secret": False})
     name = spelling.partition("/")[0].replace("%00", "\x00")
     answer = await door.posts(SHARED, name, at=spelling)
-    assert answer.status_code == 401
+    assert answer.status_code == (404 if "%00" in spelling else 401)
     assert await door.talk.sayings() == []
 
 
