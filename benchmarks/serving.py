@@ -69,7 +69,7 @@ def serving_process(
             stdout=log,
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/openapi.json", server)
+            _wait_for(f"http://127.0.0.1:{port}/health/live", server)
             yield f"http://127.0.0.1:{port}", server.pid
         finally:
             server.terminate()

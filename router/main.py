@@ -102,6 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="AI-answered WhatsApp with humans in charge",
         lifespan=lifespan,
+        openapi_url=None,  # add_reference serves it, where it is asked for
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # it would lead to whatever host the caller names

@@ -1,13 +1,18 @@
-"""The interactive reference at /docs: Swagger UI, whose files come with a package, not from a CDN.
+"""The reference: /openapi.json, and /docs, where Swagger UI shows it.
 
-It is there on a machine of one's own (the embedded database), elsewhere only with API_DOCS=true.
+Swagger UI's files come with a package, not from a CDN. Both are there on a machine of one's own
+(the embedded database), elsewhere only with API_DOCS=true. The document is large: its bytes are
+made once, and whoever asks for it uses up calls of its address, like all without a credential.
 """
 
 import importlib.util
 import logging
+from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+import orjson
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
@@ -41,7 +46,8 @@ SwaggerUIBundle({url: "/openapi.json", dom_id: "#reference", deepLinking: true})
 
 
 def add_reference(app: FastAPI) -> None:
-    """Serve the reference; where its files are not installed, only say so."""
+    """Serve the reference; where the files of /docs are not installed, say so instead of them."""
+    app.add_api_route("/openapi.json", _document(app), include_in_schema=False)
     spec = importlib.util.find_spec(_PACKAGE)  # which does not load it
     if spec is None or spec.origin is None:
         cure = "pip install -r requirements.txt, or API_DOCS=false"
@@ -62,6 +68,17 @@ def add_reference(app: FastAPI) -> None:
     app.add_api_route("/docs/start.js", start, include_in_schema=False)
     for name, kind in _FILES.items():
         _serve(app, name, folder / name, kind)
+
+
+def _document(app: FastAPI) -> Callable[[], Awaitable[Response]]:
+    @cache
+    def content() -> bytes:
+        return orjson.dumps(app.openapi())
+
+    async def document() -> Response:
+        return Response(content(), media_type="application/json")
+
+    return document
 
 
 def _serve(app: FastAPI, name: str, path: Path, kind: str) -> None:

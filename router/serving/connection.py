@@ -10,9 +10,16 @@ import asyncio
 from typing import Any
 
 import httptools
+from uvicorn._types import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from router.serving.door import Door
@@ -25,13 +32,19 @@ class _TooMuch(Exception):
     """Raised inside the parser, which then stops."""
 
 
+def _tell_gone(cycle: RequestResponseCycle) -> None:
+    if not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+
 class _Flow(FlowControl):
     """Reads nothing more while requests wait behind the one that is being answered."""
 
     held = False
 
     def resume_reading(self) -> None:
-        if not self.held:
+        if not self.held and not self._transport.is_closing():
             super().resume_reading()
 
 
@@ -61,6 +74,7 @@ class Connection(HttpToolsProtocol):
         self._is_answering = False
         self._is_over = False
         self._too_much = 400
+        self._answered: RequestResponseCycle | None = None
 
     # --- what the door sees
 
@@ -103,8 +117,13 @@ class Connection(HttpToolsProtocol):
         self._until = self.loop.time() + self._bounds.head_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
+        """Give the place back, and tell whoever is answering.
+
+        uvicorn tells the last request alone, which may be waiting behind the one that is answered.
+        """
         self._door.leave(self)
+        if self._answered is not None:
+            _tell_gone(self._answered)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -181,6 +200,28 @@ class Connection(HttpToolsProtocol):
             self._rest()
 
     # --- what the answer tells
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin to answer. What is said when nobody is there to hear it is dropped.
+
+        A transport that is closed refuses to write, some moments before the connection is known to
+        be lost. That is no error of the application's.
+        """
+
+        async def answer(
+            scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+        ) -> None:
+            async def send_if_heard(message: ASGISendEvent) -> None:
+                if self.flow.write_paused and not cycle.disconnected:
+                    await self.flow.drain()
+                if self.transport.is_closing():
+                    _tell_gone(cycle)
+                await send(message)
+
+            await app(scope, receive, send_if_heard)
+
+        self._answered = cycle
+        super()._start_asgi_task(cycle, answer)
 
     def on_response_complete(self) -> None:
         """Answer the next one that waits, or rest."""

@@ -7,6 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
+from router.main import create_app
 from router.settings import load_settings
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 
@@ -23,7 +24,7 @@ ANSWERS = [
     ("POST", "/webhook/shop", {"X-Webhook-Secret": WEBHOOK_SECRET}, b"[]", 422),
     ("POST", "/cron/auto-resume", {}, b"", 401),
     ("GET", "/health/live", {}, b"", 200),
-    ("GET", "/openapi.json", {}, b"", 200),
+    ("GET", "/openapi.json", {}, b"", 404),
     ("GET", "/docs", {}, b"", 404),
     ("GET", "/redoc", {}, b"", 404),
     ("GET", "/api/tenants/", KEY, b"", 404),
@@ -140,9 +141,27 @@ async def test_the_reference_is_there_where_it_is_asked_for_and_loads_nothing_fr
         assert len(named) == 3
         for path in (*named, "/openapi.json"):
             assert (await client.get(path)).status_code == 200, path
+        assert (await client.get("/openapi.json")).json()["info"]["title"] == "HybridFlow"
         policy = page.headers["Content-Security-Policy"]
     assert "http" not in policy
     assert "script-src 'self';" in policy
+
+
+async def test_the_document_is_made_once_and_asking_for_it_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Without the database: nothing of it is asked."""
+    made: list[object] = []
+    given = {"API_DOCS": "true", "ADDRESS_CALLS_PER_MINUTE": "5", "ANTHROPIC_API_KEY": "x"}
+    app = create_app(load_settings(given, env_file=None))
+    real = app.openapi
+    monkeypatch.setattr(app, "openapi", lambda: (made.append(1), real())[1])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://router") as client:
+        answers = [await client.get("/openapi.json") for _ in range(7)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+    assert len({answer.content for answer in answers[:5]}) == 1
+    assert len(made) == 1
 
 
 def test_the_reference_is_there_by_itself_only_with_the_embedded_database():

@@ -41,6 +41,7 @@ def router(database_url: str) -> Iterator[RouterProcess]:
     configuration = {
         "API_CALLS_PER_MINUTE": MANY,
         "ADDRESS_CALLS_PER_MINUTE": MANY,
+        "API_DOCS": "true",
         "N8N_ENABLED": "true",
         "N8N_WEBHOOK_URL": "http://127.0.0.1:9/webhook",
         "N8N_API_KEY": "a-key-for-n8n-in-the-tests",

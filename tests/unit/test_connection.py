@@ -1,6 +1,9 @@
 """What one connection may take: heads, requests in advance, silence. Time is told, never waited."""
 
 import asyncio
+import logging
+import socket
+import struct
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -359,3 +362,65 @@ def test_there_are_no_more_connections_than_files():
     assert connections_for(2000) == 2000
     assert connections_for(2000, 1024) == 724
     assert connections_for(2000, 256) == 128
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3])
+@pytest.mark.parametrize("how", ["cut by the door", "reset", "closed", "half closed"])
+def test_a_connection_that_is_gone_is_no_error_of_ours(
+    asked: int, how: str, caplog: pytest.LogCaptureFixture
+):
+    """uvloop, which serves, raises where asyncio's own loop is silent; requests wait behind."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def play() -> None:
+        async with serving() as world:
+            world.answer = b"a" * 20_000_000
+            _, writer = await world.dial()
+            writer.write(GET * asked)
+            while not world.asked or not any(c.flow.write_paused for c in world.state.connections):
+                await asyncio.sleep(0)
+            if how == "cut by the door":
+                world.later()
+            elif how == "reset":
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
+                writer.transport.abort()
+            elif how == "closed":
+                writer.transport.abort()
+            else:
+                writer.write_eof()
+                world.later()
+            while world.state.tasks or len(world.door):
+                await asyncio.sleep(0)
+            writer.transport.abort()
+
+    with caplog.at_level(logging.DEBUG):
+        uvloop.run(play())
+    assert [line for line in caplog.messages if "Exception" in line or "ASGI" in line] == []
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_an_answer_that_begins_when_nobody_is_there_any_more_is_no_error(
+    asked: int, caplog: pytest.LogCaptureFixture
+):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def play() -> None:
+        async with serving() as world:
+            world.go.clear()
+            _, writer = await world.dial()
+            writer.write(GET * asked)
+            while not world.asked:
+                await asyncio.sleep(0)
+            (connection,) = world.state.connections
+            connection.turn_away()
+            world.go.set()  # it answers before it hears of that, and then after
+            while world.state.tasks:
+                await asyncio.sleep(0)
+            writer.transport.abort()
+
+    with caplog.at_level(logging.DEBUG):
+        uvloop.run(play())
+    assert [line for line in caplog.messages if "Exception" in line or "ASGI" in line] == []
