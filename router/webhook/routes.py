@@ -53,7 +53,8 @@ router = APIRouter(
 _log = logging.getLogger(__name__)
 _MOST_VALUES = 100_000  # in one webhook
 _LARGE = 100_000  # bytes; what is larger is parsed beside the event loop
-_MOST_DIGITS = 40
+_MOST_DIGITS = 40  # of a number that is taken exactly
+_MOST_OF_A_NUMBER = 400
 
 
 @router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
@@ -249,7 +250,7 @@ def _decode(raw: bytes) -> object:
 def _decode_leniently(raw: bytes) -> object:
     """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
 
-    A long number, which Python would work on for long, is none of WhatsApp's: it is left out.
+    On a long number Python works for long, and it is none of WhatsApp's.
     """
     try:
         text = raw.decode("utf-8", "surrogatepass")
@@ -258,12 +259,14 @@ def _decode_leniently(raw: bytes) -> object:
         raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
 
 
-def _integer(digits: str) -> int | None:
-    return int(digits) if len(digits) <= _MOST_DIGITS else None
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else _fraction(digits)
 
 
-def _fraction(digits: str) -> float | None:
-    return float(digits) if len(digits) <= _MOST_DIGITS else None
+def _fraction(digits: str) -> float:
+    if len(digits) > _MOST_OF_A_NUMBER:
+        raise ValueError(f"a number has more than {_MOST_OF_A_NUMBER} characters")
+    return float(digits)
 
 
 def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:

@@ -119,6 +119,23 @@ WEBHOOKS = (
         "422 not_an_envelope",
         b'{"event": "messages.upsert", "instance": "padaria", "data": 7}',
     ),
+    hook(
+        "an address of 30,000 brackets",
+        "422 not_an_envelope",
+        _message(key={"id": "X2", "remoteJid": "(" * 30_000, "fromMe": False}),
+    ),
+    hook(
+        "JSON of 8,000 lists in the text of a button",
+        "200 accepted",
+        _message(
+            message={
+                "interactiveMessage": {
+                    "nativeFlowMessage": {"buttons": [{"buttonParamsJson": "[" + "[]," * 8_000}]}
+                }
+            }
+        ),
+    ),
+    hook("a name of 30,000 characters", "200 accepted", _message(pushName="a b " * 7_500)),
     hook("a time in the year 292277026596", "200 ignored", _message(messageTimestamp=2**63 - 1)),
     hook("a time before 1970", "200 ignored", _message(messageTimestamp=-5)),
     hook("a NUL character in the text", "200 accepted", _text(rb'"ol\u0000a"')),
@@ -133,6 +150,13 @@ WEBHOOKS = (
         "SQL in the text and the name",
         "200 accepted",
         _message(pushName="'; drop table tenants; --"),
+    ),
+    BadInput(
+        "a NUL character in the instance's name",
+        "404 not_found",
+        _HOOK + "%00",
+        headers={**_SECRET, **_JSON},
+        content=_message(),
     ),
     BadInput(
         "an instance that no tenant has",
