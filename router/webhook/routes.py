@@ -52,7 +52,7 @@ router = APIRouter(
 )
 _log = logging.getLogger(__name__)
 _MOST_VALUES = 100_000  # in one webhook
-_LARGE = 100_000  # bytes; what is larger is parsed beside the event loop
+_LARGE = 32_768  # bytes; what is larger is parsed beside the event loop
 _MOST_DIGITS = 40  # of a number that is taken exactly
 _MOST_OF_A_NUMBER = 400
 

@@ -557,7 +557,10 @@ async def test_one_key_is_one_caller_however_it_is_written(spellings):
 
 @pytest.mark.parametrize(
     "written",
-    ["1", "01", "001", "%31", "+1", "%2B1", "%201", "1%20", "1.0", "7&tenant_id=1", "1&x=2"],
+    [
+        *("1", "01", "001", "%31", "+1", "%2B1", "%201", "1%20", "1.0", "7&tenant_id=1", "1&x=2"),
+        *("0" * 40 + "1", "%20" * 40 + "1", "1." + "0" * 40, "1" + "%20" * 40),
+    ],
 )
 async def test_one_tenant_is_one_however_it_is_written(written: str):
     calls = Calls(calls_per_minute=1)
