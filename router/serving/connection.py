@@ -205,7 +205,8 @@ class Connection(HttpToolsProtocol):
         """Begin to answer. What is said when nobody is there to hear it is dropped.
 
         A transport that is closed refuses to write, some moments before the connection is known to
-        be lost. That is no error of the application's.
+        be lost. That is no error of the application's, and neither is that the server stops, which
+        says so itself, once for all whom it breaks off.
         """
 
         async def answer(
@@ -218,7 +219,11 @@ class Connection(HttpToolsProtocol):
                     _tell_gone(cycle)
                 await send(message)
 
-            await app(scope, receive, send_if_heard)
+            try:
+                await app(scope, receive, send_if_heard)
+            except asyncio.CancelledError:
+                _tell_gone(cycle)
+                self.transport.close()
 
         self._answered = cycle
         super()._start_asgi_task(cycle, answer)

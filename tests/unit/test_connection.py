@@ -424,3 +424,18 @@ def test_an_answer_that_begins_when_nobody_is_there_any_more_is_no_error(
     with caplog.at_level(logging.DEBUG):
         uvloop.run(play())
     assert [line for line in caplog.messages if "Exception" in line or "ASGI" in line] == []
+
+
+async def test_who_is_broken_off_by_the_end_of_the_server_leaves_no_traceback(
+    world: World, caplog: pytest.LogCaptureFixture
+):
+    world.go.clear()
+    reader, writer = await world.dial()
+    writer.write(GET)
+    while not world.asked:
+        await asyncio.sleep(0.01)
+    for task in tuple(world.state.tasks):
+        task.cancel()
+    assert await gone(reader)
+    assert [line for line in caplog.messages if "Exception" in line or "ASGI" in line] == []
+    writer.close()
