@@ -52,7 +52,8 @@ def repeating(body_of: Callable[[bytes], bytes], status: bytes = b"201 Created")
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = bytearray()
         while not asked.endswith(b"}"):
-            asked += await reader.read(65536) or b"}"
+            piece = await reader.read(65536)
+            asked += piece or b"}"
         body = body_of(bytes(asked))
         await saying(b"Content-Length: %d" % len(body), body, status)(reader, writer)
 
