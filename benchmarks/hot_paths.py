@@ -66,7 +66,7 @@ class Walk:
         for turn in await self._claim("turns are claimed"):
             held = {"turn_id": turn["turn_id"], "token": turn["token"]}
             await self._call("a turn is forwarded", "forward_turn", held | {"lease_seconds": 60})
-            execution = {"execution_id": f"E{turn['turn_id']}"}
+            execution = {"execution_id": str(turn["turn_id"])}
             await self._call("a flow begins", "begin_flow", held | execution)
             await self._call("a flow's token is looked up", "prove_flow", held)
             await self._call("the gateway looks at a turn", "look_at_turn", held)

@@ -65,6 +65,8 @@ class InstanceKeys:
 
     def reach(self, name: str, server_url: str, key: SecretStr | None) -> Instance:
         """Return the instance at the address. Raises EvolutionRefused: no key, or a bad address."""
+        if name in (".", ".."):  # its requests would go to another path
+            raise EvolutionRefused(f"no instance can be called {name}: name it as Evolution does")
         try:
             address = self._servers.address_of(server_url)
         except ValueError as error:

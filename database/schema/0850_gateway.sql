@@ -40,6 +40,30 @@ as $$
     order by t.execution_told_at desc nulls last, t.id limit 1
 $$;
 
+-- Whether this is an execution's id as n8n gives it: a number in one spelling, exact in JavaScript.
+create or replace function hybridflow.is_execution_id(p_execution_id text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_execution_id ~ '^[1-9][0-9]{0,14}$', false)
+$$;
+
+-- Raises PT422 unless it is an execution's id as n8n gives it.
+create or replace function hybridflow.check_execution_id(p_execution_id text)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if not hybridflow.is_execution_id(p_execution_id) then
+        raise exception 'execution_id must be n8n''s `$execution.id`: a number' using errcode = 'PT422';
+    end if;
+end
+$$;
+
 create or replace function hybridflow.is_anothers_execution(p_execution_id text, p_tenant_id bigint)
 returns boolean
 language sql
@@ -67,6 +91,7 @@ $$;
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
 -- Returns {ok} or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
+-- PT422: the id is none that n8n gives.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -76,6 +101,7 @@ declare
     v_held record;
     v_is_told boolean;
 begin
+    perform hybridflow.check_execution_id(p ->> 'execution_id');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     v_is_told := (p ->> 'by_n8n')::boolean
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);

@@ -17,6 +17,19 @@ create index if not exists executions_to_erase_by_tenant on public.executions_to
 
 alter table public.executions_to_erase enable row level security;
 
+-- An id stands in the path of what n8n is asked to delete. In earlier releases a flow could have any text
+-- stored as one, and with it any path.
+update public.turns set execution_id = null
+where execution_id is not null and not hybridflow.is_execution_id(execution_id);
+alter table public.turns drop constraint if exists turns_execution_id_check;
+alter table public.turns add constraint turns_execution_id_check check (execution_id ~ '^[1-9][0-9]{0,14}$');
+
+delete from public.executions_to_erase
+where not hybridflow.is_execution_id(execution_id);
+alter table public.executions_to_erase drop constraint if exists executions_to_erase_execution_id_check;
+alter table public.executions_to_erase add constraint executions_to_erase_execution_id_check
+check (execution_id ~ '^[1-9][0-9]{0,14}$');
+
 -- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
 -- deleted already, be it for another tenant, is left at that: nobody else's row is waited for, or written.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
@@ -52,10 +65,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids jsonb;
 begin
-    delete from public.executions_to_erase where asked_at < v_now - interval '30 days';
+    delete from public.executions_to_erase
+    where asked_at < v_now - interval '30 days' or not hybridflow.is_execution_id(execution_id);
     with due as (
         select e.execution_id from public.executions_to_erase as e
-        where e.next_at <= v_now
+        where e.next_at <= v_now and hybridflow.is_execution_id(e.execution_id)
         order by e.next_at limit coalesce((p ->> 'limit')::integer, 50)
         for update skip locked
     ),

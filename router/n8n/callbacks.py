@@ -9,11 +9,12 @@ import logging
 from hmac import compare_digest
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from router.logs import Action, log_event, scrubbed
+from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.handler import KEY_HEADER
 from router.n8n.tokens import TurnToken, read_token
 from router.settings import Settings
@@ -49,13 +50,14 @@ _PERMANENT = frozenset({"llm_refused", "evolution_refused", "not_on_whatsapp", "
 _AWAY = "evolution_away"  # nothing has left, and nobody is to blame: see fail_turn
 
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
+_Execution = Annotated[str, Path(pattern=EXECUTION_ID, description="n8n's `$execution.id`")]
 _Token = Annotated[str, Header(alias="apikey", description="The turn's token")]
 
 
 class Began(BaseModel):
     """The flow has begun."""
 
-    execution_id: str = Field(min_length=1, max_length=100, description="n8n's `$execution.id`")
+    execution_id: str = Field(pattern=EXECUTION_ID, description="n8n's `$execution.id`, a number")
 
 
 class Crash(BaseModel):
@@ -104,7 +106,7 @@ async def began(request: Request, turn_id: int, token: _Token, body: Began) -> J
 
 @router.post("/executions/{execution_id}/fail", summary="Report that an execution crashed")
 async def crash(
-    request: Request, execution_id: str, key: _Key, body: Crash | None = None
+    request: Request, execution_id: _Execution, key: _Key, body: Crash | None = None
 ) -> JSONResponse:
     """End the attempt that the execution worked on. 404: it worked on none that is known."""
     settings: Settings = request.app.state.settings

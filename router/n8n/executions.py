@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from router.logs import Action, log_event, scrubbed
 from router.loops import Loop
+from router.n8n.execution_ids import is_execution_id
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -83,6 +84,10 @@ class ExecutionEraser:
             return (
                 "n8n keeps executions of erased people until it prunes them: make a key in n8n"
                 " (Settings, n8n API; scope execution:delete) and set N8N_PUBLIC_API_KEY"
+            )
+        if not is_execution_id(execution_id):  # it would be the path of something else
+            return (
+                "an id that n8n never gives was stored as an execution's: n8n is not asked for it"
             )
         try:
             answer = await self._http.delete(

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from router.llm.provider import LlmAway
 from router.logs import Action, log_event
+from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import FlowTerms, build_payload
 from router.sending.outcomes import SendStopped
 from router.state.database import Database
@@ -177,16 +178,21 @@ class N8nHandler:
         except ValueError:
             return
         execution = said.get("execution_id") if isinstance(said, dict) else None
-        if execution:
+        if not execution:
+            return
+        if not is_execution_id(execution):
+            why: str | None = "the workflow's webhook must answer with `$execution.id`, a number"
+        else:
             begun = await self._database.call(
                 "begin_flow",
-                {**turn.held, "execution_id": str(execution)[:100], "by_n8n": True},
+                {**turn.held, "execution_id": str(execution), "by_n8n": True},
             )
-            if "refused" in begun:  # it was taken back meanwhile: a crash of it changes nothing
-                log_event(
-                    _log, Action.AI_FAILED, f"n8n's execution was not noted: {begun['refused']}",
-                    level=logging.WARNING, turn_id=turn.turn_id,
-                )  # fmt: skip
+            why = begun.get("refused")  # it was taken back meanwhile: a crash changes nothing
+        if why is not None:
+            log_event(
+                _log, Action.AI_FAILED, f"n8n's execution was not noted: {why}",
+                level=logging.WARNING, turn_id=turn.turn_id,
+            )  # fmt: skip
 
     def _refused(self, reason: str) -> bool:
         self.breaker.failed(monotonic())

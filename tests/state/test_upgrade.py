@@ -198,3 +198,21 @@ async def test_keys_of_members_who_have_gone_end_and_those_of_others_do_not(old_
         await connection.close()
     assert [row["name"] for row in ended] == ["of one gone"]
     assert [row["name"] for row in later] == ["of a member", "of one gone"]
+
+
+async def test_what_flows_had_stored_as_executions_is_none_of_n8ns_any_more(old_database: str):
+    await execute(
+        old_database,
+        "update turns set execution_id = '../workflows/7' where id = (select min(id) from turns);"
+        "update turns set execution_id = '4711' where id = (select max(id) from turns);"
+        "insert into executions_to_erase (execution_id, tenant_id) values"
+        " ('../credentials/7', 1), ('4711?', 1), ('04711', 1), ('4712', 1)",
+    )
+    await migrate(old_database)
+    database = await DirectDatabase.connect(old_database, size=1)
+    talk = Conversation(database, "padaria")
+    executions = await talk.sql("select execution_id from turns where execution_id is not null")
+    assert [row["execution_id"] for row in executions] == ["4711"]
+    kept = await talk.sql("select execution_id from executions_to_erase order by 1")
+    assert [row["execution_id"] for row in kept] == ["1", "4712"]
+    await database.close()

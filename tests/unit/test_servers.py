@@ -169,3 +169,9 @@ def group(url: str, *names: str, own_key: bool = False, tenants: int = 0) -> dic
         "evo_server_url": url, "own_key": own_key, "tenants": tenants or len(names),
         "instances": list(names),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_no_instance_is_called_as_a_step_in_a_path(name: str) -> None:
+    with pytest.raises(EvolutionRefused, match="no instance can be called"):
+        keys("http://evolution:8080").reach(name, "http://evolution:8080", KEY)

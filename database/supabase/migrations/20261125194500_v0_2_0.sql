@@ -6259,6 +6259,30 @@ as $$
     order by t.execution_told_at desc nulls last, t.id limit 1
 $$;
 
+-- Whether this is an execution's id as n8n gives it: a number in one spelling, exact in JavaScript.
+create or replace function hybridflow.is_execution_id(p_execution_id text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_execution_id ~ '^[1-9][0-9]{0,14}$', false)
+$$;
+
+-- Raises PT422 unless it is an execution's id as n8n gives it.
+create or replace function hybridflow.check_execution_id(p_execution_id text)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if not hybridflow.is_execution_id(p_execution_id) then
+        raise exception 'execution_id must be n8n''s `$execution.id`: a number' using errcode = 'PT422';
+    end if;
+end
+$$;
+
 create or replace function hybridflow.is_anothers_execution(p_execution_id text, p_tenant_id bigint)
 returns boolean
 language sql
@@ -6286,6 +6310,7 @@ $$;
 -- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
 -- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
 -- Returns {ok} or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
+-- PT422: the id is none that n8n gives.
 create or replace function public.begin_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -6295,6 +6320,7 @@ declare
     v_held record;
     v_is_told boolean;
 begin
+    perform hybridflow.check_execution_id(p ->> 'execution_id');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     v_is_told := (p ->> 'by_n8n')::boolean
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);
@@ -6523,6 +6549,19 @@ create index if not exists executions_to_erase_by_tenant on public.executions_to
 
 alter table public.executions_to_erase enable row level security;
 
+-- An id stands in the path of what n8n is asked to delete. In earlier releases a flow could have any text
+-- stored as one, and with it any path.
+update public.turns set execution_id = null
+where execution_id is not null and not hybridflow.is_execution_id(execution_id);
+alter table public.turns drop constraint if exists turns_execution_id_check;
+alter table public.turns add constraint turns_execution_id_check check (execution_id ~ '^[1-9][0-9]{0,14}$');
+
+delete from public.executions_to_erase
+where not hybridflow.is_execution_id(execution_id);
+alter table public.executions_to_erase drop constraint if exists executions_to_erase_execution_id_check;
+alter table public.executions_to_erase add constraint executions_to_erase_execution_id_check
+check (execution_id ~ '^[1-9][0-9]{0,14}$');
+
 -- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
 -- deleted already, be it for another tenant, is left at that: nobody else's row is waited for, or written.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
@@ -6558,10 +6597,11 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_ids jsonb;
 begin
-    delete from public.executions_to_erase where asked_at < v_now - interval '30 days';
+    delete from public.executions_to_erase
+    where asked_at < v_now - interval '30 days' or not hybridflow.is_execution_id(execution_id);
     with due as (
         select e.execution_id from public.executions_to_erase as e
-        where e.next_at <= v_now
+        where e.next_at <= v_now and hybridflow.is_execution_id(e.execution_id)
         order by e.next_at limit coalesce((p ->> 'limit')::integer, 50)
         for update skip locked
     ),
