@@ -35,6 +35,7 @@ from router.llm.provider import LlmProvider
 from router.logs import Action, configure_logging, log_event
 from router.loops import safely
 from router.lost_servers import LostServers
+from router.n8n.bench import Bench
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
@@ -237,6 +238,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 def _serve_flows(app: FastAPI, settings: Settings, pools: TenantPools) -> None:
     app.state.media = MediaSource(pools.media, settings.max_media_bytes)
     app.state.flows_at_once = AtOnce(FLOW_AT_ONCE)
+    app.state.flow_bench = Bench()
     app.state.flow_places = Shares(max(1, settings.max_concurrent_requests // 2))
 
 

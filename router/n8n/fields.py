@@ -2,6 +2,10 @@
 
 Only what is known is read, and only in the type that it must have; all else is refused by its
 name. Nothing is passed over in silence but what says nothing: null, false, empty.
+
+How long a text is, and how many things a list has, is looked at before anything is done with them.
+The bounds lie above WhatsApp's own: 65,536 characters of a text, 1,024 of a caption or a list's
+text, 24 of a row's title, 10 rows, 1,024 people in a group.
 """
 
 import re
@@ -9,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from router.outbound.media import is_address
 from router.webhook.clean import JsonObject, JsonValue, clean
 
 Read: TypeAlias = Callable[[object, str], JsonValue]
@@ -47,11 +52,28 @@ def read_fields(fields: Fields, body: Mapping[str, Any], within: str = "") -> Js
         if _says_nothing(value) and not (field and _is_kept(field, value)):
             continue
         if field is None:
-            raise BadField(clean(path)[:200], "the gateway does not take this field")
+            raise BadField(clean(path[:200]), "the gateway does not take this field")
         if isinstance(value, bool) is not (field.type is bool) or not isinstance(value, field.type):
             raise BadField(path, f"it must be {_called(field.type)}")
         found[name] = field.read(value, path)
     return found
+
+
+def characters_in(value: object) -> int:
+    """Return how long all the texts in a value are together."""
+    total, waiting = 0, [value]
+    while waiting:
+        match waiting.pop():
+            case str(found):
+                total += len(found)
+            case list(items):
+                waiting += items
+            case dict(fields):
+                waiting += fields.keys()
+                waiting += fields.values()
+            case _:
+                continue
+    return total
 
 
 def _says_nothing(value: object) -> bool:
@@ -101,10 +123,35 @@ def whole(most: int) -> Read:
     return read
 
 
+def text(most: int) -> Read:
+    """Read a text of so many characters at most."""
+
+    def read(value: Any, path: str) -> JsonValue:
+        if len(value) > most:
+            raise BadField(path, f"it has {len(value)} characters, {most} are allowed")
+        return clean(value)
+
+    return read
+
+
+def texts(most: int, longest: int) -> Read:
+    """Read a list of so many texts at most, and how long each may be."""
+    each = text(longest)
+
+    def read(value: Any, path: str) -> JsonValue:
+        if not all(isinstance(item, str) for item in value):
+            raise BadField(path, "it must be a list of texts")
+        _require_few(value, path, most)
+        return [each(item, path) for item in value]
+
+    return read
+
+
 def objects_of(fields: Fields) -> Read:
     """Read a list of objects that have these fields."""
 
     def read(value: Any, path: str) -> JsonValue:
+        _require_few(value, path, _MOST_OBJECTS)
         if not all(isinstance(item, dict) for item in value):
             raise BadField(path, "it must be a list of objects")
         return [read_fields(fields, item, f"{path}[{place}].") for place, item in enumerate(value)]
@@ -134,7 +181,15 @@ def refused(why: str) -> Read:
     return read
 
 
-def _as_text(value: Any, _: str) -> JsonValue:
+def _require_few(items: list[Any], path: str, most: int) -> None:
+    if len(items) > most:
+        raise BadField(path, f"it has {len(items)} elements, {most} are allowed")
+
+
+def _as_media(value: Any, path: str) -> JsonValue:
+    """An address, or bytes in base64: of these the whole request's bound is the only one."""
+    if is_address(value) and len(value) > _LONGEST_ADDRESS:
+        raise BadField(path, f"an address has {_LONGEST_ADDRESS} characters at most")
     return clean(value)
 
 
@@ -148,14 +203,18 @@ def _as_number(value: Any, path: str) -> JsonValue:
     return value  # type: ignore[no-any-return]
 
 
-def _as_texts(value: Any, path: str) -> JsonValue:
-    if not all(isinstance(item, str) for item in value):
-        raise BadField(path, "it must be a list of texts")
-    return [clean(item) for item in value]
-
-
-TEXT = Field(_as_text, str, keeps_empty=True)
-NAME = Field(_as_text, str)
+LONGEST_TEXT = 65_536
+_LONGEST_LINE = 4096
+_LONGEST_NAME = 1024
+_LONGEST_ADDRESS = 8192
+_MOST_OBJECTS = 100
+_MOST_TEXTS = 100
+_MOST_PEOPLE = 1024
+MESSAGE = Field(text(LONGEST_TEXT), str, keeps_empty=True)
+TEXT = Field(text(_LONGEST_LINE), str, keeps_empty=True)
+NAME = Field(text(_LONGEST_NAME), str)
+MEDIA = Field(_as_media, str)
 FLAG = Field(_as_it_is, bool, keeps_empty=True)
 NUMBER = Field(_as_number, (int, float))
-TEXTS = Field(_as_texts, list)
+TEXTS = Field(texts(_MOST_TEXTS, _LONGEST_LINE), list)
+PEOPLE = Field(texts(_MOST_PEOPLE, _LONGEST_NAME), list)

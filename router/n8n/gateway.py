@@ -8,10 +8,10 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
+from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -22,9 +22,10 @@ from router.evolution.errors import EvolutionAway, EvolutionError
 from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
+from router.n8n.bench import Bench
 from router.n8n.media import emptied, filled
 from router.n8n.refusals import Refused, conflict
-from router.n8n.requests import asked_of, body_of, messages_of
+from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
 from router.n8n.tokens import TurnToken, read_notice_token, read_token
 from router.n8n.whitelist import PRESENCE_PATH, Asked
@@ -35,7 +36,7 @@ from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
-from router.sending.outgoing import TEXT_PATH, Outgoing
+from router.sending.outgoing import Outgoing
 from router.sending.speakers import flow
 from router.settings import Settings
 from router.state.database import Database, Json
@@ -56,10 +57,11 @@ router = APIRouter(
         503: {"description": "Not now: `response.reason` says what is away, or used up"},
     },
 )
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _PRESENCE_MS = 1000
 _ELSEWHERE = "there is no such message in this turn's conversation"
-_LONG_TEXTS = ThreadPoolExecutor(2, "a flow's text")  # nobody else's work waits behind them
+_SHORT = 2048  # bytes of a body that keeps nobody waiting, whatever is in it
 AT_ONCE = 8
 """Requests of one turn that are answered at once."""
 
@@ -87,7 +89,7 @@ async def call_evolution(request: Request, group: str, method: str, instance: st
         correlation_id = desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"
         places = _place(request.app.state.flow_places, desk.turn["tenant_id"])
         with bind_correlation(correlation_id, contact), desk.counted(), places:
-            return await desk.carry_out(path, await body_of(request))
+            return await desk.carry_out(path, await written_of(request))
     except Refused as refused:
         return refused.answer()
 
@@ -105,6 +107,17 @@ def _place(places: Shares, tenant: Hashable) -> Iterator[None]:
         place.give_back()
 
 
+async def _looked_at(database: Database, token: TurnToken) -> Json:
+    """Return what the token may act on. Raises Refused."""
+    try:
+        turn = await database.call("look_at_turn", token.held)
+    except DatabaseAway as error:
+        raise Refused(503, "Service Unavailable", str(error), "database_away") from error
+    if "refused" in turn:
+        raise conflict(turn["refused"])
+    return turn
+
+
 class _Desk:
     """One request of a flow, with what it may act on."""
 
@@ -117,6 +130,7 @@ class _Desk:
         self._outbox: Outbox = state.outbox
         self._media: MediaSource = state.media
         self._at_once: AtOnce = state.flows_at_once
+        self._bench: Bench = state.flow_bench
         self._wake: Callable[[], None] = state.wake
         self.token = token
         self.turn = turn
@@ -129,12 +143,7 @@ class _Desk:
             raise Refused(
                 401, "Unauthorized", "the header apikey must be the turn's token", "token"
             )
-        try:
-            turn = await request.app.state.database.call("look_at_turn", token.held)
-        except DatabaseAway as error:
-            raise Refused(503, "Service Unavailable", str(error), "database_away") from error
-        if "refused" in turn:
-            raise conflict(turn["refused"])
+        turn = await _looked_at(request.app.state.database, token)
         if turn["instance_name"] != instance:
             raise Refused(
                 403,
@@ -154,16 +163,11 @@ class _Desk:
             why = f"{error}: wait until your other requests are answered"
             raise Refused(503, "Service Unavailable", why, "too_many_at_once") from error
 
-    async def carry_out(self, path: str, body: Json) -> JSONResponse:
+    async def carry_out(self, path: str, written: bytes) -> JSONResponse:
         """Do what the path says. Raises Refused."""
-        asked = asked_of(path, body, tuple(self.turn["jids"]))
+        asked, messages = await self._understood(path, written)
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
-        if path == TEXT_PATH:  # a long text takes long: beside everything else
-            loop = asyncio.get_running_loop()
-            messages = await loop.run_in_executor(_LONG_TEXTS, messages_of, asked)
-        else:
-            messages = messages_of(asked)
         await self._check(messages)
         if all(self._is_begun(message) for message in messages):
             messages = tuple(emptied(asked, message) for message in messages)
@@ -173,6 +177,25 @@ class _Desk:
             sent = await self._send(message)
         return as_evolution(sent, message)
 
+    async def _understood(self, path: str, written: bytes) -> tuple[Asked, tuple[Outgoing, ...]]:
+        contact = tuple(self.turn["jids"])
+        if len(written) <= _SHORT:
+            return understood(path, written, contact)
+        return await self._beside(lambda: understood(path, written, contact))
+
+    async def _beside(self, work: Callable[[], _T]) -> _T:
+        """Do what takes long beside everything else. Raises Refused."""
+        tenant_id: int = self.turn["tenant_id"]
+        try:
+            return await self._bench.do(tenant_id, work, after_waiting=self._look_again)
+        except TimeoutError as error:
+            why = "too many long requests of flows are being read: try again soon"
+            raise Refused(503, "Service Unavailable", why, "busy") from error
+
+    async def _look_again(self) -> None:
+        """Find out what became of the turn meanwhile. Raises Refused: nothing is read for it."""
+        self.turn = await _looked_at(self._database, self.token)
+
     async def _prepare(self, asked: Asked, messages: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
         """Have all that takes time behind us before the fence: the media, and what was asked for.
 
@@ -180,7 +203,9 @@ class _Desk:
         """
         until = monotonic() + asked.delay
         tenant_id: int = self.turn["tenant_id"]
-        ready = [await filled(asked, each, self._media, tenant_id) for each in messages]
+        ready = [
+            await filled(asked, each, self._media, tenant_id, self._beside) for each in messages
+        ]
         await asyncio.sleep(max(0.0, until - monotonic()))
         return tuple(ready)
 

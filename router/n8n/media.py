@@ -1,10 +1,11 @@
 """The media of what a flow sends: given in base64, or fetched from an address; sent as base64."""
 
-import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from router.n8n.refusals import Refused
 from router.n8n.whitelist import Asked
@@ -14,22 +15,27 @@ from router.sending.outgoing import Outgoing
 _NOT_BASE64 = re.compile(r"[\s=]")
 
 
-async def filled(asked: Asked, message: Outgoing, source: MediaSource, tenant_id: int) -> Outgoing:
+Beside: TypeAlias = Callable[[Callable[[], Outgoing]], Awaitable[Outgoing]]
+"""Does what takes long, beside the event loop. Raises Refused."""
+
+
+async def filled(
+    asked: Asked, message: Outgoing, source: MediaSource, tenant_id: int, beside: Beside
+) -> Outgoing:
     """Return the message with its media's bytes in it. Raises Refused.
 
     It stays the same message: one whose media is at an address goes by that.
     """
     if asked.media is None:
         return message
-    given = str(asked.body[asked.media]).strip()
-    if is_address(given):
-        try:
-            content = await source.fetch(given, tenant_id)
-        except NoMedia as error:
-            raise _refusal(asked.media, error) from error
-    else:
-        content = await asyncio.to_thread(_decoded, asked.media, given)
-    return await asyncio.to_thread(_with_content, asked, message, content)
+    name, given = asked.media, str(asked.body[asked.media]).strip()
+    if not is_address(given):
+        return await beside(lambda: _with_content(asked, message, _decoded(name, given)))
+    try:
+        content = await source.fetch(given, tenant_id)
+    except NoMedia as error:
+        raise _refusal(name, error) from error
+    return await beside(lambda: _with_content(asked, message, content))
 
 
 def emptied(asked: Asked, message: Outgoing) -> Outgoing:

@@ -9,7 +9,14 @@ from fastapi import Request
 from router.limits.depth import too_deep
 from router.n8n.fields import BadField
 from router.n8n.refusals import Refused
-from router.n8n.whitelist import Asked, NotTheContacts, is_known, read_notice, read_request
+from router.n8n.whitelist import (
+    PRESENCE_PATH,
+    Asked,
+    NotTheContacts,
+    is_known,
+    read_notice,
+    read_request,
+)
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.state.database import Json
 from router.turns.outgoing import parts_of
@@ -22,14 +29,33 @@ _OF_THE_FIRST = ("quoted", "mentionsEveryOne", "everyOne")
 
 
 async def body_of(request: Request) -> Json:
-    """Return the request's body. Raises Refused.
+    """Return the request's body, one that is short. Raises Refused."""
+    return read_body(await written_of(request))
 
-    Plain JSON in UTF-8 alone, and nothing beside it: what a query or another encoding could say to
-    Evolution is not carried on.
+
+async def written_of(request: Request) -> bytes:
+    """Return the request's body as it was sent. Raises Refused.
+
+    There is nothing beside it: what a query could say to Evolution is not carried on.
     """
     if request.scope["query_string"]:
         raise _bad("query", "the gateway takes no query: what is asked for stands in the body")
-    written = await request.body()
+    return await request.body()
+
+
+def understood(
+    path: str, written: bytes, contact: tuple[str, ...]
+) -> tuple[Asked, tuple[Outgoing, ...]]:
+    """Return what a body asks for `contact`, and the messages of it. Raises Refused.
+
+    A long body takes long: see `router.n8n.bench`.
+    """
+    asked = asked_of(path, read_body(written), contact)
+    return asked, () if path == PRESENCE_PATH else messages_of(asked)
+
+
+def read_body(written: bytes) -> Json:
+    """Return what a body says: plain JSON in UTF-8 alone. Raises Refused."""
     if sum(written.count(mark) for mark in _MARKS) > _MOST_ELEMENTS:
         raise _bad("body", f"it has more than {_MOST_ELEMENTS} elements")
     try:

@@ -12,13 +12,18 @@ from typing import Any
 
 from router.n8n.fields import (
     FLAG,
+    LONGEST_TEXT,
+    MEDIA,
+    MESSAGE,
     NAME,
     NUMBER,
+    PEOPLE,
     TEXT,
     TEXTS,
     BadField,
     Field,
     Fields,
+    characters_in,
     object_of,
     objects_of,
     one_of,
@@ -28,12 +33,13 @@ from router.n8n.fields import (
 )
 from router.outbound.media import is_address, name_in
 from router.sending.telling import PATHS
-from router.webhook.clean import JsonObject, as_list, as_object, as_text
+from router.webhook.clean import JsonObject, as_list, as_object, as_text, clean
 from router.webhook.jids import is_group, normalise_jid
 
 _MEDIA_PATH = "message/sendMedia"
 PRESENCE_PATH = "chat/sendPresence"
 LONGEST_DELAY = 10_000  # milliseconds
+_MOST_CHARACTERS = 2 * LONGEST_TEXT  # of all the texts in one field
 
 _DIGITS = re.compile(r"[0-9]{5,20}(@(s\.whatsapp\.net|lid))?")
 _DELAY = Field(whole(LONGEST_DELAY), (int, float))
@@ -52,7 +58,7 @@ _QUOTED = Field(
 _TO: Fields = {"number": NAME, "delay": _DELAY}
 _CALLING: Fields = {
     "quoted": _QUOTED,
-    "mentioned": TEXTS,
+    "mentioned": PEOPLE,
     "mentionsEveryOne": FLAG,
     "everyOne": FLAG,
 }
@@ -90,14 +96,16 @@ class _Route:
 
 
 _ROUTES: Mapping[str, _Route] = {
-    "message/sendText": _Route({**_TO, **_CALLING, "text": TEXT, "linkPreview": FLAG}, ("text",)),
+    "message/sendText": _Route(
+        {**_TO, **_CALLING, "text": MESSAGE, "linkPreview": FLAG}, ("text",)
+    ),
     "message/sendMedia": _Route(
         {
             **_TO,
             **_CALLING,
             "mediatype": Field(one_of("image", "document", "video", "audio"), str),
             "mimetype": NAME,
-            "media": NAME,
+            "media": MEDIA,
             "fileName": NAME,
             "caption": TEXT,
             "linkPreview": FLAG,
@@ -105,13 +113,13 @@ _ROUTES: Mapping[str, _Route] = {
         ("mediatype", "media"),
         "media",
     ),
-    "message/sendPtv": _Route({**_TO, **_CALLING, "video": NAME}, ("video",), "video"),
+    "message/sendPtv": _Route({**_TO, **_CALLING, "video": MEDIA}, ("video",), "video"),
     # Evolution drops what a voice message or a contact quotes and mentions.
     "message/sendWhatsAppAudio": _Route(
-        {**_TO, "audio": NAME, "encoding": FLAG}, ("audio",), "audio"
+        {**_TO, "audio": MEDIA, "encoding": FLAG}, ("audio",), "audio"
     ),
     "message/sendSticker": _Route(
-        {**_TO, **_CALLING, "sticker": NAME, "notConvertSticker": FLAG}, ("sticker",), "sticker"
+        {**_TO, **_CALLING, "sticker": MEDIA, "notConvertSticker": FLAG}, ("sticker",), "sticker"
     ),
     "message/sendReaction": _Route(
         {"number": NAME, "key": Field(object_of(_KEY, "id", "remoteJid"), dict), "reaction": TEXT},
@@ -157,7 +165,7 @@ _ROUTES: Mapping[str, _Route] = {
             "title": TEXT,
             "description": TEXT,
             "footer": TEXT,
-            "thumbnailUrl": NAME,
+            "thumbnailUrl": MEDIA,
             "buttons": Field(objects_of(_BUTTON), list, keeps_empty=True),
         },
         media="thumbnailUrl",
@@ -203,6 +211,7 @@ def is_known(path: str) -> bool:
 def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -> Asked:
     """Return what is asked for `contact`, its JIDs. Raises BadField and NotTheContacts."""
     route = _ROUTES[path]
+    _require_short({name: value for name, value in body.items() if name != route.media})
     found = read_fields(route.fields, body)
     for name in route.required:
         if not found.get(name):
@@ -224,6 +233,13 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
     return Asked(path, found, float(delay) / 1000, media)  # type: ignore[arg-type]
 
 
+def _require_short(body: Mapping[str, Any]) -> None:
+    """Raise BadField where lists and objects say so much that to look at it would take long."""
+    for name, value in body.items():
+        if isinstance(value, list | dict) and characters_in(value) > _MOST_CHARACTERS:
+            raise BadField(clean(name[:200]), f"it has more than {_MOST_CHARACTERS} characters")
+
+
 def _name(found: JsonObject) -> None:
     """Name a file after its address: by the ending Evolution tells what it is. Raises BadField.
 
@@ -240,7 +256,7 @@ def _name(found: JsonObject) -> None:
 
 def read_notice(body: Mapping[str, Any]) -> JsonObject:
     """Return what the text of a notice says. Raises BadField."""
-    found = read_fields({"number": NAME, "text": TEXT}, body)
+    found = read_fields({"number": NAME, "text": MESSAGE}, body)
     if not found.get("text"):
         raise BadField("text", "it is missing")
     return found

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.routing import Route
 
 from loopback.evolution import failures
 from loopback.server import LoopbackServer
+from router.n8n import gateway
 from tests.fixtures.sends import PNG
 from tests.scenarios.flow import Flow, given, n8n, playing, stage
 from tests.scenarios.stage import Stage
@@ -282,6 +284,53 @@ async def test_one_tenant_has_not_all_places_and_what_flows_report_needs_none(
         assert not any(send.done() for send in held)
         assert {(await send).status_code for send in held} == {409}
         assert not stage.shop.calls("sendText")
+
+
+# --- long requests
+
+
+async def test_what_takes_long_is_done_beside_the_loop_and_never_for_a_closed_turn(
+    stage: Stage, n8n, monkeypatch: pytest.MonkeyPatch
+):
+    """Several long requests of one turn: one is worked on at a time, and none once it is closed."""
+    flow = await maria_asks(stage, n8n)
+    begun, end = threading.Event(), threading.Event()
+    worked_on: list[tuple[str, int]] = []
+    really = gateway.understood
+
+    def slowly(path: str, written: bytes, contact: tuple[str, ...]) -> object:
+        worked_on.append((threading.current_thread().name[:16], len(written)))
+        begun.set()
+        if len(written) > 4000:
+            assert end.wait(30)
+        return really(path, written, contact)
+
+    monkeypatch.setattr(gateway, "understood", slowly)
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("message/sendText", {"text": "Temos! " * 1000}),
+        ("message/sendMedia", {"mediatype": "image", "media": "A" * 100_000}),
+        ("message/sendText", {"text": "Temos " * 2000}),
+        ("message/sendList", {"description": "d" * 4096}),
+    ]
+    sends = [asyncio.create_task(flow.calls(*body)) for body in bodies]
+    assert await asyncio.to_thread(begun.wait, 30)
+    assert (await flow.calls("chat/sendPresence", {"presence": "composing"})).status_code == 201
+    assert (await flow.reports("done")).status_code == 200
+    end.set()
+    answers = [await send for send in sends]
+    assert {refused(answer) for answer in answers} == {(409, "superseded")}
+    long = [thread for thread, size in worked_on if size > 2048]
+    assert long == ["a flow's request"]
+    assert not stage.shop.sent
+
+
+async def test_what_is_too_long_is_refused_and_the_turn_goes_on(stage: Stage, n8n):
+    flow = await maria_asks(stage, n8n)
+    text = "*a " * 2_000_000
+    media = {"mediatype": "image", "media": "aGk=", "caption": text}
+    assert refused(await flow.sends(text)) == (400, "text")
+    assert refused(await flow.calls("message/sendMedia", media)) == (400, "caption")
+    assert (await flow.sends("Temos!")).status_code == 201
 
 
 # --- media

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from router.n8n import fields, requests
 from router.n8n.fields import BadField
 from router.n8n.refusals import Refused
-from router.n8n.requests import asked_of, body_of, messages_of, notice_of
+from router.n8n.requests import asked_of, body_of, messages_of, notice_of, understood
 from router.n8n.texts import texts_of
 from router.n8n.whitelist import NotTheContacts, read_request
 from router.sending.telling import PATHS
@@ -318,3 +319,102 @@ async def test_nothing_is_asked_in_the_query(query: bytes) -> None:
 async def test_a_picture_of_many_megabytes_is_few_elements() -> None:
     media = PNG * 20_000
     assert (await body_read(json.dumps({"media": media}).encode()))["media"] == media
+
+
+# --- how much
+
+LINE, NAME = "*a " * 1366, "n" * 1025
+ROWS = [{"title": "t", "description": "d" * 4096, "rowId": "r"}] * 100
+TOO_LONG: list[tuple[str, dict[str, Any]]] = [
+    ("message/sendText", {"text": "*a " * 21_846}),
+    ("message/sendText", {"text": "*a " * 2_000_000}),
+    ("message/sendText", {"number": "5" * 1025}),
+    ("message/sendText", {"quoted": {"key": {"id": NAME}}}),
+    ("message/sendText", {"mentioned": ["5511955550001"] * 1025}),
+    ("message/sendText", {"mentioned": ["5" * 1025]}),
+    ("message/sendMedia", {"caption": LINE}),
+    ("message/sendMedia", {"caption": "*a " * 2_000_000}),
+    ("message/sendMedia", {"fileName": NAME}),
+    ("message/sendMedia", {"mimetype": NAME}),
+    ("message/sendMedia", {"media": "https://files.example/" + "a" * 8192}),
+    ("message/sendPtv", {"video": "https://files.example/" + "a" * 8192}),
+    ("message/sendWhatsAppAudio", {"audio": "https://files.example/" + "a" * 8192}),
+    ("message/sendSticker", {"sticker": "https://files.example/" + "a" * 8192}),
+    ("message/sendReaction", {"reaction": LINE}),
+    ("message/sendReaction", {"key": KEY | {"id": NAME}}),
+    ("message/sendLocation", {"name": LINE}),
+    ("message/sendLocation", {"address": LINE}),
+    ("message/sendContact", {"contact": [{"fullName": LINE}]}),
+    ("message/sendContact", {"contact": [{"organization": LINE}]}),
+    ("message/sendContact", {"contact": [{"fullName": "M"}] * 101}),
+    ("message/sendPoll", {"name": LINE}),
+    ("message/sendPoll", {"values": [LINE, "b"]}),
+    ("message/sendPoll", {"values": ["a"] * 101}),
+    ("message/sendList", {"title": LINE}),
+    ("message/sendList", {"description": LINE}),
+    ("message/sendList", {"footerText": LINE}),
+    ("message/sendList", {"buttonText": LINE}),
+    ("message/sendList", {"sections": [{"title": LINE, "rows": []}]}),
+    ("message/sendList", {"sections": [{"title": "t", "rows": [{"description": LINE}]}]}),
+    ("message/sendList", {"sections": [{"title": "t", "rows": [{"title": "r"}] * 101}]}),
+    ("message/sendList", {"sections": [{"title": "t", "rows": []}] * 101}),
+    ("message/sendList", {"sections": [{"title": "t", "rows": ROWS}]}),
+    ("message/sendButtons", {"title": LINE}),
+    ("message/sendButtons", {"footer": LINE}),
+    ("message/sendButtons", {"thumbnailUrl": "https://files.example/" + "a" * 8192}),
+    ("message/sendButtons", {"buttons": [{"type": "copy", "copyCode": LINE}]}),
+    ("message/sendButtons", {"buttons": [{"type": "reply", "displayText": LINE}]}),
+    ("message/sendButtons", {"buttons": [{"type": "reply"}] * 101}),
+    (PRESENCE, {"number": "5" * 1025}),
+]
+
+
+@pytest.mark.parametrize(("path", "more"), TOO_LONG)
+def test_what_is_too_long_is_refused_by_its_name_before_anything_is_done_with_it(
+    path: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+
+    def looks(text: str) -> str:
+        looked_at.append(len(text))
+        return text
+
+    monkeypatch.setattr(fields, "clean", looks)
+    monkeypatch.setattr(requests, "parts_of", lambda _: pytest.fail("it was worked on"))
+    with pytest.raises(Refused) as refused:
+        understood(path, json.dumps(BODIES.get(path, {}) | more).encode(), CONTACT)
+    (name,) = more
+    assert (refused.value.status, refused.value.reason) == (400, name)
+    assert str(refused.value).startswith(name)
+    assert len(str(refused.value)) < 300
+    assert max(looked_at, default=0) <= 4096
+
+
+def test_a_name_that_is_too_long_is_not_repeated() -> None:
+    with pytest.raises(Refused) as refused:
+        asked_of("message/sendText", {"text": "oi", "n" * 6_000_000: "x"}, CONTACT)
+    assert len(str(refused.value)) < 300
+    assert len(refused.value.reason) <= 200
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("message/sendText", {"text": "a" * 65_536}),
+        ("message/sendText", {"mentioned": [MARIA] * 1024}),
+        ("message/sendMedia", {"caption": "a" * 4096}),
+        ("message/sendMedia", {"media": "A" * 6_000_000}),
+        ("message/sendList", {"sections": [{"title": "t", "rows": ROWS[:30]}]}),
+        ("message/sendPoll", {"values": ["a" * 100] * 100}),
+    ],
+)
+def test_what_whatsapp_takes_is_not_too_long(path: str, more: dict[str, Any]) -> None:
+    (name,) = more
+    assert read(path, **more)[name]
+
+
+def test_a_notice_is_no_longer_than_a_text() -> None:
+    assert notice_of({"text": "a" * 65_536})["text"]
+    with pytest.raises(Refused) as refused:
+        notice_of({"text": "a" * 65_537})
+    assert refused.value.reason == "text"
