@@ -1,9 +1,17 @@
-"""The tokens that flows hold: each names its turn or notice, and is good for one attempt at it."""
+"""The tokens that flows hold: each names its turn or notice, and is good for one attempt at it.
 
+A token has one spelling, that in which it was given. Python and PostgreSQL each read UUIDs in other
+forms, too, and not in the same ones: no reading of theirs decides what is a token.
+"""
+
+import re
 from dataclasses import dataclass
-from uuid import UUID
 
 _TURN, _NOTICE = "hft", "hfn"
+_FORM = re.compile(
+    f"({_TURN}|{_NOTICE})_([1-9][0-9]{{0,17}})"
+    "_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +59,5 @@ def read_notice_token(text: str) -> NoticeToken | None:
 
 
 def _parts(text: str, wanted: str) -> tuple[int, str] | None:
-    prefix, _, rest = text.strip().partition("_")
-    number, _, secret = rest.partition("_")
-    if prefix != wanted or not (number.isascii() and number.isdigit() and len(number) < 19):
-        return None
-    try:
-        return int(number), str(UUID(secret))  # one spelling, which PostgreSQL takes
-    except ValueError:
-        return None
+    found = _FORM.fullmatch(text)
+    return None if found is None or found[1] != wanted else (int(found[2]), found[3])

@@ -286,6 +286,31 @@ async def test_one_tenant_has_not_all_places_and_what_flows_report_needs_none(
         assert not stage.shop.calls("sendText")
 
 
+# --- tokens
+
+
+async def test_what_is_no_token_is_answered_as_one_that_nobody_knows(stage: Stage, n8n):
+    """In whatever spelling, at every door, with bodies of any size: nothing of it gets to SQL."""
+    flow = await maria_asks(stage, n8n)
+    turn, secret = flow.payload["turn_id"], flow.token.split("_")[2]
+    written = secret.replace("-", "")
+    spellings = (
+        *(f"urn:uuid:{secret}", f"{{{secret}}}", f"+{written[1:]}", "-".join(written), written),
+        *(f"{written[:4]}_{written[5:]}", f"0x{written[2:]}", secret.upper(), f"{secret[:-1]}g"),
+    )
+    junk = [f"hft_{turn}_{spelling}" for spelling in spellings]
+    junk += [f"hft_0{turn}_{secret}", f"hft_{turn}_000_{secret}", f"hft_{'9' * 19}_{secret}"]
+    junk += [token.replace("hft_", "hfn_") for token in junk]
+    for token in junk:
+        for text in ("oi", "x" * 70_000):
+            answer = await flow.post(SEND, {"text": text}, token=token)
+            assert refused(answer) == (401, "token"), token
+        for path in (f"/n8n/turns/{turn}/extend", f"/n8n/turns/{turn}/done", "/n8n/notices/1/done"):
+            answer = await flow.post(path, {}, token=token)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (409, "unknown_token")
+    assert (await flow.sends("Temos!")).status_code == 201
+
+
 # --- long requests
 
 
