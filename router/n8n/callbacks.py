@@ -101,7 +101,9 @@ class Extension(BaseModel):
 @router.post("/turns/{turn_id}/began", summary="Say which execution works on a turn")
 async def began(request: Request, turn_id: int, token: _Token, body: Began) -> JSONResponse:
     """Note the execution, so that its crash can be told from its silence."""
-    return _answered(request, await _call(request, "begin_flow", turn_id, token, body.model_dump()))
+    return _answered(
+        request, await _call(request, "begin_flow", turn_id, token, body.model_dump()), turn_id
+    )
 
 
 @router.post("/executions/{execution_id}/fail", summary="Report that an execution crashed")
@@ -129,7 +131,7 @@ async def crash(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
         turn_id=answer.get("turn_id"), turn_state=answer.get("state"),
     )  # fmt: skip
-    return _answered(request, answer)
+    return _answered(request, answer, answer.get("turn_id"))
 
 
 @router.post("/turns/{turn_id}/done", summary="Close a turn")
@@ -143,7 +145,7 @@ async def done(
         log_event(
             _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
         )
-    return _answered(request, answer)
+    return _answered(request, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/fail", summary="Report that a turn failed")
@@ -169,7 +171,7 @@ async def fail(
         _log, Action.AI_FAILED, f"the flow reports {failure.kind}",
         level=logging.WARNING, turn_id=turn_id, turn_state=answer.get("state"),
     )  # fmt: skip
-    return _answered(request, answer)
+    return _answered(request, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/handoff", summary="Call a human")
@@ -184,7 +186,7 @@ async def hand_off(
             turn_id=turn_id, session_id=answer["session_id"], source="ai",
         )  # fmt: skip
         request.app.state.wake_notices()
-    return _answered(request, answer)
+    return _answered(request, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/extend", summary="Ask for more time")
@@ -194,7 +196,7 @@ async def extend(
     """Lengthen the lease to so many seconds from now."""
     seconds = (body or Extension()).seconds
     return _answered(
-        request, await _call(request, "extend_turn", turn_id, token, {"seconds": seconds})
+        request, await _call(request, "extend_turn", turn_id, token, {"seconds": seconds}), turn_id
     )
 
 
@@ -221,10 +223,11 @@ def _patience(settings: Settings) -> Json:
     }
 
 
-def _answered(request: Request, answer: Json) -> JSONResponse:
+def _answered(request: Request, answer: Json, turn_id: int | None) -> JSONResponse:
     if "refused" in answer:
         return _error(409, answer["refused"], f"nothing was done: {answer['refused']}")
-    request.app.state.n8n.breaker.worked()
+    if turn_id is not None:
+        request.app.state.n8n.silent.heard_of(turn_id)
     request.app.state.wake()
     return JSONResponse(answer)
 

@@ -1,7 +1,7 @@
 """Gives turns to n8n, and makes them in Python while n8n is away."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
 import httpx
@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from router.llm.provider import LlmAway
 from router.logs import Action, log_event
+from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import FlowTerms, build_payload
 from router.sending.outcomes import SendStopped
@@ -20,43 +21,8 @@ from router.turns.prompt import PromptRules, prompt_of_turn
 _log = logging.getLogger(__name__)
 KEY_HEADER = "X-N8N-API-Key"
 TURN_WEBHOOK = "hybridflow-turn"
+_OF_THE_REQUEST = (400, 413, 422)  # n8n is there; what it does not take is this turn
 _LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
-
-
-@dataclass(slots=True)
-class Breaker:
-    """Opens after `limit` failures in a row; while it is open, n8n is only probed.
-
-    n8n's 200 for a turn is no success: only what its flows report is. A failure is a turn that it
-    did not take, or took and let lie. `pause` and `now` are seconds.
-    """
-
-    limit: int = 3
-    pause: float = 15.0
-    failures: int = 0
-    probe_at: float = field(default=0.0)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether turns go elsewhere."""
-        return self.failures >= self.limit
-
-    def wants_probe(self, now: float) -> bool:
-        """Whether it is time to look if n8n is back."""
-        return self.is_open and now >= self.probe_at
-
-    def failed(self, now: float) -> None:
-        """n8n did not take a turn, or let one lie."""
-        self.failures += 1
-        self.probe_at = now + self.pause
-
-    def worked(self) -> None:
-        """A flow came to its end."""
-        self.failures = 0
-
-    def seen(self) -> None:
-        """n8n answered a probe: turns go there again, and the next failure is enough."""
-        self.failures = self.limit - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +56,7 @@ class N8nHandler:
         self._prompt = prompt
         self._fallback = fallback
         self.breaker = Breaker(pause=rules.probe_seconds)
+        self.silent = SilentFlows(self.breaker)
 
     async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
         """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError.
@@ -101,16 +68,16 @@ class N8nHandler:
             return await self._fallback.make(turn)
         lapsed = turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
-            self.breaker.failed(monotonic())
+            self.silent.lapsed(turn.turn_id, turn.tenant.tenant_id, monotonic())
         if self._rules.wait_for_n8n:
             return await self._queue(turn)
         given_up = lapsed and turn.attempt > _LAPSES
-        if not given_up and await self.is_available() and await self._forward(turn):
+        if not given_up and await self._takes(turn) and await self._forward(turn):
             return HandedOver()
         return await self._fallback.make(turn)
 
     async def _queue(self, turn: ClaimedTurn) -> HandedOver:
-        if await self.is_available() and await self._forward(turn):
+        if await self._takes(turn) and await self._forward(turn):
             return HandedOver()
         raise LlmAway("n8n is away", retry_after=self.breaker.pause, is_free=True)
 
@@ -126,14 +93,25 @@ class N8nHandler:
         return answer.status_code in (401, 403)
 
     async def is_available(self) -> bool:
-        """Whether turns go to n8n now. While the breaker is open, n8n is probed now and then."""
-        if self.breaker.wants_probe(monotonic()):
+        """Whether n8n is there. While the breaker is open, it is probed now and then."""
+        return await self._is_closed(self.breaker, "n8n is back: it handles the turns again")
+
+    async def _takes(self, turn: ClaimedTurn) -> bool:
+        """Whether the turn goes to n8n now; one tenant's silent flows keep no other's from it."""
+        if not await self.is_available():
+            return False
+        own = self.silent.of(turn.tenant.tenant_id)
+        said = f"n8n is tried again for tenant {turn.tenant.tenant_id}, whose flows were silent"
+        return own is None or await self._is_closed(own, said)
+
+    async def _is_closed(self, breaker: Breaker, said: str) -> bool:
+        if breaker.wants_probe(monotonic()):
             if await self.is_alive():
-                self.breaker.seen()
-                log_event(_log, Action.STARTED, "n8n is back: it handles the turns again")
+                breaker.seen()
+                log_event(_log, Action.STARTED, said)
             else:
-                self.breaker.failed(monotonic())
-        return not self.breaker.is_open
+                breaker.failed(monotonic())
+        return not breaker.is_open
 
     async def _forward(self, turn: ClaimedTurn) -> bool:
         payload = build_payload(turn, prompt_of_turn(turn, self._prompt), self._rules.terms)
@@ -142,6 +120,7 @@ class N8nHandler:
         )
         if "refused" in given:
             raise SendStopped(given["refused"])
+        self.silent.gave(turn.turn_id, turn.tenant.tenant_id)
         try:
             answer = await self._http.post(
                 self._rules.webhook_url,
@@ -162,6 +141,7 @@ class N8nHandler:
             )
             return True
         if answer.is_success:
+            self.breaker.worked()
             await self._note_execution(turn, answer)
             return True
         said = f"n8n answered {answer.status_code}: {answer.text[:200]}"
@@ -169,6 +149,9 @@ class N8nHandler:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
             self.breaker.failed(monotonic())
             raise LlmAway(said)
+        if answer.status_code in _OF_THE_REQUEST:
+            log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
+            return False
         return self._refused(said)
 
     async def _note_execution(self, turn: ClaimedTurn, answer: httpx.Response) -> None:

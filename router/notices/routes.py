@@ -50,7 +50,6 @@ async def done(request: Request, notice_id: int, token: _Token) -> JSONResponse:
         code = answer["refused"]
         error = {"code": code, "message": f"nothing was done: {code}"}
         return JSONResponse({"error": error}, status_code=409)
-    request.app.state.n8n.breaker.worked()
     log_event(_log, Action.NOTICE_TOLD, "told by n8n", notice_id=notice_id)
     return JSONResponse(answer)
 
