@@ -95,7 +95,7 @@ async def test_nor_where_each_has_its_own_locked_before_the_other_is_named(two: 
 
 
 async def test_two_that_claim_one_execution_at_the_same_moment_do_not_both_get_it(two: Two):
-    for number in range(ROUNDS):
+    for number in range(1, ROUNDS + 1):
         answers = await asyncio.gather(
             two.shop.database.call("begin_flow", naming(two.mine, f"{number}", by_n8n=False)),
             two.other.database.call("begin_flow", naming(two.theirs, f"{number}", by_n8n=False)),
