@@ -7,11 +7,12 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
+from typing import TypeAlias
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -57,6 +58,7 @@ router = APIRouter(
     },
 )
 _log = logging.getLogger(__name__)
+_Check: TypeAlias = Callable[..., Awaitable[None]]  # ReplyGuard.check, or check_again
 _PRESENCE_MS = 1000
 _ELSEWHERE = "there is no such message in this turn's conversation"
 _LONG_TEXTS = ThreadPoolExecutor(2, "a flow's text")  # nobody else's work waits behind them
@@ -105,6 +107,17 @@ def _place(places: Shares, tenant: Hashable) -> Iterator[None]:
         place.give_back()
 
 
+async def _look(database: Database, token: TurnToken) -> Json:
+    """Return the turn as it is now. Raises Refused."""
+    try:
+        turn = await database.call("look_at_turn", token.held)
+    except DatabaseAway as error:
+        raise Refused(503, "Service Unavailable", str(error), "database_away") from error
+    if "refused" in turn:
+        raise conflict(turn["refused"])
+    return turn
+
+
 class _Desk:
     """One request of a flow, with what it may act on."""
 
@@ -129,12 +142,7 @@ class _Desk:
             raise Refused(
                 401, "Unauthorized", "the header apikey must be the turn's token", "token"
             )
-        try:
-            turn = await request.app.state.database.call("look_at_turn", token.held)
-        except DatabaseAway as error:
-            raise Refused(503, "Service Unavailable", str(error), "database_away") from error
-        if "refused" in turn:
-            raise conflict(turn["refused"])
+        turn = await _look(request.app.state.database, token)
         if turn["instance_name"] != instance:
             raise Refused(
                 403,
@@ -164,14 +172,14 @@ class _Desk:
             messages = await loop.run_in_executor(_LONG_TEXTS, messages_of, asked)
         else:
             messages = messages_of(asked)
-        await self._check(messages)
+        await self._check(messages, self._guard.check)
         if all(self._is_begun(message) for message in messages):
             messages = tuple(emptied(asked, message) for message in messages)
         else:
             messages = await self._prepare(asked, messages)
-        for message in messages:
-            sent = await self._send(message)
-        return as_evolution(sent, message)
+        for place in range(len(messages)):
+            sent = await self._send_first(messages[place:])
+        return as_evolution(sent, messages[-1])
 
     async def _prepare(self, asked: Asked, messages: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
         """Have all that takes time behind us before the fence: the media, and what was asked for.
@@ -191,11 +199,15 @@ class _Desk:
             for sent in self.turn["sends"]
         )
 
-    async def _check(self, messages: tuple[Outgoing, ...]) -> None:
-        """Have the guard look at what is to be sent, unless it is the same request again."""
-        said: list[Json] = self.turn["sends"]
-        known = {message["identity"] for message in said}
-        if all(message.identity in known for message in messages):
+    def _known(self) -> set[str]:
+        """Return the identities of what the turn has sent so far."""
+        return {sent["identity"] for sent in self.turn["sends"]}
+
+    async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
+        """Have the guard look at what is to be sent, but for what is the same request again."""
+        known = self._known()
+        texts = [texts_of(each.body) for each in messages if each.identity not in known]
+        if not texts:
             return
         speaker = Speaker(
             held=self.token.held,
@@ -205,10 +217,8 @@ class _Desk:
             system_prompt=self.turn["system_prompt"],
             rules=ReplyRules.model_validate(self.turn["reply_rules"]),
         )
-        text = "\n\n".join(texts_of(message.body) for message in messages)
-        before = "\n\n".join(message["body"] for message in said)
         try:
-            await self._guard.check(speaker, text, said=before)
+            await check(speaker, "\n\n".join(texts), said=self.turn["said_so_far"])
         except ReplyRefused as refused:
             self._wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
@@ -230,11 +240,25 @@ class _Desk:
             raise Refused(400, "Bad Request", str(error), "evolution") from error
         return JSONResponse({"presence": presence}, status_code=201)
 
-    async def _send(self, message: Outgoing) -> Sent:
-        """Send one message. Raises Refused."""
+    async def _send_first(self, messages: tuple[Outgoing, ...]) -> Sent:
+        """Send the first of the messages, which were judged together. Raises Refused.
+
+        Where the fence says that more was said since then, they are judged once more, after that.
+        It ends: each time another of the turn's sends has passed.
+        """
+        while (sent := await self._send(messages[0])) is None:
+            self.turn = await _look(self._database, self.token)
+            await self._check(messages, self._guard.check_again)
+        return sent
+
+    async def _send(self, message: Outgoing) -> Sent | None:
+        """Send one message; None: more was said since it was judged. Raises Refused."""
+        text, next_part = texts_of(message.body), self.turn["next_part"]
         try:
-            sent = await self._outbox.send(flow(self.token, self.turn), message)
+            sent = await self._outbox.send(flow(self.token, self.turn, text, next_part), message)
         except SendStopped as stopped:
+            if stopped.reason == "judge_again":
+                return None
             if stopped.reason == "elsewhere":
                 raise Refused(403, "Forbidden", _ELSEWHERE, message.refers_in) from stopped
             raise conflict(stopped.reason) from stopped
@@ -245,6 +269,8 @@ class _Desk:
             raise failure(failed) from failed
         if isinstance(sent, InDoubt):
             raise conflict("in_doubt")
+        if message.identity not in self._known():
+            self.turn |= {"next_part": next_part + 1}
         return replace(sent, jid=sent.jid or self.turn["jid"])
 
     @property
