@@ -131,6 +131,7 @@ class _Desk:
         self._media: MediaSource = state.media
         self._at_once: AtOnce = state.flows_at_once
         self._wake: Callable[[], None] = state.wake
+        self._next_part = 0  # of the turn, when the guard judged what it had said
         self.token = token
         self.turn = turn
 
@@ -199,13 +200,10 @@ class _Desk:
             for sent in self.turn["sends"]
         )
 
-    def _known(self) -> set[str]:
-        """Return the identities of what the turn has sent so far."""
-        return {sent["identity"] for sent in self.turn["sends"]}
-
     async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
         """Have the guard look at what is to be sent, but for what is the same request again."""
-        known = self._known()
+        self._next_part = self.turn["next_part"]
+        known = {sent["identity"] for sent in self.turn["sends"]}
         texts = [texts_of(each.body) for each in messages if each.identity not in known]
         if not texts:
             return
@@ -253,9 +251,9 @@ class _Desk:
 
     async def _send(self, message: Outgoing) -> Sent | None:
         """Send one message; None: more was said since it was judged. Raises Refused."""
-        text, next_part = texts_of(message.body), self.turn["next_part"]
+        speaker = flow(self.token, self.turn, texts_of(message.body), self._next_part)
         try:
-            sent = await self._outbox.send(flow(self.token, self.turn, text, next_part), message)
+            sent = await self._outbox.send(speaker, message)
         except SendStopped as stopped:
             if stopped.reason == "judge_again":
                 return None
@@ -269,8 +267,8 @@ class _Desk:
             raise failure(failed) from failed
         if isinstance(sent, InDoubt):
             raise conflict("in_doubt")
-        if message.identity not in self._known():
-            self.turn |= {"next_part": next_part + 1}
+        if all(before["identity"] != message.identity for before in self.turn["sends"]):
+            self._next_part += 1
         return replace(sent, jid=sent.jid or self.turn["jid"])
 
     @property
