@@ -426,7 +426,7 @@ async def test_names_hold_nothing_that_hides_what_they_are(talk: Conversation):
 
 async def test_nor_are_they_made_of_it_alone(talk: Conversation):
     for sign in HIDING:
-        for name in (sign, sign * 3, f" {sign}", f"a{sign}", f"{sign}a", f"é{sign}", " ", ""):
+        for name in (sign, sign * 3, f" {sign}", f"a{sign}", f"{sign}a", f"é{sign}", " "):
             values = {"instance_name": name, "evo_server_url": "https://e.example"}
             with pytest.raises(Invalid, match=r"^instance_name must (not )?have"):
                 await call(talk, BOSS, "create_tenant", values=values)

@@ -4697,7 +4697,7 @@ immutable
 set search_path = ''
 as $$
 begin
-    if btrim(p_name) = '' then
+    if p_name ~ '^ +$' then
         raise exception '% must have something in it that can be seen', p_what using errcode = 'PT422';
     elsif p_name ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
         '\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200B\u200E\u200F\u2028-\u202F\u205F-\u206F\u2800'
