@@ -445,6 +445,30 @@ comment on column public.turns.seen_at is
 comment on column public.turns.execution_told_at is
 'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
 
+alter table public.turns
+add column if not exists said_so_far text;
+
+comment on column public.turns.said_so_far is
+'Every text of what its flow has sent, as the guard reads it; null once it is no longer worked on.';
+
+-- However a turn ends or is put back, what was said in it is kept in its messages alone.
+create or replace function hybridflow.forget_what_was_said()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.said_so_far := null;
+    return new;
+end
+$$;
+
+create or replace trigger forget_what_was_said
+before update of state on public.turns
+for each row
+when (new.said_so_far is not null and new.state not in ('running', 'sending'))
+execute function hybridflow.forget_what_was_said();
+
 create unique index if not exists turns_one_at_work
 on public.turns (session_id) where state in ('running', 'sending') and not beside;
 
@@ -2441,7 +2465,7 @@ $$;
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
 -- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
 -- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
--- how it ended).
+-- how it ended). said_so_far?: see turns.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2474,6 +2498,7 @@ begin
     v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
     update public.turns
     set state = 'sending', updated_at = v_message.send_began_at,
+        said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
         lease_until = greatest(
             lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
         )
@@ -4254,7 +4279,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at}'::text[] from public.turns as t where t.id = p_turn_id
+    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far}'::text[]
+    from public.turns as t where t.id = p_turn_id
 $$;
 
 -- A message as the API shows it.
@@ -4684,7 +4710,9 @@ as $$
 $$;
 
 -- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
--- direction of text round, or such as nobody sees.
+-- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
+-- the plain one; or of nothing that is seen. What joins and parts letters (U+200C, U+200D), or makes a sign
+-- coloured (U+FE0F), is taken where it does: within the words of scripts that need it, and after a sign.
 create or replace function hybridflow.check_name(p_what text, p_name text)
 returns void
 language plpgsql
@@ -4692,11 +4720,17 @@ immutable
 set search_path = ''
 as $$
 begin
-    if p_name ~ ('[\u0001-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B\u200E\u200F\u2028-\u202E'
-        '\u2060-\u206F\uFEFF\uFFF9-\uFFFB\U000E0000-\U000E0FFF]')
+    if p_name ~ '^ +$' then
+        raise exception '% must have something in it that can be seen', p_what using errcode = 'PT422';
+    elsif p_name ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
+        '\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200B\u200E\u200F\u2028-\u202F\u205F-\u206F\u2800'
+        '\u3000\u3164\uFE00-\uFE0E\uFEFF\uFFA0\uFFF0-\uFFFC\U000110BD\U000110CD\U00013430-\U0001343F'
+        '\U00016FE4\U0001BCA0-\U0001BCA3\U0001D159\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]'
+        '|(^|[\u0001-\u058F\u1E00-\u1FFF\u200C\u200D])[\u200C\u200D]|[\u200C\u200D]$'
+        '|(^|[^\u00A9\u00AE\u2010-\u2BFF\u3030\u303D\u3297\u3299\U0001F000-\U0001FAFF])\uFE0F')
     then
-        raise exception '% must not have control characters or such as turn text round in it', p_what
-            using errcode = 'PT422';
+        raise exception '% must not have control characters, such as turn text round or nobody sees, or other'
+            ' spaces than the plain one in it', p_what using errcode = 'PT422';
     end if;
 end
 $$;
@@ -6399,11 +6433,37 @@ begin
 end
 $$;
 
+-- Every text that the turn's flow has said so far. What began before that was written down counts by its
+-- bodies.
+create or replace function hybridflow.said_so_far(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(p_turn.said_so_far, (
+        select string_agg(m.body, E'\n\n' order by m.part) from public.messages as m
+        where m.turn_id = p_turn.id and m.part is not null
+    ), '')
+$$;
+
+-- The part that the next new send of the turn is. It grows with each, so it tells whether there was one.
+create or replace function hybridflow.next_part(p_turn_id bigint)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(m.part) + 1, 0) from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null
+$$;
+
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends}; `sends` is what
--- the flow has sent so far, [{identity, body, send_state}], `said` the bodies alone. Or {refused: reason},
--- see turn_refusal. For the router only: it has the key.
+-- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends, said_so_far,
+-- next_part}; `sends` is what the flow has sent so far, [{identity, body, send_state}], `said` the bodies
+-- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that.
+-- Or {refused: reason}, see turn_refusal. For the router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -6438,7 +6498,8 @@ begin
             ), '[]')
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
-        )
+        ),
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
     )
     into v_result
     from public.sessions as s
@@ -6448,13 +6509,14 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?,
--- lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?, text?,
+-- next_part?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
 -- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
 -- again. 'elsewhere': it quotes or reacts to a message (`refers_to`, its id) that is not of this session:
--- Evolution would look it up in all its chats. Else as begin_send, with the `part`.
+-- Evolution would look it up in all its chats. 'judge_again': `text`, all that will be read of it, was judged
+-- when next_part was next, and more was said since. Else as begin_send, with the `part`.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -6464,6 +6526,7 @@ as $$
 declare
     v_held record;
     v_part integer;
+    v_new jsonb := '{}';
     v_answer jsonb;
     v_message public.messages;
 begin
@@ -6484,10 +6547,18 @@ begin
     end
     order by m.part limit 1;
     if v_part is null then
-        select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
-        where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null;
+        v_part := hybridflow.next_part((p ->> 'turn_id')::bigint);
+        if v_held.refusal is null and not (v_held.session).is_paused and (v_held.turn).stop_reason is null
+            and (p ->> 'next_part')::integer <> v_part
+        then
+            return '{"refused": "judge_again"}';
+        end if;
+        v_new := jsonb_build_object('said_so_far', concat_ws(
+            E'\n\n', nullif(hybridflow.said_so_far(v_held.turn), ''),
+            nullif(coalesce(p ->> 'text', p ->> 'body'), '')
+        ));
     end if;
-    v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
+    v_answer := public.begin_send(p || v_new || jsonb_build_object('part', v_part));
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
         v_answer := v_answer || jsonb_build_object(
@@ -8137,7 +8208,9 @@ declare
             from public.messages_archive as a where a.session_id = any(v_ids)
         ),
         'turns', (
-            select jsonb_agg(hybridflow.turn_json(t.id) order by t.id)
+            select jsonb_agg(
+                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
+            )
             from public.turns as t where t.session_id = any(v_ids)
         ),
         'notices', (

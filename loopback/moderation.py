@@ -23,6 +23,9 @@ class ModerationService(LoopbackServer):
         self.speaks_openai = False
         """Whether it answers as OpenAI's does."""
         self.trouble: Trouble | None = None
+        self.waits_for = 1
+        """How many must have asked before anybody is answered."""
+        self._enough = asyncio.Event()
         self._words: dict[str, str] = {}
         route = Route("/{path:path}", self._take, methods=["POST"])
         super().__init__(Starlette(routes=[route]))
@@ -34,6 +37,9 @@ class ModerationService(LoopbackServer):
     async def _take(self, request: Request) -> Response:
         body = orjson.loads(await request.body())
         self.asked.append(Received(request.url.path, dict(request.headers), body))
+        if len(self.asked) >= self.waits_for:
+            self._enough.set()
+        await self._enough.wait()
         match self.trouble:
             case "hangs":
                 await asyncio.sleep(3)

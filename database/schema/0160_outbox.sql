@@ -18,6 +18,30 @@ comment on column public.turns.seen_at is
 comment on column public.turns.execution_told_at is
 'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
 
+alter table public.turns
+add column if not exists said_so_far text;
+
+comment on column public.turns.said_so_far is
+'Every text of what its flow has sent, as the guard reads it; null once it is no longer worked on.';
+
+-- However a turn ends or is put back, what was said in it is kept in its messages alone.
+create or replace function hybridflow.forget_what_was_said()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.said_so_far := null;
+    return new;
+end
+$$;
+
+create or replace trigger forget_what_was_said
+before update of state on public.turns
+for each row
+when (new.said_so_far is not null and new.state not in ('running', 'sending'))
+execute function hybridflow.forget_what_was_said();
+
 create unique index if not exists turns_one_at_work
 on public.turns (session_id) where state in ('running', 'sending') and not beside;
 

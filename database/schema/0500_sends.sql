@@ -205,7 +205,7 @@ $$;
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
 -- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
 -- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
--- how it ended).
+-- how it ended). said_so_far?: see turns.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -238,6 +238,7 @@ begin
     v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
     update public.turns
     set state = 'sending', updated_at = v_message.send_began_at,
+        said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
         lease_until = greatest(
             lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
         )

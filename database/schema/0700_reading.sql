@@ -130,7 +130,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at}'::text[] from public.turns as t where t.id = p_turn_id
+    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far}'::text[]
+    from public.turns as t where t.id = p_turn_id
 $$;
 
 -- A message as the API shows it.

@@ -120,7 +120,9 @@ as $$
 $$;
 
 -- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
--- direction of text round, or such as nobody sees.
+-- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
+-- the plain one; or of nothing that is seen. What joins and parts letters (U+200C, U+200D), or makes a sign
+-- coloured (U+FE0F), is taken where it does: within the words of scripts that need it, and after a sign.
 create or replace function hybridflow.check_name(p_what text, p_name text)
 returns void
 language plpgsql
@@ -128,11 +130,17 @@ immutable
 set search_path = ''
 as $$
 begin
-    if p_name ~ ('[\u0001-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B\u200E\u200F\u2028-\u202E'
-        '\u2060-\u206F\uFEFF\uFFF9-\uFFFB\U000E0000-\U000E0FFF]')
+    if p_name ~ '^ +$' then
+        raise exception '% must have something in it that can be seen', p_what using errcode = 'PT422';
+    elsif p_name ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
+        '\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200B\u200E\u200F\u2028-\u202F\u205F-\u206F\u2800'
+        '\u3000\u3164\uFE00-\uFE0E\uFEFF\uFFA0\uFFF0-\uFFFC\U000110BD\U000110CD\U00013430-\U0001343F'
+        '\U00016FE4\U0001BCA0-\U0001BCA3\U0001D159\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]'
+        '|(^|[\u0001-\u058F\u1E00-\u1FFF\u200C\u200D])[\u200C\u200D]|[\u200C\u200D]$'
+        '|(^|[^\u00A9\u00AE\u2010-\u2BFF\u3030\u303D\u3297\u3299\U0001F000-\U0001FAFF])\uFE0F')
     then
-        raise exception '% must not have control characters or such as turn text round in it', p_what
-            using errcode = 'PT422';
+        raise exception '% must not have control characters, such as turn text round or nobody sees, or other'
+            ' spaces than the plain one in it', p_what using errcode = 'PT422';
     end if;
 end
 $$;

@@ -157,11 +157,37 @@ begin
 end
 $$;
 
+-- Every text that the turn's flow has said so far. What began before that was written down counts by its
+-- bodies.
+create or replace function hybridflow.said_so_far(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(p_turn.said_so_far, (
+        select string_agg(m.body, E'\n\n' order by m.part) from public.messages as m
+        where m.turn_id = p_turn.id and m.part is not null
+    ), '')
+$$;
+
+-- The part that the next new send of the turn is. It grows with each, so it tells whether there was one.
+create or replace function hybridflow.next_part(p_turn_id bigint)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(m.part) + 1, 0) from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null
+$$;
+
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends}; `sends` is what
--- the flow has sent so far, [{identity, body, send_state}], `said` the bodies alone. Or {refused: reason},
--- see turn_refusal. For the router only: it has the key.
+-- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends, said_so_far,
+-- next_part}; `sends` is what the flow has sent so far, [{identity, body, send_state}], `said` the bodies
+-- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that.
+-- Or {refused: reason}, see turn_refusal. For the router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -196,7 +222,8 @@ begin
             ), '[]')
             from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
-        )
+        ),
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
     )
     into v_result
     from public.sessions as s
@@ -206,13 +233,14 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?,
--- lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?, text?,
+-- next_part?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
 -- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
 -- again. 'elsewhere': it quotes or reacts to a message (`refers_to`, its id) that is not of this session:
--- Evolution would look it up in all its chats. Else as begin_send, with the `part`.
+-- Evolution would look it up in all its chats. 'judge_again': `text`, all that will be read of it, was judged
+-- when next_part was next, and more was said since. Else as begin_send, with the `part`.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -222,6 +250,7 @@ as $$
 declare
     v_held record;
     v_part integer;
+    v_new jsonb := '{}';
     v_answer jsonb;
     v_message public.messages;
 begin
@@ -242,10 +271,18 @@ begin
     end
     order by m.part limit 1;
     if v_part is null then
-        select coalesce(max(m.part) + 1, 0) into v_part from public.messages as m
-        where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null;
+        v_part := hybridflow.next_part((p ->> 'turn_id')::bigint);
+        if v_held.refusal is null and not (v_held.session).is_paused and (v_held.turn).stop_reason is null
+            and (p ->> 'next_part')::integer <> v_part
+        then
+            return '{"refused": "judge_again"}';
+        end if;
+        v_new := jsonb_build_object('said_so_far', concat_ws(
+            E'\n\n', nullif(hybridflow.said_so_far(v_held.turn), ''),
+            nullif(coalesce(p ->> 'text', p ->> 'body'), '')
+        ));
     end if;
-    v_answer := public.begin_send(p || jsonb_build_object('part', v_part));
+    v_answer := public.begin_send(p || v_new || jsonb_build_object('part', v_part));
     if v_answer ->> 'refused' = 'already_sent' then
         select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
         v_answer := v_answer || jsonb_build_object(

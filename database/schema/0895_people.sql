@@ -274,7 +274,9 @@ declare
             from public.messages_archive as a where a.session_id = any(v_ids)
         ),
         'turns', (
-            select jsonb_agg(hybridflow.turn_json(t.id) order by t.id)
+            select jsonb_agg(
+                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
+            )
             from public.turns as t where t.session_id = any(v_ids)
         ),
         'notices', (

@@ -7,11 +7,11 @@ answer again. What the fence refuses is a 409 in Evolution's error shape, with t
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -59,6 +59,7 @@ router = APIRouter(
 )
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+_Check: TypeAlias = Callable[..., Awaitable[None]]  # ReplyGuard.check, or check_again
 _PRESENCE_MS = 1000
 _ELSEWHERE = "there is no such message in this turn's conversation"
 _SHORT = 2048  # bytes of a body that keeps nobody waiting, whatever is in it
@@ -132,6 +133,7 @@ class _Desk:
         self._at_once: AtOnce = state.flows_at_once
         self._bench: Bench = state.flow_bench
         self._wake: Callable[[], None] = state.wake
+        self._next_part = 0  # of the turn, when the guard judged what it had said
         self.token = token
         self.turn = turn
 
@@ -168,14 +170,14 @@ class _Desk:
         asked, messages = await self._understood(path, written)
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
-        await self._check(messages)
+        await self._check(messages, self._guard.check)
         if all(self._is_begun(message) for message in messages):
             messages = tuple(emptied(asked, message) for message in messages)
         else:
             messages = await self._prepare(asked, messages)
-        for message in messages:
-            sent = await self._send(message)
-        return as_evolution(sent, message)
+        for place in range(len(messages)):
+            sent = await self._send_first(messages[place:])
+        return as_evolution(sent, messages[-1])
 
     async def _understood(self, path: str, written: bytes) -> tuple[Asked, tuple[Outgoing, ...]]:
         contact = tuple(self.turn["jids"])
@@ -216,11 +218,12 @@ class _Desk:
             for sent in self.turn["sends"]
         )
 
-    async def _check(self, messages: tuple[Outgoing, ...]) -> None:
-        """Have the guard look at what is to be sent, unless it is the same request again."""
-        said: list[Json] = self.turn["sends"]
-        known = {message["identity"] for message in said}
-        if all(message.identity in known for message in messages):
+    async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
+        """Have the guard look at what is to be sent, but for what is the same request again."""
+        self._next_part = self.turn["next_part"]
+        known = {sent["identity"] for sent in self.turn["sends"]}
+        texts = [texts_of(each.body) for each in messages if each.identity not in known]
+        if not texts:
             return
         speaker = Speaker(
             held=self.token.held,
@@ -230,10 +233,8 @@ class _Desk:
             system_prompt=self.turn["system_prompt"],
             rules=ReplyRules.model_validate(self.turn["reply_rules"]),
         )
-        text = "\n\n".join(texts_of(message.body) for message in messages)
-        before = "\n\n".join(message["body"] for message in said)
         try:
-            await self._guard.check(speaker, text, said=before)
+            await check(speaker, "\n\n".join(texts), said=self.turn["said_so_far"])
         except ReplyRefused as refused:
             self._wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
@@ -255,11 +256,25 @@ class _Desk:
             raise Refused(400, "Bad Request", str(error), "evolution") from error
         return JSONResponse({"presence": presence}, status_code=201)
 
-    async def _send(self, message: Outgoing) -> Sent:
-        """Send one message. Raises Refused."""
+    async def _send_first(self, messages: tuple[Outgoing, ...]) -> Sent:
+        """Send the first of the messages, which were judged together. Raises Refused.
+
+        Where the fence says that more was said since then, they are judged once more, after that.
+        It ends: each time another of the turn's sends has passed.
+        """
+        while (sent := await self._send(messages[0])) is None:
+            self.turn = await _looked_at(self._database, self.token)
+            await self._check(messages, self._guard.check_again)
+        return sent
+
+    async def _send(self, message: Outgoing) -> Sent | None:
+        """Send one message; None: more was said since it was judged. Raises Refused."""
+        speaker = flow(self.token, self.turn, texts_of(message.body), self._next_part)
         try:
-            sent = await self._outbox.send(flow(self.token, self.turn), message)
+            sent = await self._outbox.send(speaker, message)
         except SendStopped as stopped:
+            if stopped.reason == "judge_again":
+                return None
             if stopped.reason == "elsewhere":
                 raise Refused(403, "Forbidden", _ELSEWHERE, message.refers_in) from stopped
             raise conflict(stopped.reason) from stopped
@@ -270,6 +285,8 @@ class _Desk:
             raise failure(failed) from failed
         if isinstance(sent, InDoubt):
             raise conflict("in_doubt")
+        if all(before["identity"] != message.identity for before in self.turn["sends"]):
+            self._next_part += 1
         return replace(sent, jid=sent.jid or self.turn["jid"])
 
     @property

@@ -66,13 +66,22 @@ class ReplyGuard:
 
         Then the turn has been closed or given its fallback message, and `cost` noted.
         """
-        whole = f"{said}\n\n{text}" if said else text
-        objection = await self._judge(speaker, whole) or await self._moderate(speaker, text)
+        objection = await self._judge(speaker, said, text) or await self._moderate(speaker, text)
         if objection is not None:
             raise ReplyRefused(await self._refuse(speaker, objection, cost or {}))
 
-    async def _judge(self, speaker: Speaker, whole: str) -> Objection | None:
-        """Judge it beside everything else where that may take long."""
+    async def check_again(self, speaker: Speaker, text: str, *, said: str) -> None:
+        """Return if a text that was checked may still be sent, now that more was `said`.
+
+        Raises ReplyRefused. What the moderation thinks of the text itself has not changed.
+        """
+        objection = await self._judge(speaker, said, text)
+        if objection is not None:
+            raise ReplyRefused(await self._refuse(speaker, objection, {}))
+
+    async def _judge(self, speaker: Speaker, said: str, text: str) -> Objection | None:
+        """Judge all of it together, beside everything else where that may take long."""
+        whole = "\n\n".join(each for each in (said, text) if each)
         question = (whole, speaker.system_prompt, speaker.rules, self._defaults)
         prompt = speaker.system_prompt or self._defaults.system_prompt
         if len(whole) + len(prompt) < _LONG:

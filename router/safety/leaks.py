@@ -1,6 +1,7 @@
 """Whether a reply gives its instructions away: a long piece of them, word for word.
 
-What is translated, paraphrased or encoded is not seen.
+It is seen in pieces as well, in the rows of several lists, say. What is translated, paraphrased,
+encoded or cut smaller is not.
 """
 
 import re
@@ -8,18 +9,21 @@ import secrets
 from collections.abc import Iterator
 
 from router.safety.normal import normal
+from router.safety.unseen import without_unseen
 
 _SHORTEST = 40  # a secret shorter than this, folded, says nothing that is worth hiding
+_PIECE = 16  # characters, folded, that are looked for in one piece: fewer are anybody's words
 _LONGEST = 200_000  # characters of a secret that are looked for
 _PRIME = 2**61 - 1
 _BASE = secrets.randbelow(_PRIME - 256) + 256  # nobody can make pieces that look alike
 
 
 def leaks(secret: str, text: str, least: int) -> bool:
-    """Whether `text` has `least` characters of `secret` in one piece, or, if short, all of it.
+    """Whether `text` has `least` characters of `secret` that stand together there, or all of it.
 
-    Case, punctuation, marks and spaces do not count, nor as characters. `least` of 0: never. Takes
-    as long as the two are, whatever they say.
+    They may be cut in pieces in the text, with anything between them. Case, punctuation, marks,
+    spaces and what nobody sees do not count, nor as characters. `least` of 0: never. Takes as long
+    as the two are, whatever they say.
     """
     if not least:
         return False
@@ -27,12 +31,15 @@ def leaks(secret: str, text: str, least: int) -> bool:
     least = min(least, len(secret))
     if len(secret) < _SHORTEST or len(text) < least:
         return False
-    if len(secret) == least:
-        return secret in text
-    pieces = {number: at for at, number in enumerate(_numbers(secret, least))}
-    for at, number in enumerate(_numbers(text, least)):
-        found = pieces.get(number)
-        if found is not None and secret[found : found + least] == text[at : at + least]:
+    size = min(least, _PIECE)
+    said = {number: at for at, number in enumerate(_numbers(text, size))}
+    begin = end = 0  # of the secret's characters that were said, without a gap
+    for at, number in enumerate(_numbers(secret, size)):
+        found = said.get(number)
+        if found is None or text[found : found + size] != secret[at : at + size]:
+            continue
+        begin, end = (begin if at <= end else at), at + size
+        if end - begin >= least:
             return True
     return False
 
@@ -51,5 +58,5 @@ def _numbers(text: str, size: int) -> Iterator[int]:
 
 
 def _folded(text: str) -> str:
-    plain = normal(text).casefold()
+    plain = normal(without_unseen(text)).casefold()
     return re.sub(r"[\W_]+", "", plain)  # no spaces either: a word may be cut in two messages

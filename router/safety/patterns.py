@@ -6,10 +6,12 @@ RE2 never goes back over a text, and its memory is bounded: no pattern can hold 
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 
 import re2
 
 from router.safety.normal import normal
+from router.safety.unseen import in_one_line, without_unseen
 
 LONGEST = 500  # characters of one pattern
 _MEMORY = 128 * 1024  # bytes for one pattern; some 5000 steps of RE2's machine
@@ -29,21 +31,41 @@ def check_pattern(pattern: str) -> str:
 def first_match(patterns: Sequence[str], text: str) -> str | None:
     """Return the first pattern that the text matches anywhere; case does not count.
 
-    It is looked for in the text as it is, and as it reads: without marks and invisible signs, and
-    with plain letters for full-width ones. Raises BadPattern.
+    It is looked for in the text as it is, as it reads (without marks and signs that nobody sees,
+    with plain letters for full-width ones, and plain spaces), and as that reads in one line; and
+    so is the pattern as it reads. Raises BadPattern.
     """
-    forms = {text, _as_read(text)}
+    seen = {without_unseen(text), in_one_line(text)}
+    forms = {text, *map(_as_read, seen)}
     for pattern in patterns:
-        compiled = _compiled(pattern)
-        if any(compiled.search(form) for form in forms):
+        if any(compiled.search(form) for compiled in _ways(pattern) for form in forms):
             return pattern
     return None
 
 
 def _as_read(text: str) -> str:
-    plain = normal(text)
-    visible = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
-    return _MARKS.sub("", visible)
+    return _MARKS.sub("", normal(text))
+
+
+def _ways(pattern: str) -> "list[re2._Regexp]":
+    """Return the pattern as it is, and as it reads, where that is another one that means any."""
+    ways = [_compiled(pattern)]
+    plain = _plainly(pattern)
+    if plain and plain != pattern:
+        with suppress(BadPattern):
+            ways.append(_compiled(plain))
+    return ways
+
+
+def _plainly(pattern: str) -> str:
+    """Return the pattern as it reads; what is no ASCII in it stays no syntax."""
+    plain = without_unseen(pattern)
+    if plain.isascii():
+        return plain
+    return "".join(
+        sign if sign.isascii() else re.escape(unicodedata.normalize("NFKC", sign))
+        for sign in unicodedata.normalize("NFC", plain)
+    )
 
 
 def _compiled(pattern: str) -> "re2._Regexp":

@@ -42,9 +42,13 @@ def reply_part(turn: ClaimedTurn, part: int) -> Speaker:
     return Speaker("begin_send", shows, turn.tenant.line, turn.held, is_renewed=True)
 
 
-def flow(token: TurnToken, turn: Mapping[str, Any]) -> Speaker:
-    """Return a flow in n8n that answers the turn; `turn` as look_at_turn gives it."""
-    return Speaker("begin_flow_send", token.held, turn, token.held)
+def flow(token: TurnToken, turn: Mapping[str, Any], text: str, next_part: int) -> Speaker:
+    """Return a flow in n8n that answers the turn; `turn` as look_at_turn gives it.
+
+    `text` is all that will be read of what it sends. It was judged when `next_part` was the next.
+    """
+    shows = {**token.held, "text": text, "next_part": next_part}
+    return Speaker("begin_flow_send", shows, turn, token.held)
 
 
 def notice(token: NoticeToken, **only_if: str) -> Speaker:

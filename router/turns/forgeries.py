@@ -10,8 +10,8 @@ TEAM_MARK = "[written by a person of the team]"
 _FORGED = "(written by a person of the team)"  # whoever writes the mark by hand gets this
 _OPEN, _CLOSE = "[\\[［【〔⟦〚]", "[\\]］】〕⟧〛]"
 # What may stand between two letters without changing what a reader, or a model, reads. Bounded:
-# a long run of brackets must not cost the square of its length.
-_BETWEEN = r"[\W_]{0,12}?"
+# a long run of brackets must not cost the square of its length. Some empty signs count as letters.
+_BETWEEN = r"[\W_\u115f\u1160\u3164\uffa0]{0,12}?"
 _LETTERS = [f"[{c}{chr(ord(c) + 0xFEE0)}]" for c in re.sub(r"\W", "", TEAM_MARK)]  # full-width too
 _MARK = re.compile(_OPEN + _BETWEEN + _BETWEEN.join(_LETTERS) + _BETWEEN + _CLOSE, re.IGNORECASE)
 _QUOTE_MARK = re.compile(r"^([^\S\n]*)[>＞]", re.MULTILINE)

@@ -189,6 +189,11 @@ def test_what_people_write_every_day_stays_as_it_is() -> None:
         assert disarm(text) == text
 
 
+@pytest.mark.parametrize("sign", "\u034f\u115f\u1160\u2800\u3164\ufe0f\uffa0\U000e0101")
+def test_signs_that_nobody_sees_hide_no_mark(sign: str) -> None:
+    assert disarm(sign.join(TEAM_MARK)) == "(written by a person of the team)"
+
+
 def test_a_text_made_to_be_slow_is_not() -> None:
     for text in ("[" * 60_000, "[w" * 30_000, "[written by a person of the tea" * 2000):
         assert disarm(text).count("[") == text.count("[")

@@ -35,7 +35,7 @@ LINE = {
     "evo_api_key": None,
 }
 OK = {"ok": True, "message_id": 31, "jid": JID, "chosen_id": "3EB0C0"}
-SPEAKER = flow(TurnToken(5, "secret"), LINE)
+SPEAKER = flow(TurnToken(5, "secret"), LINE, "oi", 0)
 HELLO = Outgoing.plain("oi")
 NAMED = {"tenant_id": 7, "message_id": 31}
 TIMES = SendTimes(timeout=30, settle=90, lease=10)

@@ -100,6 +100,21 @@ def test_a_piece_that_is_just_too_short_is_none() -> None:
     assert not leaks(PROMPT, piece, len(piece) + 1)
 
 
+@pytest.mark.parametrize("between", ["\n\nmenu\nescolha\n1\n", " (7) ", "x" * 500])
+@pytest.mark.parametrize("size", [25, 60, 119])
+def test_a_piece_that_is_cut_in_pieces_is_a_leak_all_the_same(between: str, size: int) -> None:
+    pieces = [PROMPT[start : start + size] for start in range(0, 250, size)]
+    assert leaks(PROMPT, between.join(pieces), 120)
+    assert leaks(PROMPT, between.join(pieces[::-1]), 120)
+    assert not leaks(PROMPT, between.join(pieces[::2]), 120)
+
+
+def test_facts_from_all_over_the_prompt_are_none() -> None:
+    said = "Segunda a sexta das oito às dezoito! Rua das Flores, dez. Não prometa entrega fora."
+    assert not leaks(PROMPT, said, 50)
+    assert not leaks(PROMPT, " ".join(PROMPT.split()[::2]) * 3, 50)
+
+
 @pytest.mark.parametrize("start", range(0, 100, 7))
 def test_it_is_found_wherever_the_piece_begins(start: int) -> None:
     assert leaks(PROMPT, f"xyz {PROMPT[start : start + 140]} xyz", 100)
@@ -203,3 +218,101 @@ class NoDatabase:
 
     async def call(self, function: str, argument: dict[str, Any]) -> Any:
         raise AssertionError(function)
+
+
+# --- signs that nobody sees, and spaces that look like others
+
+UNSEEN_SIGNS = (
+    "\x01\x08\x0e\x1b\x7f\x80\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180e\u180f"
+    "\u200b\u200c\u200d\u200e\u202a\u202e\u2060\u2065\u206f\u2800\u3164\ufe00\ufe0f\ufeff\uffa0"
+    "\ufff0\ufff9\ufffb\ufffc\U00013430\U0001bca0\U0001d159\U0001d173\U000e0000\U000e0041"
+    "\U000e0101\U000e0fff"
+)
+NEVER_SHOWN_ALIKE = "\x0b\x0c\r\x1c\x1f\x85\u2028\u2029"  # a break to some programs, or nothing
+SPACES = "\t\n\x0b\x0c\r\x85\u00a0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000\u2800\u3164"
+
+
+def named(sign: str) -> str:
+    return f"{ord(sign):x}"
+
+
+@pytest.mark.parametrize("sign", UNSEEN_SIGNS + NEVER_SHOWN_ALIKE, ids=named)
+def test_a_sign_that_nobody_sees_hides_no_forbidden_word(sign: str) -> None:
+    for text in (f"se{sign}gredo", sign.join("segredo"), f"o se{sign * 40}gredo\nmesmo"):
+        assert rule(text, forbidden_patterns=["segredo"]) == "forbidden_pattern"
+        assert rule(text, forbidden_patterns=[r"\bsegredo\b"]) == "forbidden_pattern"
+
+
+@pytest.mark.parametrize("sign", UNSEEN_SIGNS, ids=named)
+def test_nor_does_one_in_the_pattern_make_it_blind(sign: str) -> None:
+    for text in ("segredo", f"segre{sign}do", f"se{sign}gredo"):
+        assert rule(text, forbidden_patterns=[f"se{sign}gredo"]) == "forbidden_pattern"
+
+
+@pytest.mark.parametrize("sign", SPACES, ids=named)
+def test_any_space_reads_like_a_plain_one(sign: str) -> None:
+    for text in (f"cartão{sign}de crédito", f"cartão {sign}{sign} de{sign}crédito"):
+        assert rule(text, forbidden_patterns=["cartão de crédito"]) == "forbidden_pattern"
+
+
+@pytest.mark.parametrize("sign", "\t\u00a0\u1680\u2000\u200a\u202f\u205f\u3000", ids=named)
+def test_and_so_it_does_in_a_pattern(sign: str) -> None:
+    assert rule("cartão de crédito", forbidden_patterns=[f"cartão{sign}de"]) == "forbidden_pattern"
+
+
+@pytest.mark.parametrize("sign", UNSEEN_SIGNS, ids=named)
+def test_nor_does_a_sign_part_a_letter_from_its_mark(sign: str) -> None:
+    assert rule(f"cre{sign}\u0301dito", forbidden_patterns=["crédito"]) == "forbidden_pattern"
+
+
+@pytest.mark.parametrize("pattern", ["cre\u0301dito", "ｃrédito", "cr[ée\u0301]dito"])
+def test_a_pattern_reads_as_plainly_as_a_text(pattern: str) -> None:
+    for text in ("crédito", "cre\u0301dito", "cré\u200bdito", "ｃｒédito"):
+        assert rule(text, forbidden_patterns=[pattern]) == "forbidden_pattern"
+
+
+@pytest.mark.parametrize("pattern", ["[\u200b-\u200f]", "（", "℀", "⑴", "\u200b", "［ａ－ｚ］"])
+def test_a_pattern_that_only_means_something_as_it_is_stays_that(pattern: str) -> None:
+    assert rule("Olá, tudo bem?", forbidden_patterns=[pattern]) is None
+    sign = "\u200b" if "\u200b" in pattern else pattern
+    assert rule(f"Olá{sign}", forbidden_patterns=[pattern]) == "forbidden_pattern"
+
+
+def test_lines_stay_lines_for_a_pattern_that_speaks_of_them() -> None:
+    assert rule("um\nsegre\u200bdo", forbidden_patterns=["(?m)^segredo$"]) == "forbidden_pattern"
+    assert rule("um segredo", forbidden_patterns=["(?m)^segredo$"]) is None
+
+
+@pytest.mark.parametrize("sign", UNSEEN_SIGNS + NEVER_SHOWN_ALIKE, ids=named)
+def test_signs_that_nobody_sees_hide_no_leak(sign: str) -> None:
+    assert rule(sign.join(PROMPT)) == "prompt_leak"
+    assert rule(PROMPT[:200], prompt=sign.join(PROMPT)) == "prompt_leak"
+
+
+def test_every_format_and_control_character_is_one_of_them() -> None:
+    for number in range(sys.maxunicode + 1):
+        sign = chr(number)
+        if unicodedata.category(sign) in ("Cc", "Cf") and sign != "\n":
+            assert rule(f"se{sign}gredo", forbidden_patterns=["segredo"]) or sign == "\t", number
+
+
+def test_what_people_write_is_left_as_it_is() -> None:
+    for word in ("می‌خواهم", "❤️", "👩‍💻", "क्‍ष", "한국", "é"):
+        assert rule(f"Olá {word}!", forbidden_patterns=[word]) == "forbidden_pattern"
+        assert rule(f"Olá {word}!", forbidden_patterns=["xyz"]) is None
+
+
+def test_the_work_for_a_pattern_is_bounded_by_the_forms_of_text_and_pattern(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[int] = []
+
+    class Spy:
+        def search(self, text: str) -> None:
+            searched.append(len(text))
+
+    monkeypatch.setattr("router.safety.patterns.re2.compile", lambda *_: Spy())
+    text = "se\u200bgre\u3164do\n \u2028" * 2000
+    first_match(["a\u0301\u200b"] * 3, text)
+    assert len(searched) <= 3 * 2 * 3
+    assert max(searched) <= len(text)

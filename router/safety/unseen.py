@@ -1,0 +1,37 @@
+"""Signs that nobody sees, and all that looks like a space: a text without them reads the same.
+
+Taken from Unicode 14 (DerivedCoreProperties.txt: Default_Ignorable_Code_Point, unassigned ones
+included; UnicodeData.txt: Cc and Cf). `hybridflow.check_name` knows the same signs. Letters that
+look like others, as a Cyrillic one does like a Latin a, are not among them.
+"""
+
+import re
+
+_IGNORABLE = (
+    "\u00ad\u034f\u061c\u115f-\u1160\u17b4-\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_CONTROLS = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # but those that part lines or words
+_FORMATS = (  # what says how its neighbours are written, where no default hides it
+    "\u0600-\u0605\u06dd\u070f\u0890-\u0891\u08e2\ufff9-\ufffb\U000110bd\U000110cd"
+    "\U00013430-\U0001343f"
+)
+# As wide as a letter, and empty: some programs show a space, others nothing.
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0\ufffc\U00016fe4\U0001d159"
+_BREAKS = "\x0b\x0c\r\x1c-\x1f\x85\u2028\u2029"  # likewise a break, or nothing
+
+_UNSEEN = re.compile(f"[{_IGNORABLE}{_CONTROLS}{_FORMATS}]")
+_EMPTY = re.compile(f"[{_BLANK}{_BREAKS}]")
+_OTHER_SPACE = re.compile(r"[^\S\n ]")
+_SPACES = re.compile(r"\s+")
+
+
+def without_unseen(text: str) -> str:
+    """Return the text without what nobody sees. Spaces are plain, and lines stay lines."""
+    return _OTHER_SPACE.sub(" ", _UNSEEN.sub("", _EMPTY.sub("", text)))
+
+
+def in_one_line(text: str) -> str:
+    """Return it likewise, but with one plain space for all that may look like some."""
+    return _SPACES.sub(" ", _UNSEEN.sub("", _EMPTY.sub(" ", text)))
