@@ -53,13 +53,33 @@ _MESSAGES = """
     cross join lateral (select now() - interval '1 hour' - random() * interval '80 days') as t (at)
     where s.id between $1 and $2
 """
+_ARCHIVED = """
+    insert into public.messages_archive (
+        id, tenant_id, session_id, wa_id, from_me, sender, kind, body, expects_reply, sent_at,
+        sends, created_at
+    )
+    select 1000000000000 + id, tenant_id, id, 'OLD' || id, false, 'contact', 'text', 'oi', true,
+        now() - interval '100 days', 0, now() - interval '100 days'
+    from public.sessions where id between $1 and $2
+"""
 _EVENTS = """
     insert into public.processed_events (tenant_id, event_key, event, decision, processed_at)
-    select s.tenant_id, 'messages.upsert:0:OLD' || s.id || ':' || n, 'messages.upsert',
+    select s.tenant_id, 'messages.upsert:' || (n + 1) % 2 || ':AC' || md5(s.id || ':' || n),
+        'messages.upsert',
         jsonb_build_object('session_id', s.id, 'outcome', 'recorded', 'decision', 'turn_pending'),
         now() - random() * interval '6 days'
     from public.sessions as s cross join generate_series(1, {each}) as n
     where s.id between $1 and $2
+"""
+# Edits that came before what they are about, or without it.
+_CHANGES = """
+    insert into public.processed_events (
+        tenant_id, event_key, event, waiting_for, change, processed_at
+    )
+    select tenant_id, 'edit:LOST' || id || ':0:ab', 'messages.edited', 'LOST' || id,
+        jsonb_build_object('type', 'edit', 'jids', jsonb_build_array(phone_jid)),
+        now() - random() * interval '6 days'
+    from public.sessions where id between $1 and $2 and id % 10 = 0
 """
 _SPENDING = """
     insert into public.spending (tenant_id, session_id, day, turns, tokens)
@@ -116,5 +136,5 @@ async def _fill_chunk(
     await connection.execute(_TURNS.format(each=_TURNS_EACH), first, last)
     await connection.execute(_MESSAGES.format(turns=_TURNS_EACH), first, last, messages_each)
     await connection.execute(_EVENTS.format(each=_EVENTS_EACH), first, last)
-    for statement in (_SPENDING, _NOTICES, _AUDIT, _ERASED):
+    for statement in (_ARCHIVED, _CHANGES, _SPENDING, _NOTICES, _AUDIT, _ERASED):
         await connection.execute(statement, first, last)

@@ -28,6 +28,8 @@ class Walk:
         await self._a_reply_through_n8n()
         await self._a_takeover()
         await self._what_an_operator_looks_at()
+        await self._what_an_operator_looks_for()
+        await self._what_a_person_asks_for()
         await self._what_runs_by_itself()
 
     async def _a_reply_by_hand_of_the_router(self) -> None:
@@ -110,6 +112,60 @@ class Walk:
         await self._ask("a session is paused", "pause_session", pause)
         await self._ask("a session is resumed", "resume_session", pause | {"policy": _POLICY})
         await self._ask("the audit log is read", "list_audit", tenant)
+
+    async def _what_an_operator_looks_for(self) -> None:
+        tenant = {"tenant_id": 1}
+        number = self._known()
+        for name, contact in {
+            "the beginning of a number": number[:12],
+            "the end of a number": number[4:],
+            "the beginning of all numbers": "5511",
+            "a part of numbers": "1000000",
+            "a part of no number": "99999",
+            "a name that nobody has": "zz",
+        }.items():
+            path = f"{name} is searched"
+            asked = tenant | {"contact": contact}
+            page = await self._ask(path, "list_sessions", asked)
+            if page["next_cursor"]:
+                await self._ask(path, "list_sessions", asked | {"cursor": page["next_cursor"]})
+            await self._ask(path, "list_sessions", asked | {"paused": True})
+        await self._ask(
+            "who is not paused is searched", "list_sessions", tenant | {"paused": False}
+        )
+        nobody = {"sender": "operator"}
+        page = await self._ask("messages are searched", "list_messages", tenant | nobody)
+        await self._ask(
+            "messages are searched",
+            "list_messages",
+            tenant | nobody | {"cursor": page["next_cursor"]},
+        )
+        session = tenant | {"session_id": await self._session_of(number)}
+        await self._ask("a session's messages are searched", "list_messages", session | nobody)
+        await self._ask("a session's turns are searched", "list_turns", session | {"state": "dead"})
+        await self._ask("the audit log is searched", "list_audit", tenant | {"action": "nothing"})
+
+    async def _what_a_person_asks_for(self) -> None:
+        number = self._known()
+        person: Json = {"tenant_id": 1, "jids": [f"{number}@s.whatsapp.net"]}
+        session = {"tenant_id": 1, "session_id": await self._session_of(number)}
+        begun = person | {"rows_follow": True}
+        await self._ask("an export begins", "export_contact", begun)
+        for rows in (
+            *("messages", "archived_messages", "turns", "notices", "spending"),
+            *("events", "archived_events", "changes"),
+        ):
+            await self._ask(f"{rows} are exported", "export_rows", session | {"list": rows})
+        await self._ask("everything is exported", "export_contact", person)
+        await self._ask("some of a history is erased", "erase_history", person | {"batch": 4})
+        hashes = {"hashes": {person["jids"][0]: ["0" * 64]}}
+        await self._ask("a contact is erased", "erase_contact", person | hashes)
+
+    async def _session_of(self, number: str) -> int:
+        asked = {"tenant_id": 1, "contact": number}
+        page = await self._ask("a number is searched", "list_sessions", asked)
+        session_id: int = page["items"][0]["id"]
+        return session_id
 
     async def _what_runs_by_itself(self) -> None:
         lease = {"limit": 10, "lease_seconds": 60, "max_attempts": 5}

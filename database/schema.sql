@@ -44,6 +44,9 @@ begin
     if pg_catalog.to_regclass('public.tenants') is not null then
         drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
     end if;
+    if pg_catalog.to_regclass('public.sessions') is not null then
+        drop function if exists hybridflow.session_matches(public.sessions, jsonb);
+    end if;
 end
 $hybridflow$;
 
@@ -171,6 +174,11 @@ comment on table public.session_identities is
 'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
 
 create index if not exists session_identities_by_session on public.session_identities (session_id);
+-- How a number begins and how it ends, for who looks for a contact.
+create index if not exists session_identities_by_beginning
+on public.session_identities (tenant_id, jid text_pattern_ops);
+create index if not exists session_identities_by_end
+on public.session_identities (tenant_id, reverse(split_part(jid, '@', 1)) text_pattern_ops);
 
 create table if not exists public.turns (
     id bigint generated always as identity primary key,
@@ -268,8 +276,7 @@ create table if not exists public.processed_events (
     decision jsonb,
     waiting_for text,
     change jsonb,
-    processed_at timestamptz not null default clock_timestamp(),
-    unique (tenant_id, event_key)
+    processed_at timestamptz not null default clock_timestamp()
 );
 
 comment on table public.processed_events is
@@ -277,6 +284,13 @@ comment on table public.processed_events is
 comment on column public.processed_events.waiting_for is
 'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
 
+-- In the order of bytes: the events about one message are found by how their keys begin, too.
+create unique index if not exists processed_events_once
+on public.processed_events (tenant_id, event_key text_pattern_ops);
+alter table public.processed_events drop constraint if exists processed_events_tenant_id_event_key_key;
+-- Whom the changes are about that waited for their message, or wait still.
+create index if not exists processed_events_changes
+on public.processed_events using gin ((change -> 'jids')) where change is not null;
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
 -- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
 create index if not exists processed_events_last
@@ -322,6 +336,8 @@ create unique index if not exists notices_one_of_connection
 on public.notices (tenant_id, kind) where state = 'pending' and kind <> 'handoff';
 create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
 create index if not exists notices_by_session on public.notices (session_id);
+create index if not exists notices_by_jid on public.notices (tenant_id, (facts ->> 'jid'))
+where facts ->> 'jid' is not null;
 create index if not exists notices_by_message on public.notices (message_id);
 
 alter table public.tenants enable row level security;
@@ -3576,7 +3592,7 @@ begin
     if hybridflow.has_message(v_session, p_event) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif hybridflow.was_pruned(p_tenant.id, v_at) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old', 'session_id', v_session.id);
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
@@ -4151,7 +4167,7 @@ $$;
 --
 -- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
 -- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
--- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given.
+-- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given. What a page looks at is bounded.
 
 -- A place in the list p_list: its name and the key of the last item given, opaque to callers.
 create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
@@ -4228,6 +4244,36 @@ as $$
         end
     )
     from unnest(p_rows) with ordinality as r (entry, place)
+$$;
+
+-- How many rows a page looks at: one more than it has, or, where not all of them are wanted, so many that
+-- a search for what is nowhere takes as little as any other.
+create or replace function hybridflow.rows_to_look_at(p_limit integer, p_searches boolean)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_searches then 1000 else p_limit + 1 end
+$$;
+
+-- The page made of p_rows (see page), which are those that are wanted of the rows looked at. Where these were
+-- not the last ones, p_last is the key of the last one, and the next page looks on behind it: a page may have
+-- few items, or none, and still a next_cursor.
+create or replace function hybridflow.page_of_search(
+    p_list text, p_rows jsonb[], p_limit integer, p_last jsonb
+)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select f.page || case
+        when f.page ->> 'next_cursor' is null and p_last is not null
+            then jsonb_build_object('next_cursor', hybridflow.to_cursor(p_list, p_last))
+        else '{}'
+    end
+    from (select hybridflow.page(p_list, p_rows, p_limit) as page) as f
 $$;
 
 -- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
@@ -4310,32 +4356,6 @@ begin
 end
 $$;
 
--- Whether a session is one that the filters `paused` and `contact` ask for: a contact is looked for by
--- part of a phone number in any spelling, or of the name (by a whole one, see session_called).
-create or replace function hybridflow.session_matches(p_session public.sessions, p jsonb)
-returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    v_contact text := lower(btrim(p ->> 'contact'));
-    v_digits text := regexp_replace(v_contact, '[\s()+./-]', '', 'g');
-begin
-    if p_session.is_paused <> (p ->> 'paused')::boolean then
-        return false;
-    elsif v_contact is null then
-        return true;
-    elsif v_digits ~ '^[0-9]+$' then
-        return exists (
-            select from public.session_identities as i
-            where i.session_id = p_session.id and split_part(i.jid, '@', 1) like '%' || v_digits || '%'
-        );
-    end if;
-    return coalesce(position(v_contact in lower(p_session.contact_name)) > 0, false);
-end
-$$;
-
 -- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
 -- null: it is something to look for.
 create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
@@ -4358,8 +4378,57 @@ begin
 end
 $$;
 
+-- The digits of a part of a phone number in any spelling; null: it is none.
+create or replace function hybridflow.digits_of(p_contact text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select substring(regexp_replace(p_contact, '[\s()+./-]', '', 'g') from '^[0-9]+$')
+$$;
+
+-- The sessions of contacts whose number begins or ends with these digits, found by indexes; none, where there
+-- are more than 200 of them, or no digits.
+create or replace function hybridflow.sessions_numbered(p_tenant_id bigint, p_digits text)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_reversed text := reverse(p_digits);
+    v_ids bigint[];
+begin
+    if p_digits is null then
+        return '{}';
+    end if;
+    select array_agg(h.session_id) into v_ids
+    from (
+        (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid ~>=~ p_digits and i.jid ~<~ (p_digits || '~')
+            limit 201
+        )
+        union
+        (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id
+                and reverse(split_part(i.jid, '@', 1)) ~>=~ v_reversed
+                and reverse(split_part(i.jid, '@', 1)) ~<~ (v_reversed || '~')
+            limit 201
+        )
+    ) as h;
+    return case when cardinality(v_ids) <= 200 then v_ids else '{}' end;
+end
+$$;
+
 -- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
 -- The tenant's sessions, newest activity first; those without any message (a pause came first) last.
+-- `contact` is a JID or number (see session_called), the beginning or end of a number (see
+-- sessions_numbered), or else any part of a number, in any spelling, or of the name: these are looked for in
+-- the newest sessions first, 1000 of them for a page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
 returns jsonb
 language plpgsql
@@ -4369,9 +4438,18 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_contact text := lower(btrim(p ->> 'contact'));
+    v_digits text := hybridflow.digits_of(v_contact);
     v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
-    v_paused boolean := coalesce((p ->> 'paused')::boolean, false);
+    v_known bigint[] := case
+        when v_called is null then nullif(hybridflow.sessions_numbered(v_tenant_id, v_digits), '{}')
+        else array[v_called]
+    end;
+    v_paused boolean := (p ->> 'paused')::boolean;
     v_limit integer := hybridflow.page_size(p);
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, v_contact is not null or coalesce(not v_paused, false)
+    );
     v_after jsonb := hybridflow.from_cursor('sessions', p);
     -- Three starts: at the top, after a session with messages, after one without.
     v_at timestamptz := case
@@ -4380,47 +4458,72 @@ declare
     v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
     v_silent_id bigint := case when v_after ->> 0 is null then v_id else 9223372036854775807 end;
     v_rows jsonb[];
+    v_keys jsonb[];
 begin
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.last_message_at, f.id),
-        'item', hybridflow.session_json(f.id, p -> 'policy')
-    ) order by f.last_message_at desc nulls last, f.id desc)
-    into v_rows
-    from (
+    with looked as materialized (
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where v_called is null and not v_paused
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_paused is not true
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
-                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
-            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+                and s.last_message_at >= coalesce(v_since, '-infinity')
+            order by s.last_message_at desc nulls last, s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where v_called is null and v_paused and s.is_paused
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_paused and s.is_paused
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
-                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
-            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+                and s.last_message_at >= coalesce(v_since, '-infinity')
+            order by s.last_message_at desc nulls last, s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where v_called is null and v_since is null
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_since is null
                 and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
-                and hybridflow.session_matches(s, p)
-            order by s.id desc limit v_limit + 1
+            order by s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where s.id = v_called and v_after is null
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where s.id = any(v_known)
+                and coalesce((s.last_message_at, s.id) < (v_at, v_id), s.id < v_silent_id)
                 and coalesce(s.last_message_at >= v_since, v_since is null)
-                and coalesce(s.is_paused = (p ->> 'paused')::boolean, true)
         )
-        order by last_message_at desc nulls last, id desc limit v_limit + 1
-    ) as f;
-    return hybridflow.page('sessions', v_rows, v_limit);
+        order by last_message_at desc nulls last, id desc limit v_look
+    ),
+
+    found as (
+        select l.id, l.last_message_at from looked as l
+        where l.is_paused = coalesce(v_paused, l.is_paused) and case
+            when v_contact is null or v_known is not null then true
+            when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
+            else (  -- no exists: it would be looked up in all identities at once
+                select coalesce(bool_or(split_part(i.jid, '@', 1) like '%' || v_digits || '%'), false)
+                from public.session_identities as i where i.session_id = l.id
+            )
+        end
+        order by l.last_message_at desc nulls last, l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.last_message_at, f.id),
+                'item', hybridflow.session_json(f.id, p -> 'policy')
+            ) order by f.last_message_at desc nulls last, f.id desc)
+            from found as f
+        ),
+        (
+            select array_agg(
+                jsonb_build_array(l.last_message_at, l.id)
+                order by l.last_message_at desc nulls last, l.id desc
+            )
+            from looked as l
+        )
+    into v_rows, v_keys;
+    return hybridflow.page_of_search('sessions', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
 
@@ -4436,6 +4539,16 @@ as $$
         and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
 $$;
 
+-- Whether one of these filters is set.
+create or replace function hybridflow.picks_messages(p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p ->> 'sender', p ->> 'from_me') is not null
+$$;
+
 -- A page of a session's messages, in the order of the conversation, newest first.
 create or replace function hybridflow.messages_of_session(p jsonb)
 returns jsonb
@@ -4446,24 +4559,36 @@ as $$
 declare
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('session_messages', p);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_keys jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f)
-    ) order by f.sent_at desc, f.id desc)
-    into v_rows
-    from (
-        select m.* from public.messages as m
+    with looked as materialized (
+        select m as message, m.sent_at, m.id from public.messages as m
         where m.session_id = (p ->> 'session_id')::bigint
             and (m.sent_at, m.id) < (
                 coalesce((v_after ->> 0)::timestamptz, 'infinity'),
                 coalesce((v_after ->> 1)::bigint, 9223372036854775807)
             )
             and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and hybridflow.message_matches(m, p)
-        order by m.sent_at desc, m.id desc limit v_limit + 1
-    ) as f;
-    return hybridflow.page('session_messages', v_rows, v_limit);
+        order by m.sent_at desc, m.id desc limit v_look
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        order by l.sent_at desc, l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f.message)
+            ) order by f.sent_at desc, f.id desc)
+            from found as f
+        ),
+        (select array_agg(jsonb_build_array(l.sent_at, l.id) order by l.sent_at desc, l.id desc) from looked as l)
+    into v_rows, v_keys;
+    return hybridflow.page_of_search('session_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
 
@@ -4479,28 +4604,44 @@ declare
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('tenant_messages', p);
     v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_keys jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f)
-    ) order by f.created_at desc, f.id desc)
-    into v_rows
-    from (
-        select m.* from public.messages as m
+    with looked as materialized (
+        select m as message, m.created_at, m.id from public.messages as m
         where m.tenant_id = (p ->> 'tenant_id')::bigint
             and m.created_at <= v_before
             and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
             and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and hybridflow.message_matches(m, p)
-        order by m.created_at desc, m.id desc limit v_limit + 1
-    ) as f;
-    return hybridflow.page('tenant_messages', v_rows, v_limit);
+        order by m.created_at desc, m.id desc limit v_look
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        order by l.created_at desc, l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f.message)
+            ) order by f.created_at desc, f.id desc)
+            from found as f
+        ),
+        (
+            select array_agg(jsonb_build_array(l.created_at, l.id) order by l.created_at desc, l.id desc)
+            from looked as l
+        )
+    into v_rows, v_keys;
+    return hybridflow.page_of_search('tenant_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
 
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
 -- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
--- `since` goes by the same time as the order. PT404: not this tenant's.
+-- `since` goes by the same time as the order. With a filter, 1000 of them are looked at for a page (see
+-- page_of_search). PT404: not this tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -4517,7 +4658,8 @@ end
 $$;
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
--- The tenant's turns, or a session's, newest first. PT404: not this tenant's.
+-- The tenant's turns, or a session's, newest first. Of a session with a state, 1000 are looked at for a page
+-- (see page_of_search). PT404: not this tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -4530,16 +4672,23 @@ declare
     v_state text := p ->> 'state';
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, v_state is not null);
+    v_last jsonb;
     v_ids bigint[];
     v_rows jsonb[];
 begin
     perform hybridflow.require_own(p);
     if v_session_id is not null then
-        v_ids := array(
-            select t.id from public.turns as t
-            where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
-            order by t.id desc limit v_limit + 1
-        );
+        select
+            array_agg(l.id order by l.id desc) filter (where l.state = coalesce(v_state, l.state)),
+            case when count(*) = v_look then jsonb_build_array(min(l.id)) end
+        into v_ids, v_last
+        from (
+            select t.id, t.state from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before
+            order by t.id desc limit v_look
+        ) as l;
+        v_ids := v_ids[:v_limit + 1];
     elsif v_state is not null then
         v_ids := array(
             select t.id from public.turns as t
@@ -4557,7 +4706,7 @@ begin
         'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
     ) order by i.id desc)
     into v_rows from unnest(v_ids) as i (id);
-    return hybridflow.page('turns', v_rows, v_limit);
+    return hybridflow.page_of_search('turns', v_rows, v_limit, v_last);
 end
 $$;
 
@@ -5594,6 +5743,8 @@ as $$
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
+    ('export_rows', 'admin', false, '{}'),
+    ('erase_history', 'admin', false, '{}'),
     ('erase_contact', 'admin', true, '{}'),
     ('get_instance', 'operator', false, '{}'),
     ('get_qrcode', 'admin', true, '{}'),
@@ -6128,7 +6279,8 @@ as $$
 $$;
 
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all.
+-- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all. With a
+-- filter, 1000 are looked at for a page (see page_of_search).
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -6139,24 +6291,45 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, coalesce(p ->> 'session_id', p ->> 'action', p ->> 'caller_name', p ->> 'since') is not null
+    );
     v_rows jsonb[];
+    v_keys bigint[];
+    v_last_at timestamptz;
 begin
-    select array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f)) order by f.id desc)
-    into v_rows
-    from (
+    with looked as materialized (
         (
-            select a.* from public.audit_log as a
-            where v_tenant_id is null and a.id < v_before and hybridflow.audit_wanted(a, p)
-            order by a.id desc limit v_limit + 1
+            select a as line, a.id from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before
+            order by a.id desc limit v_look
         )
         union all
         (
-            select a.* from public.audit_log as a
-            where a.tenant_id = v_tenant_id and a.id < v_before and hybridflow.audit_wanted(a, p)
-            order by a.id desc limit v_limit + 1
+            select a as line, a.id from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before
+            order by a.id desc limit v_look
         )
-    ) as f;
-    return hybridflow.page('audit', v_rows, v_limit);
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.audit_wanted(l.line, p) order by l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(
+                jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f.line)) order by f.id desc
+            )
+            from found as f
+        ),
+        (select array_agg(l.id order by l.id desc) from looked as l),
+        (select (l.line).at from looked as l order by l.id limit 1)
+    into v_rows, v_keys, v_last_at;
+    return hybridflow.page_of_search('audit', v_rows, v_limit, case
+        when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
+    end);
 end
 $$;
 
@@ -6165,8 +6338,9 @@ $$;
 -- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
--- Returns {} where the caller (see 0830) is known at this moment; of a key that is not for every tenant also
--- the first `tenant_id` that it is for, by which its calls are counted together with those of other keys.
+-- Returns {} where the caller (see 0830) is known at this moment; of a key that is not for every tenant, and
+-- of a user, also the first `tenant_id` that it is for, by which its calls are counted together with those of
+-- others.
 -- PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do is judged
 -- as it is done.
 create or replace function public.prove_caller(p jsonb)
@@ -6177,11 +6351,17 @@ as $$
 declare
     v_caller jsonb := hybridflow.known_caller(p -> 'caller');
 begin
-    return jsonb_strip_nulls(jsonb_build_object('tenant_id', (
-        select min(k.tenant_id) from public.api_key_tenants as k
-        where k.api_key_id = (v_caller ->> 'api_key_id')::bigint
-            and not (v_caller ->> 'every_tenant')::boolean
-    )));
+    return jsonb_strip_nulls(jsonb_build_object('tenant_id', case v_caller ->> 'kind'
+        when 'key' then (
+            select min(k.tenant_id) from public.api_key_tenants as k
+            where k.api_key_id = (v_caller ->> 'api_key_id')::bigint
+                and not (v_caller ->> 'every_tenant')::boolean
+        )
+        when 'user' then (
+            select min(m.tenant_id) from public.memberships as m
+            where m.user_id = (v_caller ->> 'user_id')::uuid
+        )
+    end));
 end
 $$;
 
@@ -7567,8 +7747,9 @@ as $$
     )
 $$;
 
--- Archives or deletes up to p_batch messages, with their sessions locked: whoever brings one of them again
--- waits, and finds that it was pruned. Returns {deleted, archived, full: there may be more}.
+-- Archives or deletes (with the events about them) up to p_batch messages, with their sessions locked:
+-- whoever brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
+-- there may be more}.
 create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
 returns jsonb
 language plpgsql
@@ -7618,6 +7799,16 @@ begin
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
+    ),
+
+    unheard as (
+        delete from public.processed_events
+        where id = any(array(
+            select e.id from gone as g
+            inner join public.tenants as t on t.id = g.tenant_id
+            cross join lateral hybridflow.events_about_message(g.tenant_id, g.wa_id) as e
+            where t.on_retention = 'delete'
+        ))
     )
 
     select (select count(*) from gone), (select count(*) from kept) into v_deleted, v_archived;
@@ -8089,7 +8280,27 @@ as $$
     end))[1]
 $$;
 
--- The sessions of whom p_jids name, locked, the lower id first. Raises PT404 where there is none.
+-- The sessions of whom p_jids name. Raises PT404 where there is none.
+create or replace function hybridflow.sessions_of_contact(p_tenant_id bigint, p_jids text[])
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    select array_agg(distinct i.session_id order by i.session_id) into v_ids
+    from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+    if v_ids is null then
+        raise exception 'tenant % has no session with %', p_tenant_id, p_jids[1] using errcode = 'PT404';
+    end if;
+    return v_ids;
+end
+$$;
+
+-- The same, locked, the lower id first.
 create or replace function hybridflow.lock_contact(p_tenant_id bigint, p_jids text[])
 returns bigint[]
 language plpgsql
@@ -8100,12 +8311,7 @@ declare
     v_locked integer;
 begin
     loop
-        select array_agg(distinct i.session_id order by i.session_id) into v_ids
-        from public.session_identities as i
-        where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
-        if v_ids is null then
-            raise exception 'tenant % has no session with %', p_tenant_id, p_jids[1] using errcode = 'PT404';
-        end if;
+        v_ids := hybridflow.sessions_of_contact(p_tenant_id, p_jids);
         perform from public.sessions where id = any(v_ids) order by id for update;
         get diagnostics v_locked = row_count;
         exit when v_locked = cardinality(v_ids);  -- else one was merged away while we waited
@@ -8133,8 +8339,12 @@ language sql
 stable
 set search_path = ''
 as $$
-    select * from public.notices
-    where tenant_id = p_tenant_id and (session_id = any(p_session_ids) or facts ->> 'jid' = any(p_jids))
+    select n.* from public.notices as n
+    where n.tenant_id = p_tenant_id and n.session_id = any(p_session_ids)
+    union all
+    select n.* from public.notices as n
+    where n.tenant_id = p_tenant_id and n.facts ->> 'jid' = any(p_jids)
+        and coalesce(n.session_id <> all(p_session_ids), true)
 $$;
 
 -- The ids of all that was said in the sessions, archived messages included.
@@ -8150,21 +8360,58 @@ as $$
     where a.session_id = any(p_session_ids) and a.wa_id is not null
 $$;
 
--- The events that were about a contact or its messages, or wait for one.
+-- The events that were about a message.
+create or replace function hybridflow.events_about_message(p_tenant_id bigint, p_wa_id text)
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id and e.event_key = any(array[
+        'messages.upsert:0:' || p_wa_id, 'messages.upsert:1:' || p_wa_id,
+        'send.message:0:' || p_wa_id, 'send.message:1:' || p_wa_id, 'delete:' || p_wa_id
+    ])
+    union all
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id
+        and e.event_key ~>=~ ('edit:' || p_wa_id || ':') and e.event_key ~<~ ('edit:' || p_wa_id || ';')
+        and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
+    union all
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id
+        and e.event_key ~>=~ ('messages.update:' || p_wa_id || ':')
+        and e.event_key ~<~ ('messages.update:' || p_wa_id || ';')
+        and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
+$$;
+
+-- The edits, deletions and delivery states that waited for a contact's message, or wait still.
+create or replace function hybridflow.changes_about(p_tenant_id bigint, p_jids text[])
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    with told as materialized (
+        select e.* from public.processed_events as e
+        where e.change is not null and (e.change -> 'jids') ?| p_jids
+    )
+
+    select * from told as t where t.tenant_id = p_tenant_id
+$$;
+
+-- The events that were about a contact's messages, or wait for one. An event that is about no message is
+-- about no contact either, and whoever prunes a message prunes its events.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
 language sql
 stable
 set search_path = ''
 as $$
-    with said as materialized (select i as wa_id from hybridflow.wa_ids_of(p_session_ids) as i)
-
-    select * from public.processed_events as e
-    where e.tenant_id = p_tenant_id and (
-        (e.decision ->> 'session_id')::bigint = any(p_session_ids)
-        or e.change -> 'jids' ?| p_jids
-        or hybridflow.wa_id_of_event(e.event_key) in (select s.wa_id from said as s)
-    )
+    select e.* from hybridflow.wa_ids_of(p_session_ids) as w (wa_id)
+    cross join lateral hybridflow.events_about_message(p_tenant_id, w.wa_id) as e
+    union
+    select c.* from hybridflow.changes_about(p_tenant_id, p_jids) as c
 $$;
 
 -- find_contact({tenant_id, jids})
@@ -8172,11 +8419,13 @@ $$;
 create or replace function public.find_contact(p jsonb)
 returns jsonb
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
-    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_ids bigint[] := hybridflow.sessions_of_contact(
+        (p ->> 'tenant_id')::bigint, array(select jsonb_array_elements_text(p -> 'jids'))
+    );
 begin
     return jsonb_build_object(
         'session_ids', to_jsonb(v_ids), 'identities', to_jsonb(hybridflow.identities_of(v_ids))
@@ -8184,58 +8433,214 @@ begin
 end
 $$;
 
--- export_contact({tenant_id, jids})
+-- How many rows there are about a contact, but for events.
+create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'sessions', cardinality(p_session_ids),
+        'messages', (select count(*) from public.messages as m where m.session_id = any(p_session_ids)),
+        'archived_messages', (
+            select count(*) from public.messages_archive as a where a.session_id = any(p_session_ids)
+        ),
+        'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
+        'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
+        'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids))
+    )
+$$;
+
+-- All rows about a contact at once: {messages, archived_messages, turns, notices, spending, events}.
+create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'messages', (
+            select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
+            from public.messages as m where m.session_id = any(p_session_ids)
+        ),
+        'archived_messages', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.sent_at, a.id), '[]')
+            from public.messages_archive as a where a.session_id = any(p_session_ids)
+        ),
+        'turns', (
+            select coalesce(jsonb_agg(
+                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
+            ), '[]')
+            from public.turns as t where t.session_id = any(p_session_ids)
+        ),
+        'notices', (
+            select coalesce(jsonb_agg(to_jsonb(n) - 'token_hash' order by n.id), '[]')
+            from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
+        ),
+        'spending', (
+            select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
+            from public.spending as s where s.session_id = any(p_session_ids)
+        ),
+        'events', (
+            select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+            from hybridflow.events_about(p_tenant_id, p_session_ids, p_jids) as e
+        )
+    )
+$$;
+
+-- export_contact({tenant_id, jids, rows_follow?})
 -- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at,
--- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. PT404: see
--- find_contact.
+-- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. With rows_follow
+-- only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing.
+-- PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
-    v_jids text[] := hybridflow.identities_of(v_ids);
-    v_lists jsonb := jsonb_build_object(
-        'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i),
-        'messages', (
-            select jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id)
-            from public.messages as m where m.session_id = any(v_ids)
-        ),
-        'archived_messages', (
-            select jsonb_agg(to_jsonb(a) order by a.sent_at, a.id)
-            from public.messages_archive as a where a.session_id = any(v_ids)
-        ),
-        'turns', (
-            select jsonb_agg(
-                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
-            )
-            from public.turns as t where t.session_id = any(v_ids)
-        ),
-        'notices', (
-            select jsonb_agg(to_jsonb(n) - 'token_hash' order by n.id)
-            from hybridflow.notices_about(v_tenant_id, v_ids, v_jids) as n
-        ),
-        'spending', (
-            select jsonb_agg(to_jsonb(s) - 'id' order by s.day)
-            from public.spending as s where s.session_id = any(v_ids)
-        ),
-        'events', (
-            select jsonb_agg(to_jsonb(e) order by e.id)
-            from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e
-        )
+    v_ids bigint[] := hybridflow.sessions_of_contact(
+        v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids'))
     );
-    v_name text;
-    v_counts jsonb := '{}';
+    v_jids text[] := hybridflow.identities_of(v_ids);
+    v_audit jsonb := hybridflow.rows_about(v_tenant_id, v_ids, v_jids);
+    v_contact jsonb := jsonb_build_object(
+        'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids),
+        'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i)
+    );
 begin
-    foreach v_name in array array(select jsonb_object_keys(v_lists)) loop
-        v_lists := jsonb_set(v_lists, array[v_name], coalesce(nullif(v_lists -> v_name, 'null'), '[]'));
-        v_counts := v_counts || jsonb_build_object(v_name, jsonb_array_length(v_lists -> v_name));
-    end loop;
-    return jsonb_build_object('audit', v_counts, 'contact', v_lists || jsonb_build_object(
-        'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids)
-    ));
+    if p ->> 'rows_follow' is null then
+        v_contact := v_contact || hybridflow.all_about(v_tenant_id, v_ids, v_jids);
+        v_audit := v_audit || jsonb_build_object('events', jsonb_array_length(v_contact -> 'events'));
+    end if;
+    return jsonb_build_object('audit', v_audit, 'contact', v_contact);
+end
+$$;
+
+-- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
+create or replace function hybridflow.said_in_session(
+    p_session_id bigint, p_archived boolean, p_after jsonb, p_limit integer
+)
+returns table (id bigint, sent_at timestamptz, wa_id text)
+language sql
+stable
+set search_path = ''
+as $$
+    (
+        select m.id, m.sent_at, m.wa_id from public.messages as m
+        where not p_archived and m.session_id = p_session_id and (m.sent_at, m.id) > (
+            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
+        )
+        order by m.sent_at, m.id limit p_limit
+    )
+    union all
+    (
+        select a.id, a.sent_at, a.wa_id from public.messages_archive as a
+        where p_archived and a.session_id = p_session_id and (a.sent_at, a.id) > (
+            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
+        )
+        order by a.sent_at, a.id limit p_limit
+    )
+$$;
+
+-- export_rows({tenant_id, session_id, list, limit?, cursor?})
+-- A page of what an export has of one session: its messages, archived_messages, turns, notices or spending;
+-- its events by the messages that they were about (events: a page goes through `limit` messages, and has as
+-- many events as these have; archived_events), or that they wait for (changes: all at once). PT404: not this
+-- tenant's. PT422: there is no such list.
+create or replace function public.export_rows(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_list text := p ->> 'list';
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_jids text[] := hybridflow.identities_of(array[v_session_id]);
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('export ' || v_list, p);
+    v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
+    v_archived boolean := v_list like 'archived%';
+    v_rows jsonb[];
+    v_items jsonb;
+begin
+    if v_session_id is null then
+        raise exception 'session_id is missing' using errcode = 'PT422';
+    end if;
+    perform hybridflow.require_own(p);
+    case v_list
+        when 'messages', 'archived_messages', 'events', 'archived_events' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(s.sent_at, s.id), 'wa_id', s.wa_id, 'item', case v_list
+                    when 'messages' then (
+                        select hybridflow.message_json(m) from public.messages as m where m.id = s.id
+                    )
+                    when 'archived_messages' then (
+                        select to_jsonb(a) from public.messages_archive as a where a.id = s.id
+                    )
+                    else '[]'
+                end
+            ) order by s.sent_at, s.id)
+            into v_rows from hybridflow.said_in_session(v_session_id, v_archived, v_after, v_limit + 1) as s;
+        when 'turns' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', hybridflow.turn_json(f.id) || jsonb_build_object('said_so_far', f.said_so_far)
+            ) order by f.id)
+            into v_rows
+            from (
+                select t.id, t.said_so_far from public.turns as t
+                where t.session_id = v_session_id and t.id > v_after_id order by t.id limit v_limit + 1
+            ) as f;
+        when 'notices' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'token_hash'
+            ) order by f.id)
+            into v_rows
+            from (
+                select n.* from hybridflow.notices_about(v_tenant_id, array[v_session_id], v_jids) as n
+                where n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'spending' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'id'
+            ) order by f.id)
+            into v_rows
+            from (
+                select s.* from public.spending as s
+                where s.session_id = v_session_id and s.id > v_after_id order by s.id limit v_limit + 1
+            ) as f;
+        when 'changes' then
+            -- Not those that a page of events has.
+            select jsonb_agg(to_jsonb(c) order by c.id) into v_items
+            from hybridflow.changes_about(v_tenant_id, v_jids) as c
+            where not exists (
+                select from hybridflow.messages_called(hybridflow.wa_id_of_event(c.event_key)) as m
+                where m.session_id = v_session_id
+            );
+            return jsonb_build_object('items', coalesce(v_items, '[]'), 'next_cursor', null);
+        else
+            raise exception 'there is no list % to export', coalesce(v_list, '(list is missing)')
+                using errcode = 'PT422';
+    end case;
+    if v_list not in ('events', 'archived_events') then
+        return hybridflow.page('export ' || v_list, v_rows, v_limit);
+    end if;
+    select jsonb_agg(to_jsonb(e) order by r.place, e.id) into v_items
+    from unnest(v_rows) with ordinality as r (entry, place)
+    cross join lateral hybridflow.events_about_message(v_tenant_id, r.entry ->> 'wa_id') as e
+    where r.place <= v_limit and not exists (  -- a message may be there as ours and as the contact's
+        select from hybridflow.messages_called(r.entry ->> 'wa_id') as m
+        where m.session_id = v_session_id and m.id < (r.entry -> 'key' ->> 1)::bigint
+    );
+    return hybridflow.page('export ' || v_list, v_rows, v_limit) || jsonb_build_object(
+        'items', coalesce(v_items, '[]')
+    );
 end
 $$;
 
@@ -8260,6 +8665,7 @@ create or replace function hybridflow.bury_contact(p_tenant_id bigint, p_session
 returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -8288,15 +8694,67 @@ begin
     from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
     where m.id = n.message_id;
     delete from public.notices
-    where id in (select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n);
+    where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;
     return v_count;
 end
 $$;
 
--- erase_contact({tenant_id, jids, hashes: {jid: [hash]}})
+-- erase_history({tenant_id, jids, batch?})
+-- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
+-- and the events about them, so that erase_contact has not all of them to delete at once: other calls wait
+-- for the session as long as that takes. Returns {erased: {table: rows}, more}. PT404: see find_contact.
+create or replace function public.erase_history(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_batch integer := coalesce((p ->> 'batch')::integer, 500);
+    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_id bigint;
+    v_archived boolean;
+    v_old bigint[];
+    v_wa_ids text[];
+    v_counts jsonb := '{}';
+    v_events bigint;
+    v_more boolean := false;
+begin
+    foreach v_id in array v_ids loop
+        foreach v_archived in array array[true, false] loop
+            select array_agg(s.id order by s.sent_at, s.id), array_agg(s.wa_id order by s.sent_at, s.id)
+            into v_old, v_wa_ids
+            from hybridflow.said_in_session(v_id, v_archived, null, 2 * v_batch + 1) as s;
+            continue when coalesce(cardinality(v_old), 0) <= 2 * v_batch;
+            v_more := true;
+            v_wa_ids := array_remove(v_wa_ids[:v_batch], null);
+            perform hybridflow.bury_message(v_tenant_id, w) from unnest(v_wa_ids) as w;
+            delete from public.processed_events where id = any(array(
+                select e.id from unnest(v_wa_ids) as w
+                cross join lateral hybridflow.events_about_message(v_tenant_id, w) as e
+            ));
+            get diagnostics v_events = row_count;
+            if v_archived then
+                delete from public.messages_archive where id = any(v_old[:v_batch]);
+            else
+                delete from public.messages where id = any(v_old[:v_batch]);
+            end if;
+            v_counts := jsonb_build_object(
+                'events', v_events, case when v_archived then 'messages_archive' else 'messages' end, v_batch
+            );
+            exit;
+        end loop;
+        exit when v_more;
+    end loop;
+    return jsonb_build_object('erased', v_counts, 'more', v_more);
+end
+$$;
+
+-- erase_contact({tenant_id, jids, hashes: {jid: [hash]}, erased?})
 -- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
 -- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
+-- `erased` is what erase_history deleted before, which is counted, too.
 -- Returns {erased: {table: rows}, session_ids, execution_ids: n8n's runs that worked on it}.
 -- PT404: see find_contact. PT409: it is known under a JID that has no hash: find it again.
 create or replace function public.erase_contact(p jsonb)
@@ -8318,11 +8776,15 @@ begin
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events
-    where id in (select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e);
+    where id = any(array(select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e));
     get diagnostics v_events = row_count;
     v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array['messages', 'messages_archive', 'turns', 'spending', 'session_identities']) as t;
+    select v_counts || coalesce(
+        jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
+    )
+    into v_counts from jsonb_each_text(coalesce(p -> 'erased', '{}')) as b where v_counts ? b.key;
     delete from public.sessions where id = any(v_ids);
     return jsonb_build_object(
         'erased', v_counts || jsonb_build_object('sessions', cardinality(v_ids)),
@@ -8427,7 +8889,8 @@ select hybridflow.apply_grants(
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',
-        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
+        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
+        'erase_history', 'erase_contact',
         'prune', 'get_tenant_stats', 'count_undelivered'
     ]
 );

@@ -31,8 +31,20 @@ class NotAllowed(StateError):
     """The caller may know of the thing, but its role does not do for this."""
 
 
+class TooManyOfThese(StateError):
+    """As many of these are under way for the tenant as may be; nothing was begun."""
+
+
 class DatabaseAway(StateError):
     """The database did not answer. What was asked may or may not have been done."""
+
+
+class DatabaseBusy(DatabaseAway):
+    """No connection became free for the call in time: nothing was asked, and it may be soon."""
+
+
+class TooSlow(DatabaseAway):
+    """What was asked for takes the database too long; nothing was changed."""
 
 
 class DatabaseFault(Exception):

@@ -56,12 +56,12 @@ def shared_checks(state: State) -> Shared[dict[str, Check]]:
 async def _look(state: State) -> dict[str, Check]:
     settings: Settings = state.settings
     checks = {
-        "database": await _check_database(state.database, settings),
+        "database": await _check_database(state.entrances.upkeep, settings),
         "llm": _check_llm(settings),
         "connections": _check_connections(state.pools),
     }
     if checks["database"].status == "ok":
-        checks["delivery"] = await _check_delivery(state.database)
+        checks["delivery"] = await _check_delivery(state.entrances.upkeep)
         if lost := await _lost_servers(state.lost_servers):
             checks["evolution_servers"] = lost
     if settings.n8n_enabled:

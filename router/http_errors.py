@@ -15,10 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from router.errors import (
     Conflict,
     DatabaseAway,
+    DatabaseBusy,
     Invalid,
     NotAllowed,
     NotFound,
     StateError,
+    TooManyOfThese,
+    TooSlow,
     UnknownCaller,
 )
 from router.logs import Action, log_event
@@ -29,10 +32,14 @@ _STATUS: dict[type[StateError], tuple[int, str]] = {
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     Invalid: (422, "invalid"),
+    TooManyOfThese: (429, "too_many_at_once"),
     DatabaseAway: (503, "database_away"),
+    DatabaseBusy: (503, "busy"),
+    TooSlow: (503, "too_slow"),
 }
 _HEADERS: dict[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "5"},
     503: {"Retry-After": "5"},
 }
 

@@ -62,6 +62,7 @@ from router.sending.opening import Sending, open_sending
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.opening import open_database
+from router.state.shares import Entrances
 from router.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within
 from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
@@ -82,6 +83,7 @@ _CALLS = 50  # the same of calls, which are small
 _SHORT = 500  # and of what flows send that is short
 _LEAST_HELD = 50_000_000  # bytes, of webhooks: half is for what may be made of one of many values
 _LOOPS_GRACE = 0.5
+_TESTS = 2  # of one instance's way, at once
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
 
@@ -114,6 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.webhook_bodies = Bodies(_webhook_limits(settings), callers)
     app.state.checks = shared_checks(app.state)
     app.state.rejections = Rejections()
+    app.state.instance_tests = AtOnce(_TESTS)
     app.state.contact_hashes = ContactHashes.of(settings)
     app.add_middleware(
         CallGate,
@@ -143,7 +146,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
-    database = await stack.enter_async_context(open_database(settings))
+    entrances = app.state.entrances = Entrances(
+        await stack.enter_async_context(open_database(settings))
+    )
+    database = entrances.turns
     http = await stack.enter_async_context(open_own_http(settings.send_timeout))
     places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
     app.state.send_places = places
@@ -182,9 +188,9 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     whatsapp = Line(evolution, keys)
     dispatcher = _dispatcher(settings, database, sending, maker, guard, budget, courtesy, whatsapp)
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
-    repairs = GapRepairs(database, history, settings, wake=dispatcher.wake)
+    repairs = GapRepairs(entrances.repairs, history, settings, wake=dispatcher.wake)
     ingester = Ingester(
-        database,
+        entrances.webhooks,
         policy(settings),
         Reactions(dispatcher, repairs.begin, notifier.wake, app.state.contact_hashes),
     )
@@ -195,14 +201,14 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.evolution = evolution
     _serve_flows(app, settings, pools)
     app.state.ingester = ingester
-    app.state.guards = Guards(database)
+    app.state.guards = Guards(entrances.webhooks)
     app.state.wake = dispatcher.wake
     app.state.abandon = dispatcher.abandon
     app.state.wake_notices = notifier.wake
 
-    eraser = _execution_eraser(settings, database, http)
+    eraser = _execution_eraser(settings, entrances.upkeep, http)
     app.state.wake_eraser = eraser.wake
-    lost = app.state.lost_servers = LostServers(database, settings)
+    lost = app.state.lost_servers = LostServers(entrances.upkeep, settings)
     loading = asyncio.create_task(_load(settings, providers), name="loading")
     until = None if settings.n8n_enabled else loading
     app.state.loops = [

@@ -16,5 +16,8 @@ begin
     if pg_catalog.to_regclass('public.tenants') is not null then
         drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
     end if;
+    if pg_catalog.to_regclass('public.sessions') is not null then
+        drop function if exists hybridflow.session_matches(public.sessions, jsonb);
+    end if;
 end
 $hybridflow$;

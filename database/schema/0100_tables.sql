@@ -120,6 +120,11 @@ comment on table public.session_identities is
 'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
 
 create index if not exists session_identities_by_session on public.session_identities (session_id);
+-- How a number begins and how it ends, for who looks for a contact.
+create index if not exists session_identities_by_beginning
+on public.session_identities (tenant_id, jid text_pattern_ops);
+create index if not exists session_identities_by_end
+on public.session_identities (tenant_id, reverse(split_part(jid, '@', 1)) text_pattern_ops);
 
 create table if not exists public.turns (
     id bigint generated always as identity primary key,
@@ -217,8 +222,7 @@ create table if not exists public.processed_events (
     decision jsonb,
     waiting_for text,
     change jsonb,
-    processed_at timestamptz not null default clock_timestamp(),
-    unique (tenant_id, event_key)
+    processed_at timestamptz not null default clock_timestamp()
 );
 
 comment on table public.processed_events is
@@ -226,6 +230,13 @@ comment on table public.processed_events is
 comment on column public.processed_events.waiting_for is
 'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
 
+-- In the order of bytes: the events about one message are found by how their keys begin, too.
+create unique index if not exists processed_events_once
+on public.processed_events (tenant_id, event_key text_pattern_ops);
+alter table public.processed_events drop constraint if exists processed_events_tenant_id_event_key_key;
+-- Whom the changes are about that waited for their message, or wait still.
+create index if not exists processed_events_changes
+on public.processed_events using gin ((change -> 'jids')) where change is not null;
 create index if not exists processed_events_recent on public.processed_events (processed_at desc);
 -- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
 create index if not exists processed_events_last
@@ -271,6 +282,8 @@ create unique index if not exists notices_one_of_connection
 on public.notices (tenant_id, kind) where state = 'pending' and kind <> 'handoff';
 create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
 create index if not exists notices_by_session on public.notices (session_id);
+create index if not exists notices_by_jid on public.notices (tenant_id, (facts ->> 'jid'))
+where facts ->> 'jid' is not null;
 create index if not exists notices_by_message on public.notices (message_id);
 
 alter table public.tenants enable row level security;

@@ -554,7 +554,7 @@ begin
     if hybridflow.has_message(v_session, p_event) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif hybridflow.was_pruned(p_tenant.id, v_at) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old', 'session_id', v_session.id);
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;

@@ -2,7 +2,7 @@
 --
 -- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
 -- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
--- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given.
+-- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given. What a page looks at is bounded.
 
 -- A place in the list p_list: its name and the key of the last item given, opaque to callers.
 create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
@@ -79,6 +79,36 @@ as $$
         end
     )
     from unnest(p_rows) with ordinality as r (entry, place)
+$$;
+
+-- How many rows a page looks at: one more than it has, or, where not all of them are wanted, so many that
+-- a search for what is nowhere takes as little as any other.
+create or replace function hybridflow.rows_to_look_at(p_limit integer, p_searches boolean)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_searches then 1000 else p_limit + 1 end
+$$;
+
+-- The page made of p_rows (see page), which are those that are wanted of the rows looked at. Where these were
+-- not the last ones, p_last is the key of the last one, and the next page looks on behind it: a page may have
+-- few items, or none, and still a next_cursor.
+create or replace function hybridflow.page_of_search(
+    p_list text, p_rows jsonb[], p_limit integer, p_last jsonb
+)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select f.page || case
+        when f.page ->> 'next_cursor' is null and p_last is not null
+            then jsonb_build_object('next_cursor', hybridflow.to_cursor(p_list, p_last))
+        else '{}'
+    end
+    from (select hybridflow.page(p_list, p_rows, p_limit) as page) as f
 $$;
 
 -- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
@@ -161,32 +191,6 @@ begin
 end
 $$;
 
--- Whether a session is one that the filters `paused` and `contact` ask for: a contact is looked for by
--- part of a phone number in any spelling, or of the name (by a whole one, see session_called).
-create or replace function hybridflow.session_matches(p_session public.sessions, p jsonb)
-returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    v_contact text := lower(btrim(p ->> 'contact'));
-    v_digits text := regexp_replace(v_contact, '[\s()+./-]', '', 'g');
-begin
-    if p_session.is_paused <> (p ->> 'paused')::boolean then
-        return false;
-    elsif v_contact is null then
-        return true;
-    elsif v_digits ~ '^[0-9]+$' then
-        return exists (
-            select from public.session_identities as i
-            where i.session_id = p_session.id and split_part(i.jid, '@', 1) like '%' || v_digits || '%'
-        );
-    end if;
-    return coalesce(position(v_contact in lower(p_session.contact_name)) > 0, false);
-end
-$$;
-
 -- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
 -- null: it is something to look for.
 create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
@@ -209,8 +213,57 @@ begin
 end
 $$;
 
+-- The digits of a part of a phone number in any spelling; null: it is none.
+create or replace function hybridflow.digits_of(p_contact text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select substring(regexp_replace(p_contact, '[\s()+./-]', '', 'g') from '^[0-9]+$')
+$$;
+
+-- The sessions of contacts whose number begins or ends with these digits, found by indexes; none, where there
+-- are more than 200 of them, or no digits.
+create or replace function hybridflow.sessions_numbered(p_tenant_id bigint, p_digits text)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_reversed text := reverse(p_digits);
+    v_ids bigint[];
+begin
+    if p_digits is null then
+        return '{}';
+    end if;
+    select array_agg(h.session_id) into v_ids
+    from (
+        (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid ~>=~ p_digits and i.jid ~<~ (p_digits || '~')
+            limit 201
+        )
+        union
+        (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id
+                and reverse(split_part(i.jid, '@', 1)) ~>=~ v_reversed
+                and reverse(split_part(i.jid, '@', 1)) ~<~ (v_reversed || '~')
+            limit 201
+        )
+    ) as h;
+    return case when cardinality(v_ids) <= 200 then v_ids else '{}' end;
+end
+$$;
+
 -- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
 -- The tenant's sessions, newest activity first; those without any message (a pause came first) last.
+-- `contact` is a JID or number (see session_called), the beginning or end of a number (see
+-- sessions_numbered), or else any part of a number, in any spelling, or of the name: these are looked for in
+-- the newest sessions first, 1000 of them for a page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
 returns jsonb
 language plpgsql
@@ -220,9 +273,18 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_contact text := lower(btrim(p ->> 'contact'));
+    v_digits text := hybridflow.digits_of(v_contact);
     v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
-    v_paused boolean := coalesce((p ->> 'paused')::boolean, false);
+    v_known bigint[] := case
+        when v_called is null then nullif(hybridflow.sessions_numbered(v_tenant_id, v_digits), '{}')
+        else array[v_called]
+    end;
+    v_paused boolean := (p ->> 'paused')::boolean;
     v_limit integer := hybridflow.page_size(p);
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, v_contact is not null or coalesce(not v_paused, false)
+    );
     v_after jsonb := hybridflow.from_cursor('sessions', p);
     -- Three starts: at the top, after a session with messages, after one without.
     v_at timestamptz := case
@@ -231,47 +293,72 @@ declare
     v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
     v_silent_id bigint := case when v_after ->> 0 is null then v_id else 9223372036854775807 end;
     v_rows jsonb[];
+    v_keys jsonb[];
 begin
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.last_message_at, f.id),
-        'item', hybridflow.session_json(f.id, p -> 'policy')
-    ) order by f.last_message_at desc nulls last, f.id desc)
-    into v_rows
-    from (
+    with looked as materialized (
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where v_called is null and not v_paused
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_paused is not true
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
-                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
-            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+                and s.last_message_at >= coalesce(v_since, '-infinity')
+            order by s.last_message_at desc nulls last, s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where v_called is null and v_paused and s.is_paused
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_paused and s.is_paused
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
-                and s.last_message_at >= coalesce(v_since, '-infinity') and hybridflow.session_matches(s, p)
-            order by s.last_message_at desc nulls last, s.id desc limit v_limit + 1
+                and s.last_message_at >= coalesce(v_since, '-infinity')
+            order by s.last_message_at desc nulls last, s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where v_called is null and v_since is null
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_since is null
                 and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
-                and hybridflow.session_matches(s, p)
-            order by s.id desc limit v_limit + 1
+            order by s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at from public.sessions as s
-            where s.id = v_called and v_after is null
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where s.id = any(v_known)
+                and coalesce((s.last_message_at, s.id) < (v_at, v_id), s.id < v_silent_id)
                 and coalesce(s.last_message_at >= v_since, v_since is null)
-                and coalesce(s.is_paused = (p ->> 'paused')::boolean, true)
         )
-        order by last_message_at desc nulls last, id desc limit v_limit + 1
-    ) as f;
-    return hybridflow.page('sessions', v_rows, v_limit);
+        order by last_message_at desc nulls last, id desc limit v_look
+    ),
+
+    found as (
+        select l.id, l.last_message_at from looked as l
+        where l.is_paused = coalesce(v_paused, l.is_paused) and case
+            when v_contact is null or v_known is not null then true
+            when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
+            else (  -- no exists: it would be looked up in all identities at once
+                select coalesce(bool_or(split_part(i.jid, '@', 1) like '%' || v_digits || '%'), false)
+                from public.session_identities as i where i.session_id = l.id
+            )
+        end
+        order by l.last_message_at desc nulls last, l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.last_message_at, f.id),
+                'item', hybridflow.session_json(f.id, p -> 'policy')
+            ) order by f.last_message_at desc nulls last, f.id desc)
+            from found as f
+        ),
+        (
+            select array_agg(
+                jsonb_build_array(l.last_message_at, l.id)
+                order by l.last_message_at desc nulls last, l.id desc
+            )
+            from looked as l
+        )
+    into v_rows, v_keys;
+    return hybridflow.page_of_search('sessions', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
 
@@ -287,6 +374,16 @@ as $$
         and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
 $$;
 
+-- Whether one of these filters is set.
+create or replace function hybridflow.picks_messages(p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p ->> 'sender', p ->> 'from_me') is not null
+$$;
+
 -- A page of a session's messages, in the order of the conversation, newest first.
 create or replace function hybridflow.messages_of_session(p jsonb)
 returns jsonb
@@ -297,24 +394,36 @@ as $$
 declare
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('session_messages', p);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_keys jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f)
-    ) order by f.sent_at desc, f.id desc)
-    into v_rows
-    from (
-        select m.* from public.messages as m
+    with looked as materialized (
+        select m as message, m.sent_at, m.id from public.messages as m
         where m.session_id = (p ->> 'session_id')::bigint
             and (m.sent_at, m.id) < (
                 coalesce((v_after ->> 0)::timestamptz, 'infinity'),
                 coalesce((v_after ->> 1)::bigint, 9223372036854775807)
             )
             and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and hybridflow.message_matches(m, p)
-        order by m.sent_at desc, m.id desc limit v_limit + 1
-    ) as f;
-    return hybridflow.page('session_messages', v_rows, v_limit);
+        order by m.sent_at desc, m.id desc limit v_look
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        order by l.sent_at desc, l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f.message)
+            ) order by f.sent_at desc, f.id desc)
+            from found as f
+        ),
+        (select array_agg(jsonb_build_array(l.sent_at, l.id) order by l.sent_at desc, l.id desc) from looked as l)
+    into v_rows, v_keys;
+    return hybridflow.page_of_search('session_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
 
@@ -330,28 +439,44 @@ declare
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('tenant_messages', p);
     v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_keys jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f)
-    ) order by f.created_at desc, f.id desc)
-    into v_rows
-    from (
-        select m.* from public.messages as m
+    with looked as materialized (
+        select m as message, m.created_at, m.id from public.messages as m
         where m.tenant_id = (p ->> 'tenant_id')::bigint
             and m.created_at <= v_before
             and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
             and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and hybridflow.message_matches(m, p)
-        order by m.created_at desc, m.id desc limit v_limit + 1
-    ) as f;
-    return hybridflow.page('tenant_messages', v_rows, v_limit);
+        order by m.created_at desc, m.id desc limit v_look
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        order by l.created_at desc, l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f.message)
+            ) order by f.created_at desc, f.id desc)
+            from found as f
+        ),
+        (
+            select array_agg(jsonb_build_array(l.created_at, l.id) order by l.created_at desc, l.id desc)
+            from looked as l
+        )
+    into v_rows, v_keys;
+    return hybridflow.page_of_search('tenant_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
 
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
 -- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
--- `since` goes by the same time as the order. PT404: not this tenant's.
+-- `since` goes by the same time as the order. With a filter, 1000 of them are looked at for a page (see
+-- page_of_search). PT404: not this tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -368,7 +493,8 @@ end
 $$;
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
--- The tenant's turns, or a session's, newest first. PT404: not this tenant's.
+-- The tenant's turns, or a session's, newest first. Of a session with a state, 1000 are looked at for a page
+-- (see page_of_search). PT404: not this tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -381,16 +507,23 @@ declare
     v_state text := p ->> 'state';
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, v_state is not null);
+    v_last jsonb;
     v_ids bigint[];
     v_rows jsonb[];
 begin
     perform hybridflow.require_own(p);
     if v_session_id is not null then
-        v_ids := array(
-            select t.id from public.turns as t
-            where t.session_id = v_session_id and t.id < v_before and coalesce(t.state = v_state, true)
-            order by t.id desc limit v_limit + 1
-        );
+        select
+            array_agg(l.id order by l.id desc) filter (where l.state = coalesce(v_state, l.state)),
+            case when count(*) = v_look then jsonb_build_array(min(l.id)) end
+        into v_ids, v_last
+        from (
+            select t.id, t.state from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before
+            order by t.id desc limit v_look
+        ) as l;
+        v_ids := v_ids[:v_limit + 1];
     elsif v_state is not null then
         v_ids := array(
             select t.id from public.turns as t
@@ -408,7 +541,7 @@ begin
         'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
     ) order by i.id desc)
     into v_rows from unnest(v_ids) as i (id);
-    return hybridflow.page('turns', v_rows, v_limit);
+    return hybridflow.page_of_search('turns', v_rows, v_limit, v_last);
 end
 $$;
 

@@ -149,6 +149,8 @@ as $$
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
+    ('export_rows', 'admin', false, '{}'),
+    ('erase_history', 'admin', false, '{}'),
     ('erase_contact', 'admin', true, '{}'),
     ('get_instance', 'operator', false, '{}'),
     ('get_qrcode', 'admin', true, '{}'),

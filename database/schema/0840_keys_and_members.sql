@@ -309,7 +309,8 @@ as $$
 $$;
 
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all.
+-- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all. With a
+-- filter, 1000 are looked at for a page (see page_of_search).
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -320,23 +321,44 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, coalesce(p ->> 'session_id', p ->> 'action', p ->> 'caller_name', p ->> 'since') is not null
+    );
     v_rows jsonb[];
+    v_keys bigint[];
+    v_last_at timestamptz;
 begin
-    select array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f)) order by f.id desc)
-    into v_rows
-    from (
+    with looked as materialized (
         (
-            select a.* from public.audit_log as a
-            where v_tenant_id is null and a.id < v_before and hybridflow.audit_wanted(a, p)
-            order by a.id desc limit v_limit + 1
+            select a as line, a.id from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before
+            order by a.id desc limit v_look
         )
         union all
         (
-            select a.* from public.audit_log as a
-            where a.tenant_id = v_tenant_id and a.id < v_before and hybridflow.audit_wanted(a, p)
-            order by a.id desc limit v_limit + 1
+            select a as line, a.id from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before
+            order by a.id desc limit v_look
         )
-    ) as f;
-    return hybridflow.page('audit', v_rows, v_limit);
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.audit_wanted(l.line, p) order by l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(
+                jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f.line)) order by f.id desc
+            )
+            from found as f
+        ),
+        (select array_agg(l.id order by l.id desc) from looked as l),
+        (select (l.line).at from looked as l order by l.id limit 1)
+    into v_rows, v_keys, v_last_at;
+    return hybridflow.page_of_search('audit', v_rows, v_limit, case
+        when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
+    end);
 end
 $$;

@@ -1,8 +1,9 @@
 -- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
--- Returns {} where the caller (see 0830) is known at this moment; of a key that is not for every tenant also
--- the first `tenant_id` that it is for, by which its calls are counted together with those of other keys.
+-- Returns {} where the caller (see 0830) is known at this moment; of a key that is not for every tenant, and
+-- of a user, also the first `tenant_id` that it is for, by which its calls are counted together with those of
+-- others.
 -- PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do is judged
 -- as it is done.
 create or replace function public.prove_caller(p jsonb)
@@ -13,11 +14,17 @@ as $$
 declare
     v_caller jsonb := hybridflow.known_caller(p -> 'caller');
 begin
-    return jsonb_strip_nulls(jsonb_build_object('tenant_id', (
-        select min(k.tenant_id) from public.api_key_tenants as k
-        where k.api_key_id = (v_caller ->> 'api_key_id')::bigint
-            and not (v_caller ->> 'every_tenant')::boolean
-    )));
+    return jsonb_strip_nulls(jsonb_build_object('tenant_id', case v_caller ->> 'kind'
+        when 'key' then (
+            select min(k.tenant_id) from public.api_key_tenants as k
+            where k.api_key_id = (v_caller ->> 'api_key_id')::bigint
+                and not (v_caller ->> 'every_tenant')::boolean
+        )
+        when 'user' then (
+            select min(m.tenant_id) from public.memberships as m
+            where m.user_id = (v_caller ->> 'user_id')::uuid
+        )
+    end));
 end
 $$;
 

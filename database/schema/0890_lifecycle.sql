@@ -108,8 +108,9 @@ as $$
     )
 $$;
 
--- Archives or deletes up to p_batch messages, with their sessions locked: whoever brings one of them again
--- waits, and finds that it was pruned. Returns {deleted, archived, full: there may be more}.
+-- Archives or deletes (with the events about them) up to p_batch messages, with their sessions locked:
+-- whoever brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
+-- there may be more}.
 create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
 returns jsonb
 language plpgsql
@@ -159,6 +160,16 @@ begin
         from gone as g join public.tenants as t on t.id = g.tenant_id
         where t.on_retention = 'archive'
         returning id
+    ),
+
+    unheard as (
+        delete from public.processed_events
+        where id = any(array(
+            select e.id from gone as g
+            inner join public.tenants as t on t.id = g.tenant_id
+            cross join lateral hybridflow.events_about_message(g.tenant_id, g.wa_id) as e
+            where t.on_retention = 'delete'
+        ))
     )
 
     select (select count(*) from gone), (select count(*) from kept) into v_deleted, v_archived;

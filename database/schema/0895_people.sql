@@ -155,7 +155,27 @@ as $$
     end))[1]
 $$;
 
--- The sessions of whom p_jids name, locked, the lower id first. Raises PT404 where there is none.
+-- The sessions of whom p_jids name. Raises PT404 where there is none.
+create or replace function hybridflow.sessions_of_contact(p_tenant_id bigint, p_jids text[])
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    select array_agg(distinct i.session_id order by i.session_id) into v_ids
+    from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+    if v_ids is null then
+        raise exception 'tenant % has no session with %', p_tenant_id, p_jids[1] using errcode = 'PT404';
+    end if;
+    return v_ids;
+end
+$$;
+
+-- The same, locked, the lower id first.
 create or replace function hybridflow.lock_contact(p_tenant_id bigint, p_jids text[])
 returns bigint[]
 language plpgsql
@@ -166,12 +186,7 @@ declare
     v_locked integer;
 begin
     loop
-        select array_agg(distinct i.session_id order by i.session_id) into v_ids
-        from public.session_identities as i
-        where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
-        if v_ids is null then
-            raise exception 'tenant % has no session with %', p_tenant_id, p_jids[1] using errcode = 'PT404';
-        end if;
+        v_ids := hybridflow.sessions_of_contact(p_tenant_id, p_jids);
         perform from public.sessions where id = any(v_ids) order by id for update;
         get diagnostics v_locked = row_count;
         exit when v_locked = cardinality(v_ids);  -- else one was merged away while we waited
@@ -199,8 +214,12 @@ language sql
 stable
 set search_path = ''
 as $$
-    select * from public.notices
-    where tenant_id = p_tenant_id and (session_id = any(p_session_ids) or facts ->> 'jid' = any(p_jids))
+    select n.* from public.notices as n
+    where n.tenant_id = p_tenant_id and n.session_id = any(p_session_ids)
+    union all
+    select n.* from public.notices as n
+    where n.tenant_id = p_tenant_id and n.facts ->> 'jid' = any(p_jids)
+        and coalesce(n.session_id <> all(p_session_ids), true)
 $$;
 
 -- The ids of all that was said in the sessions, archived messages included.
@@ -216,21 +235,58 @@ as $$
     where a.session_id = any(p_session_ids) and a.wa_id is not null
 $$;
 
--- The events that were about a contact or its messages, or wait for one.
+-- The events that were about a message.
+create or replace function hybridflow.events_about_message(p_tenant_id bigint, p_wa_id text)
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id and e.event_key = any(array[
+        'messages.upsert:0:' || p_wa_id, 'messages.upsert:1:' || p_wa_id,
+        'send.message:0:' || p_wa_id, 'send.message:1:' || p_wa_id, 'delete:' || p_wa_id
+    ])
+    union all
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id
+        and e.event_key ~>=~ ('edit:' || p_wa_id || ':') and e.event_key ~<~ ('edit:' || p_wa_id || ';')
+        and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
+    union all
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id
+        and e.event_key ~>=~ ('messages.update:' || p_wa_id || ':')
+        and e.event_key ~<~ ('messages.update:' || p_wa_id || ';')
+        and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
+$$;
+
+-- The edits, deletions and delivery states that waited for a contact's message, or wait still.
+create or replace function hybridflow.changes_about(p_tenant_id bigint, p_jids text[])
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    with told as materialized (
+        select e.* from public.processed_events as e
+        where e.change is not null and (e.change -> 'jids') ?| p_jids
+    )
+
+    select * from told as t where t.tenant_id = p_tenant_id
+$$;
+
+-- The events that were about a contact's messages, or wait for one. An event that is about no message is
+-- about no contact either, and whoever prunes a message prunes its events.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
 language sql
 stable
 set search_path = ''
 as $$
-    with said as materialized (select i as wa_id from hybridflow.wa_ids_of(p_session_ids) as i)
-
-    select * from public.processed_events as e
-    where e.tenant_id = p_tenant_id and (
-        (e.decision ->> 'session_id')::bigint = any(p_session_ids)
-        or e.change -> 'jids' ?| p_jids
-        or hybridflow.wa_id_of_event(e.event_key) in (select s.wa_id from said as s)
-    )
+    select e.* from hybridflow.wa_ids_of(p_session_ids) as w (wa_id)
+    cross join lateral hybridflow.events_about_message(p_tenant_id, w.wa_id) as e
+    union
+    select c.* from hybridflow.changes_about(p_tenant_id, p_jids) as c
 $$;
 
 -- find_contact({tenant_id, jids})
@@ -238,11 +294,13 @@ $$;
 create or replace function public.find_contact(p jsonb)
 returns jsonb
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
-    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_ids bigint[] := hybridflow.sessions_of_contact(
+        (p ->> 'tenant_id')::bigint, array(select jsonb_array_elements_text(p -> 'jids'))
+    );
 begin
     return jsonb_build_object(
         'session_ids', to_jsonb(v_ids), 'identities', to_jsonb(hybridflow.identities_of(v_ids))
@@ -250,58 +308,214 @@ begin
 end
 $$;
 
--- export_contact({tenant_id, jids})
+-- How many rows there are about a contact, but for events.
+create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'sessions', cardinality(p_session_ids),
+        'messages', (select count(*) from public.messages as m where m.session_id = any(p_session_ids)),
+        'archived_messages', (
+            select count(*) from public.messages_archive as a where a.session_id = any(p_session_ids)
+        ),
+        'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
+        'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
+        'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids))
+    )
+$$;
+
+-- All rows about a contact at once: {messages, archived_messages, turns, notices, spending, events}.
+create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'messages', (
+            select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
+            from public.messages as m where m.session_id = any(p_session_ids)
+        ),
+        'archived_messages', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.sent_at, a.id), '[]')
+            from public.messages_archive as a where a.session_id = any(p_session_ids)
+        ),
+        'turns', (
+            select coalesce(jsonb_agg(
+                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
+            ), '[]')
+            from public.turns as t where t.session_id = any(p_session_ids)
+        ),
+        'notices', (
+            select coalesce(jsonb_agg(to_jsonb(n) - 'token_hash' order by n.id), '[]')
+            from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
+        ),
+        'spending', (
+            select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
+            from public.spending as s where s.session_id = any(p_session_ids)
+        ),
+        'events', (
+            select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+            from hybridflow.events_about(p_tenant_id, p_session_ids, p_jids) as e
+        )
+    )
+$$;
+
+-- export_contact({tenant_id, jids, rows_follow?})
 -- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at,
--- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. PT404: see
--- find_contact.
+-- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. With rows_follow
+-- only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing.
+-- PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
+stable
 set search_path = ''
 as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
-    v_jids text[] := hybridflow.identities_of(v_ids);
-    v_lists jsonb := jsonb_build_object(
-        'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i),
-        'messages', (
-            select jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id)
-            from public.messages as m where m.session_id = any(v_ids)
-        ),
-        'archived_messages', (
-            select jsonb_agg(to_jsonb(a) order by a.sent_at, a.id)
-            from public.messages_archive as a where a.session_id = any(v_ids)
-        ),
-        'turns', (
-            select jsonb_agg(
-                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
-            )
-            from public.turns as t where t.session_id = any(v_ids)
-        ),
-        'notices', (
-            select jsonb_agg(to_jsonb(n) - 'token_hash' order by n.id)
-            from hybridflow.notices_about(v_tenant_id, v_ids, v_jids) as n
-        ),
-        'spending', (
-            select jsonb_agg(to_jsonb(s) - 'id' order by s.day)
-            from public.spending as s where s.session_id = any(v_ids)
-        ),
-        'events', (
-            select jsonb_agg(to_jsonb(e) order by e.id)
-            from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e
-        )
+    v_ids bigint[] := hybridflow.sessions_of_contact(
+        v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids'))
     );
-    v_name text;
-    v_counts jsonb := '{}';
+    v_jids text[] := hybridflow.identities_of(v_ids);
+    v_audit jsonb := hybridflow.rows_about(v_tenant_id, v_ids, v_jids);
+    v_contact jsonb := jsonb_build_object(
+        'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids),
+        'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i)
+    );
 begin
-    foreach v_name in array array(select jsonb_object_keys(v_lists)) loop
-        v_lists := jsonb_set(v_lists, array[v_name], coalesce(nullif(v_lists -> v_name, 'null'), '[]'));
-        v_counts := v_counts || jsonb_build_object(v_name, jsonb_array_length(v_lists -> v_name));
-    end loop;
-    return jsonb_build_object('audit', v_counts, 'contact', v_lists || jsonb_build_object(
-        'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids)
-    ));
+    if p ->> 'rows_follow' is null then
+        v_contact := v_contact || hybridflow.all_about(v_tenant_id, v_ids, v_jids);
+        v_audit := v_audit || jsonb_build_object('events', jsonb_array_length(v_contact -> 'events'));
+    end if;
+    return jsonb_build_object('audit', v_audit, 'contact', v_contact);
+end
+$$;
+
+-- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
+create or replace function hybridflow.said_in_session(
+    p_session_id bigint, p_archived boolean, p_after jsonb, p_limit integer
+)
+returns table (id bigint, sent_at timestamptz, wa_id text)
+language sql
+stable
+set search_path = ''
+as $$
+    (
+        select m.id, m.sent_at, m.wa_id from public.messages as m
+        where not p_archived and m.session_id = p_session_id and (m.sent_at, m.id) > (
+            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
+        )
+        order by m.sent_at, m.id limit p_limit
+    )
+    union all
+    (
+        select a.id, a.sent_at, a.wa_id from public.messages_archive as a
+        where p_archived and a.session_id = p_session_id and (a.sent_at, a.id) > (
+            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
+        )
+        order by a.sent_at, a.id limit p_limit
+    )
+$$;
+
+-- export_rows({tenant_id, session_id, list, limit?, cursor?})
+-- A page of what an export has of one session: its messages, archived_messages, turns, notices or spending;
+-- its events by the messages that they were about (events: a page goes through `limit` messages, and has as
+-- many events as these have; archived_events), or that they wait for (changes: all at once). PT404: not this
+-- tenant's. PT422: there is no such list.
+create or replace function public.export_rows(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_list text := p ->> 'list';
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_jids text[] := hybridflow.identities_of(array[v_session_id]);
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('export ' || v_list, p);
+    v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
+    v_archived boolean := v_list like 'archived%';
+    v_rows jsonb[];
+    v_items jsonb;
+begin
+    if v_session_id is null then
+        raise exception 'session_id is missing' using errcode = 'PT422';
+    end if;
+    perform hybridflow.require_own(p);
+    case v_list
+        when 'messages', 'archived_messages', 'events', 'archived_events' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(s.sent_at, s.id), 'wa_id', s.wa_id, 'item', case v_list
+                    when 'messages' then (
+                        select hybridflow.message_json(m) from public.messages as m where m.id = s.id
+                    )
+                    when 'archived_messages' then (
+                        select to_jsonb(a) from public.messages_archive as a where a.id = s.id
+                    )
+                    else '[]'
+                end
+            ) order by s.sent_at, s.id)
+            into v_rows from hybridflow.said_in_session(v_session_id, v_archived, v_after, v_limit + 1) as s;
+        when 'turns' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id),
+                'item', hybridflow.turn_json(f.id) || jsonb_build_object('said_so_far', f.said_so_far)
+            ) order by f.id)
+            into v_rows
+            from (
+                select t.id, t.said_so_far from public.turns as t
+                where t.session_id = v_session_id and t.id > v_after_id order by t.id limit v_limit + 1
+            ) as f;
+        when 'notices' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'token_hash'
+            ) order by f.id)
+            into v_rows
+            from (
+                select n.* from hybridflow.notices_about(v_tenant_id, array[v_session_id], v_jids) as n
+                where n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'spending' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'id'
+            ) order by f.id)
+            into v_rows
+            from (
+                select s.* from public.spending as s
+                where s.session_id = v_session_id and s.id > v_after_id order by s.id limit v_limit + 1
+            ) as f;
+        when 'changes' then
+            -- Not those that a page of events has.
+            select jsonb_agg(to_jsonb(c) order by c.id) into v_items
+            from hybridflow.changes_about(v_tenant_id, v_jids) as c
+            where not exists (
+                select from hybridflow.messages_called(hybridflow.wa_id_of_event(c.event_key)) as m
+                where m.session_id = v_session_id
+            );
+            return jsonb_build_object('items', coalesce(v_items, '[]'), 'next_cursor', null);
+        else
+            raise exception 'there is no list % to export', coalesce(v_list, '(list is missing)')
+                using errcode = 'PT422';
+    end case;
+    if v_list not in ('events', 'archived_events') then
+        return hybridflow.page('export ' || v_list, v_rows, v_limit);
+    end if;
+    select jsonb_agg(to_jsonb(e) order by r.place, e.id) into v_items
+    from unnest(v_rows) with ordinality as r (entry, place)
+    cross join lateral hybridflow.events_about_message(v_tenant_id, r.entry ->> 'wa_id') as e
+    where r.place <= v_limit and not exists (  -- a message may be there as ours and as the contact's
+        select from hybridflow.messages_called(r.entry ->> 'wa_id') as m
+        where m.session_id = v_session_id and m.id < (r.entry -> 'key' ->> 1)::bigint
+    );
+    return hybridflow.page('export ' || v_list, v_rows, v_limit) || jsonb_build_object(
+        'items', coalesce(v_items, '[]')
+    );
 end
 $$;
 
@@ -326,6 +540,7 @@ create or replace function hybridflow.bury_contact(p_tenant_id bigint, p_session
 returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
@@ -354,15 +569,67 @@ begin
     from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
     where m.id = n.message_id;
     delete from public.notices
-    where id in (select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n);
+    where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
     get diagnostics v_count = row_count;
     return v_count;
 end
 $$;
 
--- erase_contact({tenant_id, jids, hashes: {jid: [hash]}})
+-- erase_history({tenant_id, jids, batch?})
+-- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
+-- and the events about them, so that erase_contact has not all of them to delete at once: other calls wait
+-- for the session as long as that takes. Returns {erased: {table: rows}, more}. PT404: see find_contact.
+create or replace function public.erase_history(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_batch integer := coalesce((p ->> 'batch')::integer, 500);
+    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_id bigint;
+    v_archived boolean;
+    v_old bigint[];
+    v_wa_ids text[];
+    v_counts jsonb := '{}';
+    v_events bigint;
+    v_more boolean := false;
+begin
+    foreach v_id in array v_ids loop
+        foreach v_archived in array array[true, false] loop
+            select array_agg(s.id order by s.sent_at, s.id), array_agg(s.wa_id order by s.sent_at, s.id)
+            into v_old, v_wa_ids
+            from hybridflow.said_in_session(v_id, v_archived, null, 2 * v_batch + 1) as s;
+            continue when coalesce(cardinality(v_old), 0) <= 2 * v_batch;
+            v_more := true;
+            v_wa_ids := array_remove(v_wa_ids[:v_batch], null);
+            perform hybridflow.bury_message(v_tenant_id, w) from unnest(v_wa_ids) as w;
+            delete from public.processed_events where id = any(array(
+                select e.id from unnest(v_wa_ids) as w
+                cross join lateral hybridflow.events_about_message(v_tenant_id, w) as e
+            ));
+            get diagnostics v_events = row_count;
+            if v_archived then
+                delete from public.messages_archive where id = any(v_old[:v_batch]);
+            else
+                delete from public.messages where id = any(v_old[:v_batch]);
+            end if;
+            v_counts := jsonb_build_object(
+                'events', v_events, case when v_archived then 'messages_archive' else 'messages' end, v_batch
+            );
+            exit;
+        end loop;
+        exit when v_more;
+    end loop;
+    return jsonb_build_object('erased', v_counts, 'more', v_more);
+end
+$$;
+
+-- erase_contact({tenant_id, jids, hashes: {jid: [hash]}, erased?})
 -- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
 -- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
+-- `erased` is what erase_history deleted before, which is counted, too.
 -- Returns {erased: {table: rows}, session_ids, execution_ids: n8n's runs that worked on it}.
 -- PT404: see find_contact. PT409: it is known under a JID that has no hash: find it again.
 create or replace function public.erase_contact(p jsonb)
@@ -384,11 +651,15 @@ begin
     v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
     perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
     delete from public.processed_events
-    where id in (select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e);
+    where id = any(array(select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e));
     get diagnostics v_events = row_count;
     v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
     from unnest(array['messages', 'messages_archive', 'turns', 'spending', 'session_identities']) as t;
+    select v_counts || coalesce(
+        jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
+    )
+    into v_counts from jsonb_each_text(coalesce(p -> 'erased', '{}')) as b where v_counts ? b.key;
     delete from public.sessions where id = any(v_ids);
     return jsonb_build_object(
         'erased', v_counts || jsonb_build_object('sessions', cardinality(v_ids)),

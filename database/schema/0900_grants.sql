@@ -65,7 +65,8 @@ select hybridflow.apply_grants(
         'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
         'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
         'revoke_api_key', 'list_members', 'set_member',
-        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'erase_contact',
+        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
+        'erase_history', 'erase_contact',
         'prune', 'get_tenant_stats', 'count_undelivered'
     ]
 );

@@ -11,10 +11,10 @@ needs none. A key or token that the database does not know is refused here: the 
 again. What flows send to the gateway takes its places there, where its tenant is known.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from urllib.parse import parse_qs
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,7 +29,7 @@ from router.limits.bodies import Bodies, TooMuch
 from router.limits.callers import Callers
 from router.limits.json_bounds import require_few_values, require_shallow_text
 from router.limits.lookups import Refused
-from router.limits.proofs import Proofs, ProvenCaller
+from router.limits.proofs import CRON, Proofs, ProvenCaller
 from router.limits.rates import Rates, per_minute
 from router.n8n.unread import (
     Unwanted,
@@ -42,12 +42,18 @@ from router.n8n.unread import (
     require_held,
     token_of,
 )
+from router.operators.user_tokens import UserTokens
+from router.outbound.shares import Shares
+from router.state.database import Database
+from router.state.shares import Entrances, on_behalf_of
 
 _EXEMPT = ("/webhook/", "/health")
 _FLOW = "flow"
-_REPORTS = "reports of flows"
 SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
 _TENANTS = "/api/tenants/"
+_TENTH = 10  # this part of the places is left for who calls for the deployment
+_AS_MANY_AS_ARE_FREE = 1.0
+_CRON_AT_ONCE = 4
 _NUMBER: TypeAdapter[int] = TypeAdapter(int)
 
 
@@ -77,6 +83,13 @@ class Memory:
     short: Bodies
 
 
+class _Own(Enum):
+    """Who has places apart from all other calls."""
+
+    REPORTS = "reports of flows"
+    CRON = "cron"
+
+
 @dataclass(frozen=True, slots=True)
 class _Admitted:
     """Who calls, by a name, and how its body may be read: as which sender's, of how many bytes."""
@@ -85,7 +98,8 @@ class _Admitted:
     bodies: Bodies
     sender: str
     most: int
-    place: str | None  # by whose name it is counted; None: the endpoint counts
+    place: "str | _Own | None"  # by whose name it is counted; None: the endpoint counts
+    is_ours: bool = False  # it calls for the deployment
 
 
 class _Answered(Exception):
@@ -115,8 +129,10 @@ class CallGate:
         self._memory = memory
         self._proofs = proofs
         self._has_flows = has_flows
-        self._under_way: Counter[str] = Counter()
+        self._places = Shares(limits.at_once)
+        self._for_ours = min(limits.at_once - 1, max(1, limits.at_once // _TENTH))
         self._reports = AtOnce(max(1, limits.at_once // 2))
+        self._cron = AtOnce(_CRON_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the call pass, or answer it."""
@@ -151,8 +167,14 @@ class CallGate:
             self._count_junk(block)
             return None
         self._count_call(caller.name, _tenant_of(scope))
-        holder, memory = caller.holder, self._memory.calls
-        return _Admitted(caller.name, memory, holder, self._limits.max_bytes, holder)
+        return _Admitted(
+            caller.name,
+            self._memory.calls,
+            caller.holder,
+            self._limits.max_bytes,
+            _Own.CRON if caller.name == CRON else caller.holder,
+            caller.is_ours,
+        )
 
     async def _admit_flow(self, scope: Scope, block: str) -> _Admitted:
         refusal = refusal_of_form(scope)
@@ -161,12 +183,12 @@ class CallGate:
             raise _Answered(refusal)
         limits, memory = self._limits, self._memory
         sender = await self._sender_of_flow(scope, block)
-        place = None if may_be_large(scope) else _REPORTS
+        place = None if may_be_large(scope) else _Own.REPORTS
         if place is not None or _is_short(scope):
             most = min(SHORT_FLOW, limits.max_bytes if place else limits.flow_bytes)
             return _Admitted(_FLOW, memory.short, sender, most, place)
         try:
-            await require_held(scope, token_of(scope), scope["app"].state.database)
+            await require_held(scope, token_of(scope), _look_ups(scope))
         except Unwanted as unwanted:
             raise _Answered(unwanted.answer) from unwanted
         return _Admitted(_FLOW, memory.flows, sender, limits.flow_bytes, place)
@@ -177,7 +199,7 @@ class CallGate:
         if token is None:
             return block
         try:
-            tenant_id = await self._proofs.of_flow(token, block, scope["app"].state.database)
+            tenant_id = await self._proofs.of_flow(token, block, _look_ups(scope))
         except Refused as refused:
             self._count_junk(block)
             raise _Answered(refusal_of_token(scope, str(refused))) from refused
@@ -190,9 +212,9 @@ class CallGate:
             return self._proofs.of_cron(scope)
         if not scope["path"].startswith("/api/"):
             return None
-        state = scope["app"].state
+        tokens: UserTokens = scope["app"].state.user_tokens
         try:
-            return await self._proofs.of_caller(scope, block, state.user_tokens, state.database)
+            return await self._proofs.of_caller(scope, block, tokens, _look_ups(scope))
         except DatabaseAway as error:
             away = error_response(503, "database_away", str(error), {"Retry-After": "5"})
             raise _Answered(away) from error
@@ -222,39 +244,38 @@ class CallGate:
             if body:
                 await require_few_values(body, limits.max_values)
                 require_shallow_text(body, limits.max_depth)
-            with self._place(admitted.place):
+            with self._place(admitted):
                 noting = self._noting(send, admitted.caller)
-                await self._app(scope, _again(body, receive), noting)
+                with on_behalf_of(admitted.sender):
+                    await self._app(scope, _again(body, receive), noting)
 
-    def _place(self, who: str | None) -> AbstractContextManager[None]:
+    def _place(self, admitted: _Admitted) -> AbstractContextManager[None]:
         """Take a place. Reports of flows have their own: what a flow has said must be taken in."""
-        if who is None:
-            return nullcontext()
-        return self._place_of_reports() if who == _REPORTS else self._place_of_caller(who)
+        match admitted.place:
+            case None:
+                return nullcontext()
+            case _Own.REPORTS:
+                return _one_of(self._reports, "too many reports are being taken in: try again soon")
+            case _Own.CRON:
+                return _one_of(self._cron, "cron is at work: wait until that is done")
+            case holder:
+                return self._place_of_caller(holder, 0 if admitted.is_ours else self._for_ours)
 
     @contextmanager
-    def _place_of_reports(self) -> Iterator[None]:
-        try:
-            with self._reports.taken(_REPORTS):
-                yield
-        except TooManyAtOnce as error:
-            message = "too many reports are being taken in: try again soon"
-            raise TooMuch(503, "busy", message, 1) from error
+    def _place_of_caller(self, holder: str, left: int) -> Iterator[None]:
+        """Take a place of those for calls. One holder has half of them at most, less than are free.
 
-    @contextmanager
-    def _place_of_caller(self, who: str) -> Iterator[None]:
-        """Take a place of those for calls. One caller has half of them at most."""
-        if self._under_way.total() >= self._limits.at_once:
+        So many are `left` for who calls for the deployment.
+        """
+        place = self._places.take_now({holder: _AS_MANY_AS_ARE_FREE}, leaving=left)
+        if place is None and self._places.free <= left:
             raise TooMuch(503, "busy", "too many calls are being answered: try again soon", 1)
-        if self._under_way[who] >= max(1, self._limits.at_once // 2):
+        if place is None:
             raise TooMuch(429, "too_many_at_once", "wait until your other calls are answered", 1)
-        self._under_way[who] += 1
         try:
             yield
         finally:
-            self._under_way[who] -= 1
-            if not self._under_way[who]:
-                del self._under_way[who]
+            place.give_back()
 
     def _noting(self, send: Send, caller: str) -> Send:
         async def noting(message: Message) -> None:
@@ -263,6 +284,20 @@ class CallGate:
             await send(message)
 
         return noting
+
+
+@contextmanager
+def _one_of(places: AtOnce, busy: str) -> Iterator[None]:
+    try:
+        with places.taken(None):
+            yield
+    except TooManyAtOnce as error:
+        raise TooMuch(503, "busy", busy, 1) from error
+
+
+def _look_ups(scope: Scope) -> Database:
+    entrances: Entrances = scope["app"].state.entrances
+    return entrances.look_ups
 
 
 def _require(wait: int | None) -> None:

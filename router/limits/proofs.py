@@ -28,13 +28,15 @@ CRON = "cron"
 
 @dataclass(frozen=True, slots=True)
 class ProvenCaller:
-    """Who calls, and by whose name its bodies and places are counted.
+    """Who calls, and by whose name its bodies, places and connections are counted.
 
-    All keys of a tenant are one holder: a tenant that makes many has no more than with one.
+    All keys and users of a tenant are one holder: a tenant that makes many has no more than with
+    one. `is_ours`: it shows a secret of the deployment's, which no tenant has.
     """
 
     name: str
     holder: str
+    is_ours: bool = False
 
 
 class Proofs:
@@ -52,7 +54,7 @@ class Proofs:
         shown = Headers(scope=scope).get("x-cron-secret")
         right = self._cron_secret
         is_right = right is not None and shown and same_secret(shown, right)
-        return ProvenCaller(CRON, CRON) if is_right else None
+        return ProvenCaller(CRON, CRON, is_ours=True) if is_right else None
 
     async def of_caller(
         self, scope: Scope, block: str, tokens: UserTokens, database: Database
@@ -67,13 +69,14 @@ class Proofs:
         except (Unauthorised, SignInAway):
             return None
         claim = identity.claim
-        if claim["kind"] != "key":
-            name = f"{claim['kind']} {claim.get('user_id') or claim['name']}"
-            return ProvenCaller(name, name)
-        name = f"key {claim['key_hash']}"
+        if claim["kind"] not in ("key", "user"):
+            name = f"{claim['kind']} {claim['name']}"
+            return ProvenCaller(name, name, is_ours=True)
+        name = f"{claim['kind']} {claim.get('key_hash') or claim['user_id']}"
         proven = await self._of_keys.prove(name, block, lambda: _look_up_key(identity, database))
-        tenant = proven.tenant_id
-        return ProvenCaller(name, name if tenant is None else f"keys of tenant {tenant}")
+        if (tenant := proven.tenant_id) is not None:
+            return ProvenCaller(name, f"callers of tenant {tenant}")
+        return ProvenCaller(name, name if claim["kind"] == "key" else "users of no tenant")
 
     async def of_flow(
         self, token: TurnToken | NoticeToken, block: str, database: Database

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from router.logs import Action, log_event
-from router.operators.dependencies import Caller, PathId, TheDatabase
+from router.operators.dependencies import Caller, PathId, TheDatabase, TheLists
 from router.operators.identity import make_api_key
 from router.operators.models import Page
 from router.operators.moments import Moment
@@ -57,9 +57,7 @@ class Making(BaseModel, extra="forbid"):
 
 
 @router.get("", summary="List the keys of the API")
-async def list_api_keys(
-    query: Annotated[ListQuery, Query()], database: TheDatabase
-) -> Page[ApiKey]:
+async def list_api_keys(query: Annotated[ListQuery, Query()], database: TheLists) -> Page[ApiKey]:
     """Those of tenants in which you are admin, newest first; never what they are."""
     return Page[ApiKey].model_validate(await database.call("list_api_keys", query.argument()))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from router.operators.dependencies import TheDatabase
+from router.operators.dependencies import TheLists
 from router.operators.models import Page
 from router.operators.moments import Moment
 from router.operators.queries import LARGEST_ID, ListQuery
@@ -43,8 +43,6 @@ class AuditQuery(ListQuery):
 
 
 @router.get("/audit", summary="List who did what, newest first")
-async def list_audit(
-    query: Annotated[AuditQuery, Query()], database: TheDatabase
-) -> Page[AuditLine]:
+async def list_audit(query: Annotated[AuditQuery, Query()], database: TheLists) -> Page[AuditLine]:
     """Pauses by the owner, the AI and the scheduler are in it, too."""
     return Page[AuditLine].model_validate(await database.call("list_audit", query.argument()))

@@ -9,7 +9,7 @@ from fastapi.security import APIKeyHeader
 
 from router.http_errors import Unauthorised
 from router.logs import Action, log_event
-from router.operators.dependencies import TheSettings, TheState, TheWake
+from router.operators.dependencies import TheSettings, TheUpkeep, TheWake
 from router.operators.keys import same_secret
 from router.operators.models import AutoResumed, Pruned
 from router.policy import policy
@@ -43,7 +43,7 @@ router = APIRouter(tags=["cron"], dependencies=[Depends(require_cron_secret)])
 
 
 @router.post("/cron/auto-resume", summary="End every pause that has run out")
-async def auto_resume(database: TheState, settings: TheSettings, wake: TheWake) -> AutoResumed:
+async def auto_resume(database: TheUpkeep, settings: TheSettings, wake: TheWake) -> AutoResumed:
     """Needs X-Cron-Secret. What nobody answered during a pause is answered if it is recent."""
     resumed = await run_auto_resume(database, settings)
     if resumed.turns:
@@ -52,7 +52,7 @@ async def auto_resume(database: TheState, settings: TheSettings, wake: TheWake) 
 
 
 @router.post("/cron/prune", summary="Delete or archive what is past its time")
-async def prune(database: TheState, settings: TheSettings) -> Pruned:
+async def prune(database: TheUpkeep, settings: TheSettings) -> Pruned:
     """Needs X-Cron-Secret. Ends after some 20 seconds; with `more`, call it again."""
     return await run_prune(database, settings, seconds=_PRUNE_SECONDS)
 

@@ -1,18 +1,21 @@
 """What the endpoints take from the app, and who may call them."""
 
+from dataclasses import replace
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from router.evolution.client import EvolutionClient
-from router.operators.bound_database import CallersDatabase
+from router.limits.at_once import AtOnce
+from router.operators.bound_database import Brief, CallersDatabase
 from router.operators.identity import CallerIdentity, identify
 from router.operators.queries import LARGEST_ID
 from router.operators.user_tokens import UserTokens
 from router.people.hashing import ContactHashes
 from router.settings import Settings
 from router.state.database import Database
+from router.state.shares import Entrance, Entrances
 
 _key_header = APIKeyHeader(
     name="X-API-Key", scheme_name="ApiKey", auto_error=False, description="A key of the API"
@@ -31,9 +34,13 @@ class Wake(Protocol):
         """Return at once."""
 
 
-def _state(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
+def _entrances(request: Request) -> Entrances:
+    entrances: Entrances = request.app.state.entrances
+    return entrances
+
+
+def _upkeep(entrances: "TheEntrances") -> Database:
+    return entrances.upkeep
 
 
 def _settings(request: Request) -> Settings:
@@ -68,8 +75,19 @@ def _wake(request: Request) -> Wake:
     return wake
 
 
-TheState = Annotated[Database, Depends(_state)]
+TheEntrances = Annotated[Entrances, Depends(_entrances)]
+TheUpkeep = Annotated[Database, Depends(_upkeep)]
 TheSettings = Annotated[Settings, Depends(_settings)]
+
+
+def _tests(request: Request) -> AtOnce:
+    tests: AtOnce = request.app.state.instance_tests
+    return tests
+
+
+TheTests = Annotated[AtOnce, Depends(_tests)]
+"""Counts the tests of each instance that are under way."""
+
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
@@ -91,8 +109,20 @@ async def authenticate(
 _Identity = Annotated[CallerIdentity, Depends(authenticate)]
 
 
-def _callers_database(state: TheState, caller: _Identity) -> Database:
-    return CallersDatabase(state, caller)
+def _entrance(entrances: TheEntrances, caller: _Identity) -> Entrance:
+    is_ours = caller.claim["kind"] == "deployment"
+    return entrances.deployment if is_ours else entrances.tenants
+
+
+_TheEntrance = Annotated[Entrance, Depends(_entrance)]
+
+
+def _callers_database(entrance: _TheEntrance, caller: _Identity) -> Database:
+    return CallersDatabase(entrance, caller)
+
+
+def _lists(entrance: _TheEntrance, caller: _Identity) -> Database:
+    return CallersDatabase(replace(entrance, database=Brief(entrance.database)), caller)
 
 
 def _name(caller: _Identity) -> str:
@@ -101,6 +131,9 @@ def _name(caller: _Identity) -> str:
 
 TheDatabase = Annotated[Database, Depends(_callers_database)]
 """The state as the caller sees it: what the endpoints of /api work on."""
+
+TheLists = Annotated[Database, Depends(_lists)]
+"""The same for lists: what is looked for has a few seconds."""
 
 Caller = Annotated[str, Depends(_name)]
 """The caller's name, for the log."""

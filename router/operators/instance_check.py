@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from router.configuration.advice import weakness
-from router.errors import DatabaseAway, NotFound
+from router.errors import DatabaseAway, NotFound, TooManyOfThese
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
+from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
 from router.operators.round_trip import NotTried, RoundTrip
@@ -46,18 +47,33 @@ class InstanceTest:
     """Tests instances.
 
     `http`, for addresses that tenants set, asks Evolution what the client has no call for, and
-    posts the probe.
+    posts the probe. `at_once` counts those of each tenant: its Evolution may be slow.
     """
 
     database: Database
     evolution: EvolutionClient
     settings: Settings
     http: httpx.AsyncClient
+    at_once: AtOnce
 
     async def run(self, name: str, *, trial: bool) -> InstanceCheck:
-        """Check the instance `name`; with `trial`, also send a probe through PUBLIC_URL."""
+        """Check the instance `name`; with `trial`, also send a probe through PUBLIC_URL.
+
+        Raises TooManyOfThese.
+        """
         found = _Findings()
         tenant = await self._find_tenant(name, found)
+        try:
+            with self.at_once.taken(name if tenant is None else tenant.tenant_id):
+                return await self._run(name, tenant, found, trial=trial)
+        except TooManyAtOnce as error:
+            raise TooManyOfThese(
+                f"{name} is being tested {self.at_once.most} times already: wait for the answers"
+            ) from error
+
+    async def _run(
+        self, name: str, tenant: TenantInstance | None, found: _Findings, *, trial: bool
+    ) -> InstanceCheck:
         if tenant is not None:
             await self._check_evolution(tenant, found)
         if trial:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from router.operators.dependencies import TheDatabase, TheEvolution, TheSettings
+from router.operators.dependencies import TheDatabase, TheEvolution, TheSettings, TheTests
 from router.operators.instance_check import InstanceTest
 from router.operators.models import InstanceCheck, QrCodeShown
 from router.outbound.client import open_tenant_http
@@ -16,7 +16,11 @@ _PATIENCE = 10.0  # seconds for each request of the test
 
 @router.get("/instances/{name}/test-webhook", summary="Test the whole way of an instance")
 async def look_at_instance(
-    name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
+    name: _Name,
+    database: TheDatabase,
+    evolution: TheEvolution,
+    settings: TheSettings,
+    tests: TheTests,
 ) -> InstanceCheck:
     """Say which step fails, and its cure.
 
@@ -24,16 +28,20 @@ async def look_at_instance(
     WhatsApp.
     """
     async with open_tenant_http(settings, _PATIENCE) as http:
-        return await InstanceTest(database, evolution, settings, http).run(name, trial=False)
+        return await InstanceTest(database, evolution, settings, http, tests).run(name, trial=False)
 
 
 @router.post("/instances/{name}/test-webhook", summary="The same, and send an event through")
 async def try_instance(
-    name: _Name, database: TheDatabase, evolution: TheEvolution, settings: TheSettings
+    name: _Name,
+    database: TheDatabase,
+    evolution: TheEvolution,
+    settings: TheSettings,
+    tests: TheTests,
 ) -> InstanceCheck:
     """Also post a probe to PUBLIC_URL with the deployment's secret, as Evolution would."""
     async with open_tenant_http(settings, _PATIENCE) as http:
-        return await InstanceTest(database, evolution, settings, http).run(name, trial=True)
+        return await InstanceTest(database, evolution, settings, http, tests).run(name, trial=True)
 
 
 @router.get("/instances/{name}/qrcode", summary="The QR code that Evolution last sent")

@@ -15,7 +15,9 @@ class Page(BaseModel, Generic[Item]):
     """Part of a list."""
 
     items: list[Item]
-    next_cursor: str | None = Field(description="`cursor` of the next page; null at the end")
+    next_cursor: str | None = Field(
+        description="`cursor` of the next page, also of one with few items; null at the end"
+    )
 
 
 class Session(BaseModel):

@@ -1,9 +1,12 @@
 """People's data: all of one contact's, given out or erased, as the LGPD and the GDPR ask for."""
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from router.logs import Action, log_event
@@ -14,7 +17,14 @@ from router.operators.dependencies import (
     TheDatabase,
     TheHashes,
 )
-from router.people.requests import Person, erase_contact, export_contact
+from router.people.requests import (
+    EXPORTED,
+    Person,
+    begin_export,
+    erase_contact,
+    exported_rows,
+)
+from router.state.database import Database, Json
 
 router = APIRouter(tags=["people's data"])
 _log = logging.getLogger(__name__)
@@ -47,19 +57,24 @@ class ErasedContact(BaseModel):
     execution_ids: list[str] = Field(description="n8n's executions that worked on it")
 
 
-@router.post("/contacts/{number}/export", summary="Give out all that is stored of a contact")
+@router.post(
+    "/contacts/{number}/export",
+    summary="Give out all that is stored of a contact",
+    response_model=ExportedContact,
+)
 async def export(
     number: _Number,
     tenant_id: TenantId,
     database: TheDatabase,
     caller: Caller,
     hashes: TheHashes,
-    response: Response,
-) -> ExportedContact:
-    """Answer a person's request for their data. The audit line has counts only."""
+) -> StreamingResponse:
+    """Answer a person's request for their data. The audit line has counts only.
+
+    The answer is written as it is read, however long; one that ends early is not valid JSON.
+    """
     person = Person.known_as(tenant_id, number)
-    contact = await export_contact(database, person)
-    response.headers["Cache-Control"] = "no-store"
+    contact = await begin_export(database, person)
     log_event(
         _log,
         Action.CONTACT_EXPORTED,
@@ -68,7 +83,24 @@ async def export(
         caller=caller,
         contact=hashes.in_log(person.jids),
     )
-    return ExportedContact.model_validate(contact)
+    return StreamingResponse(
+        _written(database, contact),
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _written(database: Database, contact: Json) -> AsyncIterator[bytes]:
+    """Give the text of an ExportedContact as it is read; what breaks off is no JSON."""
+    yield orjson.dumps(contact)[:-1]
+    for name in EXPORTED:
+        yield b',"' + name.encode() + b'":['
+        begins = b""
+        async for rows in exported_rows(database, contact, name):
+            yield begins + orjson.dumps(rows)[1:-1]
+            begins = b","
+        yield b"]"
+    yield b"}"
 
 
 @router.post("/contacts/{number}/erase", summary="Erase all that is stored of a contact")

@@ -42,7 +42,10 @@ class SessionsQuery(OwnListQuery):
 
     paused: bool | None = None
     contact: str | None = Field(
-        default=None, max_length=100, description="JID, (part of) the number, or part of the name"
+        default=None,
+        max_length=100,
+        description="JID or number; how a number begins or ends; or any part of one, or of the"
+        " name, looked for in 1,000 sessions for a page, the newest first",
     )
     active_since: Moment | None = None
 

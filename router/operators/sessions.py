@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from router.operators.dependencies import PathId, TenantId, TheDatabase, TheSettings
+from router.operators.dependencies import PathId, TenantId, TheDatabase, TheLists, TheSettings
 from router.operators.models import Message, Page, Session
 from router.operators.queries import AskedMessages, AskedSessions
 from router.policy import policy
@@ -12,7 +12,7 @@ router = APIRouter(tags=["sessions"])
 
 @router.get("/sessions", summary="List a tenant's sessions, newest activity first")
 async def list_sessions(
-    query: AskedSessions, database: TheDatabase, settings: TheSettings
+    query: AskedSessions, database: TheLists, settings: TheSettings
 ) -> Page[Session]:
     """Sessions that have no message yet come last."""
     argument = {**query.argument(), "policy": policy(settings)}
@@ -31,7 +31,7 @@ async def get_session(
 
 @router.get("/sessions/{session_id}/messages", summary="List a session's messages, newest first")
 async def list_session_messages(
-    session_id: PathId, query: AskedMessages, database: TheDatabase
+    session_id: PathId, query: AskedMessages, database: TheLists
 ) -> Page[Message]:
     """In the order of the conversation: by `sent_at`, WhatsApp's own time."""
     argument = {**query.argument(), "session_id": session_id}
@@ -39,6 +39,6 @@ async def list_session_messages(
 
 
 @router.get("/messages", summary="List a tenant's messages, newest first")
-async def list_messages(query: AskedMessages, database: TheDatabase) -> Page[Message]:
+async def list_messages(query: AskedMessages, database: TheLists) -> Page[Message]:
     """In the order of recording (`created_at`), so that late ones are new here too."""
     return Page[Message].model_validate(await database.call("list_messages", query.argument()))

@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from router import tenant_saving
 from router.logs import Action, log_event
-from router.operators.dependencies import Caller, PathId, TheDatabase, TheSettings
+from router.operators.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
 from router.operators.models import Page, Spending, Tenant, TenantStats
 from router.operators.queries import LARGEST_ID, AskedSpending, AskedTenants
 from router.policy import budgets
@@ -128,7 +128,7 @@ class NewTenant(TenantValues):
 
 
 @router.get("/tenants", summary="List the tenants")
-async def list_tenants(query: AskedTenants, database: TheDatabase) -> Page[Tenant]:
+async def list_tenants(query: AskedTenants, database: TheLists) -> Page[Tenant]:
     """In the order of creation."""
     return Page[Tenant].model_validate(await database.call("list_tenants", query.argument()))
 

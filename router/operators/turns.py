@@ -5,7 +5,14 @@ import logging
 from fastapi import APIRouter
 
 from router.logs import Action, log_event
-from router.operators.dependencies import Caller, PathId, TenantId, TheDatabase, TheWake
+from router.operators.dependencies import (
+    Caller,
+    PathId,
+    TenantId,
+    TheDatabase,
+    TheLists,
+    TheWake,
+)
 from router.operators.models import Page, Turn, TurnWithMessages
 from router.operators.queries import AskedTurns
 
@@ -14,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 @router.get("/turns", summary="List a tenant's turns, newest first")
-async def list_turns(query: AskedTurns, database: TheDatabase) -> Page[Turn]:
+async def list_turns(query: AskedTurns, database: TheLists) -> Page[Turn]:
     """`state=dead` lists what needs a human."""
     return Page[Turn].model_validate(await database.call("list_turns", query.argument()))
 

@@ -26,9 +26,17 @@ class Shares:
         self._held: Counter[Hashable] = Counter()
         self._waiting: dict[asyncio.Future[None], Claims] = {}
 
-    def take_now(self, claims: Claims) -> "Place | None":
-        """Return a place, or None where the holder may not have one now."""
-        if not self._may(claims):
+    @property
+    def free(self) -> int:
+        """How many nobody holds."""
+        return self._free
+
+    def take_now(self, claims: Claims, leaving: int = 0) -> "Place | None":
+        """Return a place, or None where the holder may not have one now.
+
+        So many are left `leaving` for others.
+        """
+        if self._free <= leaving or not self._may(claims):
             return None
         self._grant(claims)
         return Place(self, claims)

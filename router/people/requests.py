@@ -1,6 +1,7 @@
 """What is done with all of one contact's data: found, exported, erased."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from router.errors import Conflict
@@ -10,6 +11,16 @@ from router.state.database import Database, Json
 from router.webhook.jids import is_group, normalise_jid
 
 _TRIES = 3
+_PAGE = 200
+EXPORTED = {
+    "messages": ("messages",),
+    "archived_messages": ("archived_messages",),
+    "turns": ("turns",),
+    "notices": ("notices",),
+    "spending": ("spending",),
+    "events": ("events", "archived_events", "changes"),
+}
+"""The lists of an export, and which ones of the state's each is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +42,65 @@ class Person:
         return {"tenant_id": self.tenant_id, "jids": self.jids}
 
 
+async def begin_export(database: Database, person: Person) -> Json:
+    """Return what is known of the person, but for the rows of `EXPORTED`. Raises NotFound."""
+    answer = await database.call("export_contact", {**person.named, "rows_follow": True})
+    contact: Json = answer["contact"]
+    return contact
+
+
+async def exported_rows(database: Database, contact: Json, name: str) -> AsyncIterator[list[Json]]:
+    """Give the rows of one of `EXPORTED`, some at a time: there may be any number.
+
+    Each page is a call of its own, so that nobody waits long for a connection or a session.
+    """
+    for session in contact["sessions"]:
+        for part in EXPORTED[name]:
+            asked = {
+                "tenant_id": contact["tenant_id"],
+                "session_id": session["id"],
+                "list": part,
+                "limit": _PAGE,
+            }
+            cursor = None
+            while True:
+                page = await database.call("export_rows", {**asked, "cursor": cursor})
+                if page["items"]:
+                    yield page["items"]
+                if (cursor := page["next_cursor"]) is None:
+                    break
+
+
 async def export_contact(database: Database, person: Person) -> Json:
     """Return all that is stored of the person. Raises NotFound."""
-    contact: Json = (await database.call("export_contact", person.named))["contact"]
-    return contact
+    contact = await begin_export(database, person)
+    rows = {
+        name: [row async for page in exported_rows(database, contact, name) for row in page]
+        for name in EXPORTED
+    }
+    return {**contact, **rows}
 
 
 async def erase_contact(database: Database, hashes: ContactHashes, person: Person) -> Json:
     """Erase the person for good; return what was erased. Raises NotFound, Invalid and Conflict.
 
-    The hashes are made here, for identities that only the state knows; a contact who becomes known
+    Much is erased in parts, the oldest first: a call that is broken off is to be made again. The
+    hashes are made here, for identities that only the state knows; a contact who becomes known
     under another between the two calls is looked up again.
     """
+    erased: Counter[str] = Counter()
+    has_more = True
+    while has_more:
+        part = await database.call("erase_history", person.named)
+        erased.update(part["erased"])
+        has_more = part["more"]
     for last_try in [False] * (_TRIES - 1) + [True]:
         found = await database.call("find_contact", person.named)
         known: Sequence[str] = found["identities"]
         by_jid = hashes.by_jid({*person.jids, *known})
         try:
-            return await database.call("erase_contact", {**person.named, "hashes": by_jid})
+            asked = {**person.named, "hashes": by_jid, "erased": erased}
+            return await database.call("erase_contact", asked)
         except Conflict:
             if last_try:
                 raise

@@ -21,3 +21,12 @@ class Database(Protocol):
         carried out all the same).
         """
         ...
+
+
+class Connected(Database, Protocol):
+    """A database, of which it is known how many calls it carries at once."""
+
+    @property
+    def connections(self) -> int:
+        """Return how many."""
+        ...

@@ -30,6 +30,7 @@ class DirectDatabase:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
+        self.connections = pool.get_max_size()
         self._sayings = Sayings()
 
     @classmethod

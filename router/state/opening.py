@@ -9,7 +9,7 @@ from router.embedded.postgres import EmbeddedPostgres
 from router.errors import StateError
 from router.logs import Action, log_event
 from router.settings import Settings
-from router.state.database import Database
+from router.state.database import Connected, Database
 from router.state.direct import DirectDatabase
 from router.state.migrations import migrate
 from router.state.schema_version import schema_advice, schema_fault
@@ -19,7 +19,7 @@ _PATIENCE = 3.0  # seconds that the database has to say which schema it has
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
+async def open_database(settings: Settings) -> AsyncIterator[Connected]:
     """Give the database of DATABASE_URL, of SUPABASE_URL, or the embedded one, in this order.
 
     The embedded one is brought up to date. The schema of the others is left to `python -m
@@ -33,7 +33,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         yield database
 
 
-async def _opened(settings: Settings, stack: AsyncExitStack) -> Database:
+async def _opened(settings: Settings, stack: AsyncExitStack) -> Connected:
     if settings.database_url is None and settings.supabase_url is not None:
         return await _open_supabase(settings, stack)
     direct = await DirectDatabase.connect(await _address(settings, stack))
@@ -41,7 +41,7 @@ async def _opened(settings: Settings, stack: AsyncExitStack) -> Database:
     return direct
 
 
-async def _open_supabase(settings: Settings, stack: AsyncExitStack) -> Database:
+async def _open_supabase(settings: Settings, stack: AsyncExitStack) -> Connected:
     from router.state.postgrest import SupabaseDatabase  # half a second that others are spared
 
     url, key = settings.supabase_url, settings.supabase_service_role_key

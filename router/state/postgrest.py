@@ -25,12 +25,17 @@ from router.state.sayings import Sayings
 
 _TIMEOUT = httpx.Timeout(15.0, connect=5.0, pool=5.0)
 # A connection is kept longer than the router's looks for work are apart.
-_LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20, keepalive_expiry=30)
+_CONNECTIONS = 20
+_LIMITS = httpx.Limits(
+    max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=30
+)
 _PAUSES = (0.0, 0.2, 0.5)  # seconds before the further tries of what is safe to repeat
 
 
 class SupabaseDatabase:
     """One client for the program's life; it connects when it is first asked."""
+
+    connections = _CONNECTIONS
 
     def __init__(self, client: AsyncClient, http: httpx.AsyncClient, url: str) -> None:
         self._client = client

@@ -22,6 +22,7 @@ from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.speakers import reply_part
 from router.state.database import Database, Json
+from router.state.shares import on_behalf_of
 from router.turns.claimed import ClaimedTurn
 from router.turns.courtesy import Courtesy
 from router.turns.line import Line
@@ -107,7 +108,10 @@ class TurnAttempt:
     async def run(self) -> None:
         """Work on the turn; the state hears how it ended."""
         contact = self._shop.hashes.in_log(self._turn.session.jids)
-        with bind_correlation(self._turn.correlation_id or f"turn-{self._turn.turn_id}", contact):
+        with (
+            bind_correlation(self._turn.correlation_id or f"turn-{self._turn.turn_id}", contact),
+            on_behalf_of(f"tenant {self._turn.tenant.tenant_id}"),
+        ):
             try:
                 await self._work()
             except asyncio.CancelledError:

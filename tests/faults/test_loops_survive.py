@@ -26,6 +26,8 @@ LOOPS = ("claim_turns", "claim_notices", "claim_executions_to_erase", "gaps_by_a
 class Ill:
     """A database whose every call raises, until it is well."""
 
+    connections = 10
+
     def __init__(self, database: Database, error: Callable[[], BaseException]) -> None:
         self._database = database
         self._error = error
@@ -93,6 +95,8 @@ async def test_every_task_made_at_the_start_outlives_a_database_that_is_ill(
 
 class Hung:
     """A database that answers what the start asks itself, and nothing else."""
+
+    connections = 10
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -9,13 +9,15 @@ from fastapi import FastAPI
 
 from router.evolution.client import EvolutionClient
 from router.http_errors import install_error_handlers
+from router.limits.at_once import AtOnce
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
 from router.routes import OPERATORS_ROUTES
 from router.settings import Settings, load_settings
-from router.state.database import Database
+from router.state.database import Connected
 from router.state.direct import DirectDatabase
+from router.state.shares import Entrances
 from tests.state.conversation import Conversation
 
 KEY = "key-of-the-office-000000000001"
@@ -75,7 +77,7 @@ def settings_with(changes: Mapping[str, str | None]) -> Settings:
 @asynccontextmanager
 async def open_office(database_url: str, **changes: str | None) -> AsyncIterator[Office]:
     """Open an office over a fresh database, with the configuration changed as said."""
-    database = await DirectDatabase.connect(database_url, size=1)
+    database = await DirectDatabase.connect(database_url)
     settings = settings_with(changes)
     async with open_tenant_http(settings, timeout=5) as out:
         app = build_app(database, EvolutionClient(out), settings)
@@ -90,10 +92,12 @@ async def open_office(database_url: str, **changes: str | None) -> AsyncIterator
     await database.close()
 
 
-def build_app(database: Database, evolution: EvolutionClient, settings: Settings) -> FastAPI:
+def build_app(database: Connected, evolution: EvolutionClient, settings: Settings) -> FastAPI:
     """The part of the application that operators use."""
     app = FastAPI()
     app.state.database = database
+    app.state.entrances = Entrances(database)
+    app.state.instance_tests = AtOnce(2)
     app.state.evolution = evolution
     app.state.settings = settings
     app.state.contact_hashes = ContactHashes.of(settings)

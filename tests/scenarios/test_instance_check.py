@@ -1,5 +1,6 @@
 """`/api/instances/{name}/test-webhook`: what is wrong on the way is named, with its cure."""
 
+import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -414,6 +415,27 @@ async def test_a_database_that_is_away_is_said_as_a_step(office: Office):
 async def test_an_evolution_that_breaks_in_the_middle_is_said(office: Office, shop: Business):
     shop.fail("webhook/find", failures.BROKEN)
     assert (await look(office))["failed"] == "webhook"
+
+
+async def test_an_instance_whose_evolution_hangs_is_tested_twice_at_once_and_no_more(
+    office: Office,
+):
+    other = await office.talk.open_shop("other")
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        await office.talk.sql("update tenants set evo_server_url = $1 where id <> $2", url, other)
+        path = "/api/instances/shop/test-webhook"
+        asking = [
+            asyncio.create_task(office.api.request(method, path))
+            for method in ("GET", "POST", "GET", "POST", "GET")
+        ]
+        refused = [await each for _, each in zip("123", asyncio.as_completed(asking), strict=False)]
+        assert {answer.status_code for answer in refused} == {429}
+        assert {answer.json()["error"]["code"] for answer in refused} == {"too_many_at_once"}
+        assert (await look(office, "other"))["failed"] == "instance"  # it has no key
+        for call in asking:
+            call.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
 
 
 async def test_a_trial_that_does_not_arrive_is_said(

@@ -202,6 +202,47 @@ async def test_webhooks_that_pile_up_before_a_slow_database_are_held_back_and_no
     await blocker.close()
 
 
+async def test_what_one_tenant_asks_of_the_database_keeps_nobody_elses_waiting(
+    database_url: str, talk
+):
+    other = await talk.open_shop("farmacia")
+    await talk.ingest(talk.message("oi", instance="farmacia"))
+    (session,) = await talk.sql("select id from sessions where tenant_id = $1::bigint", other)
+    blocker = await asyncpg.connect(database_url)
+    async with calling(database_url, CRON_SECRET="the-secret-of-cron-0000") as client:
+        made = {"name": "theirs", "role": "admin", "tenant_ids": [other]}
+        key = (await client.post("/api/api-keys", headers=KEY, json=made)).json()["key"]
+        pause = f"/api/sessions/{session['id']}/pause?tenant_id={other}"
+        async with blocker.transaction():
+            await blocker.execute("select from sessions where id = $1 for update", session["id"])
+            held = [
+                asyncio.create_task(client.post(pause, headers={"X-API-Key": key}, json={}))
+                for _ in range(20)
+            ]
+            waiting = 0
+            while not waiting:
+                waiting = await blocker.fetchval(
+                    "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+                    " and datname = current_database() and query like '%as_operator%'"
+                )
+            hook = await client.post("/webhook/padaria", headers=GOOD, json=posted(1))
+            cron = {"X-Cron-Secret": "the-secret-of-cron-0000"}
+            others = [
+                await client.post("/cron/auto-resume", headers=cron),
+                await client.get("/api/sessions?tenant_id=1", headers=KEY),
+                await client.get("/health"),
+            ]
+            assert [answer.status_code for answer in (hook, *others)] == [200] * 4
+            assert waiting <= 2  # a tenant's part of what all tenants have
+            ended = asyncio.as_completed(held, timeout=60)
+            busy = [await next(ended) for _ in held[2:]]
+            assert {answer.status_code for answer in busy} == {503}
+            assert {answer.json()["error"]["code"] for answer in busy} == {"busy"}
+            assert {answer.headers["retry-after"] for answer in busy} == {"5"}
+        assert [(await each).status_code for each in ended] == [200, 200]
+    await blocker.close()
+
+
 async def test_what_is_not_authenticated_uses_up_nobodys_webhooks(database_url: str, talk):
     async with calling(database_url, TENANT_WEBHOOKS_PER_MINUTE="1") as client:
         for _ in range(5):

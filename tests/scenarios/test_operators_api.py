@@ -338,6 +338,8 @@ async def test_cron_says_in_the_log_how_many_it_resumed(
 
 async def test_a_database_that_is_away_is_503_with_retry_after():
     class Away:
+        connections = 10
+
         async def call(self, function: str, argument: object) -> object:
             raise DatabaseAway("the database did not answer")
 

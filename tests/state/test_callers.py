@@ -545,3 +545,13 @@ async def test_a_key_is_counted_by_the_first_tenant_that_it_is_for(talk: Convers
     await call(talk, BOSS, "revoke_api_key", api_key_id=key["id"])
     with pytest.raises(UnknownCaller, match="was revoked"):
         await talk.database.call("prove_caller", {"caller": key})
+
+
+async def test_a_user_is_counted_by_the_first_tenant_that_it_is_a_member_of(
+    talk: Conversation, other: int
+):
+    for tenant_id in (other, 1):
+        member = {"user_id": ANA["user_id"], "role": "viewer"}
+        await call(talk, BOSS, "set_member", tenant_id=tenant_id, **member)
+        told = await talk.database.call("prove_caller", {"caller": ANA})
+        assert told == {"tenant_id": tenant_id}

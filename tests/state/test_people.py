@@ -1,10 +1,11 @@
 """People's data: what an export holds, what an erasure leaves, and that nothing comes back."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -129,6 +130,82 @@ async def test_an_export_has_everything_under_all_identities(talk: Conversation)
     ]
     assert [session["contact_name"] for session in contact["sessions"]] == ["Maria"]
     assert "token_hash" not in str(contact)
+
+
+async def test_an_export_in_pages_has_what_one_at_once_has(talk: Conversation, monkeypatch):
+    monkeypatch.setattr("router.people.requests._PAGE", 1)
+    await a_long_story(talk)
+    await talk.ingest(change("status", "3EB0AA", status="read"))
+    await talk.ingest(change("delete", "AC01"))
+    await talk.ingest(change("edit", "ACFE", text="ainda a entrega"))
+    paged = await export_contact(talk.database, person())
+    whole = (await talk.database.call("export_contact", person().named))["contact"]
+    for name, rows in whole.items():
+        if name == "exported_at":
+            continue
+        if name == "events":
+            paged[name].sort(key=lambda event: event["id"])
+        assert paged[name] == rows, name
+    assert len(whole["events"]) == await talk.value("select count(*) from processed_events")
+
+
+async def test_an_export_waits_for_nobody_who_holds_the_session(
+    talk: Conversation, database_url: str
+):
+    await a_long_story(talk)
+    holder = await asyncpg.connect(database_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("select from sessions for update")
+            async with asyncio.timeout(60):
+                contact = await export_contact(talk.database, person())
+    finally:
+        await holder.close()
+    assert len(contact["messages"]) == 3
+
+
+async def test_a_long_history_is_erased_in_parts_and_leaves_no_trace(talk: Conversation):
+    await a_long_story(talk)
+    await talk.sql(
+        "insert into messages (tenant_id, session_id, wa_id, from_me, sender, body, sent_at)"
+        " select 1, (select min(id) from sessions), 'MANY' || n, false, 'contact', 'bolo ' || n,"
+        " now() - interval '1 day' - n * interval '1 second' from generate_series(1, 2200) as n"
+    )
+    await talk.sql(
+        "insert into processed_events (tenant_id, event_key, event)"
+        " select 1, 'messages.upsert:0:MANY' || n, 'messages.upsert'"
+        " from generate_series(1, 2200) as n"
+    )
+    parts: list[Json] = []
+
+    class Watched:
+        async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+            answer = await talk.database.call(function, argument)
+            if function == "erase_history":
+                parts.append(answer)
+            return answer
+
+    erased = await erase_contact(Watched(), HASHES, person())
+    assert [part["erased"].get("messages") for part in parts] == [500, 500, 500, None]
+    assert [part["more"] for part in parts] == [True, True, True, False]
+    assert (erased["erased"]["messages"], erased["erased"]["events"] > 2200) == (2203, True)
+    await assert_no_trace(talk)
+    assert "many" not in (await dump(talk)).lower()
+    again = talk.message("bolo 2200", wa_id="MANY2200", ago=1440)
+    assert await ingest(talk, again) == ["erased"]
+
+
+async def test_of_an_erasure_that_was_broken_off_nothing_comes_back_that_was_erased(
+    talk: Conversation,
+):
+    for number in range(5):
+        message = talk.message(f"bolo {number}", wa_id=f"AC{number}", ago=60 - number)
+        await ingest(talk, message)
+    part = await talk.database.call("erase_history", {**person().named, "batch": 2})
+    assert part == {"erased": {"messages": 2, "events": 2}, "more": True}
+    assert [body for _, body in await talk.sayings()] == ["bolo 2", "bolo 3", "bolo 4"]
+    assert not (await talk.database.call("erase_history", {**person().named, "batch": 2}))["more"]
+    assert (await erase(talk))["erased"]["messages"] == 3
 
 
 async def archive_all(talk: Conversation) -> None:

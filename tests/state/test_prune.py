@@ -296,3 +296,28 @@ async def test_stats_count_a_tenants_rows_and_nobody_elses(talk: Conversation):
     assert stats["bytes"] == sum(amount["bytes"] for amount in stats["tables"].values())
     assert stats["oldest_message_at"] is not None
     assert stats["pruned_before"] is None
+
+
+async def test_a_message_that_is_deleted_takes_its_events_with_it_and_one_archived_does_not(
+    talk: Conversation,
+):
+    await talk.set_rule("retention_days", 2)
+    for on_retention, left in (("delete", 0), ("archive", 1)):
+        await talk.set_rule("on_retention", on_retention)
+        await talk.sql("delete from processed_events")
+        await talk.maria_writes(f"to {on_retention}", jids=[JOAO])
+        await talk.travel(seconds=11)
+        for turn in await talk.claim():
+            await talk.fail(turn, "permanent")
+        await talk.travel(days=3)
+        await prune(talk)
+        assert await count(talk, "messages") == 0
+        assert await count(talk, "processed_events") == left
+
+
+async def test_what_is_too_old_to_be_kept_leads_to_nobody(talk: Conversation):
+    await talk.set_rule("retention_days", 2)
+    await an_old_conversation(talk, days=3)
+    await prune(talk)
+    decision = await talk.maria_writes("tem bolo?", wa_id="AC1", ago=4 * 86_400)
+    assert (decision["decision"], decision.get("session_id")) == ("too_old", None)

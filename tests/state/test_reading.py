@@ -152,6 +152,83 @@ async def test_a_session_is_found_by_number_jid_or_part_of_the_name(
     assert [session["contact_name"] for session in found] == ["100% Maria"]
 
 
+async def many_sessions(talk: Conversation, count: int) -> None:
+    """So many besides, each an hour older than the one before and named by its number."""
+    await talk.sql(
+        "with made as (insert into sessions (tenant_id, phone_jid, contact_name, last_message_at)"
+        " select 1, (5521900000000 + n) || '@s.whatsapp.net', 'Contact ' || n,"
+        " now() - n * interval '1 hour' from generate_series(1, $1::bigint) as n"
+        " returning id, phone_jid)"
+        " insert into session_identities (tenant_id, jid, session_id)"
+        " select 1, phone_jid, id from made",
+        count,
+    )
+
+
+async def searched(talk: Conversation, **argument: object) -> tuple[list[str], int]:
+    """Return the names that a search finds on all its pages, and how many pages these are."""
+    names: list[str] = []
+    pages = 0
+    cursor = None
+    while cursor is not None or not pages:
+        page = await ask(talk, "list_sessions", cursor=cursor, **argument)
+        names += [session["contact_name"] for session in page["items"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    return names, pages
+
+
+async def test_a_search_looks_at_some_sessions_for_a_page_and_at_all_of_them_in_the_end(
+    talk: Conversation,
+):
+    await many_sessions(talk, 2_500)
+    page = await ask(talk, "list_sessions", contact="contact 2499")
+    assert (page["items"], page["next_cursor"] is None) == ([], False)
+    assert await searched(talk, contact="contact 2499") == (["Contact 2499"], 3)
+    assert await searched(talk, contact="nobody") == ([], 3)
+    assert await searched(talk, contact="1900002", paused=False) == (
+        [f"Contact {n}" for n in range(2_000, 2_501)], 12
+    )  # fmt: skip
+    named, _ = await searched(talk, contact="contact", limit=7)
+    assert named == [f"Contact {n}" for n in range(1, 2_501)]
+
+
+async def test_how_a_number_begins_or_ends_is_found_at_once_however_old(talk: Conversation):
+    await many_sessions(talk, 2_500)
+    await ask(talk, "pause_contact", jids=["5531999990000@s.whatsapp.net"], source="operator")
+    for end in ("0002499", "21 90000-2499", "002499"):
+        assert await searched(talk, contact=end) == (["Contact 2499"], 1)
+    ends, pages = await searched(talk, contact="99", limit=10)
+    assert ends == [f"Contact {n}" for n in range(99, 2_500, 100)]
+    assert pages == 3
+    assert (await ask(talk, "list_sessions", contact="5531"))["items"][0]["is_paused"]
+    assert await searched(talk, contact="5531", paused=False) == ([], 1)
+    silent = (await ask(talk, "list_sessions", contact="99", limit=200))["items"]
+    assert len(silent) == 25
+
+
+async def test_what_begins_too_many_numbers_is_looked_for_as_any_part(talk: Conversation):
+    await many_sessions(talk, 1_100)
+    found, _ = await searched(talk, contact="5521")
+    assert found == [f"Contact {n}" for n in range(1, 1_101)]
+
+
+async def test_a_list_with_a_filter_ends_its_page_also_where_nothing_is_wanted(talk: Conversation):
+    await talk.maria_writes("first", ago=9999)
+    session_id = (await ask(talk, "list_sessions"))["items"][0]["id"]
+    await talk.sql(
+        "insert into messages (tenant_id, session_id, from_me, sender, body, sent_at)"
+        " select 1, $1::bigint, true, 'ai', 'said', now() - n * interval '1 second'"
+        " from generate_series(1, 1100) as n",
+        session_id,
+    )
+    for more in ({}, {"session_id": session_id}):
+        page = await ask(talk, "list_messages", sender="contact", **more)
+        assert (page["items"], page["next_cursor"] is None) == ([], False)
+        found = await all_pages(talk, "list_messages", sender="contact", **more)
+        assert [message["body"] for message in found] == ["first"]
+        assert await all_pages(talk, "list_messages", sender="operator", **more) == []
+
+
 @pytest.mark.parametrize("contact", ["%", "_", "whatsapp", "5511955550009", "lid"])
 async def test_a_search_takes_signs_as_they_stand(talk: Conversation, contact: str):
     await talk.maria_writes("oi", jids=[MARIA, MARIA_LID])

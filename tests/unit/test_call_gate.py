@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import time
 from base64 import b64encode
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from pydantic import SecretStr
 
@@ -43,6 +45,7 @@ class Nowhere:
         self.asked: list[str] = []
         self.tenants: dict[int, int] = {}
         self.keys: dict[str, dict[str, int]] = {}
+        self.users: dict[str, dict[str, int]] = {}
         self.most = self._at_once = 0
         self.go = asyncio.Event()
         self.go.set()
@@ -54,6 +57,8 @@ class Nowhere:
         await self.go.wait()
         self._at_once -= 1
         if function == "prove_caller":
+            if "user_id" in argument["caller"]:
+                return self.users.get(argument["caller"]["user_id"], {})
             known = self.keys.get(argument["caller"]["key_hash"])
             if known is None:
                 raise UnknownCaller("nobody")
@@ -91,7 +96,9 @@ class Calls:
         self.status = 200  # of what the application answers
         self.database = Nowhere()
         tokens = UserTokens(httpx.AsyncClient(), TokenRules(None, None, SecretStr("s" * 40)))
-        state = SimpleNamespace(database=self.database, user_tokens=tokens)
+        state = SimpleNamespace(
+            user_tokens=tokens, entrances=SimpleNamespace(look_ups=self.database)
+        )
         self._app = SimpleNamespace(state=state)
         self.go = asyncio.Event()
         self.go.set()
@@ -508,6 +515,74 @@ async def test_all_keys_of_a_tenant_have_half_of_the_places():
     assert (await calls.ask(headers={"x-api-key": key_of(2)}))[0] == 429
     calls.go.set()
     assert [(await task)[0] for task in held] == [200, 200]
+
+
+def user(number: int) -> tuple[str, dict[str, str]]:
+    """Return a user of Supabase Auth, and the header with its token."""
+    user_id = f"00000000-0000-0000-0000-{number:012}"
+    claims = {"sub": user_id, "aud": "authenticated", "role": "authenticated"}
+    token = jwt.encode({**claims, "exp": time.time() + 600}, "s" * 40, "HS256")
+    return user_id, {"authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("tenants", [(7, 7, 7), (None, None, None)])
+async def test_users_and_keys_of_a_tenant_have_half_of_the_places_and_so_have_users_of_none(
+    tenants: tuple[int | None, ...],
+):
+    calls = Calls(at_once=8)
+    shown = []
+    for number, tenant in enumerate(tenants):
+        user_id, header = user(number)
+        calls.database.users[user_id] = {} if tenant is None else {"tenant_id": tenant}
+        shown.append(header)
+    if tenants[0] is not None:
+        calls.database.keys = known(key_of(1), tenant_id=7)
+        shown[0] = {"x-api-key": key_of(1)}
+    calls.go.clear()
+    held = [asyncio.create_task(calls.ask(headers=each)) for each in shown[:2] * 2]
+    await settled()
+    assert (await calls.ask(headers=shown[2]))[:2] == (429, b"1")
+    calls.go.set()
+    assert [(await task)[0] for task in held] == [200] * 4
+
+
+async def test_however_many_tenants_call_the_deployments_keys_and_cron_have_places():
+    calls = Calls(at_once=20)
+    calls.go.clear()
+    held = []
+    for number in range(60):
+        calls.database.keys |= known(key_of(number), tenant_id=number % 20)
+        held.append(asyncio.create_task(calls.ask(headers={"x-api-key": key_of(number)})))
+    cron = {"x-cron-secret": CRON}
+    await settled()
+    resuming = [
+        asyncio.create_task(calls.ask(headers=cron, path="/cron/auto-resume")) for _ in range(6)
+    ]
+    ours = [asyncio.create_task(calls.ask(key)) for key in "ab"]
+    await settled()
+    calls.go.set()
+    assert sorted([(await task)[0] for task in held])[:18].count(200) == 18
+    assert [(await task)[0] for task in ours] == [200, 200]
+    assert [(await task)[0] for task in resuming] == [200] * 4 + [503] * 2
+
+
+async def test_two_tenants_with_many_keys_leave_places_for_a_third():
+    calls = Calls(at_once=20)
+    calls.go.clear()
+    for number in range(41):
+        tenant = 9 if number == 40 else number % 2
+        calls.database.keys |= known(key_of(number), tenant_id=tenant)
+    held = [
+        asyncio.create_task(calls.ask(headers={"x-api-key": key_of(number)}))
+        for number in range(40)
+    ]
+    await settled()
+    third = asyncio.create_task(calls.ask(headers={"x-api-key": key_of(40)}))
+    await settled()
+    calls.go.set()
+    assert (await third)[0] == 200
+    statuses = [(await task)[0] for task in held]
+    assert set(statuses) == {200, 429}
 
 
 @pytest.mark.parametrize("client", ["198.51.100.1", "192.0.2.7"])  # also behind a proxy

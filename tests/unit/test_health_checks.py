@@ -1,6 +1,7 @@
 """What the health check costs, however many ask: anybody may."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -50,7 +51,8 @@ def http(everything: Everything) -> httpx.AsyncClient:
     app.include_router(router)
     state = app.state
     state.settings = load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None)
-    state.database = state.lost_servers = state.pools = everything
+    state.entrances = SimpleNamespace(upkeep=everything)
+    state.lost_servers = state.pools = everything
     state.checks = shared_checks(state)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router")
 

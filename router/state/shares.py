@@ -1,0 +1,191 @@
+"""Shares of the connections to the database: for each kind of work its own, whoever else is slow.
+
+Each kind has places that are kept for it, and may take so many of the others. What tenants' keys
+ask over the API has few, however long it takes, so webhooks, claims and sends never wait behind it.
+Of each kind one holder (a tenant) has a part only, and whoever holds least is next.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from router.errors import DatabaseBusy
+from router.state.database import Connected, Database, Json
+
+_holder: ContextVar[Hashable] = ContextVar("for whom the state is called", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Of ten connections: how many are kept, how many may be had, and how many by one holder.
+
+    A place is waited for `patience` seconds.
+    """
+
+    kept: int
+    most: int
+    of_one: int
+    patience: float = 5.0
+
+
+class Work(Enum):
+    """For what the state is called."""
+
+    WEBHOOKS = "webhooks"  # what Evolution sends, and how it is guarded
+    TURNS = "turns"  # claims, sends, notices, and what flows say
+    UPKEEP = "upkeep"  # cron, the health check and what runs by itself
+    REPAIRS = "gap repair"
+    LOOK_UPS = "keys and tokens that are looked up"
+    DEPLOYMENT = "calls with a key of the deployment"
+    TENANTS = "calls of tenants"
+
+
+SHARES: Mapping[Work, Share] = MappingProxyType(
+    {
+        Work.WEBHOOKS: Share(kept=1, most=3, of_one=3),
+        Work.TURNS: Share(kept=2, most=10, of_one=4, patience=10.0),
+        Work.UPKEEP: Share(kept=1, most=2, of_one=2),
+        Work.REPAIRS: Share(kept=0, most=2, of_one=2, patience=15.0),
+        Work.LOOK_UPS: Share(kept=1, most=2, of_one=2),
+        Work.DEPLOYMENT: Share(kept=1, most=3, of_one=3),
+        Work.TENANTS: Share(kept=0, most=3, of_one=2),
+    }
+)
+LEAST = 10
+"""Connections, with which every kind of work has its share."""
+
+
+@contextmanager
+def on_behalf_of(holder: Hashable) -> Iterator[None]:
+    """Count what the block calls as this holder's; None: as nobody's."""
+    token = _holder.set(holder)
+    try:
+        yield
+    finally:
+        _holder.reset(token)
+
+
+class Places:
+    """The connections, as places that calls take."""
+
+    def __init__(self, count: int) -> None:
+        if count < LEAST:
+            raise ValueError(f"at least {LEAST} connections are needed, not {count}")
+        self._free = count
+        self._shares = {work: _scaled(share, count) for work, share in SHARES.items()}
+        self._held: Counter[Work] = Counter()
+        self._by_holder: Counter[tuple[Work, Hashable]] = Counter()
+        self._waiting: dict[asyncio.Future[None], tuple[Work, Hashable]] = {}
+
+    @asynccontextmanager
+    async def taken(self, work: Work) -> AsyncIterator[None]:
+        """Hold a place for the block. Raises DatabaseBusy where none becomes free in time."""
+        wanted = (work, _holder.get())
+        await self._take(wanted)
+        try:
+            yield
+        finally:
+            self._give_back(wanted)
+
+    async def _take(self, wanted: tuple[Work, Hashable]) -> None:
+        if self._may(wanted):
+            self._grant(wanted)
+            return
+        patience = self._shares[wanted[0]].patience
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = wanted
+        try:
+            async with asyncio.timeout(patience):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # it was given in the same moment
+                self._give_back(wanted)
+            if isinstance(error, TimeoutError):
+                what = f"{wanted[0].value}: no connection to the database became free"
+                raise DatabaseBusy(f"{what} in {patience:.0f} s: try again soon") from error
+            raise
+        finally:
+            self._waiting.pop(turn, None)
+
+    def _may(self, wanted: tuple[Work, Hashable]) -> bool:
+        work, holder = wanted
+        share = self._shares[work]
+        if not self._free or self._held[work] >= share.most:
+            return False
+        if holder is not None and self._by_holder[wanted] >= share.of_one:
+            return False
+        return self._held[work] < share.kept or self._free > self._kept_for_others(work)
+
+    def _kept_for_others(self, work: Work) -> int:
+        return sum(
+            max(0, share.kept - self._held[other])
+            for other, share in self._shares.items()
+            if other is not work
+        )
+
+    def _grant(self, wanted: tuple[Work, Hashable]) -> None:
+        self._free -= 1
+        self._held[wanted[0]] += 1
+        self._by_holder[wanted] += 1
+
+    def _give_back(self, wanted: tuple[Work, Hashable]) -> None:
+        self._free += 1
+        self._held[wanted[0]] -= 1
+        self._by_holder[wanted] -= 1
+        if not self._by_holder[wanted]:
+            del self._by_holder[wanted]
+        while (turn := self._next()) is not None:
+            self._grant(self._waiting.pop(turn))
+            turn.set_result(None)
+
+    def _next(self) -> "asyncio.Future[None] | None":
+        """Return who may have a place: of those whose holder has least, the first."""
+        able = (
+            (self._by_holder[wanted] if wanted[1] is not None else 0, place, turn)
+            for place, (turn, wanted) in enumerate(self._waiting.items())
+            if not turn.done() and self._may(wanted)
+        )
+        best = min(able, key=lambda each: each[:2], default=None)
+        return None if best is None else best[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """A `Database` for one kind of work: a call waits for its place, and raises DatabaseBusy."""
+
+    database: Database
+    places: Places
+    work: Work
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+        """See `Database.call`."""
+        async with self.places.taken(self.work):
+            return await self.database.call(function, argument)
+
+
+class Entrances:
+    """The state, for each kind of work."""
+
+    def __init__(self, database: Connected) -> None:
+        places = Places(database.connections)
+        self.webhooks = Entrance(database, places, Work.WEBHOOKS)
+        self.turns = Entrance(database, places, Work.TURNS)
+        self.upkeep = Entrance(database, places, Work.UPKEEP)
+        self.repairs = Entrance(database, places, Work.REPAIRS)
+        self.look_ups = Entrance(database, places, Work.LOOK_UPS)
+        self.deployment = Entrance(database, places, Work.DEPLOYMENT)
+        self.tenants = Entrance(database, places, Work.TENANTS)
+
+
+def _scaled(share: Share, count: int) -> Share:
+    return Share(
+        share.kept * count // LEAST,
+        share.most * count // LEAST,
+        share.of_one * count // LEAST,
+        share.patience,
+    )
