@@ -185,7 +185,7 @@ begin
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
-        coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
+        coalesce(p ->> 'kind', 'text'), hybridflow.cut(p ->> 'body'), p ->> 'identity',
         case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
         '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
         date_trunc('second', v_now), 'sending', v_now, 1, (p ->> 'upload_seconds')::numeric
@@ -581,6 +581,60 @@ begin
 end
 $$;
 
+-- A send in doubt as whoever looks it up needs it.
+create or replace function hybridflow.doubt_context(p_send public.messages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'message_id', p_send.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
+        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', p_send.session_id,
+        'jids', (
+            select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = p_send.session_id
+        ),
+        'kind', p_send.kind, 'body', hybridflow.cut(p_send.body), 'told_as', p_send.told_as,
+        'chosen_id', p_send.chosen_id, 'identity', p_send.identity, 'send_began_at', p_send.send_began_at,
+        'upload_seconds', p_send.upload_seconds,
+        'ours', hybridflow.recent_wa_ids(p_send, true), 'theirs', hybridflow.recent_wa_ids(p_send, false)
+    )
+    from public.tenants as t
+    where t.id = p_send.tenant_id
+$$;
+
+-- The contexts of these sends. All at once; where that fails, each by itself: one that fails is left out.
+create or replace function hybridflow.doubt_contexts(p_ids bigint[])
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_send public.messages;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.doubt_context(m) order by m.id) into v_contexts
+        from public.messages as m where m.id = any(p_ids);
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_send in select m.* from public.messages as m where m.id = any(p_ids) order by m.id loop
+        begin
+            v_contexts := v_contexts || hybridflow.doubt_context(v_send);
+        exception
+            when others then
+                null;  -- it is looked for again when its lease is over, and settled by its echo
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
 -- claim_doubts({limit, lease_seconds, after_seconds})
 -- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
 -- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
@@ -598,7 +652,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_before timestamptz := v_now - hybridflow.seconds((p ->> 'after_seconds')::numeric);
     v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
-    v_sends jsonb;
+    v_ids bigint[];
 begin
     with due as (
         select m.id from public.messages as m
@@ -610,21 +664,12 @@ begin
     ),
 
     claimed as (
-        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.*
+        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.id
     )
 
-    select jsonb_agg(jsonb_build_object(
-        'message_id', c.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
-        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
-        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
-        'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
-        'identity', c.identity, 'send_began_at', c.send_began_at, 'upload_seconds', c.upload_seconds,
-        'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
-    ) order by c.id)
-    into v_sends
-    from claimed as c inner join public.tenants as t on t.id = c.tenant_id;
+    select array_agg(c.id) into v_ids from claimed as c;
     return jsonb_build_object(
-        'sends', coalesce(v_sends, '[]'), 'now', v_now, 'next_due_at', (
+        'sends', hybridflow.doubt_contexts(v_ids), 'now', v_now, 'next_due_at', (
             select nullif(min(coalesce(m.check_at, m.send_began_at)), 'infinity') from public.messages as m
             where m.turn_id is null and m.send_state in ('sending', 'unknown')
         )

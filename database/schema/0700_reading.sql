@@ -111,6 +111,7 @@ stable
 set search_path = ''
 as $$
     select to_jsonb(s) - '{pause_message_id,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+        'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
@@ -142,6 +143,22 @@ set search_path = ''
 as $$
     select to_jsonb(p_message)
         - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
+$$;
+
+-- The same, cut where it was stored longer than a message may be now.
+create or replace function hybridflow.short_message_json(p_message public.messages)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    p_message.body := hybridflow.cut(p_message.body);
+    p_message.quoted := hybridflow.cut_fields(p_message.quoted);
+    p_message.media := hybridflow.cut_fields(p_message.media);
+    p_message.author_name := hybridflow.cut(p_message.author_name, 256);
+    return hybridflow.message_json(p_message);
+end
 $$;
 
 -- get_session({tenant_id, session_id, policy?})
@@ -298,20 +315,30 @@ declare
     v_after jsonb := hybridflow.from_cursor('session_messages', p);
     v_rows jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f)
-    ) order by f.sent_at desc, f.id desc)
-    into v_rows
+    select
+        array_agg(jsonb_build_object(
+            'key', jsonb_build_array(f.sent_at, f.id), 'item', case when f.fits then (
+                select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+            ) end
+        ) order by f.sent_at desc, f.id desc),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
     from (
-        select m.* from public.messages as m
-        where m.session_id = (p ->> 'session_id')::bigint
-            and (m.sent_at, m.id) < (
-                coalesce((v_after ->> 0)::timestamptz, 'infinity'),
-                coalesce((v_after ->> 1)::bigint, 9223372036854775807)
-            )
-            and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and hybridflow.message_matches(m, p)
-        order by m.sent_at desc, m.id desc limit v_limit + 1
+        select l.id, l.sent_at, coalesce(sum(l.characters) over (
+            order by l.sent_at desc, l.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from (
+            select m.id, m.sent_at, hybridflow.characters_of(m.body, m.quoted, m.media) as characters
+            from public.messages as m
+            where m.session_id = (p ->> 'session_id')::bigint
+                and (m.sent_at, m.id) < (
+                    coalesce((v_after ->> 0)::timestamptz, 'infinity'),
+                    coalesce((v_after ->> 1)::bigint, 9223372036854775807)
+                )
+                and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+                and hybridflow.message_matches(m, p)
+            order by m.sent_at desc, m.id desc limit v_limit + 1
+        ) as l
     ) as f;
     return hybridflow.page('session_messages', v_rows, v_limit);
 end
@@ -331,18 +358,28 @@ declare
     v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
     v_rows jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f)
-    ) order by f.created_at desc, f.id desc)
-    into v_rows
+    select
+        array_agg(jsonb_build_object(
+            'key', jsonb_build_array(f.created_at, f.id), 'item', case when f.fits then (
+                select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+            ) end
+        ) order by f.created_at desc, f.id desc),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
     from (
-        select m.* from public.messages as m
-        where m.tenant_id = (p ->> 'tenant_id')::bigint
-            and m.created_at <= v_before
-            and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
-            and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
-            and hybridflow.message_matches(m, p)
-        order by m.created_at desc, m.id desc limit v_limit + 1
+        select l.id, l.created_at, coalesce(sum(l.characters) over (
+            order by l.created_at desc, l.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from (
+            select m.id, m.created_at, hybridflow.characters_of(m.body, m.quoted, m.media) as characters
+            from public.messages as m
+            where m.tenant_id = (p ->> 'tenant_id')::bigint
+                and m.created_at <= v_before
+                and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
+                and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+                and hybridflow.message_matches(m, p)
+            order by m.created_at desc, m.id desc limit v_limit + 1
+        ) as l
     ) as f;
     return hybridflow.page('tenant_messages', v_rows, v_limit);
 end
@@ -350,7 +387,8 @@ $$;
 
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
 -- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
--- `since` goes by the same time as the order. PT404: not this tenant's.
+-- `since` goes by the same time as the order. A page ends before its `limit` where it has 500,000 characters.
+-- PT404: not this tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -412,8 +450,8 @@ end
 $$;
 
 -- get_turn({tenant_id, turn_id})
--- Returns {turn} with its messages: those that it answers and the parts of its reply. PT404: not this
--- tenant's.
+-- Returns {turn} with its messages: those that it answers and the parts of its reply, of the newest as many
+-- as have 500,000 characters. PT404: not this tenant's.
 create or replace function public.get_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -430,8 +468,16 @@ begin
         raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
     end if;
     return jsonb_build_object('turn', hybridflow.turn_json(v_turn_id) || jsonb_build_object('messages', (
-        select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
-        from public.messages as m where m.turn_id = v_turn_id
+        select coalesce(jsonb_agg((
+            select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+        ) order by f.sent_at, f.id), '[]')
+        from (
+            select m.id, m.sent_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+                order by m.sent_at desc, m.id desc rows between unbounded preceding and 1 preceding
+            ), 0) as characters_after
+            from public.messages as m where m.turn_id = v_turn_id
+        ) as f
+        where f.characters_after < 500000
     )));
 end
 $$;
