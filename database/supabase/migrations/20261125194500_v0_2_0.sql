@@ -2479,10 +2479,66 @@ begin
 end
 $$;
 
+-- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
+-- session, recorded after the send began, of that time, not called as WhatsApp's own apps on a phone or a
+-- computer call what is typed in them; and, where it is a send of ours, with the same words.
+create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_other.session_id = p_message.session_id and p_other.from_me and p_other.id <> p_message.id
+        and case
+            when p_other.send_state is not null then
+                p_other.identity = p_message.identity or coalesce(p_other.told_as && p_message.told_as, false)
+                or hybridflow.folded(p_other.body) = hybridflow.folded(p_message.body)
+            else
+                p_other.id > p_message.id
+                and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
+                and p_other.wa_id !~ '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+        end
+$$;
+
+-- Whether p_wa_id is another message's, which our send p_message cannot be. A server that a tenant named may
+-- answer anything, another conversation's ids included.
+create or replace function hybridflow.id_is_taken(p_message public.messages, p_wa_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_message.wa_id is distinct from p_wa_id and exists (
+        select from hybridflow.messages_called(p_wa_id) as m
+        where m.tenant_id = p_message.tenant_id and m.id <> p_message.id
+            and not coalesce(hybridflow.can_be(m, p_message), false)
+    )
+$$;
+
+-- Our send left, and the id that it was told to have is another's (see id_is_taken): it is recorded without
+-- one, until an echo of it brings its own. One that has an id already keeps that.
+create or replace function hybridflow.mark_sent_without_id(
+    p_message public.messages, p_status text, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.messages
+    set send_state = 'sent', status = hybridflow.later_status(status, p_status), check_at = null,
+        late_until = p_message.send_began_at + interval '15 minutes'
+    where id = p_message.id and wa_id is null;
+    update public.sessions set last_message_at = greatest(last_message_at, p_message.sent_at)
+    where id = p_message.session_id;
+    perform hybridflow.after_settlement(p_message.turn_id, p_policy);
+end
+$$;
+
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message, that record goes, and the pause that it caused is taken back. If the message had left already
--- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
--- The session is locked.
+-- message of the same conversation, that record goes, and the pause that it caused is taken back; no other
+-- conversation is touched. If the message had left already under another id, the second one is recorded as
+-- well: the phone has both. Then see after_settlement. The session is locked.
 create or replace function hybridflow.mark_sent(
     p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
 )
@@ -2496,8 +2552,13 @@ declare
     v_goes_on boolean := false;
 begin
     select * into v_message from public.messages where id = p_message_id for update;
-    select * into v_twin from hybridflow.messages_called(p_wa_id)
-    where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
+    if hybridflow.id_is_taken(v_message, p_wa_id) then
+        perform hybridflow.take_part_back(v_message);
+        perform hybridflow.mark_sent_without_id(v_message, p_status, p_policy);
+        return;
+    end if;
+    select m.* into v_twin from hybridflow.messages_called(p_wa_id) as m
+    where m.tenant_id = v_message.tenant_id and hybridflow.can_be(m, v_message)
     limit 1;
     if v_twin.send_state is not null then
         perform hybridflow.give_up_id(v_twin);
@@ -2774,11 +2835,22 @@ begin
 end
 $$;
 
+-- What is told besides where an id was another's; nothing where it was not.
+create or replace function hybridflow.told_taken(p_is_taken boolean)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
+$$;
+
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
 -- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
--- as far as learn_answer allows. Returns {turn_state}; null where it has no turn, or the contact was erased
--- while it was sent: then nothing is recorded.
+-- as far as learn_answer allows. Returns {turn_state, id_taken?}; null where it has no turn, or the contact
+-- was erased while it was sent: then nothing is recorded. id_taken: the id is another message's, so it was
+-- recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2787,17 +2859,26 @@ set enable_seqscan = off
 as $$
 declare
     v_message public.messages := hybridflow.send_of(p);
+    v_taken boolean := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
 begin
     if v_message.id is null then
         perform hybridflow.bury_message(t.id, p ->> 'wa_id')
-        from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint;
+        from public.tenants as t
+        where t.id = (p ->> 'tenant_id')::bigint and not exists (
+            select from hybridflow.messages_called(p ->> 'wa_id') as m where m.tenant_id = t.id
+        );
         return '{"turn_state": null}';
     end if;
-    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
-    perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    perform hybridflow.mark_sent(
+        v_message.id, p ->> 'wa_id',
+        case when hybridflow.status_rank(p ->> 'status') > 0 then p ->> 'status' end, p -> 'policy'
+    );
+    if not v_taken then
+        perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
-    );
+    ) || hybridflow.told_taken(v_taken);
 end
 $$;
 
@@ -2906,7 +2987,7 @@ $$;
 -- late_seconds, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
 -- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
--- dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
+-- dead, never sent again by itself. Returns {turn_state, id_taken?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2918,12 +2999,14 @@ declare
     v_held record;
     v_refusal text;
     v_message public.messages;
+    v_taken boolean := false;
 begin
     v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
     v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif v_refusal is not null then
         return jsonb_build_object('refused', v_refusal);
@@ -2945,7 +3028,7 @@ begin
     end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
-    );
+    ) || hybridflow.told_taken(v_taken);
 end
 $$;
 
@@ -3049,7 +3132,7 @@ $$;
 -- policy?})
 -- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
 -- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
--- Returns {ok}.
+-- Returns {ok, id_taken?}.
 create or replace function public.settle_doubt(p jsonb)
 returns jsonb
 language plpgsql
@@ -3058,10 +3141,12 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_message public.messages := hybridflow.send_of(p);
+    v_taken boolean := false;
 begin
     if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
         return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
     elsif p ->> 'outcome' = 'sent' then
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif p ->> 'outcome' = 'not_sent' then
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
@@ -3072,7 +3157,7 @@ begin
         set send_state = 'unknown', check_at = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
         where id = v_message.id;
     end if;
-    return '{"ok": true}';
+    return '{"ok": true}'::jsonb || hybridflow.told_taken(v_taken);
 end
 $$;
 
