@@ -20,7 +20,7 @@ from router.sealing import KEY_COLUMNS, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
 
-_ADDRESSES = ("evo_server_url", "notify_url")
+_ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
 _KEY = re.compile(r"[!#-&(-\[\]-~]{8,500}")
 
 

@@ -147,3 +147,17 @@ async def test_a_key_is_remembered_for_the_log_only_when_it_was_taken(
     assert shielded == []
     await office.patch("/api/tenants/1", json={"evo_api_key": "evo-key-2"})
     assert shielded == ["evo-key-2"]
+
+
+@pytest.mark.parametrize("column", ["evo_server_url", "notify_url", "moderation_url"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://xn--a", "http://203.0.113.5:99999", "http://h.example:0", "https://" + "h" * 3000],
+)
+async def test_an_address_of_which_no_request_can_be_made_is_refused(
+    office: Office, column: str, url: str
+):
+    given = {column: url, "evo_api_key": "evo-key-1"}
+    answer = await office.api.patch("/api/tenants/1", json=given)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].startswith(column)
