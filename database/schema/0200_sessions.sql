@@ -43,7 +43,7 @@ set search_path = ''
 as $$
     select case
         when octet_length(p_text) <= p_most or length(left(p_text, p_most + 1)) <= p_most then p_text
-        else left(p_text, p_most - 8) || ' … [cut]'
+        else left(p_text, p_most - 4) || ' […]'
     end
 $$;
 

@@ -10,7 +10,7 @@ MOST_OF_TEXT = 65_536
 _MOST_OF_NAME = 256
 _MOST_OF_ALL_ELSE = 4096
 _TEXTS = ("text", "caption")
-_MARK = " … [cut]"
+_MARK = " […]"
 
 
 def storable(event: JsonObject) -> JsonObject:

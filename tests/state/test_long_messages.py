@@ -8,7 +8,7 @@ from router.webhook.lengths import cut
 from tests.state.conversation import MARIA, Conversation
 
 MOST = 65_536
-MARK = " … [cut]"
+MARK = " […]"
 MEGABYTE = 1_000_000
 
 
