@@ -49,7 +49,17 @@ _UNSAFE = re.compile(
 )
 _QUERY = re.compile(r"\?[^ \"]*")
 _SHORTEST_SECRET = 6
-_MOST_RECENT = 100  # secrets of tenants that the scrubber knows at a time
+# Secrets of tenants that the scrubber knows at a time: how many, how long, how much in all.
+_MOST_RECENT = 100
+_RECENT_LENGTHS = range(8, 4097)
+_MOST_CHARACTERS = 500_000
+# Words as lines are made of: a tenant's "secret" that is one would take them out of everybody's.
+_WORDS = re.compile(r"[A-Z]?[a-z]+(?:[ ._-][a-z]+)*")
+# Fields by which a line is found; what stands in them is ours, never what a tenant's secret says.
+_OURS = frozenset({
+    "timestamp", "level", "action", "logger", "instance", "contact", "correlation_id", "caller",
+    "columns", "decision", "outcome", "event",
+})  # fmt: skip
 
 
 class Action(StrEnum):
@@ -145,11 +155,16 @@ def bind_correlation(correlation_id: str, contact: str | None = None) -> Iterato
 
 
 class Scrubber:
-    """The last defence: replaces the secrets it knows in finished lines."""
+    """The last defence: replaces the secrets it knows in what is written.
+
+    Those of the deployment in whole lines; those that tenants chose in what is said alone, so that
+    none of them can spoil a line's form, nor hide whose it is.
+    """
 
     def __init__(self) -> None:
         self._forms: tuple[str, ...] = ()
         self._recent: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._characters = 0
 
     def add(self, secret: str) -> None:
         """Know a secret from now on, as it is, as JSON writes it and as an address does.
@@ -161,23 +176,61 @@ class Scrubber:
     def add_recent(self, secret: str) -> None:
         """Know a secret as long as it is among the last that were used.
 
-        For secrets of which there is no end: each costs a look at every line.
+        For secrets of which there is no end: each costs a look at every line. What is no secret
+        by its length or its form is not looked for: it would spoil the lines of others.
         """
+        if len(secret) not in _RECENT_LENGTHS or _WORDS.fullmatch(secret):
+            return
         if secret not in self._recent:
             self._recent[secret] = _forms(secret)
+            self._characters += _size(self._recent[secret])
         self._recent.move_to_end(secret)
-        while len(self._recent) > _MOST_RECENT:
-            self._recent.popitem(last=False)
+        while len(self._recent) > _MOST_RECENT or self._characters > _MOST_CHARACTERS:
+            _, forms = self._recent.popitem(last=False)
+            self._characters -= _size(forms)
 
-    def __call__(self, line: str) -> str:
-        """Return the line without any secret."""
-        found = [form for forms in self._recent.values() for form in forms if form in line]
-        for form in _longest_first(found):
-            line = line.replace(form, "***")
+    def __call__(self, text: str) -> str:
+        """Return a text of others without any secret."""
+        return self.line(self._without_recent(text))
+
+    def line(self, line: str) -> str:
+        """Return a finished line without the deployment's secrets, and what is one by its form."""
         for form in self._forms:
             if form in line:
                 line = line.replace(form, "***")
         return _TELLING.sub("***", line)
+
+    def fields(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of a line without the secrets that tenants chose."""
+        if not self._recent:
+            return content
+        return {
+            name: value if name in _OURS else self._field(value) for name, value in content.items()
+        }
+
+    def _field(self, value: object) -> object:
+        if value is None or isinstance(value, bool | int | float | datetime):
+            return value
+        text = value if isinstance(value, str) else _as_text(value)
+        scrubbed = self._without_recent(text)
+        return value if scrubbed == text else scrubbed
+
+    def _without_recent(self, text: str) -> str:
+        found = [form for forms in self._recent.values() for form in forms if form in text]
+        for form in _longest_first(found):
+            text = text.replace(form, "***")
+        return text
+
+
+def _size(forms: Iterable[str]) -> int:
+    return sum(map(len, forms))
+
+
+def _as_text(value: object) -> str:
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z).decode()
+    except TypeError:
+        return _readable(value)
 
 
 def _forms(secret: str) -> frozenset[str]:
@@ -204,13 +257,13 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname,
-            **_content(self, record),
+            **self._scrub.fields(_content(self, record)),
         }
         try:
             text = orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z)
         except TypeError:  # lone surrogates, huge numbers, circles
             text = orjson.dumps({name: _piece(value) for name, value in line.items()})
-        return self._scrub(_safe(text.decode()))
+        return self._scrub.line(_safe(text.decode()))
 
 
 class TextFormatter(logging.Formatter):
@@ -222,14 +275,14 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; an exception follows on lines of its own."""
-        content = _content(self, record)
+        content = self._scrub.fields(_content(self, record))
         message = content.pop("message")
         exception = content.pop("exception", None)
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{name}={_readable(value)}" for name, value in content.items())
         lines = [f"{time} {record.levelname:<8} {message}  {fields}"]
         lines += [f"    {below}" for below in exception.split("\n")] if exception else []
-        return self._scrub("\n".join(_safe(line, "\\x{:02x}") for line in lines))
+        return self._scrub.line("\n".join(_safe(line, "\\x{:02x}") for line in lines))
 
 
 def _content(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:

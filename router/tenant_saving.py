@@ -5,6 +5,7 @@ network, or into a server that is not theirs, are refused, secrets are sealed, a
 deployment allows at most goes along.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ from router.sealing import KEY_COLUMNS, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
 
-_ADDRESSES = ("evo_server_url", "notify_url")
+_ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
+_KEY = re.compile(r"[!#-&(-\[\]-~]{8,500}")
 
 
 async def create_tenant(database: Database, settings: Settings, values: Mapping[str, Any]) -> Json:
@@ -35,6 +37,7 @@ async def create_tenant(database: Database, settings: Settings, values: Mapping[
         tenant_id = (await database.call("reserve_tenant", {}))["tenant_id"]
         argument |= {"tenant_id": tenant_id, "values": _sealed(vault, tenant_id, values)}
     created: Json = (await database.call("create_tenant", argument))["tenant"]
+    _shield(values)
     return created
 
 
@@ -49,7 +52,15 @@ async def change_tenant(
     sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
     argument = {"tenant_id": tenant_id, "values": sealed, "ceilings": ceilings(settings)}
     changed: Json = (await database.call("change_tenant", argument))["tenant"]
+    _shield(values)
     return changed
+
+
+def _shield(values: Mapping[str, Any]) -> None:
+    """Keep its keys out of the log, now that whoever gave them was let to."""
+    for column in KEY_COLUMNS:
+        if key := values.get(column):
+            shield_secret(SecretStr(key))
 
 
 def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
@@ -64,8 +75,11 @@ def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
 def _check(settings: Settings, values: Mapping[str, Any]) -> None:
     """Refuse early what could not be connected to: where a name leads is judged at each call."""
     for column in KEY_COLUMNS:
-        if key := values.get(column):
-            shield_secret(SecretStr(key))
+        if (key := values.get(column)) and not _KEY.fullmatch(key):
+            raise Invalid(
+                f"{column} is no key: a key has 8 to 500 letters, digits and signs of ASCII,"
+                " without spaces, quotes and backslashes"
+            )
     allowed = Allowed.of(settings.own_networks)
     for name in _ADDRESSES:
         url = values.get(name)

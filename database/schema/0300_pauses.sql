@@ -440,9 +440,25 @@ begin
 end
 $$;
 
+-- Ends the pauses of the (locked) sessions p_ids. Returns how many turns they got.
+create or replace function hybridflow.end_pauses(p_ids bigint[], p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.sessions
+    set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
+    where id = any(p_ids);
+    return (select count(hybridflow.answer_unanswered(i, p_policy)) from unnest(p_ids) as i);
+end
+$$;
+
 -- auto_resume({policy})
 -- Ends every pause that has run out, however many there are, in one statement; sessions that someone
--- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
+-- is changing at this moment are left to the next run, and so is one that cannot be gone on with, which keeps
+-- no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed: [session_id]}.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
@@ -458,22 +474,33 @@ declare
         order by s.id
         for update of s skip locked
     );
-    v_sessions jsonb;
+    v_id bigint;
+    v_done bigint[] := '{}';
+    v_turns bigint := 0;
 begin
-    with resumed as (
-        update public.sessions
-        set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
-            resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
-        where id = any(v_ids)
-        returning id, tenant_id
-    )
-
-    select coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
-    into v_sessions from resumed as r;
-
+    begin
+        v_turns := hybridflow.end_pauses(v_ids, p -> 'policy');
+        v_done := v_ids;
+    exception
+        when others then
+            foreach v_id in array v_ids loop
+                begin
+                    v_turns := v_turns + hybridflow.end_pauses(array[v_id], p -> 'policy');
+                    v_done := v_done || v_id;
+                exception
+                    when others then
+                        null;
+                end;
+            end loop;
+    end;
     return jsonb_build_object(
-        'resumed', cardinality(v_ids), 'sessions', v_sessions,
-        'turns', (select count(hybridflow.answer_unanswered(i, p -> 'policy')) from unnest(v_ids) as i)
+        'resumed', cardinality(v_done),
+        'sessions', (
+            select coalesce(jsonb_agg(jsonb_build_object('session_id', s.id, 'tenant_id', s.tenant_id)), '[]')
+            from public.sessions as s where s.id = any(v_done)
+        ),
+        'turns', v_turns,
+        'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done))
     );
 end
 $$;

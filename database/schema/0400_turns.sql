@@ -234,7 +234,7 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
-        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', hybridflow.cut(m.body), 'identity', m.identity,
         'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
         'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds
     ) order by m.part), '[]')
@@ -242,9 +242,22 @@ as $$
     where m.turn_id = p_turn_id and m.part is not null
 $$;
 
+-- How many characters of a message are read: of its text, its caption, and what it quotes.
+create or replace function hybridflow.characters_of(p_body text, p_quoted jsonb, p_media jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when octet_length(p_body) > 65536 then 65536 else length(p_body) end
+        + least(coalesce(length(p_quoted ->> 'text'), 0), 65536)
+        + least(coalesce(length(p_media ->> 'caption'), 0), 65536)
+$$;
+
 -- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
 -- where an earlier reply left after they were written. Left out are sends that certainly failed, what
--- WhatsApp did not deliver, and messages that wait for a later turn.
+-- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
+-- characters, which begin with the turn's own.
 create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
 returns jsonb
 language sql
@@ -253,23 +266,36 @@ set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
-        'body', case when h.deleted_at is null then h.body else '[deleted message]' end,
-        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at,
-        'media', case when h.deleted_at is null then h.media end, 'in_turn', h.in_turn
+        'body', case
+            when h.deleted_at is not null then '[deleted message]'
+            when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
+            else h.body
+        end,
+        'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
+        'sent_at', h.sent_at,
+        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end, 'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
-        select m.*, (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
-        from public.messages as m
-        where m.session_id = p_turn.session_id
-            and m.send_state is distinct from 'failed'
-            and not (m.from_me and m.status is not distinct from 'error')
-            and not exists (
-                select from public.turns as o
-                where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
-            )
-        order by m.sent_at desc, m.id desc
-        limit p_limit
+        select w.*, sum(w.characters) over (
+            order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
+        ) as characters_after
+        from (
+            select
+                m.*, hybridflow.characters_of(m.body, m.quoted, m.media) as characters,
+                (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
+            from public.messages as m
+            where m.session_id = p_turn.session_id
+                and m.send_state is distinct from 'failed'
+                and not (m.from_me and m.status is not distinct from 'error')
+                and not exists (
+                    select from public.turns as o
+                    where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+                )
+            order by m.sent_at desc, m.id desc
+            limit p_limit
+        ) as w
     ) as h
+    where coalesce(h.characters_after, 0) < 200000
 $$;
 
 -- How a token is kept: whoever reads the table cannot act for a handler.
@@ -317,7 +343,7 @@ as $$
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
             'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-            'contact_name', s.contact_name
+            'contact_name', hybridflow.cut(s.contact_name, 256)
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
         'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
@@ -329,6 +355,62 @@ as $$
     from public.sessions as s
     inner join public.tenants as t on t.id = s.tenant_id
     where s.id = p_turn.session_id
+$$;
+
+-- Nobody can work on a turn that was claimed just now, for p_error: it waits for a minute, and when its
+-- attempts are used up it dies of that.
+create or replace function hybridflow.put_off_unreadable(p_turn public.turns, p_error text)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_error text := 'what a reply is made from could not be read: ' || p_error;
+begin
+    perform hybridflow.put_aside(p_turn.id, hybridflow.clock() + interval '1 minute');
+    update public.turns set error_kind = 'unreadable', error = v_error where id = p_turn.id;
+    return jsonb_build_object('turn_id', p_turn.id, 'tenant_id', p_turn.tenant_id, 'error', v_error);
+end
+$$;
+
+-- The contexts of turns that were claimed just now: {turns, unreadable: [{turn_id, tenant_id, error}]}. All
+-- at once; where that fails, each by itself, so that one that fails is put off and no other.
+create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+    v_unreadable jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.turn_context(t, c.token, p_history_limit) order by t.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id;
+        return jsonb_build_object('turns', coalesce(v_contexts, '[]'), 'unreadable', v_unreadable);
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select t as turn, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id
+        order by t.id
+    loop
+        begin
+            v_contexts := v_contexts
+                || hybridflow.turn_context(v_claim.turn, v_claim.token, p_history_limit);
+        exception
+            when others then
+                v_unreadable := v_unreadable
+                    || hybridflow.put_off_unreadable(v_claim.turn, 'SQLSTATE ' || sqlstate);
+        end;
+    end loop;
+    return jsonb_build_object('turns', v_contexts, 'unreadable', v_unreadable);
+end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
@@ -595,9 +677,10 @@ $$;
 -- about a send in doubt does not count as an attempt. The tenants take turns (see claimable_turns);
 -- tenant_max is how many of one tenant this worker, or with n8n all of them, may have at once. `own` is how
 -- many turns of each tenant the worker is at, whatever became of their leases; a tenant gets another place
--- of it while it has less than own_times as many as are free. Never waits for a lock.
--- Returns {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an
--- earlier attempt.
+-- of it while it has less than own_times as many as are free. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock.
+-- Returns {turns: [context], unreadable (see turn_contexts), now, next_due_at}: the context has the reply
+-- saved and the parts begun by an earlier attempt.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -608,22 +691,31 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
     v_ids bigint[];
-    v_turns jsonb;
+    v_claimed bigint[];
+    v_tokens uuid[];
 begin
     perform hybridflow.close_dead_flows();
     perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
     if p ? 'n8n_max_in_flight' then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
-    select array_agg(d.id) into v_ids from (
-        select t.id
-        from hybridflow.claimable_turns(v_now, v_limit, p) as f
-        inner join public.turns as t on t.id = f.turn_id
-        where (t.state = 'pending' and t.run_after <= v_now)
-            or (t.state in ('running', 'sending') and t.lease_until <= v_now)
-        order by f.place limit v_limit
-        for update of t skip locked
-    ) as d;
+    select array_agg(s.id order by s.place) into v_ids from (
+        select d.id, d.place, coalesce(sum(d.size) over (
+            order by d.place rows between unbounded preceding and 1 preceding
+        ), 0) < 16000000 as fits
+        from (
+            select t.id, f.place, (
+                select octet_length(n.system_prompt) from public.tenants as n where n.id = t.tenant_id
+            ) as size
+            from hybridflow.claimable_turns(v_now, v_limit, p) as f
+            inner join public.turns as t on t.id = f.turn_id
+            where (t.state = 'pending' and t.run_after <= v_now)
+                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+            order by f.place limit v_limit
+            for update of t skip locked
+        ) as d
+    ) as s
+    where s.fits;
 
     with fresh as materialized (
         select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
@@ -639,16 +731,12 @@ begin
             worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
         from fresh as f
         where t.id = f.id
-        returning t as turn, f.token
+        returning t.id, f.token
     )
 
-    select jsonb_agg(
-        hybridflow.turn_context(c.turn, c.token, (p ->> 'history_limit')::integer) order by (c.turn).id
-    )
-    into v_turns from claimed as c;
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
-    return jsonb_build_object(
-        'turns', coalesce(v_turns, '[]'),
+    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
         'now', v_now,
         'next_due_at', hybridflow.next_claimable(
             v_now, (p ->> 'limit')::integer - coalesce(cardinality(v_ids), 0),

@@ -111,10 +111,66 @@ begin
 end
 $$;
 
+-- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
+-- session, recorded after the send began, of that time, not called as WhatsApp's own apps on a phone or a
+-- computer call what is typed in them; and, where it is a send of ours, with the same words.
+create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_other.session_id = p_message.session_id and p_other.from_me and p_other.id <> p_message.id
+        and case
+            when p_other.send_state is not null then
+                p_other.identity = p_message.identity or coalesce(p_other.told_as && p_message.told_as, false)
+                or hybridflow.folded(p_other.body) = hybridflow.folded(p_message.body)
+            else
+                p_other.id > p_message.id
+                and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
+                and p_other.wa_id !~ '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+        end
+$$;
+
+-- Whether p_wa_id is another message's, which our send p_message cannot be. A server that a tenant named may
+-- answer anything, another conversation's ids included.
+create or replace function hybridflow.id_is_taken(p_message public.messages, p_wa_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_message.wa_id is distinct from p_wa_id and exists (
+        select from hybridflow.messages_called(p_wa_id) as m
+        where m.tenant_id = p_message.tenant_id and m.id <> p_message.id
+            and not coalesce(hybridflow.can_be(m, p_message), false)
+    )
+$$;
+
+-- Our send left, and the id that it was told to have is another's (see id_is_taken): it is recorded without
+-- one, until an echo of it brings its own. One that has an id already keeps that.
+create or replace function hybridflow.mark_sent_without_id(
+    p_message public.messages, p_status text, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.messages
+    set send_state = 'sent', status = hybridflow.later_status(status, p_status), check_at = null,
+        late_until = p_message.send_began_at + interval '15 minutes'
+    where id = p_message.id and wa_id is null;
+    update public.sessions set last_message_at = greatest(last_message_at, p_message.sent_at)
+    where id = p_message.session_id;
+    perform hybridflow.after_settlement(p_message.turn_id, p_policy);
+end
+$$;
+
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message, that record goes, and the pause that it caused is taken back. If the message had left already
--- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
--- The session is locked.
+-- message of the same conversation, that record goes, and the pause that it caused is taken back; no other
+-- conversation is touched. If the message had left already under another id, the second one is recorded as
+-- well: the phone has both. Then see after_settlement. The session is locked.
 create or replace function hybridflow.mark_sent(
     p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
 )
@@ -128,8 +184,13 @@ declare
     v_goes_on boolean := false;
 begin
     select * into v_message from public.messages where id = p_message_id for update;
-    select * into v_twin from hybridflow.messages_called(p_wa_id)
-    where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
+    if hybridflow.id_is_taken(v_message, p_wa_id) then
+        perform hybridflow.take_part_back(v_message);
+        perform hybridflow.mark_sent_without_id(v_message, p_status, p_policy);
+        return;
+    end if;
+    select m.* into v_twin from hybridflow.messages_called(p_wa_id) as m
+    where m.tenant_id = v_message.tenant_id and hybridflow.can_be(m, v_message)
     limit 1;
     if v_twin.send_state is not null then
         perform hybridflow.give_up_id(v_twin);
@@ -185,7 +246,7 @@ begin
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
-        coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
+        coalesce(p ->> 'kind', 'text'), hybridflow.cut(p ->> 'body'), p ->> 'identity',
         case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
         '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
         date_trunc('second', v_now), 'sending', v_now, 1, (p ->> 'upload_seconds')::numeric
@@ -407,11 +468,22 @@ begin
 end
 $$;
 
+-- What is told besides where an id was another's; nothing where it was not.
+create or replace function hybridflow.told_taken(p_is_taken boolean)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
+$$;
+
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
 -- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
--- as far as learn_answer allows. Returns {turn_state}; null where it has no turn, or the contact was erased
--- while it was sent: then nothing is recorded.
+-- as far as learn_answer allows. Returns {turn_state, id_taken?}; null where it has no turn, or the contact
+-- was erased while it was sent: then nothing is recorded. id_taken: the id is another message's, so it was
+-- recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -420,17 +492,26 @@ set enable_seqscan = off
 as $$
 declare
     v_message public.messages := hybridflow.send_of(p);
+    v_taken boolean := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
 begin
     if v_message.id is null then
         perform hybridflow.bury_message(t.id, p ->> 'wa_id')
-        from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint;
+        from public.tenants as t
+        where t.id = (p ->> 'tenant_id')::bigint and not exists (
+            select from hybridflow.messages_called(p ->> 'wa_id') as m where m.tenant_id = t.id
+        );
         return '{"turn_state": null}';
     end if;
-    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
-    perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    perform hybridflow.mark_sent(
+        v_message.id, p ->> 'wa_id',
+        case when hybridflow.status_rank(p ->> 'status') > 0 then p ->> 'status' end, p -> 'policy'
+    );
+    if not v_taken then
+        perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
-    );
+    ) || hybridflow.told_taken(v_taken);
 end
 $$;
 
@@ -539,7 +620,7 @@ $$;
 -- late_seconds, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
 -- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
--- dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
+-- dead, never sent again by itself. Returns {turn_state, id_taken?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -551,12 +632,14 @@ declare
     v_held record;
     v_refusal text;
     v_message public.messages;
+    v_taken boolean := false;
 begin
     v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
     v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif v_refusal is not null then
         return jsonb_build_object('refused', v_refusal);
@@ -578,7 +661,61 @@ begin
     end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
-    );
+    ) || hybridflow.told_taken(v_taken);
+end
+$$;
+
+-- A send in doubt as whoever looks it up needs it.
+create or replace function hybridflow.doubt_context(p_send public.messages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'message_id', p_send.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
+        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', p_send.session_id,
+        'jids', (
+            select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = p_send.session_id
+        ),
+        'kind', p_send.kind, 'body', hybridflow.cut(p_send.body), 'told_as', p_send.told_as,
+        'chosen_id', p_send.chosen_id, 'identity', p_send.identity, 'send_began_at', p_send.send_began_at,
+        'upload_seconds', p_send.upload_seconds,
+        'ours', hybridflow.recent_wa_ids(p_send, true), 'theirs', hybridflow.recent_wa_ids(p_send, false)
+    )
+    from public.tenants as t
+    where t.id = p_send.tenant_id
+$$;
+
+-- The contexts of these sends. All at once; where that fails, each by itself: one that fails is left out.
+create or replace function hybridflow.doubt_contexts(p_ids bigint[])
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_send public.messages;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.doubt_context(m) order by m.id) into v_contexts
+        from public.messages as m where m.id = any(p_ids);
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_send in select m.* from public.messages as m where m.id = any(p_ids) order by m.id loop
+        begin
+            v_contexts := v_contexts || hybridflow.doubt_context(v_send);
+        exception
+            when others then
+                null;  -- it is looked for again when its lease is over, and settled by its echo
+        end;
+    end loop;
+    return v_contexts;
 end
 $$;
 
@@ -599,7 +736,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_before timestamptz := v_now - hybridflow.seconds((p ->> 'after_seconds')::numeric);
     v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
-    v_sends jsonb;
+    v_ids bigint[];
 begin
     with due as (
         select m.id from public.messages as m
@@ -611,21 +748,12 @@ begin
     ),
 
     claimed as (
-        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.*
+        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.id
     )
 
-    select jsonb_agg(jsonb_build_object(
-        'message_id', c.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
-        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
-        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
-        'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
-        'identity', c.identity, 'send_began_at', c.send_began_at, 'upload_seconds', c.upload_seconds,
-        'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
-    ) order by c.id)
-    into v_sends
-    from claimed as c inner join public.tenants as t on t.id = c.tenant_id;
+    select array_agg(c.id) into v_ids from claimed as c;
     return jsonb_build_object(
-        'sends', coalesce(v_sends, '[]'), 'now', v_now, 'next_due_at', (
+        'sends', hybridflow.doubt_contexts(v_ids), 'now', v_now, 'next_due_at', (
             select nullif(min(coalesce(m.check_at, m.send_began_at)), 'infinity') from public.messages as m
             where m.turn_id is null and m.send_state in ('sending', 'unknown')
         )
@@ -637,7 +765,7 @@ $$;
 -- policy?})
 -- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
 -- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
--- Returns {ok}.
+-- Returns {ok, id_taken?}.
 create or replace function public.settle_doubt(p jsonb)
 returns jsonb
 language plpgsql
@@ -646,10 +774,12 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_message public.messages := hybridflow.send_of(p);
+    v_taken boolean := false;
 begin
     if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
         return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
     elsif p ->> 'outcome' = 'sent' then
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif p ->> 'outcome' = 'not_sent' then
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
@@ -660,6 +790,6 @@ begin
         set send_state = 'unknown', check_at = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
         where id = v_message.id;
     end if;
-    return '{"ok": true}';
+    return '{"ok": true}'::jsonb || hybridflow.told_taken(v_taken);
 end
 $$;

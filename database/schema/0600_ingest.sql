@@ -613,6 +613,7 @@ declare
     v_event_id bigint;
     v_decision jsonb;
 begin
+    p_event := hybridflow.cut_fields(p_event);
     select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
     if not found then
         return jsonb_build_object('outcome', 'unknown_instance');

@@ -141,6 +141,7 @@ stable
 set search_path = ''
 as $$
     select to_jsonb(s) - '{pause_message_id,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+        'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
@@ -173,6 +174,22 @@ set search_path = ''
 as $$
     select to_jsonb(p_message)
         - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
+$$;
+
+-- The same, cut where it was stored longer than a message may be now.
+create or replace function hybridflow.short_message_json(p_message public.messages)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    p_message.body := hybridflow.cut(p_message.body);
+    p_message.quoted := hybridflow.cut_fields(p_message.quoted);
+    p_message.media := hybridflow.cut_fields(p_message.media);
+    p_message.author_name := hybridflow.cut(p_message.author_name, 256);
+    return hybridflow.message_json(p_message);
+end
 $$;
 
 -- get_session({tenant_id, session_id, policy?})
@@ -396,10 +413,11 @@ declare
     v_after jsonb := hybridflow.from_cursor('session_messages', p);
     v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_fit integer;
     v_keys jsonb[];
 begin
     with looked as materialized (
-        select m as message, m.sent_at, m.id from public.messages as m
+        select m.id, m.sent_at, hybridflow.message_matches(m, p) as is_asked_for from public.messages as m
         where m.session_id = (p ->> 'session_id')::bigint
             and (m.sent_at, m.id) < (
                 coalesce((v_after ->> 0)::timestamptz, 'infinity'),
@@ -410,19 +428,36 @@ begin
     ),
 
     found as (
-        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        select l.id, l.sent_at from looked as l where l.is_asked_for
         order by l.sent_at desc, l.id desc limit v_limit + 1
+    ),
+
+    measured as (
+        select f.id, f.sent_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+            order by f.sent_at desc, f.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from found as f
+        inner join public.messages as m on m.id = f.id
     )
 
     select
         (
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f.message)
+                'key', jsonb_build_array(f.sent_at, f.id), 'item', case when f.fits then (
+                    select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+                ) end
             ) order by f.sent_at desc, f.id desc)
-            from found as f
+            from measured as f
         ),
-        (select array_agg(jsonb_build_array(l.sent_at, l.id) order by l.sent_at desc, l.id desc) from looked as l)
-    into v_rows, v_keys;
+        (select least(v_limit, count(*) filter (where f.fits)) from measured as f),
+        (
+            select array_agg(jsonb_build_array(l.sent_at, l.id) order by l.sent_at desc, l.id desc)
+            from looked as l
+        )
+    into v_rows, v_fit, v_keys;
+    if v_fit < v_limit and v_fit < cardinality(v_rows) then
+        return hybridflow.page('session_messages', v_rows, v_fit);
+    end if;
     return hybridflow.page_of_search('session_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
@@ -441,10 +476,11 @@ declare
     v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
     v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_fit integer;
     v_keys jsonb[];
 begin
     with looked as materialized (
-        select m as message, m.created_at, m.id from public.messages as m
+        select m.id, m.created_at, hybridflow.message_matches(m, p) as is_asked_for from public.messages as m
         where m.tenant_id = (p ->> 'tenant_id')::bigint
             and m.created_at <= v_before
             and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
@@ -453,22 +489,36 @@ begin
     ),
 
     found as (
-        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        select l.id, l.created_at from looked as l where l.is_asked_for
         order by l.created_at desc, l.id desc limit v_limit + 1
+    ),
+
+    measured as (
+        select f.id, f.created_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+            order by f.created_at desc, f.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from found as f
+        inner join public.messages as m on m.id = f.id
     )
 
     select
         (
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f.message)
+                'key', jsonb_build_array(f.created_at, f.id), 'item', case when f.fits then (
+                    select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+                ) end
             ) order by f.created_at desc, f.id desc)
-            from found as f
+            from measured as f
         ),
+        (select least(v_limit, count(*) filter (where f.fits)) from measured as f),
         (
             select array_agg(jsonb_build_array(l.created_at, l.id) order by l.created_at desc, l.id desc)
             from looked as l
         )
-    into v_rows, v_keys;
+    into v_rows, v_fit, v_keys;
+    if v_fit < v_limit and v_fit < cardinality(v_rows) then
+        return hybridflow.page('tenant_messages', v_rows, v_fit);
+    end if;
     return hybridflow.page_of_search('tenant_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
@@ -476,7 +526,7 @@ $$;
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
 -- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
 -- `since` goes by the same time as the order. With a filter, 1000 of them are looked at for a page (see
--- page_of_search). PT404: not this tenant's.
+-- page_of_search). A page ends before its `limit` where it has 500,000 characters. PT404: not this tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -546,8 +596,8 @@ end
 $$;
 
 -- get_turn({tenant_id, turn_id})
--- Returns {turn} with its messages: those that it answers and the parts of its reply. PT404: not this
--- tenant's.
+-- Returns {turn} with its messages: those that it answers and the parts of its reply, of the newest as many
+-- as have 500,000 characters. PT404: not this tenant's.
 create or replace function public.get_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -564,8 +614,16 @@ begin
         raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
     end if;
     return jsonb_build_object('turn', hybridflow.turn_json(v_turn_id) || jsonb_build_object('messages', (
-        select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
-        from public.messages as m where m.turn_id = v_turn_id
+        select coalesce(jsonb_agg((
+            select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+        ) order by f.sent_at, f.id), '[]')
+        from (
+            select m.id, m.sent_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+                order by m.sent_at desc, m.id desc rows between unbounded preceding and 1 preceding
+            ), 0) as characters_after
+            from public.messages as m where m.turn_id = v_turn_id
+        ) as f
+        where f.characters_after < 500000
     )));
 end
 $$;

@@ -357,8 +357,9 @@ begin
     v_tenant_id := hybridflow.allowed_tenant(v_caller, v_call.needs, v_argument);
     execute format('select public.%I($1)', v_call.name) into v_result using v_argument;
     if v_call.audited then
+        -- What is about several tenants has a line for the admins of each, which names no other.
         perform hybridflow.record_audit(
-            v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint),
+            v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint, a.tenant_id),
             jsonb_build_object(
                 'session_id', coalesce(v_argument -> 'session_id', v_result #> '{session,id}'),
                 'turn_id', coalesce(v_argument -> 'turn_id', v_result -> 'turn_id')
@@ -366,8 +367,15 @@ begin
             coalesce(v_result -> 'audit', (
                 select jsonb_object_agg(d.key, v_argument -> d.key) from unnest(v_call.details) as d (key)
             ), '{}')
-        );
+        )
+        from (
+            select t.id::bigint as tenant_id from jsonb_array_elements_text(v_result -> 'audit_tenants') as t (id)
+            union all
+            select null where coalesce(jsonb_array_length(v_result -> 'audit_tenants'), 0) = 0
+        ) as a;
     end if;
-    return jsonb_build_object('caller', v_caller -> 'name', 'result', v_result - 'audit');
+    return jsonb_build_object(
+        'caller', v_caller -> 'name', 'result', v_result - '{audit,audit_tenants}'::text[]
+    );
 end
 $$;

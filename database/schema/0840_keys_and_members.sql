@@ -57,6 +57,27 @@ comment on column public.api_keys.made_by is
 'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
 create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
 
+alter table public.api_keys
+add column if not exists made_with bigint references public.api_keys (id) on delete set null;
+comment on column public.api_keys.made_with is 'The key that made it: it ends with that one.';
+create index if not exists api_keys_by_making_key on public.api_keys (made_with) where made_with is not null;
+
+create or replace function hybridflow.end_keys_made_with()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.api_keys set revoked_at = new.revoked_at where made_with = new.id and revoked_at is null;
+    return null;
+end
+$$;
+
+create or replace trigger api_keys_end_those_made_with
+after update of revoked_at on public.api_keys
+for each row when (old.revoked_at is null and new.revoked_at is not null)
+execute function hybridflow.end_keys_made_with();
+
 create or replace function hybridflow.end_keys_of_member()
 returns trigger
 language plpgsql
@@ -98,9 +119,29 @@ as $$
     )
 $$;
 
+-- What the audit log says of a key that is made or revoked: {audit, audit_tenants: those that it is for}.
+create or replace function hybridflow.audit_of_key(p_key public.api_keys)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'audit', jsonb_build_object(
+            'api_key_id', p_key.id, 'name', p_key.name, 'starts_with', p_key.starts_with, 'role', p_key.role,
+            'expires_at', p_key.expires_at
+        ),
+        'audit_tenants', (
+            select coalesce(jsonb_agg(t.tenant_id order by t.tenant_id), '[]')
+            from public.api_key_tenants as t where t.api_key_id = p_key.id
+        )
+    )
+$$;
+
 -- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids, expires_at?})
 -- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key}. The caller must be
--- admin in each of them: PT404 and PT403 else. PT422: which value cannot be.
+-- admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at the latest.
+-- PT422: which value cannot be.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -109,8 +150,14 @@ as $$
 declare
     v_every boolean := jsonb_typeof(coalesce(p -> 'tenant_ids', 'null')) = 'null';
     v_tenants bigint[];
+    v_maker public.api_keys;
     v_key public.api_keys;
 begin
+    -- Who revokes the key that asks waits, and then ends this one, too.
+    select * into v_maker from public.api_keys where id = (p #>> '{caller,api_key_id}')::bigint for share;
+    if v_maker.revoked_at is not null then
+        raise exception 'the API key % was revoked', v_maker.name using errcode = 'PT401';
+    end if;
     if not v_every then
         v_tenants := array(select distinct t.id::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as t (id));
         if v_tenants = '{}' then
@@ -129,23 +176,17 @@ begin
     end if;
     perform hybridflow.check_name('the name of a key', p ->> 'name');
     insert into public.api_keys (
-        name, key_hash, starts_with, role, every_tenant, created_by, made_by, created_at, expires_at
+        name, key_hash, starts_with, role, every_tenant, created_by, made_by, made_with, created_at, expires_at
     )
     values (
         btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
-        p #>> '{caller,name}', hybridflow.member_behind(p -> 'caller'), hybridflow.clock(),
-        (p ->> 'expires_at')::timestamptz
+        p #>> '{caller,name}', hybridflow.member_behind(p -> 'caller'), v_maker.id, hybridflow.clock(),
+        least((p ->> 'expires_at')::timestamptz, v_maker.expires_at)
     )
     returning * into v_key;
     insert into public.api_key_tenants (api_key_id, tenant_id)
     select v_key.id, t.id from unnest(v_tenants) as t (id);
-    return jsonb_build_object(
-        'api_key', hybridflow.api_key_json(v_key),
-        'audit', jsonb_build_object(
-            'api_key_id', v_key.id, 'name', v_key.name, 'starts_with', v_key.starts_with, 'role', v_key.role,
-            'tenant_ids', p -> 'tenant_ids', 'expires_at', v_key.expires_at
-        )
-    );
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key)) || hybridflow.audit_of_key(v_key);
 exception
     when check_violation or not_null_violation then
         raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'
@@ -199,8 +240,8 @@ end
 $$;
 
 -- revoke_api_key({caller, api_key_id})
--- Refuses a key from now on; one that is revoked stays so. Returns {api_key}. PT404: there is none that the
--- caller may manage.
+-- Refuses a key from now on, and those that were made with it; one that is revoked stays so. Returns
+-- {api_key}. PT404: there is none that the caller may manage.
 create or replace function public.revoke_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -215,7 +256,7 @@ begin
     end if;
     update public.api_keys set revoked_at = coalesce(revoked_at, hybridflow.clock()) where id = v_key.id
     returning * into v_key;
-    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key)) || hybridflow.audit_of_key(v_key);
 end
 $$;
 

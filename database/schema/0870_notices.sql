@@ -162,6 +162,44 @@ as $$
     where t.id = p_notice.tenant_id
 $$;
 
+-- The contexts of notices that were given out just now. All at once; where that fails, each by itself: one
+-- that fails is not given out, and when its attempts are used up it dies of that.
+create or replace function hybridflow.notice_contexts(p_ids bigint[], p_tokens uuid[])
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.notice_context(n, c.token) order by n.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.notices as n on n.id = c.id;
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select n as notice, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.notices as n on n.id = c.id
+        order by n.id
+    loop
+        begin
+            v_contexts := v_contexts || hybridflow.notice_context(v_claim.notice, v_claim.token);
+        exception
+            when others then
+                update public.notices set error = 'what is to be told could not be read: SQLSTATE ' || sqlstate
+                where id = (v_claim.notice).id;
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
 create index if not exists notices_due_by_tenant on public.notices (tenant_id, next_at)
 where state = 'pending';
 
@@ -250,7 +288,8 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
     v_ids bigint[];
-    v_notices jsonb;
+    v_claimed bigint[];
+    v_tokens uuid[];
 begin
     select array_agg(d.id) into v_ids from (
         select n.id
@@ -275,13 +314,12 @@ begin
             next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
         from fresh as f
         where n.id = f.id and n.state = 'pending'
-        returning n as notice, f.token
+        returning n.id, f.token
     )
 
-    select jsonb_agg(hybridflow.notice_context(c.notice, c.token) order by (c.notice).id)
-    into v_notices from claimed as c;
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
     return jsonb_build_object(
-        'notices', coalesce(v_notices, '[]'), 'now', v_now,
+        'notices', hybridflow.notice_contexts(v_claimed, v_tokens), 'now', v_now,
         'next_due_at', hybridflow.next_notice(v_limit, p)
     );
 end

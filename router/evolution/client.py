@@ -338,6 +338,8 @@ def _request(
         return http.build_request(
             method, url, json=body, headers={"apikey": key}, extensions=tenant
         )
+    except httpx.RequestError as error:
+        raise judge_failure(error, is_send=False) from error
     except httpx.InvalidURL as error:
         raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
 

@@ -61,6 +61,11 @@ async def run_auto_resume(database: Database, settings: Settings) -> AutoResumed
     """End every pause that has run out, once, and log how many. Raises DatabaseAway."""
     answer = await database.call("auto_resume", {"policy": policy(settings)})
     resumed = AutoResumed.model_validate(answer)
+    if failed := answer.get("failed"):
+        log_event(
+            _log, Action.UNEXPECTED, "sessions could not be resumed: they stay paused",
+            level=logging.ERROR, session_ids=failed,
+        )  # fmt: skip
     log_event(
         _log,
         Action.AUTO_RESUMED,

@@ -45,7 +45,7 @@ class Answer:
 
 
 def make_probe(found: WebhookSettings, name: str) -> Probe:
-    """Make one for the instance `name`, under a mark of its own."""
+    """Make one for the instance `name`, under a mark of its own. Raises ValueError."""
     mark = uuid4().hex
     url = f"{found.url}/{_as_in_a_path(PROBE_EVENT)}" if found.by_events else found.url
     return Probe(mark, url, _sent_headers(found.headers, time.time()), probe_body(name, mark))
@@ -104,4 +104,7 @@ def _token(key: str, now: int) -> str:
     claims = {"iat": now, "exp": now + _TOKEN_SECONDS, "app": "evolution", "action": "webhook"}
     # HMAC itself pads a short key with zeros; done here, it only spares the library's warning.
     padded = key.encode("utf-8", "surrogatepass").ljust(_HMAC_BLOCK_BYTES, b"\x00")
-    return jwt.encode(claims, padded, algorithm="HS256")
+    try:
+        return jwt.encode(claims, padded, algorithm="HS256")
+    except jwt.PyJWTError as error:
+        raise ValueError("no token can be made of its jwt_key") from error

@@ -20,7 +20,7 @@ from router.state.database import Database
 
 _PATIENCE = 10.0  # seconds for a probe
 _OTHER_NETWORK = "network_not_allowed"
-_FAILURES = (httpx.HTTPError, ValueError, TimeoutError)
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError, TimeoutError)
 
 
 class NotTried(Exception):
@@ -42,7 +42,11 @@ class RoundTrip:
             "see that Evolution's events reach this router there, or run `python -m scripts.tenant"
             f" connect {name}` with the address at which they do"
         )
-        probe = make_probe(webhook, name)
+        try:
+            probe = make_probe(webhook, name)
+        except ValueError as error:
+            detail = f"Evolution cannot post to {address}: {error}"
+            return CheckStep(step="round_trip", ok=False, detail=detail, cure=cure)
         try:
             if is_ours(webhook.url, name, self.settings.public_url):
                 async with _our_own_http() as own:  # our address, not a tenant's

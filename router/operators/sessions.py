@@ -40,5 +40,8 @@ async def list_session_messages(
 
 @router.get("/messages", summary="List a tenant's messages, newest first")
 async def list_messages(query: AskedMessages, database: TheLists) -> Page[Message]:
-    """In the order of recording (`created_at`), so that late ones are new here too."""
+    """In the order of recording (`created_at`), so that late ones are new here too.
+
+    A page of long messages ends before its `limit`, after 500,000 characters.
+    """
     return Page[Message].model_validate(await database.call("list_messages", query.argument()))

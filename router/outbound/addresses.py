@@ -18,6 +18,8 @@ from ipaddress import (
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+import httpx
+
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -36,6 +38,7 @@ _SPECIAL_6 = (
     IPv6Network("3fff::/20"),
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,15 @@ def is_public(address: Address) -> bool:
 
 def fault_of(url: str, allowed: Allowed) -> str | None:
     """Say what is wrong with a tenant's URL, as far as can be seen without asking the DNS."""
+    if len(url) > _LONGEST:
+        return f"is longer than {_LONGEST} characters"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-    except ValueError:
+        wrong = parts.port == 0 or not httpx.URL(url).host.isprintable()
+    except (ValueError, httpx.InvalidURL):
+        wrong = True
+    if wrong:
         return "is not an address: check host and port"
     if host is None or parts.scheme not in _DEFAULT_PORTS:
         return None  # the state says what form it must have

@@ -63,6 +63,9 @@ class Bounds:
             raise AnswerTooLong(f"its answer is longer than {self.longest} bytes")
 
 
+# What system, TLS and event loop raise beside OSError while a connection is made.
+NO_CONNECTION = (ValueError, OverflowError, ExceptionGroup)
+
 current: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
 
 
@@ -101,7 +104,11 @@ class BoundedStream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         """Return the same connection under TLS."""
         left = patience_left(timeout)
-        return BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, left))
+        try:
+            secured = await self._inner.start_tls(ssl_context, server_hostname, left)
+        except NO_CONNECTION as error:
+            raise httpcore.ConnectError(f"there is no TLS with it: {error}") from error
+        return BoundedStream(secured)
 
     def get_extra_info(self, info: str) -> Any:
         """Return what is known of the connection."""

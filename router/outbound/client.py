@@ -18,6 +18,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from ipaddress import ip_address
+from typing import Any
 
 import anyio._backends._asyncio
 import anyio.streams.stapled
@@ -30,6 +31,7 @@ from router.outbound.addresses import CURE, Allowed
 from router.outbound.bounds import (
     ENCODINGS,
     LONGEST_ANSWER,
+    NO_CONNECTION,
     BoundedStream,
     Bounds,
     current,
@@ -60,6 +62,27 @@ class AddressRefused(httpx.ConnectError):
     """The host has no address that may be connected to; nothing was sent."""
 
 
+class AddressWrong(httpx.UnsupportedProtocol):
+    """Of its address, headers and content no request can be made; nothing was sent."""
+
+
+class CheckingClient(httpx.AsyncClient):
+    """httpx's client, which says as a TransportError of what it can make no request."""
+
+    def build_request(self, method: str, url: httpx.URL | str, **given: Any) -> httpx.Request:
+        """Return the request. Raises AddressWrong."""
+        try:
+            request = super().build_request(method, url, **given)
+            port = request.url.port
+            usable = bool(request.url.host) and (port is None or 0 < port < 65536)
+        except (httpx.InvalidURL, ValueError, OverflowError, RecursionError) as error:
+            # Not "from error": what it quotes may be a key.
+            raise AddressWrong(f"no request can be made of it ({type(error).__name__})") from None
+        if not usable:
+            raise AddressWrong("no request can be made of it: check host and port")
+        return request
+
+
 def open_tenant_http(
     settings: Settings, timeout: float, *, limit: int = MOST_CONNECTIONS
 ) -> httpx.AsyncClient:
@@ -72,7 +95,7 @@ def client_over(transport: httpx.AsyncBaseTransport, timeout: float) -> httpx.As
 
     The time-out is that of the whole exchange, also where a request names another.
     """
-    return httpx.AsyncClient(
+    return CheckingClient(
         transport=transport,
         timeout=httpx.Timeout(timeout, pool=_POOL_WAIT),
         headers={"Accept-Encoding": ENCODINGS},
@@ -301,6 +324,8 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            except NO_CONNECTION as error:
+                failure = httpcore.ConnectError(f"{host} cannot be connected to: {error}")
         raise failure or httpcore.ConnectError(f"{host} has no address")
 
     async def connect_unix_socket(
@@ -324,7 +349,7 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
                 addresses = await self._resolve(host, port)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"{host} could not be resolved in time") from error
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from error
         if self._allowed.has_host(host, port):
             return addresses

@@ -40,7 +40,7 @@ async def ask_system(host: str, port: int) -> list[str]:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             failed = error
         finally:
             _threads.release()

@@ -10,15 +10,15 @@ from urllib.request import getproxies
 import httpcore
 import httpx
 
-from router.outbound.bounds import BoundedStream, patience_left
-from router.outbound.client import HealingTransport, SocketOption, client_over
+from router.outbound.bounds import NO_CONNECTION, BoundedStream, patience_left
+from router.outbound.client import CheckingClient, HealingTransport, SocketOption, client_over
 
 
 def open_own_http(timeout: float) -> httpx.AsyncClient:
     """Return the client; `timeout` in seconds is that of a whole exchange. The caller closes it."""
     proxies = getproxies()
     if any(scheme in proxies for scheme in ("http", "https", "all")):
-        return httpx.AsyncClient(timeout=timeout)  # only httpx knows who is reached without one
+        return CheckingClient(timeout=timeout)  # only httpx knows who is reached without one
     return client_over(HealingTransport(_PlainBackend()), timeout)
 
 
@@ -32,8 +32,9 @@ class _PlainBackend(httpcore.AnyIOBackend):
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect, within the bounds of the exchange."""
-        return BoundedStream(
-            await super().connect_tcp(
-                host, port, patience_left(timeout), local_address, socket_options
-            )
-        )
+        left = patience_left(timeout)
+        try:
+            made = await super().connect_tcp(host, port, left, local_address, socket_options)
+        except NO_CONNECTION as error:
+            raise httpcore.ConnectError(f"{host} cannot be connected to: {error}") from error
+        return BoundedStream(made)

@@ -23,6 +23,7 @@ from router.loops import Loop, safely
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outbox import SendTerms
+from router.sending.outcomes import ID_TAKEN
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys
 
@@ -134,7 +135,7 @@ class DoubtSettler:
         verdict = await self._look(sends)
         for send, finding in zip(sends, verdict.findings, strict=True):
             try:
-                await self._database.call(
+                answer = await self._database.call(
                     "settle_doubt",
                     {
                         "tenant_id": send.tenant_id,
@@ -148,13 +149,15 @@ class DoubtSettler:
                         "policy": self._terms.policy,
                     },
                 )
+                detail = ID_TAKEN if answer.get("id_taken") else finding.detail
             except DatabaseAway:
                 raise
             except StateError as error:
                 finding = Finding("unknown", detail=str(error))  # noqa: PLW2901 - erased meanwhile
+                detail = finding.detail
             log_event(
                 _log, Action.SEND_SETTLED, f"send in doubt: {finding.outcome}",
-                detail=finding.detail, tenant_id=send.tenant_id, message_id=send.message_id,
+                detail=detail, tenant_id=send.tenant_id, message_id=send.message_id,
             )  # fmt: skip
 
     async def _look(self, sends: Sequence[ClaimedDoubt]) -> Verdict:

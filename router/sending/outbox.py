@@ -17,7 +17,7 @@ from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
 from router.logs import Action, log_event
 from router.outbound.places import NoPlace, SendPlaces
-from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
+from router.sending.outcomes import ID_TAKEN, InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker
 from router.sending.times import SendTimes, upload_seconds
@@ -221,7 +221,7 @@ class Outbox:
         pause = _FIRST_PAUSE
         while True:
             try:
-                await self._database.call(function, argument)
+                answer = await self._database.call(function, argument)
             except DatabaseAway as error:
                 reason: Exception = error
             except StateError as error:
@@ -230,6 +230,11 @@ class Outbox:
             except Exception as error:  # noqa: BLE001 - what has left must be recorded all the same
                 reason = error
             else:
+                if answer.get("id_taken"):
+                    log_event(
+                        _log, Action.SEND_SETTLED, ID_TAKEN, level=logging.WARNING,
+                        message_id=argument["message_id"], tenant_id=argument["tenant_id"],
+                    )  # fmt: skip
                 return
             if self._clock() >= give_up_at:
                 _log_untold(f"{function} could not be told: {reason!r}", argument)

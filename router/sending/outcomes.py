@@ -7,6 +7,11 @@ from typing import Any
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.outbound.places import NoPlace
 
+ID_TAKEN = (
+    "Evolution names the id of another message for it: it is recorded without an id, and nothing"
+    " of the other message was changed"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:

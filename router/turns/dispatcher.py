@@ -5,17 +5,20 @@ ingests, and looks by itself every few seconds for what other processes have lef
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from router.logs import Action, log_event
 from router.loops import Loop, log_unexpected
 from router.state.database import Database, Json
 from router.stopping import STOP_GRACE, end_tasks
 from router.turns.claimed import ClaimedTurn
 from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 
+_log = logging.getLogger(__name__)
 _LOCKED_ELSEWHERE = (
     0.2  # seconds until a due turn that another process is looking at is tried again
 )
@@ -99,6 +102,11 @@ class Dispatcher:
                 **({} if self._limits.flows is None else {"n8n_max_in_flight": self._limits.flows}),
             },
         )
+        for each in answer.get("unreadable", ()):
+            log_event(
+                _log, Action.TURN_RETRY, f"put off: {each['error']}",
+                level=logging.ERROR, turn_id=each["turn_id"], tenant_id=each["tenant_id"],
+            )  # fmt: skip
         for context in answer["turns"]:
             try:
                 self._start(ClaimedTurn.model_validate(context))

@@ -7,7 +7,7 @@ from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
-from router.sending.outcomes import SendStopped
+from router.sending.outcomes import ID_TAKEN, SendStopped
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys
 from router.turns.claimed import ClaimedTurn, TurnPart
@@ -93,7 +93,8 @@ class Settling:
         )
         log_event(
             _log, Action.SEND_SETTLED, f"send in doubt: {finding.outcome}",
-            detail=finding.detail, outcome=finding.outcome, turn_id=turn.turn_id,
+            detail=ID_TAKEN if answer.get("id_taken") else finding.detail,
+            outcome=finding.outcome, turn_id=turn.turn_id,
             tenant_id=turn.tenant.tenant_id, session_id=turn.session.session_id,
         )  # fmt: skip
         if "refused" in answer:

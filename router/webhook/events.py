@@ -20,6 +20,7 @@ from router.webhook.envelope import (
     NotAnEnvelope,
     open_envelope,
 )
+from router.webhook.lengths import storable
 from router.webhook.messages import read_message
 from router.webhook.probes import PROBE_EVENT, read_probe
 
@@ -132,7 +133,7 @@ def read_piece(envelope: Envelope, piece: Piece) -> Parsed:
     of_instance = _INSTANCE_READERS.get(envelope.event)
     reader = _MESSAGE_READERS[envelope.event] if of_instance is None else of_instance
     outcomes = _read_each(reader, envelope, piece)
-    events = tuple(outcome for outcome in outcomes if not isinstance(outcome, Ignored))
+    events = tuple(storable(outcome) for outcome in outcomes if not isinstance(outcome, Ignored))
     reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Ignored)]
     return Parsed(envelope.event, events, None if events else reasons[0])
 

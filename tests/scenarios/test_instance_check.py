@@ -212,6 +212,29 @@ async def test_a_webhook_that_cannot_work_is_said_with_its_cure(
     assert "scripts.tenant connect shop" in step(check, failed)["cure"]
 
 
+_PEM = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZI\n-----END PUBLIC KEY-----"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"headers": {"jwt_key": _PEM, "X-Webhook-Secret": WEBHOOK_SECRET}},
+        {"headers": {"X-Webhook-Secret": WEBHOOK_SECRET, "X-Own": "\u2603"}},
+        {"url": "http://xn--a/webhook/shop"},
+        {"url": "http://127.0.0.1:99999/webhook/shop"},
+        {"url": "http://127.0.0.1:0/webhook/shop"},
+    ],
+)
+async def test_what_no_probe_can_be_made_of_is_said_and_no_fault_of_ours(
+    office: Office, shop: Business, router: str, change: dict[str, Any]
+):
+    set_up(shop, router, change)
+    check = await look(office)
+    assert check["ok"] is False
+    assert check["failed"] in ("webhook", "webhook_url", "round_trip")
+    assert WEBHOOK_SECRET not in str(check)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -43,9 +43,9 @@ CONFIGURED = {
 }
 USER = "0198c0de-0000-7000-8000-00000000a11a"
 OPERATOR = "operators-key-f0e1d2c3b4a5968778"
-TENANTS_KEY = 'tenants-own-evolution-key-13579bdf/+"x'
+TENANTS_KEY = "tenants-own-evolution-key-13579bdf/+x="
 LLM_KEY = "sk-ant-of-the-tenant-0a9b8c7d6e5f"
-CHANGED_KEY = "tenants-changed-key-2468ace0\\y"
+CHANGED_KEY = "tenants-changed-key-2468ace0&y"
 
 
 class Parrot(LoopbackServer):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from router import tenant_saving
 from tests.scenarios.office import Office, open_office
 
 NEW = {"instance_name": "padaria", "evo_server_url": "https://evolution.example"}
@@ -104,3 +105,59 @@ async def test_the_qr_code_is_shown_while_it_is_needed(office: Office):
     shown = await office.get("/api/instances/shop/qrcode")
     assert (shown["code"], shown["pairing_code"]) == ("2@REF,AAA", None)
     assert shown["age_seconds"] >= 15
+
+
+@pytest.mark.parametrize("column", ["evo_api_key", "llm_api_key"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *('"level":"ERROR"', "has a space in it", "it's-quoted", "back\\slash-key", "chave-não-é"),
+        *("short-7", "x" * 501, "tab\there-it-is", "line\nbreak-it-is", "\U0010fffd" * 9),
+    ],
+)
+async def test_what_can_be_no_key_is_refused(office: Office, column: str, key: str):
+    for method, path, body in (("POST", "/api/tenants", NEW), ("PATCH", "/api/tenants/1", {})):
+        answer = await office.api.request(method, path, json={**body, column: key})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["message"].startswith(f"{column} is no key")
+        assert key not in answer.text
+
+
+async def test_a_key_is_remembered_for_the_log_only_when_it_was_taken(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+):
+    shielded: list[str] = []
+    monkeypatch.setattr(
+        tenant_saving, "shield_secret", lambda secret: shielded.append(secret.get_secret_value())
+    )
+    await office.talk.open_shop("pharmacy")
+    wanted = {"name": "v", "role": "viewer", "tenant_ids": [1]}
+    viewer = (await office.post("/api/api-keys", 201, json=wanted))["key"]
+    shown, key = {"X-API-Key": viewer}, {"evo_api_key": "evo-key-1"}
+    for path in ("/api/tenants/1", "/api/tenants/2", "/api/tenants/999"):
+        answer = await office.api.patch(path, headers=shown, json=key)
+        assert answer.status_code in (403, 404)
+    refused = await office.api.post(
+        "/api/tenants", headers=shown, json={**NEW, "evo_api_key": "evo-key-1"}
+    )
+    assert refused.status_code in (403, 404)
+    assert (
+        await office.api.patch("/api/tenants/999", json={"evo_api_key": "evo-key-1"})
+    ).status_code == 404
+    assert shielded == []
+    await office.patch("/api/tenants/1", json={"evo_api_key": "evo-key-2"})
+    assert shielded == ["evo-key-2"]
+
+
+@pytest.mark.parametrize("column", ["evo_server_url", "notify_url", "moderation_url"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://xn--a", "http://203.0.113.5:99999", "http://h.example:0", "https://" + "h" * 3000],
+)
+async def test_an_address_of_which_no_request_can_be_made_is_refused(
+    office: Office, column: str, url: str
+):
+    given = {column: url, "evo_api_key": "evo-key-1"}
+    answer = await office.api.patch("/api/tenants/1", json=given)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].startswith(column)

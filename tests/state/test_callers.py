@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -555,3 +556,66 @@ async def test_a_user_is_counted_by_the_first_tenant_that_it_is_a_member_of(
         await call(talk, BOSS, "set_member", tenant_id=tenant_id, **member)
         told = await talk.database.call("prove_caller", {"caller": ANA})
         assert told == {"tenant_id": tenant_id}
+
+
+# --- keys that keys made, and who hears of keys
+
+
+async def test_a_key_ends_with_the_key_that_made_it_and_so_do_those_after_it(talk: Conversation):
+    first = await key_for(talk, "admin", 1)
+    second = await key_for(talk, "admin", 1, by=first)
+    third = await key_for(talk, "viewer", 1, by=second)
+    beside = await key_for(talk, "viewer", 1)
+    await call(talk, BOSS, "revoke_api_key", api_key_id=first["id"])
+    for key in (second, third):
+        with pytest.raises(UnknownCaller, match="was revoked"):
+            await call(talk, key, "get_tenant", tenant_id=1)
+    await call(talk, beside, "get_tenant", tenant_id=1)
+
+
+@pytest.mark.parametrize("asked", [None, 48])
+async def test_a_key_is_over_when_the_key_that_made_it_is(talk: Conversation, asked: int | None):
+    def until(hours: int) -> str:
+        return (talk.now() + timedelta(hours=hours)).isoformat()
+
+    first = await key_for(talk, "admin", 1, expires_at=until(1))
+    later = {} if asked is None else {"expires_at": until(asked)}
+    second = await key_for(talk, "admin", 1, by=first, **later)
+    third = await key_for(talk, "viewer", 1, by=second, **later)
+    await talk.travel(hours=2)
+    for key in (second, third):
+        with pytest.raises(UnknownCaller, match="has expired"):
+            await call(talk, key, "get_tenant", tenant_id=1)
+
+
+async def test_with_a_member_go_the_keys_that_its_keys_made(talk: Conversation):
+    await call(talk, BOSS, "set_member", tenant_id=1, user_id=ANA["user_id"], role="admin")
+    first = await key_for(talk, "admin", 1, by=ANA)
+    second = await key_for(talk, "viewer", 1, by=first)
+    await call(talk, BOSS, "remove_member", tenant_id=1, user_id=ANA["user_id"])
+    with pytest.raises(UnknownCaller):
+        await call(talk, second, "get_tenant", tenant_id=1)
+
+
+async def test_the_admins_of_a_tenant_see_the_keys_made_and_revoked_for_it(
+    talk: Conversation, other: int
+):
+    admin, theirs = await key_for(talk, "admin", 1), await key_for(talk, "admin", other)
+    both = await key_for(talk, "viewer", 1, other)
+    await call(talk, BOSS, "revoke_api_key", api_key_id=both["id"])
+    for key, tenant_id in ((admin, 1), (theirs, other)):
+        seen = (await call(talk, key, "list_audit", tenant_id=tenant_id))["items"]
+        told = [(line["action"], line["detail"]["api_key_id"]) for line in seen]
+        assert told == [
+            ("revoke_api_key", both["id"]),
+            ("create_api_key", both["id"]),
+            ("create_api_key", key["id"]),
+        ]
+        assert {line["tenant_id"] for line in seen} == {tenant_id}
+        assert "tenant_ids" not in str(seen)
+
+
+async def test_a_key_of_every_tenant_is_a_line_of_the_deployment(talk: Conversation):
+    await key_for(talk, "viewer")
+    (line,) = await lines(talk)
+    assert (line["tenant_id"], line["action"]) == (None, "create_api_key")

@@ -295,6 +295,81 @@ def test_what_is_too_short_to_be_a_secret_spoils_no_line():
     assert scrub("all is ok") == "all is ok"
 
 
+# --- secrets that tenants choose
+
+_KEYS_NOBODY_HAS = [
+    *Action,
+    *("timestamp", "level", "message", "action", "tenant_id", "instance", "correlation_id"),
+    *("operator", "takeover", "pharmacy", "Evolution", "key", "1234567", "x" * 5000, ""),
+]
+
+
+@pytest.mark.parametrize("word", _KEYS_NOBODY_HAS)
+@pytest.mark.parametrize("form", [JsonFormatter, TextFormatter])
+def test_no_key_that_a_tenant_chooses_takes_words_out_of_the_lines(form, word):
+    untouched, spoilt = Scrubber(), Scrubber()
+    spoilt.add_recent(word)
+    record = logging.LogRecord(
+        "router.x", logging.ERROR, "", 0, "paused by an operator: takeover", None, None
+    )
+    record.__dict__.update(
+        action=Action.PAUSED,
+        fields={"tenant_id": 1234567, "instance": "pharmacy", "server": "Evolution"},
+    )
+    assert form(spoilt).format(record) == form(untouched).format(record)
+
+
+@pytest.mark.parametrize("word", ["webhook_secret_made", "padaria-2", "1764126785", "key-99999"])
+def test_a_line_stays_json_and_keeps_its_own_fields_whatever_a_key_is(word):
+    scrub = Scrubber()
+    scrub.add_recent(word)
+    record = logging.LogRecord("router.x", logging.INFO, "", 0, f"said {word}", None, None)
+    record.__dict__.update(
+        action=Action.WEBHOOK_SECRET_MADE, fields={"instance": "padaria-2", "caller": "key-99999"}
+    )
+    line = json.loads(JsonFormatter(scrub).format(record))
+    assert line["action"] == "webhook_secret_made"
+    assert (line["instance"], line["caller"]) == ("padaria-2", "key-99999")
+
+
+@pytest.mark.parametrize("form", [JsonFormatter, TextFormatter])
+def test_a_tenants_key_is_in_no_message_field_or_exception(form):
+    scrub = Scrubber()
+    scrub.add_recent("EVO-k3y/of?1")
+    error = raised("refused EVO-k3y/of?1")
+    record = logging.LogRecord(
+        "router.x", logging.INFO, "", 0, "it is EVO-k3y/of?1", None, (RuntimeError, error, None)
+    )
+    record.__dict__.update(
+        action=Action.UNEXPECTED,
+        fields={
+            "detail": "EVO-k3y/of?1",
+            "nested": {"deep": ["EVO-k3y/of?1"], "url": "http://h/?k=EVO-k3y%2Fof%3F1"},
+        },
+    )
+    line = form(scrub).format(record)
+    assert "k3y" not in line
+    assert line.count("***") == 5
+
+
+def test_what_tenants_choose_takes_no_memory_without_end():
+    scrub = Scrubber()
+    for number in range(1000):
+        scrub.add_recent(f"{number:08}" + "\U0010fffd" * 4000)
+    for number in range(1000):
+        scrub.add_recent(f"{number}" + "x" * 1_000_000)
+    assert len(scrub._recent) <= 100
+    assert sum(len(form) for forms in scrub._recent.values() for form in forms) <= 500_000
+    assert scrub._characters == sum(len(f) for forms in scrub._recent.values() for f in forms)
+
+
+def test_the_newest_keys_are_those_that_are_known():
+    scrub = Scrubber()
+    for number in range(300):
+        scrub.add_recent(f"evo-key-{number:04}")
+    assert scrub("evo-key-0299 evo-key-0000") == "*** evo-key-0000"
+
+
 # --- what others put in
 
 

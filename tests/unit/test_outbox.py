@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -349,3 +350,14 @@ async def test_a_human_is_told_who_wrote_meanwhile() -> None:
     assert stopped.value.reason == "human_wrote"
     assert stopped.value.answer["by"] == "owner"
     assert phone.bodies == []
+
+
+async def test_that_an_answer_names_another_messages_id_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger = Ledger(finish_send={"turn_state": "sent", "id_taken": True})
+    with caplog.at_level(logging.WARNING):
+        await outbox(ledger, Phone()).send(SPEAKER, HELLO)
+    (line,) = caplog.records
+    assert "id of another message" in line.message
+    assert line.__dict__["fields"] == NAMED

@@ -534,6 +534,46 @@ as $$
     select make_interval(secs => p_seconds::double precision)
 $$;
 
+-- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
+-- 65,536. However long it is, no more of it is read than that. router/webhook/lengths.py cuts the same way.
+create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when octet_length(p_text) <= p_most or length(left(p_text, p_most + 1)) <= p_most then p_text
+        else left(p_text, p_most - 4) || ' […]'
+    end
+$$;
+
+-- An object with no text in it that is longer than its kind may be. What is short costs a look at its size.
+create or replace function hybridflow.cut_fields(p_object jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if pg_column_size(p_object) <= 1000 or jsonb_typeof(p_object) <> 'object' then
+        return p_object;
+    end if;
+    return (
+        select jsonb_object_agg(f.key, case jsonb_typeof(f.value)
+            when 'string' then to_jsonb(hybridflow.cut(f.value #>> '{}', case
+                when f.key in ('text', 'caption') then 65536
+                when f.key like '%name' then 256
+                else 4096
+            end))
+            when 'object' then hybridflow.cut_fields(f.value)
+            else f.value
+        end)
+        from jsonb_each(p_object) as f
+    );
+end
+$$;
+
 -- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
 -- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
 -- messages instead: before there are statistics, every index looks the same to the planner.
@@ -1172,9 +1212,25 @@ begin
 end
 $$;
 
+-- Ends the pauses of the (locked) sessions p_ids. Returns how many turns they got.
+create or replace function hybridflow.end_pauses(p_ids bigint[], p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.sessions
+    set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
+    where id = any(p_ids);
+    return (select count(hybridflow.answer_unanswered(i, p_policy)) from unnest(p_ids) as i);
+end
+$$;
+
 -- auto_resume({policy})
 -- Ends every pause that has run out, however many there are, in one statement; sessions that someone
--- is changing at this moment are left to the next run. Returns the ids and the turns that they got.
+-- is changing at this moment are left to the next run, and so is one that cannot be gone on with, which keeps
+-- no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed: [session_id]}.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
@@ -1190,22 +1246,33 @@ declare
         order by s.id
         for update of s skip locked
     );
-    v_sessions jsonb;
+    v_id bigint;
+    v_done bigint[] := '{}';
+    v_turns bigint := 0;
 begin
-    with resumed as (
-        update public.sessions
-        set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
-            resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
-        where id = any(v_ids)
-        returning id, tenant_id
-    )
-
-    select coalesce(jsonb_agg(jsonb_build_object('session_id', r.id, 'tenant_id', r.tenant_id)), '[]')
-    into v_sessions from resumed as r;
-
+    begin
+        v_turns := hybridflow.end_pauses(v_ids, p -> 'policy');
+        v_done := v_ids;
+    exception
+        when others then
+            foreach v_id in array v_ids loop
+                begin
+                    v_turns := v_turns + hybridflow.end_pauses(array[v_id], p -> 'policy');
+                    v_done := v_done || v_id;
+                exception
+                    when others then
+                        null;
+                end;
+            end loop;
+    end;
     return jsonb_build_object(
-        'resumed', cardinality(v_ids), 'sessions', v_sessions,
-        'turns', (select count(hybridflow.answer_unanswered(i, p -> 'policy')) from unnest(v_ids) as i)
+        'resumed', cardinality(v_done),
+        'sessions', (
+            select coalesce(jsonb_agg(jsonb_build_object('session_id', s.id, 'tenant_id', s.tenant_id)), '[]')
+            from public.sessions as s where s.id = any(v_done)
+        ),
+        'turns', v_turns,
+        'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done))
     );
 end
 $$;
@@ -1448,7 +1515,7 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
-        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', m.body, 'identity', m.identity,
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', hybridflow.cut(m.body), 'identity', m.identity,
         'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
         'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds
     ) order by m.part), '[]')
@@ -1456,9 +1523,22 @@ as $$
     where m.turn_id = p_turn_id and m.part is not null
 $$;
 
+-- How many characters of a message are read: of its text, its caption, and what it quotes.
+create or replace function hybridflow.characters_of(p_body text, p_quoted jsonb, p_media jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when octet_length(p_body) > 65536 then 65536 else length(p_body) end
+        + least(coalesce(length(p_quoted ->> 'text'), 0), 65536)
+        + least(coalesce(length(p_media ->> 'caption'), 0), 65536)
+$$;
+
 -- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
 -- where an earlier reply left after they were written. Left out are sends that certainly failed, what
--- WhatsApp did not deliver, and messages that wait for a later turn.
+-- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
+-- characters, which begin with the turn's own.
 create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
 returns jsonb
 language sql
@@ -1467,23 +1547,36 @@ set search_path = ''
 as $$
     select coalesce(jsonb_agg(jsonb_build_object(
         'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
-        'body', case when h.deleted_at is null then h.body else '[deleted message]' end,
-        'quoted', h.quoted, 'author_name', h.author_name, 'sent_at', h.sent_at,
-        'media', case when h.deleted_at is null then h.media end, 'in_turn', h.in_turn
+        'body', case
+            when h.deleted_at is not null then '[deleted message]'
+            when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
+            else h.body
+        end,
+        'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
+        'sent_at', h.sent_at,
+        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end, 'in_turn', h.in_turn
     ) order by h.in_turn, h.sent_at, h.id), '[]')
     from (
-        select m.*, (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
-        from public.messages as m
-        where m.session_id = p_turn.session_id
-            and m.send_state is distinct from 'failed'
-            and not (m.from_me and m.status is not distinct from 'error')
-            and not exists (
-                select from public.turns as o
-                where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
-            )
-        order by m.sent_at desc, m.id desc
-        limit p_limit
+        select w.*, sum(w.characters) over (
+            order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
+        ) as characters_after
+        from (
+            select
+                m.*, hybridflow.characters_of(m.body, m.quoted, m.media) as characters,
+                (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
+            from public.messages as m
+            where m.session_id = p_turn.session_id
+                and m.send_state is distinct from 'failed'
+                and not (m.from_me and m.status is not distinct from 'error')
+                and not exists (
+                    select from public.turns as o
+                    where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+                )
+            order by m.sent_at desc, m.id desc
+            limit p_limit
+        ) as w
     ) as h
+    where coalesce(h.characters_after, 0) < 200000
 $$;
 
 -- How a token is kept: whoever reads the table cannot act for a handler.
@@ -1531,7 +1624,7 @@ as $$
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
             'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-            'contact_name', s.contact_name
+            'contact_name', hybridflow.cut(s.contact_name, 256)
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
         'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
@@ -1543,6 +1636,62 @@ as $$
     from public.sessions as s
     inner join public.tenants as t on t.id = s.tenant_id
     where s.id = p_turn.session_id
+$$;
+
+-- Nobody can work on a turn that was claimed just now, for p_error: it waits for a minute, and when its
+-- attempts are used up it dies of that.
+create or replace function hybridflow.put_off_unreadable(p_turn public.turns, p_error text)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_error text := 'what a reply is made from could not be read: ' || p_error;
+begin
+    perform hybridflow.put_aside(p_turn.id, hybridflow.clock() + interval '1 minute');
+    update public.turns set error_kind = 'unreadable', error = v_error where id = p_turn.id;
+    return jsonb_build_object('turn_id', p_turn.id, 'tenant_id', p_turn.tenant_id, 'error', v_error);
+end
+$$;
+
+-- The contexts of turns that were claimed just now: {turns, unreadable: [{turn_id, tenant_id, error}]}. All
+-- at once; where that fails, each by itself, so that one that fails is put off and no other.
+create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+    v_unreadable jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.turn_context(t, c.token, p_history_limit) order by t.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id;
+        return jsonb_build_object('turns', coalesce(v_contexts, '[]'), 'unreadable', v_unreadable);
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select t as turn, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id
+        order by t.id
+    loop
+        begin
+            v_contexts := v_contexts
+                || hybridflow.turn_context(v_claim.turn, v_claim.token, p_history_limit);
+        exception
+            when others then
+                v_unreadable := v_unreadable
+                    || hybridflow.put_off_unreadable(v_claim.turn, 'SQLSTATE ' || sqlstate);
+        end;
+    end loop;
+    return jsonb_build_object('turns', v_contexts, 'unreadable', v_unreadable);
+end
 $$;
 
 -- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
@@ -1809,9 +1958,10 @@ $$;
 -- about a send in doubt does not count as an attempt. The tenants take turns (see claimable_turns);
 -- tenant_max is how many of one tenant this worker, or with n8n all of them, may have at once. `own` is how
 -- many turns of each tenant the worker is at, whatever became of their leases; a tenant gets another place
--- of it while it has less than own_times as many as are free. Never waits for a lock.
--- Returns {turns: [context], next_due_at}: the context has the reply saved and the parts begun by an
--- earlier attempt.
+-- of it while it has less than own_times as many as are free. What would make the answer large, long
+-- prompts, is left to the next call. Never waits for a lock.
+-- Returns {turns: [context], unreadable (see turn_contexts), now, next_due_at}: the context has the reply
+-- saved and the parts begun by an earlier attempt.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -1822,22 +1972,31 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
     v_ids bigint[];
-    v_turns jsonb;
+    v_claimed bigint[];
+    v_tokens uuid[];
 begin
     perform hybridflow.close_dead_flows();
     perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
     if p ? 'n8n_max_in_flight' then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
-    select array_agg(d.id) into v_ids from (
-        select t.id
-        from hybridflow.claimable_turns(v_now, v_limit, p) as f
-        inner join public.turns as t on t.id = f.turn_id
-        where (t.state = 'pending' and t.run_after <= v_now)
-            or (t.state in ('running', 'sending') and t.lease_until <= v_now)
-        order by f.place limit v_limit
-        for update of t skip locked
-    ) as d;
+    select array_agg(s.id order by s.place) into v_ids from (
+        select d.id, d.place, coalesce(sum(d.size) over (
+            order by d.place rows between unbounded preceding and 1 preceding
+        ), 0) < 16000000 as fits
+        from (
+            select t.id, f.place, (
+                select octet_length(n.system_prompt) from public.tenants as n where n.id = t.tenant_id
+            ) as size
+            from hybridflow.claimable_turns(v_now, v_limit, p) as f
+            inner join public.turns as t on t.id = f.turn_id
+            where (t.state = 'pending' and t.run_after <= v_now)
+                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+            order by f.place limit v_limit
+            for update of t skip locked
+        ) as d
+    ) as s
+    where s.fits;
 
     with fresh as materialized (
         select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
@@ -1853,16 +2012,12 @@ begin
             worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
         from fresh as f
         where t.id = f.id
-        returning t as turn, f.token
+        returning t.id, f.token
     )
 
-    select jsonb_agg(
-        hybridflow.turn_context(c.turn, c.token, (p ->> 'history_limit')::integer) order by (c.turn).id
-    )
-    into v_turns from claimed as c;
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
-    return jsonb_build_object(
-        'turns', coalesce(v_turns, '[]'),
+    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
         'now', v_now,
         'next_due_at', hybridflow.next_claimable(
             v_now, (p ->> 'limit')::integer - coalesce(cardinality(v_ids), 0),
@@ -2364,10 +2519,66 @@ begin
 end
 $$;
 
+-- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
+-- session, recorded after the send began, of that time, not called as WhatsApp's own apps on a phone or a
+-- computer call what is typed in them; and, where it is a send of ours, with the same words.
+create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_other.session_id = p_message.session_id and p_other.from_me and p_other.id <> p_message.id
+        and case
+            when p_other.send_state is not null then
+                p_other.identity = p_message.identity or coalesce(p_other.told_as && p_message.told_as, false)
+                or hybridflow.folded(p_other.body) = hybridflow.folded(p_message.body)
+            else
+                p_other.id > p_message.id
+                and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
+                and p_other.wa_id !~ '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+        end
+$$;
+
+-- Whether p_wa_id is another message's, which our send p_message cannot be. A server that a tenant named may
+-- answer anything, another conversation's ids included.
+create or replace function hybridflow.id_is_taken(p_message public.messages, p_wa_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_message.wa_id is distinct from p_wa_id and exists (
+        select from hybridflow.messages_called(p_wa_id) as m
+        where m.tenant_id = p_message.tenant_id and m.id <> p_message.id
+            and not coalesce(hybridflow.can_be(m, p_message), false)
+    )
+$$;
+
+-- Our send left, and the id that it was told to have is another's (see id_is_taken): it is recorded without
+-- one, until an echo of it brings its own. One that has an id already keeps that.
+create or replace function hybridflow.mark_sent_without_id(
+    p_message public.messages, p_status text, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.messages
+    set send_state = 'sent', status = hybridflow.later_status(status, p_status), check_at = null,
+        late_until = p_message.send_began_at + interval '15 minutes'
+    where id = p_message.id and wa_id is null;
+    update public.sessions set last_message_at = greatest(last_message_at, p_message.sent_at)
+    where id = p_message.session_id;
+    perform hybridflow.after_settlement(p_message.turn_id, p_policy);
+end
+$$;
+
 -- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
--- message, that record goes, and the pause that it caused is taken back. If the message had left already
--- under another id, the second one is recorded as well: the phone has both. Then see after_settlement.
--- The session is locked.
+-- message of the same conversation, that record goes, and the pause that it caused is taken back; no other
+-- conversation is touched. If the message had left already under another id, the second one is recorded as
+-- well: the phone has both. Then see after_settlement. The session is locked.
 create or replace function hybridflow.mark_sent(
     p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
 )
@@ -2381,8 +2592,13 @@ declare
     v_goes_on boolean := false;
 begin
     select * into v_message from public.messages where id = p_message_id for update;
-    select * into v_twin from hybridflow.messages_called(p_wa_id)
-    where tenant_id = v_message.tenant_id and from_me and id <> p_message_id
+    if hybridflow.id_is_taken(v_message, p_wa_id) then
+        perform hybridflow.take_part_back(v_message);
+        perform hybridflow.mark_sent_without_id(v_message, p_status, p_policy);
+        return;
+    end if;
+    select m.* into v_twin from hybridflow.messages_called(p_wa_id) as m
+    where m.tenant_id = v_message.tenant_id and hybridflow.can_be(m, v_message)
     limit 1;
     if v_twin.send_state is not null then
         perform hybridflow.give_up_id(v_twin);
@@ -2438,7 +2654,7 @@ begin
     )
     values (
         p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
-        coalesce(p ->> 'kind', 'text'), p ->> 'body', p ->> 'identity',
+        coalesce(p ->> 'kind', 'text'), hybridflow.cut(p ->> 'body'), p ->> 'identity',
         case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
         '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
         date_trunc('second', v_now), 'sending', v_now, 1, (p ->> 'upload_seconds')::numeric
@@ -2660,11 +2876,22 @@ begin
 end
 $$;
 
+-- What is told besides where an id was another's; nothing where it was not.
+create or replace function hybridflow.told_taken(p_is_taken boolean)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
+$$;
+
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
 -- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
--- as far as learn_answer allows. Returns {turn_state}; null where it has no turn, or the contact was erased
--- while it was sent: then nothing is recorded.
+-- as far as learn_answer allows. Returns {turn_state, id_taken?}; null where it has no turn, or the contact
+-- was erased while it was sent: then nothing is recorded. id_taken: the id is another message's, so it was
+-- recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2673,17 +2900,26 @@ set enable_seqscan = off
 as $$
 declare
     v_message public.messages := hybridflow.send_of(p);
+    v_taken boolean := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
 begin
     if v_message.id is null then
         perform hybridflow.bury_message(t.id, p ->> 'wa_id')
-        from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint;
+        from public.tenants as t
+        where t.id = (p ->> 'tenant_id')::bigint and not exists (
+            select from hybridflow.messages_called(p ->> 'wa_id') as m where m.tenant_id = t.id
+        );
         return '{"turn_state": null}';
     end if;
-    perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', p ->> 'status', p -> 'policy');
-    perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    perform hybridflow.mark_sent(
+        v_message.id, p ->> 'wa_id',
+        case when hybridflow.status_rank(p ->> 'status') > 0 then p ->> 'status' end, p -> 'policy'
+    );
+    if not v_taken then
+        perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
-    );
+    ) || hybridflow.told_taken(v_taken);
 end
 $$;
 
@@ -2792,7 +3028,7 @@ $$;
 -- late_seconds, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
 -- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
--- dead, never sent again by itself. Returns {turn_state} or {refused: reason}.
+-- dead, never sent again by itself. Returns {turn_state, id_taken?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2804,12 +3040,14 @@ declare
     v_held record;
     v_refusal text;
     v_message public.messages;
+    v_taken boolean := false;
 begin
     v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
     v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif v_refusal is not null then
         return jsonb_build_object('refused', v_refusal);
@@ -2831,7 +3069,61 @@ begin
     end if;
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
-    );
+    ) || hybridflow.told_taken(v_taken);
+end
+$$;
+
+-- A send in doubt as whoever looks it up needs it.
+create or replace function hybridflow.doubt_context(p_send public.messages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'message_id', p_send.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
+        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', p_send.session_id,
+        'jids', (
+            select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = p_send.session_id
+        ),
+        'kind', p_send.kind, 'body', hybridflow.cut(p_send.body), 'told_as', p_send.told_as,
+        'chosen_id', p_send.chosen_id, 'identity', p_send.identity, 'send_began_at', p_send.send_began_at,
+        'upload_seconds', p_send.upload_seconds,
+        'ours', hybridflow.recent_wa_ids(p_send, true), 'theirs', hybridflow.recent_wa_ids(p_send, false)
+    )
+    from public.tenants as t
+    where t.id = p_send.tenant_id
+$$;
+
+-- The contexts of these sends. All at once; where that fails, each by itself: one that fails is left out.
+create or replace function hybridflow.doubt_contexts(p_ids bigint[])
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_send public.messages;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.doubt_context(m) order by m.id) into v_contexts
+        from public.messages as m where m.id = any(p_ids);
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_send in select m.* from public.messages as m where m.id = any(p_ids) order by m.id loop
+        begin
+            v_contexts := v_contexts || hybridflow.doubt_context(v_send);
+        exception
+            when others then
+                null;  -- it is looked for again when its lease is over, and settled by its echo
+        end;
+    end loop;
+    return v_contexts;
 end
 $$;
 
@@ -2852,7 +3144,7 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_before timestamptz := v_now - hybridflow.seconds((p ->> 'after_seconds')::numeric);
     v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
-    v_sends jsonb;
+    v_ids bigint[];
 begin
     with due as (
         select m.id from public.messages as m
@@ -2864,21 +3156,12 @@ begin
     ),
 
     claimed as (
-        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.*
+        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.id
     )
 
-    select jsonb_agg(jsonb_build_object(
-        'message_id', c.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
-        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', c.session_id,
-        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = c.session_id),
-        'kind', c.kind, 'body', c.body, 'told_as', c.told_as, 'chosen_id', c.chosen_id,
-        'identity', c.identity, 'send_began_at', c.send_began_at, 'upload_seconds', c.upload_seconds,
-        'ours', hybridflow.recent_wa_ids(c, true), 'theirs', hybridflow.recent_wa_ids(c, false)
-    ) order by c.id)
-    into v_sends
-    from claimed as c inner join public.tenants as t on t.id = c.tenant_id;
+    select array_agg(c.id) into v_ids from claimed as c;
     return jsonb_build_object(
-        'sends', coalesce(v_sends, '[]'), 'now', v_now, 'next_due_at', (
+        'sends', hybridflow.doubt_contexts(v_ids), 'now', v_now, 'next_due_at', (
             select nullif(min(coalesce(m.check_at, m.send_began_at)), 'infinity') from public.messages as m
             where m.turn_id is null and m.send_state in ('sending', 'unknown')
         )
@@ -2890,7 +3173,7 @@ $$;
 -- policy?})
 -- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
 -- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
--- Returns {ok}.
+-- Returns {ok, id_taken?}.
 create or replace function public.settle_doubt(p jsonb)
 returns jsonb
 language plpgsql
@@ -2899,10 +3182,12 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_message public.messages := hybridflow.send_of(p);
+    v_taken boolean := false;
 begin
     if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
         return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
     elsif p ->> 'outcome' = 'sent' then
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif p ->> 'outcome' = 'not_sent' then
         perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
@@ -2913,7 +3198,7 @@ begin
         set send_state = 'unknown', check_at = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
         where id = v_message.id;
     end if;
-    return '{"ok": true}';
+    return '{"ok": true}'::jsonb || hybridflow.told_taken(v_taken);
 end
 $$;
 
@@ -3628,6 +3913,7 @@ declare
     v_event_id bigint;
     v_decision jsonb;
 begin
+    p_event := hybridflow.cut_fields(p_event);
     select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
     if not found then
         return jsonb_build_object('outcome', 'unknown_instance');
@@ -4283,6 +4569,7 @@ stable
 set search_path = ''
 as $$
     select to_jsonb(s) - '{pause_message_id,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+        'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
             from public.session_identities as i where i.session_id = s.id
@@ -4315,6 +4602,22 @@ set search_path = ''
 as $$
     select to_jsonb(p_message)
         - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
+$$;
+
+-- The same, cut where it was stored longer than a message may be now.
+create or replace function hybridflow.short_message_json(p_message public.messages)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    p_message.body := hybridflow.cut(p_message.body);
+    p_message.quoted := hybridflow.cut_fields(p_message.quoted);
+    p_message.media := hybridflow.cut_fields(p_message.media);
+    p_message.author_name := hybridflow.cut(p_message.author_name, 256);
+    return hybridflow.message_json(p_message);
+end
 $$;
 
 -- get_session({tenant_id, session_id, policy?})
@@ -4538,10 +4841,11 @@ declare
     v_after jsonb := hybridflow.from_cursor('session_messages', p);
     v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_fit integer;
     v_keys jsonb[];
 begin
     with looked as materialized (
-        select m as message, m.sent_at, m.id from public.messages as m
+        select m.id, m.sent_at, hybridflow.message_matches(m, p) as is_asked_for from public.messages as m
         where m.session_id = (p ->> 'session_id')::bigint
             and (m.sent_at, m.id) < (
                 coalesce((v_after ->> 0)::timestamptz, 'infinity'),
@@ -4552,19 +4856,36 @@ begin
     ),
 
     found as (
-        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        select l.id, l.sent_at from looked as l where l.is_asked_for
         order by l.sent_at desc, l.id desc limit v_limit + 1
+    ),
+
+    measured as (
+        select f.id, f.sent_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+            order by f.sent_at desc, f.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from found as f
+        inner join public.messages as m on m.id = f.id
     )
 
     select
         (
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.sent_at, f.id), 'item', hybridflow.message_json(f.message)
+                'key', jsonb_build_array(f.sent_at, f.id), 'item', case when f.fits then (
+                    select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+                ) end
             ) order by f.sent_at desc, f.id desc)
-            from found as f
+            from measured as f
         ),
-        (select array_agg(jsonb_build_array(l.sent_at, l.id) order by l.sent_at desc, l.id desc) from looked as l)
-    into v_rows, v_keys;
+        (select least(v_limit, count(*) filter (where f.fits)) from measured as f),
+        (
+            select array_agg(jsonb_build_array(l.sent_at, l.id) order by l.sent_at desc, l.id desc)
+            from looked as l
+        )
+    into v_rows, v_fit, v_keys;
+    if v_fit < v_limit and v_fit < cardinality(v_rows) then
+        return hybridflow.page('session_messages', v_rows, v_fit);
+    end if;
     return hybridflow.page_of_search('session_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
@@ -4583,10 +4904,11 @@ declare
     v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
     v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
     v_rows jsonb[];
+    v_fit integer;
     v_keys jsonb[];
 begin
     with looked as materialized (
-        select m as message, m.created_at, m.id from public.messages as m
+        select m.id, m.created_at, hybridflow.message_matches(m, p) as is_asked_for from public.messages as m
         where m.tenant_id = (p ->> 'tenant_id')::bigint
             and m.created_at <= v_before
             and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
@@ -4595,22 +4917,36 @@ begin
     ),
 
     found as (
-        select l.* from looked as l where hybridflow.message_matches(l.message, p)
+        select l.id, l.created_at from looked as l where l.is_asked_for
         order by l.created_at desc, l.id desc limit v_limit + 1
+    ),
+
+    measured as (
+        select f.id, f.created_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+            order by f.created_at desc, f.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from found as f
+        inner join public.messages as m on m.id = f.id
     )
 
     select
         (
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.created_at, f.id), 'item', hybridflow.message_json(f.message)
+                'key', jsonb_build_array(f.created_at, f.id), 'item', case when f.fits then (
+                    select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+                ) end
             ) order by f.created_at desc, f.id desc)
-            from found as f
+            from measured as f
         ),
+        (select least(v_limit, count(*) filter (where f.fits)) from measured as f),
         (
             select array_agg(jsonb_build_array(l.created_at, l.id) order by l.created_at desc, l.id desc)
             from looked as l
         )
-    into v_rows, v_keys;
+    into v_rows, v_fit, v_keys;
+    if v_fit < v_limit and v_fit < cardinality(v_rows) then
+        return hybridflow.page('tenant_messages', v_rows, v_fit);
+    end if;
     return hybridflow.page_of_search('tenant_messages', v_rows, v_limit, v_keys[v_look]);
 end
 $$;
@@ -4618,7 +4954,7 @@ $$;
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
 -- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
 -- `since` goes by the same time as the order. With a filter, 1000 of them are looked at for a page (see
--- page_of_search). PT404: not this tenant's.
+-- page_of_search). A page ends before its `limit` where it has 500,000 characters. PT404: not this tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -4688,8 +5024,8 @@ end
 $$;
 
 -- get_turn({tenant_id, turn_id})
--- Returns {turn} with its messages: those that it answers and the parts of its reply. PT404: not this
--- tenant's.
+-- Returns {turn} with its messages: those that it answers and the parts of its reply, of the newest as many
+-- as have 500,000 characters. PT404: not this tenant's.
 create or replace function public.get_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4706,8 +5042,16 @@ begin
         raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
     end if;
     return jsonb_build_object('turn', hybridflow.turn_json(v_turn_id) || jsonb_build_object('messages', (
-        select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
-        from public.messages as m where m.turn_id = v_turn_id
+        select coalesce(jsonb_agg((
+            select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+        ) order by f.sent_at, f.id), '[]')
+        from (
+            select m.id, m.sent_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+                order by m.sent_at desc, m.id desc rows between unbounded preceding and 1 preceding
+            ), 0) as characters_after
+            from public.messages as m where m.turn_id = v_turn_id
+        ) as f
+        where f.characters_after < 500000
     )));
 end
 $$;
@@ -5928,8 +6272,9 @@ begin
     v_tenant_id := hybridflow.allowed_tenant(v_caller, v_call.needs, v_argument);
     execute format('select public.%I($1)', v_call.name) into v_result using v_argument;
     if v_call.audited then
+        -- What is about several tenants has a line for the admins of each, which names no other.
         perform hybridflow.record_audit(
-            v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint),
+            v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint, a.tenant_id),
             jsonb_build_object(
                 'session_id', coalesce(v_argument -> 'session_id', v_result #> '{session,id}'),
                 'turn_id', coalesce(v_argument -> 'turn_id', v_result -> 'turn_id')
@@ -5937,9 +6282,16 @@ begin
             coalesce(v_result -> 'audit', (
                 select jsonb_object_agg(d.key, v_argument -> d.key) from unnest(v_call.details) as d (key)
             ), '{}')
-        );
+        )
+        from (
+            select t.id::bigint as tenant_id from jsonb_array_elements_text(v_result -> 'audit_tenants') as t (id)
+            union all
+            select null where coalesce(jsonb_array_length(v_result -> 'audit_tenants'), 0) = 0
+        ) as a;
     end if;
-    return jsonb_build_object('caller', v_caller -> 'name', 'result', v_result - 'audit');
+    return jsonb_build_object(
+        'caller', v_caller -> 'name', 'result', v_result - '{audit,audit_tenants}'::text[]
+    );
 end
 $$;
 
@@ -6004,6 +6356,27 @@ comment on column public.api_keys.made_by is
 'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
 create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
 
+alter table public.api_keys
+add column if not exists made_with bigint references public.api_keys (id) on delete set null;
+comment on column public.api_keys.made_with is 'The key that made it: it ends with that one.';
+create index if not exists api_keys_by_making_key on public.api_keys (made_with) where made_with is not null;
+
+create or replace function hybridflow.end_keys_made_with()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.api_keys set revoked_at = new.revoked_at where made_with = new.id and revoked_at is null;
+    return null;
+end
+$$;
+
+create or replace trigger api_keys_end_those_made_with
+after update of revoked_at on public.api_keys
+for each row when (old.revoked_at is null and new.revoked_at is not null)
+execute function hybridflow.end_keys_made_with();
+
 create or replace function hybridflow.end_keys_of_member()
 returns trigger
 language plpgsql
@@ -6045,9 +6418,29 @@ as $$
     )
 $$;
 
+-- What the audit log says of a key that is made or revoked: {audit, audit_tenants: those that it is for}.
+create or replace function hybridflow.audit_of_key(p_key public.api_keys)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'audit', jsonb_build_object(
+            'api_key_id', p_key.id, 'name', p_key.name, 'starts_with', p_key.starts_with, 'role', p_key.role,
+            'expires_at', p_key.expires_at
+        ),
+        'audit_tenants', (
+            select coalesce(jsonb_agg(t.tenant_id order by t.tenant_id), '[]')
+            from public.api_key_tenants as t where t.api_key_id = p_key.id
+        )
+    )
+$$;
+
 -- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids, expires_at?})
 -- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key}. The caller must be
--- admin in each of them: PT404 and PT403 else. PT422: which value cannot be.
+-- admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at the latest.
+-- PT422: which value cannot be.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -6056,8 +6449,14 @@ as $$
 declare
     v_every boolean := jsonb_typeof(coalesce(p -> 'tenant_ids', 'null')) = 'null';
     v_tenants bigint[];
+    v_maker public.api_keys;
     v_key public.api_keys;
 begin
+    -- Who revokes the key that asks waits, and then ends this one, too.
+    select * into v_maker from public.api_keys where id = (p #>> '{caller,api_key_id}')::bigint for share;
+    if v_maker.revoked_at is not null then
+        raise exception 'the API key % was revoked', v_maker.name using errcode = 'PT401';
+    end if;
     if not v_every then
         v_tenants := array(select distinct t.id::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as t (id));
         if v_tenants = '{}' then
@@ -6076,23 +6475,17 @@ begin
     end if;
     perform hybridflow.check_name('the name of a key', p ->> 'name');
     insert into public.api_keys (
-        name, key_hash, starts_with, role, every_tenant, created_by, made_by, created_at, expires_at
+        name, key_hash, starts_with, role, every_tenant, created_by, made_by, made_with, created_at, expires_at
     )
     values (
         btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
-        p #>> '{caller,name}', hybridflow.member_behind(p -> 'caller'), hybridflow.clock(),
-        (p ->> 'expires_at')::timestamptz
+        p #>> '{caller,name}', hybridflow.member_behind(p -> 'caller'), v_maker.id, hybridflow.clock(),
+        least((p ->> 'expires_at')::timestamptz, v_maker.expires_at)
     )
     returning * into v_key;
     insert into public.api_key_tenants (api_key_id, tenant_id)
     select v_key.id, t.id from unnest(v_tenants) as t (id);
-    return jsonb_build_object(
-        'api_key', hybridflow.api_key_json(v_key),
-        'audit', jsonb_build_object(
-            'api_key_id', v_key.id, 'name', v_key.name, 'starts_with', v_key.starts_with, 'role', v_key.role,
-            'tenant_ids', p -> 'tenant_ids', 'expires_at', v_key.expires_at
-        )
-    );
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key)) || hybridflow.audit_of_key(v_key);
 exception
     when check_violation or not_null_violation then
         raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'
@@ -6146,8 +6539,8 @@ end
 $$;
 
 -- revoke_api_key({caller, api_key_id})
--- Refuses a key from now on; one that is revoked stays so. Returns {api_key}. PT404: there is none that the
--- caller may manage.
+-- Refuses a key from now on, and those that were made with it; one that is revoked stays so. Returns
+-- {api_key}. PT404: there is none that the caller may manage.
 create or replace function public.revoke_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -6162,7 +6555,7 @@ begin
     end if;
     update public.api_keys set revoked_at = coalesce(revoked_at, hybridflow.clock()) where id = v_key.id
     returning * into v_key;
-    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key));
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key)) || hybridflow.audit_of_key(v_key);
 end
 $$;
 
@@ -7055,6 +7448,44 @@ as $$
     where t.id = p_notice.tenant_id
 $$;
 
+-- The contexts of notices that were given out just now. All at once; where that fails, each by itself: one
+-- that fails is not given out, and when its attempts are used up it dies of that.
+create or replace function hybridflow.notice_contexts(p_ids bigint[], p_tokens uuid[])
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.notice_context(n, c.token) order by n.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.notices as n on n.id = c.id;
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select n as notice, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.notices as n on n.id = c.id
+        order by n.id
+    loop
+        begin
+            v_contexts := v_contexts || hybridflow.notice_context(v_claim.notice, v_claim.token);
+        exception
+            when others then
+                update public.notices set error = 'what is to be told could not be read: SQLSTATE ' || sqlstate
+                where id = (v_claim.notice).id;
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
 create index if not exists notices_due_by_tenant on public.notices (tenant_id, next_at)
 where state = 'pending';
 
@@ -7143,7 +7574,8 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
     v_ids bigint[];
-    v_notices jsonb;
+    v_claimed bigint[];
+    v_tokens uuid[];
 begin
     select array_agg(d.id) into v_ids from (
         select n.id
@@ -7168,13 +7600,12 @@ begin
             next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
         from fresh as f
         where n.id = f.id and n.state = 'pending'
-        returning n as notice, f.token
+        returning n.id, f.token
     )
 
-    select jsonb_agg(hybridflow.notice_context(c.notice, c.token) order by (c.notice).id)
-    into v_notices from claimed as c;
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
     return jsonb_build_object(
-        'notices', coalesce(v_notices, '[]'), 'now', v_now,
+        'notices', hybridflow.notice_contexts(v_claimed, v_tokens), 'now', v_now,
         'next_due_at', hybridflow.next_notice(v_limit, p)
     );
 end
