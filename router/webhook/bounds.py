@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-LONGEST_TEXT = 65_536  # characters: WhatsApp's own bound
+from router.webhook.lengths import LONGEST_TEXT, MARK
+
 LONGEST_JID = 128
 LONGEST_INSTANCE = 1_000
 MOST_IN_A_LIST = 300
@@ -25,7 +26,6 @@ MOST_OF_AN_ITEM = 4 * LONGEST_TEXT  # characters of one item; short ones may mak
 _LONGEST_NAME = 200
 _LONGEST_LABEL = 1_024
 _LONGEST_WORD = 250  # of an id, or of any field that is not named below
-_TEXT_MARK = " […]"
 _MARK = "…"
 
 _Way: TypeAlias = Literal["whole", "cut", "lines"]
@@ -132,7 +132,7 @@ def _cut(text: str, bound: _Bound) -> str:
         return text
     match bound.way:
         case "cut":
-            mark = _TEXT_MARK if bound is _TEXT else _MARK
+            mark = MARK if bound is _TEXT else _MARK
             return text[: bound.most - len(mark)] + mark
         case "lines":  # half a number would be another's
             return text[: bound.most].rpartition("\n")[0]

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable, Mapping
 
 from router.limits.elements import too_many
-from router.webhook.bounds import LONGEST_TEXT
 from router.webhook.clean import as_line, as_list, as_object, as_text
+from router.webhook.lengths import LONGEST_TEXT
 from router.webhook.reading import DASH, Reader, Reading, bracketed
 
 _MOST_PARAMETERS = 1_000  # values in JSON that stands in a text: no form has as many

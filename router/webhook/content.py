@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from router.webhook import cards, choices, media
-from router.webhook.bounds import LONGEST_TEXT, cut_text
+from router.webhook.bounds import cut_text
 from router.webhook.clean import JsonObject, as_line, as_object, as_text
+from router.webhook.lengths import LONGEST_TEXT
 from router.webhook.reading import DASH, Reader, Reading, bracketed
 
 _READERS: dict[str, Reader] = {**media.READERS, **choices.READERS, **cards.READERS}

@@ -6,11 +6,12 @@ may send anything. A text that is longer is cut, and says so. SQL's `hybridflow.
 
 from router.webhook.clean import JsonObject, JsonValue
 
-MOST_OF_TEXT = 65_536
+LONGEST_TEXT = 65_536
 _MOST_OF_NAME = 256
 _MOST_OF_ALL_ELSE = 4096
 _TEXTS = ("text", "caption")
-_MARK = " […]"
+MARK = " […]"
+"""How a text that was cut says so."""
 
 
 def storable(event: JsonObject) -> JsonObject:
@@ -18,9 +19,9 @@ def storable(event: JsonObject) -> JsonObject:
     return {name: _bounded(name, value) for name, value in event.items()}
 
 
-def cut(text: str, most: int = MOST_OF_TEXT) -> str:
+def cut(text: str, most: int = LONGEST_TEXT) -> str:
     """Return a text of no more than so many characters."""
-    return text if len(text) <= most else text[: most - len(_MARK)] + _MARK
+    return text if len(text) <= most else text[: most - len(MARK)] + MARK
 
 
 def _bounded(name: str, value: JsonValue) -> JsonValue:
@@ -31,5 +32,5 @@ def _bounded(name: str, value: JsonValue) -> JsonValue:
 
 def _most_of(name: str) -> int:
     if name in _TEXTS:
-        return MOST_OF_TEXT
+        return LONGEST_TEXT
     return _MOST_OF_NAME if name.endswith("name") else _MOST_OF_ALL_ELSE

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from router.webhook.events import parse_webhook
-from router.webhook.lengths import MOST_OF_TEXT, cut, storable
+from router.webhook.lengths import LONGEST_TEXT, cut, storable
 from tests.fixtures import NAMES, webhook
 
-MOST = MOST_OF_TEXT
+MOST = LONGEST_TEXT
 # Of a message and of a chat: a long one is refused.
 KNOWN_BY = ("event", "instance", "key", "keyId", "id", "remoteJid", "type", "messageType", "sender")
 
@@ -41,12 +41,12 @@ def texts_in(value: Any) -> list[str]:
 
 def test_what_is_cut_says_so_and_stays_as_it_is_when_it_is_cut_again():
     short = cut("ã" * 70_000)
-    assert len(short) == MOST_OF_TEXT
+    assert len(short) == LONGEST_TEXT
     assert short.endswith("ã […]")
     assert cut(short) == short
 
 
-@pytest.mark.parametrize("length", [0, 1, MOST_OF_TEXT])
+@pytest.mark.parametrize("length", [0, 1, LONGEST_TEXT])
 def test_what_whatsapp_allows_stays_whole(length: int):
     assert cut("🙂" * length) == "🙂" * length
 
