@@ -79,6 +79,7 @@ from router.webhook.rejections import Rejections
 
 _log = logging.getLogger(__name__)
 _BODIES = 5  # of the largest size, that may be in memory at once: of webhooks, and of flows
+_MEDIA = 8  # the same of media that are being sent
 _CALLS = 50  # the same of calls, which are small
 _SHORT = 500  # and of what flows send that is short
 _LEAST_HELD = 50_000_000  # bytes, of webhooks: half is for what may be made of one of many values
@@ -113,6 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.rates = Rates()
     callers = app.state.callers = Callers(settings.trusted_proxies)
+    app.state.media_bodies = Bodies(_media_limits(settings), callers)
     app.state.webhook_bodies = Bodies(_webhook_limits(settings), callers)
     app.state.checks = shared_checks(app.state)
     app.state.rejections = Rejections()
@@ -268,6 +270,11 @@ def _body_limits(settings: Settings, largest: int, count: int = _BODIES) -> Body
 def _webhook_limits(settings: Settings) -> BodyLimits:
     limits = _body_limits(settings, settings.max_webhook_bytes)
     return replace(limits, held_bytes=max(limits.held_bytes, _LEAST_HELD))
+
+
+def _media_limits(settings: Settings) -> BodyLimits:
+    # Of one tenant, half: one of the largest media (in base64, twice) is less.
+    return _body_limits(settings, settings.max_media_bytes, _MEDIA)
 
 
 def _memory(settings: Settings, callers: Callers) -> Memory:

@@ -20,10 +20,11 @@ from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.limits.at_once import AtOnce, TooManyAtOnce
+from router.limits.bodies import Bodies, TooMuch
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.bench import Bench
-from router.n8n.media import emptied, filled
+from router.n8n.media import emptied, filled, media_size
 from router.n8n.refusals import Refused, conflict
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
@@ -132,6 +133,7 @@ class _Desk:
         self._media: MediaSource = state.media
         self._at_once: AtOnce = state.flows_at_once
         self._bench: Bench = state.flow_bench
+        self._bodies: Bodies = state.media_bodies
         self._wake: Callable[[], None] = state.wake
         self._next_part = 0  # of the turn, when the guard judged what it had said
         self.token = token
@@ -175,9 +177,22 @@ class _Desk:
             messages = tuple(emptied(asked, message) for message in messages)
         else:
             messages = await self._prepare(asked, messages)
-        for place in range(len(messages)):
-            sent = await self._send_first(messages[place:])
+        with self._kept(messages):
+            for place in range(len(messages)):
+                sent = await self._send_first(messages[place:])
         return as_evolution(sent, messages[-1])
+
+    @contextmanager
+    def _kept(self, messages: tuple[Outgoing, ...]) -> Iterator[None]:
+        """Count the media that are in memory while they are sent. Raises Refused."""
+        # Once in the message, once in the request that carries it.
+        size = 2 * sum(media_size(message) for message in messages)
+        try:
+            with self._bodies.keeping(str(self.turn["tenant_id"]), size):
+                yield
+        except TooMuch as error:
+            why = "too many media are being sent: try again soon"
+            raise Refused(503, "Service Unavailable", why, "busy") from error
 
     async def _understood(self, path: str, written: bytes) -> tuple[Asked, tuple[Outgoing, ...]]:
         contact = tuple(self.turn["jids"])

@@ -45,6 +45,11 @@ def emptied(asked: Asked, message: Outgoing) -> Outgoing:
     return replace(message, body={**message.body, asked.media: ""}, is_emptied=True)
 
 
+def media_size(message: Outgoing) -> int:
+    """Return how long the longest text of a message is: its media, if it has one."""
+    return max((len(each) for each in message.body.values() if isinstance(each, str)), default=0)
+
+
 def _with_content(asked: Asked, message: Outgoing, content: bytes) -> Outgoing:
     return replace(
         message, body={**message.body, str(asked.media): base64.b64encode(content).decode()}

@@ -1,5 +1,6 @@
 """What a flow sends beside texts: told as its echo is, known as ours, and sent once each."""
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -307,6 +308,29 @@ async def test_a_large_media_has_longer_than_send_timeout_and_the_flow_keeps_its
         (turn,) = await stage.turns_end()
         assert (turn["state"], turn["attempt"]) == ("sent", 1)
         assert len(stage.shop.sent) == 2
+
+
+async def test_media_that_are_being_sent_take_no_more_memory_than_half_of_what_all_have(
+    database_url, evolution, llm, n8n
+):
+    """Of 800,000 bytes a tenant has half: one of these takes 240,000."""
+    small = {"MAX_MEDIA_BYTES": "100000", "SEND_TIMEOUT": "30"}
+    media = base64.b64encode(base64.b64decode(PNG) + bytes(90_000)).decode()
+    async with playing(database_url, evolution, llm, n8n, **small) as stage:
+        await stage.maria.writes("tem bolo?")
+        flow = await given(stage, n8n)
+        gate = stage.shop.hold("sendMedia")
+        body = {"mediatype": "image", "media": media}
+        first = asyncio.create_task(flow.calls("message/sendMedia", body))
+        await gate.reached()
+        second = await flow.calls("message/sendMedia", body | {"caption": "e este"})
+        assert (second.status_code, second.json()["response"]["reason"]) == (503, "busy")
+        gate.open()
+        assert (await first).status_code == 201
+        third = await flow.calls("message/sendMedia", body | {"caption": "e este"})
+        assert third.status_code == 201, third.text
+        await flow.reports("done")
+        await stage.turns_end()
 
 
 def refuses_with(media: str) -> Fault:
