@@ -17,6 +17,9 @@ class FailingPool:
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
+    def get_max_size(self) -> int:
+        return 10
+
     async def fetchval(self, *_: object) -> Any:
         raise self._error
 
