@@ -21,7 +21,7 @@ from router.settings import Settings
 from router.state.database import Database, Json
 
 _ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
-_KEY = re.compile(r"[!#-&(-\[\]-~]{8,500}")
+_KEY = re.compile(r"[!#-&(-\[\]-~]{6,500}")
 
 
 async def create_tenant(database: Database, settings: Settings, values: Mapping[str, Any]) -> Json:
@@ -77,7 +77,7 @@ def _check(settings: Settings, values: Mapping[str, Any]) -> None:
     for column in KEY_COLUMNS:
         if (key := values.get(column)) and not _KEY.fullmatch(key):
             raise Invalid(
-                f"{column} is no key: a key has 8 to 500 letters, digits and signs of ASCII,"
+                f"{column} is no key: a key has 6 to 500 letters, digits and signs of ASCII,"
                 " without spaces, quotes and backslashes"
             )
     allowed = Allowed.of(settings.own_networks)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import Counter
 
-from router.logs import Action, log_event
+from router.logs import Action, log_event, scrubbed
 from router.webhook.admission import Rejected
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Rejections:
             Action.WEBHOOK_REJECTED,
             str(rejected),
             level=logging.WARNING,
-            instance=instance[:200],
+            instance=scrubbed(instance[:200]),  # nobody has shown yet that it is one
             status=rejected.status,
         )
 

@@ -198,7 +198,7 @@ def test_a_command_that_is_none_is_explained():
 def test_without_a_way_back_a_phone_is_not_connected(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    add_shop("--key", "k")
+    add_shop("--key", "key-of-the-shop")
     assert tenant.main(["connect", "shop"]) == 1
     assert "set PUBLIC_URL" in capsys.readouterr().err
     assert tenant.main(["connect", "shop", "--url", "router.example"]) == 1
@@ -246,7 +246,7 @@ def test_a_configuration_that_cannot_be_used_is_explained():
 
 
 def test_catching_up_says_which_tenant_could_not_be(capsys: pytest.CaptureFixture[str]):
-    add_shop("--key", "k")
+    add_shop("--key", "key-of-the-shop")
     capsys.readouterr()
     assert catch_up.main([]) == 1
     assert capsys.readouterr().err.startswith("shop: ")
