@@ -5,6 +5,7 @@ kernel also gives to any outgoing connection, so that it may be taken in between
 seconds to start. These are drawn below that range, and no two processes draw the same.
 """
 
+import atexit
 import random
 import socket
 import sys
@@ -25,7 +26,7 @@ def free_port() -> int:
     """
     for port in random.SystemRandom().sample(_DRAWN_FROM, len(_DRAWN_FROM)):
         if _claimed(port) and _free(port):
-            _let_go_the_oldest()
+            _let_go_the_oldest(_CLAIMS_KEPT)
             return port
     raise OSError(f"no free port between {_DRAWN_FROM.start} and {_DRAWN_FROM.stop - 1}")
 
@@ -47,8 +48,8 @@ def _claimed(port: int) -> bool:
     return True
 
 
-def _let_go_the_oldest() -> None:
-    while len(_claims) > _CLAIMS_KEPT:
+def _let_go_the_oldest(kept: int) -> None:
+    while len(_claims) > kept:
         claim = _claims.pop(next(iter(_claims)))
         if claim is not None:
             claim.close()
@@ -61,3 +62,6 @@ def _free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+atexit.register(_let_go_the_oldest, 0)
