@@ -209,6 +209,8 @@ async def test_what_one_tenant_asks_of_the_database_keeps_nobody_elses_waiting(
     await talk.ingest(talk.message("oi", instance="farmacia"))
     (session,) = await talk.sql("select id from sessions where tenant_id = $1::bigint", other)
     blocker = await asyncpg.connect(database_url)
+    # On its own: within a transaction, what others do is as it was at the first look.
+    watcher = await asyncpg.connect(database_url)
     async with calling(database_url, CRON_SECRET="the-secret-of-cron-0000") as client:
         made = {"name": "theirs", "role": "admin", "tenant_ids": [other]}
         key = (await client.post("/api/api-keys", headers=KEY, json=made)).json()["key"]
@@ -221,7 +223,7 @@ async def test_what_one_tenant_asks_of_the_database_keeps_nobody_elses_waiting(
             ]
             waiting = 0
             while not waiting:
-                waiting = await blocker.fetchval(
+                waiting = await watcher.fetchval(
                     "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
                     " and datname = current_database() and query like '%as_operator%'"
                 )
@@ -240,6 +242,7 @@ async def test_what_one_tenant_asks_of_the_database_keeps_nobody_elses_waiting(
             assert {answer.json()["error"]["code"] for answer in busy} == {"busy"}
             assert {answer.headers["retry-after"] for answer in busy} == {"5"}
         assert [(await each).status_code for each in ended] == [200, 200]
+    await watcher.close()
     await blocker.close()
 
 
