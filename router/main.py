@@ -32,6 +32,7 @@ from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
+from router.llm.reach import Reach
 from router.logs import Action, configure_logging, log_event
 from router.loops import safely
 from router.lost_servers import LostServers
@@ -61,6 +62,7 @@ from router.sealing import Vault
 from router.sending.opening import Sending, open_sending
 from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
+from router.state.listening import Listening
 from router.state.opening import open_database
 from router.state.shares import Entrances
 from router.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within
@@ -219,7 +221,10 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         asyncio.create_task(_dispatch(dispatcher, until), name="dispatcher"),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
-            for loop in (dispatcher.heartbeat, sending.settler, notifier, eraser)
+            for loop in (
+                Listening(database, dispatcher.help),
+                *(dispatcher.heartbeat, sending.settler, notifier, eraser),
+            )
         ),
     ]
     stack.push_async_callback(end_tasks, app.state.loops, _LOOPS_GRACE)
@@ -403,6 +408,7 @@ def _dispatcher(
             policy(settings),
         ),
         hashes=ContactHashes.of(settings),
+        reach=Reach(),
         rules=AttemptRules(
             make_timeout=settings.making_seconds,
             max_attempts=settings.turn_max_attempts,
@@ -419,6 +425,7 @@ def _dispatcher(
         worker=f"{socket.gethostname()}:{os.getpid()}",
         tenant_share=settings.tenant_share,
         flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
+        answer_within_minutes=settings.answer_within_minutes,
     )
     return Dispatcher(database, limits, lambda turn: TurnAttempt(turn, workshop))
 

@@ -1,6 +1,12 @@
 -- HybridFlow: what an earlier release had and is no more.
 
 drop index if exists public.turns_one_active;
+drop index if exists public.turns_one_pending;
+drop index if exists public.turns_one_at_work;
+drop index if exists public.turns_due;
+drop index if exists public.turns_due_by_tenant;
+drop index if exists public.turns_leased;
+drop index if exists public.turns_leased_by_tenant;
 drop index if exists public.messages_in_doubt;
 drop function if exists hybridflow.close_turn_for_merge(bigint);
 drop function if exists hybridflow.notice_message(jsonb);
@@ -10,6 +16,11 @@ drop function if exists hybridflow.number_tail(text);
 drop function if exists hybridflow.busy_tenants(text);
 drop function if exists hybridflow.due_turns(timestamptz, integer, integer, text);
 drop function if exists hybridflow.next_due(integer, text);
+drop function if exists hybridflow.waiting_tenants();
+drop function if exists hybridflow.leased_tenants();
+drop function if exists hybridflow.claimable_turns(timestamptz, integer, jsonb);
+drop function if exists hybridflow.next_claimable(timestamptz, integer, jsonb);
+drop function if exists hybridflow.own_after(bigint[], jsonb);
 
 do $hybridflow$
 begin

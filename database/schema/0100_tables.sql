@@ -164,9 +164,6 @@ comment on column public.turns.token_hash is
 comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
 comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
 
-create unique index if not exists turns_one_pending on public.turns (session_id) where state = 'pending';
-create index if not exists turns_due on public.turns (run_after) where state = 'pending';
-create index if not exists turns_leased on public.turns (lease_until) where state in ('running', 'sending');
 create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
 create index if not exists turns_by_session on public.turns (session_id, id desc);
 create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);

@@ -51,10 +51,7 @@ comment on column public.turns.reserved_tokens is
 'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
 comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
 
-create index if not exists turns_due_by_tenant on public.turns (tenant_id, run_after) where state = 'pending';
 
-create index if not exists turns_leased_by_tenant on public.turns (tenant_id, lease_until)
-where state in ('running', 'sending');
 
 create table if not exists public.spending (
     id bigint generated always as identity primary key,

@@ -5,8 +5,17 @@ add column if not exists beside boolean not null default false,
 add column if not exists stop_reason text,
 add column if not exists waits integer not null default 0,
 add column if not exists seen_at timestamptz,
-add column if not exists execution_told_at timestamptz;
+add column if not exists execution_told_at timestamptz,
+add column if not exists retried boolean not null default false,
+add column if not exists waits_for text,
+add column if not exists waiting boolean generated always as (state = 'pending') stored,
+add column if not exists held boolean generated always as (state in ('running', 'sending')) stored;
 
+comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
+comment on column public.turns.held is 'It is running or sending; see turns_held.';
+comment on column public.turns.retried is 'A person asked for it again: however old it is, it is answered.';
+comment on column public.turns.waits_for is
+'What was away when it was tried; when that is back the turn goes at once. Null: nothing, or Evolution.';
 comment on column public.turns.beside is
 'It was sending when its session was merged into one with an active turn: it is finished beside that.';
 comment on column public.turns.stop_reason is
@@ -42,8 +51,16 @@ for each row
 when (new.said_so_far is not null and new.state not in ('running', 'sending'))
 execute function hybridflow.forget_what_was_said();
 
-create unique index if not exists turns_one_at_work
-on public.turns (session_id) where state in ('running', 'sending') and not beside;
+-- Only what looks for turns that wait, or are held, says so by these columns; each index has its own
+-- condition. Were it the state, an index of a few rows would look as good to the planner for any question
+-- with the state in it while its statistics are older than the rows, and each claim would read them all.
+create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
+create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
+create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
+create index if not exists turns_put_off on public.turns (waits_for, id desc) where waits_for is not null;
+create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
+create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
 
 alter table public.messages
 add column if not exists identity text,

@@ -102,19 +102,19 @@ begin
     perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
     perform hybridflow.make_way(t.id)
     from public.turns as t
-    where t.session_id = p_from and t.state in ('running', 'sending')
+    where t.session_id = p_from and t.held
         and exists (
             select from public.turns as o
-            where o.session_id = p_into and o.state in ('running', 'sending')
+            where o.session_id = p_into and o.held
         );
-    select id into v_pending from public.turns where session_id = p_into and state = 'pending';
+    select id into v_pending from public.turns where session_id = p_into and waiting;
     if v_pending is not null then
         update public.messages as m set turn_id = v_pending
         from public.turns as t
-        where t.session_id = p_from and t.state = 'pending' and m.turn_id = t.id and not m.from_me;
+        where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where session_id = p_from and state = 'pending';
+        where session_id = p_from and waiting;
         perform hybridflow.widen_turn(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;

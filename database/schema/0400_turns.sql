@@ -1,7 +1,8 @@
 -- HybridFlow: turns, from pending to sent, cancelled or dead.
 --
 -- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
--- lives, and one made while a table was still small would go on reading the whole of it.
+-- lives, and one made while a table was still small would go on reading the whole of it. Claims are made in
+-- the order of an index and end early: there, nothing is sorted that an index has in order already.
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
@@ -34,7 +35,7 @@ begin
             else greatest(run_after, least(v_due, debounce_until))
         end,
         updated_at = v_now
-    where session_id = p_session_id and state = 'pending'
+    where session_id = p_session_id and waiting
     returning * into v_turn;
     if not found then
         insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
@@ -91,7 +92,7 @@ declare
 begin
     update public.turns
     set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
-    where session_id = p_turn.session_id and state = 'pending'
+    where session_id = p_turn.session_id and waiting
     returning id into v_newer;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
     if v_newer is not null then
@@ -180,7 +181,7 @@ begin
         attempt = greatest(attempt - 1, 0),
         beside = exists (
             select from public.turns as a
-            where a.session_id = p_turn.session_id and a.state in ('running', 'sending') and a.id <> p_turn.id
+            where a.session_id = p_turn.session_id and a.held and a.id <> p_turn.id
         ),
         updated_at = hybridflow.clock()
     where id = p_turn.id;
@@ -426,7 +427,7 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.state in ('running', 'sending') and t.lease_until <= hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
             and t.attempt >= p_max_attempts
             and not hybridflow.is_in_doubt(t.id)
         for update skip locked
@@ -465,34 +466,72 @@ stable
 set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
-    where state in ('running', 'sending') and handler = 'n8n' and lease_until > hybridflow.clock()
+    where held and not waiting and handler = 'n8n' and lease_until > hybridflow.clock()
 $$;
 
--- The tenants that have a pending turn: one look at the index for each, however many turns they have.
-create or replace function hybridflow.waiting_tenants()
-returns setof bigint
-language sql
+-- The next tenants that have a due turn and room for it, after tenant p_after, in the order of their ids and
+-- from the first again: whoever was served last comes last. One look at the index for each that waits; at
+-- most p_most of them are looked at, and it ends when p_enough are found. `last` is where the next round
+-- begins; is_whole: every tenant that waits was looked at.
+create or replace function hybridflow.next_tenants(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
 stable
-rows 20
 set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
-    with recursive waiting as (
-        (select t.tenant_id from public.turns as t where t.state = 'pending' order by t.tenant_id limit 1)
-        union all
-        select (
-            select t.tenant_id from public.turns as t
-            where t.state = 'pending' and t.tenant_id > w.tenant_id
-            order by t.tenant_id limit 1
-        )
-        from waiting as w
-        where w.tenant_id is not null
-    )
+declare
+    c_few constant integer := 200;
+    v_next record;
+    v_from_start boolean := false;
+begin
+    -- Mostly few turns are due at once.
+    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
+        select t.tenant_id from public.turns as t
+        where t.waiting and not t.held and t.run_after <= p_now
+        order by t.run_after limit c_few
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        last := p_after;
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        return;
+    end if;
 
-    select w.tenant_id from waiting as w where w.tenant_id is not null
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select t.tenant_id, t.run_after into v_next from public.turns as t
+        where t.waiting and t.tenant_id > last
+        order by t.tenant_id, t.run_after limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select t.tenant_id, t.run_after into v_next from public.turns as t
+            where t.waiting
+            order by t.tenant_id, t.run_after limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
+            tenants := tenants || v_next.tenant_id;
+            is_whole := cardinality(tenants) < p_enough;
+            exit when not is_whole;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
 $$;
 
--- The tenants that have a turn that somebody works on, or worked on: as waiting_tenants.
-create or replace function hybridflow.leased_tenants()
+-- The tenants that have a turn that somebody worked on until the lease ran out: one look at the index for
+-- each tenant that has a turn under way.
+create or replace function hybridflow.lapsed_tenants(p_now timestamptz)
 returns setof bigint
 language sql
 stable
@@ -501,20 +540,23 @@ set search_path = ''
 as $$
     with recursive leased as (
         (
-            select t.tenant_id from public.turns as t
-            where t.state in ('running', 'sending') order by t.tenant_id limit 1
+            select t.tenant_id, t.lease_until from public.turns as t
+            where t.held
+            order by t.tenant_id, t.lease_until limit 1
         )
         union all
-        select (
-            select t.tenant_id from public.turns as t
-            where t.state in ('running', 'sending') and t.tenant_id > l.tenant_id
-            order by t.tenant_id limit 1
+        (
+            select n.tenant_id, n.lease_until
+            from leased as l
+            cross join lateral (
+                select t.tenant_id, t.lease_until from public.turns as t
+                where t.held and t.tenant_id > l.tenant_id
+                order by t.tenant_id, t.lease_until limit 1
+            ) as n
         )
-        from leased as l
-        where l.tenant_id is not null
     )
 
-    select l.tenant_id from leased as l where l.tenant_id is not null
+    select l.tenant_id from leased as l where l.lease_until <= p_now
 $$;
 
 -- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
@@ -529,7 +571,7 @@ as $$
     select b.tenant_id, max(b.turns)::integer
     from (
         select t.tenant_id, count(*) as turns from public.turns as t
-        where t.state in ('running', 'sending') and t.lease_until > hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until > hybridflow.clock()
             and (p_worker is null or t.worker = p_worker)
         group by t.tenant_id
         union all
@@ -556,131 +598,171 @@ as $$
     end
 $$;
 
--- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
--- their lease has run out. The tenants take turns, and one that has many under way comes after one that has
--- few, so that a flood of one makes no other wait; none gets more than its share at once (see room_for), and
--- the last places are left to who has none.
-create or replace function hybridflow.claimable_turns(p_now timestamptz, p_limit integer, p jsonb)
-returns table (turn_id bigint, place bigint)
+-- The tenants that may have no turn more now.
+create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
+returns bigint[]
 language sql
 stable
 set search_path = ''
 as $$
-    select r.id, r.place
+    select coalesce(array_agg(b.tenant_id), '{}')
+    from hybridflow.tenants_at_work(
+        case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+    ) as b
+    where hybridflow.room_for(b.tenant_id, b.turns, p_limit, p) = 0
+$$;
+
+-- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
+-- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
+-- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
+create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, lapsed boolean, place bigint)
+language sql
+volatile
+rows 4
+set search_path = ''
+as $$
+    select f.id, bool_or(f.lapsed), row_number() over (order by min(f.rank))
+    from (
+        (
+            select t.id, true as lapsed, -1 - extract(epoch from p_now - t.lease_until) as rank
+            from public.turns as t
+            where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
+            order by t.lease_until limit p_most
+        )
+        union all
+        (
+            select t.id, false, 0 from public.turns as t
+            where random() < 0.25 and t.tenant_id = p_tenant_id and t.waiting
+                and t.run_after <= p_now - interval '1 minute'
+                and not exists (select from public.turns as a where a.session_id = t.session_id and a.held)
+            order by t.run_after limit 1
+        )
+        union all
+        (
+            select t.id, false, 1 + extract(epoch from p_now - t.run_after) from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+                and not exists (select from public.turns as a where a.session_id = t.session_id and a.held)
+            order by t.run_after desc limit p_most
+        )
+    ) as f
+    group by f.id
+    order by min(f.rank) limit p_most
+$$;
+
+-- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
+-- their lease has run out. The tenants take turns, in the order of p_tenants (see next_tenants), and one that
+-- has many under way comes after one that has few, so that a flood of one makes no other wait; none gets more
+-- than its share at once (see room_for), and the last places are left to who has none. was_cut: its tenant
+-- may have more.
+create or replace function hybridflow.claimable_turns(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (turn_id bigint, place bigint, was_cut boolean)
+language sql
+volatile
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select r.turn_id, r.place, r.was_cut
     from (
         select
-            d.id, row_number() over (order by w.busy + d.place, d.lapsed desc, d.since, d.id) as place,
+            d.turn_id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.busy + d.place, d.lapsed desc, w.nth, d.turn_id) as place,
             w.own + d.place - 1 as has
         from (
             select
-                a.tenant_id, coalesce(b.turns, 0) as busy,
+                a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
                 coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                -- As many of each as make twice the limit together, for some may be locked.
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_for(a.tenant_id, b.turns, p_limit, p)) as room
             from (
-                select hybridflow.leased_tenants() as tenant_id
-                union
-                select hybridflow.waiting_tenants()
+                select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
+                from unnest(p_tenants) with ordinality as n (tenant_id, nth)
+                full join hybridflow.lapsed_tenants(p_now) as l (tenant_id) on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.tenants_at_work(
                 case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
             ) as b on b.tenant_id = a.tenant_id
         ) as w
-        cross join lateral (
-            select f.id, f.since, f.lapsed, row_number() over (order by f.lapsed desc, f.since, f.id) as place
-            from (
-                (
-                    select t.id, t.lease_until as since, true as lapsed from public.turns as t
-                    where t.tenant_id = w.tenant_id and t.state in ('running', 'sending') and t.lease_until <= p_now
-                    order by t.lease_until limit w.room
-                )
-                union all
-                (
-                    select t.id, t.run_after, false from public.turns as t
-                    where t.tenant_id = w.tenant_id and t.state = 'pending' and t.run_after <= p_now
-                        and not exists (
-                            select from public.turns as a
-                            where a.session_id = t.session_id and a.state in ('running', 'sending')
-                        )
-                    order by t.run_after limit w.room
-                )
-            ) as f
-        ) as d
-        where d.place <= w.room
+        cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
     ) as r
     where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
     order by r.place limit 2 * p_limit
 $$;
 
--- When the next turn may be claimed, where p_limit places are free. Those that are due do not count while
--- their tenant has all that it may: they wait for others of it to end, or for a lease to run out.
-create or replace function hybridflow.next_claimable(p_now timestamptz, p_limit integer, p jsonb)
+-- When the next turn falls due, or a lease runs out.
+create or replace function hybridflow.next_claimable(p_now timestamptz)
 returns timestamptz
 language sql
 stable
 set search_path = ''
 as $$
-    select min(least(
-        case when not w.is_full then (
+    select least(
+        (
             select t.run_after from public.turns as t
-            where t.tenant_id = w.tenant_id and t.state = 'pending'
-                and not exists (
-                    select from public.turns as a
-                    where a.session_id = t.session_id and a.state in ('running', 'sending')
-                )
+            where t.waiting and not t.held and t.run_after > p_now
             order by t.run_after limit 1
-        ) end,
+        ),
         (
             select t.lease_until from public.turns as t
-            where t.tenant_id = w.tenant_id and t.state in ('running', 'sending')
-                and t.lease_until > case when w.is_full then p_now else '-infinity' end
+            where t.held and not t.waiting and t.lease_until > p_now
             order by t.lease_until limit 1
         )
-    ))
-    from (
-        select
-            a.tenant_id,
-            hybridflow.room_for(a.tenant_id, b.turns, p_limit, p) is not distinct from 0 as is_full
-        from (
-            select hybridflow.leased_tenants() as tenant_id
-            union
-            select hybridflow.waiting_tenants()
-        ) as a
-        left join hybridflow.tenants_at_work(
-            case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
-        ) as b on b.tenant_id = a.tenant_id
-    ) as w
+    )
 $$;
 
--- What the worker is at, by tenant, when it has claimed p_ids, too.
-create or replace function hybridflow.own_after(p_ids bigint[], p jsonb)
-returns jsonb
+-- Whether what a turn answers is too old to be answered at all.
+create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
+returns boolean
 language sql
 stable
 set search_path = ''
 as $$
-    select coalesce(jsonb_object_agg(o.tenant_id, o.turns), '{}')
-    from (
-        select a.tenant_id, sum(a.turns) as turns
-        from (
-            select t.tenant_id, 1 as turns from public.turns as t where t.id = any(p_ids)
-            union all
-            select e.key::bigint, e.value::integer from jsonb_each_text(p -> 'own') as e
-        ) as a
-        group by a.tenant_id
-    ) as o
+    select coalesce((
+        select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+    ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
+        (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
+    )), false)
 $$;
 
--- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, tenant_max?, n8n_max_in_flight?,
--- own?, own_times?})
+-- Ends those of the turns, pending and locked, that are too old to be answered: see is_too_old. One that a
+-- person retried is not. Returns the others.
+create or replace function hybridflow.leave_too_old(p_ids bigint[], p_minutes numeric)
+returns bigint[]
+language sql
+volatile
+set search_path = ''
+as $$
+    with old as (
+        update public.turns as t
+        set state = 'dead', reason = 'too_old', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where t.id = any(p_ids) and t.state = 'pending' and not t.retried
+            and hybridflow.is_too_old(t, p_minutes)
+            and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
+        returning t.id
+    )
+
+    select coalesce(array_agg(c.id), '{}') from unnest(p_ids) as c (id)
+    where c.id not in (select o.id from old as o)
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
+-- n8n_max_in_flight?, own?, own_times?, answer_within_minutes?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
 -- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
--- about a send in doubt does not count as an attempt. The tenants take turns (see claimable_turns);
--- tenant_max is how many of one tenant this worker, or with n8n all of them, may have at once. `own` is how
+-- about a send in doubt does not count as an attempt. What is older than answer_within_minutes ends as
+-- 'too_old'. The tenants take turns (see claimable_turns), those after after_tenant first; tenant_max is how
+-- many of one tenant this worker, or with n8n all of them, may have at once. `own` is how
 -- many turns of each tenant the worker is at, whatever became of their leases; a tenant gets another place
 -- of it while it has less than own_times as many as are free. What would make the answer large, long
 -- prompts, is left to the next call. Never waits for a lock.
--- Returns {turns: [context], unreadable (see turn_contexts), now, next_due_at}: the context has the reply
--- saved and the parts begun by an earlier attempt.
+-- Returns {turns: [context], unreadable (see turn_contexts), now, after_tenant, more, next_due_at}: the
+-- context has the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim;
+-- more: there may be others that can be claimed at once; next_due_at is when the next one falls due, now
+-- where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -690,16 +772,31 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
     v_ids bigint[];
+    v_locked integer;
+    v_young bigint[];
     v_claimed bigint[];
     v_tokens uuid[];
+    v_last bigint;
 begin
     perform hybridflow.close_dead_flows();
     perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
     if p ? 'n8n_max_in_flight' then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
-    select array_agg(s.id order by s.place) into v_ids from (
+    v_round := hybridflow.next_tenants(
+        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
+    );
+    select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
+    into v_ids, v_locked
+    from (
         select d.id, d.place, coalesce(sum(d.size) over (
             order by d.place rows between unbounded preceding and 1 preceding
         ), 0) < 16000000 as fits
@@ -707,18 +804,19 @@ begin
             select t.id, f.place, (
                 select octet_length(n.system_prompt) from public.tenants as n where n.id = t.tenant_id
             ) as size
-            from hybridflow.claimable_turns(v_now, v_limit, p) as f
-            inner join public.turns as t on t.id = f.turn_id
+            from unnest(v_offered) with ordinality as f (id, place)
+            inner join public.turns as t on t.id = f.id
             where (t.state = 'pending' and t.run_after <= v_now)
                 or (t.state in ('running', 'sending') and t.lease_until <= v_now)
             order by f.place limit v_limit
             for update of t skip locked
         ) as d
-    ) as s
-    where s.fits;
+    ) as s;
+    v_young := hybridflow.leave_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
+    v_more := cardinality(v_young) < v_locked or (v_locked < v_limit and (v_more or not v_round.is_whole));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+        select f.id, gen_random_uuid() as token from unnest(v_young) as f (id)
     ),
 
     claimed as (
@@ -728,7 +826,7 @@ begin
             seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
             token_hash = hybridflow.hash_token(f.token),
             lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
-            worker = p ->> 'worker', claimed_at = v_now, updated_at = v_now
+            worker = p ->> 'worker', waits_for = null, claimed_at = v_now, updated_at = v_now
         from fresh as f
         where t.id = f.id
         returning t.id, f.token
@@ -736,12 +834,19 @@ begin
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
+    -- Whoever was served comes last the next time; where nobody was, the next look goes on from here.
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
+    order by n.nth desc limit 1;
     return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
         'now', v_now,
-        'next_due_at', hybridflow.next_claimable(
-            v_now, (p ->> 'limit')::integer - coalesce(cardinality(v_ids), 0),
-            p || jsonb_build_object('own', hybridflow.own_after(v_ids, p))
-        )
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', v_more,
+        'next_due_at', case
+            when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            else hybridflow.next_claimable(v_now)
+        end
     );
 end
 $$;
@@ -809,6 +914,49 @@ begin
 end
 $$;
 
+-- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
+-- one with the tenant's own key, which may be the fault.
+create or replace function hybridflow.llm_of(p_tenant_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select concat('llm ', t.llm_provider, case when t.llm_api_key is not null then ' ' || t.id end)
+    from public.tenants as t
+    where t.id = p_tenant_id
+$$;
+
+-- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
+-- others whenever it works again. Only those of tenant p_tenant_id, where one is given.
+create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    with released as (
+        select t.id, row_number() over (order by s.last_contact_at desc nulls last, t.id desc) as nth
+        from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id in (
+            select w.id from public.turns as w
+            where w.waits_for = p_waits_for and (p_tenant_id is null or w.tenant_id = p_tenant_id)
+            order by w.id desc limit 100 for update skip locked
+        )
+    )
+
+    update public.turns as t
+    set waits_for = null,
+        run_after = case
+            -- The newest is due last: who has just become due is claimed first.
+            when t.state = 'pending'
+                then least(t.run_after, hybridflow.clock() - r.nth * interval '1 microsecond')
+            else t.run_after
+        end
+    from released as r
+    where t.id = r.id
+$$;
+
 -- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again. Returns {ok} or {refused: reason}.
@@ -820,6 +968,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_llm text;
 begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
@@ -834,23 +983,12 @@ begin
         tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
+    v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
+    if starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
+        perform hybridflow.is_back(v_llm, null);
+    end if;
     return jsonb_build_object('ok', true);
 end
-$$;
-
--- Whether what a turn answers is too old to be answered at all.
-create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce(max(m.sent_at) < hybridflow.clock() - hybridflow.seconds(
-        60 * coalesce(max(t.answer_within_minutes), p_minutes, 60)
-    ), false)
-    from public.messages as m
-    inner join public.tenants as t on t.id = m.tenant_id
-    where m.turn_id = p_turn.id and not m.from_me
 $$;
 
 -- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
@@ -888,7 +1026,11 @@ begin
     update public.turns
     set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
-        waits = case when v_away then waits + 1 else 0 end
+        waits = case when v_away then waits + 1 else 0 end,
+        waits_for = case
+            when v_away and p ->> 'away' = 'llm' and p ->> 'retry_after' is null
+                then hybridflow.llm_of(p_turn.tenant_id)
+        end
     where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('state', 'in_doubt');
@@ -917,15 +1059,15 @@ begin
 end
 $$;
 
--- fail_turn({turn_id, token, kind, error, retry_after?, tokens?, max_attempts, base_seconds,
+-- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, max_attempts, base_seconds,
 -- answer_within_minutes?})
 -- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
 -- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once;
--- 'away': the reply certainly did not leave, for Evolution or the line is away: tried again soon, and at
--- once when the instance is connected again, and no attempt is used up; dead with the reason 'too_old' when
--- what it answers is older than answer_within_minutes. tokens is what it cost, if that is known. A turn
--- without a saved reply that has said something is closed as sent, incomplete. Returns {state, run_after?}
--- or {refused: reason}.
+-- 'away': the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM
+-- is (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM
+-- has made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is
+-- older than answer_within_minutes. tokens is what it cost, if that is known. A turn without a saved reply
+-- that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused: reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1104,19 +1246,20 @@ begin
     if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
     then
         if exists (
-            select from public.turns where session_id = v_session.id and state in ('running', 'sending')
+            select from public.turns where session_id = v_session.id and held
         ) then
             raise exception 'session % is being answered by another turn: retry when it is done', v_session.id
                 using errcode = 'PT409';
         end if;
         update public.turns
         set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
-            lease_until = hybridflow.clock(), attempt = 0, waits = 0, reason = null, stop_reason = null,
+            lease_until = hybridflow.clock(), attempt = 0, waits = 0, retried = true, reason = null, stop_reason = null,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
         perform hybridflow.after_settlement(v_turn.id, null);
     else
-        update public.turns set attempt = 0, waits = 0, reason = null, finished_at = null where id = v_turn.id;
+        update public.turns set attempt = 0, waits = 0, retried = true, reason = null, finished_at = null
+        where id = v_turn.id;
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
     end if;
     return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));

@@ -172,7 +172,7 @@ begin
     update public.turns set run_after = v_now
     where id in (
         select t.id from public.turns as t
-        where t.tenant_id = p_tenant_id and t.state = 'pending' and t.waits > 0 and t.run_after > v_now
+        where t.tenant_id = p_tenant_id and t.waiting and t.waits > 0 and t.run_after > v_now
         for update skip locked
     );
     update public.turns set lease_until = v_now

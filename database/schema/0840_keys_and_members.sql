@@ -357,6 +357,8 @@ returns jsonb
 language plpgsql
 stable
 set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;

@@ -67,7 +67,7 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
-        'prune', 'get_tenant_stats', 'count_undelivered'
+        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
     ]
 );
 notify pgrst, 'reload schema';

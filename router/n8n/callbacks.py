@@ -6,6 +6,7 @@ execution and not the turn, and shows the key that n8n and the router share.
 """
 
 import logging
+from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Annotated, Literal
 
@@ -47,7 +48,12 @@ FailureKind = Literal[
     "permanent",
 ]
 _PERMANENT = frozenset({"llm_refused", "evolution_refused", "not_on_whatsapp", "permanent"})
-_AWAY = "evolution_away"  # nothing has left, and nobody is to blame: see fail_turn
+# Nothing has left, and nobody is to blame: see fail_turn.
+_AWAY: Mapping[str, str] = {
+    "evolution_away": "evolution",
+    "llm_down": "llm",
+    "llm_rate_limited": "llm",
+}
 
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Execution = Annotated[str, Path(pattern=EXECUTION_ID, description="n8n's `$execution.id`")]
@@ -162,6 +168,7 @@ async def fail(
         token,
         {
             "kind": _kind_of(failure.kind),
+            "away": _AWAY.get(failure.kind),
             "error": scrubbed(f"{failure.kind}: {failure.error}"),
             "retry_after": failure.retry_after,
             **_patience(settings),
@@ -212,7 +219,7 @@ async def _call(request: Request, function: str, turn_id: int, token: str, argum
 def _kind_of(failure: FailureKind) -> str:
     if failure in _PERMANENT:
         return "permanent"
-    return "away" if failure == _AWAY else "transient"
+    return "away" if failure in _AWAY else "transient"
 
 
 def _patience(settings: Settings) -> Json:

@@ -28,7 +28,8 @@ _LOST_STATEMENT = ("26000", "42P05")  # not found where it was made, or made the
 class DirectDatabase:
     """A pool of direct connections (asyncpg)."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", address: Address) -> None:
+        self.address = address
         self._pool = pool
         self.connections = pool.get_max_size()
         self._sayings = Sayings()
@@ -51,7 +52,7 @@ class DirectDatabase:
             command_timeout=_CALL_TIMEOUT,
             max_inactive_connection_lifetime=0,  # kept, with the plans that it has made
         )
-        return cls(pool)
+        return cls(pool, address)
 
     async def close(self) -> None:
         """Close every connection; calls under way are waited for briefly."""

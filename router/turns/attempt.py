@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError
 from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmMisconfigured
+from router.llm.reach import Reach
 from router.logs import Action, bind_correlation, log_event
 from router.outbound.places import NoPlace
 from router.people.hashing import ContactHashes
@@ -58,6 +59,9 @@ class HandedOver:
     """A flow in n8n has the turn: it sends and closes it by itself, or its lease runs out."""
 
 
+Kind = Literal["transient", "permanent", "away"]
+
+
 class ReplyMaker(Protocol):
     """Makes the reply to a turn; raises LlmError when it cannot."""
 
@@ -88,6 +92,7 @@ class Workshop:
     settling: Settling
     line: Line
     hashes: ContactHashes
+    reach: Reach
     rules: AttemptRules
 
 
@@ -99,6 +104,7 @@ class TurnAttempt:
         self._shop = workshop
         self._sending = False
         self._stopped = False
+        self._began = workshop.reach.now()
 
     def stop(self) -> bool:
         """Give the turn back at the next safe point. True: cancel the task, it sends nothing."""
@@ -144,10 +150,7 @@ class TurnAttempt:
                 Action.EVOLUTION_SEND_FAILED,
             )
         except LlmError as error:
-            may_work_later = isinstance(error, (LlmAway, LlmEmpty))
-            await self._fail(
-                error, "transient" if may_work_later else "permanent", Action.AI_FAILED
-            )
+            await self._fail(error, self._kind_of(error), Action.AI_FAILED)
 
     async def _make_reply(self) -> tuple[str, ...] | None:
         await self._shop.line.require(self._turn)
@@ -173,9 +176,21 @@ class TurnAttempt:
                 **reply.cost,
             },
         )
+        if reply.provider is not None:
+            self._shop.reach.worked(reply.provider)
         if "refused" in answer:
             raise SendStopped(answer["refused"])
         return reply.parts
+
+    def _kind_of(self, error: LlmError) -> Kind:
+        if isinstance(error, LlmEmpty):
+            return "transient"
+        if not isinstance(error, LlmAway):
+            return "permanent"
+        # It answers others while it costs time here: then it is this question that is too much.
+        provider = self._turn.tenant.llm_provider
+        is_too_much = not error.is_free and self._shop.reach.worked_since(provider, self._began)
+        return "transient" if is_too_much else "away"
 
     async def _check(self, reply: Reply) -> None:
         tenant = self._turn.tenant
@@ -241,7 +256,7 @@ class TurnAttempt:
     async def _fail(
         self,
         error: LlmError | EvolutionError | NoPlace,
-        kind: Literal["transient", "permanent", "away"],
+        kind: Kind,
         action: Action,
     ) -> None:
         answer = await self._shop.database.call(
@@ -249,6 +264,7 @@ class TurnAttempt:
             {
                 **self._turn.held,
                 "kind": kind,
+                "away": "llm" if isinstance(error, LlmError) else "evolution",
                 "error": clean(f"{type(error).__name__}: {error}"),
                 "retry_after": getattr(error, "retry_after", None),
                 "tokens": 0 if _is_free(error) else None,

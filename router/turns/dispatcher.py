@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 _LOCKED_ELSEWHERE = (
     0.2  # seconds until a due turn that another process is looking at is tried again
 )
+_BETWEEN_CALLS = 0.1  # seconds from one call of a full router to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class ClaimLimits:
     """How much of the places one tenant may have at once; 1: all."""
     flows: int | None = None
     """How many turns may be in n8n at once; None: n8n is not used."""
+    answer_within_minutes: float = 60.0
+    """What is older is not answered, unless its tenant has a rule of its own."""
 
 
 class Dispatcher:
@@ -56,11 +59,18 @@ class Dispatcher:
         self.heartbeat = Heartbeat(
             database, lambda: self._running, worker=limits.worker, lease=limits.lease
         )
+        self._after_tenant = 0
+        self._called_others_at = float("-inf")
         self._loop = Loop(self._claim, pause=limits.poll, failed="turns could not be claimed")
 
     def wake(self, due_in: float = 0.0) -> None:
         """There is (or will be, in `due_in` seconds) a turn to claim."""
         self._loop.wake(due_in)
+
+    def help(self) -> None:
+        """Another router is full: claim what it cannot, if there is a place."""
+        if len(self._running) < self._limits.parallel:
+            self.wake()
 
     def abandon(self, session_id: int) -> None:
         """A human took this session over: stop making a reply that the fence would refuse."""
@@ -89,6 +99,7 @@ class Dispatcher:
         """Claim what is due and start on it. Returns the seconds until the next look."""
         free = self._limits.parallel - len(self._running)
         if free <= 0:
+            await self._call_others()
             return self._limits.poll  # the end of an attempt wakes us
         answer = await self._database.call(
             "claim_turns",
@@ -98,10 +109,13 @@ class Dispatcher:
                 "max_attempts": self._limits.max_attempts,
                 "history_limit": self._limits.history,
                 "worker": self._limits.worker,
+                "after_tenant": self._after_tenant,
+                "answer_within_minutes": self._limits.answer_within_minutes,
                 **self._shares(),
                 **({} if self._limits.flows is None else {"n8n_max_in_flight": self._limits.flows}),
             },
         )
+        self._after_tenant = answer["after_tenant"]
         for each in answer.get("unreadable", ()):
             log_event(
                 _log, Action.TURN_RETRY, f"put off: {each['error']}",
@@ -113,6 +127,13 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - the others were claimed as well
                 log_unexpected(f"turn {context.get('turn_id')} could not be begun", error)
         return self._seconds_until_next(answer)
+
+    async def _call_others(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._called_others_at < _BETWEEN_CALLS:
+            return
+        self._called_others_at = now
+        await self._database.call("call_routers", {})
 
     def _shares(self) -> Json:
         """Say what a tenant may have: of the flows in n8n, and of this process's own places.
@@ -128,6 +149,8 @@ class Dispatcher:
         return {"own": own, "own_times": share / (1 - share), **most}
 
     def _seconds_until_next(self, answer: Json) -> float:
+        if answer["more"] and len(self._running) < self._limits.parallel:
+            return 0.0
         if answer["next_due_at"] is None:
             return self._limits.poll
         now = datetime.fromisoformat(answer["now"])

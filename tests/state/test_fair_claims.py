@@ -4,6 +4,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from router.state.database import Json
 from router.state.direct import DirectDatabase
@@ -106,14 +108,93 @@ async def test_the_cap_is_each_workers_own_but_in_n8n_everybodys(
     assert shared["turns"] == []
 
 
-async def test_within_a_tenant_who_has_waited_longest_comes_first(
+async def test_a_new_customer_does_not_wait_for_all_who_have_waited_long(
     database: DirectDatabase, shops: dict[str, int]
 ):
     talk = Conversation(database)
-    await flood(talk, shops["crowded"], 3, due="1 minute")
-    await flood(talk, shops["crowded"], 3, due="1 hour")
+    await flood(talk, shops["crowded"], 200, due="1 hour")
+    await flood(talk, shops["crowded"], 1, due="1 second")
     claimed = await claim(talk, 3)
-    assert sorted(turn["turn_id"] for turn in claimed["turns"]) == [4, 5, 6]
+    assert 201 in {turn["turn_id"] for turn in claimed["turns"]}
+
+
+async def test_nor_do_the_old_ones_wait_for_ever(database: DirectDatabase, shops: dict[str, int]):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 1, due="1 hour")
+    for _ in range(100):
+        await flood(talk, shops["crowded"], 1, due="1 second")
+        if (await claim(talk, 1))["turns"][0]["turn_id"] == 1:
+            return
+    pytest.fail("the oldest was not claimed among a hundred")
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    busy=st.integers(min_value=1, max_value=30),
+    places=st.integers(min_value=1, max_value=20),
+    backlog=st.integers(min_value=1, max_value=5),
+    quiet_is=st.sampled_from(["first", "last"]),
+)
+async def test_a_quiet_tenants_turn_is_claimed_within_one_round(
+    database: DirectDatabase, busy: int, places: int, backlog: int, quiet_is: str
+):
+    """Whatever the others have waiting: each of them is served once before it, at most."""
+    talk = Conversation(database)
+    await talk.sql("truncate tenants cascade")
+    names = [f"busy{number}" for number in range(busy)]
+    names.insert(0 if quiet_is == "first" else busy, "quiet")
+    tenants = {name: await talk.open_shop(name) for name in names}
+    for name in names[::-1] if quiet_is == "first" else names:
+        if name != "quiet":
+            await flood(talk, tenants[name], backlog * places)
+    filled = await claim(talk, places)
+    await flood(talk, tenants["quiet"], 1, due="1 second")
+    after, ends = filled["after_tenant"], [turn["turn_id"] for turn in filled["turns"]]
+    for _ in range(busy + 1):  # one place falls free after the other
+        if not ends:
+            break
+        await talk.sql("update turns set state = 'sent' where id = $1", ends.pop(0))
+        claimed = await claim(talk, 1, after_tenant=after)
+        if "quiet" in owners(claimed):
+            return
+        after = claimed["after_tenant"]
+        ends += [turn["turn_id"] for turn in claimed["turns"]]
+    pytest.fail("the quiet tenant waited for more than a round")
+
+
+async def test_a_round_goes_on_where_the_last_one_ended(database: DirectDatabase):
+    talk = Conversation(database)
+    names = [f"shop{number}" for number in range(7)]
+    for tenant_id in [await talk.open_shop(name) for name in names]:
+        await flood(talk, tenant_id, 300)  # more than are due at once mostly
+    after, served = 0, []
+    for _ in range(14):
+        claimed = await claim(talk, 1, after_tenant=after)
+        after = claimed["after_tenant"]
+        served += owners(claimed)
+        await talk.sql("update turns set state = 'sent' where state = 'running'")
+    assert sorted(served[:7]) == sorted(served[7:]) == names
+
+
+async def test_what_is_too_old_is_not_answered(talk: Conversation):
+    for number in range(6):
+        await talk.maria_writes("oi", jids=[f"55119000000{number}@s.whatsapp.net"])
+    await talk.travel(seconds=11)
+    await talk.sql("update messages set sent_at = sent_at - interval '2 hours' where turn_id <= 4")
+    await talk.sql("update turns set retried = true where id = 4")
+    claimed = await claim(talk, 20, answer_within_minutes=60)
+    assert {turn["turn_id"] for turn in claimed["turns"]} == {4, 5, 6}
+    assert claimed["more"]
+    old = await talk.sql("select id, state, reason from turns where reason = 'too_old' order by id")
+    assert [(row["id"], row["state"]) for row in old] == [(1, "dead"), (2, "dead"), (3, "dead")]
+
+
+async def test_nor_by_the_tenants_own_rule(talk: Conversation):
+    await talk.maria_writes("oi", jids=[MARIA])
+    await talk.travel(seconds=11)
+    await talk.sql("update messages set sent_at = sent_at - interval '2 hours'")
+    await talk.sql("update tenants set answer_within_minutes = 180")
+    assert len((await claim(talk, 20, answer_within_minutes=60))["turns"]) == 1
 
 
 async def test_a_contact_who_writes_without_end_takes_one_place(talk: Conversation):

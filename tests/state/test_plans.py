@@ -10,12 +10,17 @@ import asyncpg
 import orjson
 import pytest
 
-from benchmarks.filling import fill
+from benchmarks.filling import fill, fill_unknown
 from benchmarks.hot_paths import Walk
 from router.state.migrations import migrate
 from tests.postgres import Databases
 
 SESSIONS, MESSAGES_EACH = 4_000, 10
+_BACKLOG = """
+    insert into turns (tenant_id, session_id, run_after, debounce_until)
+    select tenant_id, id, now() - random() * interval '5 minutes', now() from sessions
+    where id % 20 <> 0 and id < 2000
+"""
 ENOUGH_ROWS = 250  # that a node of a plan may look at: pages have 50, histories 40, batches 100
 SEARCHED = 1_001  # the same where something is searched: so many are looked at for a page
 GROWING = {
@@ -65,9 +70,37 @@ def filled_url(databases: Databases) -> Iterator[str]:
     databases.drop(dsn)
 
 
+@pytest.fixture(scope="module")
+def unknown_url(databases: Databases) -> Iterator[str]:
+    """As large as the other, while the planner's statistics are those of an empty database."""
+    dsn = databases.create()
+    databases.wait(migrate(dsn))
+    asyncio.run(forget(dsn))
+    asyncio.run(fill_unknown(dsn, sessions=SESSIONS, messages_each=MESSAGES_EACH))
+    yield dsn
+    databases.drop(dsn)
+
+
+async def forget(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        for table in sorted(GROWING):
+            await connection.execute(f"alter table {table} set (autovacuum_enabled = false)")
+        await connection.execute("analyze")
+    finally:
+        await connection.close()
+
+
 @pytest.fixture
 def filled_copy(databases: Databases, filled_url: str) -> Iterator[str]:
     dsn = databases.create(template=filled_url)
+    yield dsn
+    databases.drop(dsn)
+
+
+@pytest.fixture
+def unknown_copy(databases: Databases, unknown_url: str) -> Iterator[str]:
+    dsn = databases.create(template=unknown_url)
     yield dsn
     databases.drop(dsn)
 
@@ -113,6 +146,26 @@ async def test_no_busy_path_scans_a_table(filled_copy: str, plans_are: str):
     assert not plans.faults, "\n".join(sorted(set(plans.faults)))
     assert plans.statements > 300
     assert plans.tables >= GROWING
+
+
+async def test_nor_while_the_statistics_are_those_of_an_empty_database(unknown_copy: str):
+    plans = await look(unknown_copy, "auto")
+    assert not plans.faults, "\n".join(sorted(set(plans.faults)))
+    assert plans.statements > 300
+
+
+@pytest.mark.parametrize("statistics", ["of an empty database", "fresh"])
+async def test_a_claim_reads_no_more_where_thousands_wait(unknown_copy: str, statistics: str):
+    connection = await asyncpg.connect(unknown_copy)
+    try:
+        await connection.execute(_BACKLOG)
+        if statistics == "fresh":
+            await connection.execute("analyze")
+    finally:
+        await connection.close()
+    plans = await look(unknown_copy, "auto")
+    faults = [fault for fault in plans.faults if fault.startswith("turns are claimed")]
+    assert not faults, "\n".join(sorted(set(faults)))
 
 
 @pytest.mark.parametrize(

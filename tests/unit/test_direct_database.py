@@ -8,7 +8,10 @@ import asyncpg
 import pytest
 
 from router.errors import DatabaseAway
+from router.state.address import Address
 from router.state.direct import DirectDatabase
+
+ADDRESS = Address.of("postgresql://nobody@127.0.0.1:9/none")
 
 
 class FailingPool:
@@ -37,7 +40,7 @@ def fatal(code: str, severity: str = "FATAL") -> asyncpg.PostgresError:
 
 
 async def outcome(error: BaseException) -> BaseException:
-    database = DirectDatabase(FailingPool(error))  # type: ignore[arg-type]
+    database = DirectDatabase(FailingPool(error), ADDRESS)  # type: ignore[arg-type]
     try:
         await database.call("claim_turns", {})
     except Exception as raised:  # noqa: BLE001 - which it is, is the question
@@ -93,7 +96,9 @@ async def test_no_error_has_the_detail_or_the_hint(
 
 
 async def test_while_it_is_away_the_log_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
-    database = DirectDatabase(FailingPool(ConnectionRefusedError("[Errno 111] at 10.0.0.7")))  # type: ignore[arg-type]
+    database = DirectDatabase(
+        FailingPool(ConnectionRefusedError("[Errno 111] at 10.0.0.7")), ADDRESS
+    )  # type: ignore[arg-type]
     for _ in range(50):
         with pytest.raises(DatabaseAway) as raised:
             await database.call("claim_turns", {})
