@@ -51,7 +51,8 @@ async def test_a_turn_that_cannot_be_read_is_put_off_and_the_others_are_given_ou
     await two_wait(talk)
     await poisoned(talk, OF_TURNS)
 
-    assert [turn["tenant"]["instance_name"] for turn in await talk.claim()] == ["bakery"]
+    claimed = await talk.claim() or await talk.claim()  # the long one may fill an answer of its own
+    assert [turn["tenant"]["instance_name"] for turn in claimed] == ["bakery"]
     (bad,) = await talk.sql("select * from turns where tenant_id = 1")
     assert (bad["state"], bad["attempt"], bad["worker"]) == ("running", 1, None)
     assert bad["error_kind"] == "unreadable"
@@ -115,7 +116,8 @@ async def test_turns_with_long_prompts_are_given_out_a_few_at_a_time(talk: Conve
 async def test_a_prompt_that_fits_in_no_answer_is_its_own_tenants_trouble(talk: Conversation):
     await two_wait(talk)
     await talk.sql("update tenants set system_prompt = repeat('x', 270000000) where id = 1")
-    assert [turn["tenant"]["instance_name"] for turn in await talk.claim()] == ["bakery"]
+    claimed = await talk.claim() or await talk.claim()  # the long one may fill an answer of its own
+    assert [turn["tenant"]["instance_name"] for turn in claimed] == ["bakery"]
     (bad,) = await talk.sql("select error_kind, error from turns where tenant_id = 1")
     assert bad["error_kind"] == "unreadable"
     assert "54000" in bad["error"]
