@@ -43,6 +43,10 @@ class DatabaseBusy(DatabaseAway):
     """No connection became free for the call in time: nothing was asked, and it may be soon."""
 
 
+class DatabaseTooSlow(DatabaseAway):
+    """The database did not answer in time: it is away, or what was asked takes too long."""
+
+
 class TooSlow(DatabaseAway):
     """What was asked for takes the database too long; nothing was changed."""
 

@@ -5,8 +5,8 @@ policy.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -21,14 +21,22 @@ _YEAR = 31_536_000
 _PRIVATE = ("/api", "/n8n", "/cron", "/webhook")
 
 
-def headers_for(path: str, *, is_https: bool) -> Mapping[str, str]:
-    """Return the headers for an answer on this path; `is_https`: the world reaches us so."""
+@lru_cache(maxsize=4)
+def _headers(*, is_private: bool, is_https: bool) -> Mapping[bytes, bytes]:
     headers = {**_ALWAYS, "Content-Security-Policy": _NOTHING}
-    if path.startswith(_PRIVATE):
+    if is_private:
         headers["Cache-Control"] = "no-store"
     if is_https:
         headers["Strict-Transport-Security"] = f"max-age={_YEAR}"
-    return headers
+    return {name.lower().encode(): value.encode() for name, value in headers.items()}
+
+
+def headers_for(path: str, *, is_https: bool) -> Mapping[bytes, bytes]:
+    """Return the headers for an answer on this path, as ASGI has them.
+
+    `is_https`: the world reaches us so.
+    """
+    return _headers(is_private=path.startswith(_PRIVATE), is_https=is_https)
 
 
 class ResponseHeaders:
@@ -47,12 +55,16 @@ class ResponseHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add(MutableHeaders(scope=message), wanted.items())
+                message["headers"] = _together(message.get("headers", ()), wanted)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
-def _add(headers: MutableHeaders, wanted: Iterable[tuple[str, str]]) -> None:
-    for name, value in wanted:
-        headers.setdefault(name, value)
+def _together(
+    given: Iterable[tuple[bytes, bytes]], wanted: Mapping[bytes, bytes]
+) -> list[tuple[bytes, bytes]]:
+    headers = list(given)
+    there = {name.lower() for name, _ in headers}
+    headers += (each for each in wanted.items() if each[0] not in there)
+    return headers

@@ -13,6 +13,7 @@ longer recognised.
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -24,6 +25,7 @@ from router.webhook.clean import JsonObject
 
 _KEY_BYTES = 32
 _DIGITS_IN_LOG = 12
+_RECENT = 4_096  # whoever writes once will soon write again
 
 
 class ContactHashes:
@@ -73,5 +75,6 @@ def _derive(entry: SecretStr) -> bytes:
     return HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"hybridflow erased contacts").derive(text)
 
 
+@lru_cache(maxsize=_RECENT)
 def _hash(key: bytes, jid: str) -> str:
     return hmac.digest(key, jid.encode("utf-8", "backslashreplace"), hashlib.sha256).hex()

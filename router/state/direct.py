@@ -8,7 +8,7 @@ from typing import Self
 import asyncpg
 import orjson
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, DatabaseTooSlow
 from router.state.address import Address
 from router.state.database import Json
 from router.state.failures import fault, in_log, is_deadlock, meaning, unstorable
@@ -72,7 +72,7 @@ class DirectDatabase:
                 # Not "from error": its text has DETAIL, and a traceback would print it.
                 raise self._translated(error, function) from None
             except TimeoutError as error:
-                raise DatabaseAway(f"{function}: the database did not answer in time") from error
+                raise DatabaseTooSlow(f"{function}: the database did not answer in time") from error
             except _UNREACHABLE as error:
                 self._sayings.tell(function, str(error))
                 raise DatabaseAway("cannot connect to the database") from error

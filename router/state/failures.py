@@ -10,6 +10,7 @@ from router.errors import (
     Conflict,
     DatabaseAway,
     DatabaseFault,
+    DatabaseTooSlow,
     Invalid,
     NotAllowed,
     NotFound,
@@ -48,6 +49,7 @@ _SAYS_NO_VALUES = ("08", "0A", "23", "25", "28", "3D", "3F", "40", "42", "53", "
 _MISSING = ("42883", "42P01", "3F000")  # function, table, schema
 _UNSTORABLE = ("22P05", "22021")  # U+0000 in JSON, in text
 _DEADLOCK = "40P01"
+_TOO_SLOW = "57014"
 
 
 def is_deadlock(code: str | None) -> bool:
@@ -61,7 +63,8 @@ def meaning(code: str, message: str, function: str) -> StateError | None:
         return _RAISED[code](message)
     for beginning, words in _AWAY.items():
         if code.startswith(beginning):
-            return DatabaseAway(f"{function}: {words} ({code})")
+            kind = DatabaseTooSlow if code == _TOO_SLOW else DatabaseAway
+            return kind(f"{function}: {words} ({code})")
     if code in _MISSING:
         return missing(function)
     if code in _UNSTORABLE:

@@ -15,7 +15,7 @@ from postgrest import APIError
 from pydantic import SecretStr
 from supabase import AsyncClient, AsyncClientOptions
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, DatabaseTooSlow
 from router.outbound.trust import trusted
 from router.state.database import Json
 from router.state.failures import in_log, is_deadlock, unstorable
@@ -110,7 +110,7 @@ class SupabaseDatabase:
             case aiohttp.ClientConnectorError():
                 return DatabaseAway(f"cannot connect to Supabase at {self._url}")
         if isinstance(error, httpx.ReadTimeout):
-            return DatabaseAway(f"{function}: Supabase did not answer in time")
+            return DatabaseTooSlow(f"{function}: Supabase did not answer in time")
         return DatabaseAway(f"{function}: Supabase did not answer")
 
     def _what_it_says(self, code: str, message: str, function: str) -> Exception:

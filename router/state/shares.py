@@ -47,7 +47,7 @@ class Work(Enum):
 
 SHARES: Mapping[Work, Share] = MappingProxyType(
     {
-        Work.WEBHOOKS: Share(kept=1, most=3, of_one=3),
+        Work.WEBHOOKS: Share(kept=1, most=4, of_one=4),
         Work.TURNS: Share(kept=2, most=10, of_one=4, patience=10.0),
         Work.UPKEEP: Share(kept=1, most=2, of_one=2),
         Work.REPAIRS: Share(kept=0, most=2, of_one=2, patience=15.0),

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from router.errors import DatabaseAway
+from router.errors import DatabaseAway, DatabaseTooSlow
 from router.state.database import Json
-from router.webhook.ingester import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL, Ingester
+from router.webhook.ingester import LANES, Ingester, lane_of
+from router.webhook.lane import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL
 
 
 class Ledger:
@@ -26,6 +27,7 @@ class Ledger:
         call = len(self.calls)
         if call == 1:
             await self.go_on.wait()
+        await asyncio.sleep(0)  # a real one, too, lets others have their turn
         return {
             "decisions": [
                 {"outcome": "busy"}
@@ -93,6 +95,32 @@ async def test_a_webhook_with_thousands_of_events_is_cut_and_nobody_waits_behind
     assert max(sizes) == EVENTS_OF_ONE_WEBHOOK
 
 
+def said(contact: int, number: int) -> Json:
+    jids = [f"5511{contact:09}@s.whatsapp.net"]
+    return {"instance": "a", "key": f"{contact}-{number}", "jids": jids}
+
+
+async def test_a_slow_call_holds_up_its_own_lane_and_what_is_said_in_a_chat_goes_one():
+    contacts = {lane_of([said(contact, 0)]): contact for contact in range(50)}
+    assert len(contacts) == LANES
+    slow, quick = contacts[0], contacts[1]
+    ledger = Ledger()
+    ingester = Ingester(ledger, {}, lambda *_: None)
+    first = asyncio.create_task(ingester.ingest([said(slow, 0)]))
+    await asyncio.sleep(0)
+    behind = asyncio.create_task(ingester.ingest([said(slow, 1)]))
+    assert (await ingester.ingest([said(quick, 0)]))[0]["outcome"] == "recorded"
+    assert not first.done()
+    assert not behind.done()
+    assert ingester.waiting_for("a") == 1
+    ledger.go_on.set()
+    await asyncio.gather(first, behind)
+    assert [e["key"] for call in ledger.calls for e in call if e["key"].startswith(f"{slow}-")] == [
+        f"{slow}-0",
+        f"{slow}-1",
+    ]
+
+
 async def test_what_waits_is_counted_in_events():
     ledger = Ledger()
     ingester = Ingester(ledger, {}, lambda *_: None)
@@ -106,7 +134,8 @@ async def test_what_waits_is_counted_in_events():
 
 
 async def test_what_is_busy_is_asked_again_before_what_came_after_it_and_holds_nobody_up():
-    ledger = Ledger(busy=lambda e, call: e["key"] == "a-1" and call < 5)
+    is_held = True
+    ledger = Ledger(busy=lambda e, _: e["key"] == "a-1" and is_held)
     reactions: list[str] = []
     ingester = Ingester(ledger, {}, lambda e, _: reactions.append(e["key"]))
     ledger.go_on.set()
@@ -115,6 +144,7 @@ async def test_what_is_busy_is_asked_again_before_what_came_after_it_and_holds_n
     later = asyncio.create_task(ingester.ingest([event("a", 3)]))
     assert (await ingester.ingest([event("b", 1)]))[0]["key"] == "b-1"
     assert not held.done()
+    is_held = False
     assert [decision["key"] for decision in await held] == ["a-1", "a-2"]
     await later
     assert reactions.count("a-1") == reactions.count("a-2") == 1
@@ -126,10 +156,75 @@ async def test_what_is_busy_is_asked_again_before_what_came_after_it_and_holds_n
 async def test_who_is_busy_for_too_long_is_told_that_it_was_not_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("router.webhook.ingester._GIVE_UP_AFTER", 0.0)
+    monkeypatch.setattr("router.webhook.lane._GIVE_UP_AFTER", 0.0)
     ledger = Ledger(busy=lambda e, _: e["key"] == "a-1")
     ledger.go_on.set()
     ingester = Ingester(ledger, {}, lambda *_: None)
     with pytest.raises(DatabaseAway):
         await ingester.ingest([event("a", 1)])
     assert (await ingester.ingest([event("a", 2)]))[0]["key"] == "a-2"
+
+
+class Poisoned:
+    """A state that takes too long over one instance's events, and writes down what it was asked."""
+
+    def __init__(self, error: Exception, slow: str = "slow") -> None:
+        self.calls: list[list[str]] = []
+        self._error = error
+        self._slow = slow
+
+    async def call(self, function: str, argument: Json) -> Json:
+        instances = [e["instance"] for e in argument["events"]]
+        self.calls.append(instances)
+        await asyncio.sleep(0)
+        if self._slow in instances:
+            raise self._error
+        return {"decisions": [{"outcome": "recorded", "key": e["key"]} for e in argument["events"]]}
+
+
+def of_lane(lane: int, prefix: str) -> Json:
+    """Return an event of an instance whose events go that lane."""
+    names = (f"{prefix}{number}" for number in range(100))
+    return next(event(name, 0) for name in names if lane_of([event(name, 0)]) == lane)
+
+
+async def test_an_instance_whose_events_take_too_long_fails_alone_and_goes_apart():
+    slow = of_lane(0, "slow")
+    state = Poisoned(DatabaseTooSlow("late"), slow["instance"])
+    ingester = Ingester(state, {}, lambda *_: None)
+    others = [of_lane(0, prefix) for prefix in ("a", "b", "c")]
+    first = asyncio.create_task(ingester.ingest([of_lane(0, "first")]))
+    await asyncio.sleep(0)
+    tasks = [
+        asyncio.create_task(ingester.ingest([each])) for each in (others[0], slow, *others[1:])
+    ]
+    answers = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert isinstance(answers.pop(2), DatabaseTooSlow)
+    assert all(isinstance(each, list) for each in answers)
+
+    state.calls.clear()
+    again = asyncio.create_task(ingester.ingest([slow]))
+    assert (await ingester.ingest([others[0]]))[0]["outcome"] == "recorded"
+    with pytest.raises(DatabaseTooSlow):
+        await again
+    assert all(len(set(call)) == 1 for call in state.calls)
+
+
+@pytest.mark.parametrize("error", [DatabaseAway("no answer"), DatabaseTooSlow("late")])
+async def test_while_the_database_is_away_nobody_is_asked_about_one_by_one(error: Exception):
+    class Away:
+        calls = 0
+
+        async def call(self, function: str, argument: Json) -> Json:
+            self.calls += 1
+            await asyncio.sleep(0)
+            raise error
+
+    state = Away()
+    ingester = Ingester(state, {}, lambda *_: None)
+    names = [f"i{number}" for number in range(60)]
+    tasks = [asyncio.create_task(ingester.ingest([event(name, 0)])) for name in names]
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(answer, DatabaseAway) for answer in answers)
+    assert state.calls < 12
+    assert not any(ingester.waiting_for(name) for name in names)
