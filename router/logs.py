@@ -385,7 +385,17 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     root.handlers[:] = [*others, handler]
     root.setLevel(settings.log_level.upper())
     logging.captureWarnings(capture=True)
+    _leave_out_what_no_line_says()
     _route_libraries(verbose=settings.log_level == "debug")
+
+
+def _leave_out_what_no_line_says() -> None:
+    """Spare the look for the calling line, thread and process: a third of what a line costs.
+
+    See "Optimization" in Python's guide to logging.
+    """
+    logging._srcfile = None  # noqa: SLF001 - as the guide says
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _route_libraries(*, verbose: bool) -> None:
