@@ -41,10 +41,9 @@ class Walk:
             held = {"turn_id": turn["turn_id"], "token": turn["token"]}
             budget = held | {"day": None, "turns": 1, "tokens": 900, "policy": {}}
             await self._call("a budget is reserved", "reserve_budget", budget)
-            reply = held | {"parts": ["Tem."], "handler": "fallback"}
-            await self._call("a reply is saved", "save_reply", reply)
-            part = held | {"part": 0, "body": "Tem.", "lease_seconds": 45}
-            begun = await self._call("a send begins", "begin_send", part)
+            reply = {"parts": ["Tem."], "handler": "fallback"}
+            part = held | {"part": 0, "body": "Tem.", "lease_seconds": 45, "reply": reply}
+            begun = await self._call("a reply is saved and begins to be sent", "begin_send", part)
             sent = held | {
                 "tenant_id": 1,
                 "message_id": begun["message_id"],

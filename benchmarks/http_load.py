@@ -44,7 +44,7 @@ class Load:
         return ", ".join(ways) or "were not sent"
 
 
-class _Line:
+class Line:
     """One keep-alive connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,21 +68,28 @@ class _Line:
 
 def webhook(number: int, contacts: int, instance: str) -> bytes:
     """Return an Evolution `messages.upsert` of a text, unlike any other."""
+    return webhook_of(
+        f"55119{number % contacts:08}", f"oi, qual o preço? ({number})", instance, number
+    )
+
+
+def webhook_of(phone: str, text: str, instance: str, number: int, *, ago: float = 0.0) -> bytes:
+    """Return a `messages.upsert` of this text, written `ago` seconds ago; `number` makes its id."""
     return json.dumps(
         {
             "event": "messages.upsert",
             "instance": instance,
             "data": {
                 "key": {
-                    "remoteJid": f"55119{number % contacts:08}@s.whatsapp.net",
+                    "remoteJid": f"{phone}@s.whatsapp.net",
                     "fromMe": False,
                     "id": f"AC{time.time_ns():016X}{number:014X}",
                 },
                 "pushName": "Maria Cliente",
                 "status": "DELIVERY_ACK",
-                "message": {"conversation": f"oi, qual o preço? ({number})"},
+                "message": {"conversation": text},
                 "messageType": "conversation",
-                "messageTimestamp": int(time.time()),
+                "messageTimestamp": int(time.time() - ago),
                 "instanceId": "d4ca7964-4f33-4e37-a3ba-3cbf39a979a2",
                 "source": "android",
             },
@@ -112,12 +119,12 @@ async def run_load(url: str, header: str, connections: int, total: int, contacts
     answers: Counter[str] = Counter()
 
     async def one_connection() -> None:
-        line: _Line | None = None
+        line: Line | None = None
         for request in requests:
             began = time.perf_counter()
             try:
                 if line is None:
-                    line = await _connect(target)
+                    line = await connect(target)
                 answer = await line.ask(request)
             except (OSError, asyncio.IncompleteReadError):
                 answer = LOST
@@ -144,8 +151,9 @@ async def run_load(url: str, header: str, connections: int, total: int, contacts
     )
 
 
-async def _connect(target: SplitResult) -> _Line:
-    return _Line(*await asyncio.open_connection(target.hostname, target.port))
+async def connect(target: SplitResult) -> Line:
+    """Open a connection to the host of a URL."""
+    return Line(*await asyncio.open_connection(target.hostname, target.port))
 
 
 def _content_length(head: bytes) -> int:

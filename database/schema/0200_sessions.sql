@@ -52,6 +52,7 @@ create or replace function hybridflow.cut_fields(p_object jsonb)
 returns jsonb
 language plpgsql
 immutable
+strict
 set search_path = ''
 as $$
 begin

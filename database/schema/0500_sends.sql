@@ -261,12 +261,13 @@ begin
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds})
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds, reply?})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
 -- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
 -- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
--- how it ended). said_so_far?: see turns.
+-- how it ended). said_so_far?: see turns. reply? is the whole reply, as save_reply takes it, where it is not
+-- written down yet: that is done first, whatever the fence says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -274,10 +275,19 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_saved jsonb;
     v_held record;
     v_turn public.turns;
     v_message public.messages;
 begin
+    if p ? 'reply' then
+        v_saved := public.save_reply(
+            p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
+        );
+        if v_saved ? 'refused' then
+            return v_saved;
+        end if;
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);

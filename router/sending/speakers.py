@@ -36,9 +36,12 @@ class Speaker:
         return None if name is None else str(name)
 
 
-def reply_part(turn: ClaimedTurn, part: int) -> Speaker:
-    """Return the AI, which says one part of the reply that it made to a turn."""
-    shows = {**turn.held, "part": part}
+def reply_part(turn: ClaimedTurn, part: int, reply: Json | None = None) -> Speaker:
+    """Return the AI, which says one part of the reply that it made to a turn.
+
+    `reply` is all of it, where it is not written down yet: the fence does that in the same step.
+    """
+    shows = {**turn.held, "part": part, **({} if reply is None else {"reply": reply})}
     return Speaker("begin_send", shows, turn.tenant.line, turn.held, is_renewed=True)
 
 

@@ -6,6 +6,7 @@ process died, the database is away) is brought back by its lease.
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -103,6 +104,8 @@ class TurnAttempt:
         self._turn = turn
         self._shop = workshop
         self._sending = False
+        self._unsaved: Json | None = None
+        """A reply that was made and is not written down yet: the fence of its first part does."""
         self._stopped = False
         self._began = workshop.reach.now()
 
@@ -167,20 +170,19 @@ class TurnAttempt:
             raise LlmAway("the reply took too long to be made") from error
         if isinstance(reply, HandedOver):
             return None
-        answer = await self._shop.database.call(
-            "save_reply",
-            {
-                **self._turn.held,
-                "parts": reply.parts,
-                "handler": reply.handler,
-                **reply.cost,
-            },
-        )
+        self._unsaved = {"parts": reply.parts, "handler": reply.handler, **reply.cost}
         if reply.provider is not None:
             self._shop.reach.worked(reply.provider)
+        return reply.parts
+
+    async def _save_reply(self) -> None:
+        """Write down a reply whose first part has not passed the fence. Raises SendStopped."""
+        if self._unsaved is None:
+            return
+        reply, self._unsaved = self._unsaved, None
+        answer = await self._shop.database.call("save_reply", {**self._turn.held, **reply})
         if "refused" in answer:
             raise SendStopped(answer["refused"])
-        return reply.parts
 
     def _kind_of(self, error: LlmError) -> Kind:
         if isinstance(error, LlmEmpty):
@@ -210,6 +212,7 @@ class TurnAttempt:
             if number in done:
                 continue
             if self._stopped:
+                await self._save_reply()
                 await self._release()
                 return
             if not await self._say(number, body):
@@ -219,10 +222,16 @@ class TurnAttempt:
     async def _say(self, part: int, body: str) -> bool:
         """Send one part. False: nobody knows whether it left, and the turn is put aside."""
         self._sending = True
+        speaker = reply_part(self._turn, part, self._unsaved)
         try:
-            sent = await self._shop.outbox.send(reply_part(self._turn, part), Outgoing.plain(body))
+            sent = await self._shop.outbox.send(speaker, Outgoing.plain(body))
+        except SendFailed:
+            with suppress(SendStopped):  # what follows is refused as well
+                await self._save_reply()  # the fence may not have been asked
+            raise
         finally:
             self._sending = False
+        self._unsaved = None
         return not isinstance(sent, InDoubt)
 
     async def _go_on_without_reply(self) -> None:

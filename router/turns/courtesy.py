@@ -1,9 +1,10 @@
 """What a person would do while preparing an answer: read the message, be seen typing.
 
 Never more than a courtesy: it goes on by itself beside the making of the reply, nothing waits for
-it, and its failures are only logged. What was begun ends by itself: a request that is cancelled
-costs its connection, and Evolution does it all the same. What has not begun when it is not wanted
-any more is left out.
+it, and its failures are only logged. It begins a moment later, so that the question is on its way
+to the LLM before anything is done for looks. What was begun ends by itself: a request that is
+cancelled costs its connection, and Evolution does it all the same. What has not begun when it is
+not wanted any more is left out.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from router.turns.claimed import ClaimedTurn
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50
+_LATER = 0.05  # seconds
 
 
 @dataclass(slots=True)
@@ -42,11 +44,13 @@ class Courtesy:
         typing_seconds: float,
         *,
         at_once: int = _AT_ONCE,
+        later: float = _LATER,
     ) -> None:
         self._evolution = evolution
         self._instance_of = instance_of
         self._typing_ms = int(typing_seconds * 1000)
         self._places = Shares(at_once)
+        self._later = later
         self._cannot: set[str] = set()  # instances whose channel has neither
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -82,6 +86,7 @@ class Courtesy:
         task.add_done_callback(lambda _: place.give_back())
 
     async def _show(self, turn: ClaimedTurn, wanted: _Wanted) -> None:
+        await asyncio.sleep(self._later)
         try:
             able = await self._try(turn, wanted)
         except EvolutionError as error:

@@ -17,8 +17,11 @@ from benchmarks.n8n import Outcome, complaints
 from tests.routers import ROOT
 
 # What others are built of.
-PARTS = {"__init__", "alone", "attacks", "bare", "filling", "hot_paths", "http_load", "serving"}
-PROGRAMS = {"faults", "front", "hostile", "ingest", "n8n", "size"}
+PARTS = {
+    *("__init__", "alone", "attacks", "bare", "costs", "customers", "filling", "hot_paths"),
+    *("http_load", "instant", "serving"),
+}
+PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size"}
 
 
 def run(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -59,6 +62,18 @@ def test_ingest_takes_and_records_all_of_its_load():
 def test_front_has_the_same_load_taken_in_three_ways():
     rows = table(run("front", "--requests", "40", "--rounds", "1", "--connections", "4"), "taken")
     assert [row[:3] for row in rows] == [[way, "40", "40"] for way in ("plain", "router", "h11")]
+
+
+def test_reply_answers_every_message_once_whatever_the_number_of_routers():
+    sizes = ("--alone", "5", "--messages", "20", "--at-once", "1", "4")
+    rows = table(run("reply", *sizes, "--routers", "1", "2", "--seconds", "1"), "answered")
+    assert [row[:4] for row in rows] == [
+        ["1", "1", "5", "5"],
+        ["1", "4", "20", "20"],
+        ["2", "1", "5", "5"],
+        ["2", "4", "20", "20"],
+    ]
+    assert all(float(cell) > 0 for row in rows for cell in row)
 
 
 def test_size_walks_every_path_on_both_databases():

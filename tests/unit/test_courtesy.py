@@ -50,6 +50,19 @@ async def test_a_reply_that_is_ready_waits_for_no_courtesy(shop: Business):
     assert shop.calls("sendPresence") == []  # the reply is out: nobody is typing any more
 
 
+async def test_it_begins_when_the_question_is_on_its_way(shop: Business):
+    """Whatever the reply's maker does without waiting for anybody else is done before."""
+    async with httpx.AsyncClient() as http:
+        shown = Shown(shop, http)
+        async with shown.courtesy.during(shown.turn()):
+            for _ in range(20):  # of the loop's rounds: as the SDK of an LLM takes them
+                await asyncio.sleep(0)
+            assert shown.courtesy._under_way
+            assert shop.calls("markMessageAsRead") == []
+        await shown.ends()
+    assert shop.read == ["3A01"]
+
+
 async def test_nothing_is_shown_of_a_turn_that_a_human_took_over_before_it_began(shop: Business):
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)

@@ -575,6 +575,7 @@ create or replace function hybridflow.cut_fields(p_object jsonb)
 returns jsonb
 language plpgsql
 immutable
+strict
 set search_path = ''
 as $$
 begin
@@ -1749,8 +1750,8 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
-            and hybridflow.has_spoken(t.id)
+        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+            and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
             and not exists (
                 select from public.messages as m
                 where m.turn_id = t.id and (
@@ -2061,7 +2062,9 @@ $$;
 -- many of one tenant this worker, or with n8n all of them, may have at once. `own` is how
 -- many turns of each tenant the worker is at, whatever became of their leases; a tenant gets another place
 -- of it while it has less than own_times as many as are free. What would make the answer large, long
--- prompts, is left to the next call. Never waits for a lock.
+-- prompts, is left to the next call. Never waits for a lock,
+-- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
+-- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.
 -- Returns {turns: [context], unreadable (see turn_contexts), now, after_tenant, more, next_due_at}: the
 -- context has the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim;
 -- more: there may be others that can be claimed at once; next_due_at is when the next one falls due, now
@@ -2076,6 +2079,9 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
     v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_lapsed boolean := exists (
+        select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
+    );
     v_round record;
     v_offered bigint[];
     v_more boolean;
@@ -2086,14 +2092,23 @@ declare
     v_tokens uuid[];
     v_last bigint;
 begin
-    perform hybridflow.close_dead_flows();
-    perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    perform set_config('synchronous_commit', 'off', true);
+    if v_lapsed then
+        perform hybridflow.close_dead_flows();
+        perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    end if;
     if p ? 'n8n_max_in_flight' then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
     v_round := hybridflow.next_tenants(
         v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
     );
+    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly in vain
+        return jsonb_build_object(
+            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'now', v_now, 'after_tenant', v_round.last,
+            'more', v_limit > 0 and not v_round.is_whole, 'next_due_at', hybridflow.next_claimable(v_now)
+        );
+    end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
     into v_offered, v_more
     from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
@@ -2262,7 +2277,7 @@ $$;
 
 -- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again. Returns {ok} or {refused: reason}.
+-- asking the LLM again; the same reply again changes nothing. Returns {ok} or {refused: reason}.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -2276,6 +2291,8 @@ begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
+    elsif (v_held.turn).reply = p -> 'parts' then
+        return jsonb_build_object('ok', true);
     end if;
     perform hybridflow.settle_budget(
         v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
@@ -2834,12 +2851,13 @@ begin
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds})
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds, reply?})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
 -- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
 -- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
--- how it ended). said_so_far?: see turns.
+-- how it ended). said_so_far?: see turns. reply? is the whole reply, as save_reply takes it, where it is not
+-- written down yet: that is done first, whatever the fence says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -2847,10 +2865,19 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+    v_saved jsonb;
     v_held record;
     v_turn public.turns;
     v_message public.messages;
 begin
+    if p ? 'reply' then
+        v_saved := public.save_reply(
+            p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
+        );
+        if v_saved ? 'refused' then
+            return v_saved;
+        end if;
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);

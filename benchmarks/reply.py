@@ -1,0 +1,157 @@
+"""What the router adds to a reply: `python -m benchmarks.reply`.
+
+Customers write and wait: a webhook goes in, sendText comes out. Nothing is waited for on purpose
+(no debounce, no typing), and the LLM and Evolution answer at once, so all of that time is the
+router's, the database's and the network's. First one customer at a time, then as many as
+`--at-once`, who write again as soon as they are answered; with one, two and three routers.
+
+The yardstick of the same run is a commit: one row of 200 bytes, written by one client of pgbench.
+`x_commit` is p50 in such commits, which is what to compare between machines. `calls` are the
+transactions that a turn takes, counted from the start of the routers to their end; `router_ms`,
+`pg_ms` and `load_ms` are the CPU that a turn takes of them: all of it shares this machine's cores.
+A message without a reply, or with two, ends the benchmark with 1.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.costs import Spent, commit_ms, memory, psql, spent
+from benchmarks.customers import Customers, routers
+from benchmarks.instant import Outside
+from router.embedded.postgres import EmbeddedPostgres
+from router.state.migrations import migrate
+
+_INSTANCE = "bench"
+_CONTACTS = 20  # of each who writes
+_WARM_UP = 3  # messages of each who writes at once, before anything is measured
+_HEAD = (
+    *("routers", "at_once", "messages", "answered", "p50_ms", "p99_ms", "x_commit"),
+    *("turns/s", "calls", "router_ms", "pg_ms", "load_ms", "RSS_MB"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured with so many routers and customers; times in seconds."""
+
+    routers: int
+    at_once: int
+    messages: int
+    waited: list[float]
+    seconds: float
+    calls: float
+    cost: Spent
+    load: float
+    memory: float
+
+    def cells(self, commit: float) -> tuple[str, ...]:
+        """Return the row as it is printed."""
+        turns = len(self.waited)
+        p50, p99 = (1000 * self.waited[int(turns * share)] for share in (0.5, 0.99))
+        return (
+            *(f"{self.routers}", f"{self.at_once}", f"{self.messages}", f"{turns}"),
+            *(f"{p50:.1f}", f"{p99:.1f}", f"{p50 / commit:.1f}", f"{turns / self.seconds:.0f}"),
+            f"{self.calls:.1f}",
+            *(f"{1000 * spent / turns:.2f}" for spent in (self.cost.routers, self.cost.postgres)),
+            *(f"{1000 * self.load / turns:.2f}", f"{self.memory:.0f}"),
+        )
+
+
+def main() -> None:
+    """Measure and print. Ends with words and 1 where a message got no reply, or two."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reply", description=__doc__)
+    parser.add_argument("--messages", type=int, default=3000, help="of each row (3000)")
+    parser.add_argument(
+        "--alone", type=int, default=500, help="of a row with one customer at a time (500)"
+    )
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 20], help="(1 20)")
+    parser.add_argument("--routers", type=int, nargs="+", default=[1, 2, 3], help="(1 2 3)")
+    parser.add_argument("--seconds", type=int, default=5, help="of pgbench, twice (5)")
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-bench-")))
+        folder.chmod(0o755)
+        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
+        asyncio.run(migrate(postgres.dsn))
+        before = commit_ms(postgres, given.seconds)
+        rows = asyncio.run(_measure(postgres, given))
+        commit = (before + commit_ms(postgres, given.seconds)) / 2
+    print("".join(f"{cell:>10}" for cell in _HEAD))
+    for row in rows:
+        print("".join(f"{cell:>10}" for cell in row.cells(commit)))
+    print(f"\nA commit by pgbench takes {commit:.2f} ms ({before:.2f} before the rows).")
+    if lost := sum(row.messages - len(row.waited) for row in rows):
+        raise SystemExit(f"{lost} messages were not answered")
+
+
+async def _measure(postgres: EmbeddedPostgres, given: argparse.Namespace) -> list[Row]:
+    async with Outside() as outside:
+        psql(
+            postgres,
+            "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
+            f" values ('{_INSTANCE}', '{outside.evolution.url}', 'key', 0)",
+        )
+        asked: Counter[str] = Counter()
+        rows = [
+            await _row(postgres, outside, number, at_once, given, asked)
+            for number in given.routers
+            for at_once in given.at_once
+        ]
+    if doubled := sum((Counter({p: len(t) for p, t in outside.replied.items()}) - asked).values()):
+        raise SystemExit(f"{doubled} replies more than messages")
+    return rows
+
+
+async def _row(
+    postgres: EmbeddedPostgres,
+    outside: Outside,
+    number: int,
+    at_once: int,
+    given: argparse.Namespace,
+    asked: Counter[str],
+) -> Row:
+    messages = given.alone if at_once == 1 else given.messages
+    replies, calls = outside.replies, spent((), postgres, "postgres").transactions
+    with routers(number, postgres.dsn, outside) as running:
+        doors = [Customers(url, outside) for url, _ in running]
+        pids = [pid for _, pid in running]
+        await _ask_all(doors, _WARM_UP * max(at_once, 10 * number), max(at_once, 20), asked)
+        began, load = time.perf_counter(), time.process_time()
+        before = spent(pids, postgres, "postgres")
+        waited = await _ask_all(doors, messages, at_once, asked)
+        cost = spent(pids, postgres, "postgres").since(before)
+        seconds, load = time.perf_counter() - began, time.process_time() - load
+        most = max(map(memory, pids))
+        for door in doors:
+            await door.close()
+    calls = spent((), postgres, "postgres").transactions - calls
+    answered = sorted(each for each in waited if each is not None)
+    per_turn = calls / max(1, outside.replies - replies)
+    return Row(number, at_once, messages, answered, seconds, per_turn, cost, load, most)
+
+
+async def _ask_all(
+    doors: list[Customers], messages: int, at_once: int, asked: Counter[str]
+) -> list[float | None]:
+    """Have so many messages written, by so many at once, at one router after the other."""
+    numbers = iter(range(messages))
+    waited: list[float | None] = []
+
+    async def one_after_the_other(writer: int) -> None:
+        for number in numbers:
+            phone = f"55119{writer:04}{number % _CONTACTS:04}"
+            asked[phone] += 1
+            waited.append(await doors[number % len(doors)].ask(_INSTANCE, phone))
+
+    await asyncio.gather(*map(one_after_the_other, range(at_once)))
+    return waited
+
+
+if __name__ == "__main__":
+    main()

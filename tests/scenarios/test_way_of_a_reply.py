@@ -1,0 +1,68 @@
+"""How few steps there are from a customer's message to the reply, and what each is for."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from loopback.anthropic import Anthropic
+from loopback.evolution import Evolution
+from router.outbound.places import NoPlace, SendPlaces
+from router.state.database import Json
+from router.state.direct import DirectDatabase
+from tests.scenarios.stage import performance
+
+NEVER = {"POLL_SECONDS": "600", "DEBOUNCE_SECONDS": "0", "DEBOUNCE_CAP_SECONDS": "0"}
+BEFORE_THE_SEND = ["ingest_events", "claim_turns", "reserve_budget", "begin_send"]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The calls of the state that a message and its reply need, in their order."""
+    calls: list[str] = []
+    call = DirectDatabase.call
+
+    async def noted(self: DirectDatabase, function: str, argument: Mapping[str, object]) -> Json:
+        if function in {*BEFORE_THE_SEND, "save_reply", "finish_send", "fail_turn"}:
+            calls.append(function)
+        return await call(self, function, argument)
+
+    monkeypatch.setattr(DirectDatabase, "call", noted)
+    return calls
+
+
+async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
+    database_url: str, evolution: Evolution, llm: Anthropic, called: list[str]
+):
+    async with performance(database_url, evolution, llm, **NEVER) as stage:
+        called.clear()
+        socket = stage.shop.hold_socket()
+        await stage.maria.writes("tem bolo?")
+        await socket.reached()
+        assert called == BEFORE_THE_SEND
+        socket.open()
+        await stage.maria.answered()
+
+
+async def test_a_reply_that_finds_no_place_is_kept_and_the_llm_is_asked_once(
+    database_url: str,
+    evolution: Evolution,
+    llm: Anthropic,
+    called: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    taken = SendPlaces.taken
+    full = iter([True])
+
+    def first_none(self: SendPlaces, tenant: str | None = None, wait: float = 2.0) -> object:
+        if next(full, False):
+            raise NoPlace("of 1 places for sends none became free")
+        return taken(self, tenant, wait)
+
+    async with performance(database_url, evolution, llm, RETRY_BASE_SECONDS="0.1") as stage:
+        monkeypatch.setattr(SendPlaces, "taken", first_none)
+        await stage.maria.writes("tem bolo?")
+        await stage.maria.answered()
+        turns = await stage.turns_end()
+        assert [turn["state"] for turn in turns] == ["sent"]
+        assert called.count("save_reply") == called.count("fail_turn") == 1
+        assert len(stage.llm.requests) == len(stage.maria.replies) == 1
