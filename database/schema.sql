@@ -411,8 +411,6 @@ comment on column public.turns.reserved_tokens is
 'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
 comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
 
-
-
 create table if not exists public.spending (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -454,16 +452,17 @@ add column if not exists stop_reason text,
 add column if not exists waits integer not null default 0,
 add column if not exists seen_at timestamptz,
 add column if not exists execution_told_at timestamptz,
-add column if not exists retried boolean not null default false,
+add column if not exists retried_at timestamptz,
 add column if not exists waits_for text,
 add column if not exists waiting boolean generated always as (state = 'pending') stored,
 add column if not exists held boolean generated always as (state in ('running', 'sending')) stored;
 
 comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
 comment on column public.turns.held is 'It is running or sending; see turns_held.';
-comment on column public.turns.retried is 'A person asked for it again: however old it is, it is answered.';
+comment on column public.turns.retried_at is
+'When a person asked for it again: its age counts from then, and no claim ends it for that.';
 comment on column public.turns.waits_for is
-'What was away when it was tried; when that is back the turn goes at once. Null: nothing, or Evolution.';
+'What was away when it was tried (see llm_of, line_of); when that is back it goes at once. Null: nothing.';
 comment on column public.turns.beside is
 'It was sending when its session was merged into one with an active turn: it is finished beside that.';
 comment on column public.turns.stop_reason is
@@ -505,7 +504,10 @@ execute function hybridflow.forget_what_was_said();
 create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
 create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
 create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
-create index if not exists turns_put_off on public.turns (waits_for, id desc) where waits_for is not null;
+create index if not exists turns_put_off on public.turns (waits_for, id desc)
+where waits_for is not null and (waiting or held);
+create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
+where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
@@ -658,6 +660,10 @@ begin
         update public.messages as m set turn_id = v_pending
         from public.turns as t
         where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
+        update public.turns as t
+        set retried_at = greatest(t.retried_at, f.retried_at)
+        from public.turns as f
+        where t.id = v_pending and f.session_id = p_from and f.waiting;
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where session_id = p_from and waiting;
@@ -1415,11 +1421,12 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_newer bigint;
+    v_retried_at timestamptz;
 begin
     update public.turns
     set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
     where session_id = p_turn.session_id and waiting
-    returning id into v_newer;
+    returning id, retried_at into v_newer, v_retried_at;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
     if v_newer is not null then
         perform hybridflow.widen_turn(p_turn.id);
@@ -1428,7 +1435,8 @@ begin
     end if;
     update public.turns
     set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
-        stop_reason = null, run_after = p_run_after, updated_at = v_now
+        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        updated_at = v_now
     where id = p_turn.id;
 end
 $$;
@@ -1772,8 +1780,8 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.state = 'sending' and t.reply is null and t.lease_until <= hybridflow.clock()
-            and hybridflow.has_spoken(t.id)
+        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+            and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
             and not exists (
                 select from public.messages as m
                 where m.turn_id = t.id and (
@@ -2040,23 +2048,25 @@ as $$
     )
 $$;
 
--- Whether what a turn answers is too old to be answered at all.
+-- Whether what a turn answers is too old to be answered at all; one that a person retried is as old as that.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
 stable
 set search_path = ''
 as $$
-    select coalesce((
-        select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+    select coalesce(greatest(
+        (select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me),
+        p_turn.retried_at
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
 $$;
 
--- Ends those of the turns, pending and locked, that are too old to be answered: see is_too_old. One that a
--- person retried is not. Returns the others.
-create or replace function hybridflow.leave_too_old(p_ids bigint[], p_minutes numeric)
+-- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
+-- them.
+create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
 language sql
 volatile
@@ -2064,15 +2074,16 @@ set search_path = ''
 as $$
     with old as (
         update public.turns as t
-        set state = 'dead', reason = 'too_old', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where t.id = any(p_ids) and t.state = 'pending' and not t.retried
-            and hybridflow.is_too_old(t, p_minutes)
+        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+            error_kind = coalesce(error_kind, 'too_old'),
+            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
         returning t.id
     )
 
-    select coalesce(array_agg(c.id), '{}') from unnest(p_ids) as c (id)
-    where c.id not in (select o.id from old as o)
+    select coalesce(array_agg(o.id), '{}') from old as o
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -2085,10 +2096,10 @@ $$;
 -- many turns of each tenant the worker is at, whatever became of their leases; a tenant gets another place
 -- of it while it has less than own_times as many as are free. What would make the answer large, long
 -- prompts, is left to the next call. Never waits for a lock.
--- Returns {turns: [context], unreadable (see turn_contexts), now, after_tenant, more, next_due_at}: the
--- context has the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim;
--- more: there may be others that can be claimed at once; next_due_at is when the next one falls due, now
--- where others hold what could be claimed.
+-- Returns {turns: [context], unreadable (see turn_contexts), too_old: [{turn_id, tenant_id, session_id}],
+-- now, after_tenant, more, next_due_at}: the context has the reply saved and the parts begun by an earlier
+-- attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -2104,7 +2115,7 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
-    v_young bigint[];
+    v_old bigint[];
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
@@ -2138,11 +2149,12 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    v_young := hybridflow.leave_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
-    v_more := cardinality(v_young) < v_locked or (v_locked < v_limit and (v_more or not v_round.is_whole));
+    v_old := hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
+    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked
+        or (v_locked < v_limit and (v_more or not v_round.is_whole));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_young) as f (id)
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
     ),
 
     claimed as (
@@ -2166,6 +2178,12 @@ begin
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
     return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+        'too_old', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+            )), '[]')
+            from public.turns as t where t.id = any(v_old)
+        ),
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
@@ -2253,34 +2271,81 @@ as $$
     where t.id = p_tenant_id
 $$;
 
--- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
--- others whenever it works again. Only those of tenant p_tenant_id, where one is given.
-create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
-returns void
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+create or replace function hybridflow.line_of(p_tenant_id bigint)
+returns text
 language sql
+immutable
 set search_path = ''
 as $$
-    with released as (
-        select t.id, row_number() over (order by s.last_contact_at desc nulls last, t.id desc) as nth
-        from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
-        where t.id in (
-            select w.id from public.turns as w
-            where w.waits_for = p_waits_for and (p_tenant_id is null or w.tenant_id = p_tenant_id)
-            order by w.id desc limit 100 for update skip locked
-        )
-    )
+    select 'line ' || p_tenant_id
+$$;
 
+-- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
+-- that no call takes long. Two statements, for each has an index of its own.
+create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+begin
+    if p_tenant_id is null then
+        return array(
+            select t.id from public.turns as t
+            where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            order by t.id desc limit c_few for update skip locked
+        );
+    end if;
+    return array(
+        select t.id from public.turns as t
+        where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            and t.tenant_id = p_tenant_id
+        order by t.tenant_id desc, t.id desc limit c_few for update skip locked
+    );
+end
+$$;
+
+-- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
+-- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+create or replace function hybridflow.due_since(p_session_id bigint)
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
+$$;
+
+-- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
+-- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+begin
+    if v_ids = '{}' then
+        return;
+    end if;
     update public.turns as t
     set waits_for = null,
         run_after = case
-            -- The newest is due last: who has just become due is claimed first.
-            when t.state = 'pending'
-                then least(t.run_after, hybridflow.clock() - r.nth * interval '1 microsecond')
-            else t.run_after
+            when t.waiting then least(t.run_after, hybridflow.due_since(t.session_id)) else t.run_after
+        end,
+        lease_until = case
+            when t.held and t.worker is null then least(t.lease_until, v_now) else t.lease_until
         end
-    from released as r
-    where t.id = r.id
+    where t.id = any(v_ids);
+    perform public.call_routers('{}');
+end
 $$;
 
 -- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
@@ -2354,8 +2419,9 @@ begin
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
         waits_for = case
-            when v_away and p ->> 'away' = 'llm' and p ->> 'retry_after' is null
-                then hybridflow.llm_of(p_turn.tenant_id)
+            when not v_away then null
+            when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
+            when p ->> 'retry_after' is null then hybridflow.llm_of(p_turn.tenant_id)
         end
     where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
@@ -2579,12 +2645,12 @@ begin
         end if;
         update public.turns
         set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
-            lease_until = hybridflow.clock(), attempt = 0, waits = 0, retried = true, reason = null, stop_reason = null,
+            lease_until = hybridflow.clock(), attempt = 0, waits = 0, retried_at = hybridflow.clock(), reason = null, stop_reason = null,
             finished_at = null, updated_at = hybridflow.clock()
         where id = v_turn.id;
         perform hybridflow.after_settlement(v_turn.id, null);
     else
-        update public.turns set attempt = 0, waits = 0, retried = true, reason = null, finished_at = null
+        update public.turns set attempt = 0, waits = 0, retried_at = hybridflow.clock(), reason = null, finished_at = null
         where id = v_turn.id;
         perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
     end if;
@@ -3076,10 +3142,10 @@ $$;
 
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
--- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
--- as far as learn_answer allows. Returns {turn_state, id_taken?}; null where it has no turn, or the contact
--- was erased while it was sent: then nothing is recorded. id_taken: the id is another message's, so it was
--- recorded without it.
+-- turn meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID
+-- that Evolution says it sent to is learnt as far as learn_answer allows. Returns {turn_state, id_taken?};
+-- null where it has no turn, or the contact was erased while it was sent: then nothing is recorded.
+-- id_taken: the id is another message's, so it was recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -3105,6 +3171,7 @@ begin
     if not v_taken then
         perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
     end if;
+    perform hybridflow.is_back(hybridflow.line_of(v_message.tenant_id), v_message.tenant_id);
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
     ) || hybridflow.told_taken(v_taken);
@@ -3648,7 +3715,8 @@ begin
 end
 $$;
 
--- The tenant's line is up: what waits for it is due at once.
+-- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
+-- that works there are more).
 create or replace function hybridflow.hasten(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -3657,17 +3725,13 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
 begin
-    update public.turns set run_after = v_now
-    where id in (
-        select t.id from public.turns as t
-        where t.tenant_id = p_tenant_id and t.waiting and t.waits > 0 and t.run_after > v_now
-        for update skip locked
-    );
+    perform hybridflow.is_back(hybridflow.line_of(p_tenant_id), p_tenant_id);
     update public.turns set lease_until = v_now
     where id in (
         select t.id from public.turns as t
-        where t.tenant_id = p_tenant_id and t.state = 'sending' and t.worker is null and t.lease_until > v_now
-        for update skip locked
+        where t.tenant_id = p_tenant_id and t.held and t.lease_until > v_now
+            and t.state = 'sending' and t.worker is null
+        order by t.lease_until limit 100 for update skip locked
     );
     update public.notices set next_at = v_now
     where id in (
@@ -8105,7 +8169,8 @@ as $$
 $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
--- Sets aside what the attempt may cost at most, before the LLM is asked. Returns {ok} or {refused: reason}.
+-- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason}.
 -- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
 -- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
@@ -8119,6 +8184,7 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_tokens bigint := (p ->> 'tokens')::bigint;
+    v_more bigint := v_tokens;
     v_day date := (hybridflow.clock() at time zone 'UTC')::date;
     v_new integer;
     v_all public.spending;
@@ -8131,12 +8197,15 @@ begin
     end if;
     v_turn := v_held.turn;
     v_new := (v_turn.reserved_on is null)::integer;
+    if v_turn.waits > 0 and v_turn.reserved_on = v_day then
+        v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
+    end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
     v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
     v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
-    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_tokens);
+    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);
     if v_budget is null then
-        update public.spending set turns = turns + v_new, tokens = tokens + v_tokens
+        update public.spending set turns = turns + v_new, tokens = tokens + v_more
         where id in (v_all.id, v_own.id);
         update public.turns set reserved_tokens = v_tokens, reserved_on = v_day where id = v_turn.id;
         return jsonb_build_object('ok', true);
