@@ -56,7 +56,7 @@ _AWAY: Mapping[str, str] = {
     "llm_down": "llm",
     "llm_rate_limited": "llm",
 }
-_HAS_ANSWERED = re.compile(r"\s*4(?!08|09|25|29)\d\d\b")
+_HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
 """The beginning of what is told of an LLM that refused this one request, and is not down."""
 
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
