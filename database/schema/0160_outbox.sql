@@ -6,16 +6,17 @@ add column if not exists stop_reason text,
 add column if not exists waits integer not null default 0,
 add column if not exists seen_at timestamptz,
 add column if not exists execution_told_at timestamptz,
-add column if not exists retried boolean not null default false,
+add column if not exists retried_at timestamptz,
 add column if not exists waits_for text,
 add column if not exists waiting boolean generated always as (state = 'pending') stored,
 add column if not exists held boolean generated always as (state in ('running', 'sending')) stored;
 
 comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
 comment on column public.turns.held is 'It is running or sending; see turns_held.';
-comment on column public.turns.retried is 'A person asked for it again: however old it is, it is answered.';
+comment on column public.turns.retried_at is
+'When a person asked for it again: its age counts from then, and no claim ends it for that.';
 comment on column public.turns.waits_for is
-'What was away when it was tried; when that is back the turn goes at once. Null: nothing, or Evolution.';
+'What was away when it was tried (see llm_of, line_of); when that is back it goes at once. Null: nothing.';
 comment on column public.turns.beside is
 'It was sending when its session was merged into one with an active turn: it is finished beside that.';
 comment on column public.turns.stop_reason is
@@ -57,7 +58,10 @@ execute function hybridflow.forget_what_was_said();
 create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
 create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
 create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
-create index if not exists turns_put_off on public.turns (waits_for, id desc) where waits_for is not null;
+create index if not exists turns_put_off on public.turns (waits_for, id desc)
+where waits_for is not null and (waiting or held);
+create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
+where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;

@@ -113,6 +113,10 @@ begin
         update public.messages as m set turn_id = v_pending
         from public.turns as t
         where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
+        update public.turns as t
+        set retried_at = greatest(t.retried_at, f.retried_at)
+        from public.turns as f
+        where t.id = v_pending and f.session_id = p_from and f.waiting;
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where session_id = p_from and waiting;

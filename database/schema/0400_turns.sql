@@ -89,11 +89,12 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_newer bigint;
+    v_retried_at timestamptz;
 begin
     update public.turns
     set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
     where session_id = p_turn.session_id and waiting
-    returning id into v_newer;
+    returning id, retried_at into v_newer, v_retried_at;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
     if v_newer is not null then
         perform hybridflow.widen_turn(p_turn.id);
@@ -102,7 +103,8 @@ begin
     end if;
     update public.turns
     set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
-        stop_reason = null, run_after = p_run_after, updated_at = v_now
+        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        updated_at = v_now
     where id = p_turn.id;
 end
 $$;
@@ -714,23 +716,25 @@ as $$
     )
 $$;
 
--- Whether what a turn answers is too old to be answered at all.
+-- Whether what a turn answers is too old to be answered at all; one that a person retried is as old as that.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
 stable
 set search_path = ''
 as $$
-    select coalesce((
-        select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+    select coalesce(greatest(
+        (select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me),
+        p_turn.retried_at
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
 $$;
 
--- Ends those of the turns, pending and locked, that are too old to be answered: see is_too_old. One that a
--- person retried is not. Returns the others.
-create or replace function hybridflow.leave_too_old(p_ids bigint[], p_minutes numeric)
+-- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
+-- them.
+create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
 language sql
 volatile
@@ -738,15 +742,16 @@ set search_path = ''
 as $$
     with old as (
         update public.turns as t
-        set state = 'dead', reason = 'too_old', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where t.id = any(p_ids) and t.state = 'pending' and not t.retried
-            and hybridflow.is_too_old(t, p_minutes)
+        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+            error_kind = coalesce(error_kind, 'too_old'),
+            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
         returning t.id
     )
 
-    select coalesce(array_agg(c.id), '{}') from unnest(p_ids) as c (id)
-    where c.id not in (select o.id from old as o)
+    select coalesce(array_agg(o.id), '{}') from old as o
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -761,10 +766,10 @@ $$;
 -- prompts, is left to the next call. Never waits for a lock,
 -- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
 -- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.
--- Returns {turns: [context], unreadable (see turn_contexts), now, after_tenant, more, next_due_at}: the
--- context has the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim;
--- more: there may be others that can be claimed at once; next_due_at is when the next one falls due, now
--- where others hold what could be claimed.
+-- Returns {turns: [context], unreadable (see turn_contexts), too_old: [{turn_id, tenant_id, session_id}],
+-- now, after_tenant, more, next_due_at}: the context has the reply saved and the parts begun by an earlier
+-- attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -783,7 +788,7 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
-    v_young bigint[];
+    v_old bigint[];
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
@@ -826,11 +831,12 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    v_young := hybridflow.leave_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
-    v_more := cardinality(v_young) < v_locked or (v_locked < v_limit and (v_more or not v_round.is_whole));
+    v_old := hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
+    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked
+        or (v_locked < v_limit and (v_more or not v_round.is_whole));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_young) as f (id)
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
     ),
 
     claimed as (
@@ -854,6 +860,12 @@ begin
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
     return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+        'too_old', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+            )), '[]')
+            from public.turns as t where t.id = any(v_old)
+        ),
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
@@ -941,34 +953,81 @@ as $$
     where t.id = p_tenant_id
 $$;
 
--- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
--- others whenever it works again. Only those of tenant p_tenant_id, where one is given.
-create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
-returns void
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+create or replace function hybridflow.line_of(p_tenant_id bigint)
+returns text
 language sql
+immutable
 set search_path = ''
 as $$
-    with released as (
-        select t.id, row_number() over (order by s.last_contact_at desc nulls last, t.id desc) as nth
-        from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
-        where t.id in (
-            select w.id from public.turns as w
-            where w.waits_for = p_waits_for and (p_tenant_id is null or w.tenant_id = p_tenant_id)
-            order by w.id desc limit 100 for update skip locked
-        )
-    )
+    select 'line ' || p_tenant_id
+$$;
 
+-- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
+-- that no call takes long. Two statements, for each has an index of its own.
+create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+begin
+    if p_tenant_id is null then
+        return array(
+            select t.id from public.turns as t
+            where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            order by t.id desc limit c_few for update skip locked
+        );
+    end if;
+    return array(
+        select t.id from public.turns as t
+        where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            and t.tenant_id = p_tenant_id
+        order by t.tenant_id desc, t.id desc limit c_few for update skip locked
+    );
+end
+$$;
+
+-- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
+-- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+create or replace function hybridflow.due_since(p_session_id bigint)
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
+$$;
+
+-- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
+-- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+begin
+    if v_ids = '{}' then
+        return;
+    end if;
     update public.turns as t
     set waits_for = null,
         run_after = case
-            -- The newest is due last: who has just become due is claimed first.
-            when t.state = 'pending'
-                then least(t.run_after, hybridflow.clock() - r.nth * interval '1 microsecond')
-            else t.run_after
+            when t.waiting then least(t.run_after, hybridflow.due_since(t.session_id)) else t.run_after
+        end,
+        lease_until = case
+            when t.held and t.worker is null then least(t.lease_until, v_now) else t.lease_until
         end
-    from released as r
-    where t.id = r.id
+    where t.id = any(v_ids);
+    perform public.call_routers('{}');
+end
 $$;
 
 -- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
@@ -1044,8 +1103,9 @@ begin
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
         waits_for = case
-            when v_away and p ->> 'away' = 'llm' and p ->> 'retry_after' is null
-                then hybridflow.llm_of(p_turn.tenant_id)
+            when not v_away then null
+            when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
+            when p ->> 'retry_after' is null then hybridflow.llm_of(p_turn.tenant_id)
         end
     where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
@@ -1226,58 +1286,5 @@ begin
     );
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
     return jsonb_build_object('ok', true);
-end
-$$;
-
--- retry_turn({tenant_id, turn_id})
--- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
--- PT409: it is not dead, its session is paused, or its messages were given to another turn.
-create or replace function public.retry_turn(p jsonb)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-declare
-    v_session public.sessions;
-    v_turn public.turns;
-begin
-    select s.* into v_session from public.sessions as s
-    inner join public.turns as t on t.session_id = s.id
-    where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
-    for update of s;
-    if not found then
-        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
-    end if;
-    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint for update;
-    if v_turn.state <> 'dead' then
-        raise exception 'turn % is %, only a dead turn can be retried', v_turn.id, v_turn.state
-            using errcode = 'PT409';
-    end if;
-    if v_session.is_paused then
-        raise exception 'session % is paused: resume it first', v_session.id using errcode = 'PT409';
-    end if;
-    if not exists (select from public.messages where turn_id = v_turn.id and not from_me) then
-        raise exception 'another turn answers the messages of turn %', v_turn.id using errcode = 'PT409';
-    end if;
-    if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
-    then
-        if exists (
-            select from public.turns where session_id = v_session.id and held
-        ) then
-            raise exception 'session % is being answered by another turn: retry when it is done', v_session.id
-                using errcode = 'PT409';
-        end if;
-        update public.turns
-        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
-            lease_until = hybridflow.clock(), attempt = 0, waits = 0, retried = true, reason = null, stop_reason = null,
-            finished_at = null, updated_at = hybridflow.clock()
-        where id = v_turn.id;
-        perform hybridflow.after_settlement(v_turn.id, null);
-    else
-        update public.turns set attempt = 0, waits = 0, retried = true, reason = null, finished_at = null
-        where id = v_turn.id;
-        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
-    end if;
-    return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
 end
 $$;

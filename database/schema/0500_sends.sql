@@ -490,10 +490,10 @@ $$;
 
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
--- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
--- as far as learn_answer allows. Returns {turn_state, id_taken?}; null where it has no turn, or the contact
--- was erased while it was sent: then nothing is recorded. id_taken: the id is another message's, so it was
--- recorded without it.
+-- turn meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID
+-- that Evolution says it sent to is learnt as far as learn_answer allows. Returns {turn_state, id_taken?};
+-- null where it has no turn, or the contact was erased while it was sent: then nothing is recorded.
+-- id_taken: the id is another message's, so it was recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -519,6 +519,7 @@ begin
     if not v_taken then
         perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
     end if;
+    perform hybridflow.is_back(hybridflow.line_of(v_message.tenant_id), v_message.tenant_id);
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
     ) || hybridflow.told_taken(v_taken);

@@ -160,7 +160,8 @@ begin
 end
 $$;
 
--- The tenant's line is up: what waits for it is due at once.
+-- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
+-- that works there are more).
 create or replace function hybridflow.hasten(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -169,17 +170,13 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
 begin
-    update public.turns set run_after = v_now
-    where id in (
-        select t.id from public.turns as t
-        where t.tenant_id = p_tenant_id and t.waiting and t.waits > 0 and t.run_after > v_now
-        for update skip locked
-    );
+    perform hybridflow.is_back(hybridflow.line_of(p_tenant_id), p_tenant_id);
     update public.turns set lease_until = v_now
     where id in (
         select t.id from public.turns as t
-        where t.tenant_id = p_tenant_id and t.state = 'sending' and t.worker is null and t.lease_until > v_now
-        for update skip locked
+        where t.tenant_id = p_tenant_id and t.held and t.lease_until > v_now
+            and t.state = 'sending' and t.worker is null
+        order by t.lease_until limit 100 for update skip locked
     );
     update public.notices set next_at = v_now
     where id in (

@@ -146,6 +146,7 @@ as $$
     ('pause_contact', 'operator', true, '{until,indefinite}'),
     ('resume_contact', 'operator', true, '{}'),
     ('retry_turn', 'operator', true, '{}'),
+    ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),

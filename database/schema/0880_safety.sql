@@ -105,7 +105,8 @@ as $$
 $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
--- Sets aside what the attempt may cost at most, before the LLM is asked. Returns {ok} or {refused: reason}.
+-- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason}.
 -- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
 -- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
@@ -119,6 +120,7 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_tokens bigint := (p ->> 'tokens')::bigint;
+    v_more bigint := v_tokens;
     v_day date := (hybridflow.clock() at time zone 'UTC')::date;
     v_new integer;
     v_all public.spending;
@@ -131,12 +133,15 @@ begin
     end if;
     v_turn := v_held.turn;
     v_new := (v_turn.reserved_on is null)::integer;
+    if v_turn.waits > 0 and v_turn.reserved_on = v_day then
+        v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
+    end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
     v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
     v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
-    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_tokens);
+    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);
     if v_budget is null then
-        update public.spending set turns = turns + v_new, tokens = tokens + v_tokens
+        update public.spending set turns = turns + v_new, tokens = tokens + v_more
         where id in (v_all.id, v_own.id);
         update public.turns set reserved_tokens = v_tokens, reserved_on = v_day where id = v_turn.id;
         return jsonb_build_object('ok', true);

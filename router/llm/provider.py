@@ -65,7 +65,11 @@ class LlmAway(LlmError):
         self.is_free = is_free
 
 
-class LlmEmpty(LlmError):
+class LlmFailed(LlmError):
+    """It is there and failed at this question; asking again may help."""
+
+
+class LlmEmpty(LlmFailed):
     """It answered without a word; asking again often helps."""
 
 

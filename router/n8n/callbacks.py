@@ -6,6 +6,7 @@ execution and not the turn, and shows the key that n8n and the router share.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Annotated, Literal
@@ -40,6 +41,7 @@ FailureKind = Literal[
     "llm_rate_limited",
     "llm_down",
     "llm_refused",
+    "llm_empty",
     "evolution_refused",
     "evolution_away",
     "not_on_whatsapp",
@@ -54,6 +56,8 @@ _AWAY: Mapping[str, str] = {
     "llm_down": "llm",
     "llm_rate_limited": "llm",
 }
+_HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
+"""The beginning of what is told of an LLM that refused this one request, and is not down."""
 
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Execution = Annotated[str, Path(pattern=EXECUTION_ID, description="n8n's `$execution.id`")]
@@ -167,8 +171,7 @@ async def fail(
         turn_id,
         token,
         {
-            "kind": _kind_of(failure.kind),
-            "away": _AWAY.get(failure.kind),
+            **_judged(failure),
             "error": scrubbed(f"{failure.kind}: {failure.error}"),
             "retry_after": failure.retry_after,
             **_patience(settings),
@@ -216,10 +219,17 @@ async def _call(request: Request, function: str, turn_id: int, token: str, argum
     return await database.call(function, {**argument, **held})
 
 
-def _kind_of(failure: FailureKind) -> str:
-    if failure in _PERMANENT:
-        return "permanent"
-    return "away" if failure in _AWAY else "transient"
+def _judged(failure: Failure) -> Json:
+    """Return what `fail_turn` is told of it.
+
+    Of an LLM that has answered at all, be it without a word, attempts are used up: it is not away.
+    """
+    if failure.kind in _PERMANENT:
+        return {"kind": "permanent"}
+    away = _AWAY.get(failure.kind)
+    if away is None or (away == "llm" and _HAS_ANSWERED.match(failure.error)):
+        return {"kind": "transient"}
+    return {"kind": "away", "away": away}
 
 
 def _patience(settings: Settings) -> Json:

@@ -7,7 +7,7 @@ from time import monotonic
 import httpx
 from pydantic import SecretStr
 
-from router.llm.provider import LlmAway
+from router.llm.provider import LlmAway, LlmFailed
 from router.logs import Action, log_event
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 KEY_HEADER = "X-N8N-API-Key"
 TURN_WEBHOOK = "hybridflow-turn"
 _OF_THE_REQUEST = (400, 413, 422)  # n8n is there; what it does not take is this turn
+_FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
 _LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
 
 
@@ -148,7 +149,7 @@ class N8nHandler:
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
             self.breaker.failed(monotonic())
-            raise LlmAway(said)
+            raise LlmFailed(said) if answer.status_code == _FLOW_DIED else LlmAway(said)
         if answer.status_code in _OF_THE_REQUEST:
             log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
             return False

@@ -120,6 +120,19 @@ class Turn(BaseModel):
     updated_at: datetime
 
 
+class Retries(BaseModel):
+    """What became of many dead turns that were to be tried again."""
+
+    retried: int = Field(description="How many got fresh attempts")
+    left: int = Field(
+        description="How many could not be retried: their session is paused, or another turn"
+        " answers their messages, or somebody is at them"
+    )
+    next_cursor: str | None = Field(
+        description="There are more: give it with the same filters; null: these were all"
+    )
+
+
 class TurnWithMessages(Turn):
     """A turn, the messages that it answers and the parts of its reply."""
 

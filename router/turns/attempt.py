@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError
-from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmMisconfigured
+from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.llm.reach import Reach
 from router.logs import Action, bind_correlation, log_event
 from router.outbound.places import NoPlace
@@ -185,7 +185,7 @@ class TurnAttempt:
             raise SendStopped(answer["refused"])
 
     def _kind_of(self, error: LlmError) -> Kind:
-        if isinstance(error, LlmEmpty):
+        if isinstance(error, LlmFailed):
             return "transient"
         if not isinstance(error, LlmAway):
             return "permanent"

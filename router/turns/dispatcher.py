@@ -121,6 +121,11 @@ class Dispatcher:
                 _log, Action.TURN_RETRY, f"put off: {each['error']}",
                 level=logging.ERROR, turn_id=each["turn_id"], tenant_id=each["tenant_id"],
             )  # fmt: skip
+        for each in answer["too_old"]:
+            log_event(
+                _log, Action.TURN_DEAD, "too old to be answered; it can be retried",
+                level=logging.WARNING, **each,
+            )  # fmt: skip
         for context in answer["turns"]:
             try:
                 self._start(ClaimedTurn.model_validate(context))

@@ -1,8 +1,12 @@
 """Whatever fails in the workflow ends in `fail` with the right kind, and the turn with it."""
 
+from typing import Any
+
 import pytest
 
+from loopback.anthropic import Anthropic
 from loopback.evolution import failures
+from loopback.faults import Fault, wrong_answer
 from loopback.openai import OpenAI
 from loopback.replies import empty
 from tests.n8n_server import TestN8n
@@ -10,6 +14,12 @@ from tests.n8n_server import TestN8n
 pytestmark = pytest.mark.n8n
 
 ONCE = {"TURN_MAX_ATTEMPTS": "1"}
+PUT_OFF = "select state, attempt, handler, error, error_kind from turns"
+
+
+def is_put_off(turns: list[dict[str, Any]]) -> bool:
+    """Whether the one turn waits until what is away is back."""
+    return (turns[0]["error_kind"], turns[0]["state"]) == ("away", "pending")
 
 
 @pytest.mark.parametrize(
@@ -19,17 +29,50 @@ ONCE = {"TURN_MAX_ATTEMPTS": "1"}
         ("overloaded", "llm_rate_limited"),
         ("broken", "llm_down"),
         ("cuts_connection", "llm_down"),
-        ("bad_key", "llm_refused"),
-        ("no_such_model", "llm_refused"),
     ],
 )
-async def test_a_failing_llm_is_reported_after_n8ns_own_tries(staged, llm, fault: str, kind: str):
+async def test_an_llm_that_is_away_uses_up_no_attempt_and_the_turn_is_answered_when_it_is_back(
+    staged, llm, fault: str, kind: str
+):
     llm.fail(getattr(llm, fault)(), times=None)
     async with staged(**ONCE) as stage:
         await stage.maria.writes("oi")
+        (turn,) = await stage.until(PUT_OFF, is_put_off)
+        assert (turn["attempt"], turn["handler"]) == (0, "n8n")
+        assert turn["error"].startswith(f"{kind}: "), turn["error"]
+        assert len(llm.requests) >= 3  # n8n's own tries
+        llm.heal()
+        await stage.maria.answered()
         (turn,) = await stage.turns_end()
-    assert (turn["state"], turn["handler"]) == ("dead", "n8n")
-    assert turn["error"].startswith(f"{kind}: "), turn["error"]
+    assert (turn["state"], turn["attempt"], turn["handler"]) == ("sent", 1, "n8n")
+    assert len(stage.maria.replies) == 1
+
+
+async def test_an_llm_that_stays_away_ends_the_turn_by_its_age(staged, llm):
+    llm.fail(llm.broken(), times=None)
+    async with staged(**ONCE) as stage:
+        await stage.maria.writes("oi")
+        await stage.until(PUT_OFF, is_put_off)
+        await stage.sql("update messages set sent_at = sent_at - interval '2 hours'")
+        (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["reason"], turn["error_kind"]) == ("dead", "too_old", "away")
+    assert stage.maria.replies == []
+
+
+def refuses_the_request(llm: Anthropic) -> Fault:
+    """The fault 400: this request is wrong, and the LLM is there."""
+    error = {"type": "invalid_request_error", "message": "prompt is too long"}
+    return wrong_answer(400, {"type": "error", "error": error})
+
+
+@pytest.mark.parametrize("fault", [Anthropic.bad_key, Anthropic.no_such_model, refuses_the_request])
+async def test_an_llm_that_refuses_is_reported_after_n8ns_own_tries(staged, llm, fault):
+    llm.fail(fault(llm), times=None)
+    async with staged() as stage:
+        await stage.maria.writes("oi")
+        (turn,) = await stage.turns_end()
+    assert (turn["state"], turn["handler"], turn["error_kind"]) == ("dead", "n8n", "permanent")
+    assert turn["error"].startswith("llm_refused: "), turn["error"]
     assert len(llm.requests) == 3
 
 
@@ -43,12 +86,13 @@ async def test_an_llm_that_is_back_at_the_second_try_is_not_reported(staged, llm
     assert turn["tokens_in"] > 0
 
 
-async def test_an_empty_reply_is_an_llm_that_is_down(staged, llm):
+async def test_an_empty_reply_is_no_llm_that_is_down_and_uses_up_attempts(staged, llm):
     llm.answers_always(empty())
     async with staged(**ONCE) as stage:
         await stage.maria.writes("oi")
         (turn,) = await stage.turns_end()
-    assert turn["error"].startswith("llm_down: 400")
+    assert (turn["state"], turn["error_kind"], turn["attempt"]) == ("dead", "transient", 1)
+    assert turn["error"].startswith("llm_empty: 400")
 
 
 @pytest.mark.parametrize(
@@ -71,10 +115,7 @@ async def test_an_evolution_that_is_away_is_reported_and_uses_up_no_attempt(stag
     async with staged(**ONCE) as stage:
         stage.shop.fail("sendText", failures.CONNECTION_CLOSED, times=None)
         await stage.maria.writes("oi")
-        (turn,) = await stage.until(
-            "select state, attempt, error, error_kind from turns",
-            lambda turns: turns[0]["error_kind"] == "away" and turns[0]["state"] == "pending",
-        )
+        (turn,) = await stage.until(PUT_OFF, is_put_off)
         assert turn["attempt"] == 0
         assert turn["error"].startswith("evolution_away: "), turn["error"]
         stage.shop.heal()

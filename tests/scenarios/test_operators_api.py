@@ -265,6 +265,8 @@ async def test_another_tenants_things_are_not_found(office: Office):
         assert answer["error"]["code"] == "not_found"
     for path in ("sessions/1/pause", "sessions/1/resume", "turns/1/retry"):
         await office.post(f"/api/{path}", 404, tenant_id=2)
+    assert (await office.post("/api/turns/retry", json={}, tenant_id=2))["retried"] == 0
+    await office.post("/api/turns/retry", 404, json={}, tenant_id=99)
     for path in ("sessions", "messages", "turns"):
         assert (await office.get(f"/api/{path}", tenant_id=2))["items"] == []
         await office.get(f"/api/{path}", 404, tenant_id=99)
@@ -290,6 +292,35 @@ async def test_a_dead_turn_is_found_and_tried_again(office: Office):
     conflict = await office.post(f"/api/turns/{dead['id']}/retry", 409, tenant_id=1)
     assert conflict["error"]["code"] == "conflict"
     assert "only a dead turn" in conflict["error"]["message"]
+
+
+async def test_many_dead_turns_are_tried_again(office: Office):
+    for number in range(3):
+        await office.talk.maria_writes("oi", jids=[f"551190000000{number}@s.whatsapp.net"])
+        await office.talk.fail(await office.talk.claim_one(), "permanent")
+    first = await office.post(
+        "/api/turns/retry", json={"limit": 2, "reason": "failed"}, tenant_id=1
+    )
+    assert (first["retried"], first["left"], office.wakes) == (2, 0, 1)
+    rest = {"reason": "failed", "cursor": first["next_cursor"]}
+    for retried in (1, 0):
+        again = await office.post("/api/turns/retry", json=rest, tenant_id=1)
+        assert again == {"retried": retried, "left": 0, "next_cursor": None}
+    assert office.wakes == 2
+    (line, *_) = (await office.get("/api/audit", tenant_id=1))["items"]
+    assert (line["action"], line["detail"]) == ("retry_turns", {"retried": 0, "reason": "failed"})
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        *({"state": "dead"}, {"reason": "unlucky"}, {"limit": 0}, {"limit": 201}, {"since": 5}),
+        *({"until": "yesterday"}, {"cursor": "x"}, [], None),
+    ],
+)
+async def test_many_turns_that_cannot_be_meant_are_refused(office: Office, which: object):
+    await office.post("/api/turns/retry", 422, json=which, tenant_id=1)
+    assert office.wakes == 0
 
 
 async def test_a_turn_is_read_with_its_messages_and_without_its_token(office: Office):

@@ -181,7 +181,7 @@ async def test_what_is_too_old_is_not_answered(talk: Conversation):
         await talk.maria_writes("oi", jids=[f"55119000000{number}@s.whatsapp.net"])
     await talk.travel(seconds=11)
     await talk.sql("update messages set sent_at = sent_at - interval '2 hours' where turn_id <= 4")
-    await talk.sql("update turns set retried = true where id = 4")
+    await talk.sql("update turns set retried_at = now() where id = 4")
     claimed = await claim(talk, 20, answer_within_minutes=60)
     assert {turn["turn_id"] for turn in claimed["turns"]} == {4, 5, 6}
     assert claimed["more"]

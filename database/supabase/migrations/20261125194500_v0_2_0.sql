@@ -388,8 +388,6 @@ comment on column public.turns.reserved_tokens is
 'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
 comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
 
-
-
 create table if not exists public.spending (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -431,16 +429,17 @@ add column if not exists stop_reason text,
 add column if not exists waits integer not null default 0,
 add column if not exists seen_at timestamptz,
 add column if not exists execution_told_at timestamptz,
-add column if not exists retried boolean not null default false,
+add column if not exists retried_at timestamptz,
 add column if not exists waits_for text,
 add column if not exists waiting boolean generated always as (state = 'pending') stored,
 add column if not exists held boolean generated always as (state in ('running', 'sending')) stored;
 
 comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
 comment on column public.turns.held is 'It is running or sending; see turns_held.';
-comment on column public.turns.retried is 'A person asked for it again: however old it is, it is answered.';
+comment on column public.turns.retried_at is
+'When a person asked for it again: its age counts from then, and no claim ends it for that.';
 comment on column public.turns.waits_for is
-'What was away when it was tried; when that is back the turn goes at once. Null: nothing, or Evolution.';
+'What was away when it was tried (see llm_of, line_of); when that is back it goes at once. Null: nothing.';
 comment on column public.turns.beside is
 'It was sending when its session was merged into one with an active turn: it is finished beside that.';
 comment on column public.turns.stop_reason is
@@ -482,7 +481,10 @@ execute function hybridflow.forget_what_was_said();
 create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
 create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
 create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
-create index if not exists turns_put_off on public.turns (waits_for, id desc) where waits_for is not null;
+create index if not exists turns_put_off on public.turns (waits_for, id desc)
+where waits_for is not null and (waiting or held);
+create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
+where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
@@ -636,6 +638,10 @@ begin
         update public.messages as m set turn_id = v_pending
         from public.turns as t
         where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
+        update public.turns as t
+        set retried_at = greatest(t.retried_at, f.retried_at)
+        from public.turns as f
+        where t.id = v_pending and f.session_id = p_from and f.waiting;
         update public.turns
         set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
         where session_id = p_from and waiting;
@@ -1393,11 +1399,12 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_newer bigint;
+    v_retried_at timestamptz;
 begin
     update public.turns
     set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
     where session_id = p_turn.session_id and waiting
-    returning id into v_newer;
+    returning id, retried_at into v_newer, v_retried_at;
     update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
     if v_newer is not null then
         perform hybridflow.widen_turn(p_turn.id);
@@ -1406,7 +1413,8 @@ begin
     end if;
     update public.turns
     set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
-        stop_reason = null, run_after = p_run_after, updated_at = v_now
+        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        updated_at = v_now
     where id = p_turn.id;
 end
 $$;
@@ -2018,23 +2026,25 @@ as $$
     )
 $$;
 
--- Whether what a turn answers is too old to be answered at all.
+-- Whether what a turn answers is too old to be answered at all; one that a person retried is as old as that.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
 stable
 set search_path = ''
 as $$
-    select coalesce((
-        select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+    select coalesce(greatest(
+        (select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me),
+        p_turn.retried_at
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
     )), false)
 $$;
 
--- Ends those of the turns, pending and locked, that are too old to be answered: see is_too_old. One that a
--- person retried is not. Returns the others.
-create or replace function hybridflow.leave_too_old(p_ids bigint[], p_minutes numeric)
+-- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
+-- them.
+create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
 returns bigint[]
 language sql
 volatile
@@ -2042,15 +2052,16 @@ set search_path = ''
 as $$
     with old as (
         update public.turns as t
-        set state = 'dead', reason = 'too_old', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where t.id = any(p_ids) and t.state = 'pending' and not t.retried
-            and hybridflow.is_too_old(t, p_minutes)
+        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+            error_kind = coalesce(error_kind, 'too_old'),
+            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
             and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
         returning t.id
     )
 
-    select coalesce(array_agg(c.id), '{}') from unnest(p_ids) as c (id)
-    where c.id not in (select o.id from old as o)
+    select coalesce(array_agg(o.id), '{}') from old as o
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
@@ -2065,10 +2076,10 @@ $$;
 -- prompts, is left to the next call. Never waits for a lock,
 -- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
 -- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.
--- Returns {turns: [context], unreadable (see turn_contexts), now, after_tenant, more, next_due_at}: the
--- context has the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim;
--- more: there may be others that can be claimed at once; next_due_at is when the next one falls due, now
--- where others hold what could be claimed.
+-- Returns {turns: [context], unreadable (see turn_contexts), too_old: [{turn_id, tenant_id, session_id}],
+-- now, after_tenant, more, next_due_at}: the context has the reply saved and the parts begun by an earlier
+-- attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -2087,7 +2098,7 @@ declare
     v_more boolean;
     v_ids bigint[];
     v_locked integer;
-    v_young bigint[];
+    v_old bigint[];
     v_claimed bigint[];
     v_tokens uuid[];
     v_last bigint;
@@ -2130,11 +2141,12 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    v_young := hybridflow.leave_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
-    v_more := cardinality(v_young) < v_locked or (v_locked < v_limit and (v_more or not v_round.is_whole));
+    v_old := hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
+    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked
+        or (v_locked < v_limit and (v_more or not v_round.is_whole));
 
     with fresh as materialized (
-        select f.id, gen_random_uuid() as token from unnest(v_young) as f (id)
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
     ),
 
     claimed as (
@@ -2158,6 +2170,12 @@ begin
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
     order by n.nth desc limit 1;
     return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+        'too_old', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+            )), '[]')
+            from public.turns as t where t.id = any(v_old)
+        ),
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
@@ -2245,34 +2263,81 @@ as $$
     where t.id = p_tenant_id
 $$;
 
--- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
--- others whenever it works again. Only those of tenant p_tenant_id, where one is given.
-create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
-returns void
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+create or replace function hybridflow.line_of(p_tenant_id bigint)
+returns text
 language sql
+immutable
 set search_path = ''
 as $$
-    with released as (
-        select t.id, row_number() over (order by s.last_contact_at desc nulls last, t.id desc) as nth
-        from public.turns as t
-        inner join public.sessions as s on s.id = t.session_id
-        where t.id in (
-            select w.id from public.turns as w
-            where w.waits_for = p_waits_for and (p_tenant_id is null or w.tenant_id = p_tenant_id)
-            order by w.id desc limit 100 for update skip locked
-        )
-    )
+    select 'line ' || p_tenant_id
+$$;
 
+-- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
+-- that no call takes long. Two statements, for each has an index of its own.
+create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+begin
+    if p_tenant_id is null then
+        return array(
+            select t.id from public.turns as t
+            where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            order by t.id desc limit c_few for update skip locked
+        );
+    end if;
+    return array(
+        select t.id from public.turns as t
+        where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            and t.tenant_id = p_tenant_id
+        order by t.tenant_id desc, t.id desc limit c_few for update skip locked
+    );
+end
+$$;
+
+-- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
+-- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+create or replace function hybridflow.due_since(p_session_id bigint)
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
+$$;
+
+-- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
+-- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+begin
+    if v_ids = '{}' then
+        return;
+    end if;
     update public.turns as t
     set waits_for = null,
         run_after = case
-            -- The newest is due last: who has just become due is claimed first.
-            when t.state = 'pending'
-                then least(t.run_after, hybridflow.clock() - r.nth * interval '1 microsecond')
-            else t.run_after
+            when t.waiting then least(t.run_after, hybridflow.due_since(t.session_id)) else t.run_after
+        end,
+        lease_until = case
+            when t.held and t.worker is null then least(t.lease_until, v_now) else t.lease_until
         end
-    from released as r
-    where t.id = r.id
+    where t.id = any(v_ids);
+    perform public.call_routers('{}');
+end
 $$;
 
 -- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
@@ -2348,8 +2413,9 @@ begin
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
         waits_for = case
-            when v_away and p ->> 'away' = 'llm' and p ->> 'retry_after' is null
-                then hybridflow.llm_of(p_turn.tenant_id)
+            when not v_away then null
+            when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
+            when p ->> 'retry_after' is null then hybridflow.llm_of(p_turn.tenant_id)
         end
     where id = p_turn.id;
     if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
@@ -2533,6 +2599,70 @@ begin
 end
 $$;
 
+-- ==================== 0450_retries.sql
+
+-- HybridFlow: dead turns that a person wants to be tried again, one or many.
+
+-- Whether something of a turn is on the phone, or may be.
+create or replace function hybridflow.is_begun(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sent', 'sending', 'unknown')
+    )
+$$;
+
+-- Why a turn cannot be retried now; null: it can. It and its session are locked.
+create or replace function hybridflow.retry_refusal(p_turn public.turns, p_session public.sessions)
+returns text
+language sql
+volatile
+set search_path = ''
+as $$
+    select case
+        when p_turn.state <> 'dead'
+            then format('turn %s is %s, only a dead turn can be retried', p_turn.id, p_turn.state)
+        when p_session.is_paused then format('session %s is paused: resume it first', p_session.id)
+        when not exists (select from public.messages as m where m.turn_id = p_turn.id and not m.from_me)
+            then format('another turn answers the messages of turn %s', p_turn.id)
+        when hybridflow.is_begun(p_turn.id)
+            and exists (select from public.turns as o where o.session_id = p_session.id and o.held)
+            then format(
+                'session %s is being answered by another turn: retry when it is done', p_session.id
+            )
+    end
+$$;
+
+-- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
+-- begun.
+create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.turns
+    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+        updated_at = v_now
+    where id = p_turn.id;
+    if hybridflow.is_begun(p_turn.id) then
+        update public.turns
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
+            lease_until = v_now, stop_reason = null
+        where id = p_turn.id;
+        perform hybridflow.after_settlement(p_turn.id, null);
+    else
+        perform hybridflow.requeue_turn(p_turn, p_due_at);
+    end if;
+end
+$$;
+
 -- retry_turn({tenant_id, turn_id})
 -- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
 -- PT409: it is not dead, its session is paused, or its messages were given to another turn.
@@ -2544,6 +2674,7 @@ as $$
 declare
     v_session public.sessions;
     v_turn public.turns;
+    v_refusal text;
 begin
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
@@ -2553,36 +2684,112 @@ begin
         raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
     end if;
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint for update;
-    if v_turn.state <> 'dead' then
-        raise exception 'turn % is %, only a dead turn can be retried', v_turn.id, v_turn.state
-            using errcode = 'PT409';
+    v_refusal := hybridflow.retry_refusal(v_turn, v_session);
+    if v_refusal is not null then
+        raise exception '%', v_refusal using errcode = 'PT409';
     end if;
-    if v_session.is_paused then
-        raise exception 'session % is paused: resume it first', v_session.id using errcode = 'PT409';
-    end if;
-    if not exists (select from public.messages where turn_id = v_turn.id and not from_me) then
-        raise exception 'another turn answers the messages of turn %', v_turn.id using errcode = 'PT409';
-    end if;
-    if exists (select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown'))
-    then
-        if exists (
-            select from public.turns where session_id = v_session.id and held
-        ) then
-            raise exception 'session % is being answered by another turn: retry when it is done', v_session.id
-                using errcode = 'PT409';
-        end if;
-        update public.turns
-        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
-            lease_until = hybridflow.clock(), attempt = 0, waits = 0, retried = true, reason = null, stop_reason = null,
-            finished_at = null, updated_at = hybridflow.clock()
-        where id = v_turn.id;
-        perform hybridflow.after_settlement(v_turn.id, null);
-    else
-        update public.turns set attempt = 0, waits = 0, retried = true, reason = null, finished_at = null
-        where id = v_turn.id;
-        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
-    end if;
+    perform hybridflow.revive_turn(v_turn, hybridflow.clock());
     return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
+end
+$$;
+
+-- Whether a dead turn is one that the filters of retry_turns ask for.
+create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce((p ->> 'reason' = 'too_old') = (p_turn.reason is not distinct from 'too_old'), true)
+        and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
+        and coalesce(p_turn.finished_at >= (p ->> 'since')::timestamptz, true)
+        and coalesce(p_turn.finished_at < (p ->> 'until')::timestamptz, true)
+$$;
+
+-- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or somebody else holds it
+-- or its session. Who retries many holds many sessions, and so waits for none.
+create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+set lock_timeout = '50ms'
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = p_turn_id
+    for update of s skip locked;
+    if not found then
+        return false;
+    end if;
+    select * into v_turn from public.turns where id = p_turn_id for update;
+    if hybridflow.retry_refusal(v_turn, v_session) is not null then
+        return false;
+    end if;
+    perform hybridflow.revive_turn(v_turn, hybridflow.due_since(v_session.id));
+    return true;
+exception
+    when lock_not_available then
+        return false;
+end
+$$;
+
+-- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
+-- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
+-- Of the tenant's dead turns, the newest first, those that died in [since, until), with this error_kind, and
+-- for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most limit (1 to 200;
+-- 50) of those that are wanted are retried; what comes behind them is for the call with next_cursor, which is
+-- null where nothing does. Returns {retried, left, next_cursor}: left is how many are wanted and could not be
+-- retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
+create or replace function public.retry_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, true);
+    v_before bigint := coalesce((hybridflow.from_cursor('dead_turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_ids bigint[];
+    v_last bigint;
+    v_retried integer;
+begin
+    perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
+    select
+        array_agg(l.id order by l.id desc) filter (where l.is_wanted),
+        case when count(*) = v_look then min(l.id) end
+    into v_ids, v_last
+    from (
+        select t.id, hybridflow.is_to_be_retried(t, p) as is_wanted from public.turns as t
+        where t.tenant_id = v_tenant_id and t.state = 'dead' and t.id < v_before
+        order by t.id desc limit v_look
+    ) as l;
+    if cardinality(v_ids) > v_limit then
+        v_ids := v_ids[:v_limit];
+        v_last := v_ids[v_limit];
+    end if;
+    select count(*) filter (where hybridflow.retry_one_of_many(i.id)) into v_retried
+    from unnest(v_ids) as i (id);
+    if v_retried > 0 then
+        perform public.call_routers('{}');
+    end if;
+    return jsonb_build_object(
+        'retried', v_retried,
+        'left', coalesce(cardinality(v_ids), 0) - v_retried,
+        'next_cursor', case
+            when v_last is not null then hybridflow.to_cursor('dead_turns', jsonb_build_array(v_last))
+        end,
+        'audit', jsonb_build_object('retried', v_retried) || jsonb_build_object(
+            'reason', p -> 'reason', 'error_kind', p -> 'error_kind', 'since', p -> 'since', 'until', p -> 'until'
+        )
+    );
 end
 $$;
 
@@ -3080,10 +3287,10 @@ $$;
 
 -- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
 -- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
--- turn meanwhile (failing to record is not failing to send). The JID that Evolution says it sent to is learnt
--- as far as learn_answer allows. Returns {turn_state, id_taken?}; null where it has no turn, or the contact
--- was erased while it was sent: then nothing is recorded. id_taken: the id is another message's, so it was
--- recorded without it.
+-- turn meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID
+-- that Evolution says it sent to is learnt as far as learn_answer allows. Returns {turn_state, id_taken?};
+-- null where it has no turn, or the contact was erased while it was sent: then nothing is recorded.
+-- id_taken: the id is another message's, so it was recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -3109,6 +3316,7 @@ begin
     if not v_taken then
         perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
     end if;
+    perform hybridflow.is_back(hybridflow.line_of(v_message.tenant_id), v_message.tenant_id);
     return jsonb_build_object(
         'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
     ) || hybridflow.told_taken(v_taken);
@@ -3652,7 +3860,8 @@ begin
 end
 $$;
 
--- The tenant's line is up: what waits for it is due at once.
+-- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
+-- that works there are more).
 create or replace function hybridflow.hasten(p_tenant_id bigint)
 returns void
 language plpgsql
@@ -3661,17 +3870,13 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
 begin
-    update public.turns set run_after = v_now
-    where id in (
-        select t.id from public.turns as t
-        where t.tenant_id = p_tenant_id and t.waiting and t.waits > 0 and t.run_after > v_now
-        for update skip locked
-    );
+    perform hybridflow.is_back(hybridflow.line_of(p_tenant_id), p_tenant_id);
     update public.turns set lease_until = v_now
     where id in (
         select t.id from public.turns as t
-        where t.tenant_id = p_tenant_id and t.state = 'sending' and t.worker is null and t.lease_until > v_now
-        for update skip locked
+        where t.tenant_id = p_tenant_id and t.held and t.lease_until > v_now
+            and t.state = 'sending' and t.worker is null
+        order by t.lease_until limit 100 for update skip locked
     );
     update public.notices set next_at = v_now
     where id in (
@@ -6255,6 +6460,7 @@ as $$
     ('pause_contact', 'operator', true, '{until,indefinite}'),
     ('resume_contact', 'operator', true, '{}'),
     ('retry_turn', 'operator', true, '{}'),
+    ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
@@ -8109,7 +8315,8 @@ as $$
 $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
--- Sets aside what the attempt may cost at most, before the LLM is asked. Returns {ok} or {refused: reason}.
+-- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason}.
 -- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
 -- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
@@ -8123,6 +8330,7 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_tokens bigint := (p ->> 'tokens')::bigint;
+    v_more bigint := v_tokens;
     v_day date := (hybridflow.clock() at time zone 'UTC')::date;
     v_new integer;
     v_all public.spending;
@@ -8135,12 +8343,15 @@ begin
     end if;
     v_turn := v_held.turn;
     v_new := (v_turn.reserved_on is null)::integer;
+    if v_turn.waits > 0 and v_turn.reserved_on = v_day then
+        v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
+    end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
     v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
     v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
-    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_tokens);
+    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);
     if v_budget is null then
-        update public.spending set turns = turns + v_new, tokens = tokens + v_tokens
+        update public.spending set turns = turns + v_new, tokens = tokens + v_more
         where id in (v_all.id, v_own.id);
         update public.turns set reserved_tokens = v_tokens, reserved_on = v_day where id = v_turn.id;
         return jsonb_build_object('ok', true);
@@ -9494,8 +9705,8 @@ select hybridflow.apply_grants(
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
         'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
-        'finish_turn', 'retry_turn', 'forward_turn', 'begin_flow', 'fail_execution', 'look_at_turn',
-        'begin_flow_send', 'fail_send',
+        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
+        'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',

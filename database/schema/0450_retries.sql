@@ -1,0 +1,191 @@
+-- HybridFlow: dead turns that a person wants to be tried again, one or many.
+
+-- Whether something of a turn is on the phone, or may be.
+create or replace function hybridflow.is_begun(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sent', 'sending', 'unknown')
+    )
+$$;
+
+-- Why a turn cannot be retried now; null: it can. It and its session are locked.
+create or replace function hybridflow.retry_refusal(p_turn public.turns, p_session public.sessions)
+returns text
+language sql
+volatile
+set search_path = ''
+as $$
+    select case
+        when p_turn.state <> 'dead'
+            then format('turn %s is %s, only a dead turn can be retried', p_turn.id, p_turn.state)
+        when p_session.is_paused then format('session %s is paused: resume it first', p_session.id)
+        when not exists (select from public.messages as m where m.turn_id = p_turn.id and not m.from_me)
+            then format('another turn answers the messages of turn %s', p_turn.id)
+        when hybridflow.is_begun(p_turn.id)
+            and exists (select from public.turns as o where o.session_id = p_session.id and o.held)
+            then format(
+                'session %s is being answered by another turn: retry when it is done', p_session.id
+            )
+    end
+$$;
+
+-- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
+-- begun.
+create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.turns
+    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+        updated_at = v_now
+    where id = p_turn.id;
+    if hybridflow.is_begun(p_turn.id) then
+        update public.turns
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
+            lease_until = v_now, stop_reason = null
+        where id = p_turn.id;
+        perform hybridflow.after_settlement(p_turn.id, null);
+    else
+        perform hybridflow.requeue_turn(p_turn, p_due_at);
+    end if;
+end
+$$;
+
+-- retry_turn({tenant_id, turn_id})
+-- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
+-- PT409: it is not dead, its session is paused, or its messages were given to another turn.
+create or replace function public.retry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+    v_refusal text;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
+    for update of s;
+    if not found then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint for update;
+    v_refusal := hybridflow.retry_refusal(v_turn, v_session);
+    if v_refusal is not null then
+        raise exception '%', v_refusal using errcode = 'PT409';
+    end if;
+    perform hybridflow.revive_turn(v_turn, hybridflow.clock());
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
+end
+$$;
+
+-- Whether a dead turn is one that the filters of retry_turns ask for.
+create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce((p ->> 'reason' = 'too_old') = (p_turn.reason is not distinct from 'too_old'), true)
+        and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
+        and coalesce(p_turn.finished_at >= (p ->> 'since')::timestamptz, true)
+        and coalesce(p_turn.finished_at < (p ->> 'until')::timestamptz, true)
+$$;
+
+-- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or somebody else holds it
+-- or its session. Who retries many holds many sessions, and so waits for none.
+create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+set lock_timeout = '50ms'
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = p_turn_id
+    for update of s skip locked;
+    if not found then
+        return false;
+    end if;
+    select * into v_turn from public.turns where id = p_turn_id for update;
+    if hybridflow.retry_refusal(v_turn, v_session) is not null then
+        return false;
+    end if;
+    perform hybridflow.revive_turn(v_turn, hybridflow.due_since(v_session.id));
+    return true;
+exception
+    when lock_not_available then
+        return false;
+end
+$$;
+
+-- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
+-- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
+-- Of the tenant's dead turns, the newest first, those that died in [since, until), with this error_kind, and
+-- for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most limit (1 to 200;
+-- 50) of those that are wanted are retried; what comes behind them is for the call with next_cursor, which is
+-- null where nothing does. Returns {retried, left, next_cursor}: left is how many are wanted and could not be
+-- retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
+create or replace function public.retry_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, true);
+    v_before bigint := coalesce((hybridflow.from_cursor('dead_turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_ids bigint[];
+    v_last bigint;
+    v_retried integer;
+begin
+    perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
+    select
+        array_agg(l.id order by l.id desc) filter (where l.is_wanted),
+        case when count(*) = v_look then min(l.id) end
+    into v_ids, v_last
+    from (
+        select t.id, hybridflow.is_to_be_retried(t, p) as is_wanted from public.turns as t
+        where t.tenant_id = v_tenant_id and t.state = 'dead' and t.id < v_before
+        order by t.id desc limit v_look
+    ) as l;
+    if cardinality(v_ids) > v_limit then
+        v_ids := v_ids[:v_limit];
+        v_last := v_ids[v_limit];
+    end if;
+    select count(*) filter (where hybridflow.retry_one_of_many(i.id)) into v_retried
+    from unnest(v_ids) as i (id);
+    if v_retried > 0 then
+        perform public.call_routers('{}');
+    end if;
+    return jsonb_build_object(
+        'retried', v_retried,
+        'left', coalesce(cardinality(v_ids), 0) - v_retried,
+        'next_cursor', case
+            when v_last is not null then hybridflow.to_cursor('dead_turns', jsonb_build_array(v_last))
+        end,
+        'audit', jsonb_build_object('retried', v_retried) || jsonb_build_object(
+            'reason', p -> 'reason', 'error_kind', p -> 'error_kind', 'since', p -> 'since', 'until', p -> 'until'
+        )
+    );
+end
+$$;
