@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from urllib.parse import urlsplit
 
 from benchmarks.http_load import webhook
@@ -118,6 +119,18 @@ async def silent_connections(target: Target) -> None:
     await _many(1100, one)
 
 
+async def silent_crowd(target: Target) -> None:
+    """3,000 such connections, from ten addresses that are not the customers'."""
+    addresses = cycle(f"127.0.0.{number}" for number in range(2, 12))
+
+    async def one() -> None:
+        here = (next(addresses), 0)
+        reader, _ = await asyncio.open_connection(*target.address, local_addr=here)
+        await reader.read()
+
+    await _many(3000, one)
+
+
 async def evolution_trickles(target: Target) -> None:
     """The tenant's Evolution answers a byte now and then, for ever."""
 
@@ -179,7 +192,7 @@ ATTACKS: dict[str, Attack] = {
     attack.__name__.replace("_", "-"): attack
     for attack in (
         *(lists_without_a_key, lists_to_the_api, lists_with_a_secret),
-        *(slow_bodies, long_heads, pipelines, silent_connections),
+        *(slow_bodies, long_heads, pipelines, silent_connections, silent_crowd),
         *(evolution_trickles, evolution_hangs, evolution_unpacks),
         *(large_batches, junk_keys),
     )

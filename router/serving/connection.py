@@ -153,11 +153,16 @@ class Connection(HttpToolsProtocol):
         """Note since when the other end reads nothing."""
         self._write_until = self.loop.time() + self._bounds.write_seconds
         self._unread = self.transport.get_write_buffer_size()
+        self._door.stalls(self)
         super().pause_writing()
 
     def resume_writing(self) -> None:
         """It reads again."""
         self._write_until = None
+        if self._is_answering:
+            self._door.works(self)
+        else:
+            self._door.rests(self)
         super().resume_writing()
 
     # --- what the parser tells
@@ -247,7 +252,7 @@ class Connection(HttpToolsProtocol):
     def _rest(self) -> None:
         seconds = self._bounds.idle_seconds if self._is_whole else self._bounds.linger_seconds
         self._until = self.loop.time() + seconds
-        self._door.waits(self)
+        self._door.rests(self)
 
     def _refuse(self) -> None:
         """Say so, unless an answer is being written; and hear no more."""

@@ -6,7 +6,8 @@ around a second closes those that are late: a load of short requests costs no ti
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Protocol
 
 from router.limits.callers import Callers
@@ -32,15 +33,49 @@ class Guest(Protocol):
         """Cut the connection at once."""
 
 
+_SILENT, _RESTING, _STALLED = range(3)
+_NEWCOMERS = 4  # a quarter of the places is theirs who have just come
+
+
+class _Idle:
+    """Connections that do nothing, of each kind in the order in which they began to."""
+
+    def __init__(self, places: int) -> None:
+        self._newcomers = places // _NEWCOMERS
+        self._kinds: tuple[OrderedDict[Guest, None], ...] = tuple(OrderedDict() for _ in range(3))
+
+    def note(self, guest: Guest, kind: int) -> None:
+        self.forget(guest)
+        self._kinds[kind][guest] = None
+
+    def forget(self, guest: Guest) -> None:
+        for kind in self._kinds:
+            kind.pop(guest, None)
+
+    def first_to_go(self) -> Guest | None:
+        silent, resting, stalled = self._kinds
+        order = (resting, stalled, silent)
+        if len(silent) > self._newcomers:
+            order = (silent, resting, stalled)
+        return next((guest for kind in order for guest in kind), None)
+
+
 class Door:
-    """The connections of one process."""
+    """The connections of one process.
+
+    Where places are short, whoever does nothing makes room: first who never sent a whole request,
+    then who rests after one, then who reads nothing of its answer, of each the longest so. But a
+    quarter of the places is for those who have just come, so that each has time to ask. Who works
+    stays, however many come with nothing to ask.
+    """
 
     def __init__(self, bounds: Bounds, callers: Callers) -> None:
         self.bounds = bounds
         self._callers = callers
         self._inside: dict[Guest, str | None] = {}
-        self._of_block: Counter[str] = Counter()
-        self._waiting: OrderedDict[Guest, None] = OrderedDict()
+        self._of_block: dict[str, int] = {}
+        self._idle = _Idle(bounds.connections)
+        self._idle_of_block: dict[str, _Idle] = {}
         self._looks: asyncio.TimerHandle | None = None
         self.turned_away = 0
         self._told = 0
@@ -52,44 +87,66 @@ class Door:
     def enter(self, guest: Guest) -> bool:
         """Let a connection in, or turn it away: False.
 
-        Where all places are taken the one goes that has been waiting longest for a request to come:
-        whoever does nothing keeps nobody out. Connections of trusted proxies, which are many
-        callers', are not counted by address.
+        Where its address has all the places that it may, one of the same address makes room; where
+        all places are taken, one of any. Connections of trusted proxies, which are many callers',
+        are not counted by address.
         """
         block = self._callers.block_of_peer(guest.peer)
-        if block is not None and self._of_block[block] >= self.bounds.per_address:
+        if block is not None and self._of_block.get(block, 0) >= self.bounds.per_address:
+            has_room = self._make_room(self._idle_of_block[block])
+        elif len(self._inside) >= self.bounds.connections:
+            has_room = self._make_room(self._idle)
+        else:
+            has_room = True
+        if not has_room:
             return self._refuse(guest)
-        if len(self._inside) >= self.bounds.connections:
-            if not self._waiting:
-                return self._refuse(guest)
-            longest = next(iter(self._waiting))
-            self.leave(longest)
-            self._refuse(longest)
         self._inside[guest] = block
         if block is not None:
-            self._of_block[block] += 1
-        self.waits(guest)
+            self._of_block[block] = self._of_block.get(block, 0) + 1
+            self._idle_of_block.setdefault(block, _Idle(self.bounds.per_address))
+        self._note(guest, _SILENT)
         if self._looks is None:
             self._look_later()
         return True
 
     def leave(self, guest: Guest) -> None:
         """Give the place back; also of one that never had any."""
+        self.works(guest)
         block = self._inside.pop(guest, None)
-        self._waiting.pop(guest, None)
         if block is not None:
             self._of_block[block] -= 1
             if not self._of_block[block]:
-                del self._of_block[block]
+                del self._of_block[block], self._idle_of_block[block]
 
-    def waits(self, guest: Guest) -> None:
-        """Note that a connection has no whole request: it may have to make room."""
-        if guest in self._inside:
-            self._waiting[guest] = None
+    def rests(self, guest: Guest) -> None:
+        """Note that a connection has its answer, and that no other request of it is there."""
+        self._note(guest, _RESTING)
+
+    def stalls(self, guest: Guest) -> None:
+        """Note that a connection reads nothing of its answer."""
+        self._note(guest, _STALLED)
 
     def works(self, guest: Guest) -> None:
         """Note that a connection has a request that is being answered: it stays."""
-        self._waiting.pop(guest, None)
+        for idle in self._idle_with(guest):
+            idle.forget(guest)
+
+    def _note(self, guest: Guest, kind: int) -> None:
+        for idle in self._idle_with(guest):
+            idle.note(guest, kind)
+
+    def _idle_with(self, guest: Guest) -> Iterator[_Idle]:
+        if guest in self._inside:
+            yield self._idle
+            if (block := self._inside[guest]) is not None:
+                yield self._idle_of_block[block]
+
+    def _make_room(self, idle: _Idle) -> bool:
+        guest = idle.first_to_go()
+        if guest is not None:
+            self.leave(guest)
+            self._refuse(guest)
+        return guest is not None
 
     def look_around(self, now: float) -> None:
         """Have every connection look whether it is late."""

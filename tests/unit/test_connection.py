@@ -316,26 +316,54 @@ class Guest:
         self.is_away = True
 
 
+def workers(door: Door, address: str, count: int) -> list["Guest"]:
+    guests = [Guest(address) for _ in range(count)]
+    for guest in guests:
+        assert door.enter(guest)
+        door.works(guest)
+    return guests
+
+
 async def test_one_address_has_a_part_of_the_places():
     door = Door(BOUNDS, Callers(()))
-    guests = [Guest("198.51.100.1") for _ in range(7)]
-    assert [door.enter(guest) for guest in guests] == [True] * 5 + [False] * 2
-    assert [guest.is_away for guest in guests] == [False] * 5 + [True] * 2
+    guests = workers(door, "198.51.100.1", 5)
+    refused = [Guest("198.51.100.1") for _ in range(2)]
+    assert [door.enter(guest) for guest in refused] == [False] * 2
+    assert [guest.is_away for guest in (*guests, *refused)] == [False] * 5 + [True] * 2
     assert door.enter(Guest("198.51.100.2"))
-    door.leave(guests[-1])  # which had no place
+    door.leave(refused[-1])  # which had no place
     assert not door.enter(Guest("198.51.100.1"))
     door.leave(guests[0])
     assert door.enter(Guest("198.51.100.1"))
 
 
+async def test_who_says_nothing_keeps_nobody_of_the_same_address_out():
+    door = Door(BOUNDS, Callers(()))
+    silent = [Guest("198.51.100.1") for _ in range(100)]
+    elsewhere = Guest("198.51.100.2")
+    door.enter(elsewhere)
+    assert all(door.enter(guest) for guest in silent)
+    assert [guest.is_away for guest in silent] == [True] * 95 + [False] * 5
+    assert not elsewhere.is_away
+    assert len(door) == 6
+    works = Guest("198.51.100.1")
+    assert door.enter(works)
+    door.works(works)
+    for _ in range(100):
+        assert door.enter(Guest("198.51.100.1"))
+    assert not works.is_away
+
+
 async def test_a_64_is_one_address():
     door = Door(BOUNDS, Callers(()))
-    entered = [door.enter(Guest(f"2001:db8:0:1::{number:x}")) for number in range(7)]
-    assert entered.count(True) == 5
+    guests = [Guest(f"2001:db8:0:1::{number:x}") for number in range(7)]
+    assert all(door.enter(guest) for guest in guests)
+    assert [guest.is_away for guest in guests] == [True] * 2 + [False] * 5
     assert door.enter(Guest("2001:db8:0:2::1"))
     door = Door(BOUNDS, Callers(()))
-    mapped = [door.enter(Guest(f"{kind}198.51.100.1")) for kind in ("", "::ffff:") * 4]
-    assert mapped.count(True) == 5
+    mapped = [Guest(f"{kind}198.51.100.1") for kind in ("", "::ffff:") * 4]
+    assert all(door.enter(guest) for guest in mapped)
+    assert [guest.is_away for guest in mapped] == [True] * 3 + [False] * 5
 
 
 async def test_a_trusted_proxy_is_many_callers():
@@ -356,6 +384,84 @@ async def test_where_all_places_are_taken_whoever_has_waited_longest_makes_room(
         door.works(guest)
     assert not door.enter(Guest("203.0.113.2"))  # everybody works
     assert len(door) == 10
+
+
+@pytest.mark.parametrize("blocks", [2, 10, 1000])
+async def test_however_many_say_nothing_who_asks_is_served_and_stays(blocks: int):
+    door = Door(BOUNDS, Callers(()))
+    rests = Guest("198.51.100.1")
+    door.enter(rests)
+    door.works(rests)
+    door.rests(rests)
+    crowd = [Guest(f"2001:db8:0:{number % blocks:x}::1") for number in range(1000)]
+    for guest in crowd:
+        assert door.enter(guest)
+    works = Guest("198.51.100.2")
+    assert door.enter(works)
+    door.works(works)
+    for number in range(1000):
+        assert door.enter(Guest(f"2001:db8:1:{number % blocks:x}::1"))
+    assert not works.is_away
+    assert not rests.is_away  # it has asked, they have not
+    assert len(door) == BOUNDS.connections
+
+
+@pytest.mark.parametrize("kind", ["rests", "stalls"])
+async def test_however_many_have_asked_and_keep_their_place_who_comes_has_time_to_ask(kind: str):
+    door = Door(BOUNDS, Callers(()))
+    crowd = [Guest(f"198.51.100.{number}") for number in range(10)]
+    for guest in crowd:
+        door.enter(guest)
+        door.works(guest)
+        getattr(door, kind)(guest)
+    newcomers = [Guest(f"203.0.113.{number}") for number in range(3)]
+    for guest in newcomers:
+        assert door.enter(guest)  # nobody of them has asked yet
+    assert not any(guest.is_away for guest in newcomers)
+    assert [guest.is_away for guest in crowd] == [True] * 3 + [False] * 7
+
+
+async def test_who_rests_goes_before_who_reads_slowly():
+    door = Door(BOUNDS, Callers(()))
+    slow, resting, *others = workers(door, "192.0.2.1", 5) + workers(door, "198.51.100.1", 5)
+    door.stalls(slow)
+    door.rests(resting)
+    for number in range(2):
+        guest = Guest(f"203.0.113.{number}")
+        assert door.enter(guest)
+        door.works(guest)
+        assert (resting.is_away, slow.is_away) == (True, number == 1)
+    assert not any(guest.is_away for guest in others)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_an_answer_that_nobody_reads_holds_no_place_that_another_needs(
+    world: World, reads: bool
+):
+    world.answer = b"a" * 20_000_000
+    _, writer = await world.dial()
+    writer.write(GET)
+    while not any(c.flow.write_paused for c in world.state.connections):
+        await asyncio.sleep(0.01)
+    (connection,) = world.state.connections
+    if reads:
+        connection.resume_writing()  # as its transport does once something was read
+    for number in range(BOUNDS.connections - 1):
+        guest = Guest(f"203.0.113.{number}")
+        assert world.door.enter(guest)
+        world.door.works(guest)
+    assert world.door.enter(Guest("203.0.113.99")) is not reads
+    assert connection.transport.is_closing() is not reads
+    writer.transport.abort()
+
+
+async def test_among_the_silent_of_its_address_a_request_is_answered(world: World):
+    silent = [await world.dial() for _ in range(3 * BOUNDS.per_address)]
+    reader, writer = await world.dial()
+    writer.write(GET)
+    assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+    for end in (writer, *(other for _, other in silent)):
+        end.close()
 
 
 def test_there_are_no_more_connections_than_files():
