@@ -9,7 +9,6 @@ import pytest
 from router.state.database import Json
 from tests.state.conversation import Conversation, held
 
-
 CLAIM: Json = {
     "limit": 5,
     "lease_seconds": 60,
