@@ -69,11 +69,13 @@ def commit_ms(postgres: EmbeddedPostgres, seconds: int) -> float:
 
 
 def psql(postgres: EmbeddedPostgres, statement: str, database: str = "postgres") -> str:
-    """Carry out a statement; what psql prints."""
+    """Carry out one statement or many; what psql prints."""
     program = str(postgres.bin_folder / "psql")
     url = postgres.dsn.replace("/postgres?", f"/{database}?")
-    command = [program, url, "--quiet", "--no-psqlrc", "--tuples-only", "-c", statement]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = [program, url, "--quiet", "--no-psqlrc", "--tuples-only", "-v", "ON_ERROR_STOP=1"]
+    return subprocess.run(
+        command, input=statement, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def _cpu_of_server(postgres: EmbeddedPostgres) -> float:

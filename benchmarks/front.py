@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.costs import psql
 from benchmarks.http_load import Load
-from benchmarks.ingest import SECRET, configuration, sql
+from benchmarks.ingest import SECRET, configuration
 from benchmarks.serving import PLAIN, load, serving
 from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
@@ -38,7 +39,7 @@ def main() -> None:
         folder.chmod(0o755)
         postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
         asyncio.run(migrate(postgres.dsn))
-        sql(
+        psql(
             postgres,
             "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
             " values ('bench', 'http://127.0.0.1:1', 600)",

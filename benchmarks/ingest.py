@@ -1,25 +1,34 @@
 """Webhooks a second, durable, over HTTP: `make bench`, or `python -m benchmarks.ingest`.
 
-In one run, on the same machine and the same kind of PostgreSQL (fsync on):
+In one run, on the same machine and the same PostgreSQL (fsync on), with so many connections each:
 
 - `bare`: a FastAPI endpoint that only parses the same JSON;
-- `pgbench`: the SQL function alone, one event a call, called by pgbench over its connections;
-- `router`: HybridFlow's webhook, each answered once its message is committed.
+- `pgbench`: the SQL function of 0.1.0 alone, one event a call, called by pgbench (a yardstick that
+  stays the same whatever becomes of ours);
+- `router`: HybridFlow's webhook, each answered once its message is committed;
+- `two routers`: two of them on one database, half of the load each;
+- `PostgREST`: one router that reaches the database over a real PostgREST, where there is one.
 
-Printed are the ratios; the absolute figures are this machine's.
+Printed are the ratios, and the CPU that an event takes of the routers and of PostgreSQL; the
+absolute figures are this machine's.
 """
 
 import argparse
 import asyncio
 import re
 import subprocess
+import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.costs import psql, spent
 from benchmarks.http_load import Load
-from benchmarks.serving import PLAIN, UNLIMITED, load, serving
+from benchmarks.rest import project, real_postgrest
+from benchmarks.serving import PLAIN, UNLIMITED, load, serving, serving_process
 from router.embedded.ports import free_port
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate
@@ -37,14 +46,44 @@ select public.ingest_events(jsonb_build_object(
 """
 
 
+_MIGRATIONS = Path(__file__).resolve().parents[1] / "database/supabase/migrations"
+_LAST_OF_0_1_0 = "20261123000910"
+_TENANT = (
+    "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
+    " values ('bench', 'http://127.0.0.1:1', 600)"
+)
+_OLD = "as_of_0_1_0"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Routers by their URLs and processes, all on the database `name`."""
+
+    title: str
+    routers: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one way did of a load: messages a second, and CPU microseconds of an event."""
+
+    title: str
+    sent: int
+    recorded: int
+    per_second: float
+    router_us: float
+    postgres_us: float
+    loads: Sequence[Load]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number of connections: what the three do; `recorded` is what the router's load left."""
+    """One number of connections: the two yardsticks, and what each way did."""
 
-    bare: Load
-    router: Load
-    recorded: int
+    connections: int
+    bare: float
     pgbench: float
+    ways: Sequence[Measured]
 
 
 def main() -> None:
@@ -64,36 +103,92 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridflow-bench-")))
         folder.chmod(0o755)
-        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
+        postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres", listen_tcp=True))
         asyncio.run(migrate(postgres.dsn))
-        sql(
-            postgres,
-            "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
-            " values ('bench', 'http://127.0.0.1:1', 600)",
-        )
+        psql(postgres, _TENANT)
+        _make_old(postgres)
         bare = stack.enter_context(serving((*PLAIN, "benchmarks.bare:app"), {}, free_port()))
-        router = stack.enter_context(
-            serving(("router.serving",), configuration(postgres), free_port())
-        )
-        rows = [_measure(bare, router, postgres, number, given) for number in given.connections]
-        answered = int(sql(postgres, "select count(*) from turns where attempt > 0"))
+        ways = [
+            Way("router", stack.enter_context(_routers(1, configuration(postgres)))),
+            Way("two routers", stack.enter_context(_routers(2, configuration(postgres)))),
+        ]
+        if (program := real_postgrest()) is not None:
+            over = stack.enter_context(project(program, postgres))
+            ways.append(
+                Way("PostgREST", stack.enter_context(_routers(1, configuration(postgres) | over)))
+            )
+        else:
+            sys.stderr.write("No real PostgREST is at hand: that way is left out.\n")
+        rows = [_measure(bare, ways, postgres, number, given) for number in given.connections]
+        answered = int(psql(postgres, "select count(*) from turns where attempt > 0"))
     if answered:
         raise SystemExit(f"{answered} turns were worked on meanwhile: this measured something else")
     _report(rows)
 
 
+@contextmanager
+def _routers(number: int, wanted: dict[str, str]) -> Iterator[list[tuple[str, int]]]:
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(serving_process(("router.serving",), wanted, free_port()))
+            for _ in range(number)
+        ]
+
+
+def _make_old(postgres: EmbeddedPostgres) -> None:
+    """Make a database beside the other with the SQL of 0.1.0, as its migrations made it."""
+    psql(postgres, f"create database {_OLD}")
+    for file in sorted(_MIGRATIONS.glob("*.sql")):
+        if file.name[: len(_LAST_OF_0_1_0)] <= _LAST_OF_0_1_0:
+            psql(postgres, file.read_text(), _OLD)
+    psql(postgres, _TENANT, _OLD)
+
+
 def _measure(
-    bare: str, router: str, postgres: EmbeddedPostgres, connections: int, given: argparse.Namespace
+    bare: str,
+    ways: Sequence[Way],
+    postgres: EmbeddedPostgres,
+    connections: int,
+    given: argparse.Namespace,
 ) -> Row:
     total = given.requests if connections > 1 else max(1, given.requests // 6)
-    for url in (bare, router):
-        _load(url, connections, max(1, total // 10))  # to warm up
+    _load(bare, connections, max(1, total // 10))  # to warm up
     to_bare = _load(bare, connections, total)
-    before = _messages(postgres)
-    to_router = _load(router, connections, total)
-    recorded = _messages(postgres) - before
-    _require("the router", total, recorded)
-    return Row(to_bare, to_router, recorded, _pgbench(postgres, connections, given.seconds))
+    measured = [_measure_way(way, postgres, connections, total) for way in ways]
+    return Row(
+        connections, to_bare.per_second, _pgbench(postgres, connections, given.seconds), measured
+    )
+
+
+def _measure_way(way: Way, postgres: EmbeddedPostgres, connections: int, total: int) -> Measured:
+    _loads(way, connections, max(len(way.routers), total // 10))  # to warm up
+    before, pids = _messages(postgres, "postgres"), [pid for _, pid in way.routers]
+    began = spent(pids, postgres, "postgres")
+    loads = _loads(way, connections, total)
+    cost = spent(pids, postgres, "postgres").since(began)
+    sent = sum(each.requests for each in loads)
+    recorded = _messages(postgres, "postgres") - before
+    _require(way.title, sent, recorded)
+    return Measured(
+        way.title,
+        sent,
+        recorded,
+        sum(each.per_second for each in loads),
+        1e6 * cost.routers / sent,
+        1e6 * cost.postgres / sent,
+        loads,
+    )
+
+
+def _loads(way: Way, connections: int, total: int) -> list[Load]:
+    """Send each router its part of the load, all at once."""
+    number = len(way.routers)
+    with ThreadPoolExecutor(number) as threads:
+        asked = [
+            threads.submit(_load, url, max(1, connections // number), max(1, total // number))
+            for url, _ in way.routers
+        ]
+        return [each.result() for each in asked]
 
 
 def _load(url: str, connections: int, total: int) -> Load:
@@ -107,14 +202,15 @@ def _require(who: str, asked: int, recorded: int) -> None:
 
 
 def _pgbench(postgres: EmbeddedPostgres, connections: int, seconds: int) -> float:
-    before = _messages(postgres)
+    before = _messages(postgres, _OLD)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(_CALL)
         script.flush()
         done = subprocess.run(
             [
                 *(str(postgres.bin_folder / "pgbench"), "-n", "-f", script.name),
-                *("-c", str(min(connections, 80)), "-j", "2", "-T", str(seconds), postgres.dsn),
+                *("-c", str(min(connections, 80)), "-j", "2", "-T", str(seconds)),
+                postgres.dsn.replace("/postgres?", f"/{_OLD}?"),
             ],
             check=False,
             capture_output=True,
@@ -124,19 +220,12 @@ def _pgbench(postgres: EmbeddedPostgres, connections: int, seconds: int) -> floa
     number = re.search(r"actually processed: (\d+)", done.stdout)
     if done.returncode != 0 or rate is None or number is None:
         raise SystemExit(f"pgbench did not do its work:\n{done.stdout}{done.stderr}")
-    _require("pgbench's function", int(number[1]), _messages(postgres) - before)
+    _require("pgbench's function", int(number[1]), _messages(postgres, _OLD) - before)
     return float(rate[1])
 
 
-def _messages(postgres: EmbeddedPostgres) -> int:
-    return int(sql(postgres, "select count(*) from messages"))
-
-
-def sql(postgres: EmbeddedPostgres, statement: str) -> str:
-    """Carry out a statement; what psql prints."""
-    psql = str(postgres.bin_folder / "psql")
-    command = [psql, postgres.dsn, "--quiet", "--no-psqlrc", "--tuples-only", "-c", statement]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+def _messages(postgres: EmbeddedPostgres, database: str) -> int:
+    return int(psql(postgres, "select count(*) from messages", database))
 
 
 def configuration(postgres: EmbeddedPostgres) -> dict[str, str]:
@@ -154,34 +243,36 @@ def configuration(postgres: EmbeddedPostgres) -> dict[str, str]:
 
 def _report(rows: list[Row]) -> None:
     head = (
-        *("connections", "messages", "taken", "recorded"),
-        *("bare/s", "router/s", "pgbench/s", "router/bare", "router/pgbench"),
+        *("connections", "way", "messages", "recorded", "per_second", "x_bare", "x_pgbench"),
+        *("x_router", "router_us", "pg_us", "p50_ms", "p99_ms"),
     )
     print(_line(head))
     for row in rows:
-        print(
-            _line(
-                (
-                    str(row.router.connections),
-                    str(row.router.requests),
-                    str(row.router.taken),
-                    str(row.recorded),
-                    f"{row.bare.per_second:.0f}",
-                    f"{row.router.per_second:.0f}",
-                    f"{row.pgbench:.0f}",
-                    f"{row.router.per_second / row.bare.per_second:.2f}",
-                    f"{row.router.per_second / row.pgbench:.2f}",
-                )
-            )
-        )
-    lone = rows[0].router
-    commit = 1000 / rows[0].pgbench * min(lone.connections, 80)
-    print(f"\nAt {lone.connections}: p50 {lone.p50:.2f} ms, p99 {lone.p99:.2f} ms;")
+        for title, figure in (("bare", row.bare), ("pgbench", row.pgbench)):
+            print(_line((f"{row.connections}", title, "-", "-", f"{figure:.0f}", *["-"] * 7)))
+        for way in row.ways:
+            print(_line(_cells(row, way)))
+    first = rows[0]
+    commit = 1000 / first.pgbench * min(first.connections, 80)
+    lone = first.ways[0].loads[0]
+    print(f"\nAt {first.connections}: p50 {lone.p50:.2f} ms, p99 {lone.p99:.2f} ms;")
     print(f"a commit by pgbench takes {commit:.2f} ms; p99 is {lone.p99 / commit:.1f} times that.")
 
 
+def _cells(row: Row, way: Measured) -> tuple[str, ...]:
+    return (
+        *(f"{row.connections}", way.title.replace(" ", "-"), f"{way.sent}", f"{way.recorded}"),
+        *(f"{way.per_second:.0f}", f"{way.per_second / row.bare:.2f}"),
+        f"{way.per_second / row.pgbench:.2f}",
+        f"{way.per_second / row.ways[0].per_second:.2f}",
+        *(f"{way.router_us:.0f}", f"{way.postgres_us:.0f}"),
+        f"{max(each.p50 for each in way.loads):.2f}",
+        f"{max(each.p99 for each in way.loads):.2f}",
+    )
+
+
 def _line(cells: tuple[str, ...]) -> str:
-    return "".join(f"{cell:>15}" for cell in cells)
+    return "".join(f"{cell:>13}" for cell in cells)
 
 
 if __name__ == "__main__":
