@@ -2116,7 +2116,8 @@ begin
     );
     if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly in vain
         return jsonb_build_object(
-            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'now', v_now, 'after_tenant', v_round.last,
+            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
+            'after_tenant', v_round.last,
             'more', v_limit > 0 and not v_round.is_whole, 'next_due_at', hybridflow.next_claimable(v_now)
         );
     end if;
