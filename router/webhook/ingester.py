@@ -5,9 +5,9 @@ instance in turn: who sends many makes nobody else wait. It is events that count
 many, each call takes a few. There is no timer: a lone webhook waits for nothing, and a burst costs
 one round trip for dozens.
 
-There are a few such lanes, so that one call is carried out while another is committed, and webhooks
-are read here while the state works; all that is said in one chat goes the same lane, one after the
-other. An instance whose events alone took too long goes a lane apart for a while, where each call
+There are a few such streams, so that one call is carried out while another is committed, and webhooks
+are read here while the state works; all that is said in one chat goes the same stream, one after the
+other. An instance whose events alone took too long goes a stream apart for a while, where each call
 is about one instance: it keeps no other's messages back again.
 """
 
@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
 from router.state.database import Database, Json
-from router.webhook.lane import Lane, Reporting, instance_of
+from router.webhook.stream import Reporting, Stream, instance_of
 
-LANES = 2  # with the one apart, and one for the guards: as many connections as webhooks may have
+STREAMS = 2  # with the one apart, and one for the guards: as many connections as webhooks may have
 PATIENCE_MS = 50  # that a call waits for a lock which somebody else holds
 _APART_FOR = 60.0  # seconds
 
@@ -36,8 +36,8 @@ class Ingester:
         self._database = database
         self._policy = dict(policy)
         reporting = Reporting(self._ask, on_decision, self._set_apart)
-        self._lanes = tuple(Lane(reporting) for _ in range(LANES))
-        self._apart = Lane(reporting, instances=1)
+        self._streams = tuple(Stream(reporting) for _ in range(STREAMS))
+        self._apart = Stream(reporting, instances=1)
         self._apart_until: dict[str, float] = {}
 
     async def ingest(self, events: Sequence[Json]) -> list[Json]:
@@ -46,26 +46,26 @@ class Ingester:
         Raises DatabaseAway; the events may have been recorded all the same, and giving them again
         returns the decisions that were made.
         """
-        return await self._lane_for(events).ingest(events)
+        return await self._stream_for(events).ingest(events)
 
     def waiting_for(self, instance: str) -> int:
         """Return how many events of the instance wait for the next calls."""
-        return sum(lane.sizes[instance] for lane in (*self._lanes, self._apart))
+        return sum(stream.sizes[instance] for stream in (*self._streams, self._apart))
 
     async def drain(self) -> None:
         """Wait until nothing is in flight: to be called before the database is closed."""
-        for lane in (*self._lanes, self._apart):
-            await lane.drain()
+        for stream in (*self._streams, self._apart):
+            await stream.drain()
 
-    def _lane_for(self, events: Sequence[Json]) -> Lane:
+    def _stream_for(self, events: Sequence[Json]) -> Stream:
         if not self._apart_until:
-            return self._lanes[lane_of(events)]
+            return self._streams[stream_of(events)]
         instance = instance_of(events)
         until = self._apart_until.get(instance, 0.0)
         if until > asyncio.get_running_loop().time():
             return self._apart
         self._apart_until.pop(instance, None)
-        return self._lanes[lane_of(events)]
+        return self._streams[stream_of(events)]
 
     def _set_apart(self, instance: str) -> None:
         self._apart_until[instance] = asyncio.get_running_loop().time() + _APART_FOR
@@ -79,8 +79,8 @@ class Ingester:
         return decisions
 
 
-def lane_of(events: Sequence[Json]) -> int:
-    """Return which lane events go: that of the first one's chat, in which nearly always all are."""
+def stream_of(events: Sequence[Json]) -> int:
+    """Return which stream events go: that of the first one's chat, in which nearly always all are."""
     jids = events[0].get("jids") if events else None
     chat = f"{instance_of(events)}/{jids[0] if jids else ''}"
-    return crc32(chat.encode("utf-8", "surrogatepass")) % LANES
+    return crc32(chat.encode("utf-8", "surrogatepass")) % STREAMS

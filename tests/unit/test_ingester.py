@@ -7,8 +7,8 @@ import pytest
 
 from router.errors import DatabaseAway, DatabaseTooSlow
 from router.state.database import Json
-from router.webhook.ingester import LANES, Ingester, lane_of
-from router.webhook.lane import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL
+from router.webhook.ingester import STREAMS, Ingester, stream_of
+from router.webhook.stream import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL
 
 
 class Ledger:
@@ -101,8 +101,8 @@ def said(contact: int, number: int) -> Json:
 
 
 async def test_a_slow_call_holds_up_its_own_lane_and_what_is_said_in_a_chat_goes_one():
-    contacts = {lane_of([said(contact, 0)]): contact for contact in range(50)}
-    assert len(contacts) == LANES
+    contacts = {stream_of([said(contact, 0)]): contact for contact in range(50)}
+    assert len(contacts) == STREAMS
     slow, quick = contacts[0], contacts[1]
     ledger = Ledger()
     ingester = Ingester(ledger, {}, lambda *_: None)
@@ -156,7 +156,7 @@ async def test_what_is_busy_is_asked_again_before_what_came_after_it_and_holds_n
 async def test_who_is_busy_for_too_long_is_told_that_it_was_not_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("router.webhook.lane._GIVE_UP_AFTER", 0.0)
+    monkeypatch.setattr("router.webhook.stream._GIVE_UP_AFTER", 0.0)
     ledger = Ledger(busy=lambda e, _: e["key"] == "a-1")
     ledger.go_on.set()
     ingester = Ingester(ledger, {}, lambda *_: None)
@@ -182,18 +182,18 @@ class Poisoned:
         return {"decisions": [{"outcome": "recorded", "key": e["key"]} for e in argument["events"]]}
 
 
-def of_lane(lane: int, prefix: str) -> Json:
-    """Return an event of an instance whose events go that lane."""
+def of_stream(stream: int, prefix: str) -> Json:
+    """Return an event of an instance whose events go that stream."""
     names = (f"{prefix}{number}" for number in range(100))
-    return next(event(name, 0) for name in names if lane_of([event(name, 0)]) == lane)
+    return next(event(name, 0) for name in names if stream_of([event(name, 0)]) == stream)
 
 
 async def test_an_instance_whose_events_take_too_long_fails_alone_and_goes_apart():
-    slow = of_lane(0, "slow")
+    slow = of_stream(0, "slow")
     state = Poisoned(DatabaseTooSlow("late"), slow["instance"])
     ingester = Ingester(state, {}, lambda *_: None)
-    others = [of_lane(0, prefix) for prefix in ("a", "b", "c")]
-    first = asyncio.create_task(ingester.ingest([of_lane(0, "first")]))
+    others = [of_stream(0, prefix) for prefix in ("a", "b", "c")]
+    first = asyncio.create_task(ingester.ingest([of_stream(0, "first")]))
     await asyncio.sleep(0)
     tasks = [
         asyncio.create_task(ingester.ingest([each])) for each in (others[0], slow, *others[1:])

@@ -24,7 +24,7 @@ _MOST_FAILED = 2  # instances that are asked about alone in vain, until the data
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """Whom a lane asks and tells.
+    """Whom a stream asks and tells.
 
     `ask` carries out one call; `on_decision(event, decision)` hears of each after its commit, and
     its faults are logged; `on_slow` hears of an instance whose events alone took too long.
@@ -62,7 +62,7 @@ class _Waiting:
 _Asked: TypeAlias = tuple[_Waiting, list[int]]  # a webhook, and which of its events are asked about
 
 
-class Lane:
+class Stream:
     """Asks about events of at most `instances` instances in one call."""
 
     def __init__(self, reporting: Reporting, instances: int = MAX_EVENTS_PER_CALL) -> None:
