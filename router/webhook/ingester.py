@@ -5,10 +5,10 @@ instance in turn: who sends many makes nobody else wait. It is events that count
 many, each call takes a few. There is no timer: a lone webhook waits for nothing, and a burst costs
 one round trip for dozens.
 
-There are a few such streams, so that one call is carried out while another is committed, and webhooks
-are read here while the state works; all that is said in one chat goes the same stream, one after the
-other. An instance whose events alone took too long goes a stream apart for a while, where each call
-is about one instance: it keeps no other's messages back again.
+There are a few such streams, so that one call is carried out while another is committed, and
+webhooks are read here while the state works; all that is said in one chat goes the same stream, one
+after the other. An instance whose events alone took too long goes a stream apart for a while, where
+each call is about one instance: it keeps no other's messages back again.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Ingester:
 
 
 def stream_of(events: Sequence[Json]) -> int:
-    """Return which stream events go: that of the first one's chat, in which nearly always all are."""
+    """Return which stream: that of the first event's chat, in which nearly always all are."""
     jids = events[0].get("jids") if events else None
     chat = f"{instance_of(events)}/{jids[0] if jids else ''}"
     return crc32(chat.encode("utf-8", "surrogatepass")) % STREAMS
