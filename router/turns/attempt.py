@@ -27,6 +27,7 @@ from router.state.shares import on_behalf_of
 from router.turns.claimed import ClaimedTurn
 from router.turns.courtesy import Courtesy
 from router.turns.line import Line
+from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.webhook.clean import clean
 
@@ -99,9 +100,10 @@ class Workshop:
 class TurnAttempt:
     """An attempt in progress. `run` it once; `stop` asks it to give the turn back."""
 
-    def __init__(self, turn: ClaimedTurn, workshop: Workshop) -> None:
+    def __init__(self, turn: ClaimedTurn, workshop: Workshop, seat: Seat) -> None:
         self._turn = turn
         self._shop = workshop
+        self._seat = seat
         self._sending = False
         self._stopped = False
         self._began = workshop.reach.now()
@@ -131,7 +133,7 @@ class TurnAttempt:
             if self._stopped:
                 await self._release()
                 return
-            settled = await self._shop.settling.settle(self._turn)
+            settled = await self._shop.settling.settle(self._turn, self._seat.stand)
             if settled is None:
                 return
             self._turn = settled
@@ -153,7 +155,8 @@ class TurnAttempt:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
 
     async def _make_reply(self) -> tuple[str, ...] | None:
-        await self._shop.line.require(self._turn)
+        await self._require_line()
+        await self._seat.sit()
         await self._shop.budget.reserve(self._turn)
         try:
             async with (
@@ -162,6 +165,7 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn)
                 if isinstance(reply, Reply):
+                    self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
             raise LlmAway("the reply took too long to be made") from error
@@ -181,6 +185,19 @@ class TurnAttempt:
         if "refused" in answer:
             raise SendStopped(answer["refused"])
         return reply.parts
+
+    async def _require_line(self) -> None:
+        """Ask for the line where a reply could not leave before, for to make one costs."""
+        if self._turn.waits:
+            await self._stand()
+            await self._shop.line.require(self._turn)
+
+    async def _stand(self) -> None:
+        """Leave the seat to others: what follows waits for the tenant's server."""
+        try:
+            await self._seat.stand()
+        except NoPlace as error:
+            raise SendFailed(error) from error
 
     def _kind_of(self, error: LlmError) -> Kind:
         if isinstance(error, LlmEmpty):
@@ -218,6 +235,7 @@ class TurnAttempt:
 
     async def _say(self, part: int, body: str) -> bool:
         """Send one part. False: nobody knows whether it left, and the turn is put aside."""
+        await self._stand()
         self._sending = True
         try:
             sent = await self._shop.outbox.send(reply_part(self._turn, part), Outgoing.plain(body))
