@@ -427,7 +427,7 @@ def _dispatcher(
         flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
         answer_within_minutes=settings.answer_within_minutes,
     )
-    return Dispatcher(database, limits, lambda turn: TurnAttempt(turn, workshop))
+    return Dispatcher(database, limits, lambda turn, seat: TurnAttempt(turn, workshop, seat))
 
 
 def __getattr__(name: str) -> FastAPI:

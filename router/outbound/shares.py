@@ -41,8 +41,11 @@ class Shares:
         self._grant(claims)
         return Place(self, claims)
 
-    async def take(self, claims: Claims, wait: float) -> "Place":
-        """Return a place. Raises TimeoutError where none may be had within `wait` seconds."""
+    async def take(self, claims: Claims, wait: float | None) -> "Place":
+        """Return a place. Raises TimeoutError where none may be had within `wait` seconds.
+
+        None: it is waited for however long it takes.
+        """
         if (place := self.take_now(claims)) is not None:
             return place
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

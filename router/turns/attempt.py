@@ -28,6 +28,7 @@ from router.state.shares import on_behalf_of
 from router.turns.claimed import ClaimedTurn
 from router.turns.courtesy import Courtesy
 from router.turns.line import Line
+from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.webhook.clean import clean
 
@@ -100,9 +101,10 @@ class Workshop:
 class TurnAttempt:
     """An attempt in progress. `run` it once; `stop` asks it to give the turn back."""
 
-    def __init__(self, turn: ClaimedTurn, workshop: Workshop) -> None:
+    def __init__(self, turn: ClaimedTurn, workshop: Workshop, seat: Seat) -> None:
         self._turn = turn
         self._shop = workshop
+        self._seat = seat
         self._sending = False
         self._unsaved: Json | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
@@ -134,7 +136,7 @@ class TurnAttempt:
             if self._stopped:
                 await self._release()
                 return
-            settled = await self._shop.settling.settle(self._turn)
+            settled = await self._shop.settling.settle(self._turn, self._seat.stand)
             if settled is None:
                 return
             self._turn = settled
@@ -156,7 +158,8 @@ class TurnAttempt:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
 
     async def _make_reply(self) -> tuple[str, ...] | None:
-        await self._shop.line.require(self._turn)
+        await self._require_line()
+        await self._seat.sit()
         await self._shop.budget.reserve(self._turn)
         try:
             async with (
@@ -165,6 +168,7 @@ class TurnAttempt:
             ):
                 reply = await self._shop.maker.make(self._turn)
                 if isinstance(reply, Reply):
+                    self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
         except TimeoutError as error:
             raise LlmAway("the reply took too long to be made") from error
@@ -183,6 +187,19 @@ class TurnAttempt:
         answer = await self._shop.database.call("save_reply", {**self._turn.held, **reply})
         if "refused" in answer:
             raise SendStopped(answer["refused"])
+
+    async def _require_line(self) -> None:
+        """Ask for the line where a reply could not leave before, for to make one costs."""
+        if self._turn.waits:
+            await self._stand()
+            await self._shop.line.require(self._turn)
+
+    async def _stand(self) -> None:
+        """Leave the seat to others: what follows waits for the tenant's server."""
+        try:
+            await self._seat.stand()
+        except NoPlace as error:
+            raise SendFailed(error) from error
 
     def _kind_of(self, error: LlmError) -> Kind:
         if isinstance(error, LlmFailed):
@@ -221,9 +238,10 @@ class TurnAttempt:
 
     async def _say(self, part: int, body: str) -> bool:
         """Send one part. False: nobody knows whether it left, and the turn is put aside."""
-        self._sending = True
         speaker = reply_part(self._turn, part, self._unsaved)
         try:
+            await self._stand()
+            self._sending = True
             sent = await self._shop.outbox.send(speaker, Outgoing.plain(body))
         except SendFailed:
             with suppress(SendStopped):  # what follows is refused as well

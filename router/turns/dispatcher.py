@@ -1,11 +1,13 @@
 """Claims due turns and has an attempt made at each, many sessions at a time.
 
 The dispatcher sleeps until the earliest due turn that it knows of, is woken by this process's own
-ingests, and looks by itself every few seconds for what other processes have left behind.
+ingests, and looks by itself every few seconds for what other processes have left behind. It claims
+as much as there are seats free (see `seats`).
 """
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from router.state.database import Database, Json
 from router.stopping import STOP_GRACE, end_tasks
 from router.turns.claimed import ClaimedTurn
 from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
+from router.turns.seats import Seat, Seats
 
 _log = logging.getLogger(__name__)
 _LOCKED_ELSEWHERE = (
@@ -36,7 +39,7 @@ class ClaimLimits:
     poll: float
     worker: str
     tenant_share: float = 1.0
-    """How much of the places one tenant may have at once; 1: all."""
+    """How much of the seats one tenant may have at once; 1: all."""
     flows: int | None = None
     """How many turns may be in n8n at once; None: n8n is not used."""
     answer_within_minutes: float = 60.0
@@ -50,11 +53,12 @@ class Dispatcher:
         self,
         database: Database,
         limits: ClaimLimits,
-        begin_attempt: Callable[[ClaimedTurn], Attempt],
+        begin_attempt: Callable[[ClaimedTurn, Seat], Attempt],
     ) -> None:
         self._database = database
         self._limits = limits
         self._begin_attempt = begin_attempt
+        self._seats = Seats(limits.parallel, limits.tenant_share, has_free=self.wake)
         self._running: dict[asyncio.Task[None], UnderWay] = {}
         self.heartbeat = Heartbeat(
             database, lambda: self._running, worker=limits.worker, lease=limits.lease
@@ -68,8 +72,8 @@ class Dispatcher:
         self._loop.wake(due_in)
 
     def help(self) -> None:
-        """Another router is full: claim what it cannot, if there is a place."""
-        if len(self._running) < self._limits.parallel:
+        """Another router is full: claim what it cannot, if there is a seat."""
+        if self._seats.free:
             self.wake()
 
     def abandon(self, session_id: int) -> None:
@@ -97,10 +101,10 @@ class Dispatcher:
 
     async def _claim(self) -> float:
         """Claim what is due and start on it. Returns the seconds until the next look."""
-        free = self._limits.parallel - len(self._running)
-        if free <= 0:
+        free = self._seats.free
+        if not free:
             await self._call_others()
-            return self._limits.poll  # the end of an attempt wakes us
+            return self._limits.poll  # a seat that becomes free wakes us
         answer = await self._database.call(
             "claim_turns",
             {
@@ -141,39 +145,49 @@ class Dispatcher:
         await self._database.call("call_routers", {})
 
     def _shares(self) -> Json:
-        """Say what a tenant may have: of the flows in n8n, and of this process's own places.
+        """Say what a tenant may have: of the flows in n8n, and of this process.
 
         What is under way here counts as long as it is, whatever became of its lease. A tenant that
-        is alone gets its share; where several have much, some places stay free for the next.
+        is alone gets its share of the seats; where several have much, some stay free for the next.
+        With all that stand it has no more than a share, either.
         """
         share, flows = self._limits.tenant_share, self._limits.flows
         if share >= 1:
             return {}
-        own = Counter(str(each.turn.tenant.tenant_id) for each in self._running.values())
+        work = self._running.values()
+        own = Counter(str(each.turn.tenant.tenant_id) for each in work)
+        sitting = Counter(str(each.turn.tenant.tenant_id) for each in work if each.seat.is_taken)
         most = {} if flows is None else {"tenant_max": max(1, int(flows * share))}
-        return {"own": own, "own_times": share / (1 - share), **most}
+        return {
+            "own": own,
+            "own_max": math.ceil(self._limits.parallel * share),
+            "sitting": sitting,
+            "own_times": self._seats.times,
+            **most,
+        }
 
     def _seconds_until_next(self, answer: Json) -> float:
-        if answer["more"] and len(self._running) < self._limits.parallel:
+        if answer["more"] and self._seats.free:
             return 0.0
         if answer["next_due_at"] is None:
             return self._limits.poll
         now = datetime.fromisoformat(answer["now"])
         wait = (datetime.fromisoformat(answer["next_due_at"]) - now).total_seconds()
-        if wait <= 0 and len(self._running) >= self._limits.parallel:
+        if wait <= 0 and not self._seats.free:
             return self._limits.poll
         return min(max(wait, _LOCKED_ELSEWHERE), self._limits.poll)
 
     def _start(self, turn: ClaimedTurn) -> None:
-        attempt = self._begin_attempt(turn)
+        seat = self._seats.seat(turn.tenant.tenant_id, turn.tenant.evo_server_url)
+        attempt = self._begin_attempt(turn, seat)
         task = asyncio.create_task(attempt.run(), name=f"turn {turn.turn_id}")
-        self._running[task] = UnderWay(turn, attempt)
+        self._running[task] = UnderWay(turn, attempt, seat)
         task.add_done_callback(self._ended)
         if self._loop.is_stopping:
             attempt.stop()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        self._running.pop(task).seat.end()
         self._loop.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             log_unexpected(f"{task.get_name()} ended unexpectedly", error)

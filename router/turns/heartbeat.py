@@ -11,6 +11,7 @@ from typing import Protocol
 from router.loops import Loop
 from router.state.database import Database
 from router.turns.claimed import ClaimedTurn
+from router.turns.seats import Seat
 
 _BEATS = 3  # in each lease, so that one that fails costs nothing
 
@@ -31,6 +32,7 @@ class UnderWay:
 
     turn: ClaimedTurn
     attempt: Attempt
+    seat: Seat
 
 
 class Heartbeat:

@@ -17,12 +17,7 @@ class Line:
         self._keys = keys
 
     async def require(self, turn: ClaimedTurn) -> None:
-        """Return where a reply could leave. Raises SendFailed where Evolution or the line is away.
-
-        Only a turn whose reply could not leave before is asked about.
-        """
-        if not turn.waits:
-            return
+        """Return where a reply could leave. Raises SendFailed where Evolution or line is away."""
         try:
             state = await self._evolution.connection_state(self._keys.instance(turn.tenant.line))
         except EvolutionRefused:

@@ -1,10 +1,11 @@
 """Settles the doubts of a turn before anything else is done with it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
+from router.outbound.places import NoPlace
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outcomes import ID_TAKEN, SendStopped
@@ -31,8 +32,10 @@ class Settling:
         self._late = late
         self._policy = policy
 
-    async def settle(self, turn: ClaimedTurn) -> ClaimedTurn | None:
-        """Return the turn with every doubt settled.
+    async def settle(
+        self, turn: ClaimedTurn, stand: Callable[[], Awaitable[None]]
+    ) -> ClaimedTurn | None:
+        """Return the turn with every doubt settled; before Evolution is asked, `stand` is.
 
         None: there is nothing to go on with, because it is closed by that, or one is still open
         and looked for again later. Raises SendStopped.
@@ -40,7 +43,7 @@ class Settling:
         doubtful = [part for part in turn.parts if part.in_doubt]
         if not doubtful:
             return turn
-        verdict = await self._look(turn, doubtful)
+        verdict = await self._look(turn, doubtful, stand)
         state = "sending"
         # Those that are known first: an open one puts the whole turn aside.
         for part, finding in sorted(
@@ -53,10 +56,16 @@ class Settling:
             turn = _with_part(turn, part, "sent" if finding.outcome == "sent" else "failed")
         return turn if state == "sending" else None
 
-    async def _look(self, turn: ClaimedTurn, doubtful: Sequence[TurnPart]) -> Verdict:
+    async def _look(
+        self,
+        turn: ClaimedTurn,
+        doubtful: Sequence[TurnPart],
+        stand: Callable[[], Awaitable[None]],
+    ) -> Verdict:
         try:
             instance = self._keys.instance(turn.tenant.line)
-        except EvolutionError as error:
+            await stand()
+        except (EvolutionError, NoPlace) as error:
             unknown = Finding("unknown", detail=str(error))
             return Verdict((unknown,) * len(doubtful), _CHECK_AGAIN)
         known = [message for message in turn.history if message.wa_id]

@@ -73,6 +73,40 @@ async def test_an_evolution_that_means_harm_keeps_the_turns_of_no_other_tenant_w
 
 
 @pytest.mark.parametrize("how", ["it trickles", "it hangs"])
+@pytest.mark.parametrize("shops", [1, 5])
+async def test_while_evolutions_hang_a_tenant_has_as_many_replies_made_at_once_as_on_an_idle_router(
+    database_url: str, evolution: Evolution, llm: Anthropic, how: str, shops: int
+):
+    rules = {"MAX_CONCURRENT_TURNS": str(PLACES), "SEND_TIMEOUT": "60"}
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(performance(database_url, evolution, llm, **rules))
+        quiet = stage.shop
+        for number in range(shops):
+            address = await stack.enter_async_context(server(SERVERS[how]))
+            hostile = await stage.open_shop(f"hostile{number}")
+            move = "update tenants set evo_server_url = $1 where id = $2"
+            await stage.sql(move, address, stage.tenant_id)
+            for customer in range(CUSTOMERS):
+                await hostile.customer(f"551196{number}{customer:05}", name="C").writes("oi")
+        await stage.until(
+            "select tenant_id from turns where state = 'sending' group by 1 having count(*) > 1",
+            lambda rows: len(rows) == shops,
+        )
+        gate = llm.hold()
+        people = [quiet.customer(f"55119777{number:05}", name="Q") for number in range(SHARE)]
+        for number, person in enumerate(people):
+            await person.writes(f"tem bolo {number}?")
+        # None was answered before all were asked for; who asks again asks the same.
+        await llm.changes.until(
+            lambda: len({str(r.messages) for r in llm.requests if quiet.name in r.system}) == SHARE,
+            "the replies of all are made at once",
+        )
+        gate.open()
+        for person in people:
+            await person.answered(1)
+
+
+@pytest.mark.parametrize("how", ["it trickles", "it hangs"])
 async def test_a_webhook_for_notices_that_means_harm_keeps_no_other_tenants_notices_waiting(
     database_url: str, evolution: Evolution, llm: Anthropic, how: str
 ):

@@ -250,6 +250,36 @@ async def test_what_a_worker_is_at_counts_though_its_leases_have_run_out(
     assert owners(await claim(talk, 5, own=own, **SHARES)) == {"quiet": 4}
 
 
+async def test_who_waits_for_its_own_server_has_no_seat_and_counts_all_the_same(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 40)
+    crowded = str(shops["crowded"])
+    most = {"own_max": 15, **SHARES}
+    assert owners(await claim(talk, 20, own={}, sitting={}, **most)) == {"crowded": 15}
+    # All wait for their server: all seats are free, but it has as many turns as it may have.
+    full = await claim(talk, 20, own={crowded: 15}, sitting={}, **most)
+    assert full["turns"] == []
+    assert not full["more"]
+    await flood(talk, shops["quiet"], 40, due="1 second")
+    quiet = await claim(talk, 20, own={crowded: 15}, sitting={}, **most)
+    assert owners(quiet) == {"quiet": 15}  # nobody's turns keep it from its whole share
+
+
+async def test_of_its_turns_those_that_sit_count_for_its_seats(
+    database: DirectDatabase, shops: dict[str, int]
+):
+    talk = Conversation(database)
+    await flood(talk, shops["crowded"], 40)
+    crowded = str(shops["crowded"])
+    most = {"own_max": 15, **SHARES}
+    some = await claim(talk, 15, own={crowded: 10}, sitting={crowded: 5}, **most)
+    assert owners(some) == {"crowded": 5}
+    none = await claim(talk, 5, own={crowded: 14}, sitting={crowded: 15}, **most)
+    assert none["turns"] == []
+
+
 async def test_the_last_places_are_left_to_who_has_none(
     database: DirectDatabase, shops: dict[str, int]
 ):

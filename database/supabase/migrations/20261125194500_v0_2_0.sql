@@ -1892,8 +1892,19 @@ as $$
     group by b.tenant_id
 $$;
 
+-- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
+create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce((coalesce(p -> 'sitting', p -> 'own') ->> p_tenant_id::text)::integer, 0)
+$$;
+
 -- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
--- worker's places it gets another while it has less than own_times as many as are free.
+-- worker's seats it gets another while it has less than own_times as many as are free, and own_max turns at
+-- most, those that wait for its own server (see `sitting`) among them.
 create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
 returns integer
 language sql
@@ -1904,8 +1915,8 @@ as $$
         when p ->> 'tenant_max' is null and p ->> 'own_times' is null then null
         else greatest(0, least(
             (p ->> 'tenant_max')::integer - coalesce(p_busy, 0),
-            ceil((p ->> 'own_times')::numeric * p_limit)::integer
-            - coalesce((p -> 'own' ->> p_tenant_id::text)::integer, 0)
+            ceil((p ->> 'own_times')::numeric * p_limit)::integer - hybridflow.seats_of(p_tenant_id, p),
+            (p ->> 'own_max')::integer - coalesce((p -> 'own' ->> p_tenant_id::text)::integer, 0)
         ))
     end
 $$;
@@ -1986,7 +1997,7 @@ as $$
         from (
             select
                 a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
-                coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                hybridflow.seats_of(a.tenant_id, p) as own,
                 -- As many of each as make twice the limit together, for some may be locked.
                 greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_for(a.tenant_id, b.turns, p_limit, p)) as room
@@ -2065,14 +2076,15 @@ as $$
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
--- n8n_max_in_flight?, own?, own_times?, answer_within_minutes?})
+-- n8n_max_in_flight?, own?, own_max?, sitting?, own_times?, answer_within_minutes?})
 -- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
 -- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
 -- about a send in doubt does not count as an attempt. What is older than answer_within_minutes ends as
 -- 'too_old'. The tenants take turns (see claimable_turns), those after after_tenant first; tenant_max is how
--- many of one tenant this worker, or with n8n all of them, may have at once. `own` is how
--- many turns of each tenant the worker is at, whatever became of their leases; a tenant gets another place
--- of it while it has less than own_times as many as are free. What would make the answer large, long
+-- many of one tenant this worker, or with n8n all of them, may have at once. `own` is how many turns of each
+-- tenant the worker is at, whatever became of their leases, and own_max how many it may be at;
+-- `sitting` is how many of them have one of the worker's seats, all where it is not given: a tenant gets
+-- another while it has less than own_times as many as are free. What would make the answer large, long
 -- prompts, is left to the next call. Never waits for a lock,
 -- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
 -- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.

@@ -1,0 +1,169 @@
+"""Seats, at which replies are made; who waits for its tenant's server stands, and has none.
+
+What the deployment does for a turn has an end that it knows: the state, the LLM. What a tenant's
+own server does has none but the deadline, so nobody holds a seat meanwhile: while servers hang,
+replies to others are made. Those who stand are bounded, too, by tenant and by server; whose tenant
+has no room to stand puts its turn off. Only where others have all the room, one turn of each
+server goes on sitting.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from router.outbound.places import NoPlace
+from router.outbound.shares import Claims, Place, Shares
+
+_STANDING = 5  # times as many as may sit
+_TENANT = 0.25  # times the room that is free: a fifth for one tenant
+_SERVER = 1.0  # half for one server, that many tenants may have
+_WAIT = 2.0  # seconds for room to stand; none where others of the same server wait longer already
+
+
+class Seats:
+    """So many seats of one process, of which one tenant alone may have `share` (1: all).
+
+    Room to stand is waited for `wait` seconds. `has_free` is called where a seat becomes free that
+    somebody may have waited for. Time is what `clock` says, or the event loop.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        share: float = 1.0,
+        *,
+        wait: float = _WAIT,
+        has_free: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.count = count
+        self.times = math.inf if share >= 1 else share / (1 - share)
+        self._few = count * (1 - share)
+        self._wait = wait
+        self._has_free = has_free
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._sitting = Shares(count)
+        self._standing = Shares(count * _STANDING)
+        self._since: dict[str, dict[Seat, float]] = {}
+
+    @property
+    def free(self) -> int:
+        """How many seats nobody has."""
+        return self._sitting.free
+
+    def seat(self, tenant_id: int, server: str) -> "Seat":
+        """Return the seat of an attempt, taken if that may be now: see `Seat.sit`."""
+        return Seat(self, tenant_id, server)
+
+    def sit_now(self, tenant_id: int) -> Place | None:
+        """Return a place to sit, or None where the tenant may have none now."""
+        return self._sitting.take_now({tenant_id: self.times})
+
+    async def sit(self, tenant_id: int) -> Place:
+        """Return a place to sit, however long it takes."""
+        return await self._sitting.take({tenant_id: self.times}, None)
+
+    def room_now(self, seat: "Seat") -> Place | None:
+        """Return a place to stand, or None where there is none for it now."""
+        room = self._standing.take_now(_claims(seat))
+        if room is not None:
+            self._asks(seat)
+        return room
+
+    async def room(self, seat: "Seat") -> Place | None:
+        """Return a place to stand; None where others have all, and its server is asked nothing.
+
+        Raises TimeoutError where none becomes free soon.
+        """
+        room = self.room_now(seat)
+        if room is None and seat.server in self._since:
+            wait = 0.0 if self._is_stuck(seat.server) else self._wait
+            room = await self._standing.take(_claims(seat), wait)
+        self._asks(seat)
+        return room
+
+    def _asks(self, seat: "Seat") -> None:
+        self._since.setdefault(seat.server, {}).setdefault(seat, self._clock())
+
+    def asks_no_more(self, seat: "Seat") -> None:
+        """Forget since when its server is asked."""
+        asking = self._since.get(seat.server, {})
+        asking.pop(seat, None)
+        if not asking:
+            self._since.pop(seat.server, None)
+
+    def left(self) -> None:
+        """Tell that a seat was given back, where seats were so few that somebody may wait."""
+        if self.free - 1 <= self._few:
+            self._has_free()
+
+    def _is_stuck(self, server: str) -> bool:
+        oldest = next(iter(self._since.get(server, {}).values()), math.inf)
+        return self._clock() - oldest > self._wait
+
+
+class Seat:
+    """One attempt's: it sits while its reply is made, and stands while a tenant's server is asked.
+
+    `server` is where the tenant's Evolution is.
+    """
+
+    def __init__(self, seats: Seats, tenant_id: int, server: str) -> None:
+        self.tenant_id = tenant_id
+        self.server = server.partition("://")[2].partition("/")[0].lower() or server
+        self._seats = seats
+        self._place = seats.sit_now(tenant_id)
+        self._room: Place | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the attempt sits."""
+        return self._place is not None
+
+    async def sit(self) -> None:
+        """Sit, once there is a seat for its tenant; who sits already goes on sitting."""
+        if self._place is None:
+            self._place = await self._seats.sit(self.tenant_id)
+            self._give_up_room()
+
+    def stand_now(self) -> None:
+        """Stand, if there is room at once; else whoever sits goes on sitting."""
+        if self._room is None and (room := self._seats.room_now(self)) is not None:
+            self._room = room
+            self._leave()
+
+    async def stand(self) -> None:
+        """Stand from now on, and leave the seat to others, if not all room is taken by others.
+
+        Raises NoPlace where its tenant or its server has too much of it. Nothing was begun then, as
+        where no place for a send became free.
+        """
+        if self._room is not None:
+            return
+        try:
+            self._room = await self._seats.room(self)
+        except TimeoutError as error:
+            raise NoPlace("too many turns wait for the same server already") from error
+        if self._room is not None:
+            self._leave()
+
+    def end(self) -> None:
+        """Give back whatever it has."""
+        self._give_up_room()
+        self._leave()
+
+    def _give_up_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.give_back()
+        self._seats.asks_no_more(self)
+
+    def _leave(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.give_back()
+            self._seats.left()
+
+
+def _claims(seat: Seat) -> Claims:
+    return {seat.tenant_id: _TENANT, ("server", seat.server): _SERVER}
