@@ -26,6 +26,7 @@ class Walk:
         """Walk each path."""
         await self._a_reply_by_hand_of_the_router()
         await self._a_reply_through_n8n()
+        await self._an_outage()
         await self._a_takeover()
         await self._what_an_operator_looks_at()
         await self._what_an_operator_looks_for()
@@ -41,7 +42,7 @@ class Walk:
             held = {"turn_id": turn["turn_id"], "token": turn["token"]}
             budget = held | {"day": None, "turns": 1, "tokens": 900, "policy": {}}
             await self._call("a budget is reserved", "reserve_budget", budget)
-            reply = {"parts": ["Tem."], "handler": "fallback"}
+            reply = {"parts": ["Tem."], "handler": "fallback", "provider": "anthropic"}
             part = held | {"part": 0, "body": "Tem.", "lease_seconds": 45, "reply": reply}
             begun = await self._call("a reply is saved and begins to be sent", "begin_send", part)
             sent = held | {
@@ -80,6 +81,17 @@ class Walk:
             }
             await self._call("a send is recorded", "finish_send", held | sent)
             await self._call("a turn is finished", "finish_turn", held)
+
+    async def _an_outage(self) -> None:
+        for away in ("llm", "evolution"):
+            await self._ingest("a known contact writes", self._message(self._known(), "e hoje?"))
+            for turn in await self._claim("turns are claimed"):
+                failed = {"turn_id": turn["turn_id"], "token": turn["token"], "kind": "away"}
+                failed |= {"away": away, "error": "?", "max_attempts": 5, "base_seconds": 2}
+                await self._call("a turn is put off", "fail_turn", failed)
+        event = {"instance": "shop1", "event": "connection.update", "type": "connection"}
+        event |= {"key": f"connection:{next(self._ids)}", "state": "open", "reason": "200"}
+        await self._ingest("the line is up again", event)
 
     async def _a_takeover(self) -> None:
         await self._ingest(
@@ -142,6 +154,9 @@ class Walk:
         session = tenant | {"session_id": await self._session_of(number)}
         await self._ask("a session's messages are searched", "list_messages", session | nobody)
         await self._ask("a session's turns are searched", "list_turns", session | {"state": "dead"})
+        await self._ask("dead turns are searched", "retry_turns", tenant | {"limit": 20})
+        nothing = {"error_kind": "nothing"}
+        await self._ask("dead turns are searched", "retry_turns", tenant | nothing)
         await self._ask("the audit log is searched", "list_audit", tenant | {"action": "nothing"})
 
     async def _what_a_person_asks_for(self) -> None:

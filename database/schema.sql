@@ -35,6 +35,9 @@ drop index if exists public.turns_due;
 drop index if exists public.turns_due_by_tenant;
 drop index if exists public.turns_leased;
 drop index if exists public.turns_leased_by_tenant;
+drop index if exists public.notices_due;
+drop index if exists public.notices_due_by_tenant;
+drop index if exists public.notices_one_of_connection;
 drop index if exists public.messages_in_doubt;
 drop function if exists hybridflow.close_turn_for_merge(bigint);
 drop function if exists hybridflow.notice_message(jsonb);
@@ -49,6 +52,9 @@ drop function if exists hybridflow.leased_tenants();
 drop function if exists hybridflow.claimable_turns(timestamptz, integer, jsonb);
 drop function if exists hybridflow.next_claimable(timestamptz, integer, jsonb);
 drop function if exists hybridflow.own_after(bigint[], jsonb);
+drop function if exists hybridflow.tenants_to_tell();
+drop function if exists hybridflow.claimable_notices(timestamptz, integer, jsonb);
+drop function if exists hybridflow.next_notice(integer, jsonb);
 
 do $hybridflow$
 begin
@@ -339,9 +345,6 @@ comment on column public.notices.number_told_at is
 'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
 comment on column public.notices.message_id is 'That WhatsApp message.';
 
-create index if not exists notices_due on public.notices (next_at) where state = 'pending';
-create unique index if not exists notices_one_of_connection
-on public.notices (tenant_id, kind) where state = 'pending' and kind <> 'handoff';
 create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
 create index if not exists notices_by_session on public.notices (session_id);
 create index if not exists notices_by_jid on public.notices (tenant_id, (facts ->> 'jid'))
@@ -511,6 +514,16 @@ where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
+
+alter table public.notices
+add column if not exists waiting boolean generated always as (state = 'pending') stored;
+comment on column public.notices.waiting is 'It is pending; see turns.waiting.';
+
+create unique index if not exists notices_waiting_once on public.notices (tenant_id, kind)
+where waiting and kind <> 'handoff';
+create index if not exists notices_waiting on public.notices (tenant_id, next_at) where waiting;
+create index if not exists notices_waiting_until on public.notices (next_at)
+where waiting and next_at is not null;
 
 alter table public.messages
 add column if not exists identity text,
@@ -2729,7 +2742,10 @@ begin
 end
 $$;
 
--- Whether a dead turn is one that the filters of retry_turns ask for.
+create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
+where state = 'dead';
+
+-- Whether a dead turn is one that the filters of retry_turns ask for, but for the time.
 create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
 returns boolean
 language sql
@@ -2738,8 +2754,6 @@ set search_path = ''
 as $$
     select coalesce((p ->> 'reason' = 'too_old') = (p_turn.reason is not distinct from 'too_old'), true)
         and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
-        and coalesce(p_turn.finished_at >= (p ->> 'since')::timestamptz, true)
-        and coalesce(p_turn.finished_at < (p ->> 'until')::timestamptz, true)
 $$;
 
 -- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or somebody else holds it
@@ -2775,11 +2789,11 @@ $$;
 
 -- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
 -- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
--- Of the tenant's dead turns, the newest first, those that died in [since, until), with this error_kind, and
--- for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most limit (1 to 200;
--- 50) of those that are wanted are retried; what comes behind them is for the call with next_cursor, which is
--- null where nothing does. Returns {retried, left, next_cursor}: left is how many are wanted and could not be
--- retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
+-- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
+-- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
+-- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
+-- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor}: left is how many are
+-- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -2792,36 +2806,42 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_limit integer := hybridflow.page_size(p);
     v_look integer := hybridflow.rows_to_look_at(v_limit, true);
-    v_before bigint := coalesce((hybridflow.from_cursor('dead_turns', p) ->> 0)::bigint, 9223372036854775807);
-    v_ids bigint[];
-    v_last bigint;
+    v_after jsonb := hybridflow.from_cursor('dead_turns', p);
+    v_at timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_until timestamptz := coalesce((p ->> 'until')::timestamptz, 'infinity');
+    v_turns jsonb[];
+    v_last jsonb;
     v_retried integer;
 begin
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     select
-        array_agg(l.id order by l.id desc) filter (where l.is_wanted),
-        case when count(*) = v_look then min(l.id) end
-    into v_ids, v_last
+        array_agg(l.place order by l.finished_at desc, l.id desc) filter (where l.is_wanted),
+        case when count(*) = v_look then (array_agg(l.place order by l.finished_at, l.id))[1] end
+    into v_turns, v_last
     from (
-        select t.id, hybridflow.is_to_be_retried(t, p) as is_wanted from public.turns as t
-        where t.tenant_id = v_tenant_id and t.state = 'dead' and t.id < v_before
-        order by t.id desc limit v_look
+        select
+            t.id, t.finished_at, jsonb_build_array(t.finished_at, t.id) as place,
+            hybridflow.is_to_be_retried(t, p) as is_wanted
+        from public.turns as t
+        where t.tenant_id = v_tenant_id and t.state = 'dead' and (t.finished_at, t.id) < (v_at, v_id)
+            and t.finished_at >= v_since and t.finished_at < v_until
+        order by t.finished_at desc, t.id desc limit v_look
     ) as l;
-    if cardinality(v_ids) > v_limit then
-        v_ids := v_ids[:v_limit];
-        v_last := v_ids[v_limit];
+    if cardinality(v_turns) > v_limit then
+        v_turns := v_turns[:v_limit];
+        v_last := v_turns[v_limit];
     end if;
-    select count(*) filter (where hybridflow.retry_one_of_many(i.id)) into v_retried
-    from unnest(v_ids) as i (id);
+    select count(*) filter (where hybridflow.retry_one_of_many((w.place ->> 1)::bigint)) into v_retried
+    from unnest(v_turns) as w (place);
     if v_retried > 0 then
         perform public.call_routers('{}');
     end if;
     return jsonb_build_object(
         'retried', v_retried,
-        'left', coalesce(cardinality(v_ids), 0) - v_retried,
-        'next_cursor', case
-            when v_last is not null then hybridflow.to_cursor('dead_turns', jsonb_build_array(v_last))
-        end,
+        'left', coalesce(cardinality(v_turns), 0) - v_retried,
+        'next_cursor', case when v_last is not null then hybridflow.to_cursor('dead_turns', v_last) end,
         'audit', jsonb_build_object('retried', v_retried) || jsonb_build_object(
             'reason', p -> 'reason', 'error_kind', p -> 'error_kind', 'since', p -> 'since', 'until', p -> 'until'
         )
@@ -3387,7 +3407,7 @@ begin
         update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
         where n.id = v_notice_id and not exists (
             select from public.notices as o  -- of its kind, and newer: that is told instead
-            where o.tenant_id = n.tenant_id and o.kind = n.kind and o.state = 'pending' and n.kind <> 'handoff'
+            where o.tenant_id = n.tenant_id and o.kind = n.kind and o.waiting and o.kind <> 'handoff'
         );
     end if;
     perform hybridflow.after_settlement(v_message.turn_id, p_policy);
@@ -3908,19 +3928,19 @@ declare
 begin
     perform hybridflow.is_back(hybridflow.line_of(p_tenant_id), p_tenant_id);
     update public.turns set lease_until = v_now
-    where id in (
+    where id = any(array(
         select t.id from public.turns as t
         where t.tenant_id = p_tenant_id and t.held and t.lease_until > v_now
             and t.state = 'sending' and t.worker is null
         order by t.lease_until limit 100 for update skip locked
-    );
+    ));
     update public.notices set next_at = v_now
-    where id in (
+    where id = any(array(
         select n.id from public.notices as n
-        where n.tenant_id = p_tenant_id and n.state = 'pending' and n.kind = 'handoff' and n.next_at > v_now
+        where n.tenant_id = p_tenant_id and n.waiting and n.kind = 'handoff' and n.next_at > v_now
             and (n.lease_until is null or n.lease_until <= v_now)
-        for update skip locked
-    );
+        order by n.next_at limit 100 for update skip locked
+    ));
 end
 $$;
 
@@ -5022,7 +5042,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far}'::text[]
+    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 
@@ -7800,7 +7820,7 @@ as $$
     update public.notices
     set state = 'delivered', reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where tenant_id = p_tenant_id and kind = any(p_kinds) and state = 'pending' and kind <> 'handoff'
+    where tenant_id = p_tenant_id and kind = any(p_kinds) and waiting and kind <> 'handoff'
 $$;
 
 -- The AI asked for a human in this session.
@@ -7928,56 +7948,95 @@ begin
 end
 $$;
 
-create index if not exists notices_due_by_tenant on public.notices (tenant_id, next_at)
-where state = 'pending';
-
--- The tenants that have a notice to be told: as waiting_tenants.
-create or replace function hybridflow.tenants_to_tell()
-returns setof bigint
-language sql
+-- The next tenants that have a notice to be told and room for it, in rounds: as next_tenants, which see.
+create or replace function hybridflow.next_to_tell(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
 stable
-rows 20
 set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
-    with recursive waiting as (
-        (select n.tenant_id from public.notices as n where n.state = 'pending' order by n.tenant_id limit 1)
-        union all
-        select (
-            select n.tenant_id from public.notices as n
-            where n.state = 'pending' and n.tenant_id > w.tenant_id
-            order by n.tenant_id limit 1
-        )
-        from waiting as w
-        where w.tenant_id is not null
-    )
+declare
+    c_few constant integer := 100;
+    v_next record;
+    v_from_start boolean := false;
+begin
+    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
+        select n.tenant_id from public.notices as n
+        where n.waiting and n.next_at is not null and n.next_at <= p_now
+        order by n.next_at limit c_few
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        last := p_after;
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        return;
+    end if;
 
-    select w.tenant_id from waiting as w where w.tenant_id is not null
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select n.tenant_id, n.next_at into v_next from public.notices as n
+        where n.waiting and n.tenant_id > last
+        order by n.tenant_id, n.next_at limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select n.tenant_id, n.next_at into v_next from public.notices as n
+            where n.waiting
+            order by n.tenant_id, n.next_at limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.next_at <= p_now and v_next.tenant_id <> all(p_full) then
+            tenants := tenants || v_next.tenant_id;
+            is_whole := cardinality(tenants) < p_enough;
+            exit when not is_whole;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
 $$;
 
--- The notices that are due, in the order in which they are to be told; as claimable_turns.
-create or replace function hybridflow.claimable_notices(p_now timestamptz, p_limit integer, p jsonb)
-returns table (notice_id bigint, place bigint)
+-- The notices that are due, in the order in which they are to be told, some more than p_limit: some may be
+-- locked; as claimable_turns. was_cut: its tenant may have more.
+create or replace function hybridflow.claimable_notices(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (notice_id bigint, place bigint, was_cut boolean)
 language sql
 stable
 set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
-    select r.id, r.place
+    select r.id, r.place, r.was_cut
     from (
         select
-            d.id, row_number() over (order by w.own + d.place, d.next_at, d.id) as place,
+            d.id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.own + d.place, w.nth, d.id) as place,
             w.own + d.place - 1 as has
         from (
             select
-                a.tenant_id, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                a.tenant_id, a.nth, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_for(a.tenant_id, null, p_limit, p)) as room
-            from hybridflow.tenants_to_tell() as a (tenant_id)
+            from unnest(p_tenants) with ordinality as a (tenant_id, nth)
         ) as w
         cross join lateral (
-            select f.id, f.next_at, row_number() over (order by f.next_at, f.id) as place
+            select f.id, row_number() over (order by f.next_at, f.id) as place
             from (
                 select n.id, n.next_at from public.notices as n
-                where n.tenant_id = w.tenant_id and n.state = 'pending' and n.next_at <= p_now
-                order by n.next_at limit w.room
+                where n.tenant_id = w.tenant_id and n.waiting and n.next_at <= p_now
+                order by n.next_at limit least(w.enough, w.room)
             ) as f
         ) as d
     ) as r
@@ -7985,27 +8044,11 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- When the next notice is due whose tenant is not already being told all that it may.
-create or replace function hybridflow.next_notice(p_limit integer, p jsonb)
-returns timestamptz
-language sql
-stable
-set search_path = ''
-as $$
-    select min((
-        select n.next_at from public.notices as n
-        where n.tenant_id = w.tenant_id and n.state = 'pending'
-        order by n.next_at limit 1
-    ))
-    from hybridflow.tenants_to_tell() as w (tenant_id)
-    where hybridflow.room_for(w.tenant_id, null, p_limit, p) is distinct from 0
-$$;
-
--- claim_notices({limit, lease_seconds, max_attempts, own?, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, own?, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again,
--- or dead, when it was given out max_attempts times. The tenants take turns, own and own_times being as of
--- claim_turns. Never waits. Returns {notices: [see notice_context],
--- now, next_due_at}.
+-- or dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first,
+-- own and own_times being as of claim_turns. Never waits. Returns {notices: [see notice_context], now,
+-- after_tenant, more, next_due_at}, as claim_turns.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
 language plpgsql
@@ -8015,17 +8058,29 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
     v_ids bigint[];
     v_claimed bigint[];
     v_tokens uuid[];
+    v_last bigint;
 begin
-    select array_agg(d.id) into v_ids from (
+    v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
+        select o.key::bigint from jsonb_each_text(p -> 'own') as o
+        where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
+    ));
+    select coalesce(array_agg(f.notice_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_notices(v_round.tenants, v_now, v_limit, p) as f;
+    v_ids := array(
         select n.id
-        from hybridflow.claimable_notices(v_now, v_limit, p) as f
-        inner join public.notices as n on n.id = f.notice_id
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.notices as n on n.id = f.id
         where n.state = 'pending' and n.next_at <= v_now
         order by f.place limit v_limit for update of n skip locked
-    ) as d;
+    );
     update public.notices
     set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
@@ -8046,9 +8101,24 @@ begin
     )
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select o.tenant_id from public.notices as o where o.id = any(v_ids))
+    order by n.nth desc limit 1;
     return jsonb_build_object(
-        'notices', hybridflow.notice_contexts(v_claimed, v_tokens), 'now', v_now,
-        'next_due_at', hybridflow.next_notice(v_limit, p)
+        'notices', hybridflow.notice_contexts(v_claimed, v_tokens),
+        'now', v_now,
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
+        or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
+        'next_due_at', case
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            else (
+                select n.next_at from public.notices as n
+                where n.waiting and n.next_at is not null and n.next_at > v_now
+                order by n.next_at limit 1
+            )
+        end
     );
 end
 $$;
@@ -9193,9 +9263,12 @@ returns setof public.notices
 language sql
 stable
 set search_path = ''
+set enable_seqscan = off
 as $$
-    select n.* from public.notices as n
-    where n.tenant_id = p_tenant_id and n.session_id = any(p_session_ids)
+    select n.* from (  -- by the index of that alone: the tenant's is as good while there are no statistics
+        select s.* from public.notices as s where s.session_id = any(p_session_ids) offset 0
+    ) as n
+    where n.tenant_id = p_tenant_id
     union all
     select n.* from public.notices as n
     where n.tenant_id = p_tenant_id and n.facts ->> 'jid' = any(p_jids)
@@ -9330,7 +9403,7 @@ as $$
             from public.turns as t where t.session_id = any(p_session_ids)
         ),
         'notices', (
-            select coalesce(jsonb_agg(to_jsonb(n) - 'token_hash' order by n.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'spending', (
@@ -9454,7 +9527,7 @@ begin
             ) as f;
         when 'notices' then
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'token_hash'
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - '{token_hash,waiting}'::text[]
             ) order by f.id)
             into v_rows
             from (
@@ -9666,23 +9739,35 @@ as $$
 $$;
 
 -- check_database({})
--- For the start and the health check: which schema is in place, and what waits. `schema_version` is
--- raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever routers begin to need
--- what an older schema lacks; then this function stands in the newest migration that has such a thing.
+-- For the start and the health check: which schema is in place, and what waits; turns_due is how many turns
+-- are due, 200 standing for any more. `schema_version` is raised, together with SCHEMA_VERSION in
+-- router/state/schema_version.py, whenever routers begin to need what an older schema lacks; then this
+-- function stands in the newest migration that has such a thing.
 create or replace function public.check_database(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
-    select jsonb_build_object(
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object(
         'schema_version', 2,
-        'now', hybridflow.clock(),
+        'now', v_now,
         'tenants', (select count(*) from public.tenants),
         'turns_due', (
-            select count(*) from public.turns where waiting and not held and run_after <= hybridflow.clock()
+            select count(*) from (
+                select from public.turns as t
+                where t.waiting and not t.held and t.run_after <= v_now
+                order by t.run_after limit 200
+            ) as d
         )
-    )
+    );
+end
 $$;
 
 -- ==================== 0900_grants.sql

@@ -7,6 +7,9 @@ drop index if exists public.turns_due;
 drop index if exists public.turns_due_by_tenant;
 drop index if exists public.turns_leased;
 drop index if exists public.turns_leased_by_tenant;
+drop index if exists public.notices_due;
+drop index if exists public.notices_due_by_tenant;
+drop index if exists public.notices_one_of_connection;
 drop index if exists public.messages_in_doubt;
 drop function if exists hybridflow.close_turn_for_merge(bigint);
 drop function if exists hybridflow.notice_message(jsonb);
@@ -21,6 +24,9 @@ drop function if exists hybridflow.leased_tenants();
 drop function if exists hybridflow.claimable_turns(timestamptz, integer, jsonb);
 drop function if exists hybridflow.next_claimable(timestamptz, integer, jsonb);
 drop function if exists hybridflow.own_after(bigint[], jsonb);
+drop function if exists hybridflow.tenants_to_tell();
+drop function if exists hybridflow.claimable_notices(timestamptz, integer, jsonb);
+drop function if exists hybridflow.next_notice(integer, jsonb);
 
 do $hybridflow$
 begin

@@ -274,9 +274,6 @@ comment on column public.notices.number_told_at is
 'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
 comment on column public.notices.message_id is 'That WhatsApp message.';
 
-create index if not exists notices_due on public.notices (next_at) where state = 'pending';
-create unique index if not exists notices_one_of_connection
-on public.notices (tenant_id, kind) where state = 'pending' and kind <> 'handoff';
 create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
 create index if not exists notices_by_session on public.notices (session_id);
 create index if not exists notices_by_jid on public.notices (tenant_id, (facts ->> 'jid'))

@@ -66,6 +66,16 @@ create unique index if not exists turns_held_once on public.turns (session_id) w
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
 
+alter table public.notices
+add column if not exists waiting boolean generated always as (state = 'pending') stored;
+comment on column public.notices.waiting is 'It is pending; see turns.waiting.';
+
+create unique index if not exists notices_waiting_once on public.notices (tenant_id, kind)
+where waiting and kind <> 'handoff';
+create index if not exists notices_waiting on public.notices (tenant_id, next_at) where waiting;
+create index if not exists notices_waiting_until on public.notices (next_at)
+where waiting and next_at is not null;
+
 alter table public.messages
 add column if not exists identity text,
 add column if not exists told_as text[],

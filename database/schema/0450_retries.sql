@@ -90,7 +90,10 @@ begin
 end
 $$;
 
--- Whether a dead turn is one that the filters of retry_turns ask for.
+create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
+where state = 'dead';
+
+-- Whether a dead turn is one that the filters of retry_turns ask for, but for the time.
 create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
 returns boolean
 language sql
@@ -99,8 +102,6 @@ set search_path = ''
 as $$
     select coalesce((p ->> 'reason' = 'too_old') = (p_turn.reason is not distinct from 'too_old'), true)
         and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
-        and coalesce(p_turn.finished_at >= (p ->> 'since')::timestamptz, true)
-        and coalesce(p_turn.finished_at < (p ->> 'until')::timestamptz, true)
 $$;
 
 -- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or somebody else holds it
@@ -136,11 +137,11 @@ $$;
 
 -- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
 -- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
--- Of the tenant's dead turns, the newest first, those that died in [since, until), with this error_kind, and
--- for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most limit (1 to 200;
--- 50) of those that are wanted are retried; what comes behind them is for the call with next_cursor, which is
--- null where nothing does. Returns {retried, left, next_cursor}: left is how many are wanted and could not be
--- retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
+-- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
+-- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
+-- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
+-- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor}: left is how many are
+-- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -153,36 +154,42 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_limit integer := hybridflow.page_size(p);
     v_look integer := hybridflow.rows_to_look_at(v_limit, true);
-    v_before bigint := coalesce((hybridflow.from_cursor('dead_turns', p) ->> 0)::bigint, 9223372036854775807);
-    v_ids bigint[];
-    v_last bigint;
+    v_after jsonb := hybridflow.from_cursor('dead_turns', p);
+    v_at timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_until timestamptz := coalesce((p ->> 'until')::timestamptz, 'infinity');
+    v_turns jsonb[];
+    v_last jsonb;
     v_retried integer;
 begin
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     select
-        array_agg(l.id order by l.id desc) filter (where l.is_wanted),
-        case when count(*) = v_look then min(l.id) end
-    into v_ids, v_last
+        array_agg(l.place order by l.finished_at desc, l.id desc) filter (where l.is_wanted),
+        case when count(*) = v_look then (array_agg(l.place order by l.finished_at, l.id))[1] end
+    into v_turns, v_last
     from (
-        select t.id, hybridflow.is_to_be_retried(t, p) as is_wanted from public.turns as t
-        where t.tenant_id = v_tenant_id and t.state = 'dead' and t.id < v_before
-        order by t.id desc limit v_look
+        select
+            t.id, t.finished_at, jsonb_build_array(t.finished_at, t.id) as place,
+            hybridflow.is_to_be_retried(t, p) as is_wanted
+        from public.turns as t
+        where t.tenant_id = v_tenant_id and t.state = 'dead' and (t.finished_at, t.id) < (v_at, v_id)
+            and t.finished_at >= v_since and t.finished_at < v_until
+        order by t.finished_at desc, t.id desc limit v_look
     ) as l;
-    if cardinality(v_ids) > v_limit then
-        v_ids := v_ids[:v_limit];
-        v_last := v_ids[v_limit];
+    if cardinality(v_turns) > v_limit then
+        v_turns := v_turns[:v_limit];
+        v_last := v_turns[v_limit];
     end if;
-    select count(*) filter (where hybridflow.retry_one_of_many(i.id)) into v_retried
-    from unnest(v_ids) as i (id);
+    select count(*) filter (where hybridflow.retry_one_of_many((w.place ->> 1)::bigint)) into v_retried
+    from unnest(v_turns) as w (place);
     if v_retried > 0 then
         perform public.call_routers('{}');
     end if;
     return jsonb_build_object(
         'retried', v_retried,
-        'left', coalesce(cardinality(v_ids), 0) - v_retried,
-        'next_cursor', case
-            when v_last is not null then hybridflow.to_cursor('dead_turns', jsonb_build_array(v_last))
-        end,
+        'left', coalesce(cardinality(v_turns), 0) - v_retried,
+        'next_cursor', case when v_last is not null then hybridflow.to_cursor('dead_turns', v_last) end,
         'audit', jsonb_build_object('retried', v_retried) || jsonb_build_object(
             'reason', p -> 'reason', 'error_kind', p -> 'error_kind', 'since', p -> 'since', 'until', p -> 'until'
         )

@@ -554,7 +554,7 @@ begin
         update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
         where n.id = v_notice_id and not exists (
             select from public.notices as o  -- of its kind, and newer: that is told instead
-            where o.tenant_id = n.tenant_id and o.kind = n.kind and o.state = 'pending' and n.kind <> 'handoff'
+            where o.tenant_id = n.tenant_id and o.kind = n.kind and o.waiting and o.kind <> 'handoff'
         );
     end if;
     perform hybridflow.after_settlement(v_message.turn_id, p_policy);

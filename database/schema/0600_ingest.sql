@@ -172,19 +172,19 @@ declare
 begin
     perform hybridflow.is_back(hybridflow.line_of(p_tenant_id), p_tenant_id);
     update public.turns set lease_until = v_now
-    where id in (
+    where id = any(array(
         select t.id from public.turns as t
         where t.tenant_id = p_tenant_id and t.held and t.lease_until > v_now
             and t.state = 'sending' and t.worker is null
         order by t.lease_until limit 100 for update skip locked
-    );
+    ));
     update public.notices set next_at = v_now
-    where id in (
+    where id = any(array(
         select n.id from public.notices as n
-        where n.tenant_id = p_tenant_id and n.state = 'pending' and n.kind = 'handoff' and n.next_at > v_now
+        where n.tenant_id = p_tenant_id and n.waiting and n.kind = 'handoff' and n.next_at > v_now
             and (n.lease_until is null or n.lease_until <= v_now)
-        for update skip locked
-    );
+        order by n.next_at limit 100 for update skip locked
+    ));
 end
 $$;
 

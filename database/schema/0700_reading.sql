@@ -161,7 +161,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far}'::text[]
+    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held}'::text[]
     from public.turns as t where t.id = p_turn_id
 $$;
 

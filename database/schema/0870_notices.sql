@@ -72,7 +72,7 @@ as $$
     update public.notices
     set state = 'delivered', reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where tenant_id = p_tenant_id and kind = any(p_kinds) and state = 'pending' and kind <> 'handoff'
+    where tenant_id = p_tenant_id and kind = any(p_kinds) and waiting and kind <> 'handoff'
 $$;
 
 -- The AI asked for a human in this session.
@@ -200,56 +200,95 @@ begin
 end
 $$;
 
-create index if not exists notices_due_by_tenant on public.notices (tenant_id, next_at)
-where state = 'pending';
-
--- The tenants that have a notice to be told: as waiting_tenants.
-create or replace function hybridflow.tenants_to_tell()
-returns setof bigint
-language sql
+-- The next tenants that have a notice to be told and room for it, in rounds: as next_tenants, which see.
+create or replace function hybridflow.next_to_tell(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
 stable
-rows 20
 set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
-    with recursive waiting as (
-        (select n.tenant_id from public.notices as n where n.state = 'pending' order by n.tenant_id limit 1)
-        union all
-        select (
-            select n.tenant_id from public.notices as n
-            where n.state = 'pending' and n.tenant_id > w.tenant_id
-            order by n.tenant_id limit 1
-        )
-        from waiting as w
-        where w.tenant_id is not null
-    )
+declare
+    c_few constant integer := 100;
+    v_next record;
+    v_from_start boolean := false;
+begin
+    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
+        select n.tenant_id from public.notices as n
+        where n.waiting and n.next_at is not null and n.next_at <= p_now
+        order by n.next_at limit c_few
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        last := p_after;
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        return;
+    end if;
 
-    select w.tenant_id from waiting as w where w.tenant_id is not null
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select n.tenant_id, n.next_at into v_next from public.notices as n
+        where n.waiting and n.tenant_id > last
+        order by n.tenant_id, n.next_at limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select n.tenant_id, n.next_at into v_next from public.notices as n
+            where n.waiting
+            order by n.tenant_id, n.next_at limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.next_at <= p_now and v_next.tenant_id <> all(p_full) then
+            tenants := tenants || v_next.tenant_id;
+            is_whole := cardinality(tenants) < p_enough;
+            exit when not is_whole;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
 $$;
 
--- The notices that are due, in the order in which they are to be told; as claimable_turns.
-create or replace function hybridflow.claimable_notices(p_now timestamptz, p_limit integer, p jsonb)
-returns table (notice_id bigint, place bigint)
+-- The notices that are due, in the order in which they are to be told, some more than p_limit: some may be
+-- locked; as claimable_turns. was_cut: its tenant may have more.
+create or replace function hybridflow.claimable_notices(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (notice_id bigint, place bigint, was_cut boolean)
 language sql
 stable
 set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
 as $$
-    select r.id, r.place
+    select r.id, r.place, r.was_cut
     from (
         select
-            d.id, row_number() over (order by w.own + d.place, d.next_at, d.id) as place,
+            d.id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.own + d.place, w.nth, d.id) as place,
             w.own + d.place - 1 as has
         from (
             select
-                a.tenant_id, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                a.tenant_id, a.nth, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
                 least(2 * p_limit, hybridflow.room_for(a.tenant_id, null, p_limit, p)) as room
-            from hybridflow.tenants_to_tell() as a (tenant_id)
+            from unnest(p_tenants) with ordinality as a (tenant_id, nth)
         ) as w
         cross join lateral (
-            select f.id, f.next_at, row_number() over (order by f.next_at, f.id) as place
+            select f.id, row_number() over (order by f.next_at, f.id) as place
             from (
                 select n.id, n.next_at from public.notices as n
-                where n.tenant_id = w.tenant_id and n.state = 'pending' and n.next_at <= p_now
-                order by n.next_at limit w.room
+                where n.tenant_id = w.tenant_id and n.waiting and n.next_at <= p_now
+                order by n.next_at limit least(w.enough, w.room)
             ) as f
         ) as d
     ) as r
@@ -257,27 +296,11 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- When the next notice is due whose tenant is not already being told all that it may.
-create or replace function hybridflow.next_notice(p_limit integer, p jsonb)
-returns timestamptz
-language sql
-stable
-set search_path = ''
-as $$
-    select min((
-        select n.next_at from public.notices as n
-        where n.tenant_id = w.tenant_id and n.state = 'pending'
-        order by n.next_at limit 1
-    ))
-    from hybridflow.tenants_to_tell() as w (tenant_id)
-    where hybridflow.room_for(w.tenant_id, null, p_limit, p) is distinct from 0
-$$;
-
--- claim_notices({limit, lease_seconds, max_attempts, own?, own_times?})
+-- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, own?, own_times?})
 -- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again,
--- or dead, when it was given out max_attempts times. The tenants take turns, own and own_times being as of
--- claim_turns. Never waits. Returns {notices: [see notice_context],
--- now, next_due_at}.
+-- or dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first,
+-- own and own_times being as of claim_turns. Never waits. Returns {notices: [see notice_context], now,
+-- after_tenant, more, next_due_at}, as claim_turns.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
 language plpgsql
@@ -287,17 +310,29 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
     v_ids bigint[];
     v_claimed bigint[];
     v_tokens uuid[];
+    v_last bigint;
 begin
-    select array_agg(d.id) into v_ids from (
+    v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
+        select o.key::bigint from jsonb_each_text(p -> 'own') as o
+        where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
+    ));
+    select coalesce(array_agg(f.notice_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_notices(v_round.tenants, v_now, v_limit, p) as f;
+    v_ids := array(
         select n.id
-        from hybridflow.claimable_notices(v_now, v_limit, p) as f
-        inner join public.notices as n on n.id = f.notice_id
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.notices as n on n.id = f.id
         where n.state = 'pending' and n.next_at <= v_now
         order by f.place limit v_limit for update of n skip locked
-    ) as d;
+    );
     update public.notices
     set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
         error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
@@ -318,9 +353,24 @@ begin
     )
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select o.tenant_id from public.notices as o where o.id = any(v_ids))
+    order by n.nth desc limit 1;
     return jsonb_build_object(
-        'notices', hybridflow.notice_contexts(v_claimed, v_tokens), 'now', v_now,
-        'next_due_at', hybridflow.next_notice(v_limit, p)
+        'notices', hybridflow.notice_contexts(v_claimed, v_tokens),
+        'now', v_now,
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
+        or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
+        'next_due_at', case
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            else (
+                select n.next_at from public.notices as n
+                where n.waiting and n.next_at is not null and n.next_at > v_now
+                order by n.next_at limit 1
+            )
+        end
     );
 end
 $$;

@@ -213,9 +213,12 @@ returns setof public.notices
 language sql
 stable
 set search_path = ''
+set enable_seqscan = off
 as $$
-    select n.* from public.notices as n
-    where n.tenant_id = p_tenant_id and n.session_id = any(p_session_ids)
+    select n.* from (  -- by the index of that alone: the tenant's is as good while there are no statistics
+        select s.* from public.notices as s where s.session_id = any(p_session_ids) offset 0
+    ) as n
+    where n.tenant_id = p_tenant_id
     union all
     select n.* from public.notices as n
     where n.tenant_id = p_tenant_id and n.facts ->> 'jid' = any(p_jids)
@@ -350,7 +353,7 @@ as $$
             from public.turns as t where t.session_id = any(p_session_ids)
         ),
         'notices', (
-            select coalesce(jsonb_agg(to_jsonb(n) - 'token_hash' order by n.id), '[]')
+            select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
         ),
         'spending', (
@@ -474,7 +477,7 @@ begin
             ) as f;
         when 'notices' then
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'token_hash'
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - '{token_hash,waiting}'::text[]
             ) order by f.id)
             into v_rows
             from (

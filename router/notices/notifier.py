@@ -43,6 +43,7 @@ class Notifier:
         self._limits = limits
         self._begin = begin
         self._running: dict[asyncio.Task[None], Delivery] = {}
+        self._after_tenant = 0
         self._loop = Loop(self._claim, pause=limits.poll, failed="notices could not be claimed")
 
     def wake(self) -> None:
@@ -72,16 +73,20 @@ class Notifier:
                 "limit": free,
                 "lease_seconds": self._limits.lease,
                 "max_attempts": self._limits.max_attempts,
+                "after_tenant": self._after_tenant,
                 # A tenant whose webhook hangs is being told as long as it does.
                 "own": Counter(str(each.tenant_id) for each in self._running.values()),
                 "own_times": TENANT,
             },
         )
+        self._after_tenant = answer["after_tenant"]
         for context in answer["notices"]:
             try:
                 self._start(ClaimedNotice.model_validate(context))
             except Exception as error:  # noqa: BLE001 - the others were claimed as well
                 log_unexpected(f"notice {context.get('notice_id')} could not be told", error)
+        if answer["more"] and len(self._running) < self._limits.parallel:
+            return 0.0 if answer["notices"] else _LOCKED_ELSEWHERE
         if answer["next_due_at"] is None:
             return self._limits.poll
         now, due = (datetime.fromisoformat(answer[name]) for name in ("now", "next_due_at"))

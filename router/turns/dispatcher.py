@@ -168,7 +168,9 @@ class Dispatcher:
 
     def _seconds_until_next(self, answer: Json) -> float:
         if answer["more"] and self._seats.free:
-            return 0.0
+            # Where nothing came of it, those that are due are behind others of their conversation.
+            came_of_it = answer["turns"] or answer["too_old"] or answer["unreadable"]
+            return 0.0 if came_of_it else _LOCKED_ELSEWHERE
         if answer["next_due_at"] is None:
             return self._limits.poll
         now = datetime.fromisoformat(answer["now"])

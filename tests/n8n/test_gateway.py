@@ -1,5 +1,7 @@
 """The gateway and the callbacks, as a flow meets them: the test is the flow."""
 
+import pytest
+
 from loopback.evolution import failures
 from tests.scenarios.conftest import evolution, llm
 from tests.scenarios.flow import KEY, Flow, given, n8n, playing, stage
@@ -107,7 +109,7 @@ async def test_a_flow_that_fails_is_tried_again_and_in_the_end_is_dead_or_answer
 ):
     await stage.maria.writes("tem bolo?")
     flow = await given(stage, n8n)
-    failed = await flow.reports("fail", kind="llm_down", error="529")
+    failed = await flow.reports("fail", kind="flow_error", error="crash")
     assert failed.json()["state"] == "pending"
     second = await given(stage, n8n, 2)
     assert second.payload["attempt"] == 2
@@ -116,6 +118,55 @@ async def test_a_flow_that_fails_is_tried_again_and_in_the_end_is_dead_or_answer
     await second.reports("done")
     await stage.turns_end()
     assert stage.maria.replies == ["Temos sim!"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "is_away"),
+    [
+        ("llm_down", "Connection error.", True),
+        ("llm_down", "500 Internal server error", True),
+        ("llm_rate_limited", "429 Too many requests", True),
+        ("llm_rate_limited", "529 Overloaded", True),
+        ("llm_down", "408 Request timeout", True),
+        ("evolution_away", "503: {}", True),
+        ("llm_empty", "400: {}", False),
+        ("llm_down", "400: {}", False),  # so says the workflow of an earlier release
+        ("llm_down", "no status 400 prompt is too long", False),
+        ("llm_down", "401 invalid key", False),
+        ("flow_error", "crash", False),
+        ("transient", "", False),
+    ],
+)
+async def test_what_is_away_uses_up_no_attempt_and_what_has_answered_does(
+    database_url: str, evolution, llm, n8n, kind: str, error: str, is_away: bool
+):
+    async with playing(database_url, evolution, llm, n8n, RETRY_BASE_SECONDS="30") as stage:
+        await stage.maria.writes("tem bolo?")
+        flow = await given(stage, n8n)
+        failed = await flow.reports("fail", kind=kind, error=error)
+        assert failed.json()["state"] == "pending"
+        (turn,) = await stage.sql("select attempt, error_kind from turns")
+    assert turn == {
+        "attempt": 0 if is_away else 1,
+        "error_kind": "away" if is_away else "transient",
+    }
+
+
+@pytest.mark.parametrize(("status", "is_away"), [(500, False), (502, True), (503, True)])
+async def test_a_flow_that_died_before_it_answered_is_no_n8n_that_is_away(
+    database_url: str, evolution, llm, n8n, status: int, is_away: bool
+):
+    n8n.statuses = [status]
+    async with playing(database_url, evolution, llm, n8n, RETRY_BASE_SECONDS="30") as stage:
+        await stage.maria.writes("tem bolo?")
+        (turn,) = await stage.until(
+            "select attempt, error_kind from turns",
+            lambda turns: turns[0]["error_kind"] is not None,
+        )
+    assert turn == {
+        "attempt": 0 if is_away else 1,
+        "error_kind": "away" if is_away else "transient",
+    }
 
 
 async def test_a_permanent_failure_is_dead_with_its_reason(stage: Stage, n8n):

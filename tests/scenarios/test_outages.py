@@ -7,11 +7,17 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Customer, Evolution, failures
+from loopback.replies import empty
 from tests.routers import environment, running_router
 from tests.scenarios.stage import Stage, performance
 
 # Nobody looks by themselves, and what is put off waits for more than a test does.
-PATIENT = {"POLL_SECONDS": "600", "RETRY_BASE_SECONDS": "30", "TURN_LEASE_SECONDS": "100"}
+PATIENT = {
+    "POLL_SECONDS": "600",
+    "RETRY_BASE_SECONDS": "30",
+    "TURN_LEASE_SECONDS": "100",
+    "LLM_TIMEOUT": "30",
+}
 ONE_PLACE = {"MAX_CONCURRENT_TURNS": "1"}
 PUT_OFF = "select * from turns where error_kind = 'away' and state = 'pending'"
 
@@ -27,10 +33,14 @@ async def write_in_vain(stage: Stage, those: list[Customer]) -> None:
     for place, each in enumerate(those, 1):
         await each.writes("oi")
         await stage.until(PUT_OFF, lambda turns, place=place: len(turns) == place)
+    # WhatsApp tells the time in seconds: here each writes in another one.
+    apart = "update sessions set last_contact_at = now() - (9 - id) * interval '1 second'"
+    await stage.sql(apart)
 
 
 async def in_order(stage: Stage) -> list[str]:
-    """Who was answered, the first one first."""
+    """Who was answered, the first one first, once all are."""
+    await stage.turns_end()
     rows = await stage.sql(
         "select s.contact_name from messages as m join sessions as s on s.id = m.session_id"
         " where m.from_me and m.send_state = 'sent' order by m.send_began_at"
@@ -108,6 +118,52 @@ async def test_another_router_with_a_free_place_hears_of_it(
         for each in (stage.maria, *waiting):
             await each.answered()
         assert [len(each.replies) for each in (stage.maria, *waiting)] == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "attempt"),
+    [
+        ("broken", "away", 0),
+        ("overloaded", "away", 0),
+        ("rate_limited", "away", 0),
+        ("cuts_connection", "away", 0),
+        ("never_answers", "away", 0),
+        ("bad_key", "permanent", 1),
+        ("no_such_model", "permanent", 1),
+        ("empty", "transient", 1),
+    ],
+)
+async def test_an_llm_that_is_away_is_told_from_one_that_has_answered(
+    database_url: str, evolution: Evolution, llm: Anthropic, fault: str, kind: str, attempt: int
+):
+    quick = {**PATIENT, "LLM_TIMEOUT": "1"}
+    async with performance(database_url, evolution, llm, **quick) as stage:
+        if fault == "empty":
+            llm.answers_always(empty())
+        else:
+            llm.fail(getattr(llm, fault)(), times=None)
+        await stage.maria.writes("oi")
+        query = "select attempt, error_kind from turns"
+        (turn,) = await stage.until(query, lambda turns: turns[0]["error_kind"] is not None)
+        assert (turn["error_kind"], turn["attempt"]) == (kind, attempt)
+
+
+async def test_a_question_that_is_too_much_for_an_llm_that_answers_others_uses_up_attempts(
+    database_url: str, evolution: Evolution, llm: Anthropic
+):
+    quick = {**PATIENT, "LLM_TIMEOUT": "3"}
+    async with performance(database_url, evolution, llm, **quick) as stage:
+        llm.fail(llm.never_answers())
+        await stage.maria.writes("oi")
+        await stage.until("select state from turns", lambda turns: bool(llm.requests))
+        (other,) = customers(stage, 1)
+        await other.writes("oi")
+        await other.answered()
+        (turn,) = await stage.until(
+            "select attempt, error_kind from turns order by id limit 1",
+            lambda turns: turns[0]["error_kind"] is not None,
+        )
+        assert turn == {"attempt": 1, "error_kind": "transient"}
 
 
 async def test_an_llm_that_stays_away_leaves_turns_that_are_too_old_and_can_be_retried(

@@ -5,13 +5,14 @@ from loopback.evolution import Evolution
 from tests.routers import environment, running_router
 from tests.scenarios.stage import performance
 
-NEVER = {"POLL_SECONDS": "600"}  # neither looks by itself
+# Neither looks by itself, and no question is given up while the other loads what it asks with.
+NEVER = {"POLL_SECONDS": "600", "TURN_LEASE_SECONDS": "100", "LLM_TIMEOUT": "30"}
 
 
 async def test_an_idle_router_claims_what_a_full_one_cannot(
     database_url: str, evolution: Evolution, llm: Anthropic
 ):
-    full = {"MAX_CONCURRENT_TURNS": "1", "TURN_LEASE_SECONDS": "100", **NEVER}
+    full = {"MAX_CONCURRENT_TURNS": "1", **NEVER}
     async with (
         performance(database_url, evolution, llm, **full) as stage,
         running_router(environment(database_url, ANTHROPIC_BASE_URL=llm.url, **NEVER)),

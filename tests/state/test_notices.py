@@ -471,3 +471,44 @@ async def test_alone_a_tenant_is_told_all_that_is_asked_for_by_older_routers(tal
         " select 1, 'handoff', '{}', now() - interval '1 hour' from generate_series(1, 40)"
     )
     assert len(await claim(talk)) == 10
+
+
+async def due(talk: Conversation, tenant_id: int, count: int) -> None:
+    await talk.sql(
+        "insert into notices (tenant_id, kind, facts, next_at)"
+        " select $1, 'handoff', '{}', now() - interval '1 hour' from generate_series(1, $2::int)",
+        tenant_id,
+        count,
+    )
+
+
+async def test_the_tenants_are_told_in_rounds(talk: Conversation):
+    shops = [1, *[await talk.open_shop(f"shop{number}") for number in range(6)]]
+    for tenant_id in shops:
+        await due(talk, tenant_id, 200)  # more than are due at once mostly
+    question = {"limit": 1, "lease_seconds": 3600, "max_attempts": 5}
+    after, told = 0, []
+    for _ in range(14):
+        answer = await talk.database.call("claim_notices", question | {"after_tenant": after})
+        after = answer["after_tenant"]
+        told += [notice["tenant_id"] for notice in answer["notices"]]
+    assert sorted(told[:7]) == sorted(told[7:]) == sorted(shops)
+
+
+async def test_a_quiet_tenants_notice_is_given_out_beside_a_flood(talk: Conversation):
+    quiet = await talk.open_shop("quiet")
+    await due(talk, 1, 500)
+    await due(talk, quiet, 1)
+    question = {"limit": 4, "lease_seconds": 60, "max_attempts": 5}
+    answer = await talk.database.call("claim_notices", question)
+    assert sorted(notice["tenant_id"] for notice in answer["notices"]) == [1, 1, 1, quiet]
+    assert not answer["more"]  # the end of one makes a place
+
+
+async def test_what_dies_of_its_attempts_is_no_end_of_the_round(talk: Conversation):
+    await due(talk, 1, 6)
+    await talk.sql("update notices set attempt = 5 where id <= 3")
+    question = {"limit": 3, "lease_seconds": 60, "max_attempts": 5}
+    first = await talk.database.call("claim_notices", question)
+    assert (first["notices"], first["more"]) == ([], True)
+    assert len((await talk.database.call("claim_notices", question))["notices"]) == 3
