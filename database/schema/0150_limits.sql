@@ -51,8 +51,6 @@ comment on column public.turns.reserved_tokens is
 'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
 comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
 
-
-
 create table if not exists public.spending (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
