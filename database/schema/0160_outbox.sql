@@ -59,6 +59,7 @@ create index if not exists turns_waiting on public.turns (tenant_id, run_after) 
 create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
 create index if not exists turns_put_off on public.turns (waits_for, id desc) where waits_for is not null;
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_beside on public.turns (session_id) where held and beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
 

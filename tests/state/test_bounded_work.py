@@ -106,3 +106,32 @@ async def test_what_a_later_turn_answered_before_a_merge_is_not_answered_again(t
     await talk.database.call("resume_session", {**who, "source": "operator", "policy": POLICY})
     # What the other session had is new to every turn that was made before the merge.
     assert answered(await talk.claim_one()) == ["sou eu", "e café?"]
+
+
+# Claims
+
+
+async def test_a_claim_does_not_read_every_turn_that_it_cannot_take(talk: Conversation):
+    """Many customers have written again while their replies are being made, or in doubt."""
+    await talk.sql(
+        "with s as (insert into sessions (tenant_id) select 1 from generate_series(1, 3000)"
+        " returning id, tenant_id),"
+        " a as (insert into turns (tenant_id, session_id, state, lease_until, run_after,"
+        "  debounce_until, token_hash)"
+        "  select tenant_id, id, 'sending', now() + interval '5 minutes', now(), now(),"
+        "  sha256('x') from s)"
+        " insert into turns (tenant_id, session_id, run_after, debounce_until)"
+        " select tenant_id, id, now() - interval '2 seconds', now() from s"
+    )
+    await talk.sql("analyze")
+    claim = {"limit": 10, "lease_seconds": 60, "max_attempts": 5, "history_limit": 5, "worker": "w"}
+    assert await rows_read(talk, "claim_turns", claim) < 10_000
+
+
+async def test_nor_every_turn_that_a_session_has_had(talk: Conversation):
+    session = await talk.session()
+    await many_turns(talk, session["id"], 5_000, seen=True)
+    await talk.sql("analyze")
+    await talk.travel(seconds=11)
+    claim = {"limit": 10, "lease_seconds": 60, "max_attempts": 5, "history_limit": 5, "worker": "w"}
+    assert await rows_read(talk, "claim_turns", claim) < 1_000
