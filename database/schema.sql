@@ -163,9 +163,14 @@ create table if not exists public.sessions (
     updated_at timestamptz not null default now()
 );
 
+alter table public.sessions
+add column if not exists merged_at timestamptz;
+
 comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
 comment on column public.sessions.last_human_at is
 'When a human of the business last wrote or paused; a pause without its own end counts from here.';
+comment on column public.sessions.merged_at is
+'When another was merged into it, by turns.seen_at''s clock: no turn of before has seen what that brought.';
 comment on column public.sessions.pause_message_id is
 'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
 
@@ -280,6 +285,9 @@ create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
+-- What a human of the business may have written: see hybridflow.is_by_human.
+create index if not exists messages_by_humans on public.messages (session_id, sent_at desc, id desc)
+where from_me and sender in ('owner', 'operator', 'client');
 create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
 
 create table if not exists public.processed_events (
@@ -512,6 +520,7 @@ where waits_for is not null and (waiting or held);
 create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
 where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_beside on public.turns (session_id) where held and beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
 
@@ -974,46 +983,60 @@ as $$
     )
 $$;
 
--- Whether a message's own turn answers it: it is under way, or part of it is on the phone or may be.
-create or replace function hybridflow.is_answered_itself(p_message public.messages)
-returns boolean
+-- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
+-- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may have:
+-- a turn begins when the one before it has ended, so its history has what that one ended without a word for.
+-- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
+-- belong to: no reply reads more, and who has written many more makes nobody wait.
+create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
+returns table (message_id bigint, kind text, sent_at timestamptz, answered_by bigint)
 language sql
 stable
+rows 10
 set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
-    select p_message.turn_id is not null and (
-        hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
-        or exists (
-            select from public.turns as t
-            where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
+    with lately as materialized (
+        select
+            m.id, m.turn_id, m.kind, m.sent_at, m.created_at,
+            not m.from_me and m.expects_reply and m.deleted_at is null and m.sent_at >= p_since as asks,
+            m.from_me and (
+                m.send_state in ('sending', 'unknown')
+                or (m.send_state = 'sent' and m.status is distinct from 'error')
+            ) as speaks
+        from public.messages as m
+        -- A send is dated in whole seconds.
+        where m.session_id = p_session_id and m.sent_at >= p_since - interval '1 minute'
+        order by m.sent_at desc, m.id desc limit 2000
+    ),
+
+    spoke as materialized (
+        select t.id, t.seen_at
+        from (select distinct l.turn_id from lately as l where l.speaks and l.turn_id is not null) as d
+        inner join public.turns as t on t.id = d.turn_id
+        inner join public.sessions as s on s.id = p_session_id
+        where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+    ),
+
+    answering as materialized (
+        select t.id
+        from (select distinct l.turn_id from lately as l where l.asks and l.turn_id is not null) as d
+        inner join public.turns as t on t.id = d.turn_id
+        where t.state in ('pending', 'running', 'sending') or exists (
+            select from public.messages as m
+            where m.turn_id = t.id and m.from_me and (
+                m.send_state in ('sending', 'unknown')
+                or (m.send_state = 'sent' and m.status is distinct from 'error')
+            )
         )
     )
-$$;
 
--- The turn later than p_message's own that was made in sight of it and spoke, or may have, or null. A turn
--- begins when the one before it has ended, so its history has what that one ended without a word for.
-create or replace function hybridflow.answered_later_by(p_message public.messages)
-returns bigint
-language sql
-stable
-set search_path = ''
-as $$
-    select t.id from public.turns as t
-    where t.session_id = p_message.session_id and t.id > coalesce(p_message.turn_id, 0)
-        and t.seen_at >= p_message.created_at
-        and (hybridflow.has_spoken(t.id) or hybridflow.is_in_doubt(t.id))
-    order by t.id limit 1
-$$;
-
--- Whether a message of the contact is answered, or is going to be, by its own turn or by a later one that
--- was made in sight of it.
-create or replace function hybridflow.is_answered(p_message public.messages)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select hybridflow.is_answered_itself(p_message) or hybridflow.answered_later_by(p_message) is not null
+    select l.id, l.kind, l.sent_at, (
+        select min(s.id) from spoke as s where s.id > coalesce(l.turn_id, 0) and s.seen_at >= l.created_at
+    )
+    from lately as l
+    where l.asks and not exists (select from answering as a where a.id = l.turn_id)
 $$;
 
 -- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
@@ -1023,11 +1046,10 @@ returns void
 language sql
 set search_path = ''
 as $$
-    update public.messages as m set turn_id = hybridflow.answered_later_by(m)
-    where m.session_id = p_session_id and not m.from_me and m.expects_reply
-        and m.sent_at >= hybridflow.clock() - interval '7 days'
-        and not hybridflow.is_answered_itself(m) and hybridflow.answered_later_by(m) is not null;
-    update public.turns set seen_at = null where session_id = p_session_id and seen_at is not null;
+    update public.messages as m set turn_id = u.answered_by
+    from hybridflow.left_unanswered(p_session_id, hybridflow.clock() - interval '7 days') as u
+    where m.id = u.message_id and u.answered_by is not null;
+    update public.sessions set merged_at = clock_timestamp() where id = p_session_id;
 $$;
 
 -- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
@@ -1055,13 +1077,12 @@ begin
         60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
     );
     select m.sent_at, m.id into v_human from public.messages as m
-    where m.session_id = p_session_id and m.sent_at >= v_since and hybridflow.is_by_human(m, v_tenant)
+    where m.session_id = p_session_id and m.sent_at >= v_since
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
-    select array_agg(m.id) into v_ids from public.messages as m
-    where m.session_id = p_session_id and not m.from_me and m.expects_reply and m.deleted_at is null
-        and m.kind <> all(v_tenant.unanswered_kinds) and m.sent_at >= v_since
-        and (v_human.id is null or (m.sent_at, m.id) > (v_human.sent_at, v_human.id))
-        and not hybridflow.is_answered(m);
+    select array_agg(u.message_id) into v_ids from hybridflow.left_unanswered(p_session_id, v_since) as u
+    where u.answered_by is null and u.kind <> all(v_tenant.unanswered_kinds)
+        and (v_human.id is null or (u.sent_at, u.message_id) > (v_human.sent_at, v_human.id));
     if v_ids is null then
         return null;
     end if;
@@ -1112,12 +1133,13 @@ begin
     select * into v_tenant from public.tenants where id = v_session.tenant_id;
     select * into v_false from public.messages where id = p_message_id;
     select m.* into v_human from public.messages as m
-    where m.session_id = p_session_id and m.id <> p_message_id and hybridflow.is_by_human(m, v_tenant)
+    where m.session_id = p_session_id and m.id <> p_message_id
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
     v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
         select from public.messages as m
         where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
-            and hybridflow.is_by_human(m, v_tenant)
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     );
     update public.sessions as s
     set last_human_at = case
@@ -1233,6 +1255,7 @@ create or replace function public.resume_session(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_session public.sessions := hybridflow.session_of(p);
@@ -1292,18 +1315,58 @@ begin
 end
 $$;
 
--- auto_resume({policy})
--- Ends every pause that has run out, however many there are, in one statement; sessions that someone
--- is changing at this moment are left to the next run, and so is one that cannot be gone on with, which keeps
--- no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed: [session_id]}.
+-- pauses_over({policy})
+-- Paused sessions whose pause has probably run out, at most 10,000, in no order. Returns {session_ids, more}.
+create or replace function public.pauses_over(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    c_most constant integer := 10000;
+    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
+begin
+    return jsonb_build_object(
+        'session_ids', (
+            select coalesce(jsonb_agg(o.id), '[]') from (
+                select d.id from unnest(v_due) as d (id) order by random() limit c_most
+            ) as o
+        ),
+        'more', cardinality(v_due) > c_most
+    );
+end
+$$;
+
+-- auto_resume({policy, session_ids?})
+-- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
+-- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions
+-- that someone is changing at this moment are left to the next run, and so is one that cannot be gone on
+-- with, which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: without session_ids, whether there were more.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
-    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
-    v_ids bigint[] := array(
+    c_most constant integer := 100;
+    v_due bigint[] := case
+        when p ? 'session_ids'
+            then array(select i::bigint from jsonb_array_elements_text(p -> 'session_ids') as i)
+        else hybridflow.pauses_to_look_at(p -> 'policy')
+    end;
+    v_more boolean := not p ? 'session_ids' and cardinality(v_due) > c_most;
+    v_ids bigint[];
+    v_id bigint;
+    v_done bigint[] := '{}';
+    v_turns bigint := 0;
+begin
+    if v_more then
+        v_due := array(select d.id from unnest(v_due) as d (id) order by random() limit c_most);
+    end if;
+    v_ids := array(
         select s.id from public.sessions as s
         inner join public.tenants as t on t.id = s.tenant_id
         where s.id = any(v_due) and s.is_paused
@@ -1311,10 +1374,6 @@ declare
         order by s.id
         for update of s skip locked
     );
-    v_id bigint;
-    v_done bigint[] := '{}';
-    v_turns bigint := 0;
-begin
     begin
         v_turns := hybridflow.end_pauses(v_ids, p -> 'policy');
         v_done := v_ids;
@@ -1337,7 +1396,8 @@ begin
             from public.sessions as s where s.id = any(v_done)
         ),
         'turns', v_turns,
-        'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done))
+        'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done)),
+        'more', v_more
     );
 end
 $$;
@@ -1817,10 +1877,56 @@ as $$
     where held and not waiting and handler = 'n8n' and lease_until > hybridflow.clock()
 $$;
 
--- The next tenants that have a due turn and room for it, after tenant p_after, in the order of their ids and
--- from the first again: whoever was served last comes last. One look at the index for each that waits; at
--- most p_most of them are looked at, and it ends when p_enough are found. `last` is where the next round
--- begins; is_whole: every tenant that waits was looked at.
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
+-- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
+-- at, so that very many of those cost no more; what is between them comes when the others have ended.
+create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
+language sql
+stable
+rows 4
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    (
+        select d.id, d.run_after, false
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after desc limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit p_most
+    )
+    union all
+    (
+        select d.id, d.run_after, true
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit least(p_most, 1)
+    )
+$$;
+
+-- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
+-- of their ids and from the first again: whoever was served last comes last. One look at the index for each
+-- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits was
+-- looked at.
 create or replace function hybridflow.next_tenants(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -1835,20 +1941,28 @@ declare
     c_few constant integer := 200;
     v_next record;
     v_from_start boolean := false;
+    v_in_vain integer := 0;
 begin
     -- Mostly few turns are due at once.
-    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
-        select t.tenant_id from public.turns as t
-        where t.waiting and not t.held and t.run_after <= p_now
-        order by t.run_after limit c_few
+    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
+        select w.tenant_id, exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
+            ) or exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
+            ) as is_behind
+        from (
+            select t.tenant_id, t.session_id from public.turns as t
+            where t.waiting and not t.held and t.run_after <= p_now
+            order by t.run_after limit c_few
+        ) as w
     ) as d;
     if is_whole then
         select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
         from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
         where d.tenant_id <> all(p_full);
-        last := p_after;
         is_whole := cardinality(tenants) <= p_enough;
         tenants := tenants[1:p_enough];
+        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
         return;
     end if;
 
@@ -1868,9 +1982,15 @@ begin
         exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
         last := v_next.tenant_id;
         if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
-            tenants := tenants || v_next.tenant_id;
-            is_whole := cardinality(tenants) < p_enough;
-            exit when not is_whole;
+            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
+                tenants := tenants || v_next.tenant_id;
+                is_whole := cardinality(tenants) < p_enough;
+                exit when not is_whole;
+            else
+                v_in_vain := v_in_vain + 1;
+                is_whole := v_in_vain < 50;
+                exit when not is_whole;
+            end if;
         end if;
         is_whole := v_looks < p_most;
     end loop;
@@ -1990,20 +2110,11 @@ as $$
             order by t.lease_until limit p_most
         )
         union all
-        (
-            select t.id, false, 0 from public.turns as t
-            where random() < 0.25 and t.tenant_id = p_tenant_id and t.waiting
-                and t.run_after <= p_now - interval '1 minute'
-                and not exists (select from public.turns as a where a.session_id = t.session_id and a.held)
-            order by t.run_after limit 1
-        )
-        union all
-        (
-            select t.id, false, 1 + extract(epoch from p_now - t.run_after) from public.turns as t
-            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
-                and not exists (select from public.turns as a where a.session_id = t.session_id and a.held)
-            order by t.run_after desc limit p_most
-        )
+        select d.turn_id, false, case
+            when d.is_oldest and d.run_after <= p_now - interval '1 minute' and (select random()) < 0.25 then 0
+            else 1 + extract(epoch from p_now - d.run_after)
+        end
+        from hybridflow.due_turns(p_tenant_id, p_now, p_most) as d
     ) as f
     group by f.id
     order by min(f.rank) limit p_most
@@ -2125,9 +2236,10 @@ $$;
 -- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
 -- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.
 -- Returns {turns: [context], unreadable (see turn_contexts), too_old: [{turn_id, tenant_id, session_id}],
--- now, after_tenant, more, next_due_at}: the context has the reply saved and the parts begun by an earlier
--- attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- now, after_tenant, more, taken, next_due_at}: the context has the reply saved and the parts begun by an
+-- earlier attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- taken: how many turns were there to be claimed, or ended; next_due_at is when the next one falls due, now
+-- where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -2165,8 +2277,9 @@ begin
     if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly in vain
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
-            'after_tenant', v_round.last,
-            'more', v_limit > 0 and not v_round.is_whole, 'next_due_at', hybridflow.next_claimable(v_now)
+            'after_tenant', v_round.last, 'taken', 0,
+            'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
+            'next_due_at', hybridflow.next_claimable(v_now)
         );
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -2191,8 +2304,10 @@ begin
         ) as d
     ) as s;
     v_old := hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
-    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked
-        or (v_locked < v_limit and (v_more or not v_round.is_whole));
+    -- Only where the next look is another one: something was taken, or it begins with another tenant.
+    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
+        (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
+    ));
 
     with fresh as materialized (
         select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
@@ -2228,6 +2343,7 @@ begin
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
+        'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             else hybridflow.next_claimable(v_now)
@@ -3196,7 +3312,7 @@ begin
     if not coalesce((p ->> 'knowingly')::boolean, false) then
         select m.* into v_human from public.messages as m
         where m.session_id = v_session.id and m.id > (p ->> 'seen_message_id')::bigint
-            and hybridflow.is_by_human(m, v_tenant)
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
         order by m.id desc limit 1;
     end if;
     if v_human.id is not null then
@@ -5021,7 +5137,7 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(s) - '{pause_message_id,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+    select to_jsonb(s) - '{pause_message_id,merged_at,erased_before,erasure_checked}'::text[] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
@@ -9823,7 +9939,8 @@ select hybridflow.apply_grants(
         'erased_contacts', 'erased_messages', 'messages_archive'
     ],
     array[
-        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
+        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
+        'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
         'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',

@@ -4,6 +4,7 @@
 there was nothing to do), 1: not done, with the reason on stderr.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from scripts.running import run, takes_no_arguments
 async def resume_once(settings: Settings, database: Database) -> int:
     """Do what `POST /cron/auto-resume` does, and log "Auto-resumed N sessions"."""
     configure_logging(settings)
-    await run_auto_resume(database, settings)
+    await run_auto_resume(database, settings, seconds=math.inf)
     return 0
 
 

@@ -92,9 +92,14 @@ create table if not exists public.sessions (
     updated_at timestamptz not null default now()
 );
 
+alter table public.sessions
+add column if not exists merged_at timestamptz;
+
 comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
 comment on column public.sessions.last_human_at is
 'When a human of the business last wrote or paused; a pause without its own end counts from here.';
+comment on column public.sessions.merged_at is
+'When another was merged into it, by turns.seen_at''s clock: no turn of before has seen what that brought.';
 comment on column public.sessions.pause_message_id is
 'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
 
@@ -209,6 +214,9 @@ create unique index if not exists messages_one_per_part
 on public.messages (turn_id, part) where part is not null;
 create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
 create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
+-- What a human of the business may have written: see hybridflow.is_by_human.
+create index if not exists messages_by_humans on public.messages (session_id, sent_at desc, id desc)
+where from_me and sender in ('owner', 'operator', 'client');
 create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
 
 create table if not exists public.processed_events (

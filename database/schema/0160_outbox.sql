@@ -63,6 +63,7 @@ where waits_for is not null and (waiting or held);
 create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
 where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_beside on public.turns (session_id) where held and beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
 

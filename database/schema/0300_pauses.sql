@@ -137,46 +137,60 @@ as $$
     )
 $$;
 
--- Whether a message's own turn answers it: it is under way, or part of it is on the phone or may be.
-create or replace function hybridflow.is_answered_itself(p_message public.messages)
-returns boolean
+-- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
+-- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may have:
+-- a turn begins when the one before it has ended, so its history has what that one ended without a word for.
+-- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
+-- belong to: no reply reads more, and who has written many more makes nobody wait.
+create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
+returns table (message_id bigint, kind text, sent_at timestamptz, answered_by bigint)
 language sql
 stable
+rows 10
 set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
-    select p_message.turn_id is not null and (
-        hybridflow.has_spoken(p_message.turn_id) or hybridflow.is_in_doubt(p_message.turn_id)
-        or exists (
-            select from public.turns as t
-            where t.id = p_message.turn_id and t.state in ('pending', 'running', 'sending')
+    with lately as materialized (
+        select
+            m.id, m.turn_id, m.kind, m.sent_at, m.created_at,
+            not m.from_me and m.expects_reply and m.deleted_at is null and m.sent_at >= p_since as asks,
+            m.from_me and (
+                m.send_state in ('sending', 'unknown')
+                or (m.send_state = 'sent' and m.status is distinct from 'error')
+            ) as speaks
+        from public.messages as m
+        -- A send is dated in whole seconds.
+        where m.session_id = p_session_id and m.sent_at >= p_since - interval '1 minute'
+        order by m.sent_at desc, m.id desc limit 2000
+    ),
+
+    spoke as materialized (
+        select t.id, t.seen_at
+        from (select distinct l.turn_id from lately as l where l.speaks and l.turn_id is not null) as d
+        inner join public.turns as t on t.id = d.turn_id
+        inner join public.sessions as s on s.id = p_session_id
+        where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+    ),
+
+    answering as materialized (
+        select t.id
+        from (select distinct l.turn_id from lately as l where l.asks and l.turn_id is not null) as d
+        inner join public.turns as t on t.id = d.turn_id
+        where t.state in ('pending', 'running', 'sending') or exists (
+            select from public.messages as m
+            where m.turn_id = t.id and m.from_me and (
+                m.send_state in ('sending', 'unknown')
+                or (m.send_state = 'sent' and m.status is distinct from 'error')
+            )
         )
     )
-$$;
 
--- The turn later than p_message's own that was made in sight of it and spoke, or may have, or null. A turn
--- begins when the one before it has ended, so its history has what that one ended without a word for.
-create or replace function hybridflow.answered_later_by(p_message public.messages)
-returns bigint
-language sql
-stable
-set search_path = ''
-as $$
-    select t.id from public.turns as t
-    where t.session_id = p_message.session_id and t.id > coalesce(p_message.turn_id, 0)
-        and t.seen_at >= p_message.created_at
-        and (hybridflow.has_spoken(t.id) or hybridflow.is_in_doubt(t.id))
-    order by t.id limit 1
-$$;
-
--- Whether a message of the contact is answered, or is going to be, by its own turn or by a later one that
--- was made in sight of it.
-create or replace function hybridflow.is_answered(p_message public.messages)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select hybridflow.is_answered_itself(p_message) or hybridflow.answered_later_by(p_message) is not null
+    select l.id, l.kind, l.sent_at, (
+        select min(s.id) from spoke as s where s.id > coalesce(l.turn_id, 0) and s.seen_at >= l.created_at
+    )
+    from lately as l
+    where l.asks and not exists (select from answering as a where a.id = l.turn_id)
 $$;
 
 -- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
@@ -186,11 +200,10 @@ returns void
 language sql
 set search_path = ''
 as $$
-    update public.messages as m set turn_id = hybridflow.answered_later_by(m)
-    where m.session_id = p_session_id and not m.from_me and m.expects_reply
-        and m.sent_at >= hybridflow.clock() - interval '7 days'
-        and not hybridflow.is_answered_itself(m) and hybridflow.answered_later_by(m) is not null;
-    update public.turns set seen_at = null where session_id = p_session_id and seen_at is not null;
+    update public.messages as m set turn_id = u.answered_by
+    from hybridflow.left_unanswered(p_session_id, hybridflow.clock() - interval '7 days') as u
+    where m.id = u.message_id and u.answered_by is not null;
+    update public.sessions set merged_at = clock_timestamp() where id = p_session_id;
 $$;
 
 -- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
@@ -218,13 +231,12 @@ begin
         60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
     );
     select m.sent_at, m.id into v_human from public.messages as m
-    where m.session_id = p_session_id and m.sent_at >= v_since and hybridflow.is_by_human(m, v_tenant)
+    where m.session_id = p_session_id and m.sent_at >= v_since
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
-    select array_agg(m.id) into v_ids from public.messages as m
-    where m.session_id = p_session_id and not m.from_me and m.expects_reply and m.deleted_at is null
-        and m.kind <> all(v_tenant.unanswered_kinds) and m.sent_at >= v_since
-        and (v_human.id is null or (m.sent_at, m.id) > (v_human.sent_at, v_human.id))
-        and not hybridflow.is_answered(m);
+    select array_agg(u.message_id) into v_ids from hybridflow.left_unanswered(p_session_id, v_since) as u
+    where u.answered_by is null and u.kind <> all(v_tenant.unanswered_kinds)
+        and (v_human.id is null or (u.sent_at, u.message_id) > (v_human.sent_at, v_human.id));
     if v_ids is null then
         return null;
     end if;
@@ -275,12 +287,13 @@ begin
     select * into v_tenant from public.tenants where id = v_session.tenant_id;
     select * into v_false from public.messages where id = p_message_id;
     select m.* into v_human from public.messages as m
-    where m.session_id = p_session_id and m.id <> p_message_id and hybridflow.is_by_human(m, v_tenant)
+    where m.session_id = p_session_id and m.id <> p_message_id
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
     v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
         select from public.messages as m
         where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
-            and hybridflow.is_by_human(m, v_tenant)
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     );
     update public.sessions as s
     set last_human_at = case
@@ -396,6 +409,7 @@ create or replace function public.resume_session(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
     v_session public.sessions := hybridflow.session_of(p);
@@ -455,18 +469,58 @@ begin
 end
 $$;
 
--- auto_resume({policy})
--- Ends every pause that has run out, however many there are, in one statement; sessions that someone
--- is changing at this moment are left to the next run, and so is one that cannot be gone on with, which keeps
--- no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed: [session_id]}.
+-- pauses_over({policy})
+-- Paused sessions whose pause has probably run out, at most 10,000, in no order. Returns {session_ids, more}.
+create or replace function public.pauses_over(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    c_most constant integer := 10000;
+    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
+begin
+    return jsonb_build_object(
+        'session_ids', (
+            select coalesce(jsonb_agg(o.id), '[]') from (
+                select d.id from unnest(v_due) as d (id) order by random() limit c_most
+            ) as o
+        ),
+        'more', cardinality(v_due) > c_most
+    );
+end
+$$;
+
+-- auto_resume({policy, session_ids?})
+-- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
+-- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions
+-- that someone is changing at this moment are left to the next run, and so is one that cannot be gone on
+-- with, which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: without session_ids, whether there were more.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
-    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
-    v_ids bigint[] := array(
+    c_most constant integer := 100;
+    v_due bigint[] := case
+        when p ? 'session_ids'
+            then array(select i::bigint from jsonb_array_elements_text(p -> 'session_ids') as i)
+        else hybridflow.pauses_to_look_at(p -> 'policy')
+    end;
+    v_more boolean := not p ? 'session_ids' and cardinality(v_due) > c_most;
+    v_ids bigint[];
+    v_id bigint;
+    v_done bigint[] := '{}';
+    v_turns bigint := 0;
+begin
+    if v_more then
+        v_due := array(select d.id from unnest(v_due) as d (id) order by random() limit c_most);
+    end if;
+    v_ids := array(
         select s.id from public.sessions as s
         inner join public.tenants as t on t.id = s.tenant_id
         where s.id = any(v_due) and s.is_paused
@@ -474,10 +528,6 @@ declare
         order by s.id
         for update of s skip locked
     );
-    v_id bigint;
-    v_done bigint[] := '{}';
-    v_turns bigint := 0;
-begin
     begin
         v_turns := hybridflow.end_pauses(v_ids, p -> 'policy');
         v_done := v_ids;
@@ -500,7 +550,8 @@ begin
             from public.sessions as s where s.id = any(v_done)
         ),
         'turns', v_turns,
-        'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done))
+        'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done)),
+        'more', v_more
     );
 end
 $$;

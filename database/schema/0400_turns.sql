@@ -471,10 +471,56 @@ as $$
     where held and not waiting and handler = 'n8n' and lease_until > hybridflow.clock()
 $$;
 
--- The next tenants that have a due turn and room for it, after tenant p_after, in the order of their ids and
--- from the first again: whoever was served last comes last. One look at the index for each that waits; at
--- most p_most of them are looked at, and it ends when p_enough are found. `last` is where the next round
--- begins; is_whole: every tenant that waits was looked at.
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
+-- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
+-- at, so that very many of those cost no more; what is between them comes when the others have ended.
+create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
+language sql
+stable
+rows 4
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    (
+        select d.id, d.run_after, false
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after desc limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit p_most
+    )
+    union all
+    (
+        select d.id, d.run_after, true
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit least(p_most, 1)
+    )
+$$;
+
+-- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
+-- of their ids and from the first again: whoever was served last comes last. One look at the index for each
+-- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits was
+-- looked at.
 create or replace function hybridflow.next_tenants(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -489,20 +535,28 @@ declare
     c_few constant integer := 200;
     v_next record;
     v_from_start boolean := false;
+    v_in_vain integer := 0;
 begin
     -- Mostly few turns are due at once.
-    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
-        select t.tenant_id from public.turns as t
-        where t.waiting and not t.held and t.run_after <= p_now
-        order by t.run_after limit c_few
+    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
+        select w.tenant_id, exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
+            ) or exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
+            ) as is_behind
+        from (
+            select t.tenant_id, t.session_id from public.turns as t
+            where t.waiting and not t.held and t.run_after <= p_now
+            order by t.run_after limit c_few
+        ) as w
     ) as d;
     if is_whole then
         select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
         from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
         where d.tenant_id <> all(p_full);
-        last := p_after;
         is_whole := cardinality(tenants) <= p_enough;
         tenants := tenants[1:p_enough];
+        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
         return;
     end if;
 
@@ -522,9 +576,15 @@ begin
         exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
         last := v_next.tenant_id;
         if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
-            tenants := tenants || v_next.tenant_id;
-            is_whole := cardinality(tenants) < p_enough;
-            exit when not is_whole;
+            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
+                tenants := tenants || v_next.tenant_id;
+                is_whole := cardinality(tenants) < p_enough;
+                exit when not is_whole;
+            else
+                v_in_vain := v_in_vain + 1;
+                is_whole := v_in_vain < 50;
+                exit when not is_whole;
+            end if;
         end if;
         is_whole := v_looks < p_most;
     end loop;
@@ -644,20 +704,11 @@ as $$
             order by t.lease_until limit p_most
         )
         union all
-        (
-            select t.id, false, 0 from public.turns as t
-            where random() < 0.25 and t.tenant_id = p_tenant_id and t.waiting
-                and t.run_after <= p_now - interval '1 minute'
-                and not exists (select from public.turns as a where a.session_id = t.session_id and a.held)
-            order by t.run_after limit 1
-        )
-        union all
-        (
-            select t.id, false, 1 + extract(epoch from p_now - t.run_after) from public.turns as t
-            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
-                and not exists (select from public.turns as a where a.session_id = t.session_id and a.held)
-            order by t.run_after desc limit p_most
-        )
+        select d.turn_id, false, case
+            when d.is_oldest and d.run_after <= p_now - interval '1 minute' and (select random()) < 0.25 then 0
+            else 1 + extract(epoch from p_now - d.run_after)
+        end
+        from hybridflow.due_turns(p_tenant_id, p_now, p_most) as d
     ) as f
     group by f.id
     order by min(f.rank) limit p_most
@@ -779,9 +830,10 @@ $$;
 -- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
 -- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.
 -- Returns {turns: [context], unreadable (see turn_contexts), too_old: [{turn_id, tenant_id, session_id}],
--- now, after_tenant, more, next_due_at}: the context has the reply saved and the parts begun by an earlier
--- attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
--- next_due_at is when the next one falls due, now where others hold what could be claimed.
+-- now, after_tenant, more, taken, next_due_at}: the context has the reply saved and the parts begun by an
+-- earlier attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
+-- taken: how many turns were there to be claimed, or ended; next_due_at is when the next one falls due, now
+-- where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -819,8 +871,9 @@ begin
     if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly in vain
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
-            'after_tenant', v_round.last,
-            'more', v_limit > 0 and not v_round.is_whole, 'next_due_at', hybridflow.next_claimable(v_now)
+            'after_tenant', v_round.last, 'taken', 0,
+            'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
+            'next_due_at', hybridflow.next_claimable(v_now)
         );
     end if;
     select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -845,8 +898,10 @@ begin
         ) as d
     ) as s;
     v_old := hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
-    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked
-        or (v_locked < v_limit and (v_more or not v_round.is_whole));
+    -- Only where the next look is another one: something was taken, or it begins with another tenant.
+    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
+        (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
+    ));
 
     with fresh as materialized (
         select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
@@ -882,6 +937,7 @@ begin
         'now', v_now,
         'after_tenant', coalesce(v_last, v_round.last, v_after),
         'more', v_more,
+        'taken', v_locked,
         'next_due_at', case
             when v_locked < least(v_limit, cardinality(v_offered)) then v_now
             else hybridflow.next_claimable(v_now)

@@ -343,7 +343,7 @@ begin
     if not coalesce((p ->> 'knowingly')::boolean, false) then
         select m.* into v_human from public.messages as m
         where m.session_id = v_session.id and m.id > (p ->> 'seen_message_id')::bigint
-            and hybridflow.is_by_human(m, v_tenant)
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
         order by m.id desc limit 1;
     end if;
     if v_human.id is not null then

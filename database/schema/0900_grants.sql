@@ -49,7 +49,8 @@ select hybridflow.apply_grants(
         'erased_contacts', 'erased_messages', 'messages_archive'
     ],
     array[
-        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'claim_turns', 'save_reply',
+        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
+        'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
         'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',

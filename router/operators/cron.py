@@ -2,11 +2,13 @@
 
 import logging
 import time
+from collections import deque
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Security
 from fastapi.security import APIKeyHeader
 
+from router.errors import DatabaseAway
 from router.http_errors import Unauthorised
 from router.logs import Action, log_event
 from router.operators.dependencies import TheSettings, TheUpkeep, TheWake
@@ -14,9 +16,11 @@ from router.operators.keys import same_secret
 from router.operators.models import AutoResumed, Pruned
 from router.policy import policy
 from router.settings import Settings
-from router.state.database import Database
+from router.state.database import Database, Json
 
-_PRUNE_SECONDS = 20.0  # within what schedulers wait for an answer
+_SECONDS = 20.0  # within what schedulers wait for an answer
+_PAUSES_A_CALL = 50  # that are ended in one transaction, and their sessions held as long
+_IN_A_ROW = 3  # calls for one session each that got no answer: it is the database
 _log = logging.getLogger(__name__)
 _secret_header = APIKeyHeader(
     name="X-Cron-Secret",
@@ -44,8 +48,11 @@ router = APIRouter(tags=["cron"], dependencies=[Depends(require_cron_secret)])
 
 @router.post("/cron/auto-resume", summary="End every pause that has run out")
 async def auto_resume(database: TheUpkeep, settings: TheSettings, wake: TheWake) -> AutoResumed:
-    """Needs X-Cron-Secret. What nobody answered during a pause is answered if it is recent."""
-    resumed = await run_auto_resume(database, settings)
+    """Needs X-Cron-Secret. What nobody answered during a pause is answered if it is recent.
+
+    Ends after some 20 seconds; with `more`, call it again.
+    """
+    resumed = await run_auto_resume(database, settings, seconds=_SECONDS)
     if resumed.turns:
         wake()
     return resumed
@@ -54,26 +61,77 @@ async def auto_resume(database: TheUpkeep, settings: TheSettings, wake: TheWake)
 @router.post("/cron/prune", summary="Delete or archive what is past its time")
 async def prune(database: TheUpkeep, settings: TheSettings) -> Pruned:
     """Needs X-Cron-Secret. Ends after some 20 seconds; with `more`, call it again."""
-    return await run_prune(database, settings, seconds=_PRUNE_SECONDS)
+    return await run_prune(database, settings, seconds=_SECONDS)
 
 
-async def run_auto_resume(database: Database, settings: Settings) -> AutoResumed:
-    """End every pause that has run out, once, and log how many. Raises DatabaseAway."""
-    answer = await database.call("auto_resume", {"policy": policy(settings)})
-    resumed = AutoResumed.model_validate(answer)
-    if failed := answer.get("failed"):
+async def run_auto_resume(database: Database, settings: Settings, *, seconds: float) -> AutoResumed:
+    """End every pause that has run out, some in each call, until `seconds` are over; log how many.
+
+    Raises DatabaseAway; the pauses that were ended until then stay so.
+    """
+    rules = policy(settings)
+    due = await database.call("pauses_over", {"policy": rules})
+    ending = EndingPauses(database, rules)
+    ends = time.monotonic() + seconds
+    ids = deque(due["session_ids"])
+    while ids and time.monotonic() < ends:
+        await ending.end([ids.popleft() for _ in range(min(_PAUSES_A_CALL, len(ids)))])
+    if ending.failed:
         log_event(
             _log, Action.UNEXPECTED, "sessions could not be resumed: they stay paused",
-            level=logging.ERROR, session_ids=failed,
+            level=logging.ERROR, session_ids=ending.failed,
         )  # fmt: skip
     log_event(
         _log,
         Action.AUTO_RESUMED,
-        f"Auto-resumed {resumed.resumed} sessions",
-        resumed=resumed.resumed,
-        turns=resumed.turns,
+        f"Auto-resumed {ending.resumed} sessions",
+        resumed=ending.resumed,
+        turns=ending.turns,
     )
-    return resumed
+    return AutoResumed(
+        resumed=ending.resumed, turns=ending.turns, more=bool(ids) or bool(due["more"])
+    )
+
+
+class EndingPauses:
+    """Ends pauses, some in each call; where a call gets no answer, each of them by itself.
+
+    So a session that cannot be gone on with, or takes too long, keeps no other's pause on.
+    """
+
+    def __init__(self, database: Database, policy: Json) -> None:
+        self._database = database
+        self._policy = policy
+        self.resumed = 0
+        self.turns = 0
+        self.failed: list[int] = []
+        self._in_a_row = 0
+
+    async def end(self, session_ids: list[int]) -> None:
+        """End these pauses. Raises DatabaseAway where it is not for one of them."""
+        try:
+            await self._call(session_ids)
+        except DatabaseAway:
+            for session_id in session_ids:
+                await self._end_alone(session_id)
+
+    async def _end_alone(self, session_id: int) -> None:
+        try:
+            await self._call([session_id])
+        except DatabaseAway:
+            self._in_a_row += 1
+            if self._in_a_row >= _IN_A_ROW:
+                raise
+            self.failed.append(session_id)
+
+    async def _call(self, session_ids: list[int]) -> None:
+        answer = await self._database.call(
+            "auto_resume", {"policy": self._policy, "session_ids": session_ids}
+        )
+        self.resumed += answer["resumed"]
+        self.turns += answer["turns"]
+        self.failed += answer["failed"]
+        self._in_a_row = 0
 
 
 async def run_prune(database: Database, settings: Settings, *, seconds: float) -> Pruned:

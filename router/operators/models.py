@@ -256,6 +256,7 @@ class AutoResumed(BaseModel):
 
     resumed: int
     turns: int = Field(description="Turns made for what nobody had answered")
+    more: bool = Field(default=False, description="Others are over, too: call it again")
 
 
 class CheckStep(BaseModel):

@@ -46,6 +46,13 @@ class ClaimLimits:
     """What is older is not answered, unless its tenant has a rule of its own."""
 
 
+def comes_round(began: int, before: int, after: int) -> bool:
+    """Whether who goes from tenant `before` to `after`, in a circle, comes past `began` again."""
+    if before < after:
+        return before < began <= after
+    return began > before or began <= after
+
+
 class Dispatcher:
     """The loop between the state and the attempts."""
 
@@ -64,6 +71,8 @@ class Dispatcher:
             database, lambda: self._running, worker=limits.worker, lease=limits.lease
         )
         self._after_tenant = 0
+        self._took_none_since: int | None = None
+        """The tenant at which the round began in which no turn could be taken so far."""
         self._called_others_at = float("-inf")
         self._loop = Loop(self._claim, pause=limits.poll, failed="turns could not be claimed")
 
@@ -119,6 +128,7 @@ class Dispatcher:
                 **({} if self._limits.flows is None else {"n8n_max_in_flight": self._limits.flows}),
             },
         )
+        is_round_over = self._is_round_over(answer)
         self._after_tenant = answer["after_tenant"]
         for each in answer.get("unreadable", ()):
             log_event(
@@ -135,7 +145,17 @@ class Dispatcher:
                 self._start(ClaimedTurn.model_validate(context))
             except Exception as error:  # noqa: BLE001 - the others were claimed as well
                 log_unexpected(f"turn {context.get('turn_id')} could not be begun", error)
-        return self._seconds_until_next(answer)
+        return self._seconds_until_next(answer, is_round_over=is_round_over)
+
+    def _is_round_over(self, answer: Json) -> bool:
+        """Whether all tenants were looked at since a turn was taken: there is none just now."""
+        if answer["taken"] or not answer["more"]:
+            self._took_none_since = None
+            return False
+        began = self._after_tenant if self._took_none_since is None else self._took_none_since
+        is_over = comes_round(began, self._after_tenant, answer["after_tenant"])
+        self._took_none_since = None if is_over else began
+        return is_over
 
     async def _call_others(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -166,11 +186,9 @@ class Dispatcher:
             **most,
         }
 
-    def _seconds_until_next(self, answer: Json) -> float:
-        if answer["more"] and self._seats.free:
-            # Where nothing came of it, those that are due are behind others of their conversation.
-            came_of_it = answer["turns"] or answer["too_old"] or answer["unreadable"]
-            return 0.0 if came_of_it else _LOCKED_ELSEWHERE
+    def _seconds_until_next(self, answer: Json, *, is_round_over: bool) -> float:
+        if answer["more"] and not is_round_over and self._seats.free:
+            return 0.0
         if answer["next_due_at"] is None:
             return self._limits.poll
         now = datetime.fromisoformat(answer["now"])

@@ -100,7 +100,7 @@ async def test_the_guides_way_to_verify_auto_resume(office: Office):
     assert (await office.get("/api/sessions/1", tenant_id=1))["is_paused"] is True
     await office.talk.travel(hours=2, seconds=1)
     answer = await office.cron()
-    assert answer.json() == {"resumed": 1, "turns": 0}
+    assert answer.json() == {"resumed": 1, "turns": 0, "more": False}
     session = await office.get("/api/sessions/1", tenant_id=1)
     assert session["is_paused"] is False
     assert session["resume_source"] == "cron"
@@ -358,7 +358,7 @@ async def test_cron_says_in_the_log_how_many_it_resumed(
     await office.talk.maria_writes("e aí?")
     await office.talk.travel(minutes=2)
     with caplog.at_level(logging.INFO):
-        assert (await office.cron()).json() == {"resumed": 2, "turns": 1}
+        assert (await office.cron()).json() == {"resumed": 2, "turns": 1, "more": False}
     (record,) = [r for r in caplog.records if getattr(r, "action", None) == "auto_resumed"]
     assert record.getMessage() == "Auto-resumed 2 sessions"
     assert office.wakes == 1

@@ -298,3 +298,85 @@ async def test_of_few_places_one_is_to_be_had(database: DirectDatabase, shops: d
     talk = Conversation(database)
     await flood(talk, shops["crowded"], 9)
     assert owners(await claim(talk, 1, own={}, own_times=0.1)) == {"crowded": 1}
+
+
+# Who has written again while the reply is being made has a due turn that cannot be claimed
+
+
+async def behind(talk: Conversation, tenant_id: int, turns: int, *, beside: bool = False) -> None:
+    """So many due turns of the tenant, each behind one of its session that is under way."""
+    await talk.sql(
+        "with s as (insert into sessions (tenant_id, phone_jid)"
+        " select $1::bigint, (5511700000000 + $1::bigint * 10000 + g) || '@s.whatsapp.net'"
+        " from generate_series(1, $2::integer) as g returning id, tenant_id),"
+        " a as (insert into turns (tenant_id, session_id, state, worker, lease_until, run_after,"
+        "  debounce_until, token_hash, beside)"
+        "  select tenant_id, id, 'sending', 'other', now() + interval '5 minutes', now(), now(),"
+        "  sha256('x'), $3::boolean from s)"
+        " insert into turns (tenant_id, session_id, run_after, debounce_until)"
+        " select tenant_id, id, now() - interval '3 seconds', now() from s",
+        tenant_id,
+        turns,
+        beside,
+    )
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 5])
+async def test_turns_that_cannot_be_claimed_keep_no_tenant_from_its_turn(
+    talk: Conversation, limit: int, beside: bool
+):
+    for number in range(2 * limit + 1):
+        await behind(talk, await talk.open_shop(f"busy{number}"), 1, beside=beside)
+    await flood(talk, await talk.open_shop("quiet"), 1, due="1 minute")
+    assert owners(await claim(talk, limit)) == {"quiet": 1}
+
+
+async def test_nor_where_they_are_many(talk: Conversation):
+    for number in range(60):
+        await behind(talk, await talk.open_shop(f"busy{number}"), 5)
+    await flood(talk, await talk.open_shop("quiet"), 1, due="1 minute")
+    after, looks = 0, []
+    for _ in range(3):
+        claimed = await claim(talk, 1, after_tenant=after)
+        after = claimed["after_tenant"]
+        looks.append(after)
+        if claimed["turns"]:
+            break
+        assert claimed["more"]
+    assert owners(claimed) == {"quiet": 1}
+    assert len(set(looks)) == len(looks)  # never the same question twice
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("turns", [1, 150])
+async def test_where_nothing_can_be_claimed_it_is_not_asked_again_at_once(
+    talk: Conversation, turns: int, beside: bool
+):
+    await behind(talk, 1, turns, beside=beside)
+    claimed = await claim(talk, 1)
+    assert (claimed["turns"], claimed["more"]) == ([], False)
+    assert claimed["next_due_at"] > claimed["now"]
+
+
+async def test_a_round_that_was_cut_goes_on_where_others_hold_what_was_offered(
+    database_url: str,
+):
+    database = await DirectDatabase.connect(database_url, size=2)
+    talk = Conversation(database)
+    tenants = [await talk.open_shop(f"shop{number}") for number in range(5)]
+    for tenant_id in tenants:
+        await flood(talk, tenant_id, 1)
+    async with database._pool.acquire() as other, other.transaction():
+        await other.execute("select from turns where tenant_id <= $1 for update", tenants[1])
+        first = await claim(talk, 1)
+        assert (first["turns"], first["more"]) == ([], True)
+        second = await claim(talk, 1, after_tenant=first["after_tenant"])
+        assert [turn["tenant"]["tenant_id"] for turn in second["turns"]] == [tenants[2]]
+    await database.close()
+
+
+async def test_of_a_tenant_with_many_that_cannot_be_claimed_the_others_are(talk: Conversation):
+    await behind(talk, 1, 150)
+    await flood(talk, 1, 1, due="1 hour")
+    assert len((await claim(talk, 1))["turns"]) == 1

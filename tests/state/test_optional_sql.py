@@ -50,6 +50,17 @@ async def test_pg_crons_jobs_resume_and_prune(talk: Conversation):
     assert await talk.value("select count(*) from messages") == 2
 
 
+async def test_its_job_ends_every_pause_however_many_there_are(talk: Conversation):
+    await talk.database._pool.execute(PG_CRON)
+    await apply(talk, "pg_cron.sql")
+    await talk.sql(
+        "insert into sessions (tenant_id, is_paused, pause_source, paused_at, paused_until)"
+        " select t.id, true, 'operator', now(), now() from tenants as t, generate_series(1, 250)"
+    )
+    await talk.sql(await talk.value("select command from cron.job where jobname like '%resume'"))
+    assert await talk.value("select count(*) from sessions where is_paused") == 0
+
+
 async def test_without_pg_cron_it_is_said_what_is_missing(talk: Conversation):
     with pytest.raises(asyncpg.RaiseError, match="pg_cron is not enabled: in Supabase's dashboard"):
         await apply(talk, "pg_cron.sql")

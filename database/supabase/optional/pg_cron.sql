@@ -17,10 +17,21 @@ end
 $$;
 
 select cron.schedule('hybridflow-auto-resume', '*/5 * * * *', $job$
-    select public.auto_resume('{"policy": {
-        "resume_after_hours": 2,
-        "answer_within_minutes": 60
-    }}')
+    -- A hundred at a time, so that nobody's session is held for long; 100,000 at most.
+    do $do$
+    declare
+        v_more boolean;
+    begin
+        for v_run in 1..1000 loop
+            v_more := (public.auto_resume('{"policy": {
+                "resume_after_hours": 2,
+                "answer_within_minutes": 60
+            }}') ->> 'more')::boolean;
+            commit;
+            exit when not v_more;
+        end loop;
+    end
+    $do$
 $job$);
 
 -- One batch every ten minutes: some 2.8 million rows of each kind in a day.
