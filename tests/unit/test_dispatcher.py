@@ -25,8 +25,8 @@ class Round:
         after = int(argument["after_tenant"])
         self.after.append(after)
         return {
-            "turns": [], "now": NOW, "next_due_at": LATER, "more": True, "taken": self._taken,
-            "after_tenant": (after + 40) % 100 if self._moves else after,
+            "turns": [], "too_old": [], "now": NOW, "next_due_at": LATER, "more": True,
+            "taken": self._taken, "after_tenant": (after + 40) % 100 if self._moves else after,
         }  # fmt: skip
 
 
