@@ -80,10 +80,11 @@ async def test_what_is_due_behind_another_turn_of_its_conversation_is_not_looked
         "with s as (insert into sessions (tenant_id, phone_jid)"
         " select t.id, (5511900000000 + 100 * t.id + g) || '@s.whatsapp.net'"
         " from tenants as t cross join generate_series(1, 5) as g returning id, tenant_id)"
-        " insert into turns (tenant_id, session_id, state, run_after, debounce_until, lease_until)"
-        " select s.tenant_id, s.id, a.state, now() - interval '1 second', now(), a.until from s"
-        " cross join (values ('sending', now() + interval '1 hour'), ('pending', null))"
-        " as a (state, until)"
+        " insert into turns (tenant_id, session_id, state, run_after, debounce_until, lease_until,"
+        " token_hash)"
+        " select s.tenant_id, s.id, a.state, now() - interval '1 second', now(), a.until, a.hash"
+        " from s cross join (values ('sending', now() + interval '1 hour', sha256('')),"
+        " ('pending', null, null)) as a (state, until, hash)"
     )
     counted = Counted(talk.database)
     await for_a_while(dispatcher(counted, parallel=2, poll=600))
