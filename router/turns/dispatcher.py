@@ -112,8 +112,7 @@ class Dispatcher:
         """Claim what is due and start on it. Returns the seconds until the next look."""
         free = self._seats.free
         if not free:
-            await self._call_others()
-            return self._limits.poll  # a seat that becomes free wakes us
+            return await self._call_others()  # a seat that becomes free wakes us
         answer = await self._database.call(
             "claim_turns",
             {
@@ -157,12 +156,14 @@ class Dispatcher:
         self._took_none_since = None if is_over else began
         return is_over
 
-    async def _call_others(self) -> None:
+    async def _call_others(self) -> float:
+        """Call those that may have a place; soon, where that was done just now."""
         now = asyncio.get_running_loop().time()
-        if now - self._called_others_at < _BETWEEN_CALLS:
-            return
+        if (again := self._called_others_at + _BETWEEN_CALLS) > now:
+            return again - now
         self._called_others_at = now
         await self._database.call("call_routers", {})
+        return self._limits.poll
 
     def _shares(self) -> Json:
         """Say what a tenant may have: of the flows in n8n, and of this process.

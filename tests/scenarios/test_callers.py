@@ -99,6 +99,7 @@ async def test_no_path_leads_from_one_tenant_into_another(office: Office):
         "/api/tenants/{tenant_id}": {"is_active": False},
         "/api/tenants/{tenant_id}/members/{user_id}": {"role": "admin"},
         "/api/api-keys": {"name": "x", "role": "viewer", "tenant_ids": [2]},
+        "/api/turns/retry": {},
     }
     own = {("/api/tenants", "get"), ("/api/api-keys", "get")}
     asked = 0
