@@ -9,6 +9,7 @@ from router.state.direct import DirectDatabase
 from router.turns.claimed import ClaimedTurn
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.heartbeat import Attempt
+from router.turns.seats import Seat
 from tests.state.conversation import Conversation
 
 SECONDS = 1.0
@@ -26,7 +27,7 @@ class Counted:
         return await self._database.call(function, argument)
 
 
-def nobody_begins(turn: ClaimedTurn) -> Attempt:
+def nobody_begins(turn: ClaimedTurn, seat: Seat) -> Attempt:
     raise AssertionError(f"turn {turn.turn_id} was claimed")
 
 
