@@ -222,7 +222,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
             for loop in (
-                Listening(database, dispatcher.help),
+                Listening(database.database, dispatcher.help),
                 *(dispatcher.heartbeat, sending.settler, notifier, eraser),
             )
         ),
