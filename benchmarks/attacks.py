@@ -110,7 +110,7 @@ async def pipelines(target: Target) -> None:
 
 
 async def silent_connections(target: Target) -> None:
-    """1,100 connections on which nothing is said."""
+    """1,100 connections on which nothing is said, from the customers' own address."""
 
     async def one() -> None:
         reader, _ = await asyncio.open_connection(*target.address)
@@ -120,7 +120,7 @@ async def silent_connections(target: Target) -> None:
 
 
 async def silent_crowd(target: Target) -> None:
-    """3,000 such connections, from ten addresses that are not the customers'."""
+    """3,000 such connections, from ten other addresses."""
     addresses = cycle(f"127.0.0.{number}" for number in range(2, 12))
 
     async def one() -> None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 
 from router.outbound.places import NoPlace
-from router.outbound.shares import Claims, Place, Shares
+from router.outbound.shares import NOBODY, Claims, Place, Shares
 
 _STANDING = 5  # times as many as may sit
 _TENANT = 0.25  # times the room that is free: a fifth for one tenant
@@ -37,7 +37,8 @@ class Seats:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.count = count
-        self.times = math.inf if share >= 1 else share / (1 - share)
+        self._is_shared = share < 1
+        self.times = share / (1 - share) if self._is_shared else math.inf
         self._few = count * (1 - share)
         self._wait = wait
         self._has_free = has_free
@@ -65,7 +66,7 @@ class Seats:
 
     def room_now(self, seat: "Seat") -> Place | None:
         """Return a place to stand, or None where there is none for it now."""
-        room = self._standing.take_now(_claims(seat))
+        room = self._standing.take_now(self._claims(seat))
         if room is not None:
             self._asks(seat)
         return room
@@ -76,11 +77,16 @@ class Seats:
         Raises TimeoutError where none becomes free soon.
         """
         room = self.room_now(seat)
-        if room is None and seat.server in self._since:
+        if room is None and self._is_shared and seat.server in self._since:
             wait = 0.0 if self._is_stuck(seat.server) else self._wait
-            room = await self._standing.take(_claims(seat), wait)
+            room = await self._standing.take(self._claims(seat), wait)
         self._asks(seat)
         return room
+
+    def _claims(self, seat: "Seat") -> Claims:
+        if not self._is_shared:
+            return NOBODY
+        return {seat.tenant_id: _TENANT, ("server", seat.server): _SERVER}
 
     def _asks(self, seat: "Seat") -> None:
         self._since.setdefault(seat.server, {}).setdefault(seat, self._clock())
@@ -124,7 +130,7 @@ class Seat:
         """Sit, once there is a seat for its tenant; who sits already goes on sitting."""
         if self._place is None:
             self._place = await self._seats.sit(self.tenant_id)
-            self._give_up_room()
+        self._give_up_room()
 
     def stand_now(self) -> None:
         """Stand, if there is room at once; else whoever sits goes on sitting."""
@@ -163,7 +169,3 @@ class Seat:
         if place is not None:
             place.give_back()
             self._seats.left()
-
-
-def _claims(seat: Seat) -> Claims:
-    return {seat.tenant_id: _TENANT, ("server", seat.server): _SERVER}

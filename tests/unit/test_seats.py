@@ -189,7 +189,28 @@ async def test_a_seat_that_somebody_may_wait_for_is_told_of_as_soon_as_it_is_lef
     assert len(told) == 1  # nobody is kept waiting while so many are free
 
 
-async def test_alone_with_all_seats_a_tenant_has_them_all():
-    seats = Seats(4)
+async def test_alone_with_all_seats_a_tenant_has_them_all_and_puts_off_no_turn(clock: Clock):
+    seats = Seats(4, clock=clock)
     assert len(taken(seats, 1)) == 4
     assert seats.free == 0
+    seats = Seats(4, clock=clock)
+    assert len(filled(seats, 1)) == 5 * 4
+    clock.now += 60
+    sitting = taken(seats, 1)
+    assert len(await standing(sitting)) == 4
+    assert all(seat.is_taken for seat in sitting)  # there is no room: it goes on with its seat
+
+
+async def test_who_sat_while_it_asked_its_server_asks_no_more_once_its_reply_is_made(
+    seats: Seats, clock: Clock
+):
+    await hang(seats, clock, range(18))  # others have all the room
+    seat = seats.seat(200, "http://200:8080")
+    for _ in range(2):
+        await seat.stand()
+        assert seat.is_taken
+        await seat.sit()
+        clock.now += 60
+        other = seats.seat(200, "http://200:8080")
+        await other.stand()  # nobody asks this server, so nobody is put off
+        other.end()
