@@ -4,7 +4,8 @@ Three parts (`--parts`), each with a table for docs/growth.md:
 
 - claims: for each number of tenants and of turns that are due, with statistics that know the turns
   (fresh) and with those of an empty database (stale), a worker of 20 places claims and finishes
-  turns. `quiet one in claim` is the claim that served a tenant with one turn, which fell due last.
+  turns. `quiet one in claim` is the claim that served a tenant with one turn, which fell due last:
+  at the latest in the last claim of the first round.
 - routers: one, two and three routers answer a backlog (the largest of `--pending`), with an LLM and
   an Evolution that answer at once. Meanwhile customers of a quiet tenant write and wait, one after
   the other; `others first` is how many other questions the LLM got at most, from the moment when
@@ -246,13 +247,14 @@ def _report_claims(rows: list[Claims]) -> None:
     first = statistics.median(rows[0].taken)
     _print_table(
         ("tenants", "due turns", "statistics", "claims", "p50 ms", "p99 ms", "x first"),
-        ("quiet one in claim",),
+        ("claims in a round", "quiet one in claim"),
         (
             (
                 *(row.size.tenants, row.size.pending, row.size.statistics, len(row.taken)),
                 *(f"{statistics.median(row.taken):.1f}", f"{_share(row.taken, 0.99):.1f}"),
                 f"{statistics.median(row.taken) / first:.2f}",
-                row.quiet_in or "none",
+                -(-row.size.tenants // _PLACES),
+                row.quiet_in or f"> {len(row.taken)}",
             )
             for row in rows
         ),
