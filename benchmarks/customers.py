@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from itertools import count
+from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from benchmarks.http_load import Line, connect, webhook_of
@@ -12,16 +13,20 @@ from benchmarks.instant import Outside
 from benchmarks.serving import UNLIMITED, serving_process
 from router.embedded.ports import free_port
 
+T = TypeVar("T")
 SECRET = "benchmark-secret-0000000000"
 PATIENCE = 60.0
 """Seconds until a message counts as not answered."""
 
 
-@contextmanager
-def routers(
+@asynccontextmanager
+async def routers(
     number: int, dsn: str, outside: Outside, **more: str
-) -> Iterator[list[tuple[str, int]]]:
-    """Start routers on one database, without limits; give the URL and the process of each."""
+) -> AsyncIterator[list[tuple[str, int]]]:
+    """Start routers on one database, without limits; give the URL and the process of each.
+
+    The world outside goes on while they start and stop: what they are sending then is taken.
+    """
     configuration = {
         **UNLIMITED,
         "DATABASE_URL": dsn,
@@ -35,11 +40,23 @@ def routers(
         **more,
     }
     way = ("router.serving",)
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         yield [
-            stack.enter_context(serving_process(way, configuration, free_port()))
+            await stack.enter_async_context(
+                in_thread(serving_process(way, configuration, free_port()))
+            )
             for _ in range(number)
         ]
+
+
+@asynccontextmanager
+async def in_thread(made: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter and leave what blocks beside the event loop."""
+    given = await asyncio.to_thread(made.__enter__)
+    try:
+        yield given
+    finally:
+        await asyncio.to_thread(made.__exit__, None, None, None)
 
 
 class Customers:
@@ -54,13 +71,23 @@ class Customers:
         self._lines: list[Line] = []
         outside.hear(self._replied)
 
-    async def ask(self, instance: str, phone: str, text: str = "oi, tem bolo?") -> float | None:
-        """Write as one customer; return the seconds until the reply, or None without one."""
+    async def ask(
+        self,
+        instance: str,
+        phone: str,
+        text: str = "oi, tem bolo?",
+        taken: Callable[[], None] = lambda: None,
+    ) -> float | None:
+        """Write as one customer; return the seconds until the reply, or None without one.
+
+        `taken` is called when the router has it.
+        """
         heard = self._waiting[phone] = asyncio.Event()
         began = time.perf_counter()
         try:
             async with asyncio.timeout(PATIENCE):
                 await self.write(instance, phone, text)
+                taken()
                 await heard.wait()
         except TimeoutError:
             return None

@@ -1,10 +1,21 @@
-"""Does a claim get dearer as tenants and backlog grow? `python -m benchmarks.growth`.
+"""Is the turn engine flat in tenants, backlog and routers? `python -m benchmarks.growth`.
 
-For each number of tenants and of turns that are due, with statistics that know the turns (fresh)
-and with those of an empty database (stale), a worker of 20 places claims and finishes turns, round
-after round. Printed are the median and the slowest claim, and within how many claims a tenant with
-one turn, which fell due last, was served. The absolute times are this machine's; the ratio of each
-row to the first one is what to look at.
+Three parts (`--parts`), each with a table for docs/growth.md:
+
+- claims: for each number of tenants and of turns that are due, with statistics that know the turns
+  (fresh) and with those of an empty database (stale), a worker of 20 places claims and finishes
+  turns. `quiet one in claim` is the claim that served a tenant with one turn, which fell due last:
+  at the latest in the last claim of the first round.
+- routers: one, two and three routers answer a backlog (the largest of `--pending`), with an LLM and
+  an Evolution that answer at once. Meanwhile customers of a quiet tenant write and wait, one after
+  the other; `others first` is how many other questions the LLM got at most, from the moment when
+  the router had such a message until it asked for its reply.
+- outages: the LLM, or Evolution, is away for an hour, and for longer than ANSWER_WITHIN_MINUTES;
+  see benchmarks/outage.py.
+
+Absolute times are this machine's; what to look at is how a column changes from row to row, and the
+routers' turns a second beside those of `python -m benchmarks.reply`. A message that is answered
+twice, or one of a quiet tenant that is not answered, ends the benchmark with 1.
 """
 
 import argparse
@@ -13,136 +24,125 @@ import json
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, takewhile
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from benchmarks.backlog import Size, database, filled
+from benchmarks.costs import Spent, memory, psql, spent
+from benchmarks.customers import Customers, in_thread, routers
+from benchmarks.instant import Outside
+from benchmarks.outage import Played, play
 from router.embedded.postgres import EmbeddedPostgres
-from router.state.migrations import migrate
 
+PARTS = ("claims", "routers", "outages")
+_AWAY = ("llm", "evolution")
 _PLACES = 20
-_BATCH = 20_000
-_TENANTS = """
-    insert into tenants (instance_name, evo_server_url)
-    select 'shop' || n, 'https://evolution.example' from generate_series(1, $1::integer) as n
-"""
-# The last tenant has one turn, the newest; the others share the rest.
-_SESSIONS = """
-    insert into sessions (id, tenant_id, phone_jid) overriding system value
-    select n, case when n = $3::bigint then $4::bigint else 1 + n % greatest($4::bigint - 1, 1) end,
-        (5511000000000 + n) || '@s.whatsapp.net'
-    from generate_series($1::bigint, $2::bigint) as n
-"""
-_TURNS = """
-    insert into turns (id, tenant_id, session_id, run_after, debounce_until)
-    overriding system value
-    select id, tenant_id, id, t.due, t.due from sessions
-    cross join lateral (select now() - interval '1 ms' * (1 + $3::bigint - id)) as t (due)
-    where id between $1 and $2
-"""
-_MESSAGES = """
-    insert into messages (tenant_id, session_id, turn_id, wa_id, from_me, sender, body, sent_at)
-    select tenant_id, id, id, 'AC' || id, false, 'contact', 'oi', now()
-    from sessions where id between $1 and $2
-"""
+_QUIET = "quiet"
+_BETWEEN = 0.5  # seconds from one message to the quiet tenant to the next
+_WARM = 50  # replies of each router before anything is measured
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """What is measured: so many tenants, so many due turns, and what the planner knows of them."""
-
-    tenants: int
-    pending: int
-    statistics: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What came of it; times in milliseconds. `quiet_in`: the claim that served the quiet one."""
+class Claims:
+    """How long claims took, in milliseconds. `quiet_in`: the claim that served the quiet one."""
 
     size: Size
-    median: float
-    slowest: float
+    taken: list[float]
     quiet_in: int | None
 
 
+@dataclass(slots=True)
+class Served:
+    """What so many routers did of a backlog."""
+
+    size: Size
+    routers: int
+    replies: int = 0
+    seconds: float = 0.0
+    cost: Spent = field(default_factory=lambda: Spent(0, 0, 0))
+    memory: float = 0.0
+    asked: int = 0
+    """Messages to the quiet tenant."""
+    waited: list[float] = field(default_factory=list)
+    others_first: int = 0
+    twice: int = 0
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure and print. Ends with words and 1 where something was answered twice, or not."""
+    given = _given()
+    faults: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="hybridflow-bench-") as name:
+        Path(name).chmod(0o755)
+        settings = {"max_wal_size": "8GB", "autovacuum": "off"}
+        with EmbeddedPostgres(Path(name) / "postgres", settings=settings) as postgres:
+            if "claims" in given.parts:
+                _report_claims([_claims(postgres, size, given.claims) for size in _sizes(given)])
+            if "routers" in given.parts:
+                served = [row for n in given.tenants for row in _served(postgres, n, given)]
+                _report_served(served)
+                faults += [
+                    f"{row.asked - len(row.waited)} messages to the quiet tenant had no reply"
+                    for row in served
+                    if len(row.waited) < row.asked
+                ]
+                faults += [f"{row.twice} answered twice" for row in served if row.twice]
+            if "outages" in given.parts:
+                played = [
+                    _played(postgres, away, minutes, given.each_step)
+                    for away in given.away
+                    for minutes in given.minutes
+                ]
+                _report_outages(played)
+                faults += [f"{row.twice} answered twice" for row in played if row.twice]
+    if faults:
+        raise SystemExit("; ".join(faults))
+
+
+def _given() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--tenants", type=int, nargs="+", default=[10, 1_000, 20_000])
-    parser.add_argument("--pending", type=int, nargs="+", default=[1_000, 20_000, 100_000])
-    parser.add_argument("--claims", type=int, default=60, help="of each size (60)")
-    given = parser.parse_args()
-    sizes = [
+    parser.add_argument("--pending", type=int, nargs="+", default=[1_000, 100_000])
+    parser.add_argument("--claims", type=int, default=200, help="of each size (200)")
+    parser.add_argument("--routers", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seconds", type=float, default=10, help="of each row of routers (10)")
+    parser.add_argument("--away", nargs="+", choices=_AWAY, default=list(_AWAY))
+    parser.add_argument("--minutes", type=int, nargs="+", default=[60, 90], help="of an outage")
+    parser.add_argument(
+        "--each-step", type=int, default=10, help="customers in 5 minutes of an outage (10)"
+    )
+    return parser.parse_args()
+
+
+def _sizes(given: argparse.Namespace) -> list[Size]:
+    return [
         Size(tenants, pending, known)
         for known in ("fresh", "stale")
         for tenants in given.tenants
         for pending in given.pending
         if pending >= tenants
     ]
-    with tempfile.TemporaryDirectory(prefix="hybridflow-bench-") as name:
-        Path(name).chmod(0o755)
-        settings = {"max_wal_size": "8GB", "autovacuum": "off"}
-        with EmbeddedPostgres(Path(name) / "postgres", settings=settings) as postgres:
-            rows = [
-                asyncio.run(_measure(postgres.dsn, number, size, given.claims))
-                for number, size in enumerate(sizes)
-            ]
-    _report(rows)
 
 
-async def _measure(dsn: str, number: int, size: Size, claims: int) -> Row:
-    url = await _make(dsn, f"growth{number}")
+def _claims(postgres: EmbeddedPostgres, size: Size, claims: int) -> Claims:
+    with filled(postgres, "growth", size) as url:
+        return asyncio.run(_claim(url, size, claims))
+
+
+async def _claim(url: str, size: Size, claims: int) -> Claims:
     connection = await asyncpg.connect(url)
-    try:
-        await connection.set_type_codec(
-            "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
-        )
-        await _fill(connection, size)
-        return await _claim(connection, size, claims)
-    finally:
-        await connection.close()
-        await _drop(dsn, f"growth{number}")
-
-
-async def _make(dsn: str, database: str) -> str:
-    desk = await asyncpg.connect(dsn)
-    await desk.execute(f"create database {database}")
-    await desk.close()
-    url = dsn.replace("/postgres?", f"/{database}?")
-    await migrate(url)
-    return url
-
-
-async def _drop(dsn: str, database: str) -> None:
-    desk = await asyncpg.connect(dsn)
-    await desk.execute(f"drop database {database}")
-    await desk.close()
-
-
-async def _fill(connection: "asyncpg.Connection[asyncpg.Record]", size: Size) -> None:
-    if size.statistics == "stale":
-        await connection.execute("analyze")  # of an empty database
-    # No trigger and no check of a foreign key: the rows are right, and there are many.
-    await connection.execute("set session_replication_role = replica")
-    await connection.execute("set synchronous_commit = off")
-    await connection.execute(_TENANTS, size.tenants)
-    for first in range(1, size.pending + 1, _BATCH):
-        last = min(first + _BATCH - 1, size.pending)
-        await connection.execute(_SESSIONS, first, last, size.pending, size.tenants)
-        await connection.execute(_TURNS, first, last, size.pending)
-        await connection.execute(_MESSAGES, first, last)
-    await connection.execute("reset session_replication_role")
-    if size.statistics == "fresh":
-        await connection.execute("vacuum (analyze)")
-
-
-async def _claim(connection: "asyncpg.Connection[asyncpg.Record]", size: Size, claims: int) -> Row:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+    )
     taken: list[float] = []
     quiet_in, after = None, 0
-    for number in range(1, claims + 1):
+    for number in range(1, min(claims, max(1, size.pending // _PLACES)) + 1):
         argument = {
             "limit": _PLACES,
             "lease_seconds": 60,
@@ -161,18 +161,156 @@ async def _claim(connection: "asyncpg.Connection[asyncpg.Record]", size: Size, c
         if quiet_in is None and size.tenants in served:
             quiet_in = number
         await connection.execute("update turns set state = 'sent' where held")
-    return Row(size, statistics.median(taken), max(taken), quiet_in)
+    await connection.close()
+    return Claims(size, sorted(taken), quiet_in)
 
 
-def _report(rows: list[Row]) -> None:
-    first = rows[0].median
-    print(f"{'tenants':>8}{'due turns':>11}{'statistics':>12}{'p50 ms':>9}{'max ms':>9}", end="")
-    print(f"{'to first':>10}{'quiet one in claim':>20}")
+def _served(postgres: EmbeddedPostgres, tenants: int, given: argparse.Namespace) -> list[Served]:
+    return asyncio.run(_serve_all(postgres, Size(tenants, max(given.pending)), given))
+
+
+async def _serve_all(
+    postgres: EmbeddedPostgres, size: Size, given: argparse.Namespace
+) -> list[Served]:
+    rows = []
+    async with (
+        Outside() as outside,
+        in_thread(filled(postgres, "backlog", size, outside.evolution.url)),
+    ):
+        for number in given.routers:
+            async with in_thread(database(postgres, "growth", like="backlog")) as url:
+                row = Served(size, number)
+                await _serve(postgres, url, outside, row, given.seconds)
+                rows.append(row)
+    return rows
+
+
+async def _serve(
+    postgres: EmbeddedPostgres, url: str, outside: Outside, row: Served, seconds: float
+) -> None:
+    """Let so many routers answer what is due, and customers write to the quiet tenant meanwhile."""
+    psql(
+        postgres,
+        "insert into tenants (instance_name, evo_server_url, evo_api_key, debounce_seconds)"
+        f" values ('{_QUIET}', '{outside.evolution.url}', 'key', 0)",
+        "growth",
+    )
+    outside.forget()
+    async with routers(row.routers, url, outside) as running:
+        doors = [Customers(door, outside) for door, _ in running]
+        pids = [pid for _, pid in running]
+        await outside.until(min(_WARM * row.routers, row.size.pending // 2))
+        asks = asyncio.create_task(_ask_again_and_again(doors, outside, row, seconds))
+        began, replies = time.perf_counter(), outside.replies
+        before = spent(pids, postgres, "growth")
+        await asyncio.sleep(seconds)
+        row.cost = spent(pids, postgres, "growth").since(before)
+        row.replies = outside.replies - replies
+        row.seconds = time.perf_counter() - began
+        row.memory = max(map(memory, pids))
+        await asks
+        for door in doors:
+            await door.close()
+    row.twice = outside.twice()
+    row.waited.sort()
+
+
+async def _ask_again_and_again(
+    doors: list[Customers], outside: Outside, row: Served, seconds: float
+) -> None:
+    """Write to the quiet tenant, at one router after the other, for so many seconds."""
+    until = time.perf_counter() + seconds
+    for door in cycle(doors):
+        if time.perf_counter() >= until:
+            return
+        row.asked += 1
+        mark, taken = f"quiet question {row.asked}.", 0
+
+        def note() -> None:
+            nonlocal taken
+            taken = len(outside.asked)
+
+        waited = await door.ask(_QUIET, f"55219{row.asked:08}", mark, taken=note)
+        if waited is not None:
+            row.waited.append(waited)
+            others = (mark.encode() not in asked for asked in outside.asked[taken:])
+            row.others_first = max(row.others_first, sum(takewhile(bool, others)))
+        await asyncio.sleep(_BETWEEN)
+
+
+def _played(postgres: EmbeddedPostgres, away: str, minutes: int, each_step: int) -> Played:
+    with database(postgres, "growth"):
+        return asyncio.run(play(postgres, "growth", away, minutes, each_step))
+
+
+def _report_claims(rows: list[Claims]) -> None:
+    first = statistics.median(rows[0].taken)
+    _print_table(
+        ("tenants", "due turns", "statistics", "claims", "p50 ms", "p99 ms", "x first"),
+        ("claims in a round", "quiet one in claim"),
+        (
+            (
+                *(row.size.tenants, row.size.pending, row.size.statistics, len(row.taken)),
+                *(f"{statistics.median(row.taken):.1f}", f"{_share(row.taken, 0.99):.1f}"),
+                f"{statistics.median(row.taken) / first:.2f}",
+                -(-row.size.tenants // _PLACES),
+                row.quiet_in or f"> {len(row.taken)}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _report_served(rows: list[Served]) -> None:
+    _print_table(
+        ("tenants", "due turns", "routers", "turns/s", "router ms", "pg ms", "RSS MB"),
+        ("quiet asked", "answered", "others first", "quiet p50 s", "quiet max s"),
+        (
+            (
+                *(row.size.tenants, row.size.pending, row.routers),
+                f"{row.replies / row.seconds:.0f}",
+                f"{1000 * row.cost.routers / row.replies:.2f}",
+                f"{1000 * row.cost.postgres / row.replies:.2f}",
+                *(f"{row.memory:.0f}", row.asked, len(row.waited), row.others_first),
+                *(f"{_share(row.waited, 0.5):.2f}", f"{_share(row.waited, 1):.2f}"),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _report_outages(rows: list[Played]) -> None:
+    _print_table(
+        ("away", "minutes", "messages", "answered", "twice", "left", "tries in vain"),
+        ("first after s", "last after s", "newest first"),
+        (
+            (
+                *(row.away, row.minutes, row.messages, len(row.answered_after), row.twice),
+                ", ".join(f"{n} {end}" for end, n in row.left.items()) or "none",
+                row.tried,
+                *(f"{_share(row.answered_after, n):.1f}" for n in (0, 1)),
+                f"{row.newest_first:.0%}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _print_table(
+    head: Sequence[str], more: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Print a table of Markdown, to be put into a guide as it is."""
+    print(f"| {' | '.join((*head, *more))} |")
+    print("|---" + "|---:" * (len(head) + len(more) - 1) + "|")
     for row in rows:
-        size = row.size
-        print(f"{size.tenants:8}{size.pending:11}{size.statistics:>12}", end="")
-        print(f"{row.median:9.1f}{row.slowest:9.1f}{row.median / first:10.2f}", end="")
-        print(f"{row.quiet_in if row.quiet_in is not None else 'none':>20}")
+        print(f"| {' | '.join(map(str, row))} |")
+    print()
+
+
+def _share(sorted_times: list[float], share: float) -> float:
+    if not sorted_times:
+        return float("nan")
+    return sorted_times[min(int(len(sorted_times) * share), len(sorted_times) - 1)]
 
 
 if __name__ == "__main__":

@@ -114,6 +114,25 @@ class Outside:
         """Have `ear` called with the number of each reply."""
         self._ears.append(ear)
 
+    def forget(self) -> None:
+        """Begin anew with what is noted."""
+        self.replied.clear()
+        self.asked.clear()
+        self._sent = 0
+        self._ears.clear()
+
+    async def until(self, replies: int) -> None:
+        """Wait for so many replies, all in all since it was made or has forgotten."""
+        enough = asyncio.Event()
+
+        def count(_: str) -> None:
+            if self._sent >= replies:
+                enough.set()
+
+        self.hear(count)
+        count("")
+        await enough.wait()
+
     @property
     def replies(self) -> int:
         """How many messages were sent."""

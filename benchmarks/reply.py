@@ -118,7 +118,7 @@ async def _row(
 ) -> Row:
     messages = given.alone if at_once == 1 else given.messages
     replies, calls = outside.replies, spent((), postgres, "postgres").transactions
-    with routers(number, postgres.dsn, outside) as running:
+    async with routers(number, postgres.dsn, outside) as running:
         doors = [Customers(url, outside) for url, _ in running]
         pids = [pid for _, pid in running]
         await _ask_all(doors, _WARM_UP * max(at_once, 10 * number), max(at_once, 20), asked)

@@ -261,7 +261,8 @@ begin
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds, reply?})
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds,
+-- reply?})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
 -- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'

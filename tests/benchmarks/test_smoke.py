@@ -19,8 +19,8 @@ from tests.routers import ROOT
 
 # What others are built of.
 PARTS = {
-    *("__init__", "alone", "attacks", "bare", "costs", "customers", "filling", "hot_paths"),
-    *("http_load", "instant", "rest", "serving"),
+    *("__init__", "alone", "attacks", "backlog", "bare", "costs", "customers", "filling"),
+    *("hot_paths", "http_load", "instant", "outage", "rest", "serving"),
 }
 PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "size"}
 
@@ -45,6 +45,16 @@ def table(done: subprocess.CompletedProcess[str], first: str) -> list[list[str]]
     (head,) = (number for number, line in enumerate(lines) if first in line.split())
     rows = takewhile(bool, lines[head + 1 :])
     return [line.split() for line in rows]
+
+
+def markdown(done: subprocess.CompletedProcess[str], first: str) -> list[dict[str, str]]:
+    """The rows of the Markdown table that begins with the column `first`, by column."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    names, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines[head:])
+    whole = takewhile(lambda row: len(row) == len(names), rows)
+    return [dict(zip(names, row, strict=True)) for row in whole]
 
 
 def test_ingest_takes_and_records_all_of_its_load():
@@ -72,6 +82,7 @@ def test_front_has_the_same_load_taken_in_three_ways():
     assert [row[:3] for row in rows] == [[way, "40", "40"] for way in ("plain", "router", "h11")]
 
 
+@pytest.mark.timeout(300)
 def test_reply_answers_every_message_once_whatever_the_number_of_routers():
     sizes = ("--alone", "5", "--messages", "20", "--at-once", "1", "4")
     rows = table(run("reply", *sizes, "--routers", "1", "2", "--seconds", "1"), "answered")
@@ -82,6 +93,33 @@ def test_reply_answers_every_message_once_whatever_the_number_of_routers():
         ["2", "4", "20", "20"],
     ]
     assert all(float(cell) > 0 for row in rows for cell in row)
+
+
+def test_growth_claims_for_the_quiet_tenant_in_the_first_rounds():
+    sizes = ("--tenants", "3", "50", "--pending", "100")
+    rows = markdown(run("growth", "--parts", "claims", *sizes), "tenants")
+    told = [(row["tenants"], row["statistics"], row["claims"]) for row in rows]
+    assert told == [(n, known, "5") for known in ("fresh", "stale") for n in ("3", "50")]
+    # 20 places in a claim: the last of 50 tenants is served in the third.
+    assert [int(row["quiet one in claim"]) <= 3 for row in rows] == [True] * 4
+
+
+@pytest.mark.timeout(300)
+def test_growth_answers_a_quiet_tenant_within_a_round_of_a_busy_router():
+    sizes = ("--tenants", "3", "--pending", "120", "--seconds", "1", "--routers", "1")
+    (row,) = markdown(run("growth", "--parts", "routers", *sizes), "tenants")
+    assert row["answered"] == row["quiet asked"] != "0"
+    # One turn of each tenant, and what the router has claimed or is just claiming.
+    assert int(row["others first"]) <= 3 + 2 * 20
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("away", ["llm", "evolution"])
+def test_growth_answers_after_an_outage_what_is_not_too_old(away: str):
+    sizes = ("--minutes", "70", "--each-step", "1", "--away", away)
+    (row,) = markdown(run("growth", "--parts", "outages", *sizes), "away")
+    assert (row["messages"], row["answered"], row["twice"]) == ("14", "12", "0")
+    assert row["left"] == "2 too_old"
 
 
 def test_size_walks_every_path_on_both_databases():
