@@ -14,6 +14,11 @@ from dataclasses import dataclass
 import segno
 
 from router.evolution.client import EvolutionClient, Instance
+from router.evolution.errors import (
+    AddressNotAllowed,
+    EvolutionError,
+    EvolutionRefused,
+)
 from router.operators.webhook_check import webhook_url
 from router.outbound.client import open_tenant_http
 from router.settings import Settings
@@ -43,12 +48,31 @@ async def connect(settings: Settings, database: Database, wanted: Connection) ->
     async with open_tenant_http(settings, settings.send_timeout) as http:
         evolution = EvolutionClient(http)
         way = Way(database, evolution, tenant, target)
-        if wanted.rotate or tenant.webhook_hashes or not tenant.shared_webhook_secret:
-            await set_own_secret(way, rotate=wanted.rotate)
-        else:
-            await evolution.set_webhook(instance, target, {SECRET_HEADER: _secret(settings)})
+        try:
+            if wanted.rotate or tenant.webhook_hashes or not tenant.shared_webhook_secret:
+                await set_own_secret(way, rotate=wanted.rotate)
+            else:
+                await evolution.set_webhook(instance, target, {SECRET_HEADER: _secret(settings)})
+        except EvolutionError as error:
+            raise CannotGoOn(_told(error, instance)) from error
         print(f"Evolution sends the events of {name} to {target} from now on.")
         return await _connect_phone(evolution, instance, wanted)
+
+
+def _told(error: EvolutionError, instance: Instance) -> str:
+    """Return what the first call of Evolution met, and the cure."""
+    if isinstance(error, AddressNotAllowed):
+        return str(error)
+    name, server = instance.name, instance.server_url
+    if isinstance(error, EvolutionRefused):
+        return (
+            f"{name}: Evolution at {server} refuses: {error}. Is there an instance of this name,"
+            f" and is the tenant's key right? python -m scripts.tenant set {name} evo_api_key=-"
+        )
+    return (
+        f"{name}: Evolution at {server} is away: {error}. Start it, or correct the address:"
+        f" python -m scripts.tenant set {name} evo_server_url=https://… evo_api_key=-"
+    )
 
 
 async def _connect_phone(evolution: EvolutionClient, instance: Instance, wanted: Connection) -> int:

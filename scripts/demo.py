@@ -93,7 +93,9 @@ def _n8n(configuration: Mapping[str, str]) -> Iterator[dict[str, str]]:
 async def _perform(
     configuration: Mapping[str, str], listener: socket.socket, evolution: Evolution, llm_name: str
 ) -> None:
-    print(f"Starting PostgreSQL, the router, Evolution API and {llm_name} … ", end="", flush=True)
+    llm = "a loopback LLM" if llm_name == "loopback" else llm_name
+    parts = f"PostgreSQL, the router, a loopback Evolution API and {llm}"
+    print(f"Starting {parts} … ", end="", flush=True)
     async with _router(configuration, listener) as url:
         shop = await _open_shop(evolution, url, llm_name)
         print(f"ready: {url}\n")

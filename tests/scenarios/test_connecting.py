@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from loopback.evolution import Business, Evolution, failures
+from loopback.faults import Fault
 from router.errors import NotFound
 from router.evolution.client import SUBSCRIBED_EVENTS, WebhookSettings
-from router.evolution.errors import EvolutionError
 from router.operators.models import CheckStep
 from router.operators.webhook_check import judge_webhook
 from router.settings import Settings
@@ -20,6 +20,7 @@ from router.tenant_instance import InstanceKeys, find_instance
 from scripts.connecting import Connection, connect, drawn
 from scripts.running import CannotGoOn
 from scripts.tenant_secrets import new_secret, retire_secret, show_secrets
+from tests.routers import door, url_of
 from tests.scenarios.office import WEBHOOK_SECRET, settings_with
 from tests.state.conversation import Conversation
 
@@ -112,12 +113,33 @@ async def test_a_phone_that_nobody_connects_is_given_up_after_a_while(
     assert shop.webhooks.setting is not None
 
 
-async def test_what_evolution_refuses_is_said_in_its_words(
+async def test_what_evolution_refuses_is_said_in_its_words_with_the_cure(
     settings: Settings, database: DirectDatabase, shop: Business
 ):
     shop.fail("webhook/set", failures.BAD_KEY)
-    with pytest.raises(EvolutionError, match="401: Unauthorized"):
+    with pytest.raises(CannotGoOn, match=r"401: Unauthorized.* set shop evo_api_key=-"):
         await connect(settings, database, wanted())
+
+
+@pytest.mark.parametrize("fails", [failures.CUT, failures.BROKEN, failures.UNAVAILABLE])
+async def test_an_evolution_that_is_away_is_said_with_the_cure(
+    settings: Settings, database: DirectDatabase, shop: Business, fails: Fault
+):
+    shop.fail("webhook/set", fails)
+    cure = "shop: Evolution at .* is away: .* set shop evo_server_url=https://… evo_api_key=-"
+    with pytest.raises(CannotGoOn, match=cure):
+        await connect(settings, database, wanted())
+
+
+async def test_a_server_that_nothing_listens_at_is_said_with_the_cure(
+    settings: Settings, database: DirectDatabase
+):
+    with door() as nobody:
+        await Conversation(database).sql(
+            "update tenants set evo_server_url = $1, evo_api_key = 'its-own-key'", url_of(nobody)
+        )
+        with pytest.raises(CannotGoOn, match=r"is away: ConnectError .* evo_server_url="):
+            await connect(settings, database, wanted())
 
 
 async def test_an_instance_of_no_tenant_is_not_found(settings: Settings, database: DirectDatabase):
