@@ -710,7 +710,7 @@ begin
 end
 $$;
 
--- ingest_events({events: [event], policy, patience_ms?})
+-- ingest_events({events: [event], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
 -- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
 -- given. A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of
@@ -723,7 +723,10 @@ $$;
 -- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about
 -- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
 -- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
--- deadlock after a second), and a contact whose session is held keeps nobody else's messages back.
+-- deadlock after a second), and a contact whose session is held keeps nobody else's messages back. Nor does
+-- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first
+-- event, so that each call brings something about, and what was decided stands, long before the call is given
+-- up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -734,10 +737,13 @@ declare
     v_item record;
     v_busy text;
     v_constraint text;
+    v_ends timestamptz;
+    v_decided integer := 0;
     v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
+        v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
     end if;
     for v_item in
         select
@@ -746,10 +752,11 @@ begin
         from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
         order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
     loop
-        if v_item.contact = v_busy then
+        if v_item.contact = v_busy or (v_decided > 0 and clock_timestamp() >= v_ends) then
             v_decisions[v_item.place] := '{"outcome": "busy"}';
             continue;
         end if;
+        v_decided := v_decided + 1;
         begin
             v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
         exception

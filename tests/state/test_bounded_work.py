@@ -304,3 +304,19 @@ async def test_another_spelling_of_a_number_is_learnt_without_locking_all_that_a
         )
     assert locks < 10
     assert (await talk.session("553188880001@s.whatsapp.net"))["id"] == session["id"]
+
+
+async def test_a_call_ends_in_time_and_what_it_has_decided_stands(talk: Conversation):
+    events = [
+        talk.message(f"oi {number}", jids=[f"55119777700{number:02}@s.whatsapp.net"])
+        for number in range(3)
+    ]
+    left, calls = events, 0
+    while left:
+        argument = {**of(*left), "patience_ms": 50, "at_most_ms": 0}
+        answer = await talk.database.call("ingest_events", argument)
+        outcomes = [decision["outcome"] for decision in answer["decisions"]]
+        assert outcomes == ["recorded", *["busy"] * (len(left) - 1)]
+        left, calls = left[1:], calls + 1
+    assert calls == 3
+    assert await talk.value("select count(*) from messages where body like 'oi %'") == 3
