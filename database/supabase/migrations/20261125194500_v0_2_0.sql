@@ -497,6 +497,8 @@ where waits_for is not null and (waiting or held);
 create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
 where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_worked_on on public.turns (worker)
+where held and not waiting and worker is not null;
 -- Only for who names a session: see above.
 create index if not exists turns_sent on public.turns (session_id, id desc)
 where state = 'sent' and session_id is not null;
@@ -1869,7 +1871,7 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts
             and not hybridflow.is_in_doubt(t.id)
         for update skip locked
@@ -1888,7 +1890,7 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
             and not exists (
                 select from public.messages as m
@@ -1908,7 +1910,7 @@ stable
 set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
-    where held and not waiting and handler = 'n8n' and lease_until > hybridflow.clock()
+    where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;
 
 -- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
@@ -2073,8 +2075,12 @@ as $$
     select b.tenant_id, max(b.turns)::integer
     from (
         select t.tenant_id, count(*) as turns from public.turns as t
-        where t.held and not t.waiting and t.lease_until > hybridflow.clock()
-            and (p_worker is null or t.worker = p_worker)
+        where p_worker is not null and t.worker = p_worker and t.worker is not null
+            and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+        group by t.tenant_id
+        union all
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where p_worker is null and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
         group by t.tenant_id
         union all
         select o.key::bigint, o.value::integer from jsonb_each_text(p_own) as o
