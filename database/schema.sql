@@ -520,6 +520,11 @@ where waits_for is not null and (waiting or held);
 create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
 where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_worked_on on public.turns (worker)
+where held and not waiting and worker is not null;
+-- Only for who names a session: see above.
+create index if not exists turns_sent on public.turns (session_id, id desc)
+where state = 'sent' and session_id is not null;
 create index if not exists turns_beside on public.turns (session_id) where held and beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
@@ -657,6 +662,19 @@ as $$
     select * from public.messages where wa_id = p_wa_id
 $$;
 
+-- The turns of a session that are running or sending, however many it has had.
+create or replace function hybridflow.held_turns(p_session_id bigint)
+returns setof public.turns
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.turns where session_id = p_session_id and held and not beside
+    union all
+    select * from public.turns where session_id = p_session_id and held and beside
+$$;
+
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
 -- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
 -- is folded into the other's; one that is sending is finished beside it.
@@ -672,12 +690,8 @@ begin
     select * into v_from from public.sessions where id = p_from;
     perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
     perform hybridflow.make_way(t.id)
-    from public.turns as t
-    where t.session_id = p_from and t.held
-        and exists (
-            select from public.turns as o
-            where o.session_id = p_into and o.held
-        );
+    from hybridflow.held_turns(p_from) as t
+    where exists (select from hybridflow.held_turns(p_into));
     select id into v_pending from public.turns where session_id = p_into and waiting;
     if v_pending is not null then
         update public.messages as m set turn_id = v_pending
@@ -694,9 +708,10 @@ begin
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
     delete from public.messages as m
-    using public.messages as twin
-    where m.session_id = p_from and twin.session_id = p_into
-        and twin.tenant_id = m.tenant_id and twin.wa_id = m.wa_id and twin.from_me = m.from_me;
+    where m.session_id = p_from and exists (
+        select from hybridflow.messages_called(m.wa_id) as twin
+        where twin.session_id = p_into and twin.tenant_id = m.tenant_id and twin.from_me = m.from_me
+    );
     update public.messages set session_id = p_into where session_id = p_from;
     update public.messages_archive set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
@@ -717,6 +732,7 @@ begin
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;
     insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
@@ -754,7 +770,7 @@ $$;
 
 -- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
 -- new are remembered; JIDs that lead to several sessions show that these are one person: they are
--- merged into the oldest.
+-- merged, see connect_identities.
 create or replace function hybridflow.resolve_session(
     p_tenant_id bigint, p_jids text[], p_chat text, p_name text
 )
@@ -801,6 +817,27 @@ begin
 end
 $$;
 
+-- How large a session is, counted in hundreds of rows of each kind, and no further than ten thousand.
+create or replace function hybridflow.size_of_session(p_session_id bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select (select count(*) from (
+            select from public.messages as m where m.session_id = p_session_id limit 10000
+        ) as m) / 100
+        + (select count(*) from (
+            select from public.messages_archive as a where a.session_id = p_session_id limit 10000
+        ) as a) / 100
+        + (select count(*) from (
+            select from public.turns as t where t.session_id = p_session_id limit 10000
+        ) as t) / 100
+        + (select count(*) from (
+            select from public.session_identities as i where i.session_id = p_session_id limit 10000
+        ) as i) / 100
+$$;
+
 -- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
 create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
 returns void
@@ -822,6 +859,13 @@ begin
         return;  -- one was merged away while we waited: the caller looks again
     end if;
 
+    if cardinality(v_ids) > 1 then
+        -- Into the largest, so that what is moved is little, however often somebody makes this happen; of those
+        -- that have next to nothing, and of equals, into the oldest.
+        v_ids := array(
+            select i from unnest(v_ids) as i order by hybridflow.size_of_session(i) desc, i
+        );
+    end if;
     v_session_id := v_ids[1];
     if v_session_id is null then
         insert into public.sessions (tenant_id, chat) values (p_tenant_id, p_chat)
@@ -882,10 +926,14 @@ begin
     update public.turns
     set state = 'cancelled', reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where session_id = p_session_id and state in ('pending', 'running');
+    where id in (
+        select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+        union all
+        select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+    ) and state in ('pending', 'running');
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
-    from public.turns as t where t.session_id = p_session_id and t.state = 'sending';
+    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
     return v_cancelled;
 end
 $$;
@@ -984,8 +1032,9 @@ as $$
 $$;
 
 -- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
--- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may have:
--- a turn begins when the one before it has ended, so its history has what that one ended without a word for.
+-- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may
+-- have: a turn begins when the one before it has ended, so its history has what that one ended without a word
+-- for.
 -- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
 -- belong to: no reply reads more, and who has written many more makes nobody wait.
 create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
@@ -1102,13 +1151,18 @@ set search_path = ''
 as $$
 begin
     update public.turns set stop_reason = null, updated_at = hybridflow.clock()
-    where session_id = p_session_id and state = 'sending' and stop_reason = 'takeover';
+    where id in (select h.id from hybridflow.held_turns(p_session_id) as h)
+        and state = 'sending' and stop_reason = 'takeover';
     perform hybridflow.take_up(t)
     from public.turns as t
     where t.id = (
-        select s.id from public.turns as s
-        where s.session_id = p_session_id and s.state = 'sent' and s.incomplete and s.reason = 'takeover'
-            and s.reply is not null and s.finished_at >= p_since
+        select s.id
+        from (
+            select l.* from public.turns as l
+            where l.session_id = p_session_id and l.state = 'sent'
+            order by l.id desc limit 100
+        ) as s
+        where s.incomplete and s.reason = 'takeover' and s.reply is not null and s.finished_at >= p_since
         order by s.id desc limit 1
     );
     return hybridflow.answer_unanswered(p_session_id, p_policy);
@@ -1427,7 +1481,7 @@ declare
 begin
     if p_tenant.on_new_message = 'restart' then
         select * into v_turn from public.turns
-        where session_id = p_session_id and state = 'running' for update;
+        where session_id = p_session_id and held and not beside and state = 'running' for update;
         if found then
             -- The attempt did not fail: it does not count.
             update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
@@ -1588,8 +1642,7 @@ begin
         token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
         attempt = greatest(attempt - 1, 0),
         beside = exists (
-            select from public.turns as a
-            where a.session_id = p_turn.session_id and a.held and a.id <> p_turn.id
+            select from hybridflow.held_turns(p_turn.session_id) as a where a.id <> p_turn.id
         ),
         updated_at = hybridflow.clock()
     where id = p_turn.id;
@@ -1717,7 +1770,8 @@ as $$
     select sha256(convert_to(p_token::text, 'UTF8'))
 $$;
 
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's; of the newest
+-- 2,000 messages.
 create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
 returns jsonb
 language sql
@@ -1725,9 +1779,14 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(r.wa_id), '[]') from (
-        select m.wa_id from public.messages as m
-        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
-        order by m.sent_at desc, m.id desc limit 100
+        select l.wa_id
+        from (
+            select m.wa_id, m.from_me, m.sent_at, m.id from public.messages as m
+            where m.session_id = p_send.session_id
+            order by m.sent_at desc, m.id desc limit 2000
+        ) as l
+        where l.from_me = p_ours and l.wa_id is not null
+        order by l.sent_at desc, l.id desc limit 100
     ) as r
 $$;
 
@@ -1835,7 +1894,7 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts
             and not hybridflow.is_in_doubt(t.id)
         for update skip locked
@@ -1854,7 +1913,7 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
             and not exists (
                 select from public.messages as m
@@ -1874,7 +1933,7 @@ stable
 set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
-    where held and not waiting and handler = 'n8n' and lease_until > hybridflow.clock()
+    where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;
 
 -- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
@@ -1925,8 +1984,8 @@ $$;
 -- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
 -- of their ids and from the first again: whoever was served last comes last. One look at the index for each
 -- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
--- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits was
--- looked at.
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
+-- was looked at.
 create or replace function hybridflow.next_tenants(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -2039,8 +2098,12 @@ as $$
     select b.tenant_id, max(b.turns)::integer
     from (
         select t.tenant_id, count(*) as turns from public.turns as t
-        where t.held and not t.waiting and t.lease_until > hybridflow.clock()
-            and (p_worker is null or t.worker = p_worker)
+        where p_worker is not null and t.worker = p_worker and t.worker is not null
+            and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+        group by t.tenant_id
+        union all
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where p_worker is null and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
         group by t.tenant_id
         union all
         select o.key::bigint, o.value::integer from jsonb_each_text(p_own) as o
@@ -2979,6 +3042,11 @@ as $$
     select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
 $$;
 
+-- A send by its words, while its id is not known: the hash is made once, as it begins.
+create index if not exists messages_by_words
+on public.messages (tenant_id, md5(hybridflow.folded(body)))
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+
 -- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
 -- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
 -- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
@@ -3391,15 +3459,16 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_jids text[];
+    v_known text;
 begin
     perform from public.sessions where id = p_session_id for update;
     if not found then
         return;
     end if;
-    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
-    where i.session_id = p_session_id;
-    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+    -- One that it has stands for all: each that is named is locked.
+    select i.jid into v_known from public.session_identities as i
+    where i.session_id = p_session_id and i.jid <> p_jid limit 1;
+    perform hybridflow.resolve_session(p_tenant_id, array_remove(array[v_known, p_jid], null), 'contact', null);
 end
 $$;
 
@@ -3841,9 +3910,13 @@ begin
         return false;
     end if;
     select array_agg(e.finished_at order by e.id desc) into v_ends from (
-        select t.id, t.finished_at from public.turns as t
-        where t.session_id = p_session.id and t.state = 'sent'
-            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
+        select t.id, t.finished_at
+        from (
+            select l.id, l.finished_at, l.undelivered from public.turns as l
+            where l.session_id = p_session.id and l.state = 'sent'
+            order by l.id desc limit v_replies * 5
+        ) as t
+        where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc limit v_replies
     ) as e;
     if coalesce(v_ends[v_replies] <= v_since, true) then
@@ -3861,9 +3934,13 @@ begin
         return true;
     end if;
     return coalesce((
-        select t.finished_at > v_since from public.turns as t
-        where t.session_id = p_session.id and t.state = 'sent'
-            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
+        select t.finished_at > v_since
+        from (
+            select l.id, l.finished_at, l.undelivered from public.turns as l
+            where l.session_id = p_session.id and l.state = 'sent'
+            order by l.id desc limit v_replies * 10
+        ) as t
+        where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc offset v_replies * 5 - 1 limit 1
     ), false);
 end
@@ -3991,6 +4068,38 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
+-- Keeps a change until its message is recorded. Of each kind only the one that counts then is kept, the
+-- newest edit, the first deletion, the strongest delivery state: however many come, no more is stored of them
+-- and applied. The message is locked.
+create or replace function hybridflow.await_message(p_event_id bigint, p_tenant_id bigint, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_kept public.processed_events;
+    v_counts boolean;
+begin
+    select * into v_kept from public.processed_events as e
+    where e.tenant_id = p_tenant_id and e.waiting_for = p_event ->> 'wa_id'
+        and e.change ->> 'type' = p_event ->> 'type'
+    order by e.id desc limit 1;
+    v_counts := v_kept.id is null or case p_event ->> 'type'
+        when 'edit' then coalesce(
+            (p_event ->> 'edited_at')::timestamptz >= (v_kept.change ->> 'edited_at')::timestamptz, true
+        )
+        when 'delete' then false
+        else hybridflow.status_rank(p_event ->> 'status') > hybridflow.status_rank(v_kept.change ->> 'status')
+    end;
+    if not v_counts then
+        return;
+    end if;
+    update public.processed_events set waiting_for = null, change = null where id = v_kept.id;
+    update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
+    where id = p_event_id;
+end
+$$;
+
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
@@ -4014,8 +4123,7 @@ begin
     end if;
     if v_message.id is null then
         perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
-        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
-        where id = p_event_id;
+        perform hybridflow.await_message(p_event_id, p_tenant.id, p_event);
         return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
     end if;
     perform from public.sessions where id = v_message.session_id for update;
@@ -4113,6 +4221,43 @@ begin
 end
 $$;
 
+-- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
+-- it, or, where either has none, in the same words. Words are compared by their hash, which an index has.
+create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
+returns setof public.messages
+language plpgsql
+stable
+rows 1
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_telling text := p_event ->> 'telling';
+    v_words text;
+begin
+    if v_telling is not null then
+        return query select m.* from public.messages as m
+        where m.tenant_id = p_tenant_id and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+            and v_telling = any(m.told_as);
+    end if;
+    if exists (
+        select from public.messages as m
+        where m.tenant_id = p_tenant_id and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+            and (v_telling is null or m.told_as is null)
+    ) then
+        v_words := md5(hybridflow.folded(p_event ->> 'text'));
+        return query select m.* from public.messages as m
+        where m.tenant_id = p_tenant_id and md5(hybridflow.folded(m.body)) = v_words and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and (v_telling is null or m.told_as is null);
+    end if;
+end
+$$;
+
 -- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
 -- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
 -- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
@@ -4139,24 +4284,23 @@ begin
         return v_message;
     end if;
     select m.* into v_message
-    from public.messages as m
+    from hybridflow.sends_that_say(p_tenant.id, p_event, v_at) as m
     inner join public.sessions as s on s.id = m.session_id
-    where m.tenant_id = p_tenant.id and m.wa_id is null
-        and m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
+    where m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
         and (
             (m.send_state in ('sending', 'unknown') and m.send_began_at >= v_at - interval '15 minutes')
             or (m.late_until is not null and (v_is_send or v_at <= m.late_until))
         )
-        and case
-            when m.told_as is null or p_event ->> 'telling' is null
-                then hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
-            else p_event ->> 'telling' = any(m.told_as)
-        end
         and exists (
             select from jsonb_array_elements_text(p_event -> 'jids') as j
-            where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
+            where exists (
+                    select from public.session_identities as i
+                    where i.tenant_id = p_tenant.id and i.jid = j and i.session_id = s.id
+                )
                 or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
-                or (j like '%@lid' and s.lid is null)
+                or (j like '%@lid' and s.lid is null and not exists (
+                    select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
+                ))
         )
     order by m.late_until is not null, m.send_began_at, m.id limit 1;
     return v_message;
@@ -4516,7 +4660,7 @@ begin
 end
 $$;
 
--- ingest_events({events: [event], policy, patience_ms?})
+-- ingest_events({events: [event], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
 -- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
 -- given. A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of
@@ -4529,7 +4673,10 @@ $$;
 -- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about
 -- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
 -- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
--- deadlock after a second), and a contact whose session is held keeps nobody else's messages back.
+-- deadlock after a second), and a contact whose session is held keeps nobody else's messages back. Nor does
+-- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first
+-- event, so that each call brings something about, and what was decided stands, long before the call is given
+-- up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -4540,10 +4687,13 @@ declare
     v_item record;
     v_busy text;
     v_constraint text;
+    v_ends timestamptz;
+    v_decided integer := 0;
     v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
+        v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
     end if;
     for v_item in
         select
@@ -4552,10 +4702,11 @@ begin
         from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
         order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
     loop
-        if v_item.contact = v_busy then
+        if v_item.contact = v_busy or (v_decided > 0 and clock_timestamp() >= v_ends) then
             v_decisions[v_item.place] := '{"outcome": "busy"}';
             continue;
         end if;
+        v_decided := v_decided + 1;
         begin
             v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
         exception
@@ -4704,17 +4855,20 @@ language sql
 stable
 set search_path = ''
 as $$
+    with last_human as materialized (
+        select h.sent_at, h.id
+        from public.messages as h
+        inner join public.tenants as t on t.id = h.tenant_id
+        where h.session_id = p_turn.session_id and h.from_me and h.sender in ('owner', 'operator', 'client')
+            and (h.sender <> 'client' or t.other_client_takeover) and h.kind <> 'reaction'
+        order by h.sent_at desc, h.id desc limit 1
+    )
+
     select array_agg(m.id)
     from public.messages as m
-    inner join public.tenants as t on t.id = m.tenant_id
     where m.turn_id = p_turn.id and not m.from_me and m.expects_reply and m.deleted_at is null
         and m.sent_at >= p_since and cardinality(m.undelivered_turns) < 2
-        and not exists (
-            select from public.messages as h
-            where h.session_id = p_turn.session_id and (h.sent_at, h.id) > (m.sent_at, m.id)
-                and h.from_me and h.kind <> 'reaction'
-                and (h.sender in ('owner', 'operator') or (h.sender = 'client' and t.other_client_takeover))
-        )
+        and not exists (select from last_human as h where (h.sent_at, h.id) > (m.sent_at, m.id))
 $$;
 
 -- The turn is over and nothing of its reply arrived: its messages are given to another turn, due in five
@@ -4768,7 +4922,12 @@ declare
 begin
     for v_next in
         select * from public.turns
-        where session_id = p_session_id and state in ('pending', 'running') order by id for update
+        where id in (
+            select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+            union all
+            select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+        ) and state in ('pending', 'running')
+        order by id for update
     loop
         update public.messages
         set turn_id = p_turn_id, undelivered_turns = array_remove(undelivered_turns, p_turn_id)

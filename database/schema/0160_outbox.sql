@@ -63,6 +63,11 @@ where waits_for is not null and (waiting or held);
 create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
 where waits_for is not null and (waiting or held);
 create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_worked_on on public.turns (worker)
+where held and not waiting and worker is not null;
+-- Only for who names a session: see above.
+create index if not exists turns_sent on public.turns (session_id, id desc)
+where state = 'sent' and session_id is not null;
 create index if not exists turns_beside on public.turns (session_id) where held and beside;
 create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
 create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;

@@ -87,6 +87,19 @@ as $$
     select * from public.messages where wa_id = p_wa_id
 $$;
 
+-- The turns of a session that are running or sending, however many it has had.
+create or replace function hybridflow.held_turns(p_session_id bigint)
+returns setof public.turns
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.turns where session_id = p_session_id and held and not beside
+    union all
+    select * from public.turns where session_id = p_session_id and held and beside
+$$;
+
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
 -- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
 -- is folded into the other's; one that is sending is finished beside it.
@@ -102,12 +115,8 @@ begin
     select * into v_from from public.sessions where id = p_from;
     perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
     perform hybridflow.make_way(t.id)
-    from public.turns as t
-    where t.session_id = p_from and t.held
-        and exists (
-            select from public.turns as o
-            where o.session_id = p_into and o.held
-        );
+    from hybridflow.held_turns(p_from) as t
+    where exists (select from hybridflow.held_turns(p_into));
     select id into v_pending from public.turns where session_id = p_into and waiting;
     if v_pending is not null then
         update public.messages as m set turn_id = v_pending
@@ -124,9 +133,10 @@ begin
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
     delete from public.messages as m
-    using public.messages as twin
-    where m.session_id = p_from and twin.session_id = p_into
-        and twin.tenant_id = m.tenant_id and twin.wa_id = m.wa_id and twin.from_me = m.from_me;
+    where m.session_id = p_from and exists (
+        select from hybridflow.messages_called(m.wa_id) as twin
+        where twin.session_id = p_into and twin.tenant_id = m.tenant_id and twin.from_me = m.from_me
+    );
     update public.messages set session_id = p_into where session_id = p_from;
     update public.messages_archive set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
@@ -147,6 +157,7 @@ begin
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;
     insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
@@ -184,7 +195,7 @@ $$;
 
 -- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
 -- new are remembered; JIDs that lead to several sessions show that these are one person: they are
--- merged into the oldest.
+-- merged, see connect_identities.
 create or replace function hybridflow.resolve_session(
     p_tenant_id bigint, p_jids text[], p_chat text, p_name text
 )
@@ -231,6 +242,27 @@ begin
 end
 $$;
 
+-- How large a session is, counted in hundreds of rows of each kind, and no further than ten thousand.
+create or replace function hybridflow.size_of_session(p_session_id bigint)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select (select count(*) from (
+            select from public.messages as m where m.session_id = p_session_id limit 10000
+        ) as m) / 100
+        + (select count(*) from (
+            select from public.messages_archive as a where a.session_id = p_session_id limit 10000
+        ) as a) / 100
+        + (select count(*) from (
+            select from public.turns as t where t.session_id = p_session_id limit 10000
+        ) as t) / 100
+        + (select count(*) from (
+            select from public.session_identities as i where i.session_id = p_session_id limit 10000
+        ) as i) / 100
+$$;
+
 -- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
 create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
 returns void
@@ -252,6 +284,13 @@ begin
         return;  -- one was merged away while we waited: the caller looks again
     end if;
 
+    if cardinality(v_ids) > 1 then
+        -- Into the largest, so that what is moved is little, however often somebody makes this happen; of those
+        -- that have next to nothing, and of equals, into the oldest.
+        v_ids := array(
+            select i from unnest(v_ids) as i order by hybridflow.size_of_session(i) desc, i
+        );
+    end if;
     v_session_id := v_ids[1];
     if v_session_id is null then
         insert into public.sessions (tenant_id, chat) values (p_tenant_id, p_chat)

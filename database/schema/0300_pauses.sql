@@ -36,10 +36,14 @@ begin
     update public.turns
     set state = 'cancelled', reason = p_reason, lease_until = null,
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where session_id = p_session_id and state in ('pending', 'running');
+    where id in (
+        select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+        union all
+        select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+    ) and state in ('pending', 'running');
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
-    from public.turns as t where t.session_id = p_session_id and t.state = 'sending';
+    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
     return v_cancelled;
 end
 $$;
@@ -138,8 +142,9 @@ as $$
 $$;
 
 -- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
--- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may have:
--- a turn begins when the one before it has ended, so its history has what that one ended without a word for.
+-- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may
+-- have: a turn begins when the one before it has ended, so its history has what that one ended without a word
+-- for.
 -- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
 -- belong to: no reply reads more, and who has written many more makes nobody wait.
 create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
@@ -256,13 +261,18 @@ set search_path = ''
 as $$
 begin
     update public.turns set stop_reason = null, updated_at = hybridflow.clock()
-    where session_id = p_session_id and state = 'sending' and stop_reason = 'takeover';
+    where id in (select h.id from hybridflow.held_turns(p_session_id) as h)
+        and state = 'sending' and stop_reason = 'takeover';
     perform hybridflow.take_up(t)
     from public.turns as t
     where t.id = (
-        select s.id from public.turns as s
-        where s.session_id = p_session_id and s.state = 'sent' and s.incomplete and s.reason = 'takeover'
-            and s.reply is not null and s.finished_at >= p_since
+        select s.id
+        from (
+            select l.* from public.turns as l
+            where l.session_id = p_session_id and l.state = 'sent'
+            order by l.id desc limit 100
+        ) as s
+        where s.incomplete and s.reason = 'takeover' and s.reply is not null and s.finished_at >= p_since
         order by s.id desc limit 1
     );
     return hybridflow.answer_unanswered(p_session_id, p_policy);

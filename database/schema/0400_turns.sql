@@ -21,7 +21,7 @@ declare
 begin
     if p_tenant.on_new_message = 'restart' then
         select * into v_turn from public.turns
-        where session_id = p_session_id and state = 'running' for update;
+        where session_id = p_session_id and held and not beside and state = 'running' for update;
         if found then
             -- The attempt did not fail: it does not count.
             update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
@@ -182,8 +182,7 @@ begin
         token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
         attempt = greatest(attempt - 1, 0),
         beside = exists (
-            select from public.turns as a
-            where a.session_id = p_turn.session_id and a.held and a.id <> p_turn.id
+            select from hybridflow.held_turns(p_turn.session_id) as a where a.id <> p_turn.id
         ),
         updated_at = hybridflow.clock()
     where id = p_turn.id;
@@ -311,7 +310,8 @@ as $$
     select sha256(convert_to(p_token::text, 'UTF8'))
 $$;
 
--- The ids of messages of the conversation around the time of a send: p_ours, or the contact's.
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's; of the newest
+-- 2,000 messages.
 create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
 returns jsonb
 language sql
@@ -319,9 +319,14 @@ stable
 set search_path = ''
 as $$
     select coalesce(jsonb_agg(r.wa_id), '[]') from (
-        select m.wa_id from public.messages as m
-        where m.session_id = p_send.session_id and m.from_me = p_ours and m.wa_id is not null
-        order by m.sent_at desc, m.id desc limit 100
+        select l.wa_id
+        from (
+            select m.wa_id, m.from_me, m.sent_at, m.id from public.messages as m
+            where m.session_id = p_send.session_id
+            order by m.sent_at desc, m.id desc limit 2000
+        ) as l
+        where l.from_me = p_ours and l.wa_id is not null
+        order by l.sent_at desc, l.id desc limit 100
     ) as r
 $$;
 
@@ -429,7 +434,7 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts
             and not hybridflow.is_in_doubt(t.id)
         for update skip locked
@@ -448,7 +453,7 @@ as $$
         finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id in (
         select t.id from public.turns as t
-        where t.held and not t.waiting and t.lease_until <= hybridflow.clock()
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
             and not exists (
                 select from public.messages as m
@@ -468,7 +473,7 @@ stable
 set search_path = ''
 as $$
     select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
-    where held and not waiting and handler = 'n8n' and lease_until > hybridflow.clock()
+    where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
 $$;
 
 -- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
@@ -519,8 +524,8 @@ $$;
 -- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
 -- of their ids and from the first again: whoever was served last comes last. One look at the index for each
 -- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
--- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits was
--- looked at.
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
+-- was looked at.
 create or replace function hybridflow.next_tenants(
     p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
     out tenants bigint[], out last bigint, out is_whole boolean
@@ -633,8 +638,12 @@ as $$
     select b.tenant_id, max(b.turns)::integer
     from (
         select t.tenant_id, count(*) as turns from public.turns as t
-        where t.held and not t.waiting and t.lease_until > hybridflow.clock()
-            and (p_worker is null or t.worker = p_worker)
+        where p_worker is not null and t.worker = p_worker and t.worker is not null
+            and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+        group by t.tenant_id
+        union all
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where p_worker is null and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
         group by t.tenant_id
         union all
         select o.key::bigint, o.value::integer from jsonb_each_text(p_own) as o

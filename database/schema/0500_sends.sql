@@ -10,6 +10,11 @@ as $$
     select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
 $$;
 
+-- A send by its words, while its id is not known: the hash is made once, as it begins.
+create index if not exists messages_by_words
+on public.messages (tenant_id, md5(hybridflow.folded(body)))
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+
 -- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
 -- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
 -- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
@@ -422,15 +427,16 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_jids text[];
+    v_known text;
 begin
     perform from public.sessions where id = p_session_id for update;
     if not found then
         return;
     end if;
-    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
-    where i.session_id = p_session_id;
-    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+    -- One that it has stands for all: each that is named is locked.
+    select i.jid into v_known from public.session_identities as i
+    where i.session_id = p_session_id and i.jid <> p_jid limit 1;
+    perform hybridflow.resolve_session(p_tenant_id, array_remove(array[v_known, p_jid], null), 'contact', null);
 end
 $$;
 

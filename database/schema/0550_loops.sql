@@ -62,9 +62,13 @@ begin
         return false;
     end if;
     select array_agg(e.finished_at order by e.id desc) into v_ends from (
-        select t.id, t.finished_at from public.turns as t
-        where t.session_id = p_session.id and t.state = 'sent'
-            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
+        select t.id, t.finished_at
+        from (
+            select l.id, l.finished_at, l.undelivered from public.turns as l
+            where l.session_id = p_session.id and l.state = 'sent'
+            order by l.id desc limit v_replies * 5
+        ) as t
+        where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc limit v_replies
     ) as e;
     if coalesce(v_ends[v_replies] <= v_since, true) then
@@ -82,9 +86,13 @@ begin
         return true;
     end if;
     return coalesce((
-        select t.finished_at > v_since from public.turns as t
-        where t.session_id = p_session.id and t.state = 'sent'
-            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
+        select t.finished_at > v_since
+        from (
+            select l.id, l.finished_at, l.undelivered from public.turns as l
+            where l.session_id = p_session.id and l.state = 'sent'
+            order by l.id desc limit v_replies * 10
+        ) as t
+        where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc offset v_replies * 5 - 1 limit 1
     ), false);
 end

@@ -118,6 +118,38 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
+-- Keeps a change until its message is recorded. Of each kind only the one that counts then is kept, the
+-- newest edit, the first deletion, the strongest delivery state: however many come, no more is stored of them
+-- and applied. The message is locked.
+create or replace function hybridflow.await_message(p_event_id bigint, p_tenant_id bigint, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_kept public.processed_events;
+    v_counts boolean;
+begin
+    select * into v_kept from public.processed_events as e
+    where e.tenant_id = p_tenant_id and e.waiting_for = p_event ->> 'wa_id'
+        and e.change ->> 'type' = p_event ->> 'type'
+    order by e.id desc limit 1;
+    v_counts := v_kept.id is null or case p_event ->> 'type'
+        when 'edit' then coalesce(
+            (p_event ->> 'edited_at')::timestamptz >= (v_kept.change ->> 'edited_at')::timestamptz, true
+        )
+        when 'delete' then false
+        else hybridflow.status_rank(p_event ->> 'status') > hybridflow.status_rank(v_kept.change ->> 'status')
+    end;
+    if not v_counts then
+        return;
+    end if;
+    update public.processed_events set waiting_for = null, change = null where id = v_kept.id;
+    update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
+    where id = p_event_id;
+end
+$$;
+
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
@@ -141,8 +173,7 @@ begin
     end if;
     if v_message.id is null then
         perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
-        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
-        where id = p_event_id;
+        perform hybridflow.await_message(p_event_id, p_tenant.id, p_event);
         return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
     end if;
     perform from public.sessions where id = v_message.session_id for update;
@@ -240,6 +271,43 @@ begin
 end
 $$;
 
+-- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
+-- it, or, where either has none, in the same words. Words are compared by their hash, which an index has.
+create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
+returns setof public.messages
+language plpgsql
+stable
+rows 1
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_telling text := p_event ->> 'telling';
+    v_words text;
+begin
+    if v_telling is not null then
+        return query select m.* from public.messages as m
+        where m.tenant_id = p_tenant_id and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+            and v_telling = any(m.told_as);
+    end if;
+    if exists (
+        select from public.messages as m
+        where m.tenant_id = p_tenant_id and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+            and (v_telling is null or m.told_as is null)
+    ) then
+        v_words := md5(hybridflow.folded(p_event ->> 'text'));
+        return query select m.* from public.messages as m
+        where m.tenant_id = p_tenant_id and md5(hybridflow.folded(m.body)) = v_words and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and (v_telling is null or m.told_as is null);
+    end if;
+end
+$$;
+
 -- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
 -- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
 -- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
@@ -266,24 +334,23 @@ begin
         return v_message;
     end if;
     select m.* into v_message
-    from public.messages as m
+    from hybridflow.sends_that_say(p_tenant.id, p_event, v_at) as m
     inner join public.sessions as s on s.id = m.session_id
-    where m.tenant_id = p_tenant.id and m.wa_id is null
-        and m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
+    where m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
         and (
             (m.send_state in ('sending', 'unknown') and m.send_began_at >= v_at - interval '15 minutes')
             or (m.late_until is not null and (v_is_send or v_at <= m.late_until))
         )
-        and case
-            when m.told_as is null or p_event ->> 'telling' is null
-                then hybridflow.folded(m.body) = hybridflow.folded(p_event ->> 'text')
-            else p_event ->> 'telling' = any(m.told_as)
-        end
         and exists (
             select from jsonb_array_elements_text(p_event -> 'jids') as j
-            where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
+            where exists (
+                    select from public.session_identities as i
+                    where i.tenant_id = p_tenant.id and i.jid = j and i.session_id = s.id
+                )
                 or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
-                or (j like '%@lid' and s.lid is null)
+                or (j like '%@lid' and s.lid is null and not exists (
+                    select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
+                ))
         )
     order by m.late_until is not null, m.send_began_at, m.id limit 1;
     return v_message;
@@ -643,7 +710,7 @@ begin
 end
 $$;
 
--- ingest_events({events: [event], policy, patience_ms?})
+-- ingest_events({events: [event], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
 -- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
 -- given. A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of
@@ -656,7 +723,10 @@ $$;
 -- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about
 -- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
 -- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
--- deadlock after a second), and a contact whose session is held keeps nobody else's messages back.
+-- deadlock after a second), and a contact whose session is held keeps nobody else's messages back. Nor does
+-- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first
+-- event, so that each call brings something about, and what was decided stands, long before the call is given
+-- up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -667,10 +737,13 @@ declare
     v_item record;
     v_busy text;
     v_constraint text;
+    v_ends timestamptz;
+    v_decided integer := 0;
     v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
+        v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
     end if;
     for v_item in
         select
@@ -679,10 +752,11 @@ begin
         from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
         order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
     loop
-        if v_item.contact = v_busy then
+        if v_item.contact = v_busy or (v_decided > 0 and clock_timestamp() >= v_ends) then
             v_decisions[v_item.place] := '{"outcome": "busy"}';
             continue;
         end if;
+        v_decided := v_decided + 1;
         begin
             v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
         exception

@@ -121,17 +121,20 @@ language sql
 stable
 set search_path = ''
 as $$
+    with last_human as materialized (
+        select h.sent_at, h.id
+        from public.messages as h
+        inner join public.tenants as t on t.id = h.tenant_id
+        where h.session_id = p_turn.session_id and h.from_me and h.sender in ('owner', 'operator', 'client')
+            and (h.sender <> 'client' or t.other_client_takeover) and h.kind <> 'reaction'
+        order by h.sent_at desc, h.id desc limit 1
+    )
+
     select array_agg(m.id)
     from public.messages as m
-    inner join public.tenants as t on t.id = m.tenant_id
     where m.turn_id = p_turn.id and not m.from_me and m.expects_reply and m.deleted_at is null
         and m.sent_at >= p_since and cardinality(m.undelivered_turns) < 2
-        and not exists (
-            select from public.messages as h
-            where h.session_id = p_turn.session_id and (h.sent_at, h.id) > (m.sent_at, m.id)
-                and h.from_me and h.kind <> 'reaction'
-                and (h.sender in ('owner', 'operator') or (h.sender = 'client' and t.other_client_takeover))
-        )
+        and not exists (select from last_human as h where (h.sent_at, h.id) > (m.sent_at, m.id))
 $$;
 
 -- The turn is over and nothing of its reply arrived: its messages are given to another turn, due in five
@@ -185,7 +188,12 @@ declare
 begin
     for v_next in
         select * from public.turns
-        where session_id = p_session_id and state in ('pending', 'running') order by id for update
+        where id in (
+            select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+            union all
+            select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+        ) and state in ('pending', 'running')
+        order by id for update
     loop
         update public.messages
         set turn_id = p_turn_id, undelivered_turns = array_remove(undelivered_turns, p_turn_id)

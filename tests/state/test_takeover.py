@@ -207,3 +207,20 @@ def who(session: dict) -> dict:
 
 async def last_id(talk: Conversation) -> str:
     return await talk.value("select wa_id from messages order by id desc limit 1")
+
+
+async def test_the_owners_words_to_another_customer_are_no_send_of_ours_that_is_in_doubt(
+    talk: Conversation,
+):
+    """Maria is known by her phone alone; João, by a LID that is his."""
+    lid = "201955550002002@lid"
+    await talk.maria_writes("sou o João", jids=[lid])
+    await talk.sql("update turns set state = 'cancelled', finished_at = now()")
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    await talk.save(turn, "Bom dia!")
+    await talk.begin(turn, "Bom dia!")
+    decision = await talk.owner_writes("Bom dia!", jids=[lid], wa_id="3EB0CCCC")
+    assert decision["decision"] == "takeover"
+    assert (await talk.session(lid))["is_paused"]
+    assert not (await talk.session())["is_paused"]
