@@ -60,6 +60,9 @@ do $hybridflow$
 begin
     if pg_catalog.to_regclass('public.tenants') is not null then
         drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
+        drop function if exists hybridflow.ingest_change(bigint, public.tenants, jsonb);
+        drop function if exists hybridflow.ingest_status(bigint, public.tenants, jsonb, jsonb);
+        drop function if exists hybridflow.join_turn(public.tenants, bigint, numeric, numeric, text);
     end if;
     if pg_catalog.to_regclass('public.sessions') is not null then
         drop function if exists hybridflow.session_matches(public.sessions, jsonb);
@@ -769,10 +772,11 @@ declare
     v_jid text;
 begin
     if cardinality(p_jids) = 1 then
-        select s.* into v_session
-        from public.session_identities as i
-        inner join public.sessions as s on s.id = i.session_id
-        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        select s.* into v_session from public.sessions as s
+        where s.id = (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        )
         for update of s;
     end if;
     while v_session.id is null loop
@@ -1065,7 +1069,7 @@ declare
     v_since timestamptz;
     v_human record;
     v_ids bigint[];
-    v_turn public.turns;
+    v_turn_id bigint;
 begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id
@@ -1086,9 +1090,9 @@ begin
     if v_ids is null then
         return null;
     end if;
-    v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
-    update public.messages set turn_id = v_turn.id where id = any(v_ids);
-    return v_turn.id;
+    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null)).turn_id;
+    update public.messages set turn_id = v_turn_id where id = any(v_ids);
+    return v_turn_id;
 end
 $$;
 
@@ -1412,26 +1416,27 @@ $$;
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
--- with the message instead. The session is locked.
+-- with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
-    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
+    out turn_id bigint, out due timestamptz
 )
-returns public.turns
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_due timestamptz := v_now + hybridflow.seconds(p_debounce);
-    v_turn public.turns;
+    v_due timestamptz := v_now + make_interval(secs => p_debounce::double precision);
+    v_running public.turns;
+    v_claimed_at timestamptz;
 begin
     if p_tenant.on_new_message = 'restart' then
-        select * into v_turn from public.turns
+        select * into v_running from public.turns
         where session_id = p_session_id and state = 'running' for update;
         if found then
             -- The attempt did not fail: it does not count.
-            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
-            perform hybridflow.requeue_turn(v_turn, v_due);
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_running.id;
+            perform hybridflow.requeue_turn(v_running, v_due);
         end if;
     end if;
 
@@ -1442,18 +1447,17 @@ begin
         end,
         updated_at = v_now
     where session_id = p_session_id and waiting
-    returning * into v_turn;
+    returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
     if not found then
         insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
         values (
             p_tenant.id, p_session_id, v_due,
             greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
-        returning * into v_turn;
-    elsif v_turn.claimed_at is not null then
-        perform hybridflow.widen_turn(v_turn.id);
+        returning id, run_after into turn_id, due;
+    elsif v_claimed_at is not null then
+        perform hybridflow.widen_turn(turn_id);
     end if;
-    return v_turn;
 end
 $$;
 
@@ -3827,25 +3831,27 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_replies integer := hybridflow.rule(p_tenant.loop_replies, p_policy, 'loop_replies', 6);
-    v_since timestamptz := greatest(
+    v_replies integer := coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6);
+    v_since timestamptz;
+    v_end timestamptz;
+begin
+    if v_replies = 0 then
+        return false;
+    end if;
+    select t.finished_at into v_end from public.turns as t
+    where t.session_id = p_session.id and t.state = 'sent'
+        and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
+    order by t.id desc offset v_replies - 1 limit 1;
+    if v_end is null then
+        return false;
+    end if;
+    v_since := greatest(
         hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
         ),
         p_session.resumed_at
     );
-    v_ends timestamptz[];
-begin
-    if v_replies = 0 then
-        return false;
-    end if;
-    select array_agg(e.finished_at order by e.id desc) into v_ends from (
-        select t.id, t.finished_at from public.turns as t
-        where t.session_id = p_session.id and t.state = 'sent'
-            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
-        order by t.id desc limit v_replies
-    ) as e;
-    if coalesce(v_ends[v_replies] <= v_since, true) then
+    if v_end <= v_since then
         return false;
     elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
         select count(*) filter (
@@ -3952,6 +3958,11 @@ declare
     v_any boolean := false;
 begin
     perform hybridflow.lock_message(p_tenant_id, p_wa_id);
+    if not exists (
+        select from public.processed_events where tenant_id = p_tenant_id and waiting_for = p_wa_id
+    ) then
+        return false;  -- nearly always; an update that finds nothing costs more than a look
+    end if;
     for v_event in
         update public.processed_events set waiting_for = null
         where tenant_id = p_tenant_id and waiting_for = p_wa_id
@@ -3993,7 +4004,8 @@ $$;
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
-create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
+-- Returns the decision; what is to be kept, with the event, is its `change`.
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -4013,13 +4025,13 @@ begin
     end if;
     if v_message.id is null then
         perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
-        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
-        where id = p_event_id;
-        return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
+        return jsonb_build_object(
+            'outcome', 'recorded', 'decision', 'waiting_for_message', 'change', p_event - 'hashes'
+        );
     end if;
     perform from public.sessions where id = v_message.session_id for update;
     if not exists (select from public.messages where id = v_message.id) then
-        return hybridflow.ingest_change(p_event_id, p_tenant, p_event);  -- erased or merged while we waited
+        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
     if p_event ->> 'type' = 'delete' and not v_message.from_me then
@@ -4344,6 +4356,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
     v_decision text := case
@@ -4352,23 +4365,27 @@ declare
         when v_paused then 'paused'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
             or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
-        when p_at < hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        ) then 'too_old'
+        when p_at < v_now - make_interval(secs => 60 * coalesce(
+            p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
+        )::double precision) then 'too_old'
         when (p_event ->> 'flood')::boolean then 'flood'
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
-    v_turn public.turns;
+    v_turn record;
+    v_turn_id bigint;
+    v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
         v_turn := hybridflow.join_turn(
             p_tenant, p_session.id,
-            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
-            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
+            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
             p_event ->> 'correlation_id'
         );
+        v_turn_id := v_turn.turn_id;
+        v_due_in := extract(epoch from v_turn.due - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
@@ -4377,7 +4394,7 @@ begin
     if v_decision = 'staff' then
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
     end if;
-    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
         perform hybridflow.pause_for_human(
             p_session, 'two bots seem to talk to each other: the same again and again', null
@@ -4385,8 +4402,7 @@ begin
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn.id,
-        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
     ));
 end
 $$;
@@ -4399,10 +4415,9 @@ set search_path = ''
 as $$
 declare
     v_session public.sessions;
-    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
-    v_at timestamptz := least(
-        coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
-    );
+    v_jids text[];
+    v_now timestamptz := hybridflow.clock();
+    v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
@@ -4414,15 +4429,22 @@ begin
             return v_own;
         end if;
     end if;
+    if jsonb_array_length(p_event -> 'jids') = 1 then
+        v_jids := array[p_event -> 'jids' ->> 0];
+    else
+        v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    end if;
     v_session := hybridflow.resolve_session(
         p_tenant.id, v_jids, p_event ->> 'chat',
         case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
             then p_event ->> 'author_name' end
     );
-    perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    if not v_session.erasure_checked or v_session.erased_before is not null then
+        perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    end if;
     if hybridflow.has_message(v_session, p_event) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
-    elsif hybridflow.was_pruned(p_tenant.id, v_at) then
+    elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
@@ -4471,46 +4493,59 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Takes one event: remembers it, decides, keeps the decision with it.
+-- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that take
+-- the same event at the same moment the second waits there for the first, and raises PT412; then ingest_events
+-- undoes what it has done, and asks again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants;
-    v_event_id bigint;
+    v_known record;
     v_decision jsonb;
+    v_change jsonb;
 begin
-    p_event := hybridflow.cut_fields(p_event);
-    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
-    if not found then
-        return jsonb_build_object('outcome', 'unknown_instance');
-    elsif hybridflow.is_forgotten(p_event) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
+    if pg_column_size(p_event) > 1000 then
+        p_event := hybridflow.cut_fields(p_event);
     end if;
-    insert into public.processed_events (tenant_id, event_key, event)
-    values (
-        v_tenant.id, p_event ->> 'key',
-        -- What gap repair fetched came by no webhook.
-        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end
-    )
-    on conflict do nothing
-    returning id into v_event_id;
-    if v_event_id is null then
-        return hybridflow.ingest_again(v_tenant, p_event);
+    select
+        t as tenant,
+        exists (
+            select from public.processed_events as e where e.tenant_id = t.id and e.event_key = p_event ->> 'key'
+        ) as event
+    into v_known from public.tenants as t where t.instance_name = p_event ->> 'instance';
+    if not found then
+        return '{"outcome": "unknown_instance"}';
+    elsif p_event ->> 'sent_at' is null and hybridflow.is_forgotten(p_event) then
+        return '{"outcome": "ignored", "decision": "too_old"}';
+    elsif v_known.event then
+        return hybridflow.ingest_again(v_known.tenant, p_event);
     end if;
 
     v_decision := case p_event ->> 'type'
-        when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
-        when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
+        when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
         when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
-        else hybridflow.ingest_connection(v_tenant, p_event)
-    end;
-    v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
-    update public.processed_events set decision = v_decision where id = v_event_id;
+        else hybridflow.ingest_connection(v_known.tenant, p_event)
+    end || jsonb_build_object('tenant_id', (v_known.tenant).id);
+    if v_decision ? 'change' then
+        v_change := v_decision -> 'change';
+        v_decision := v_decision - 'change';
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event, decision, waiting_for, change)
+    values (
+        (v_known.tenant).id, p_event ->> 'key',
+        -- What gap repair fetched came by no webhook.
+        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
+        v_decision, case when v_change is not null then p_event ->> 'wa_id' end, v_change
+    )
+    on conflict do nothing;
+    if not found then
+        raise exception 'the same event was taken at the same moment' using errcode = 'PT412';
+    end if;
     return v_decision;
 end
 $$;
@@ -4538,6 +4573,7 @@ as $$
 declare
     v_item record;
     v_busy text;
+    v_again boolean;
     v_constraint text;
     v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
@@ -4555,24 +4591,30 @@ begin
             v_decisions[v_item.place] := '{"outcome": "busy"}';
             continue;
         end if;
-        begin
-            v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
-        exception
-            when deadlock_detected then
-                raise;
-            when lock_not_available then
-                v_decisions[v_item.place] := '{"outcome": "busy"}';
-                v_busy := v_item.contact;
-                perform set_config('lock_timeout', '1', true);
-            when sqlstate 'PT410' then
-                v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
-            when others then
-                get stacked diagnostics v_constraint = constraint_name;
-                v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
-                    'detail', ''  -- routers of 0.1.0 read it
-                );
-        end;
+        loop
+            begin
+                v_again := false;
+                v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
+            exception
+                when sqlstate 'PT412' then
+                    v_again := true;
+                when deadlock_detected then
+                    raise;
+                when lock_not_available then
+                    v_decisions[v_item.place] := '{"outcome": "busy"}';
+                    v_busy := v_item.contact;
+                    perform set_config('lock_timeout', '1', true);
+                when sqlstate 'PT410' then
+                    v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
+                when others then
+                    get stacked diagnostics v_constraint = constraint_name;
+                    v_decisions[v_item.place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
+                        'detail', ''  -- routers of 0.1.0 read it
+                    );
+            end;
+            exit when not v_again;
+        end loop;
     end loop;
     return jsonb_build_object('decisions', to_jsonb(v_decisions));
 end
@@ -4729,7 +4771,7 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_ids bigint[];
-    v_next public.turns;
+    v_next_id bigint;
 begin
     select * into v_turn from public.turns where id = p_turn_id;
     if v_turn.state <> 'sent' or v_turn.undelivered = 0 or hybridflow.may_have_arrived(v_turn.id)
@@ -4748,9 +4790,11 @@ begin
     if v_ids is null or not v_tenant.is_active then
         return;
     end if;
-    v_next := hybridflow.join_turn(v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id);
+    v_next_id := (
+        hybridflow.join_turn(v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id)
+    ).turn_id;
     update public.messages
-    set turn_id = v_next.id, undelivered_turns = undelivered_turns || v_turn.id
+    set turn_id = v_next_id, undelivered_turns = undelivered_turns || v_turn.id
     where id = any(v_ids);
 end
 $$;
@@ -4915,14 +4959,12 @@ end
 $$;
 
 -- The delivery state of an event. What would be too old for an answer now is not answered again either.
-create or replace function hybridflow.ingest_status(
-    p_event_id bigint, p_tenant public.tenants, p_event jsonb, p_policy jsonb
-)
+create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language sql
 set search_path = ''
 as $$
-    select hybridflow.ingest_change(p_event_id, p_tenant, p_event || jsonb_build_object(
+    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
         'answer_since', hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )

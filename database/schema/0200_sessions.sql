@@ -199,10 +199,11 @@ declare
     v_jid text;
 begin
     if cardinality(p_jids) = 1 then
-        select s.* into v_session
-        from public.session_identities as i
-        inner join public.sessions as s on s.id = i.session_id
-        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        select s.* into v_session from public.sessions as s
+        where s.id = (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        )
         for update of s;
     end if;
     while v_session.id is null loop

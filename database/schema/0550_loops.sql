@@ -49,25 +49,27 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_replies integer := hybridflow.rule(p_tenant.loop_replies, p_policy, 'loop_replies', 6);
-    v_since timestamptz := greatest(
+    v_replies integer := coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6);
+    v_since timestamptz;
+    v_end timestamptz;
+begin
+    if v_replies = 0 then
+        return false;
+    end if;
+    select t.finished_at into v_end from public.turns as t
+    where t.session_id = p_session.id and t.state = 'sent'
+        and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
+    order by t.id desc offset v_replies - 1 limit 1;
+    if v_end is null then
+        return false;
+    end if;
+    v_since := greatest(
         hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
         ),
         p_session.resumed_at
     );
-    v_ends timestamptz[];
-begin
-    if v_replies = 0 then
-        return false;
-    end if;
-    select array_agg(e.finished_at order by e.id desc) into v_ends from (
-        select t.id, t.finished_at from public.turns as t
-        where t.session_id = p_session.id and t.state = 'sent'
-            and (t.undelivered = 0 or hybridflow.may_have_arrived(t.id))
-        order by t.id desc limit v_replies
-    ) as e;
-    if coalesce(v_ends[v_replies] <= v_since, true) then
+    if v_end <= v_since then
         return false;
     elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
         select count(*) filter (

@@ -80,6 +80,11 @@ declare
     v_any boolean := false;
 begin
     perform hybridflow.lock_message(p_tenant_id, p_wa_id);
+    if not exists (
+        select from public.processed_events where tenant_id = p_tenant_id and waiting_for = p_wa_id
+    ) then
+        return false;  -- nearly always; an update that finds nothing costs more than a look
+    end if;
     for v_event in
         update public.processed_events set waiting_for = null
         where tenant_id = p_tenant_id and waiting_for = p_wa_id
@@ -121,7 +126,8 @@ $$;
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
-create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
+-- Returns the decision; what is to be kept, with the event, is its `change`.
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -141,13 +147,13 @@ begin
     end if;
     if v_message.id is null then
         perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
-        update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
-        where id = p_event_id;
-        return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
+        return jsonb_build_object(
+            'outcome', 'recorded', 'decision', 'waiting_for_message', 'change', p_event - 'hashes'
+        );
     end if;
     perform from public.sessions where id = v_message.session_id for update;
     if not exists (select from public.messages where id = v_message.id) then
-        return hybridflow.ingest_change(p_event_id, p_tenant, p_event);  -- erased or merged while we waited
+        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
     if p_event ->> 'type' = 'delete' and not v_message.from_me then
@@ -472,6 +478,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
     v_decision text := case
@@ -480,23 +487,27 @@ declare
         when v_paused then 'paused'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
             or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
-        when p_at < hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        ) then 'too_old'
+        when p_at < v_now - make_interval(secs => 60 * coalesce(
+            p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
+        )::double precision) then 'too_old'
         when (p_event ->> 'flood')::boolean then 'flood'
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
-    v_turn public.turns;
+    v_turn record;
+    v_turn_id bigint;
+    v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
         v_turn := hybridflow.join_turn(
             p_tenant, p_session.id,
-            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
-            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
+            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
             p_event ->> 'correlation_id'
         );
+        v_turn_id := v_turn.turn_id;
+        v_due_in := extract(epoch from v_turn.due - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
@@ -505,7 +516,7 @@ begin
     if v_decision = 'staff' then
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
     end if;
-    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
         perform hybridflow.pause_for_human(
             p_session, 'two bots seem to talk to each other: the same again and again', null
@@ -513,8 +524,7 @@ begin
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn.id,
-        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
     ));
 end
 $$;
@@ -527,10 +537,9 @@ set search_path = ''
 as $$
 declare
     v_session public.sessions;
-    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
-    v_at timestamptz := least(
-        coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
-    );
+    v_jids text[];
+    v_now timestamptz := hybridflow.clock();
+    v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
@@ -542,15 +551,22 @@ begin
             return v_own;
         end if;
     end if;
+    if jsonb_array_length(p_event -> 'jids') = 1 then
+        v_jids := array[p_event -> 'jids' ->> 0];
+    else
+        v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    end if;
     v_session := hybridflow.resolve_session(
         p_tenant.id, v_jids, p_event ->> 'chat',
         case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
             then p_event ->> 'author_name' end
     );
-    perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    if not v_session.erasure_checked or v_session.erased_before is not null then
+        perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    end if;
     if hybridflow.has_message(v_session, p_event) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
-    elsif hybridflow.was_pruned(p_tenant.id, v_at) then
+    elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
@@ -599,46 +615,59 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Takes one event: remembers it, decides, keeps the decision with it.
+-- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that take
+-- the same event at the same moment the second waits there for the first, and raises PT412; then ingest_events
+-- undoes what it has done, and asks again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants;
-    v_event_id bigint;
+    v_known record;
     v_decision jsonb;
+    v_change jsonb;
 begin
-    p_event := hybridflow.cut_fields(p_event);
-    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
-    if not found then
-        return jsonb_build_object('outcome', 'unknown_instance');
-    elsif hybridflow.is_forgotten(p_event) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
+    if pg_column_size(p_event) > 1000 then
+        p_event := hybridflow.cut_fields(p_event);
     end if;
-    insert into public.processed_events (tenant_id, event_key, event)
-    values (
-        v_tenant.id, p_event ->> 'key',
-        -- What gap repair fetched came by no webhook.
-        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end
-    )
-    on conflict do nothing
-    returning id into v_event_id;
-    if v_event_id is null then
-        return hybridflow.ingest_again(v_tenant, p_event);
+    select
+        t as tenant,
+        exists (
+            select from public.processed_events as e where e.tenant_id = t.id and e.event_key = p_event ->> 'key'
+        ) as event
+    into v_known from public.tenants as t where t.instance_name = p_event ->> 'instance';
+    if not found then
+        return '{"outcome": "unknown_instance"}';
+    elsif p_event ->> 'sent_at' is null and hybridflow.is_forgotten(p_event) then
+        return '{"outcome": "ignored", "decision": "too_old"}';
+    elsif v_known.event then
+        return hybridflow.ingest_again(v_known.tenant, p_event);
     end if;
 
     v_decision := case p_event ->> 'type'
-        when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
-        when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
+        when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
         when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
-        else hybridflow.ingest_connection(v_tenant, p_event)
-    end;
-    v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
-    update public.processed_events set decision = v_decision where id = v_event_id;
+        else hybridflow.ingest_connection(v_known.tenant, p_event)
+    end || jsonb_build_object('tenant_id', (v_known.tenant).id);
+    if v_decision ? 'change' then
+        v_change := v_decision -> 'change';
+        v_decision := v_decision - 'change';
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event, decision, waiting_for, change)
+    values (
+        (v_known.tenant).id, p_event ->> 'key',
+        -- What gap repair fetched came by no webhook.
+        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
+        v_decision, case when v_change is not null then p_event ->> 'wa_id' end, v_change
+    )
+    on conflict do nothing;
+    if not found then
+        raise exception 'the same event was taken at the same moment' using errcode = 'PT412';
+    end if;
     return v_decision;
 end
 $$;
@@ -666,6 +695,7 @@ as $$
 declare
     v_item record;
     v_busy text;
+    v_again boolean;
     v_constraint text;
     v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
 begin
@@ -683,24 +713,30 @@ begin
             v_decisions[v_item.place] := '{"outcome": "busy"}';
             continue;
         end if;
-        begin
-            v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
-        exception
-            when deadlock_detected then
-                raise;
-            when lock_not_available then
-                v_decisions[v_item.place] := '{"outcome": "busy"}';
-                v_busy := v_item.contact;
-                perform set_config('lock_timeout', '1', true);
-            when sqlstate 'PT410' then
-                v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
-            when others then
-                get stacked diagnostics v_constraint = constraint_name;
-                v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
-                    'detail', ''  -- routers of 0.1.0 read it
-                );
-        end;
+        loop
+            begin
+                v_again := false;
+                v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
+            exception
+                when sqlstate 'PT412' then
+                    v_again := true;
+                when deadlock_detected then
+                    raise;
+                when lock_not_available then
+                    v_decisions[v_item.place] := '{"outcome": "busy"}';
+                    v_busy := v_item.contact;
+                    perform set_config('lock_timeout', '1', true);
+                when sqlstate 'PT410' then
+                    v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
+                when others then
+                    get stacked diagnostics v_constraint = constraint_name;
+                    v_decisions[v_item.place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
+                        'detail', ''  -- routers of 0.1.0 read it
+                    );
+            end;
+            exit when not v_again;
+        end loop;
     end loop;
     return jsonb_build_object('decisions', to_jsonb(v_decisions));
 end
