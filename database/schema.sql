@@ -66,6 +66,7 @@ begin
     end if;
     if pg_catalog.to_regclass('public.sessions') is not null then
         drop function if exists hybridflow.session_matches(public.sessions, jsonb);
+        drop function if exists hybridflow.has_message(public.sessions, jsonb);
     end if;
 end
 $hybridflow$;
@@ -836,16 +837,18 @@ as $$
 declare
     v_ids bigint[];
     v_known integer;
+    v_found record;
     v_session public.sessions;
     v_jid text;
 begin
     if cardinality(p_jids) = 1 then
-        select s.* into v_session from public.sessions as s
+        select s as session into v_found from public.sessions as s
         where s.id = (
             select i.session_id from public.session_identities as i
             where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
         )
         for update of s;
+        v_session := v_found.session;
     end if;
     while v_session.id is null loop
         select array_agg(distinct i.session_id order by i.session_id), count(*)
@@ -1158,7 +1161,7 @@ begin
     if v_ids is null then
         return null;
     end if;
-    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null)).turn_id;
+    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null, hybridflow.clock())).turn_id;
     update public.messages set turn_id = v_turn_id where id = any(v_ids);
     return v_turn_id;
 end
@@ -1487,14 +1490,13 @@ $$;
 -- with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
     p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
-    out turn_id bigint, out due timestamptz
+    p_now timestamptz, out turn_id bigint, out due timestamptz
 )
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
-    v_due timestamptz := v_now + make_interval(secs => p_debounce::double precision);
+    v_due timestamptz := p_now + make_interval(secs => p_debounce::double precision);
     v_running public.turns;
     v_claimed_at timestamptz;
 begin
@@ -1513,14 +1515,14 @@ begin
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
-        updated_at = v_now
+        updated_at = p_now
     where session_id = p_session_id and waiting
     returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
     if not found then
         insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
         values (
             p_tenant.id, p_session_id, v_due,
-            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+            greatest(v_due, p_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
         returning id, run_after into turn_id, due;
     elsif v_claimed_at is not null then
@@ -4306,19 +4308,6 @@ begin
 end
 $$;
 
--- Whether the (locked) session has this message already.
-create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select exists (
-        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
-        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
-    )
-$$;
-
 -- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
@@ -4450,7 +4439,7 @@ begin
             p_tenant, p_session.id,
             coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
             coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
-            p_event ->> 'correlation_id'
+            p_event ->> 'correlation_id', v_now
         );
         v_turn_id := v_turn.turn_id;
         v_due_in := extract(epoch from v_turn.due - v_now);
@@ -4510,7 +4499,13 @@ begin
     if not v_session.erasure_checked or v_session.erased_before is not null then
         perform hybridflow.refuse_erased(v_session, p_event, v_at);
     end if;
-    if hybridflow.has_message(v_session, p_event) then
+    -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
+    if exists (
+        select from (
+            select m.session_id, m.from_me from public.messages as m where m.wa_id = p_event ->> 'wa_id' offset 0
+        ) as m
+        where m.session_id = v_session.id and m.from_me = (p_event ->> 'from_me')::boolean
+    ) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
@@ -4561,9 +4556,9 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that take
--- the same event at the same moment the second waits there for the first, and raises PT412; then ingest_events
--- undoes what it has done, and asks again.
+-- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
+-- take the same event at the same moment the second waits there for the first, and raises PT412; then
+-- ingest_events undoes what it has done, and asks again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
@@ -4858,9 +4853,9 @@ begin
     if v_ids is null or not v_tenant.is_active then
         return;
     end if;
-    v_next_id := (
-        hybridflow.join_turn(v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id)
-    ).turn_id;
+    v_next_id := (hybridflow.join_turn(
+        v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id, hybridflow.clock()
+    )).turn_id;
     update public.messages
     set turn_id = v_next_id, undelivered_turns = undelivered_turns || v_turn.id
     where id = any(v_ids);

@@ -38,6 +38,7 @@ begin
     end if;
     if pg_catalog.to_regclass('public.sessions') is not null then
         drop function if exists hybridflow.session_matches(public.sessions, jsonb);
+        drop function if exists hybridflow.has_message(public.sessions, jsonb);
     end if;
 end
 $hybridflow$;

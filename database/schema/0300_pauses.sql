@@ -240,7 +240,7 @@ begin
     if v_ids is null then
         return null;
     end if;
-    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null)).turn_id;
+    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null, hybridflow.clock())).turn_id;
     update public.messages set turn_id = v_turn_id where id = any(v_ids);
     return v_turn_id;
 end

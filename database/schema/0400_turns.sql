@@ -9,14 +9,13 @@
 -- with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
     p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
-    out turn_id bigint, out due timestamptz
+    p_now timestamptz, out turn_id bigint, out due timestamptz
 )
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
-    v_due timestamptz := v_now + make_interval(secs => p_debounce::double precision);
+    v_due timestamptz := p_now + make_interval(secs => p_debounce::double precision);
     v_running public.turns;
     v_claimed_at timestamptz;
 begin
@@ -35,14 +34,14 @@ begin
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
-        updated_at = v_now
+        updated_at = p_now
     where session_id = p_session_id and waiting
     returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
     if not found then
         insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
         values (
             p_tenant.id, p_session_id, v_due,
-            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+            greatest(v_due, p_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
         returning id, run_after into turn_id, due;
     elsif v_claimed_at is not null then

@@ -360,19 +360,6 @@ begin
 end
 $$;
 
--- Whether the (locked) session has this message already.
-create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select exists (
-        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
-        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
-    )
-$$;
-
 -- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
@@ -504,7 +491,7 @@ begin
             p_tenant, p_session.id,
             coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
             coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
-            p_event ->> 'correlation_id'
+            p_event ->> 'correlation_id', v_now
         );
         v_turn_id := v_turn.turn_id;
         v_due_in := extract(epoch from v_turn.due - v_now);
@@ -564,7 +551,13 @@ begin
     if not v_session.erasure_checked or v_session.erased_before is not null then
         perform hybridflow.refuse_erased(v_session, p_event, v_at);
     end if;
-    if hybridflow.has_message(v_session, p_event) then
+    -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
+    if exists (
+        select from (
+            select m.session_id, m.from_me from public.messages as m where m.wa_id = p_event ->> 'wa_id' offset 0
+        ) as m
+        where m.session_id = v_session.id and m.from_me = (p_event ->> 'from_me')::boolean
+    ) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
     elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
@@ -615,9 +608,9 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that take
--- the same event at the same moment the second waits there for the first, and raises PT412; then ingest_events
--- undoes what it has done, and asks again.
+-- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
+-- take the same event at the same moment the second waits there for the first, and raises PT412; then
+-- ingest_events undoes what it has done, and asks again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql

@@ -166,9 +166,9 @@ begin
     if v_ids is null or not v_tenant.is_active then
         return;
     end if;
-    v_next_id := (
-        hybridflow.join_turn(v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id)
-    ).turn_id;
+    v_next_id := (hybridflow.join_turn(
+        v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id, hybridflow.clock()
+    )).turn_id;
     update public.messages
     set turn_id = v_next_id, undelivered_turns = undelivered_turns || v_turn.id
     where id = any(v_ids);
