@@ -4634,49 +4634,53 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_item record;
+    v_events jsonb := p -> 'events';
+    v_places integer[] := '{1}';
+    v_place integer;
+    v_event jsonb;
     v_busy text;
-    v_again boolean;
     v_constraint text;
-    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
+    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
 begin
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
     end if;
-    for v_item in
-        select
-            e.event, e.place::integer as place,
-            concat(e.event ->> 'instance', '/', e.event -> 'jids' ->> 0) as contact
-        from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
-        order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
-    loop
-        if v_item.contact = v_busy then
-            v_decisions[v_item.place] := '{"outcome": "busy"}';
+    if jsonb_array_length(v_events) <> 1 then
+        v_places := array(
+            select e.place
+            from jsonb_array_elements(v_events) with ordinality as e (event, place)
+            order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+        );
+    end if;
+    foreach v_place in array v_places loop
+        v_event := v_events -> (v_place - 1);
+        if v_busy = concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0) then
+            v_decisions[v_place] := '{"outcome": "busy"}';
             continue;
         end if;
         loop
             begin
-                v_again := false;
-                v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
+                v_decisions[v_place] := hybridflow.ingest_event(v_event, p -> 'policy');
+                exit;
             exception
                 when sqlstate 'PT412' then
-                    v_again := true;
+                    continue;
                 when deadlock_detected then
                     raise;
                 when lock_not_available then
-                    v_decisions[v_item.place] := '{"outcome": "busy"}';
-                    v_busy := v_item.contact;
+                    v_decisions[v_place] := '{"outcome": "busy"}';
+                    v_busy := concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0);
                     perform set_config('lock_timeout', '1', true);
                 when sqlstate 'PT410' then
-                    v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
+                    v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
                 when others then
                     get stacked diagnostics v_constraint = constraint_name;
-                    v_decisions[v_item.place] := jsonb_build_object(
+                    v_decisions[v_place] := jsonb_build_object(
                         'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
                         'detail', ''  -- routers of 0.1.0 read it
                     );
             end;
-            exit when not v_again;
+            exit;
         end loop;
     end loop;
     return jsonb_build_object('decisions', to_jsonb(v_decisions));
