@@ -309,10 +309,11 @@ begin
             ('sessions', 'chat', 'chat'), ('sessions', 'pause_source', 'actor'),
             ('sessions', 'resume_source', 'actor'), ('turns', 'state', 'turn_state'),
             ('turns', 'handler', 'handler'), ('messages', 'sender', 'sender'),
-            ('messages', 'send_state', 'send_state')
+            ('messages', 'send_state', 'send_state'), ('messages_archive', 'sender', 'sender'),
+            ('messages_archive', 'send_state', 'send_state')
         ) as c (of_table, name, domain)
         join pg_catalog.pg_attribute as a
-            on a.attrelid = ('public.' || c.of_table)::pg_catalog.regclass and a.attname = c.name
+            on a.attrelid = pg_catalog.to_regclass('public.' || c.of_table) and a.attname = c.name
         where a.atttypid = 'text'::pg_catalog.regtype
     loop
         drop trigger if exists sessions_audit_pause on public.sessions;
@@ -4518,7 +4519,8 @@ $$;
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
 -- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
--- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer.
+-- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer;
+-- null: the event was pruned or erased while we waited for who does that, and is known no more.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -4530,7 +4532,10 @@ declare
     v_jid text := p_event -> 'jids' ->> 0;
 begin
     select decision into v_decision from public.processed_events
-    where tenant_id = p_tenant.id and event_key = p_event ->> 'key';
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key' for key share;
+    if not found then
+        return null;
+    end if;
     select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
     if p_event ->> 'type' = 'message' and v_session.id is not null
         and (
@@ -4583,7 +4588,10 @@ begin
     elsif p_event ->> 'sent_at' is null and hybridflow.is_forgotten(p_event) then
         return '{"outcome": "ignored", "decision": "too_old"}';
     elsif v_known.event then
-        return hybridflow.ingest_again(v_known.tenant, p_event);
+        v_decision := hybridflow.ingest_again(v_known.tenant, p_event);
+        if v_decision is not null then
+            return v_decision;
+        end if;
     end if;
 
     v_decision := case p_event ->> 'type'
@@ -8818,7 +8826,7 @@ create table if not exists public.messages_archive (
     turn_id bigint,
     wa_id text,
     from_me boolean not null,
-    sender text not null,
+    sender hybridflow.sender not null,
     kind text not null,
     body text not null,
     media jsonb,
@@ -8830,7 +8838,7 @@ create table if not exists public.messages_archive (
     edited_at timestamptz,
     deleted_at timestamptz,
     part integer,
-    send_state text,
+    send_state hybridflow.send_state,
     send_began_at timestamptz,
     sends integer not null,
     created_at timestamptz not null,

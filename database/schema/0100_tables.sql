@@ -234,10 +234,11 @@ begin
             ('sessions', 'chat', 'chat'), ('sessions', 'pause_source', 'actor'),
             ('sessions', 'resume_source', 'actor'), ('turns', 'state', 'turn_state'),
             ('turns', 'handler', 'handler'), ('messages', 'sender', 'sender'),
-            ('messages', 'send_state', 'send_state')
+            ('messages', 'send_state', 'send_state'), ('messages_archive', 'sender', 'sender'),
+            ('messages_archive', 'send_state', 'send_state')
         ) as c (of_table, name, domain)
         join pg_catalog.pg_attribute as a
-            on a.attrelid = ('public.' || c.of_table)::pg_catalog.regclass and a.attname = c.name
+            on a.attrelid = pg_catalog.to_regclass('public.' || c.of_table) and a.attname = c.name
         where a.atttypid = 'text'::pg_catalog.regtype
     loop
         drop trigger if exists sessions_audit_pause on public.sessions;

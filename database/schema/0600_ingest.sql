@@ -570,7 +570,8 @@ $$;
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
 -- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
--- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer.
+-- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer;
+-- null: the event was pruned or erased while we waited for who does that, and is known no more.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -582,7 +583,10 @@ declare
     v_jid text := p_event -> 'jids' ->> 0;
 begin
     select decision into v_decision from public.processed_events
-    where tenant_id = p_tenant.id and event_key = p_event ->> 'key';
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key' for key share;
+    if not found then
+        return null;
+    end if;
     select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
     if p_event ->> 'type' = 'message' and v_session.id is not null
         and (
@@ -635,7 +639,10 @@ begin
     elsif p_event ->> 'sent_at' is null and hybridflow.is_forgotten(p_event) then
         return '{"outcome": "ignored", "decision": "too_old"}';
     elsif v_known.event then
-        return hybridflow.ingest_again(v_known.tenant, p_event);
+        v_decision := hybridflow.ingest_again(v_known.tenant, p_event);
+        if v_decision is not null then
+            return v_decision;
+        end if;
     end if;
 
     v_decision := case p_event ->> 'type'
