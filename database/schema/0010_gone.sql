@@ -32,9 +32,13 @@ do $hybridflow$
 begin
     if pg_catalog.to_regclass('public.tenants') is not null then
         drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
+        drop function if exists hybridflow.ingest_change(bigint, public.tenants, jsonb);
+        drop function if exists hybridflow.ingest_status(bigint, public.tenants, jsonb, jsonb);
+        drop function if exists hybridflow.join_turn(public.tenants, bigint, numeric, numeric, text);
     end if;
     if pg_catalog.to_regclass('public.sessions') is not null then
         drop function if exists hybridflow.session_matches(public.sessions, jsonb);
+        drop function if exists hybridflow.has_message(public.sessions, jsonb);
     end if;
 end
 $hybridflow$;

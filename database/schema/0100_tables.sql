@@ -8,6 +8,22 @@
 
 create schema if not exists hybridflow;
 
+-- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
+-- of a table anew for each statement that writes a row of it, whatever that changes, and these tables are
+-- written at each message. A domain is read once by a connection, and judged where the column is written.
+-- What each allows is added below: so no table of an earlier release is written anew.
+do $hybridflow$
+declare
+    v_name text;
+begin
+    foreach v_name in array array['chat', 'actor', 'turn_state', 'handler', 'sender', 'send_state'] loop
+        if pg_catalog.to_regtype('hybridflow.' || v_name) is null then
+            execute format('create domain hybridflow.%I as text', v_name);
+        end if;
+    end loop;
+end
+$hybridflow$;
+
 create table if not exists public.tenants (
     id bigint generated always as identity primary key,
     instance_name text not null unique check (instance_name ~ '^[^/]+$'),
@@ -72,19 +88,19 @@ comment on column public.tenants.connection_lost_at is 'Since when it has been l
 create table if not exists public.sessions (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
-    chat text not null default 'contact' check (chat in ('contact', 'group')),
+    chat hybridflow.chat not null default 'contact',
     phone_jid text,
     lid text,
     contact_name text,
     is_paused boolean not null default false,
-    pause_source text check (pause_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    pause_source hybridflow.actor,
     pause_reason text,
     pause_message_id bigint,
     paused_at timestamptz,
     paused_until timestamptz,
     pause_indefinite boolean not null default false,
     resumed_at timestamptz,
-    resume_source text check (resume_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    resume_source hybridflow.actor,
     last_human_at timestamptz,
     last_message_at timestamptz,
     last_contact_at timestamptz,
@@ -135,8 +151,7 @@ create table if not exists public.turns (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint not null references public.sessions (id) on delete cascade,
-    state text not null default 'pending'
-    check (state in ('pending', 'running', 'sending', 'sent', 'cancelled', 'dead')),
+    state hybridflow.turn_state not null default 'pending',
     reason text,
     run_after timestamptz not null,
     debounce_until timestamptz not null,
@@ -144,7 +159,7 @@ create table if not exists public.turns (
     token_hash bytea,
     lease_until timestamptz,
     worker text,
-    handler text check (handler in ('n8n', 'fallback')),
+    handler hybridflow.handler,
     execution_id text,
     reply jsonb,
     incomplete boolean not null default false,
@@ -158,8 +173,7 @@ create table if not exists public.turns (
     created_at timestamptz not null default now(),
     claimed_at timestamptz,
     finished_at timestamptz,
-    updated_at timestamptz not null default now(),
-    check (state not in ('running', 'sending') or (token_hash is not null and lease_until is not null))
+    updated_at timestamptz not null default now()
 );
 
 comment on table public.turns is
@@ -181,7 +195,7 @@ create table if not exists public.messages (
     turn_id bigint references public.turns (id) on delete set null,
     wa_id text,
     from_me boolean not null,
-    sender text not null check (sender in ('contact', 'owner', 'ai', 'client', 'auto')),
+    sender hybridflow.sender not null,
     kind text not null default 'text',
     body text not null default '',
     media jsonb,
@@ -193,7 +207,7 @@ create table if not exists public.messages (
     edited_at timestamptz,
     deleted_at timestamptz,
     part integer,
-    send_state text check (send_state in ('sending', 'sent', 'unknown', 'failed')),
+    send_state hybridflow.send_state,
     send_began_at timestamptz,
     sends integer not null default 0,
     created_at timestamptz not null default now()
@@ -206,6 +220,59 @@ comment on column public.messages.sender is
 comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
+
+-- In 0.1.0 these columns were texts with checks. The triggers and the generated columns that are in the way
+-- of another type are made again below, as in a new database.
+do $hybridflow$
+declare
+    v_old record;
+    v_domain record;
+begin
+    for v_old in
+        select c.of_table, c.name, c.domain
+        from (values
+            ('sessions', 'chat', 'chat'), ('sessions', 'pause_source', 'actor'),
+            ('sessions', 'resume_source', 'actor'), ('turns', 'state', 'turn_state'),
+            ('turns', 'handler', 'handler'), ('messages', 'sender', 'sender'),
+            ('messages', 'send_state', 'send_state'), ('messages_archive', 'sender', 'sender'),
+            ('messages_archive', 'send_state', 'send_state')
+        ) as c (of_table, name, domain)
+        join pg_catalog.pg_attribute as a
+            on a.attrelid = pg_catalog.to_regclass('public.' || c.of_table) and a.attname = c.name
+        where a.atttypid = 'text'::pg_catalog.regtype
+    loop
+        drop trigger if exists sessions_audit_pause on public.sessions;
+        drop trigger if exists turns_undelivered on public.turns;
+        drop trigger if exists forget_what_was_said on public.turns;
+        alter table public.turns
+        drop constraint if exists turns_check, drop column if exists waiting, drop column if exists held;
+        execute format(
+            'alter table public.%I drop constraint if exists %I, alter column %I type hybridflow.%I',
+            v_old.of_table, v_old.of_table || '_' || v_old.name || '_check', v_old.name, v_old.domain
+        );
+    end loop;
+    for v_domain in
+        select d.name, d.allowed
+        from (values
+            ('chat', array['contact', 'group']),
+            ('actor', array['owner', 'operator', 'contact', 'ai', 'cron']),
+            ('turn_state', array['pending', 'running', 'sending', 'sent', 'cancelled', 'dead']),
+            ('handler', array['n8n', 'fallback']),
+            ('sender', array['contact', 'owner', 'operator', 'ai', 'client', 'auto']),
+            ('send_state', array['sending', 'sent', 'unknown', 'failed'])
+        ) as d (name, allowed)
+        where not exists (
+            select from pg_catalog.pg_constraint as c
+            where c.contypid = ('hybridflow.' || d.name)::pg_catalog.regtype and c.contype = 'c'
+        )
+    loop
+        execute format(
+            'alter domain hybridflow.%I add constraint %I check (value = any(%L::text[]))',
+            v_domain.name, v_domain.name || '_check', v_domain.allowed
+        );
+    end loop;
+end
+$hybridflow$;
 
 create unique index if not exists messages_once
 on public.messages (wa_id, tenant_id, from_me, session_id)

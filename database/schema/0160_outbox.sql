@@ -11,6 +11,10 @@ add column if not exists waits_for text,
 add column if not exists waiting boolean generated always as (state = 'pending') stored,
 add column if not exists held boolean generated always as (state in ('running', 'sending')) stored;
 
+alter table public.turns drop constraint if exists turns_held_by_token;
+alter table public.turns add constraint turns_held_by_token
+check (not held or (token_hash is not null and lease_until is not null));
+
 comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
 comment on column public.turns.held is 'It is running or sending; see turns_held.';
 comment on column public.turns.retried_at is
@@ -41,13 +45,14 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    new.said_so_far := null;
-    return new;
+    update public.turns set said_so_far = null where id = new.id;
+    return null;
 end
 $$;
 
+-- After, not before: for one before it every update of a turn locks its row first, whatever the condition.
 create or replace trigger forget_what_was_said
-before update of state on public.turns
+after update of state on public.turns
 for each row
 when (new.said_so_far is not null and new.state not in ('running', 'sending'))
 execute function hybridflow.forget_what_was_said();
@@ -89,9 +94,6 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric;
-alter table public.messages drop constraint if exists messages_sender_check;
-alter table public.messages add constraint messages_sender_check
-check (sender in ('contact', 'owner', 'operator', 'ai', 'client', 'auto'));
 
 comment on column public.messages.identity is
 'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';

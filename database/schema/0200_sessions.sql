@@ -206,15 +206,18 @@ as $$
 declare
     v_ids bigint[];
     v_known integer;
+    v_found record;
     v_session public.sessions;
     v_jid text;
 begin
     if cardinality(p_jids) = 1 then
-        select s.* into v_session
-        from public.session_identities as i
-        inner join public.sessions as s on s.id = i.session_id
-        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        select s as session into v_found from public.sessions as s
+        where s.id = (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        )
         for update of s;
+        v_session := v_found.session;
     end if;
     while v_session.id is null loop
         select array_agg(distinct i.session_id order by i.session_id), count(*)

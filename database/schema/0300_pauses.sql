@@ -224,7 +224,7 @@ declare
     v_since timestamptz;
     v_human record;
     v_ids bigint[];
-    v_turn public.turns;
+    v_turn_id bigint;
 begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id
@@ -245,9 +245,9 @@ begin
     if v_ids is null then
         return null;
     end if;
-    v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
-    update public.messages set turn_id = v_turn.id where id = any(v_ids);
-    return v_turn.id;
+    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null, hybridflow.clock())).turn_id;
+    update public.messages set turn_id = v_turn_id where id = any(v_ids);
+    return v_turn_id;
 end
 $$;
 

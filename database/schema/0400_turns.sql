@@ -6,26 +6,26 @@
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
--- with the message instead. The session is locked.
+-- with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
-    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
+    p_now timestamptz, out turn_id bigint, out due timestamptz
 )
-returns public.turns
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
-    v_due timestamptz := v_now + hybridflow.seconds(p_debounce);
-    v_turn public.turns;
+    v_due timestamptz := p_now + make_interval(secs => p_debounce::double precision);
+    v_running public.turns;
+    v_claimed_at timestamptz;
 begin
     if p_tenant.on_new_message = 'restart' then
-        select * into v_turn from public.turns
+        select * into v_running from public.turns
         where session_id = p_session_id and held and not beside and state = 'running' for update;
         if found then
             -- The attempt did not fail: it does not count.
-            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
-            perform hybridflow.requeue_turn(v_turn, v_due);
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_running.id;
+            perform hybridflow.requeue_turn(v_running, v_due);
         end if;
     end if;
 
@@ -34,20 +34,19 @@ begin
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
-        updated_at = v_now
+        updated_at = p_now
     where session_id = p_session_id and waiting
-    returning * into v_turn;
+    returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
     if not found then
         insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
         values (
             p_tenant.id, p_session_id, v_due,
-            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+            greatest(v_due, p_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
-        returning * into v_turn;
-    elsif v_turn.claimed_at is not null then
-        perform hybridflow.widen_turn(v_turn.id);
+        returning id, run_after into turn_id, due;
+    elsif v_claimed_at is not null then
+        perform hybridflow.widen_turn(turn_id);
     end if;
-    return v_turn;
 end
 $$;
 

@@ -141,7 +141,8 @@ $$;
 -- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
 -- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
 -- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor}: left is how many are
--- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
+-- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such
+-- tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql

@@ -49,13 +49,8 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_replies integer := hybridflow.rule(p_tenant.loop_replies, p_policy, 'loop_replies', 6);
-    v_since timestamptz := greatest(
-        hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
-        ),
-        p_session.resumed_at
-    );
+    v_replies integer := coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6);
+    v_since timestamptz;
     v_ends timestamptz[];
 begin
     if v_replies = 0 then
@@ -71,7 +66,16 @@ begin
         where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc limit v_replies
     ) as e;
-    if coalesce(v_ends[v_replies] <= v_since, true) then
+    if v_ends[v_replies] is null then
+        return false;
+    end if;
+    v_since := greatest(
+        hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
+        ),
+        p_session.resumed_at
+    );
+    if v_ends[v_replies] <= v_since then
         return false;
     elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
         select count(*) filter (

@@ -80,6 +80,11 @@ declare
     v_any boolean := false;
 begin
     perform hybridflow.lock_message(p_tenant_id, p_wa_id);
+    if not exists (
+        select from public.processed_events where tenant_id = p_tenant_id and waiting_for = p_wa_id
+    ) then
+        return false;  -- nearly always; an update that finds nothing costs more than a look
+    end if;
     for v_event in
         update public.processed_events set waiting_for = null
         where tenant_id = p_tenant_id and waiting_for = p_wa_id
@@ -118,15 +123,17 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
--- Keeps a change until its message is recorded. Of each kind only the one that counts then is kept, the
--- newest edit, the first deletion, the strongest delivery state: however many come, no more is stored of them
--- and applied. The message is locked.
-create or replace function hybridflow.await_message(p_event_id bigint, p_tenant_id bigint, p_event jsonb)
-returns void
+-- What becomes of a change whose message is not recorded yet: the decision, with the `change` that is to be
+-- kept for the message. Of each kind only the one that counts then is kept, the newest edit, the first
+-- deletion, the strongest delivery state: however many come, no more is stored of them and applied. The
+-- message is locked.
+create or replace function hybridflow.await_message(p_tenant_id bigint, p_event jsonb)
+returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
+    v_decision jsonb := '{"outcome": "recorded", "decision": "waiting_for_message"}';
     v_kept public.processed_events;
     v_counts boolean;
 begin
@@ -142,18 +149,18 @@ begin
         else hybridflow.status_rank(p_event ->> 'status') > hybridflow.status_rank(v_kept.change ->> 'status')
     end;
     if not v_counts then
-        return;
+        return v_decision;
     end if;
     update public.processed_events set waiting_for = null, change = null where id = v_kept.id;
-    update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
-    where id = p_event_id;
+    return v_decision || jsonb_build_object('change', p_event - 'hashes');
 end
 $$;
 
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
-create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
+-- Returns the decision; what is to be kept, with the event, is its `change`.
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -173,12 +180,11 @@ begin
     end if;
     if v_message.id is null then
         perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
-        perform hybridflow.await_message(p_event_id, p_tenant.id, p_event);
-        return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
+        return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
     if not exists (select from public.messages where id = v_message.id) then
-        return hybridflow.ingest_change(p_event_id, p_tenant, p_event);  -- erased or merged while we waited
+        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
     if p_event ->> 'type' = 'delete' and not v_message.from_me then
@@ -421,19 +427,6 @@ begin
 end
 $$;
 
--- Whether the (locked) session has this message already.
-create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select exists (
-        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
-        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
-    )
-$$;
-
 -- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
@@ -539,6 +532,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
     v_decision text := case
@@ -547,23 +541,27 @@ declare
         when v_paused then 'paused'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
             or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
-        when p_at < hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        ) then 'too_old'
+        when p_at < v_now - make_interval(secs => 60 * coalesce(
+            p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
+        )::double precision) then 'too_old'
         when (p_event ->> 'flood')::boolean then 'flood'
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
-    v_turn public.turns;
+    v_turn record;
+    v_turn_id bigint;
+    v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
         v_turn := hybridflow.join_turn(
             p_tenant, p_session.id,
-            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
-            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
-            p_event ->> 'correlation_id'
+            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
+            p_event ->> 'correlation_id', v_now
         );
+        v_turn_id := v_turn.turn_id;
+        v_due_in := extract(epoch from v_turn.due - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
@@ -572,7 +570,7 @@ begin
     if v_decision = 'staff' then
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
     end if;
-    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
         perform hybridflow.pause_for_human(
             p_session, 'two bots seem to talk to each other: the same again and again', null
@@ -580,8 +578,7 @@ begin
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn.id,
-        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
     ));
 end
 $$;
@@ -594,10 +591,9 @@ set search_path = ''
 as $$
 declare
     v_session public.sessions;
-    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
-    v_at timestamptz := least(
-        coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
-    );
+    v_jids text[];
+    v_now timestamptz := hybridflow.clock();
+    v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
@@ -609,15 +605,28 @@ begin
             return v_own;
         end if;
     end if;
+    if jsonb_array_length(p_event -> 'jids') = 1 then
+        v_jids := array[p_event -> 'jids' ->> 0];
+    else
+        v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    end if;
     v_session := hybridflow.resolve_session(
         p_tenant.id, v_jids, p_event ->> 'chat',
         case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
             then p_event ->> 'author_name' end
     );
-    perform hybridflow.refuse_erased(v_session, p_event, v_at);
-    if hybridflow.has_message(v_session, p_event) then
+    if not v_session.erasure_checked or v_session.erased_before is not null then
+        perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    end if;
+    -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
+    if exists (
+        select from (
+            select m.session_id, m.from_me from public.messages as m where m.wa_id = p_event ->> 'wa_id' offset 0
+        ) as m
+        where m.session_id = v_session.id and m.from_me = (p_event ->> 'from_me')::boolean
+    ) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
-    elsif hybridflow.was_pruned(p_tenant.id, v_at) then
+    elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
@@ -628,7 +637,8 @@ $$;
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
 -- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
--- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer.
+-- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer;
+-- null: the event was pruned or erased while we waited for who does that, and is known no more.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -640,7 +650,10 @@ declare
     v_jid text := p_event -> 'jids' ->> 0;
 begin
     select decision into v_decision from public.processed_events
-    where tenant_id = p_tenant.id and event_key = p_event ->> 'key';
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key' for key share;
+    if not found then
+        return null;
+    end if;
     select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
     if p_event ->> 'type' = 'message' and v_session.id is not null
         and (
@@ -666,46 +679,62 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Takes one event: remembers it, decides, keeps the decision with it.
+-- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
+-- take the same event at the same moment the second waits there for the first, and raises PT412; then
+-- ingest_events undoes what it has done, and asks again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants;
-    v_event_id bigint;
+    v_known record;
     v_decision jsonb;
+    v_change jsonb;
 begin
-    p_event := hybridflow.cut_fields(p_event);
-    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
-    if not found then
-        return jsonb_build_object('outcome', 'unknown_instance');
-    elsif hybridflow.is_forgotten(p_event) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
+    if pg_column_size(p_event) > 1000 then
+        p_event := hybridflow.cut_fields(p_event);
     end if;
-    insert into public.processed_events (tenant_id, event_key, event)
-    values (
-        v_tenant.id, p_event ->> 'key',
-        -- What gap repair fetched came by no webhook.
-        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end
-    )
-    on conflict do nothing
-    returning id into v_event_id;
-    if v_event_id is null then
-        return hybridflow.ingest_again(v_tenant, p_event);
+    select
+        t as tenant,
+        exists (
+            select from public.processed_events as e where e.tenant_id = t.id and e.event_key = p_event ->> 'key'
+        ) as event
+    into v_known from public.tenants as t where t.instance_name = p_event ->> 'instance';
+    if not found then
+        return '{"outcome": "unknown_instance"}';
+    elsif p_event ->> 'sent_at' is null and hybridflow.is_forgotten(p_event) then
+        return '{"outcome": "ignored", "decision": "too_old"}';
+    elsif v_known.event then
+        v_decision := hybridflow.ingest_again(v_known.tenant, p_event);
+        if v_decision is not null then
+            return v_decision;
+        end if;
     end if;
 
     v_decision := case p_event ->> 'type'
-        when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
-        when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
+        when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
         when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
-        else hybridflow.ingest_connection(v_tenant, p_event)
-    end;
-    v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
-    update public.processed_events set decision = v_decision where id = v_event_id;
+        else hybridflow.ingest_connection(v_known.tenant, p_event)
+    end || jsonb_build_object('tenant_id', (v_known.tenant).id);
+    if v_decision ? 'change' then
+        v_change := v_decision -> 'change';
+        v_decision := v_decision - 'change';
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event, decision, waiting_for, change)
+    values (
+        (v_known.tenant).id, p_event ->> 'key',
+        -- What gap repair fetched came by no webhook.
+        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
+        v_decision, case when v_change is not null then p_event ->> 'wa_id' end, v_change
+    )
+    on conflict do nothing;
+    if not found then
+        raise exception 'the same event was taken at the same moment' using errcode = 'PT412';
+    end if;
     return v_decision;
 end
 $$;
@@ -724,9 +753,9 @@ $$;
 -- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
 -- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
 -- deadlock after a second), and a contact whose session is held keeps nobody else's messages back. Nor does
--- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first
--- event, so that each call brings something about, and what was decided stands, long before the call is given
--- up.
+-- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the
+-- first event, so that each call brings something about, and what was decided stands, long before the call is
+-- given up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -734,47 +763,60 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_item record;
+    v_events jsonb := p -> 'events';
+    v_places integer[] := '{1}';
+    v_place integer;
+    v_event jsonb;
     v_busy text;
     v_constraint text;
     v_ends timestamptz;
     v_decided integer := 0;
-    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
+    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
 begin
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
         v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
     end if;
-    for v_item in
-        select
-            e.event, e.place::integer as place,
-            concat(e.event ->> 'instance', '/', e.event -> 'jids' ->> 0) as contact
-        from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
-        order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
-    loop
-        if v_item.contact = v_busy or (v_decided > 0 and clock_timestamp() >= v_ends) then
-            v_decisions[v_item.place] := '{"outcome": "busy"}';
+    if jsonb_array_length(v_events) <> 1 then
+        v_places := array(
+            select e.place
+            from jsonb_array_elements(v_events) with ordinality as e (event, place)
+            order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+        );
+    end if;
+    foreach v_place in array v_places loop
+        v_event := v_events -> (v_place - 1);
+        if v_busy = concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0)
+            or (v_decided > 0 and clock_timestamp() >= v_ends)
+        then
+            v_decisions[v_place] := '{"outcome": "busy"}';
             continue;
         end if;
         v_decided := v_decided + 1;
-        begin
-            v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
-        exception
-            when deadlock_detected then
-                raise;
-            when lock_not_available then
-                v_decisions[v_item.place] := '{"outcome": "busy"}';
-                v_busy := v_item.contact;
-                perform set_config('lock_timeout', '1', true);
-            when sqlstate 'PT410' then
-                v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
-            when others then
-                get stacked diagnostics v_constraint = constraint_name;
-                v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
-                    'detail', ''  -- routers of 0.1.0 read it
-                );
-        end;
+        loop
+            begin
+                v_decisions[v_place] := hybridflow.ingest_event(v_event, p -> 'policy');
+                exit;
+            exception
+                when sqlstate 'PT412' then
+                    continue;
+                when deadlock_detected then
+                    raise;
+                when lock_not_available then
+                    v_decisions[v_place] := '{"outcome": "busy"}';
+                    v_busy := concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0);
+                    perform set_config('lock_timeout', '1', true);
+                when sqlstate 'PT410' then
+                    v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                when others then
+                    get stacked diagnostics v_constraint = constraint_name;
+                    v_decisions[v_place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
+                        'detail', ''  -- routers of 0.1.0 read it
+                    );
+            end;
+            exit;
+        end loop;
     end loop;
     return jsonb_build_object('decisions', to_jsonb(v_decisions));
 end

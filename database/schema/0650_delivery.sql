@@ -150,7 +150,7 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_ids bigint[];
-    v_next public.turns;
+    v_next_id bigint;
 begin
     select * into v_turn from public.turns where id = p_turn_id;
     if v_turn.state <> 'sent' or v_turn.undelivered = 0 or hybridflow.may_have_arrived(v_turn.id)
@@ -169,9 +169,11 @@ begin
     if v_ids is null or not v_tenant.is_active then
         return;
     end if;
-    v_next := hybridflow.join_turn(v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id);
+    v_next_id := (hybridflow.join_turn(
+        v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id, hybridflow.clock()
+    )).turn_id;
     update public.messages
-    set turn_id = v_next.id, undelivered_turns = undelivered_turns || v_turn.id
+    set turn_id = v_next_id, undelivered_turns = undelivered_turns || v_turn.id
     where id = any(v_ids);
 end
 $$;
@@ -341,14 +343,12 @@ end
 $$;
 
 -- The delivery state of an event. What would be too old for an answer now is not answered again either.
-create or replace function hybridflow.ingest_status(
-    p_event_id bigint, p_tenant public.tenants, p_event jsonb, p_policy jsonb
-)
+create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language sql
 set search_path = ''
 as $$
-    select hybridflow.ingest_change(p_event_id, p_tenant, p_event || jsonb_build_object(
+    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
         'answer_since', hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )

@@ -21,8 +21,16 @@ alter table public.executions_to_erase enable row level security;
 -- stored as one, and with it any path.
 update public.turns set execution_id = null
 where execution_id is not null and not hybridflow.is_execution_id(execution_id);
-alter table public.turns drop constraint if exists turns_execution_id_check;
-alter table public.turns add constraint turns_execution_id_check check (execution_id ~ '^[1-9][0-9]{0,14}$');
+do $hybridflow$
+begin
+    if pg_catalog.to_regtype('hybridflow.execution_id') is null then
+        create domain hybridflow.execution_id as text;
+        alter table public.turns
+        drop constraint if exists turns_execution_id_check, alter column execution_id type hybridflow.execution_id;
+        alter domain hybridflow.execution_id add constraint execution_id_check check (value ~ '^[1-9][0-9]{0,14}$');
+    end if;
+end
+$hybridflow$;
 
 delete from public.executions_to_erase
 where not hybridflow.is_execution_id(execution_id);

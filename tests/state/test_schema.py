@@ -1,5 +1,6 @@
 """The schema as the deployment guide uses it: its statements run as they stand."""
 
+import asyncpg
 import pytest
 
 from tests.state.conversation import Conversation
@@ -100,3 +101,50 @@ async def test_every_public_function_takes_one_json_argument_and_returns_json(ta
         " and (pg_get_function_identity_arguments(p.oid) <> 'p jsonb' or p.prorettype <> 'jsonb'::regtype)"
     )
     assert odd == []
+
+
+async def test_what_is_written_at_each_message_has_no_check_and_no_trigger_that_costs_each_write(
+    talk: Conversation,
+):
+    """PostgreSQL reads a table's checks anew for each statement that writes to it."""
+    written = "('sessions', 'turns', 'messages', 'processed_events')"
+    checks = await talk.sql(
+        "select conname from pg_constraint where contype = 'c'"
+        f" and conrelid in (select oid from pg_class where relname in {written}"
+        " and relnamespace = 'public'::regnamespace)"
+    )
+    assert [row["conname"] for row in checks] == ["turns_held_by_token"]
+    triggers = await talk.sql(
+        "select tgname from pg_trigger where not tgisinternal"  # before (2), or without `update of`
+        f" and tgrelid in (select oid from pg_class where relname in {written}"
+        " and relnamespace = 'public'::regnamespace) and (tgtype & 2 = 2 or tgattr = '')"
+    )
+    assert triggers == []
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("sessions", "chat"),
+        ("sessions", "pause_source"),
+        ("sessions", "resume_source"),
+        ("turns", "state"),
+        ("turns", "handler"),
+        ("turns", "execution_id"),
+        ("messages", "sender"),
+        ("messages", "send_state"),
+    ],
+)
+async def test_a_column_takes_no_word_that_it_does_not_know(
+    talk: Conversation, table: str, column: str
+):
+    await talk.maria_writes("oi")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await talk.sql(f"update {table} set {column} = 'nothing-we-know'")
+
+
+async def test_a_turn_that_is_held_has_a_token_and_a_lease(talk: Conversation):
+    await talk.maria_writes("oi")
+    with pytest.raises(asyncpg.CheckViolationError, match="turns_held_by_token"):
+        await talk.sql("update turns set state = 'running', lease_until = now()")
+    await talk.sql("update turns set state = 'running', lease_until = now(), token_hash = ''")

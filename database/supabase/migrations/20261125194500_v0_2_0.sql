@@ -37,9 +37,13 @@ do $hybridflow$
 begin
     if pg_catalog.to_regclass('public.tenants') is not null then
         drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
+        drop function if exists hybridflow.ingest_change(bigint, public.tenants, jsonb);
+        drop function if exists hybridflow.ingest_status(bigint, public.tenants, jsonb, jsonb);
+        drop function if exists hybridflow.join_turn(public.tenants, bigint, numeric, numeric, text);
     end if;
     if pg_catalog.to_regclass('public.sessions') is not null then
         drop function if exists hybridflow.session_matches(public.sessions, jsonb);
+        drop function if exists hybridflow.has_message(public.sessions, jsonb);
     end if;
 end
 $hybridflow$;
@@ -55,6 +59,22 @@ $hybridflow$;
 -- anon or authenticated. Every statement here may run again without harm.
 
 create schema if not exists hybridflow;
+
+-- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
+-- of a table anew for each statement that writes a row of it, whatever that changes, and these tables are
+-- written at each message. A domain is read once by a connection, and judged where the column is written.
+-- What each allows is added below: so no table of an earlier release is written anew.
+do $hybridflow$
+declare
+    v_name text;
+begin
+    foreach v_name in array array['chat', 'actor', 'turn_state', 'handler', 'sender', 'send_state'] loop
+        if pg_catalog.to_regtype('hybridflow.' || v_name) is null then
+            execute format('create domain hybridflow.%I as text', v_name);
+        end if;
+    end loop;
+end
+$hybridflow$;
 
 create table if not exists public.tenants (
     id bigint generated always as identity primary key,
@@ -120,19 +140,19 @@ comment on column public.tenants.connection_lost_at is 'Since when it has been l
 create table if not exists public.sessions (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
-    chat text not null default 'contact' check (chat in ('contact', 'group')),
+    chat hybridflow.chat not null default 'contact',
     phone_jid text,
     lid text,
     contact_name text,
     is_paused boolean not null default false,
-    pause_source text check (pause_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    pause_source hybridflow.actor,
     pause_reason text,
     pause_message_id bigint,
     paused_at timestamptz,
     paused_until timestamptz,
     pause_indefinite boolean not null default false,
     resumed_at timestamptz,
-    resume_source text check (resume_source in ('owner', 'operator', 'contact', 'ai', 'cron')),
+    resume_source hybridflow.actor,
     last_human_at timestamptz,
     last_message_at timestamptz,
     last_contact_at timestamptz,
@@ -183,8 +203,7 @@ create table if not exists public.turns (
     id bigint generated always as identity primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
     session_id bigint not null references public.sessions (id) on delete cascade,
-    state text not null default 'pending'
-    check (state in ('pending', 'running', 'sending', 'sent', 'cancelled', 'dead')),
+    state hybridflow.turn_state not null default 'pending',
     reason text,
     run_after timestamptz not null,
     debounce_until timestamptz not null,
@@ -192,7 +211,7 @@ create table if not exists public.turns (
     token_hash bytea,
     lease_until timestamptz,
     worker text,
-    handler text check (handler in ('n8n', 'fallback')),
+    handler hybridflow.handler,
     execution_id text,
     reply jsonb,
     incomplete boolean not null default false,
@@ -206,8 +225,7 @@ create table if not exists public.turns (
     created_at timestamptz not null default now(),
     claimed_at timestamptz,
     finished_at timestamptz,
-    updated_at timestamptz not null default now(),
-    check (state not in ('running', 'sending') or (token_hash is not null and lease_until is not null))
+    updated_at timestamptz not null default now()
 );
 
 comment on table public.turns is
@@ -229,7 +247,7 @@ create table if not exists public.messages (
     turn_id bigint references public.turns (id) on delete set null,
     wa_id text,
     from_me boolean not null,
-    sender text not null check (sender in ('contact', 'owner', 'ai', 'client', 'auto')),
+    sender hybridflow.sender not null,
     kind text not null default 'text',
     body text not null default '',
     media jsonb,
@@ -241,7 +259,7 @@ create table if not exists public.messages (
     edited_at timestamptz,
     deleted_at timestamptz,
     part integer,
-    send_state text check (send_state in ('sending', 'sent', 'unknown', 'failed')),
+    send_state hybridflow.send_state,
     send_began_at timestamptz,
     sends integer not null default 0,
     created_at timestamptz not null default now()
@@ -254,6 +272,59 @@ comment on column public.messages.sender is
 comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
 comment on column public.messages.send_state is
 'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
+
+-- In 0.1.0 these columns were texts with checks. The triggers and the generated columns that are in the way
+-- of another type are made again below, as in a new database.
+do $hybridflow$
+declare
+    v_old record;
+    v_domain record;
+begin
+    for v_old in
+        select c.of_table, c.name, c.domain
+        from (values
+            ('sessions', 'chat', 'chat'), ('sessions', 'pause_source', 'actor'),
+            ('sessions', 'resume_source', 'actor'), ('turns', 'state', 'turn_state'),
+            ('turns', 'handler', 'handler'), ('messages', 'sender', 'sender'),
+            ('messages', 'send_state', 'send_state'), ('messages_archive', 'sender', 'sender'),
+            ('messages_archive', 'send_state', 'send_state')
+        ) as c (of_table, name, domain)
+        join pg_catalog.pg_attribute as a
+            on a.attrelid = pg_catalog.to_regclass('public.' || c.of_table) and a.attname = c.name
+        where a.atttypid = 'text'::pg_catalog.regtype
+    loop
+        drop trigger if exists sessions_audit_pause on public.sessions;
+        drop trigger if exists turns_undelivered on public.turns;
+        drop trigger if exists forget_what_was_said on public.turns;
+        alter table public.turns
+        drop constraint if exists turns_check, drop column if exists waiting, drop column if exists held;
+        execute format(
+            'alter table public.%I drop constraint if exists %I, alter column %I type hybridflow.%I',
+            v_old.of_table, v_old.of_table || '_' || v_old.name || '_check', v_old.name, v_old.domain
+        );
+    end loop;
+    for v_domain in
+        select d.name, d.allowed
+        from (values
+            ('chat', array['contact', 'group']),
+            ('actor', array['owner', 'operator', 'contact', 'ai', 'cron']),
+            ('turn_state', array['pending', 'running', 'sending', 'sent', 'cancelled', 'dead']),
+            ('handler', array['n8n', 'fallback']),
+            ('sender', array['contact', 'owner', 'operator', 'ai', 'client', 'auto']),
+            ('send_state', array['sending', 'sent', 'unknown', 'failed'])
+        ) as d (name, allowed)
+        where not exists (
+            select from pg_catalog.pg_constraint as c
+            where c.contypid = ('hybridflow.' || d.name)::pg_catalog.regtype and c.contype = 'c'
+        )
+    loop
+        execute format(
+            'alter domain hybridflow.%I add constraint %I check (value = any(%L::text[]))',
+            v_domain.name, v_domain.name || '_check', v_domain.allowed
+        );
+    end loop;
+end
+$hybridflow$;
 
 create unique index if not exists messages_once
 on public.messages (wa_id, tenant_id, from_me, session_id)
@@ -445,6 +516,10 @@ add column if not exists waits_for text,
 add column if not exists waiting boolean generated always as (state = 'pending') stored,
 add column if not exists held boolean generated always as (state in ('running', 'sending')) stored;
 
+alter table public.turns drop constraint if exists turns_held_by_token;
+alter table public.turns add constraint turns_held_by_token
+check (not held or (token_hash is not null and lease_until is not null));
+
 comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
 comment on column public.turns.held is 'It is running or sending; see turns_held.';
 comment on column public.turns.retried_at is
@@ -475,13 +550,14 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    new.said_so_far := null;
-    return new;
+    update public.turns set said_so_far = null where id = new.id;
+    return null;
 end
 $$;
 
+-- After, not before: for one before it every update of a turn locks its row first, whatever the condition.
 create or replace trigger forget_what_was_said
-before update of state on public.turns
+after update of state on public.turns
 for each row
 when (new.said_so_far is not null and new.state not in ('running', 'sending'))
 execute function hybridflow.forget_what_was_said();
@@ -523,9 +599,6 @@ add column if not exists chosen_id text,
 add column if not exists late_until timestamptz,
 add column if not exists check_at timestamptz,
 add column if not exists upload_seconds numeric;
-alter table public.messages drop constraint if exists messages_sender_check;
-alter table public.messages add constraint messages_sender_check
-check (sender in ('contact', 'owner', 'operator', 'ai', 'client', 'auto'));
 
 comment on column public.messages.identity is
 'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
@@ -758,15 +831,18 @@ as $$
 declare
     v_ids bigint[];
     v_known integer;
+    v_found record;
     v_session public.sessions;
     v_jid text;
 begin
     if cardinality(p_jids) = 1 then
-        select s.* into v_session
-        from public.session_identities as i
-        inner join public.sessions as s on s.id = i.session_id
-        where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        select s as session into v_found from public.sessions as s
+        where s.id = (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        )
         for update of s;
+        v_session := v_found.session;
     end if;
     while v_session.id is null loop
         select array_agg(distinct i.session_id order by i.session_id), count(*)
@@ -1091,7 +1167,7 @@ declare
     v_since timestamptz;
     v_human record;
     v_ids bigint[];
-    v_turn public.turns;
+    v_turn_id bigint;
 begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id
@@ -1112,9 +1188,9 @@ begin
     if v_ids is null then
         return null;
     end if;
-    v_turn := hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null);
-    update public.messages set turn_id = v_turn.id where id = any(v_ids);
-    return v_turn.id;
+    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null, hybridflow.clock())).turn_id;
+    update public.messages set turn_id = v_turn_id where id = any(v_ids);
+    return v_turn_id;
 end
 $$;
 
@@ -1443,26 +1519,26 @@ $$;
 
 -- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
 -- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
--- with the message instead. The session is locked.
+-- with the message instead. The session is locked. Returns which turn it is, and when it is due.
 create or replace function hybridflow.join_turn(
-    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
+    p_now timestamptz, out turn_id bigint, out due timestamptz
 )
-returns public.turns
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_now timestamptz := hybridflow.clock();
-    v_due timestamptz := v_now + hybridflow.seconds(p_debounce);
-    v_turn public.turns;
+    v_due timestamptz := p_now + make_interval(secs => p_debounce::double precision);
+    v_running public.turns;
+    v_claimed_at timestamptz;
 begin
     if p_tenant.on_new_message = 'restart' then
-        select * into v_turn from public.turns
+        select * into v_running from public.turns
         where session_id = p_session_id and held and not beside and state = 'running' for update;
         if found then
             -- The attempt did not fail: it does not count.
-            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
-            perform hybridflow.requeue_turn(v_turn, v_due);
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_running.id;
+            perform hybridflow.requeue_turn(v_running, v_due);
         end if;
     end if;
 
@@ -1471,20 +1547,19 @@ begin
             when claimed_at is not null then greatest(run_after, v_due)
             else greatest(run_after, least(v_due, debounce_until))
         end,
-        updated_at = v_now
+        updated_at = p_now
     where session_id = p_session_id and waiting
-    returning * into v_turn;
+    returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
     if not found then
         insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
         values (
             p_tenant.id, p_session_id, v_due,
-            greatest(v_due, v_now + hybridflow.seconds(p_cap)), p_correlation_id
+            greatest(v_due, p_now + hybridflow.seconds(p_cap)), p_correlation_id
         )
-        returning * into v_turn;
-    elsif v_turn.claimed_at is not null then
-        perform hybridflow.widen_turn(v_turn.id);
+        returning id, run_after into turn_id, due;
+    elsif v_claimed_at is not null then
+        perform hybridflow.widen_turn(turn_id);
     end if;
-    return v_turn;
 end
 $$;
 
@@ -2949,7 +3024,8 @@ $$;
 -- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
 -- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
 -- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor}: left is how many are
--- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such tenant.
+-- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such
+-- tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -3874,13 +3950,8 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_replies integer := hybridflow.rule(p_tenant.loop_replies, p_policy, 'loop_replies', 6);
-    v_since timestamptz := greatest(
-        hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
-        ),
-        p_session.resumed_at
-    );
+    v_replies integer := coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6);
+    v_since timestamptz;
     v_ends timestamptz[];
 begin
     if v_replies = 0 then
@@ -3896,7 +3967,16 @@ begin
         where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc limit v_replies
     ) as e;
-    if coalesce(v_ends[v_replies] <= v_since, true) then
+    if v_ends[v_replies] is null then
+        return false;
+    end if;
+    v_since := greatest(
+        hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
+        ),
+        p_session.resumed_at
+    );
+    if v_ends[v_replies] <= v_since then
         return false;
     elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
         select count(*) filter (
@@ -4007,6 +4087,11 @@ declare
     v_any boolean := false;
 begin
     perform hybridflow.lock_message(p_tenant_id, p_wa_id);
+    if not exists (
+        select from public.processed_events where tenant_id = p_tenant_id and waiting_for = p_wa_id
+    ) then
+        return false;  -- nearly always; an update that finds nothing costs more than a look
+    end if;
     for v_event in
         update public.processed_events set waiting_for = null
         where tenant_id = p_tenant_id and waiting_for = p_wa_id
@@ -4045,15 +4130,17 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
--- Keeps a change until its message is recorded. Of each kind only the one that counts then is kept, the
--- newest edit, the first deletion, the strongest delivery state: however many come, no more is stored of them
--- and applied. The message is locked.
-create or replace function hybridflow.await_message(p_event_id bigint, p_tenant_id bigint, p_event jsonb)
-returns void
+-- What becomes of a change whose message is not recorded yet: the decision, with the `change` that is to be
+-- kept for the message. Of each kind only the one that counts then is kept, the newest edit, the first
+-- deletion, the strongest delivery state: however many come, no more is stored of them and applied. The
+-- message is locked.
+create or replace function hybridflow.await_message(p_tenant_id bigint, p_event jsonb)
+returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
+    v_decision jsonb := '{"outcome": "recorded", "decision": "waiting_for_message"}';
     v_kept public.processed_events;
     v_counts boolean;
 begin
@@ -4069,18 +4156,18 @@ begin
         else hybridflow.status_rank(p_event ->> 'status') > hybridflow.status_rank(v_kept.change ->> 'status')
     end;
     if not v_counts then
-        return;
+        return v_decision;
     end if;
     update public.processed_events set waiting_for = null, change = null where id = v_kept.id;
-    update public.processed_events set waiting_for = p_event ->> 'wa_id', change = p_event - 'hashes'
-    where id = p_event_id;
+    return v_decision || jsonb_build_object('change', p_event - 'hashes');
 end
 $$;
 
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
-create or replace function hybridflow.ingest_change(p_event_id bigint, p_tenant public.tenants, p_event jsonb)
+-- Returns the decision; what is to be kept, with the event, is its `change`.
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -4100,12 +4187,11 @@ begin
     end if;
     if v_message.id is null then
         perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
-        perform hybridflow.await_message(p_event_id, p_tenant.id, p_event);
-        return jsonb_build_object('outcome', 'recorded', 'decision', 'waiting_for_message');
+        return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
     if not exists (select from public.messages where id = v_message.id) then
-        return hybridflow.ingest_change(p_event_id, p_tenant, p_event);  -- erased or merged while we waited
+        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
     if p_event ->> 'type' = 'delete' and not v_message.from_me then
@@ -4348,19 +4434,6 @@ begin
 end
 $$;
 
--- Whether the (locked) session has this message already.
-create or replace function hybridflow.has_message(p_session public.sessions, p_event jsonb)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select exists (
-        select from hybridflow.messages_called(p_event ->> 'wa_id') as m
-        where m.session_id = p_session.id and m.from_me = (p_event ->> 'from_me')::boolean
-    )
-$$;
-
 -- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
 create or replace function hybridflow.insert_message(
     p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
@@ -4466,6 +4539,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
     v_decision text := case
@@ -4474,23 +4548,27 @@ declare
         when v_paused then 'paused'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
             or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
-        when p_at < hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
-        ) then 'too_old'
+        when p_at < v_now - make_interval(secs => 60 * coalesce(
+            p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
+        )::double precision) then 'too_old'
         when (p_event ->> 'flood')::boolean then 'flood'
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
-    v_turn public.turns;
+    v_turn record;
+    v_turn_id bigint;
+    v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
         v_turn := hybridflow.join_turn(
             p_tenant, p_session.id,
-            hybridflow.rule(p_tenant.debounce_seconds, p_policy, 'debounce_seconds', 2),
-            hybridflow.rule(null, p_policy, 'debounce_cap_seconds', 10),
-            p_event ->> 'correlation_id'
+            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
+            p_event ->> 'correlation_id', v_now
         );
+        v_turn_id := v_turn.turn_id;
+        v_due_in := extract(epoch from v_turn.due - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
@@ -4499,7 +4577,7 @@ begin
     if v_decision = 'staff' then
         p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
     end if;
-    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn.id);
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
         perform hybridflow.pause_for_human(
             p_session, 'two bots seem to talk to each other: the same again and again', null
@@ -4507,8 +4585,7 @@ begin
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
-        'message_id', v_message_id, 'turn_id', v_turn.id,
-        'due_in', extract(epoch from v_turn.run_after - hybridflow.clock())
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
     ));
 end
 $$;
@@ -4521,10 +4598,9 @@ set search_path = ''
 as $$
 declare
     v_session public.sessions;
-    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
-    v_at timestamptz := least(
-        coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock()), hybridflow.clock()
-    );
+    v_jids text[];
+    v_now timestamptz := hybridflow.clock();
+    v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
     v_own jsonb;
 begin
     if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
@@ -4536,15 +4612,28 @@ begin
             return v_own;
         end if;
     end if;
+    if jsonb_array_length(p_event -> 'jids') = 1 then
+        v_jids := array[p_event -> 'jids' ->> 0];
+    else
+        v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    end if;
     v_session := hybridflow.resolve_session(
         p_tenant.id, v_jids, p_event ->> 'chat',
         case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
             then p_event ->> 'author_name' end
     );
-    perform hybridflow.refuse_erased(v_session, p_event, v_at);
-    if hybridflow.has_message(v_session, p_event) then
+    if not v_session.erasure_checked or v_session.erased_before is not null then
+        perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    end if;
+    -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
+    if exists (
+        select from (
+            select m.session_id, m.from_me from public.messages as m where m.wa_id = p_event ->> 'wa_id' offset 0
+        ) as m
+        where m.session_id = v_session.id and m.from_me = (p_event ->> 'from_me')::boolean
+    ) then
         return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
-    elsif hybridflow.was_pruned(p_tenant.id, v_at) then
+    elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
@@ -4555,7 +4644,8 @@ $$;
 
 -- One event came again. If it is a message that came first under a LID and now under a phone number
 -- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
--- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer.
+-- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer;
+-- null: the event was pruned or erased while we waited for who does that, and is known no more.
 create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
 returns jsonb
 language plpgsql
@@ -4567,7 +4657,10 @@ declare
     v_jid text := p_event -> 'jids' ->> 0;
 begin
     select decision into v_decision from public.processed_events
-    where tenant_id = p_tenant.id and event_key = p_event ->> 'key';
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key' for key share;
+    if not found then
+        return null;
+    end if;
     select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
     if p_event ->> 'type' = 'message' and v_session.id is not null
         and (
@@ -4593,46 +4686,62 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Takes one event: remembers it, decides, keeps the decision with it.
+-- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
+-- take the same event at the same moment the second waits there for the first, and raises PT412; then
+-- ingest_events undoes what it has done, and asks again.
 create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants;
-    v_event_id bigint;
+    v_known record;
     v_decision jsonb;
+    v_change jsonb;
 begin
-    p_event := hybridflow.cut_fields(p_event);
-    select * into v_tenant from public.tenants where instance_name = p_event ->> 'instance';
-    if not found then
-        return jsonb_build_object('outcome', 'unknown_instance');
-    elsif hybridflow.is_forgotten(p_event) then
-        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');
+    if pg_column_size(p_event) > 1000 then
+        p_event := hybridflow.cut_fields(p_event);
     end if;
-    insert into public.processed_events (tenant_id, event_key, event)
-    values (
-        v_tenant.id, p_event ->> 'key',
-        -- What gap repair fetched came by no webhook.
-        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end
-    )
-    on conflict do nothing
-    returning id into v_event_id;
-    if v_event_id is null then
-        return hybridflow.ingest_again(v_tenant, p_event);
+    select
+        t as tenant,
+        exists (
+            select from public.processed_events as e where e.tenant_id = t.id and e.event_key = p_event ->> 'key'
+        ) as event
+    into v_known from public.tenants as t where t.instance_name = p_event ->> 'instance';
+    if not found then
+        return '{"outcome": "unknown_instance"}';
+    elsif p_event ->> 'sent_at' is null and hybridflow.is_forgotten(p_event) then
+        return '{"outcome": "ignored", "decision": "too_old"}';
+    elsif v_known.event then
+        v_decision := hybridflow.ingest_again(v_known.tenant, p_event);
+        if v_decision is not null then
+            return v_decision;
+        end if;
     end if;
 
     v_decision := case p_event ->> 'type'
-        when 'message' then hybridflow.ingest_message(v_tenant, p_event, p_policy)
-        when 'edit' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'delete' then hybridflow.ingest_change(v_event_id, v_tenant, p_event)
-        when 'status' then hybridflow.ingest_status(v_event_id, v_tenant, p_event, p_policy)
+        when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
         when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
-        else hybridflow.ingest_connection(v_tenant, p_event)
-    end;
-    v_decision := v_decision || jsonb_build_object('tenant_id', v_tenant.id);
-    update public.processed_events set decision = v_decision where id = v_event_id;
+        else hybridflow.ingest_connection(v_known.tenant, p_event)
+    end || jsonb_build_object('tenant_id', (v_known.tenant).id);
+    if v_decision ? 'change' then
+        v_change := v_decision -> 'change';
+        v_decision := v_decision - 'change';
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event, decision, waiting_for, change)
+    values (
+        (v_known.tenant).id, p_event ->> 'key',
+        -- What gap repair fetched came by no webhook.
+        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
+        v_decision, case when v_change is not null then p_event ->> 'wa_id' end, v_change
+    )
+    on conflict do nothing;
+    if not found then
+        raise exception 'the same event was taken at the same moment' using errcode = 'PT412';
+    end if;
     return v_decision;
 end
 $$;
@@ -4651,9 +4760,9 @@ $$;
 -- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
 -- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
 -- deadlock after a second), and a contact whose session is held keeps nobody else's messages back. Nor does
--- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first
--- event, so that each call brings something about, and what was decided stands, long before the call is given
--- up.
+-- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the
+-- first event, so that each call brings something about, and what was decided stands, long before the call is
+-- given up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -4661,47 +4770,60 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_item record;
+    v_events jsonb := p -> 'events';
+    v_places integer[] := '{1}';
+    v_place integer;
+    v_event jsonb;
     v_busy text;
     v_constraint text;
     v_ends timestamptz;
     v_decided integer := 0;
-    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(p -> 'events')]);
+    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
 begin
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
         v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
     end if;
-    for v_item in
-        select
-            e.event, e.place::integer as place,
-            concat(e.event ->> 'instance', '/', e.event -> 'jids' ->> 0) as contact
-        from jsonb_array_elements(p -> 'events') with ordinality as e (event, place)
-        order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
-    loop
-        if v_item.contact = v_busy or (v_decided > 0 and clock_timestamp() >= v_ends) then
-            v_decisions[v_item.place] := '{"outcome": "busy"}';
+    if jsonb_array_length(v_events) <> 1 then
+        v_places := array(
+            select e.place
+            from jsonb_array_elements(v_events) with ordinality as e (event, place)
+            order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+        );
+    end if;
+    foreach v_place in array v_places loop
+        v_event := v_events -> (v_place - 1);
+        if v_busy = concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0)
+            or (v_decided > 0 and clock_timestamp() >= v_ends)
+        then
+            v_decisions[v_place] := '{"outcome": "busy"}';
             continue;
         end if;
         v_decided := v_decided + 1;
-        begin
-            v_decisions[v_item.place] := hybridflow.ingest_event(v_item.event, p -> 'policy');
-        exception
-            when deadlock_detected then
-                raise;
-            when lock_not_available then
-                v_decisions[v_item.place] := '{"outcome": "busy"}';
-                v_busy := v_item.contact;
-                perform set_config('lock_timeout', '1', true);
-            when sqlstate 'PT410' then
-                v_decisions[v_item.place] := '{"outcome": "ignored", "decision": "erased"}';
-            when others then
-                get stacked diagnostics v_constraint = constraint_name;
-                v_decisions[v_item.place] := jsonb_build_object(
-                    'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
-                    'detail', ''  -- routers of 0.1.0 read it
-                );
-        end;
+        loop
+            begin
+                v_decisions[v_place] := hybridflow.ingest_event(v_event, p -> 'policy');
+                exit;
+            exception
+                when sqlstate 'PT412' then
+                    continue;
+                when deadlock_detected then
+                    raise;
+                when lock_not_available then
+                    v_decisions[v_place] := '{"outcome": "busy"}';
+                    v_busy := concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0);
+                    perform set_config('lock_timeout', '1', true);
+                when sqlstate 'PT410' then
+                    v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                when others then
+                    get stacked diagnostics v_constraint = constraint_name;
+                    v_decisions[v_place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
+                        'detail', ''  -- routers of 0.1.0 read it
+                    );
+            end;
+            exit;
+        end loop;
     end loop;
     return jsonb_build_object('decisions', to_jsonb(v_decisions));
 end
@@ -4861,7 +4983,7 @@ declare
     v_turn public.turns;
     v_tenant public.tenants;
     v_ids bigint[];
-    v_next public.turns;
+    v_next_id bigint;
 begin
     select * into v_turn from public.turns where id = p_turn_id;
     if v_turn.state <> 'sent' or v_turn.undelivered = 0 or hybridflow.may_have_arrived(v_turn.id)
@@ -4880,9 +5002,11 @@ begin
     if v_ids is null or not v_tenant.is_active then
         return;
     end if;
-    v_next := hybridflow.join_turn(v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id);
+    v_next_id := (hybridflow.join_turn(
+        v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id, hybridflow.clock()
+    )).turn_id;
     update public.messages
-    set turn_id = v_next.id, undelivered_turns = undelivered_turns || v_turn.id
+    set turn_id = v_next_id, undelivered_turns = undelivered_turns || v_turn.id
     where id = any(v_ids);
 end
 $$;
@@ -5052,14 +5176,12 @@ end
 $$;
 
 -- The delivery state of an event. What would be too old for an answer now is not answered again either.
-create or replace function hybridflow.ingest_status(
-    p_event_id bigint, p_tenant public.tenants, p_event jsonb, p_policy jsonb
-)
+create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language sql
 set search_path = ''
 as $$
-    select hybridflow.ingest_change(p_event_id, p_tenant, p_event || jsonb_build_object(
+    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
         'answer_since', hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
@@ -7912,8 +8034,16 @@ alter table public.executions_to_erase enable row level security;
 -- stored as one, and with it any path.
 update public.turns set execution_id = null
 where execution_id is not null and not hybridflow.is_execution_id(execution_id);
-alter table public.turns drop constraint if exists turns_execution_id_check;
-alter table public.turns add constraint turns_execution_id_check check (execution_id ~ '^[1-9][0-9]{0,14}$');
+do $hybridflow$
+begin
+    if pg_catalog.to_regtype('hybridflow.execution_id') is null then
+        create domain hybridflow.execution_id as text;
+        alter table public.turns
+        drop constraint if exists turns_execution_id_check, alter column execution_id type hybridflow.execution_id;
+        alter domain hybridflow.execution_id add constraint execution_id_check check (value ~ '^[1-9][0-9]{0,14}$');
+    end if;
+end
+$hybridflow$;
 
 delete from public.executions_to_erase
 where not hybridflow.is_execution_id(execution_id);
@@ -8838,7 +8968,7 @@ create table if not exists public.messages_archive (
     turn_id bigint,
     wa_id text,
     from_me boolean not null,
-    sender text not null,
+    sender hybridflow.sender not null,
     kind text not null,
     body text not null,
     media jsonb,
@@ -8850,7 +8980,7 @@ create table if not exists public.messages_archive (
     edited_at timestamptz,
     deleted_at timestamptz,
     part integer,
-    send_state text,
+    send_state hybridflow.send_state,
     send_began_at timestamptz,
     sends integer not null,
     created_at timestamptz not null,
