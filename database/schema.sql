@@ -455,7 +455,18 @@ $$;
 
 -- ==================== 0160_outbox.sql
 
--- HybridFlow: what is kept of a send, and of a turn that stops, waits, or goes on beside another.
+-- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
+
+-- One pause may have several reasons; it lasts as long as the longest of them: for ever (pause_indefinite),
+-- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
+alter table public.sessions
+add column if not exists pause_asked_at timestamptz,
+add column if not exists pause_written_at timestamptz;
+
+comment on column public.sessions.pause_asked_at is
+'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+comment on column public.sessions.pause_written_at is
+'When the last message was written by which a human of the business took over. Of this pause.';
 
 alter table public.turns
 add column if not exists beside boolean not null default false,
@@ -658,7 +669,8 @@ as $$
 $$;
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
--- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
+-- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
+-- that turns out to be ours takes no pause back that had another reason. A turn that has not sent anything
 -- is folded into the other's; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
@@ -667,9 +679,17 @@ set search_path = ''
 as $$
 declare
     v_from public.sessions;
+    v_into public.sessions;
+    v_is_reason boolean;
+    v_is_resume boolean;
     v_pending bigint;
 begin
     select * into v_from from public.sessions where id = p_from;
+    select * into v_into from public.sessions where id = p_into;
+    -- Whose words say why it is paused, and whose resume was the last one.
+    v_is_reason := v_from.is_paused
+    and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
+    v_is_resume := v_from.resumed_at is not null and coalesce(v_from.resumed_at > v_into.resumed_at, true);
     perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
     perform hybridflow.make_way(t.id)
     from public.turns as t
@@ -706,13 +726,29 @@ begin
         lid = coalesce(s.lid, v_from.lid),
         contact_name = coalesce(s.contact_name, v_from.contact_name),
         is_paused = s.is_paused or v_from.is_paused,
-        pause_source = case when s.is_paused then s.pause_source else v_from.pause_source end,
-        pause_reason = case when s.is_paused then s.pause_reason else v_from.pause_reason end,
-        pause_message_id = case when s.is_paused then s.pause_message_id else v_from.pause_message_id end,
-        paused_at = least(s.paused_at, v_from.paused_at),
-        paused_until = greatest(s.paused_until, v_from.paused_until),
-        pause_indefinite = s.pause_indefinite or v_from.pause_indefinite,
-        resumed_at = greatest(s.resumed_at, v_from.resumed_at),
+        pause_source = case when v_is_reason then v_from.pause_source else s.pause_source end,
+        pause_reason = case when v_is_reason then v_from.pause_reason else s.pause_reason end,
+        pause_message_id = case
+            when s.is_paused and v_from.is_paused then null
+            when v_from.is_paused then v_from.pause_message_id
+            else s.pause_message_id
+        end,
+        paused_at = case
+            when s.is_paused and v_from.is_paused then least(s.paused_at, v_from.paused_at)
+            when v_is_reason then v_from.paused_at
+            else s.paused_at
+        end,
+        paused_until = greatest(
+            case when s.is_paused then s.paused_until end, case when v_from.is_paused then v_from.paused_until end
+        ),
+        pause_indefinite = (s.is_paused and s.pause_indefinite) or (v_from.is_paused and v_from.pause_indefinite),
+        pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end,
+            case when v_from.is_paused then v_from.pause_written_at end
+        ),
+        resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
+        resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,
         last_human_at = greatest(s.last_human_at, v_from.last_human_at),
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
@@ -846,8 +882,25 @@ $$;
 
 -- HybridFlow: takeover, pause and resume.
 
+-- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
+-- human last wrote or paused.
+create or replace function hybridflow.asked_at(p_session public.sessions)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused then null
+        when coalesce(p_session.pause_asked_at, p_session.pause_written_at) is not null
+            then p_session.pause_asked_at
+        when p_session.paused_until is null or p_session.pause_source = 'owner'
+            then coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+    end
+$$;
+
 -- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- An end of its own (paused_until) does not shorten what a human's later message asks for.
+-- No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -858,11 +911,9 @@ set search_path = ''
 as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
-        when p_session.paused_until is not null and p_session.pause_source <> 'owner'
-            then p_session.paused_until
         else greatest(
             p_session.paused_until,
-            coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+            greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
             + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
         )
     end
@@ -919,6 +970,10 @@ begin
         paused_at = case when v_over or s.is_paused then s.paused_at else hybridflow.clock() end,
         paused_until = case when s.is_paused then s.paused_until end,
         pause_indefinite = s.is_paused and s.pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end, case when not v_over then p_at end
+        ),
         updated_at = hybridflow.clock()
     where s.id = p_session.id;
     if v_over then
@@ -938,6 +993,7 @@ set search_path = ''
 as $$
     update public.sessions
     set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
         resumed_at = hybridflow.clock(), resume_source = p_source, updated_at = hybridflow.clock()
     where id = p_session_id
 $$;
@@ -1092,17 +1148,33 @@ begin
 end
 $$;
 
+-- Whether a human of the business wrote to the session since the turn was made.
+create or replace function hybridflow.human_wrote_since(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.tenants as t on t.id = m.tenant_id
+        where m.session_id = p_turn.session_id and m.sent_at >= p_turn.created_at - interval '10 seconds'
+            and m.created_at >= p_turn.created_at and hybridflow.is_by_human(m, t)
+    )
+$$;
+
 -- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
--- stopped since p_since say the rest, and what the customer wrote and nobody answered gets a turn (its id).
--- The session is locked.
+-- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
+-- customer wrote and nobody answered gets a turn (its id). The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
-    where session_id = p_session_id and state = 'sending' and stop_reason = 'takeover';
+    update public.turns as t set stop_reason = null, updated_at = hybridflow.clock()
+    where t.session_id = p_session_id and t.state = 'sending' and t.stop_reason = 'takeover'
+        and not hybridflow.human_wrote_since(t);
     perform hybridflow.take_up(t)
     from public.turns as t
     where t.id = (
@@ -1110,13 +1182,14 @@ begin
         where s.session_id = p_session_id and s.state = 'sent' and s.incomplete and s.reason = 'takeover'
             and s.reply is not null and s.finished_at >= p_since
         order by s.id desc limit 1
-    );
+    ) and not hybridflow.human_wrote_since(t);
     return hybridflow.answer_unanswered(p_session_id, p_policy);
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless a
--- human wrote besides, or somebody paused. Returns whether the session goes on now. It is locked.
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless it
+-- has another reason: a human wrote besides, or somebody paused. Returns whether the session goes on now. It
+-- is locked.
 create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
 returns boolean
 language plpgsql
@@ -1136,7 +1209,9 @@ begin
     where m.session_id = p_session_id and m.id <> p_message_id
         and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
-    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id
+    and not v_session.pause_indefinite and v_session.paused_until is null and v_session.pause_asked_at is null
+    and not exists (
         select from public.messages as m
         where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
             and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
@@ -1161,7 +1236,13 @@ begin
         end,
         pause_reason = case when v_goes_on then null else s.pause_reason end,
         paused_at = case when v_goes_on then null else s.paused_at end,
-        paused_until = case when v_goes_on then null else s.paused_until end,
+        pause_written_at = case
+            when v_goes_on then null
+            when v_human.id is not null then least(s.pause_written_at, v_human.sent_at)
+            -- What else paused it counts on; where nothing is known of that, the message goes on counting.
+            when s.pause_indefinite or s.paused_until is not null or s.pause_asked_at is not null then null
+            else s.pause_written_at
+        end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
     return v_goes_on;
@@ -1215,7 +1296,9 @@ $$;
 
 -- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
--- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say.
+-- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say. `until` takes
+-- the place of what was asked before, and with neither it stays beside; what a human's message asks for stays
+-- always, and `pause_ends_at` says which end is the last: resume_session ends all.
 -- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
@@ -1225,6 +1308,7 @@ as $$
 declare
     v_session public.sessions := hybridflow.session_of(p);
     v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_for_ever boolean := coalesce((p ->> 'indefinite')::boolean, false);
     v_cancelled integer;
 begin
     if v_until <= hybridflow.clock() then
@@ -1236,8 +1320,10 @@ begin
         pause_reason = p ->> 'reason',
         pause_message_id = null,
         paused_at = hybridflow.clock(),
-        paused_until = v_until,
-        pause_indefinite = coalesce((p ->> 'indefinite')::boolean, false),
+        paused_until = case when v_until is not null or not is_paused then v_until else paused_until end,
+        pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
+        pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
+        pause_written_at = case when is_paused then pause_written_at end,
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
@@ -1309,6 +1395,7 @@ as $$
 begin
     update public.sessions
     set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
         resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
     where id = any(p_ids);
     return (select count(hybridflow.answer_unanswered(i, p_policy)) from unnest(p_ids) as i);
@@ -3322,11 +3409,15 @@ begin
     end if;
     v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
     update public.messages set author_name = p ->> 'author' where id = v_message.id;
-    update public.sessions
+    update public.sessions as s
     set is_paused = true, pause_source = 'operator', pause_message_id = null,
         pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
         paused_at = case when is_paused then paused_at else v_message.send_began_at end,
-        paused_until = null, last_human_at = v_message.send_began_at, updated_at = v_message.send_began_at
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
+        updated_at = v_message.send_began_at
     where id = v_session.id;
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(
@@ -5137,7 +5228,9 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(s) - '{pause_message_id,merged_at,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+    select to_jsonb(s) - array[
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+    ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
@@ -8437,8 +8530,8 @@ $$;
 -- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
 -- stays counted as it was reserved.
 
--- A human is wanted in the locked session: it is paused with source 'ai', and the people of the business
--- are told by a notice. What it was about to say is cancelled.
+-- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, and the
+-- people of the business are told by a notice. What it was about to say is cancelled.
 create or replace function hybridflow.pause_for_human(
     p_session public.sessions, p_reason text, p_summary text
 )
@@ -8449,7 +8542,10 @@ as $$
 begin
     update public.sessions
     set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        pause_message_id = null, paused_at = hybridflow.clock(),
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
         last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = p_session.id;
     perform hybridflow.cancel_turns(p_session.id, 'paused');

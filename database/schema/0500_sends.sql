@@ -353,11 +353,15 @@ begin
     end if;
     v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
     update public.messages set author_name = p ->> 'author' where id = v_message.id;
-    update public.sessions
+    update public.sessions as s
     set is_paused = true, pause_source = 'operator', pause_message_id = null,
         pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
         paused_at = case when is_paused then paused_at else v_message.send_began_at end,
-        paused_until = null, last_human_at = v_message.send_began_at, updated_at = v_message.send_began_at
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
+        updated_at = v_message.send_began_at
     where id = v_session.id;
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(

@@ -140,7 +140,9 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(s) - '{pause_message_id,merged_at,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+    select to_jsonb(s) - array[
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+    ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
