@@ -3167,9 +3167,19 @@ begin
 end
 $$;
 
+-- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
+-- by Evolution's has never one like these.
+create or replace function hybridflow.typed_by_hand()
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+$$;
+
 -- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not called as WhatsApp's own apps on a phone or a
--- computer call what is typed in them; and, where it is a send of ours, with the same words.
+-- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it is a send of ours, with the same words.
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -3184,7 +3194,7 @@ as $$
             else
                 p_other.id > p_message.id
                 and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
-                and p_other.wa_id !~ '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+                and p_other.wa_id !~ hybridflow.typed_by_hand()
         end
 $$;
 
@@ -4206,7 +4216,8 @@ $$;
 -- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
 -- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
 -- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
--- looks like the owner's, only as long as it can still be late.
+-- looks like the owner's, only as long as it can still be late. What was typed in WhatsApp's own apps on a
+-- phone or a computer is none, whatever it says.
 create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
 returns public.messages
 language plpgsql
@@ -4246,8 +4257,18 @@ begin
             select from jsonb_array_elements_text(p_event -> 'jids') as j
             where j in (select i.jid from public.session_identities as i where i.session_id = s.id)
                 or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
-                or (j like '%@lid' and s.lid is null)
+                -- A LID that is nobody's yet may be this contact's; one that comes with a phone is that phone's.
+                or (
+                    j like '%@lid' and s.lid is null
+                    and not exists (
+                        select from jsonb_array_elements_text(p_event -> 'jids') as o where o not like '%@lid'
+                    )
+                    and not exists (
+                        select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
+                    )
+                )
         )
+        and p_event ->> 'wa_id' !~ hybridflow.typed_by_hand()
     order by m.late_until is not null, m.send_began_at, m.id limit 1;
     return v_message;
 end

@@ -111,9 +111,19 @@ begin
 end
 $$;
 
+-- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
+-- by Evolution's has never one like these.
+create or replace function hybridflow.typed_by_hand()
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+$$;
+
 -- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not called as WhatsApp's own apps on a phone or a
--- computer call what is typed in them; and, where it is a send of ours, with the same words.
+-- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it is a send of ours, with the same words.
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -128,7 +138,7 @@ as $$
             else
                 p_other.id > p_message.id
                 and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
-                and p_other.wa_id !~ '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+                and p_other.wa_id !~ hybridflow.typed_by_hand()
         end
 $$;
 
