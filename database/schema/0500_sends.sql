@@ -123,7 +123,8 @@ as $$
 $$;
 
 -- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it is a send of ours, with the same words.
+-- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
+-- is a send of ours, with the same words.
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -435,15 +436,18 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_jids text[];
+    v_known text;
 begin
     perform from public.sessions where id = p_session_id for update;
     if not found then
         return;
     end if;
-    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
-    where i.session_id = p_session_id;
-    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+    -- One of those that it has says which session it is.
+    select i.jid into v_known from public.session_identities as i
+    inner join public.sessions as s on s.id = i.session_id
+    where i.session_id = p_session_id
+    order by i.jid = s.phone_jid desc nulls last, i.jid = s.lid desc nulls last, i.created_at, i.jid limit 1;
+    perform hybridflow.resolve_session(p_tenant_id, array_remove(array[v_known, p_jid], null), 'contact', null);
 end
 $$;
 

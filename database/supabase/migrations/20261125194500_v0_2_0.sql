@@ -814,6 +814,31 @@ begin
 end
 $$;
 
+-- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
+-- those that its messages are sent to. A person has a phone, in two spellings, and a LID; who has more and
+-- more of them would make each lock, claim and look at the session cost more.
+create or replace function hybridflow.forget_identities(p_session_id bigint, p_kept text[])
+returns void
+language sql
+set search_path = ''
+as $$
+    with counted as (
+        select i.tenant_id, i.jid, row_number() over (
+            order by
+                i.jid = any(p_kept) desc, coalesce(i.jid in (s.phone_jid, s.lid), false) desc,
+                i.created_at desc, i.jid
+        ) as place
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.session_id = p_session_id
+    )
+
+    delete from public.session_identities as i
+    using counted as c
+    where c.place > 8 and i.tenant_id = c.tenant_id and i.jid = c.jid
+        and i.jid <> all(p_kept)
+$$;
+
 -- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
 create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
 returns void
@@ -852,6 +877,7 @@ begin
         lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid),
         erasure_checked = false
     where id = v_session_id;
+    perform hybridflow.forget_identities(v_session_id, p_jids);
 end
 $$;
 
@@ -3156,7 +3182,8 @@ as $$
 $$;
 
 -- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it is a send of ours, with the same words.
+-- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
+-- is a send of ours, with the same words.
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -3468,15 +3495,18 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_jids text[];
+    v_known text;
 begin
     perform from public.sessions where id = p_session_id for update;
     if not found then
         return;
     end if;
-    select array_agg(i.jid) || p_jid into v_jids from public.session_identities as i
-    where i.session_id = p_session_id;
-    perform hybridflow.resolve_session(p_tenant_id, v_jids, 'contact', null);
+    -- One of those that it has says which session it is.
+    select i.jid into v_known from public.session_identities as i
+    inner join public.sessions as s on s.id = i.session_id
+    where i.session_id = p_session_id
+    order by i.jid = s.phone_jid desc nulls last, i.jid = s.lid desc nulls last, i.created_at, i.jid limit 1;
+    perform hybridflow.resolve_session(p_tenant_id, array_remove(array[v_known, p_jid], null), 'contact', null);
 end
 $$;
 
