@@ -5662,7 +5662,8 @@ $$;
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
 -- The tenant's turns, or a session's, newest first. Of a session with a state, 1000 are looked at for a page
--- (see page_of_search). PT404: not this tenant's.
+-- (see page_of_search). A page ends before its `limit` where its replies have 500,000 characters. PT404: not
+-- this tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -5707,10 +5708,18 @@ begin
             order by t.id desc limit v_limit + 1
         );
     end if;
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
-    ) order by i.id desc)
-    into v_rows from unnest(v_ids) as i (id);
+    select
+        array_agg(jsonb_build_object(
+            'key', jsonb_build_array(f.id), 'item', case when f.fits then hybridflow.turn_json(f.id) end
+        ) order by f.id desc),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from (
+        select i.id, coalesce(sum((
+            select length(t.reply::text) from public.turns as t where t.id = i.id
+        )) over (order by i.id desc rows between unbounded preceding and 1 preceding), 0) < 500000 as fits
+        from unnest(v_ids) as i (id)
+    ) as f;
     return hybridflow.page_of_search('turns', v_rows, v_limit, v_last);
 end
 $$;
@@ -5834,7 +5843,8 @@ end
 $$;
 
 -- list_tenants({caller?, limit?, cursor?})
--- The tenants that the caller may see (every one, without a caller), in the order of creation.
+-- The tenants that the caller may see (every one, without a caller), in the order of creation. A page ends
+-- before its `limit` where its prompts have 500,000 bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -5847,15 +5857,22 @@ declare
     v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
     v_rows jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_seen_by(p -> 'caller', f)
-    ) order by f.id)
-    into v_rows
-    from (
-        select t.* from public.tenants as t
+    with found as (
+        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+            order by t.id rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from public.tenants as t
         where t.id > v_after and (v_own is null or t.id = any(v_own))
         order by t.id limit v_limit + 1
-    ) as f;
+    )
+
+    select
+        array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', case when f.fits then (
+            select hybridflow.tenant_seen_by(p -> 'caller', t) from public.tenants as t where t.id = f.id
+        ) end) order by f.id),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from found as f;
     return hybridflow.page('tenants', v_rows, v_limit);
 end
 $$;
@@ -6110,6 +6127,20 @@ begin
 end
 $$;
 
+-- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
+-- from any other. What is told so is not cut again.
+create or replace function hybridflow.told_shortly(p_value jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when length(p_value #>> '{}') <= 1200 then p_value else to_jsonb(format(
+        '%s […] (%s characters, SHA-256 %s)', left(p_value #>> '{}', 1000), length(p_value #>> '{}'),
+        encode(sha256(convert_to(p_value #>> '{}', 'UTF8')), 'hex')
+    )) end
+$$;
+
 -- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
 -- addresses, in which a secret may stand, only that they have.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
@@ -6120,7 +6151,9 @@ set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
         when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
-        else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
+        else jsonb_strip_nulls(jsonb_build_object(
+            'from', hybridflow.told_shortly(to_jsonb(p_old) -> n.key), 'to', hybridflow.told_shortly(n.value)
+        ))
     end), '{}')
     from jsonb_each(to_jsonb(p_new)) as n
     where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
@@ -7341,9 +7374,29 @@ as $$
         and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
 $$;
 
+-- The detail of a line of the audit log, cut where it was written longer than one is now.
+create or replace function hybridflow.short_detail(p_detail jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
+        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
+            when 'object' then (
+                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
+                from jsonb_each(d.value) as e
+            )
+            else hybridflow.told_shortly(d.value)
+        end)
+        from jsonb_each(p_detail) as d
+    ) end
+$$;
+
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
 -- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all. With a
--- filter, 1000 are looked at for a page (see page_of_search).
+-- filter, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where it has
+-- 500,000 characters.
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -7362,7 +7415,11 @@ declare
     );
     v_rows jsonb[];
     v_keys bigint[];
+    v_found bigint[];
     v_last_at timestamptz;
+    v_id bigint;
+    v_line jsonb;
+    v_characters bigint := 0;
 begin
     with looked as materialized (
         (
@@ -7383,15 +7440,22 @@ begin
     )
 
     select
-        (
-            select array_agg(
-                jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f.line)) order by f.id desc
-            )
-            from found as f
-        ),
+        (select array_agg(f.id order by f.id desc) from found as f),
         (select array_agg(l.id order by l.id desc) from looked as l),
         (select (l.line).at from looked as l order by l.id limit 1)
-    into v_rows, v_keys, v_last_at;
+    into v_found, v_keys, v_last_at;
+    foreach v_id in array coalesce(v_found, '{}') loop
+        if v_characters >= 500000 then
+            v_limit := least(v_limit, cardinality(v_rows));
+            v_line := null;  -- there are more: this one begins the next page
+        else
+            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
+            from public.audit_log as a where a.id = v_id;
+            v_characters := v_characters + length(v_line::text);
+        end if;
+        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
+        exit when v_line is null;
+    end loop;
     return hybridflow.page_of_search('audit', v_rows, v_limit, case
         when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
     end);
