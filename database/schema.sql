@@ -1185,7 +1185,8 @@ as $$
         select from public.messages as m
         inner join public.tenants as t on t.id = m.tenant_id
         where m.session_id = p_turn.session_id and m.sent_at >= p_turn.created_at - interval '10 seconds'
-            and m.created_at >= p_turn.created_at and hybridflow.is_by_human(m, t)
+            and m.created_at >= p_turn.created_at
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
     )
 $$;
 
