@@ -129,7 +129,7 @@ async def test_after_a_resume_what_nobody_answered_is_answered_at_once(office: O
 async def test_an_operators_end_does_not_end_what_the_owner_asked_for_in_another_chat(
     office: Office,
 ):
-    """By phone she is paused for five minutes, by LID the owner writes: both are the same person."""
+    """By phone she is paused for five minutes, by LID the owner writes: both are one person."""
     await office.talk.maria_writes("oi")
     until = (office.talk.now() + timedelta(minutes=5)).isoformat()
     await office.post("/api/sessions/1/pause", tenant_id=1, json={"until": until})
