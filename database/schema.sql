@@ -526,7 +526,18 @@ $$;
 
 -- ==================== 0160_outbox.sql
 
--- HybridFlow: what is kept of a send, and of a turn that stops, waits, or goes on beside another.
+-- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
+
+-- One pause may have several reasons; it lasts as long as the longest of them: for ever (pause_indefinite),
+-- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
+alter table public.sessions
+add column if not exists pause_asked_at timestamptz,
+add column if not exists pause_written_at timestamptz;
+
+comment on column public.sessions.pause_asked_at is
+'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+comment on column public.sessions.pause_written_at is
+'When the last message was written by which a human of the business took over. Of this pause.';
 
 alter table public.turns
 add column if not exists beside boolean not null default false,
@@ -749,7 +760,8 @@ as $$
 $$;
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
--- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
+-- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
+-- that turns out to be ours takes no pause back that had another reason. A turn that has not sent anything
 -- is folded into the other's; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
@@ -758,9 +770,17 @@ set search_path = ''
 as $$
 declare
     v_from public.sessions;
+    v_into public.sessions;
+    v_is_reason boolean;
+    v_is_resume boolean;
     v_pending bigint;
 begin
     select * into v_from from public.sessions where id = p_from;
+    select * into v_into from public.sessions where id = p_into;
+    -- Whose words say why it is paused, and whose resume was the last one.
+    v_is_reason := v_from.is_paused
+    and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
+    v_is_resume := v_from.resumed_at is not null and coalesce(v_from.resumed_at > v_into.resumed_at, true);
     perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
     perform hybridflow.make_way(t.id)
     from hybridflow.held_turns(p_from) as t
@@ -794,13 +814,29 @@ begin
         lid = coalesce(s.lid, v_from.lid),
         contact_name = coalesce(s.contact_name, v_from.contact_name),
         is_paused = s.is_paused or v_from.is_paused,
-        pause_source = case when s.is_paused then s.pause_source else v_from.pause_source end,
-        pause_reason = case when s.is_paused then s.pause_reason else v_from.pause_reason end,
-        pause_message_id = case when s.is_paused then s.pause_message_id else v_from.pause_message_id end,
-        paused_at = least(s.paused_at, v_from.paused_at),
-        paused_until = greatest(s.paused_until, v_from.paused_until),
-        pause_indefinite = s.pause_indefinite or v_from.pause_indefinite,
-        resumed_at = greatest(s.resumed_at, v_from.resumed_at),
+        pause_source = case when v_is_reason then v_from.pause_source else s.pause_source end,
+        pause_reason = case when v_is_reason then v_from.pause_reason else s.pause_reason end,
+        pause_message_id = case
+            when s.is_paused and v_from.is_paused then null
+            when v_from.is_paused then v_from.pause_message_id
+            else s.pause_message_id
+        end,
+        paused_at = case
+            when s.is_paused and v_from.is_paused then least(s.paused_at, v_from.paused_at)
+            when v_is_reason then v_from.paused_at
+            else s.paused_at
+        end,
+        paused_until = greatest(
+            case when s.is_paused then s.paused_until end, case when v_from.is_paused then v_from.paused_until end
+        ),
+        pause_indefinite = (s.is_paused and s.pause_indefinite) or (v_from.is_paused and v_from.pause_indefinite),
+        pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end,
+            case when v_from.is_paused then v_from.pause_written_at end
+        ),
+        resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
+        resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,
         last_human_at = greatest(s.last_human_at, v_from.last_human_at),
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
@@ -914,6 +950,31 @@ as $$
         ) as i) / 100
 $$;
 
+-- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
+-- those that its messages are sent to. A person has a phone, in two spellings, and a LID; who has more and
+-- more of them would make each lock, claim and look at the session cost more.
+create or replace function hybridflow.forget_identities(p_session_id bigint, p_kept text[])
+returns void
+language sql
+set search_path = ''
+as $$
+    with counted as (
+        select i.tenant_id, i.jid, row_number() over (
+            order by
+                i.jid = any(p_kept) desc, coalesce(i.jid in (s.phone_jid, s.lid), false) desc,
+                i.created_at desc, i.jid
+        ) as place
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.session_id = p_session_id
+    )
+
+    delete from public.session_identities as i
+    using counted as c
+    where c.place > 8 and i.tenant_id = c.tenant_id and i.jid = c.jid
+        and i.jid <> all(p_kept)
+$$;
+
 -- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
 create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
 returns void
@@ -959,6 +1020,7 @@ begin
         lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid),
         erasure_checked = false
     where id = v_session_id;
+    perform hybridflow.forget_identities(v_session_id, p_jids);
 end
 $$;
 
@@ -966,8 +1028,25 @@ $$;
 
 -- HybridFlow: takeover, pause and resume.
 
+-- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
+-- human last wrote or paused.
+create or replace function hybridflow.asked_at(p_session public.sessions)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused then null
+        when coalesce(p_session.pause_asked_at, p_session.pause_written_at) is not null
+            then p_session.pause_asked_at
+        when p_session.paused_until is null or p_session.pause_source = 'owner'
+            then coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+    end
+$$;
+
 -- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- An end of its own (paused_until) does not shorten what a human's later message asks for.
+-- No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -978,11 +1057,9 @@ set search_path = ''
 as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
-        when p_session.paused_until is not null and p_session.pause_source <> 'owner'
-            then p_session.paused_until
         else greatest(
             p_session.paused_until,
-            coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+            greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
             + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
         )
     end
@@ -1043,6 +1120,10 @@ begin
         paused_at = case when v_over or s.is_paused then s.paused_at else hybridflow.clock() end,
         paused_until = case when s.is_paused then s.paused_until end,
         pause_indefinite = s.is_paused and s.pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end, case when not v_over then p_at end
+        ),
         updated_at = hybridflow.clock()
     where s.id = p_session.id;
     if v_over then
@@ -1062,6 +1143,7 @@ set search_path = ''
 as $$
     update public.sessions
     set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
         resumed_at = hybridflow.clock(), resume_source = p_source, updated_at = hybridflow.clock()
     where id = p_session_id
 $$;
@@ -1217,18 +1299,34 @@ begin
 end
 $$;
 
+-- Whether a human of the business wrote to the session since the turn was made.
+create or replace function hybridflow.human_wrote_since(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.tenants as t on t.id = m.tenant_id
+        where m.session_id = p_turn.session_id and m.sent_at >= p_turn.created_at - interval '10 seconds'
+            and m.created_at >= p_turn.created_at
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    )
+$$;
+
 -- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
--- stopped since p_since say the rest, and what the customer wrote and nobody answered gets a turn (its id).
--- The session is locked.
+-- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
+-- customer wrote and nobody answered gets a turn (its id). The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
-    where id in (select h.id from hybridflow.held_turns(p_session_id) as h)
-        and state = 'sending' and stop_reason = 'takeover';
+    update public.turns as t set stop_reason = null, updated_at = hybridflow.clock()
+    where t.id in (select h.id from hybridflow.held_turns(p_session_id) as h)
+        and t.state = 'sending' and t.stop_reason = 'takeover' and not hybridflow.human_wrote_since(t);
     perform hybridflow.take_up(t)
     from public.turns as t
     where t.id = (
@@ -1240,13 +1338,14 @@ begin
         ) as s
         where s.incomplete and s.reason = 'takeover' and s.reply is not null and s.finished_at >= p_since
         order by s.id desc limit 1
-    );
+    ) and not hybridflow.human_wrote_since(t);
     return hybridflow.answer_unanswered(p_session_id, p_policy);
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless a
--- human wrote besides, or somebody paused. Returns whether the session goes on now. It is locked.
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless it
+-- has another reason: a human wrote besides, or somebody paused. Returns whether the session goes on now. It
+-- is locked.
 create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
 returns boolean
 language plpgsql
@@ -1266,7 +1365,9 @@ begin
     where m.session_id = p_session_id and m.id <> p_message_id
         and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
-    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id
+    and not v_session.pause_indefinite and v_session.paused_until is null and v_session.pause_asked_at is null
+    and not exists (
         select from public.messages as m
         where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
             and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
@@ -1291,7 +1392,13 @@ begin
         end,
         pause_reason = case when v_goes_on then null else s.pause_reason end,
         paused_at = case when v_goes_on then null else s.paused_at end,
-        paused_until = case when v_goes_on then null else s.paused_until end,
+        pause_written_at = case
+            when v_goes_on then null
+            when v_human.id is not null then least(s.pause_written_at, v_human.sent_at)
+            -- What else paused it counts on; where nothing is known of that, the message goes on counting.
+            when s.pause_indefinite or s.paused_until is not null or s.pause_asked_at is not null then null
+            else s.pause_written_at
+        end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
     return v_goes_on;
@@ -1345,7 +1452,9 @@ $$;
 
 -- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
--- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say.
+-- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say. `until` takes
+-- the place of what was asked before, and with neither it stays beside; what a human's message asks for stays
+-- always, and `pause_ends_at` says which end is the last: resume_session ends all.
 -- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
@@ -1355,6 +1464,7 @@ as $$
 declare
     v_session public.sessions := hybridflow.session_of(p);
     v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_for_ever boolean := coalesce((p ->> 'indefinite')::boolean, false);
     v_cancelled integer;
 begin
     if v_until <= hybridflow.clock() then
@@ -1366,8 +1476,10 @@ begin
         pause_reason = p ->> 'reason',
         pause_message_id = null,
         paused_at = hybridflow.clock(),
-        paused_until = v_until,
-        pause_indefinite = coalesce((p ->> 'indefinite')::boolean, false),
+        paused_until = case when v_until is not null or not is_paused then v_until else paused_until end,
+        pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
+        pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
+        pause_written_at = case when is_paused then pause_written_at end,
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
@@ -1439,6 +1551,7 @@ as $$
 begin
     update public.sessions
     set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
         resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
     where id = any(p_ids);
     return (select count(hybridflow.answer_unanswered(i, p_policy)) from unnest(p_ids) as i);
@@ -3224,9 +3337,20 @@ begin
 end
 $$;
 
+-- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
+-- by Evolution's has never one like these.
+create or replace function hybridflow.typed_by_hand()
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+$$;
+
 -- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not called as WhatsApp's own apps on a phone or a
--- computer call what is typed in them; and, where it is a send of ours, with the same words.
+-- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
+-- is a send of ours, with the same words.
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -3241,7 +3365,7 @@ as $$
             else
                 p_other.id > p_message.id
                 and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
-                and p_other.wa_id !~ '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+                and p_other.wa_id !~ hybridflow.typed_by_hand()
         end
 $$;
 
@@ -3467,11 +3591,15 @@ begin
     end if;
     v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
     update public.messages set author_name = p ->> 'author' where id = v_message.id;
-    update public.sessions
+    update public.sessions as s
     set is_paused = true, pause_source = 'operator', pause_message_id = null,
         pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
         paused_at = case when is_paused then paused_at else v_message.send_began_at end,
-        paused_until = null, last_human_at = v_message.send_began_at, updated_at = v_message.send_began_at
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
+        updated_at = v_message.send_began_at
     where id = v_session.id;
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(
@@ -3541,9 +3669,11 @@ begin
     if not found then
         return;
     end if;
-    -- One that it has stands for all: each that is named is locked.
+    -- One of those that it has says which session it is.
     select i.jid into v_known from public.session_identities as i
-    where i.session_id = p_session_id and i.jid <> p_jid limit 1;
+    inner join public.sessions as s on s.id = i.session_id
+    where i.session_id = p_session_id and i.jid <> p_jid
+    order by i.jid = s.phone_jid desc nulls last, i.jid = s.lid desc nulls last, i.created_at, i.jid limit 1;
     perform hybridflow.resolve_session(p_tenant_id, array_remove(array[v_known, p_jid], null), 'contact', null);
 end
 $$;
@@ -4347,7 +4477,8 @@ $$;
 -- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
 -- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
 -- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
--- looks like the owner's, only as long as it can still be late.
+-- looks like the owner's, only as long as it can still be late. What was typed in WhatsApp's own apps on a
+-- phone or a computer is none, whatever it says.
 create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
 returns public.messages
 language plpgsql
@@ -4384,10 +4515,18 @@ begin
                     where i.tenant_id = p_tenant.id and i.jid = j and i.session_id = s.id
                 )
                 or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
-                or (j like '%@lid' and s.lid is null and not exists (
-                    select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
-                ))
+                -- A LID that is nobody's yet may be this contact's; one that comes with a phone is that phone's.
+                or (
+                    j like '%@lid' and s.lid is null
+                    and not exists (
+                        select from jsonb_array_elements_text(p_event -> 'jids') as o where o not like '%@lid'
+                    )
+                    and not exists (
+                        select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
+                    )
+                )
         )
+        and p_event ->> 'wa_id' !~ hybridflow.typed_by_hand()
     order by m.late_until is not null, m.send_began_at, m.id limit 1;
     return v_message;
 end
@@ -5419,7 +5558,9 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(s) - '{pause_message_id,merged_at,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+    select to_jsonb(s) - array[
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+    ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
@@ -5823,7 +5964,8 @@ $$;
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
 -- The tenant's turns, or a session's, newest first. Of a session with a state, 1000 are looked at for a page
--- (see page_of_search). PT404: not this tenant's.
+-- (see page_of_search). A page ends before its `limit` where its replies have 500,000 characters. PT404: not
+-- this tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -5868,10 +6010,18 @@ begin
             order by t.id desc limit v_limit + 1
         );
     end if;
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
-    ) order by i.id desc)
-    into v_rows from unnest(v_ids) as i (id);
+    select
+        array_agg(jsonb_build_object(
+            'key', jsonb_build_array(f.id), 'item', case when f.fits then hybridflow.turn_json(f.id) end
+        ) order by f.id desc),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from (
+        select i.id, coalesce(sum((
+            select length(t.reply::text) from public.turns as t where t.id = i.id
+        )) over (order by i.id desc rows between unbounded preceding and 1 preceding), 0) < 500000 as fits
+        from unnest(v_ids) as i (id)
+    ) as f;
     return hybridflow.page_of_search('turns', v_rows, v_limit, v_last);
 end
 $$;
@@ -5995,7 +6145,8 @@ end
 $$;
 
 -- list_tenants({caller?, limit?, cursor?})
--- The tenants that the caller may see (every one, without a caller), in the order of creation.
+-- The tenants that the caller may see (every one, without a caller), in the order of creation. A page ends
+-- before its `limit` where its prompts have 500,000 bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -6008,15 +6159,22 @@ declare
     v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
     v_rows jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_seen_by(p -> 'caller', f)
-    ) order by f.id)
-    into v_rows
-    from (
-        select t.* from public.tenants as t
+    with found as (
+        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+            order by t.id rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from public.tenants as t
         where t.id > v_after and (v_own is null or t.id = any(v_own))
         order by t.id limit v_limit + 1
-    ) as f;
+    )
+
+    select
+        array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', case when f.fits then (
+            select hybridflow.tenant_seen_by(p -> 'caller', t) from public.tenants as t where t.id = f.id
+        ) end) order by f.id),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from found as f;
     return hybridflow.page('tenants', v_rows, v_limit);
 end
 $$;
@@ -6271,6 +6429,20 @@ begin
 end
 $$;
 
+-- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
+-- from any other. What is told so is not cut again.
+create or replace function hybridflow.told_shortly(p_value jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when length(p_value #>> '{}') <= 1200 then p_value else to_jsonb(format(
+        '%s […] (%s characters, SHA-256 %s)', left(p_value #>> '{}', 1000), length(p_value #>> '{}'),
+        encode(sha256(convert_to(p_value #>> '{}', 'UTF8')), 'hex')
+    )) end
+$$;
+
 -- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
 -- addresses, in which a secret may stand, only that they have.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
@@ -6281,7 +6453,9 @@ set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
         when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
-        else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
+        else jsonb_strip_nulls(jsonb_build_object(
+            'from', hybridflow.told_shortly(to_jsonb(p_old) -> n.key), 'to', hybridflow.told_shortly(n.value)
+        ))
     end), '{}')
     from jsonb_each(to_jsonb(p_new)) as n
     where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
@@ -7502,9 +7676,29 @@ as $$
         and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
 $$;
 
+-- The detail of a line of the audit log, cut where it was written longer than one is now.
+create or replace function hybridflow.short_detail(p_detail jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
+        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
+            when 'object' then (
+                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
+                from jsonb_each(d.value) as e
+            )
+            else hybridflow.told_shortly(d.value)
+        end)
+        from jsonb_each(p_detail) as d
+    ) end
+$$;
+
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
 -- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all. With a
--- filter, 1000 are looked at for a page (see page_of_search).
+-- filter, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where it has
+-- 500,000 characters.
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -7523,7 +7717,11 @@ declare
     );
     v_rows jsonb[];
     v_keys bigint[];
+    v_found bigint[];
     v_last_at timestamptz;
+    v_id bigint;
+    v_line jsonb;
+    v_characters bigint := 0;
 begin
     with looked as materialized (
         (
@@ -7544,15 +7742,22 @@ begin
     )
 
     select
-        (
-            select array_agg(
-                jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f.line)) order by f.id desc
-            )
-            from found as f
-        ),
+        (select array_agg(f.id order by f.id desc) from found as f),
         (select array_agg(l.id order by l.id desc) from looked as l),
         (select (l.line).at from looked as l order by l.id limit 1)
-    into v_rows, v_keys, v_last_at;
+    into v_found, v_keys, v_last_at;
+    foreach v_id in array coalesce(v_found, '{}') loop
+        if v_characters >= 500000 then
+            v_limit := least(v_limit, cardinality(v_rows));
+            v_line := null;  -- there are more: this one begins the next page
+        else
+            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
+            from public.audit_log as a where a.id = v_id;
+            v_characters := v_characters + length(v_line::text);
+        end if;
+        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
+        exit when v_line is null;
+    end loop;
     return hybridflow.page_of_search('audit', v_rows, v_limit, case
         when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
     end);
@@ -8727,8 +8932,8 @@ $$;
 -- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
 -- stays counted as it was reserved.
 
--- A human is wanted in the locked session: it is paused with source 'ai', and the people of the business
--- are told by a notice. What it was about to say is cancelled.
+-- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, and the
+-- people of the business are told by a notice. What it was about to say is cancelled.
 create or replace function hybridflow.pause_for_human(
     p_session public.sessions, p_reason text, p_summary text
 )
@@ -8739,7 +8944,10 @@ as $$
 begin
     update public.sessions
     set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        pause_message_id = null, paused_at = hybridflow.clock(),
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
         last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = p_session.id;
     perform hybridflow.cancel_turns(p_session.id, 'paused');

@@ -1,4 +1,15 @@
--- HybridFlow: what is kept of a send, and of a turn that stops, waits, or goes on beside another.
+-- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
+
+-- One pause may have several reasons; it lasts as long as the longest of them: for ever (pause_indefinite),
+-- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
+alter table public.sessions
+add column if not exists pause_asked_at timestamptz,
+add column if not exists pause_written_at timestamptz;
+
+comment on column public.sessions.pause_asked_at is
+'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+comment on column public.sessions.pause_written_at is
+'When the last message was written by which a human of the business took over. Of this pause.';
 
 alter table public.turns
 add column if not exists beside boolean not null default false,

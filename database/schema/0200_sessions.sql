@@ -101,7 +101,8 @@ as $$
 $$;
 
 -- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
--- the caller, lower id first. The pause of either holds for both. A turn that has not sent anything
+-- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
+-- that turns out to be ours takes no pause back that had another reason. A turn that has not sent anything
 -- is folded into the other's; one that is sending is finished beside it.
 create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
 returns void
@@ -110,9 +111,17 @@ set search_path = ''
 as $$
 declare
     v_from public.sessions;
+    v_into public.sessions;
+    v_is_reason boolean;
+    v_is_resume boolean;
     v_pending bigint;
 begin
     select * into v_from from public.sessions where id = p_from;
+    select * into v_into from public.sessions where id = p_into;
+    -- Whose words say why it is paused, and whose resume was the last one.
+    v_is_reason := v_from.is_paused
+    and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
+    v_is_resume := v_from.resumed_at is not null and coalesce(v_from.resumed_at > v_into.resumed_at, true);
     perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
     perform hybridflow.make_way(t.id)
     from hybridflow.held_turns(p_from) as t
@@ -146,13 +155,29 @@ begin
         lid = coalesce(s.lid, v_from.lid),
         contact_name = coalesce(s.contact_name, v_from.contact_name),
         is_paused = s.is_paused or v_from.is_paused,
-        pause_source = case when s.is_paused then s.pause_source else v_from.pause_source end,
-        pause_reason = case when s.is_paused then s.pause_reason else v_from.pause_reason end,
-        pause_message_id = case when s.is_paused then s.pause_message_id else v_from.pause_message_id end,
-        paused_at = least(s.paused_at, v_from.paused_at),
-        paused_until = greatest(s.paused_until, v_from.paused_until),
-        pause_indefinite = s.pause_indefinite or v_from.pause_indefinite,
-        resumed_at = greatest(s.resumed_at, v_from.resumed_at),
+        pause_source = case when v_is_reason then v_from.pause_source else s.pause_source end,
+        pause_reason = case when v_is_reason then v_from.pause_reason else s.pause_reason end,
+        pause_message_id = case
+            when s.is_paused and v_from.is_paused then null
+            when v_from.is_paused then v_from.pause_message_id
+            else s.pause_message_id
+        end,
+        paused_at = case
+            when s.is_paused and v_from.is_paused then least(s.paused_at, v_from.paused_at)
+            when v_is_reason then v_from.paused_at
+            else s.paused_at
+        end,
+        paused_until = greatest(
+            case when s.is_paused then s.paused_until end, case when v_from.is_paused then v_from.paused_until end
+        ),
+        pause_indefinite = (s.is_paused and s.pause_indefinite) or (v_from.is_paused and v_from.pause_indefinite),
+        pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end,
+            case when v_from.is_paused then v_from.pause_written_at end
+        ),
+        resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
+        resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,
         last_human_at = greatest(s.last_human_at, v_from.last_human_at),
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
@@ -266,6 +291,31 @@ as $$
         ) as i) / 100
 $$;
 
+-- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
+-- those that its messages are sent to. A person has a phone, in two spellings, and a LID; who has more and
+-- more of them would make each lock, claim and look at the session cost more.
+create or replace function hybridflow.forget_identities(p_session_id bigint, p_kept text[])
+returns void
+language sql
+set search_path = ''
+as $$
+    with counted as (
+        select i.tenant_id, i.jid, row_number() over (
+            order by
+                i.jid = any(p_kept) desc, coalesce(i.jid in (s.phone_jid, s.lid), false) desc,
+                i.created_at desc, i.jid
+        ) as place
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.session_id = p_session_id
+    )
+
+    delete from public.session_identities as i
+    using counted as c
+    where c.place > 8 and i.tenant_id = c.tenant_id and i.jid = c.jid
+        and i.jid <> all(p_kept)
+$$;
+
 -- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
 create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
 returns void
@@ -311,5 +361,6 @@ begin
         lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid),
         erasure_checked = false
     where id = v_session_id;
+    perform hybridflow.forget_identities(v_session_id, p_jids);
 end
 $$;

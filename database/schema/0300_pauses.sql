@@ -1,7 +1,24 @@
 -- HybridFlow: takeover, pause and resume.
 
+-- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
+-- human last wrote or paused.
+create or replace function hybridflow.asked_at(p_session public.sessions)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused then null
+        when coalesce(p_session.pause_asked_at, p_session.pause_written_at) is not null
+            then p_session.pause_asked_at
+        when p_session.paused_until is null or p_session.pause_source = 'owner'
+            then coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+    end
+$$;
+
 -- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
--- An end of its own (paused_until) does not shorten what a human's later message asks for.
+-- No reason for it shortens what another one asks for.
 create or replace function hybridflow.pause_ends_at(
     p_session public.sessions, p_resume_after numeric, p_policy jsonb
 )
@@ -12,11 +29,9 @@ set search_path = ''
 as $$
     select case
         when not p_session.is_paused or p_session.pause_indefinite then null
-        when p_session.paused_until is not null and p_session.pause_source <> 'owner'
-            then p_session.paused_until
         else greatest(
             p_session.paused_until,
-            coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+            greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
             + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
         )
     end
@@ -77,6 +92,10 @@ begin
         paused_at = case when v_over or s.is_paused then s.paused_at else hybridflow.clock() end,
         paused_until = case when s.is_paused then s.paused_until end,
         pause_indefinite = s.is_paused and s.pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end, case when not v_over then p_at end
+        ),
         updated_at = hybridflow.clock()
     where s.id = p_session.id;
     if v_over then
@@ -96,6 +115,7 @@ set search_path = ''
 as $$
     update public.sessions
     set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
         resumed_at = hybridflow.clock(), resume_source = p_source, updated_at = hybridflow.clock()
     where id = p_session_id
 $$;
@@ -251,18 +271,34 @@ begin
 end
 $$;
 
+-- Whether a human of the business wrote to the session since the turn was made.
+create or replace function hybridflow.human_wrote_since(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.tenants as t on t.id = m.tenant_id
+        where m.session_id = p_turn.session_id and m.sent_at >= p_turn.created_at - interval '10 seconds'
+            and m.created_at >= p_turn.created_at
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    )
+$$;
+
 -- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
--- stopped since p_since say the rest, and what the customer wrote and nobody answered gets a turn (its id).
--- The session is locked.
+-- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
+-- customer wrote and nobody answered gets a turn (its id). The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 begin
-    update public.turns set stop_reason = null, updated_at = hybridflow.clock()
-    where id in (select h.id from hybridflow.held_turns(p_session_id) as h)
-        and state = 'sending' and stop_reason = 'takeover';
+    update public.turns as t set stop_reason = null, updated_at = hybridflow.clock()
+    where t.id in (select h.id from hybridflow.held_turns(p_session_id) as h)
+        and t.state = 'sending' and t.stop_reason = 'takeover' and not hybridflow.human_wrote_since(t);
     perform hybridflow.take_up(t)
     from public.turns as t
     where t.id = (
@@ -274,13 +310,14 @@ begin
         ) as s
         where s.incomplete and s.reason = 'takeover' and s.reply is not null and s.finished_at >= p_since
         order by s.id desc limit 1
-    );
+    ) and not hybridflow.human_wrote_since(t);
     return hybridflow.answer_unanswered(p_session_id, p_policy);
 end
 $$;
 
--- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless a
--- human wrote besides, or somebody paused. Returns whether the session goes on now. It is locked.
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless it
+-- has another reason: a human wrote besides, or somebody paused. Returns whether the session goes on now. It
+-- is locked.
 create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
 returns boolean
 language plpgsql
@@ -300,7 +337,9 @@ begin
     where m.session_id = p_session_id and m.id <> p_message_id
         and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
     order by m.sent_at desc, m.id desc limit 1;
-    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id and not exists (
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id
+    and not v_session.pause_indefinite and v_session.paused_until is null and v_session.pause_asked_at is null
+    and not exists (
         select from public.messages as m
         where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
             and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
@@ -325,7 +364,13 @@ begin
         end,
         pause_reason = case when v_goes_on then null else s.pause_reason end,
         paused_at = case when v_goes_on then null else s.paused_at end,
-        paused_until = case when v_goes_on then null else s.paused_until end,
+        pause_written_at = case
+            when v_goes_on then null
+            when v_human.id is not null then least(s.pause_written_at, v_human.sent_at)
+            -- What else paused it counts on; where nothing is known of that, the message goes on counting.
+            when s.pause_indefinite or s.paused_until is not null or s.pause_asked_at is not null then null
+            else s.pause_written_at
+        end,
         updated_at = hybridflow.clock()
     where s.id = p_session_id;
     return v_goes_on;
@@ -379,7 +424,9 @@ $$;
 
 -- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
--- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say.
+-- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say. `until` takes
+-- the place of what was asked before, and with neither it stays beside; what a human's message asks for stays
+-- always, and `pause_ends_at` says which end is the last: resume_session ends all.
 -- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
@@ -389,6 +436,7 @@ as $$
 declare
     v_session public.sessions := hybridflow.session_of(p);
     v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_for_ever boolean := coalesce((p ->> 'indefinite')::boolean, false);
     v_cancelled integer;
 begin
     if v_until <= hybridflow.clock() then
@@ -400,8 +448,10 @@ begin
         pause_reason = p ->> 'reason',
         pause_message_id = null,
         paused_at = hybridflow.clock(),
-        paused_until = v_until,
-        pause_indefinite = coalesce((p ->> 'indefinite')::boolean, false),
+        paused_until = case when v_until is not null or not is_paused then v_until else paused_until end,
+        pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
+        pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
+        pause_written_at = case when is_paused then pause_written_at end,
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
@@ -473,6 +523,7 @@ as $$
 begin
     update public.sessions
     set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
         resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
     where id = any(p_ids);
     return (select count(hybridflow.answer_unanswered(i, p_policy)) from unnest(p_ids) as i);

@@ -116,9 +116,20 @@ begin
 end
 $$;
 
+-- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
+-- by Evolution's has never one like these.
+create or replace function hybridflow.typed_by_hand()
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+$$;
+
 -- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
--- session, recorded after the send began, of that time, not called as WhatsApp's own apps on a phone or a
--- computer call what is typed in them; and, where it is a send of ours, with the same words.
+-- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
+-- is a send of ours, with the same words.
 create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
 returns boolean
 language sql
@@ -133,7 +144,7 @@ as $$
             else
                 p_other.id > p_message.id
                 and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
-                and p_other.wa_id !~ '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+                and p_other.wa_id !~ hybridflow.typed_by_hand()
         end
 $$;
 
@@ -359,11 +370,15 @@ begin
     end if;
     v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
     update public.messages set author_name = p ->> 'author' where id = v_message.id;
-    update public.sessions
+    update public.sessions as s
     set is_paused = true, pause_source = 'operator', pause_message_id = null,
         pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
         paused_at = case when is_paused then paused_at else v_message.send_began_at end,
-        paused_until = null, last_human_at = v_message.send_began_at, updated_at = v_message.send_began_at
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
+        updated_at = v_message.send_began_at
     where id = v_session.id;
     perform hybridflow.cancel_turns(v_session.id, 'takeover');
     return jsonb_build_object(
@@ -433,9 +448,11 @@ begin
     if not found then
         return;
     end if;
-    -- One that it has stands for all: each that is named is locked.
+    -- One of those that it has says which session it is.
     select i.jid into v_known from public.session_identities as i
-    where i.session_id = p_session_id and i.jid <> p_jid limit 1;
+    inner join public.sessions as s on s.id = i.session_id
+    where i.session_id = p_session_id and i.jid <> p_jid
+    order by i.jid = s.phone_jid desc nulls last, i.jid = s.lid desc nulls last, i.created_at, i.jid limit 1;
     perform hybridflow.resolve_session(p_tenant_id, array_remove(array[v_known, p_jid], null), 'contact', null);
 end
 $$;

@@ -317,7 +317,8 @@ $$;
 -- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
 -- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
 -- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
--- looks like the owner's, only as long as it can still be late.
+-- looks like the owner's, only as long as it can still be late. What was typed in WhatsApp's own apps on a
+-- phone or a computer is none, whatever it says.
 create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
 returns public.messages
 language plpgsql
@@ -354,10 +355,18 @@ begin
                     where i.tenant_id = p_tenant.id and i.jid = j and i.session_id = s.id
                 )
                 or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
-                or (j like '%@lid' and s.lid is null and not exists (
-                    select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
-                ))
+                -- A LID that is nobody's yet may be this contact's; one that comes with a phone is that phone's.
+                or (
+                    j like '%@lid' and s.lid is null
+                    and not exists (
+                        select from jsonb_array_elements_text(p_event -> 'jids') as o where o not like '%@lid'
+                    )
+                    and not exists (
+                        select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
+                    )
+                )
         )
+        and p_event ->> 'wa_id' !~ hybridflow.typed_by_hand()
     order by m.late_until is not null, m.send_began_at, m.id limit 1;
     return v_message;
 end

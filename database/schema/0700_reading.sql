@@ -140,7 +140,9 @@ language sql
 stable
 set search_path = ''
 as $$
-    select to_jsonb(s) - '{pause_message_id,merged_at,erased_before,erasure_checked}'::text[] || jsonb_build_object(
+    select to_jsonb(s) - array[
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+    ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
             select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
@@ -544,7 +546,8 @@ $$;
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
 -- The tenant's turns, or a session's, newest first. Of a session with a state, 1000 are looked at for a page
--- (see page_of_search). PT404: not this tenant's.
+-- (see page_of_search). A page ends before its `limit` where its replies have 500,000 characters. PT404: not
+-- this tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -589,10 +592,18 @@ begin
             order by t.id desc limit v_limit + 1
         );
     end if;
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(i.id), 'item', hybridflow.turn_json(i.id)
-    ) order by i.id desc)
-    into v_rows from unnest(v_ids) as i (id);
+    select
+        array_agg(jsonb_build_object(
+            'key', jsonb_build_array(f.id), 'item', case when f.fits then hybridflow.turn_json(f.id) end
+        ) order by f.id desc),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from (
+        select i.id, coalesce(sum((
+            select length(t.reply::text) from public.turns as t where t.id = i.id
+        )) over (order by i.id desc rows between unbounded preceding and 1 preceding), 0) < 500000 as fits
+        from unnest(v_ids) as i (id)
+    ) as f;
     return hybridflow.page_of_search('turns', v_rows, v_limit, v_last);
 end
 $$;

@@ -82,7 +82,8 @@ end
 $$;
 
 -- list_tenants({caller?, limit?, cursor?})
--- The tenants that the caller may see (every one, without a caller), in the order of creation.
+-- The tenants that the caller may see (every one, without a caller), in the order of creation. A page ends
+-- before its `limit` where its prompts have 500,000 bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -95,15 +96,22 @@ declare
     v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
     v_rows jsonb[];
 begin
-    select array_agg(jsonb_build_object(
-        'key', jsonb_build_array(f.id), 'item', hybridflow.tenant_seen_by(p -> 'caller', f)
-    ) order by f.id)
-    into v_rows
-    from (
-        select t.* from public.tenants as t
+    with found as (
+        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+            order by t.id rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from public.tenants as t
         where t.id > v_after and (v_own is null or t.id = any(v_own))
         order by t.id limit v_limit + 1
-    ) as f;
+    )
+
+    select
+        array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', case when f.fits then (
+            select hybridflow.tenant_seen_by(p -> 'caller', t) from public.tenants as t where t.id = f.id
+        ) end) order by f.id),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from found as f;
     return hybridflow.page('tenants', v_rows, v_limit);
 end
 $$;
@@ -358,6 +366,20 @@ begin
 end
 $$;
 
+-- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
+-- from any other. What is told so is not cut again.
+create or replace function hybridflow.told_shortly(p_value jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when length(p_value #>> '{}') <= 1200 then p_value else to_jsonb(format(
+        '%s […] (%s characters, SHA-256 %s)', left(p_value #>> '{}', 1000), length(p_value #>> '{}'),
+        encode(sha256(convert_to(p_value #>> '{}', 'UTF8')), 'hex')
+    )) end
+$$;
+
 -- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
 -- addresses, in which a secret may stand, only that they have.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
@@ -368,7 +390,9 @@ set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
         when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
-        else jsonb_strip_nulls(jsonb_build_object('from', to_jsonb(p_old) -> n.key, 'to', n.value))
+        else jsonb_strip_nulls(jsonb_build_object(
+            'from', hybridflow.told_shortly(to_jsonb(p_old) -> n.key), 'to', hybridflow.told_shortly(n.value)
+        ))
     end), '{}')
     from jsonb_each(to_jsonb(p_new)) as n
     where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key

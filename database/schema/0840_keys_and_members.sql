@@ -349,9 +349,29 @@ as $$
         and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
 $$;
 
+-- The detail of a line of the audit log, cut where it was written longer than one is now.
+create or replace function hybridflow.short_detail(p_detail jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
+        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
+            when 'object' then (
+                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
+                from jsonb_each(d.value) as e
+            )
+            else hybridflow.told_shortly(d.value)
+        end)
+        from jsonb_each(p_detail) as d
+    ) end
+$$;
+
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
 -- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all. With a
--- filter, 1000 are looked at for a page (see page_of_search).
+-- filter, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where it has
+-- 500,000 characters.
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -370,7 +390,11 @@ declare
     );
     v_rows jsonb[];
     v_keys bigint[];
+    v_found bigint[];
     v_last_at timestamptz;
+    v_id bigint;
+    v_line jsonb;
+    v_characters bigint := 0;
 begin
     with looked as materialized (
         (
@@ -391,15 +415,22 @@ begin
     )
 
     select
-        (
-            select array_agg(
-                jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f.line)) order by f.id desc
-            )
-            from found as f
-        ),
+        (select array_agg(f.id order by f.id desc) from found as f),
         (select array_agg(l.id order by l.id desc) from looked as l),
         (select (l.line).at from looked as l order by l.id limit 1)
-    into v_rows, v_keys, v_last_at;
+    into v_found, v_keys, v_last_at;
+    foreach v_id in array coalesce(v_found, '{}') loop
+        if v_characters >= 500000 then
+            v_limit := least(v_limit, cardinality(v_rows));
+            v_line := null;  -- there are more: this one begins the next page
+        else
+            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
+            from public.audit_log as a where a.id = v_id;
+            v_characters := v_characters + length(v_line::text);
+        end if;
+        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
+        exit when v_line is null;
+    end loop;
     return hybridflow.page_of_search('audit', v_rows, v_limit, case
         when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
     end);

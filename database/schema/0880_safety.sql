@@ -5,8 +5,8 @@
 -- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
 -- stays counted as it was reserved.
 
--- A human is wanted in the locked session: it is paused with source 'ai', and the people of the business
--- are told by a notice. What it was about to say is cancelled.
+-- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, and the
+-- people of the business are told by a notice. What it was about to say is cancelled.
 create or replace function hybridflow.pause_for_human(
     p_session public.sessions, p_reason text, p_summary text
 )
@@ -17,7 +17,10 @@ as $$
 begin
     update public.sessions
     set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
-        pause_message_id = null, paused_at = hybridflow.clock(), paused_until = null,
+        pause_message_id = null, paused_at = hybridflow.clock(),
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
         last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
     where id = p_session.id;
     perform hybridflow.cancel_turns(p_session.id, 'paused');

@@ -1,7 +1,8 @@
-"""Where long requests of flows are read: beside everything else, and a tenant's one by one.
+"""Where what may take long is worked on: beside everything else, and a tenant's one by one.
 
-To take the Markdown out of a long text, or to hash a film, takes long. There are two threads for
-that, and no tenant has both: whoever asks for much waits for itself.
+To take the Markdown out of a flow's long text, to hash a film, or to look for a tenant's patterns
+in a reply may take long. There are two threads for each kind, and no tenant has both: whoever asks
+for much waits for itself.
 """
 
 import asyncio
@@ -19,10 +20,14 @@ _THREADS = ThreadPoolExecutor(_COUNT, "a flow's request")  # nobody else's work 
 
 
 class Bench:
-    """One thread for a tenant, as long as another tenant may want the other."""
+    """One thread for a tenant, as long as another tenant may want the other.
 
-    def __init__(self, patience: float = _PATIENCE) -> None:
+    `threads` has two, of one kind of work alone.
+    """
+
+    def __init__(self, patience: float = _PATIENCE, threads: ThreadPoolExecutor = _THREADS) -> None:
         self._patience = patience
+        self._threads = threads
         self._places = Shares(_COUNT)
 
     async def do(
@@ -47,6 +52,6 @@ class Bench:
                 place.give_back()
                 raise
         loop = asyncio.get_running_loop()
-        at_work = loop.run_in_executor(_THREADS, work)
+        at_work = loop.run_in_executor(self._threads, work)
         at_work.add_done_callback(lambda _: place.give_back())
         return await asyncio.shield(at_work)

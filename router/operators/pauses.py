@@ -119,7 +119,11 @@ _ThePauses = Annotated[_Pauses, Depends()]
 async def pause_session(
     session_id: PathId, tenant_id: TenantId, wish: _Wish, pauses: _ThePauses
 ) -> PausedSession:
-    """End like a takeover's pause, unless given an `until` of its own or `indefinite`."""
+    """End like a takeover's pause, unless given an `until` of its own or `indefinite`.
+
+    `until` replaces what was asked before; the time that a human's message asks for stays, and so
+    may end it later: see `pause_ends_at`. A resume ends all.
+    """
     who = {"tenant_id": tenant_id, "session_id": session_id}
     return await pauses.pause("pause_session", who, wish)
 

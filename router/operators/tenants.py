@@ -13,7 +13,7 @@ from router.operators.dependencies import Caller, PathId, TheDatabase, TheLists,
 from router.operators.models import Page, Spending, Tenant, TenantStats
 from router.operators.queries import LARGEST_ID, AskedSpending, AskedTenants
 from router.policy import budgets
-from router.safety.patterns import check_pattern
+from router.safety.patterns import check_pattern, check_patterns
 
 router = APIRouter(tags=["tenants"])
 _LARGEST = 2**31 - 1
@@ -64,10 +64,13 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
         description="A webhook that is told of a handoff and of a lost connection",
     )
 
-    forbidden_patterns: Annotated[list[Pattern], Field(max_length=50)] | Unset = Field(
+    forbidden_patterns: (
+        Annotated[list[Pattern], Field(max_length=50), AfterValidator(check_patterns)] | Unset
+    ) = Field(
         default=None,
         examples=[["pix", r"\bR\$ ?\d{4,}"]],
-        description="Regular expressions (RE2; case does not count) that no reply may match",
+        description="Regular expressions (RE2; case does not count) that no reply may match;"
+        " so many and so simple that all are looked for in a moment",
     )
     max_reply_characters: int | None = Field(default=None, gt=0, le=_LARGEST)
     leak_characters: int | None = Field(

@@ -3,19 +3,26 @@
 What may not be sent becomes a handoff, or the tenant's fallback message: the state decides which.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from router.logs import Action, log_event
+from router.n8n.bench import Bench
 from router.safety.judgement import Objection, judge_reply
 from router.safety.moderation import Moderation, ModerationAway
 from router.safety.rules import ReplyDefaults, ReplyRules
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
-_LONG = 20_000  # characters of reply and prompt that are judged at once
+_LONG = 20_000  # characters of reply and prompt that are judged at once, if there are no patterns
+_PATIENCE = 30.0  # seconds that a reply waits for its tenant's others to be judged
+_THREADS = ThreadPoolExecutor(2, "a reply's judgement")
+
+
+async def _nothing_more() -> None:
+    """Whoever waited for a judgement still wants it: the fence comes afterwards."""
 
 
 class ReplyRefused(Exception):
@@ -53,6 +60,7 @@ class ReplyGuard:
         self._moderation = moderation
         self._defaults = defaults
         self._wake_notices = wake_notices
+        self._bench = Bench(_PATIENCE, _THREADS)
 
     async def check(
         self,
@@ -80,13 +88,22 @@ class ReplyGuard:
             raise ReplyRefused(await self._refuse(speaker, objection, {}))
 
     async def _judge(self, speaker: Speaker, said: str, text: str) -> Objection | None:
-        """Judge all of it together, beside everything else where that may take long."""
+        """Judge all of it together, beside everything else where that may take long.
+
+        A tenant's replies are then judged one by one; what does not come to it may not be sent.
+        """
         whole = "\n\n".join(each for each in (said, text) if each)
         question = (whole, speaker.system_prompt, speaker.rules, self._defaults)
         prompt = speaker.system_prompt or self._defaults.system_prompt
-        if len(whole) + len(prompt) < _LONG:
+        if not speaker.rules.forbidden_patterns and len(whole) + len(prompt) < _LONG:
             return judge_reply(*question)
-        return await asyncio.to_thread(judge_reply, *question)
+        try:
+            return await self._bench.do(
+                speaker.tenant_id, lambda: judge_reply(*question), after_waiting=_nothing_more
+            )
+        except TimeoutError:
+            detail = "the tenant's other replies take too long: make its patterns simpler"
+            return Objection("forbidden_pattern", detail)
 
     async def _moderate(self, speaker: Speaker, text: str) -> Objection | None:
         about = {

@@ -1,11 +1,15 @@
-"""A tenant's forbidden patterns: RE2's regular expressions, matched in linear time.
+"""A tenant's forbidden patterns: RE2's regular expressions, matched in bounded time.
 
-RE2 never goes back over a text, and its memory is bounded: no pattern can hold the process up.
+RE2 never goes back over a text, and its memory is bounded. But where a pattern's machine does not
+fit into that memory, each character may cost as much as the machine has steps: `(a?){900}c` has
+3,600. So all patterns of a tenant have so many steps together, one is looked for in a text only so
+long, and all of them take no longer than a moment.
 """
 
 import re
+import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import re2
@@ -15,6 +19,9 @@ from router.safety.unseen import in_one_line, without_unseen
 
 LONGEST = 500  # characters of one pattern
 _MEMORY = 128 * 1024  # bytes for one pattern; some 5000 steps of RE2's machine
+_STEPS = 20_000  # of the machines of all patterns of a tenant; \\pL alone has 1,200
+_SEARCH = 100_000_000  # steps times characters of one search, 1.5 seconds at the worst
+_LONGEST_LOOK = 1.0  # seconds of a processor, for all patterns of a reply
 _MARKS = re.compile(r"[*_~`]")  # WhatsApp's: *pa*lavra reads like a word
 
 
@@ -28,18 +35,39 @@ def check_pattern(pattern: str) -> str:
     return pattern
 
 
-def first_match(patterns: Sequence[str], text: str) -> str | None:
+def check_patterns(patterns: list[str]) -> list[str]:
+    """Return the patterns, each of which has been checked. Raises BadPattern."""
+    steps = sum(way.programsize for pattern in patterns for way in _ways(pattern))
+    if steps > _STEPS:
+        raise BadPattern(
+            f"the patterns take {steps} steps together, {_STEPS} are allowed: repeat fewer times"
+            r" ({n}), and use fewer classes such as \pL"
+        )
+    return patterns
+
+
+def first_match(
+    patterns: Sequence[str], text: str, clock: Callable[[], float] = time.thread_time
+) -> str | None:
     """Return the first pattern that the text matches anywhere; case does not count.
 
     It is looked for in the text as it is, as it reads (without marks and signs that nobody sees,
     with plain letters for full-width ones, and plain spaces), and as that reads in one line; and
-    so is the pattern as it reads. Raises BadPattern.
+    so is the pattern as it reads. Raises BadPattern, also where looking takes too long.
     """
+    ends = clock() + _LONGEST_LOOK
     seen = {without_unseen(text), in_one_line(text)}
     forms = {text, *map(_as_read, seen)}
     for pattern in patterns:
-        if any(compiled.search(form) for compiled in _ways(pattern) for form in forms):
-            return pattern
+        for compiled in _ways(pattern):
+            for form in forms:
+                if compiled.programsize * len(form) > _SEARCH or clock() > ends:
+                    raise BadPattern(
+                        f"{pattern!r} takes too long to be looked for in {len(form)} characters:"
+                        " make the forbidden patterns simpler"
+                    )
+                if compiled.search(form):
+                    return pattern
     return None
 
 

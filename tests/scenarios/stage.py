@@ -109,7 +109,8 @@ class Stage:
 
     async def hours_pass(self, hours: float) -> None:
         """What happened so far happened so long ago."""
-        for column in ("last_human_at", "paused_at", "last_message_at", "last_contact_at"):
+        pauses = ("last_human_at", "paused_at", "pause_asked_at", "pause_written_at")
+        for column in (*pauses, "last_message_at", "last_contact_at"):
             await self.sql(
                 f"update sessions set {column} = {column} - make_interval(mins => $1)",
                 int(hours * 60),

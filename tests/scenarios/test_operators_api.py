@@ -9,7 +9,7 @@ import pytest
 
 from router.errors import DatabaseAway
 from tests.scenarios.office import KEY, OTHER_KEY, Office, build_app, open_office, settings_with
-from tests.state.conversation import JOAO, MARIA
+from tests.state.conversation import JOAO, MARIA, MARIA_LID
 
 
 @pytest.fixture
@@ -124,6 +124,24 @@ async def test_after_a_resume_what_nobody_answered_is_answered_at_once(office: O
     again = await office.post("/api/sessions/1/resume", tenant_id=1)
     assert (again["resumed"], again["turn_id"]) == (False, None)
     assert office.wakes == 1
+
+
+async def test_an_operators_end_does_not_end_what_the_owner_asked_for_in_another_chat(
+    office: Office,
+):
+    """By phone she is paused for five minutes, by LID the owner writes: both are one person."""
+    await office.talk.maria_writes("oi")
+    until = (office.talk.now() + timedelta(minutes=5)).isoformat()
+    await office.post("/api/sessions/1/pause", tenant_id=1, json={"until": until})
+    await office.talk.owner_writes("deixa comigo", jids=[MARIA_LID])
+    await office.talk.maria_writes("sou eu", jids=[MARIA_LID, MARIA])
+    session = await office.get("/api/sessions/1", tenant_id=1)
+    assert datetime.fromisoformat(session["pause_ends_at"]) > office.talk.now() + timedelta(
+        minutes=119
+    )
+    await office.talk.travel(minutes=6)
+    assert (await office.cron()).json()["resumed"] == 0
+    assert (await office.talk.maria_writes("alô?"))["decision"] == "paused"
 
 
 @pytest.mark.parametrize("in_body", [True, False])

@@ -1,8 +1,9 @@
 """What may be sent: length, forbidden patterns, leakage of the system prompt."""
 
+import asyncio
 import sys
 import unicodedata
-from threading import get_ident
+from threading import Event, get_ident
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,7 @@ from router.safety.judgement import judge_reply
 from router.safety.leaks import leaks
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.normal import normal
-from router.safety.patterns import BadPattern, check_pattern, first_match
+from router.safety.patterns import BadPattern, check_pattern, check_patterns, first_match
 from router.safety.rules import ReplyDefaults, ReplyRules
 from router.turns.prompt import NOTES
 
@@ -213,6 +214,69 @@ async def test_what_is_long_is_judged_beside_everything_else(
     assert threads[0] == get_ident() != threads[1]
 
 
+async def test_patterns_are_looked_for_beside_everything_else_and_a_tenants_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_work: dict[str, int] = {}
+    most: dict[str, int] = {}
+    threads: list[int] = []
+    both = Event()
+
+    def judge(text: str, *_: object) -> None:
+        threads.append(get_ident())
+        at_work[text] = at_work.get(text, 0) + 1
+        most[text] = max(most.get(text, 0), at_work[text])
+        if len(at_work) == 2:
+            both.set()
+        both.wait(10)
+        at_work[text] -= 1
+
+    monkeypatch.setattr("router.safety.guard.judge_reply", judge)
+    nobody = Moderation(AsyncClient(), AsyncClient(), ModerationRules(None, None, 1, False))
+    guard = ReplyGuard(NoDatabase(), nobody, DEFAULTS, wake_notices=lambda: None)
+    rules = ReplyRules(forbidden_patterns=("x",))
+    speakers = [Speaker({"turn_id": n}, n, "shop", n, "curto", rules) for n in (1, 1, 1, 2)]
+    await asyncio.gather(*(guard.check(who, str(who.tenant_id)) for who in speakers))
+    assert both.is_set()  # the second tenant's did not wait for all of the first one's
+    assert most == {"1": 1, "2": 1}
+    assert get_ident() not in threads
+
+
+GREEDY = r"(a?){900}c"  # as many steps as fit; what is looked for in them must be looked at in all
+
+
+def test_patterns_that_take_too_many_steps_together_are_not_taken() -> None:
+    for each in (GREEDY, "pix", r"\pL\pL"):
+        assert check_patterns([each]) == [each]
+    assert check_patterns([rf"\bpalavra {n}\b" for n in range(50)])
+    assert check_patterns([r"[\p{L}]+@[\p{L}]+"] * 8)
+    for many in ([f"{GREEDY}{n}" for n in range(6)], [r"\pL\pL\pL"] * 6, [".{400}"] * 7):
+        with pytest.raises(BadPattern, match="steps together"):
+            check_patterns(many)
+
+
+def test_looking_for_patterns_ends_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows may come from anywhere: no more is looked for than the time allows."""
+    searches = 0
+
+    def clock() -> float:
+        nonlocal searches
+        searches += 1
+        return searches * 0.3
+
+    with pytest.raises(BadPattern, match="takes too long"):
+        first_match([f"{GREEDY}{n}" for n in range(50)], "b", clock)
+    assert searches <= 5
+
+
+def test_no_single_search_takes_long() -> None:
+    """A pattern's steps times the characters: neither alone says how long it takes."""
+    assert rule("b" * 25_000, forbidden_patterns=[GREEDY], max_characters=10**6) is None
+    for text in ("a" * 30_000, "b" * 500_000):
+        assert rule(text, forbidden_patterns=[GREEDY], max_characters=10**6) == "forbidden_pattern"
+    assert rule("a" * 500_000, forbidden_patterns=["pix"], max_characters=10**6) is None
+
+
 class NoDatabase:
     """What nobody asks."""
 
@@ -308,6 +372,8 @@ def test_the_work_for_a_pattern_is_bounded_by_the_forms_of_text_and_pattern(
     searched: list[int] = []
 
     class Spy:
+        programsize = 1
+
         def search(self, text: str) -> None:
             searched.append(len(text))
 
