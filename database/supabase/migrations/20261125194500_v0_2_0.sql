@@ -909,11 +909,12 @@ $$;
 -- How large a session is, counted in hundreds of rows of each kind, and no further than ten thousand.
 create or replace function hybridflow.size_of_session(p_session_id bigint)
 returns bigint
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select (select count(*) from (
+begin
+    return (select count(*) from (
             select from public.messages as m where m.session_id = p_session_id limit 10000
         ) as m) / 100
         + (select count(*) from (
@@ -924,7 +925,8 @@ as $$
         ) as t) / 100
         + (select count(*) from (
             select from public.session_identities as i where i.session_id = p_session_id limit 10000
-        ) as i) / 100
+        ) as i) / 100;
+end
 $$;
 
 -- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
