@@ -161,6 +161,9 @@ create table if not exists public.sessions (
 );
 
 alter table public.sessions
+-- What 0.1.0 has (see 0895_people.sql) comes first, as where it was upgraded.
+add column if not exists erased_before timestamptz,
+add column if not exists erasure_checked boolean not null default false,
 add column if not exists merged_at timestamptz;
 
 comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
