@@ -15,7 +15,7 @@ from router.errors import Invalid
 from router.evolution.servers import Servers
 from router.logs import shield_secret
 from router.outbound.addresses import Allowed, fault_of
-from router.policy import ceilings
+from router.policy import ceilings, policy
 from router.sealing import KEY_COLUMNS, Vault, place_of_key
 from router.settings import Settings
 from router.state.database import Database, Json
@@ -30,7 +30,7 @@ async def create_tenant(database: Database, settings: Settings, values: Mapping[
     Raises Invalid for an address that cannot be right, and whatever that raises.
     """
     _check(settings, values)
-    argument: Json = {"values": values, "ceilings": ceilings(settings)}
+    argument: Json = {"values": values, **_rules(settings)}
     vault = Vault(settings.secrets_key)
     if vault.has_key and any(values.get(column) for column in KEY_COLUMNS):
         # What is sealed is bound to its row, so the row's id comes first.
@@ -50,10 +50,15 @@ async def change_tenant(
     """
     _check(settings, values)
     sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
-    argument = {"tenant_id": tenant_id, "values": sealed, "ceilings": ceilings(settings)}
+    argument = {"tenant_id": tenant_id, "values": sealed, **_rules(settings)}
     changed: Json = (await database.call("change_tenant", argument))["tenant"]
     _shield(values)
     return changed
+
+
+def _rules(settings: Settings) -> Json:
+    """Return what the deployment allows, and what holds where the tenant says nothing."""
+    return {"ceilings": ceilings(settings), "policy": policy(settings)}
 
 
 def _shield(values: Mapping[str, Any]) -> None:

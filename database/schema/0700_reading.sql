@@ -63,7 +63,9 @@ begin
 end
 $$;
 
--- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more).
+-- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more). It ends
+-- earlier where it is large, at 500,000 bytes and what its last row has beyond that: the router holds whole
+-- pages.
 create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
 returns jsonb
 language sql
@@ -71,14 +73,21 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'items', coalesce(
-            jsonb_agg(r.entry -> 'item' order by r.place) filter (where r.place <= p_limit), '[]'
-        ),
+        'items', coalesce(jsonb_agg(r.item order by r.place) filter (where r.fits), '[]'),
         'next_cursor', case
-            when count(*) > p_limit then hybridflow.to_cursor(p_list, p_rows[p_limit] -> 'key')
+            when count(*) > count(*) filter (where r.fits)
+                then hybridflow.to_cursor(p_list, p_rows[count(*) filter (where r.fits)] -> 'key')
         end
     )
-    from unnest(p_rows) with ordinality as r (entry, place)
+    from (
+        select
+            e.entry -> 'item' as item, e.place,
+            e.place <= p_limit and coalesce(
+                sum(octet_length((e.entry -> 'item')::text)) over before, 0
+            ) < 500000 as fits
+        from unnest(p_rows) with ordinality as e (entry, place)
+        window before as (order by e.place rows between unbounded preceding and 1 preceding)
+    ) as r
 $$;
 
 -- How many rows a page looks at: one more than it has, or, where not all of them are wanted, so many that

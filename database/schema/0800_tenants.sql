@@ -153,6 +153,57 @@ begin
 end
 $$;
 
+-- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
+-- webhook, or message, of the tenant.
+create or replace function hybridflow.check_lists(p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_name text;
+begin
+    for v_name in
+        select k from unnest(array['unanswered_kinds', 'webhook_networks']) as k
+        where jsonb_typeof(p_values -> k) = 'array'
+    loop
+        if jsonb_array_length(p_values -> v_name) > 50 then
+            raise exception '% may name at most 50, not %', v_name, jsonb_array_length(p_values -> v_name)
+                using errcode = 'PT422';
+        elsif exists (
+            select from jsonb_array_elements_text(p_values -> v_name) as t (v) where length(t.v) > 60
+        ) then
+            raise exception '% may have no name of more than 60 characters', v_name using errcode = 'PT422';
+        end if;
+    end loop;
+end
+$$;
+
+-- Raises PT422 if a change to the tenant has its messages die before they are answered: while a customer's
+-- next ones are waited for, what is to be answered gets too old. p_policy is the deployment's; null: not
+-- known.
+create or replace function hybridflow.check_waiting(p_tenant public.tenants, p_values jsonb, p_policy jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+    v_debounce numeric := hybridflow.rule(v_new.debounce_seconds, p_policy, 'debounce_seconds', 2);
+    v_minutes numeric := hybridflow.rule(v_new.answer_within_minutes, p_policy, 'answer_within_minutes', 60);
+begin
+    if p_values ?| array['debounce_seconds', 'answer_within_minutes'] and v_minutes > 0
+        and v_debounce >= 60 * v_minutes
+    then
+        raise exception 'debounce_seconds (%) must be less than answer_within_minutes (% minutes): every message'
+            ' would be too old when its turn comes', trim_scale(v_debounce), trim_scale(v_minutes)
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
 -- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
 create or replace function hybridflow.check_tenant_values(p_values jsonb)
 returns void
@@ -178,6 +229,7 @@ begin
     for v_name in select k from jsonb_object_keys(p_values) as k loop
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
     end loop;
+    perform hybridflow.check_lists(p_values);
 exception
     when data_exception then
         raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
@@ -456,7 +508,7 @@ as $$
     where p is not null
 $$;
 
--- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?})
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
 -- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant}. PT409:
 -- another tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
@@ -469,11 +521,12 @@ declare
 begin
     perform hybridflow.check_tenant_values(v_values);
     perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
+    perform hybridflow.check_waiting(null, v_values, p -> 'policy');
     return hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, v_values);
 end
 $$;
 
--- change_tenant({caller?, tenant_id, values: {…}, ceilings?})
+-- change_tenant({caller?, tenant_id, values: {…}, ceilings?, policy?})
 -- Changes the values given, and only these; null takes a value away, so that the default holds.
 -- Returns {tenant}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
@@ -490,6 +543,7 @@ begin
         perform hybridflow.check_tenant_values(v_values);
         perform hybridflow.check_deployments_own(p -> 'caller', v_tenant, v_values);
         perform hybridflow.check_ceilings(p -> 'caller', v_tenant, v_values, p -> 'ceilings');
+        perform hybridflow.check_waiting(v_tenant, v_values, p -> 'policy');
     end if;
     return hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), null, v_values);
 end

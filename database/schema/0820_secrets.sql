@@ -50,7 +50,8 @@ $$;
 
 -- add_webhook_secret({tenant_id, secret_hash, ends_with, created_by?, retire_others_after_hours?})
 -- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. Those that it has go on being
--- accepted, or, with retire_others_after_hours, so long. Returns {webhook_secret}. PT404: no such tenant;
+-- accepted, or, with retire_others_after_hours, so long. Of those that are retired it keeps the newest 50.
+-- Returns {webhook_secret}. PT404: no such tenant;
 -- PT409: it has ten already; PT422: no hash.
 create or replace function public.add_webhook_secret(p jsonb)
 returns jsonb
@@ -73,6 +74,12 @@ begin
     if jsonb_array_length(hybridflow.webhook_hashes(v_tenant.id, false)) >= 10 then
         raise exception 'the tenant has ten webhook secrets already: retire one first' using errcode = 'PT409';
     end if;
+    delete from public.webhook_secrets
+    where id in (  -- secrets that were made and retired again have an end as well
+        select w.id from public.webhook_secrets as w
+        where w.tenant_id = v_tenant.id and w.retires_at <= hybridflow.clock()
+        order by w.id desc offset 50
+    );
     insert into public.webhook_secrets (tenant_id, secret_hash, ends_with, created_by, created_at)
     values (
         v_tenant.id, decode(p ->> 'secret_hash', 'hex'), coalesce(p ->> 'ends_with', ''), p ->> 'created_by',

@@ -277,7 +277,8 @@ end
 $$;
 
 -- list_members({tenant_id})
--- Returns {items}: the users of Supabase Auth that may see the tenant. PT404: no such tenant.
+-- Returns {items}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot have.
+-- PT404: no such tenant.
 create or replace function public.list_members(p jsonb)
 returns jsonb
 language plpgsql
@@ -289,14 +290,17 @@ declare
 begin
     return jsonb_build_object('items', (
         select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
-        from public.memberships as m where m.tenant_id = v_tenant.id
+        from (
+            select f.* from public.memberships as f where f.tenant_id = v_tenant.id
+            order by f.created_at, f.user_id limit 500
+        ) as m
     ));
 end
 $$;
 
 -- set_member({caller, tenant_id, user_id, role})
 -- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
--- such tenant; PT422: no such role, or no id of a user.
+-- such tenant; PT409: it has 500 members already; PT422: no such role, or no id of a user.
 create or replace function public.set_member(p jsonb)
 returns jsonb
 language plpgsql
@@ -304,11 +308,18 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_user_id uuid := hybridflow.user_of(p);
     v_member public.memberships;
 begin
+    perform from public.tenants where id = v_tenant.id for update;
+    if (select count(*) from public.memberships where tenant_id = v_tenant.id and user_id is distinct from v_user_id)
+        >= 500
+    then
+        raise exception 'the tenant has 500 members already: remove one first' using errcode = 'PT409';
+    end if;
     insert into public.memberships as m (tenant_id, user_id, role, created_by, created_at)
     values (
-        v_tenant.id, hybridflow.user_of(p), p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
+        v_tenant.id, v_user_id, p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
     )
     on conflict (tenant_id, user_id) do update set role = excluded.role
     returning m.* into v_member;

@@ -400,7 +400,7 @@ $$;
 
 -- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
 create or replace function hybridflow.said_in_session(
-    p_session_id bigint, p_archived boolean, p_after jsonb, p_limit integer
+    p_session_id bigint, p_archived boolean, p_sent_at timestamptz, p_id bigint, p_limit integer
 )
 returns table (id bigint, sent_at timestamptz, wa_id text)
 language sql
@@ -409,25 +409,162 @@ set search_path = ''
 as $$
     (
         select m.id, m.sent_at, m.wa_id from public.messages as m
-        where not p_archived and m.session_id = p_session_id and (m.sent_at, m.id) > (
-            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
-        )
+        where not p_archived and m.session_id = p_session_id and (m.sent_at, m.id) > (p_sent_at, p_id)
         order by m.sent_at, m.id limit p_limit
     )
     union all
     (
         select a.id, a.sent_at, a.wa_id from public.messages_archive as a
-        where p_archived and a.session_id = p_session_id and (a.sent_at, a.id) > (
-            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
-        )
+        where p_archived and a.session_id = p_session_id and (a.sent_at, a.id) > (p_sent_at, p_id)
         order by a.sent_at, a.id limit p_limit
     )
 $$;
 
+-- A page of a session's messages for export_rows. They are read one by one, until the page is full: 500,000
+-- bytes, and what its last message has beyond that.
+create or replace function hybridflow.page_of_said(
+    p_list text, p_session_id bigint, p_after jsonb, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_archived boolean := p_list like 'archived%';
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_last jsonb;
+    m record;
+begin
+    for m in
+        select s.* from hybridflow.said_in_session(
+            p_session_id, v_archived, coalesce((p_after ->> 0)::timestamptz, '-infinity'),
+            coalesce((p_after ->> 1)::bigint, 0), p_limit + 1
+        ) as s
+        order by s.sent_at, s.id
+    loop
+        if cardinality(v_items) = p_limit or v_size >= 500000 then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+            );
+        elsif v_archived then
+            select to_jsonb(a) into v_item from public.messages_archive as a where a.id = m.id;
+        else
+            select hybridflow.message_json(w) into v_item from public.messages as w where w.id = m.id;
+        end if;
+        v_items := v_items || v_item;
+        v_size := v_size + octet_length(v_item::text);
+        v_last := jsonb_build_array(m.sent_at, m.id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- A page of the events of a session's messages for export_rows, likewise. It goes through p_limit messages,
+-- and may end within the events of one: its key is then the message's with the id of the last event.
+create or replace function hybridflow.page_of_events(
+    p_list text, p_tenant_id bigint, p_session_id bigint, p_after jsonb, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_seen integer := 0;
+    v_last jsonb;
+    v_event_id bigint := (p_after ->> 2)::bigint;
+    m record;
+    e record;
+begin
+    for m in
+        select s.* from hybridflow.said_in_session(
+            p_session_id, p_list like 'archived%', coalesce((p_after ->> 0)::timestamptz, '-infinity'),
+            -- the message that is not done, once more
+            coalesce((p_after ->> 1)::bigint, 0) - case when v_event_id is null then 0 else 1 end, p_limit + 1
+        ) as s
+        order by s.sent_at, s.id
+    loop
+        if v_seen = p_limit then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+            );
+        end if;
+        for e in
+            select f.id from hybridflow.events_about_message(p_tenant_id, m.wa_id) as f
+            where f.id > coalesce(v_event_id, 0) and not exists (
+                -- a message may be there as ours and as the contact's
+                select from hybridflow.messages_called(m.wa_id) as o
+                where o.session_id = p_session_id and o.id < m.id
+            )
+            order by f.id
+        loop
+            if v_size >= 500000 then
+                return jsonb_build_object(
+                    'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+                );
+            end if;
+            select to_jsonb(f) into v_item from public.processed_events as f where f.id = e.id;
+            v_items := v_items || v_item;
+            v_size := v_size + octet_length(v_item::text);
+            v_last := jsonb_build_array(m.sent_at, m.id, e.id);
+        end loop;
+        v_event_id := null;
+        v_seen := v_seen + 1;
+        v_last := jsonb_build_array(m.sent_at, m.id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- A page of what waits for a contact's messages, for export_rows, likewise.
+create or replace function hybridflow.page_of_changes(
+    p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_last bigint;
+    c record;
+begin
+    for c in
+        select f.id from hybridflow.changes_about(p_tenant_id, p_jids) as f
+        where f.id > p_after_id and not exists (  -- not those that a page of events has
+            select from hybridflow.messages_called(hybridflow.wa_id_of_event(f.event_key)) as m
+            where m.session_id = p_session_id
+        )
+        order by f.id limit p_limit + 1
+    loop
+        if cardinality(v_items) = p_limit or v_size >= 500000 then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items),
+                'next_cursor', hybridflow.to_cursor('export changes', jsonb_build_array(v_last))
+            );
+        end if;
+        select to_jsonb(f) into v_item from public.processed_events as f where f.id = c.id;
+        v_items := v_items || v_item;
+        v_size := v_size + octet_length(v_item::text);
+        v_last := c.id;
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- A page of what an export has of one session: its messages, archived_messages, turns, notices or spending;
--- its events by the messages that they were about (events: a page goes through `limit` messages, and has as
--- many events as these have; archived_events), or that they wait for (changes: all at once). PT404: not this
+-- its events by the messages that they were about (events: a page goes through `limit` messages;
+-- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
 -- tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
@@ -443,28 +580,17 @@ declare
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('export ' || v_list, p);
     v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
-    v_archived boolean := v_list like 'archived%';
     v_rows jsonb[];
-    v_items jsonb;
 begin
     if v_session_id is null then
         raise exception 'session_id is missing' using errcode = 'PT422';
     end if;
     perform hybridflow.require_own(p);
     case v_list
-        when 'messages', 'archived_messages', 'events', 'archived_events' then
-            select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(s.sent_at, s.id), 'wa_id', s.wa_id, 'item', case v_list
-                    when 'messages' then (
-                        select hybridflow.message_json(m) from public.messages as m where m.id = s.id
-                    )
-                    when 'archived_messages' then (
-                        select to_jsonb(a) from public.messages_archive as a where a.id = s.id
-                    )
-                    else '[]'
-                end
-            ) order by s.sent_at, s.id)
-            into v_rows from hybridflow.said_in_session(v_session_id, v_archived, v_after, v_limit + 1) as s;
+        when 'messages', 'archived_messages' then
+            return hybridflow.page_of_said(v_list, v_session_id, v_after, v_limit);
+        when 'events', 'archived_events' then
+            return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
         when 'turns' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
@@ -494,31 +620,12 @@ begin
                 where s.session_id = v_session_id and s.id > v_after_id order by s.id limit v_limit + 1
             ) as f;
         when 'changes' then
-            -- Not those that a page of events has.
-            select jsonb_agg(to_jsonb(c) order by c.id) into v_items
-            from hybridflow.changes_about(v_tenant_id, v_jids) as c
-            where not exists (
-                select from hybridflow.messages_called(hybridflow.wa_id_of_event(c.event_key)) as m
-                where m.session_id = v_session_id
-            );
-            return jsonb_build_object('items', coalesce(v_items, '[]'), 'next_cursor', null);
+            return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
         else
             raise exception 'there is no list % to export', coalesce(v_list, '(list is missing)')
                 using errcode = 'PT422';
     end case;
-    if v_list not in ('events', 'archived_events') then
-        return hybridflow.page('export ' || v_list, v_rows, v_limit);
-    end if;
-    select jsonb_agg(to_jsonb(e) order by r.place, e.id) into v_items
-    from unnest(v_rows) with ordinality as r (entry, place)
-    cross join lateral hybridflow.events_about_message(v_tenant_id, r.entry ->> 'wa_id') as e
-    where r.place <= v_limit and not exists (  -- a message may be there as ours and as the contact's
-        select from hybridflow.messages_called(r.entry ->> 'wa_id') as m
-        where m.session_id = v_session_id and m.id < (r.entry -> 'key' ->> 1)::bigint
-    );
-    return hybridflow.page('export ' || v_list, v_rows, v_limit) || jsonb_build_object(
-        'items', coalesce(v_items, '[]')
-    );
+    return hybridflow.page('export ' || v_list, v_rows, v_limit);
 end
 $$;
 
@@ -603,7 +710,7 @@ begin
         foreach v_archived in array array[true, false] loop
             select array_agg(s.id order by s.sent_at, s.id), array_agg(s.wa_id order by s.sent_at, s.id)
             into v_old, v_wa_ids
-            from hybridflow.said_in_session(v_id, v_archived, null, 2 * v_batch + 1) as s;
+            from hybridflow.said_in_session(v_id, v_archived, '-infinity', 0, 2 * v_batch + 1) as s;
             continue when coalesce(cardinality(v_old), 0) <= 2 * v_batch;
             v_more := true;
             v_wa_ids := array_remove(v_wa_ids[:v_batch], null);

@@ -50,7 +50,9 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     )
     other_client_takeover: bool | Unset = None
     answer_groups: bool | Unset = None
-    unanswered_kinds: list[str] | Unset = Field(default=None, examples=[["sticker"]])
+    unanswered_kinds: list[Annotated[str, Field(max_length=60)]] | Unset = Field(
+        default=None, max_length=50, examples=[["sticker"]]
+    )
     on_new_message: Literal["queue", "restart"] | Unset = None
     notify_number: str | None = Field(
         default=None,
@@ -95,8 +97,9 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     daily_tokens: int | None = Field(default=None, ge=0, le=LARGEST_ID)
     contact_daily_turns: int | None = Field(default=None, ge=0, le=_LARGEST)
     contact_daily_tokens: int | None = Field(default=None, ge=0, le=LARGEST_ID)
-    webhook_networks: list[str] | None = Field(
+    webhook_networks: list[Annotated[str, Field(max_length=60)]] | None = Field(
         default=None,
+        max_length=50,
         examples=[["203.0.113.0/24"]],
         description="Where its webhooks may come from, within WEBHOOK_NETWORKS; null: anywhere",
     )

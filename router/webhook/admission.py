@@ -5,12 +5,14 @@ Decided before its body is read. What a refusal costs is said in `router.webhook
 
 import re
 import time
+from functools import lru_cache
 from ipaddress import ip_network
 
 from fastapi import Request
 
 from router.errors import DatabaseAway
 from router.limits.callers import Callers, is_within
+from router.outbound.addresses import Network
 from router.settings import Settings
 from router.webhook.auth import Verdict, examine, presents_anything
 from router.webhook.bounds import LONGEST_INSTANCE
@@ -63,8 +65,9 @@ async def admit(request: Request, instance: str) -> None:
 
 
 def _refusal(request: Request, guard: Guard) -> Rejected | None:
+    """The secret first: for who has none, a tenant's networks are gone through by nobody."""
     settings: Settings = request.app.state.settings
-    return _refused_network(request, settings, guard) or _refused_secret(request, guard)
+    return _refused_secret(request, guard) or _refused_network(request, settings, guard)
 
 
 def _refused_secret(request: Request, guard: Guard) -> Rejected | None:
@@ -88,9 +91,14 @@ def _refused_secret(request: Request, guard: Guard) -> Rejected | None:
     return Rejected(401, "bad_secret", str(verdict))
 
 
+@lru_cache(maxsize=8)
+def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
 def _refused_network(request: Request, settings: Settings, guard: Guard) -> Rejected | None:
     """Both the deployment's list and the tenant's must have the address, where they are set."""
-    everybodys = tuple(ip_network(text) for text in settings.webhook_networks)
+    everybodys = _networks(settings.webhook_networks)
     lists = [networks for networks in (everybodys or None, guard.networks) if networks is not None]
     if not lists:
         return None

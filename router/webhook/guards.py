@@ -29,7 +29,7 @@ _LIFE_BEFORE_REFUSAL = 1.0
 _BETWEEN_QUERIES = 0.5
 _PAGE = 500  # guards that are read in one go when all are
 _BY_TURNS = 100  # tenants that are looked at again with every query, changed or not
-_BREATH = 50  # guards after which others have their turn
+_BREATH = 500  # networks that are read before others have their turn; a guard counts as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,14 @@ class Guard:
     """How one tenant's webhooks are guarded.
 
     `hashes` are the SHA-256, in hex, of its own secrets; `shared`: the deployment's are accepted,
-    too. `networks` is None where they may come from anywhere. `ends` are the hashes that hold up to
-    a time of this process's clock.
+    too. `networks` is None where they may come from anywhere; `written` is how the state says it.
+    `ends` are the hashes that hold up to a time of this process's clock.
     """
 
     hashes: tuple[str, ...] = ()
     shared: bool = True
     networks: tuple[Network, ...] | None = None
+    written: tuple[str, ...] | None = None
     ends: tuple[tuple[str, float], ...] = ()
 
     def at(self, now: float) -> "Guard":
@@ -145,10 +146,15 @@ class Guards:
 
     async def _note(self, guards: _ByName, names: dict[int, str], told: Sequence[Json]) -> None:
         read: list[tuple[int, str, Guard]] = []
-        for number, each in enumerate(told, 1):
-            guard = _read(each, self._clock())
-            read.append((each["tenant_id"], each["instance_name"], guard))
-            if number % _BREATH == 0:
+        work = 0
+        for each in told:
+            tenant_id, name = each["tenant_id"], each["instance_name"]
+            _, known = guards.get(names.get(tenant_id, ""), _NOBODYS)
+            guard = _read(each, self._clock(), known)
+            read.append((tenant_id, name, guard))
+            work += 1 if guard.networks is known.networks else len(guard.networks or ()) + 1
+            if work >= _BREATH:
+                work = 0
                 await asyncio.sleep(0)
         # In one go, so that nobody is without a guard meanwhile; and all old names first, for
         # another tenant that is told may have taken one.
@@ -167,11 +173,16 @@ def _forget(guards: _ByName, names: dict[int, str], tenant_id: int) -> None:
         del guards[name]
 
 
-def _read(told: Json, now: float) -> Guard:
-    networks = told["networks"]
+def _read(told: Json, now: float, known: Guard) -> Guard:
+    """Read what the state told; networks that are `known` already are not read again."""
+    written = None if told["networks"] is None else tuple(told["networks"])
+    networks = known.networks
+    if written != known.written:
+        networks = None if written is None else tuple(ip_network(text) for text in written)
     return Guard(
         hashes=tuple(told["hashes"]),
         shared=told["shared"],
-        networks=None if networks is None else tuple(ip_network(text) for text in networks),
+        networks=networks,
+        written=written,
         ends=tuple((each, now + seconds) for each, seconds in told["retiring"].items()),
     )

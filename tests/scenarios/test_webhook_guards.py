@@ -166,6 +166,21 @@ async def test_webhooks_come_from_the_allowed_networks_only(database_url: str):
         assert refused.json()["error"]["code"] == "network_not_allowed"
 
 
+async def test_nobodys_networks_are_gone_through_for_a_wrong_secret(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    async with open_door(database_url, WEBHOOK_NETWORKS="203.0.113.0/24") as door:
+        await door.api("PATCH", "1", {"webhook_networks": ["203.0.113.7"]})
+
+        def compared(*_: object) -> bool:
+            raise AssertionError("nobody has shown a secret")
+
+        monkeypatch.setattr("router.webhook.admission.is_within", compared)
+        for _ in range(3):
+            answer = await door.posts(shows("wrong"))
+            assert answer.json()["error"]["code"] == "bad_secret"
+
+
 async def test_behind_a_trusted_proxy_its_word_counts(database_url: str):
     async with open_door(
         database_url, WEBHOOK_NETWORKS="203.0.113.0/24", TRUSTED_PROXIES="127.0.0.1"

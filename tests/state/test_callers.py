@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import Invalid, NotAllowed, NotFound, UnknownCaller
+from router.errors import Conflict, Invalid, NotAllowed, NotFound, UnknownCaller
 from router.operators.identity import make_api_key
 from router.safety.unseen import in_one_line, without_unseen
 from router.state.database import Json
@@ -619,3 +619,18 @@ async def test_a_key_of_every_tenant_is_a_line_of_the_deployment(talk: Conversat
     await key_for(talk, "viewer")
     (line,) = await lines(talk)
     assert (line["tenant_id"], line["action"]) == (None, "create_api_key")
+
+
+async def test_a_tenant_has_no_more_members_than_a_list_shows(talk: Conversation):
+    users = await talk.sql(
+        "insert into memberships (tenant_id, user_id, role, created_by)"
+        " select 1, gen_random_uuid(), 'viewer', 'x' from generate_series(1, 500)"
+        " returning user_id::text as id"
+    )
+    new = "00000000-0000-4000-8000-000000000001"
+    with pytest.raises(Conflict, match="500 members"):
+        await call(talk, BOSS, "set_member", tenant_id=1, user_id=new, role="viewer")
+    await call(talk, BOSS, "set_member", tenant_id=1, user_id=users[0]["id"], role="admin")
+    assert len((await call(talk, BOSS, "list_members", tenant_id=1))["items"]) == 500
+    await call(talk, BOSS, "remove_member", tenant_id=1, user_id=users[0]["id"])
+    await call(talk, BOSS, "set_member", tenant_id=1, user_id=new, role="viewer")

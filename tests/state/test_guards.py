@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from ipaddress import ip_network
 
 import pytest
 
@@ -29,6 +30,18 @@ class Watched:
         answer = await self.database.call(function, argument)
         self.told.append(len(answer["guards"]))
         return answer
+
+
+class Read:
+    """Counts the networks that are read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr("router.webhook.guards.ip_network", self._read)
+
+    def _read(self, text: str) -> object:
+        self.count += 1
+        return ip_network(text)
 
 
 class Door:
@@ -239,3 +252,58 @@ async def test_a_change_that_took_long_to_commit_is_found_in_its_turn(
         await door.guards.of("shop")
     guards = [await door.guards.of(f"shop-{number}") for number in range(1, 7)]
     assert [(guard.networks, guard.shared) for guard in guards] == [(None, False)] * 6
+
+
+# --- networks: as many as anybody needs, read once
+
+
+async def has_networks(door: Door, count: int) -> None:
+    await door.talk.sql(
+        "update tenants set webhook_networks = array("
+        " select ('10.' || n / 256 || '.' || n % 256 || '.0/24')::cidr"
+        " from generate_series(1, $1::integer) as n)",
+        count,
+    )
+
+
+async def test_of_networks_there_are_as_many_as_may_be_set_whoever_wrote_them(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+):
+    read = Read(monkeypatch)
+    await has_networks(door, 19_000)
+    assert len((await door.guards.of("shop")).networks or ()) == 50
+    assert read.count == 50
+
+
+async def test_networks_that_have_not_changed_are_not_read_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+):
+    read = Read(monkeypatch)
+    await has_networks(door, 50)
+    first = (await door.guards.of("shop")).networks
+    for _ in range(20):
+        door.now += 1.1
+        assert (await door.guards.newest_of("shop")).networks == first
+    assert door.watched.calls > 20
+    assert read.count == 50
+    await has_networks(door, 49)
+    door.now += 1.1
+    assert len((await door.guards.newest_of("shop")).networks or ()) == 49
+    await door.talk.sql("update tenants set webhook_networks = null")
+    door.now += 1.1
+    assert (await door.guards.newest_of("shop")).networks is None
+
+
+async def test_others_have_their_turn_while_many_are_read(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+):
+    read = Read(monkeypatch)
+    await many_tenants(door, 100)
+    await has_networks(door, 50)
+    reading = asyncio.create_task(door.guards.of("shop"))
+    most = last = 0
+    while not reading.done():
+        await asyncio.sleep(0)
+        most, last = max(most, read.count - last), read.count
+    assert read.count == 101 * 50
+    assert most <= 600

@@ -126,3 +126,17 @@ async def test_what_is_no_network_is_refused(talk, networks):
         await talk.database.call(
             "change_tenant", {"tenant_id": 1, "values": {"webhook_networks": networks}}
         )
+
+
+async def test_secrets_that_are_made_and_retired_again_have_an_end(talk: Conversation):
+    for number in range(70):
+        made = await talk.database.call(
+            "add_webhook_secret",
+            {"tenant_id": 1, "secret_hash": f"{number:064x}", "ends_with": "x"},
+        )
+        retired = {"tenant_id": 1, "webhook_secret_id": made["webhook_secret"]["id"]}
+        if number:
+            await talk.database.call("retire_webhook_secret", retired)
+    items = (await talk.database.call("list_webhook_secrets", {"tenant_id": 1}))["items"]
+    assert len(items) == 52  # the one that holds, fifty, and the last
+    assert [item["is_active"] for item in items] == [False] * 51 + [True]

@@ -93,6 +93,13 @@ async def test_one_instance_has_one_tenant(database: DirectDatabase):
         ({"auto_reply_seconds": -1}, "auto_reply_seconds must be from 0 to 86400"),
         ({"on_new_message": "ignore"}, "on_new_message must be queue or restart"),
         ({"unanswered_kinds": "sticker"}, "unanswered_kinds has a value that it cannot have"),
+        ({"unanswered_kinds": ["x"] * 51}, "unanswered_kinds may name at most 50, not 51"),
+        ({"unanswered_kinds": ["x" * 61]}, "no name of more than 60 characters"),
+        ({"webhook_networks": ["10.0.0.0/8"] * 51}, "webhook_networks may name at most 50"),
+        ({"debounce_seconds": 600, "answer_within_minutes": 5}, r"debounce_seconds \(600\) must"),
+        ({"debounce_seconds": 300, "answer_within_minutes": 5}, "debounce_seconds .* less than"),
+        ({"debounce_seconds": 3600}, r"answer_within_minutes \(60 minutes\)"),
+        ({"answer_within_minutes": 0.03}, r"debounce_seconds \(2\) must be less"),
         ({"tenant_name": "x", "id": 7}, "no id, tenant_name that can be set"),
         ({"connection_state": "open"}, "no connection_state that can be set"),
     ],
@@ -355,3 +362,24 @@ async def test_an_instance_has_no_name_that_changes_the_path_of_evolutions_addre
 ):
     with pytest.raises(Invalid, match="instance_name must not be"):
         await create(database, instance_name=name)
+
+
+async def test_what_waits_and_what_gets_too_old_are_compared_with_what_holds(
+    database: DirectDatabase,
+):
+    """Whichever of the two is set, and whether the other is the tenant's or the deployment's."""
+    shop = await create(database, debounce_seconds=240, answer_within_minutes=5)
+    for values in ({"debounce_seconds": 300}, {"answer_within_minutes": 4}):
+        with pytest.raises(Invalid, match="debounce_seconds"):
+            await change(database, shop["id"], **values)
+    policy = {"debounce_seconds": 100, "answer_within_minutes": 1}
+    for values in ({"answer_within_minutes": None}, {"debounce_seconds": None, **policy}):
+        argument = {"tenant_id": shop["id"], "values": values, "policy": policy}
+        with pytest.raises(Invalid, match="debounce_seconds"):
+            await database.call("change_tenant", argument)
+    await change(database, shop["id"], debounce_seconds=600, answer_within_minutes=15)
+
+
+async def test_a_tenant_that_was_set_so_before_can_be_changed_otherwise(talk: Conversation):
+    await talk.sql("update tenants set debounce_seconds = 600, answer_within_minutes = 5")
+    await talk.database.call("change_tenant", {"tenant_id": 1, "values": {"llm_model": "m"}})

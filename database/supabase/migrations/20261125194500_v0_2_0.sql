@@ -5463,7 +5463,9 @@ begin
 end
 $$;
 
--- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more).
+-- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more). It ends
+-- earlier where it is large, at 500,000 bytes and what its last row has beyond that: the router holds whole
+-- pages.
 create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
 returns jsonb
 language sql
@@ -5471,14 +5473,21 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'items', coalesce(
-            jsonb_agg(r.entry -> 'item' order by r.place) filter (where r.place <= p_limit), '[]'
-        ),
+        'items', coalesce(jsonb_agg(r.item order by r.place) filter (where r.fits), '[]'),
         'next_cursor', case
-            when count(*) > p_limit then hybridflow.to_cursor(p_list, p_rows[p_limit] -> 'key')
+            when count(*) > count(*) filter (where r.fits)
+                then hybridflow.to_cursor(p_list, p_rows[count(*) filter (where r.fits)] -> 'key')
         end
     )
-    from unnest(p_rows) with ordinality as r (entry, place)
+    from (
+        select
+            e.entry -> 'item' as item, e.place,
+            e.place <= p_limit and coalesce(
+                sum(octet_length((e.entry -> 'item')::text)) over before, 0
+            ) < 500000 as fits
+        from unnest(p_rows) with ordinality as e (entry, place)
+        window before as (order by e.place rows between unbounded preceding and 1 preceding)
+    ) as r
 $$;
 
 -- How many rows a page looks at: one more than it has, or, where not all of them are wanted, so many that
@@ -6198,6 +6207,57 @@ begin
 end
 $$;
 
+-- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
+-- webhook, or message, of the tenant.
+create or replace function hybridflow.check_lists(p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_name text;
+begin
+    for v_name in
+        select k from unnest(array['unanswered_kinds', 'webhook_networks']) as k
+        where jsonb_typeof(p_values -> k) = 'array'
+    loop
+        if jsonb_array_length(p_values -> v_name) > 50 then
+            raise exception '% may name at most 50, not %', v_name, jsonb_array_length(p_values -> v_name)
+                using errcode = 'PT422';
+        elsif exists (
+            select from jsonb_array_elements_text(p_values -> v_name) as t (v) where length(t.v) > 60
+        ) then
+            raise exception '% may have no name of more than 60 characters', v_name using errcode = 'PT422';
+        end if;
+    end loop;
+end
+$$;
+
+-- Raises PT422 if a change to the tenant has its messages die before they are answered: while a customer's
+-- next ones are waited for, what is to be answered gets too old. p_policy is the deployment's; null: not
+-- known.
+create or replace function hybridflow.check_waiting(p_tenant public.tenants, p_values jsonb, p_policy jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+    v_debounce numeric := hybridflow.rule(v_new.debounce_seconds, p_policy, 'debounce_seconds', 2);
+    v_minutes numeric := hybridflow.rule(v_new.answer_within_minutes, p_policy, 'answer_within_minutes', 60);
+begin
+    if p_values ?| array['debounce_seconds', 'answer_within_minutes'] and v_minutes > 0
+        and v_debounce >= 60 * v_minutes
+    then
+        raise exception 'debounce_seconds (%) must be less than answer_within_minutes (% minutes): every message'
+            ' would be too old when its turn comes', trim_scale(v_debounce), trim_scale(v_minutes)
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
 -- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
 create or replace function hybridflow.check_tenant_values(p_values jsonb)
 returns void
@@ -6223,6 +6283,7 @@ begin
     for v_name in select k from jsonb_object_keys(p_values) as k loop
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
     end loop;
+    perform hybridflow.check_lists(p_values);
 exception
     when data_exception then
         raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
@@ -6501,7 +6562,7 @@ as $$
     where p is not null
 $$;
 
--- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?})
+-- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
 -- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant}. PT409:
 -- another tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
@@ -6514,11 +6575,12 @@ declare
 begin
     perform hybridflow.check_tenant_values(v_values);
     perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
+    perform hybridflow.check_waiting(null, v_values, p -> 'policy');
     return hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, v_values);
 end
 $$;
 
--- change_tenant({caller?, tenant_id, values: {…}, ceilings?})
+-- change_tenant({caller?, tenant_id, values: {…}, ceilings?, policy?})
 -- Changes the values given, and only these; null takes a value away, so that the default holds.
 -- Returns {tenant}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
@@ -6535,6 +6597,7 @@ begin
         perform hybridflow.check_tenant_values(v_values);
         perform hybridflow.check_deployments_own(p -> 'caller', v_tenant, v_values);
         perform hybridflow.check_ceilings(p -> 'caller', v_tenant, v_values, p -> 'ceilings');
+        perform hybridflow.check_waiting(v_tenant, v_values, p -> 'policy');
     end if;
     return hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), null, v_values);
 end
@@ -6798,7 +6861,8 @@ $$;
 
 -- add_webhook_secret({tenant_id, secret_hash, ends_with, created_by?, retire_others_after_hours?})
 -- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. Those that it has go on being
--- accepted, or, with retire_others_after_hours, so long. Returns {webhook_secret}. PT404: no such tenant;
+-- accepted, or, with retire_others_after_hours, so long. Of those that are retired it keeps the newest 50.
+-- Returns {webhook_secret}. PT404: no such tenant;
 -- PT409: it has ten already; PT422: no hash.
 create or replace function public.add_webhook_secret(p jsonb)
 returns jsonb
@@ -6821,6 +6885,12 @@ begin
     if jsonb_array_length(hybridflow.webhook_hashes(v_tenant.id, false)) >= 10 then
         raise exception 'the tenant has ten webhook secrets already: retire one first' using errcode = 'PT409';
     end if;
+    delete from public.webhook_secrets
+    where id in (  -- secrets that were made and retired again have an end as well
+        select w.id from public.webhook_secrets as w
+        where w.tenant_id = v_tenant.id and w.retires_at <= hybridflow.clock()
+        order by w.id desc offset 50
+    );
     insert into public.webhook_secrets (tenant_id, secret_hash, ends_with, created_by, created_at)
     values (
         v_tenant.id, decode(p ->> 'secret_hash', 'hex'), coalesce(p ->> 'ends_with', ''), p ->> 'created_by',
@@ -7586,7 +7656,8 @@ end
 $$;
 
 -- list_members({tenant_id})
--- Returns {items}: the users of Supabase Auth that may see the tenant. PT404: no such tenant.
+-- Returns {items}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot have.
+-- PT404: no such tenant.
 create or replace function public.list_members(p jsonb)
 returns jsonb
 language plpgsql
@@ -7598,14 +7669,17 @@ declare
 begin
     return jsonb_build_object('items', (
         select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
-        from public.memberships as m where m.tenant_id = v_tenant.id
+        from (
+            select f.* from public.memberships as f where f.tenant_id = v_tenant.id
+            order by f.created_at, f.user_id limit 500
+        ) as m
     ));
 end
 $$;
 
 -- set_member({caller, tenant_id, user_id, role})
 -- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
--- such tenant; PT422: no such role, or no id of a user.
+-- such tenant; PT409: it has 500 members already; PT422: no such role, or no id of a user.
 create or replace function public.set_member(p jsonb)
 returns jsonb
 language plpgsql
@@ -7613,11 +7687,18 @@ set search_path = ''
 as $$
 declare
     v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_user_id uuid := hybridflow.user_of(p);
     v_member public.memberships;
 begin
+    perform from public.tenants where id = v_tenant.id for update;
+    if (select count(*) from public.memberships where tenant_id = v_tenant.id and user_id is distinct from v_user_id)
+        >= 500
+    then
+        raise exception 'the tenant has 500 members already: remove one first' using errcode = 'PT409';
+    end if;
     insert into public.memberships as m (tenant_id, user_id, role, created_by, created_at)
     values (
-        v_tenant.id, hybridflow.user_of(p), p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
+        v_tenant.id, v_user_id, p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
     )
     on conflict (tenant_id, user_id) do update set role = excluded.role
     returning m.* into v_member;
@@ -9569,7 +9650,8 @@ create or replace trigger webhook_secrets_guard
 after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
--- One tenant's guard, as routers know it.
+-- One tenant's guard, as routers know it. Each webhook is compared with all of it: of networks there are no
+-- more than may be set (see check_lists), whoever wrote them.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql
@@ -9578,7 +9660,7 @@ set search_path = ''
 as $$
     select jsonb_build_object(
         'tenant_id', p_tenant.id, 'instance_name', p_tenant.instance_name,
-        'networks', p_tenant.webhook_networks, 'shared', p_tenant.shared_webhook_secret,
+        'networks', p_tenant.webhook_networks[1:50], 'shared', p_tenant.shared_webhook_secret,
         'hashes', hybridflow.webhook_hashes(p_tenant.id, false),
         'retiring', (
             select coalesce(jsonb_object_agg(
@@ -10046,7 +10128,7 @@ $$;
 
 -- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
 create or replace function hybridflow.said_in_session(
-    p_session_id bigint, p_archived boolean, p_after jsonb, p_limit integer
+    p_session_id bigint, p_archived boolean, p_sent_at timestamptz, p_id bigint, p_limit integer
 )
 returns table (id bigint, sent_at timestamptz, wa_id text)
 language sql
@@ -10055,25 +10137,162 @@ set search_path = ''
 as $$
     (
         select m.id, m.sent_at, m.wa_id from public.messages as m
-        where not p_archived and m.session_id = p_session_id and (m.sent_at, m.id) > (
-            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
-        )
+        where not p_archived and m.session_id = p_session_id and (m.sent_at, m.id) > (p_sent_at, p_id)
         order by m.sent_at, m.id limit p_limit
     )
     union all
     (
         select a.id, a.sent_at, a.wa_id from public.messages_archive as a
-        where p_archived and a.session_id = p_session_id and (a.sent_at, a.id) > (
-            coalesce((p_after ->> 0)::timestamptz, '-infinity'), coalesce((p_after ->> 1)::bigint, 0)
-        )
+        where p_archived and a.session_id = p_session_id and (a.sent_at, a.id) > (p_sent_at, p_id)
         order by a.sent_at, a.id limit p_limit
     )
 $$;
 
+-- A page of a session's messages for export_rows. They are read one by one, until the page is full: 500,000
+-- bytes, and what its last message has beyond that.
+create or replace function hybridflow.page_of_said(
+    p_list text, p_session_id bigint, p_after jsonb, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_archived boolean := p_list like 'archived%';
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_last jsonb;
+    m record;
+begin
+    for m in
+        select s.* from hybridflow.said_in_session(
+            p_session_id, v_archived, coalesce((p_after ->> 0)::timestamptz, '-infinity'),
+            coalesce((p_after ->> 1)::bigint, 0), p_limit + 1
+        ) as s
+        order by s.sent_at, s.id
+    loop
+        if cardinality(v_items) = p_limit or v_size >= 500000 then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+            );
+        elsif v_archived then
+            select to_jsonb(a) into v_item from public.messages_archive as a where a.id = m.id;
+        else
+            select hybridflow.message_json(w) into v_item from public.messages as w where w.id = m.id;
+        end if;
+        v_items := v_items || v_item;
+        v_size := v_size + octet_length(v_item::text);
+        v_last := jsonb_build_array(m.sent_at, m.id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- A page of the events of a session's messages for export_rows, likewise. It goes through p_limit messages,
+-- and may end within the events of one: its key is then the message's with the id of the last event.
+create or replace function hybridflow.page_of_events(
+    p_list text, p_tenant_id bigint, p_session_id bigint, p_after jsonb, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_seen integer := 0;
+    v_last jsonb;
+    v_event_id bigint := (p_after ->> 2)::bigint;
+    m record;
+    e record;
+begin
+    for m in
+        select s.* from hybridflow.said_in_session(
+            p_session_id, p_list like 'archived%', coalesce((p_after ->> 0)::timestamptz, '-infinity'),
+            -- the message that is not done, once more
+            coalesce((p_after ->> 1)::bigint, 0) - case when v_event_id is null then 0 else 1 end, p_limit + 1
+        ) as s
+        order by s.sent_at, s.id
+    loop
+        if v_seen = p_limit then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+            );
+        end if;
+        for e in
+            select f.id from hybridflow.events_about_message(p_tenant_id, m.wa_id) as f
+            where f.id > coalesce(v_event_id, 0) and not exists (
+                -- a message may be there as ours and as the contact's
+                select from hybridflow.messages_called(m.wa_id) as o
+                where o.session_id = p_session_id and o.id < m.id
+            )
+            order by f.id
+        loop
+            if v_size >= 500000 then
+                return jsonb_build_object(
+                    'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+                );
+            end if;
+            select to_jsonb(f) into v_item from public.processed_events as f where f.id = e.id;
+            v_items := v_items || v_item;
+            v_size := v_size + octet_length(v_item::text);
+            v_last := jsonb_build_array(m.sent_at, m.id, e.id);
+        end loop;
+        v_event_id := null;
+        v_seen := v_seen + 1;
+        v_last := jsonb_build_array(m.sent_at, m.id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- A page of what waits for a contact's messages, for export_rows, likewise.
+create or replace function hybridflow.page_of_changes(
+    p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_last bigint;
+    c record;
+begin
+    for c in
+        select f.id from hybridflow.changes_about(p_tenant_id, p_jids) as f
+        where f.id > p_after_id and not exists (  -- not those that a page of events has
+            select from hybridflow.messages_called(hybridflow.wa_id_of_event(f.event_key)) as m
+            where m.session_id = p_session_id
+        )
+        order by f.id limit p_limit + 1
+    loop
+        if cardinality(v_items) = p_limit or v_size >= 500000 then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items),
+                'next_cursor', hybridflow.to_cursor('export changes', jsonb_build_array(v_last))
+            );
+        end if;
+        select to_jsonb(f) into v_item from public.processed_events as f where f.id = c.id;
+        v_items := v_items || v_item;
+        v_size := v_size + octet_length(v_item::text);
+        v_last := c.id;
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- A page of what an export has of one session: its messages, archived_messages, turns, notices or spending;
--- its events by the messages that they were about (events: a page goes through `limit` messages, and has as
--- many events as these have; archived_events), or that they wait for (changes: all at once). PT404: not this
+-- its events by the messages that they were about (events: a page goes through `limit` messages;
+-- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
 -- tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
@@ -10089,28 +10308,17 @@ declare
     v_limit integer := hybridflow.page_size(p);
     v_after jsonb := hybridflow.from_cursor('export ' || v_list, p);
     v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
-    v_archived boolean := v_list like 'archived%';
     v_rows jsonb[];
-    v_items jsonb;
 begin
     if v_session_id is null then
         raise exception 'session_id is missing' using errcode = 'PT422';
     end if;
     perform hybridflow.require_own(p);
     case v_list
-        when 'messages', 'archived_messages', 'events', 'archived_events' then
-            select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(s.sent_at, s.id), 'wa_id', s.wa_id, 'item', case v_list
-                    when 'messages' then (
-                        select hybridflow.message_json(m) from public.messages as m where m.id = s.id
-                    )
-                    when 'archived_messages' then (
-                        select to_jsonb(a) from public.messages_archive as a where a.id = s.id
-                    )
-                    else '[]'
-                end
-            ) order by s.sent_at, s.id)
-            into v_rows from hybridflow.said_in_session(v_session_id, v_archived, v_after, v_limit + 1) as s;
+        when 'messages', 'archived_messages' then
+            return hybridflow.page_of_said(v_list, v_session_id, v_after, v_limit);
+        when 'events', 'archived_events' then
+            return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
         when 'turns' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array(f.id),
@@ -10140,31 +10348,12 @@ begin
                 where s.session_id = v_session_id and s.id > v_after_id order by s.id limit v_limit + 1
             ) as f;
         when 'changes' then
-            -- Not those that a page of events has.
-            select jsonb_agg(to_jsonb(c) order by c.id) into v_items
-            from hybridflow.changes_about(v_tenant_id, v_jids) as c
-            where not exists (
-                select from hybridflow.messages_called(hybridflow.wa_id_of_event(c.event_key)) as m
-                where m.session_id = v_session_id
-            );
-            return jsonb_build_object('items', coalesce(v_items, '[]'), 'next_cursor', null);
+            return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
         else
             raise exception 'there is no list % to export', coalesce(v_list, '(list is missing)')
                 using errcode = 'PT422';
     end case;
-    if v_list not in ('events', 'archived_events') then
-        return hybridflow.page('export ' || v_list, v_rows, v_limit);
-    end if;
-    select jsonb_agg(to_jsonb(e) order by r.place, e.id) into v_items
-    from unnest(v_rows) with ordinality as r (entry, place)
-    cross join lateral hybridflow.events_about_message(v_tenant_id, r.entry ->> 'wa_id') as e
-    where r.place <= v_limit and not exists (  -- a message may be there as ours and as the contact's
-        select from hybridflow.messages_called(r.entry ->> 'wa_id') as m
-        where m.session_id = v_session_id and m.id < (r.entry -> 'key' ->> 1)::bigint
-    );
-    return hybridflow.page('export ' || v_list, v_rows, v_limit) || jsonb_build_object(
-        'items', coalesce(v_items, '[]')
-    );
+    return hybridflow.page('export ' || v_list, v_rows, v_limit);
 end
 $$;
 
@@ -10249,7 +10438,7 @@ begin
         foreach v_archived in array array[true, false] loop
             select array_agg(s.id order by s.sent_at, s.id), array_agg(s.wa_id order by s.sent_at, s.id)
             into v_old, v_wa_ids
-            from hybridflow.said_in_session(v_id, v_archived, null, 2 * v_batch + 1) as s;
+            from hybridflow.said_in_session(v_id, v_archived, '-infinity', 0, 2 * v_batch + 1) as s;
             continue when coalesce(cardinality(v_old), 0) <= 2 * v_batch;
             v_more := true;
             v_wa_ids := array_remove(v_wa_ids[:v_batch], null);
