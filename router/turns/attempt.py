@@ -176,7 +176,7 @@ class TurnAttempt:
             return None
         self._unsaved = {"parts": reply.parts, "handler": reply.handler, **reply.cost}
         if reply.provider is not None:
-            self._shop.reach.worked(reply.provider)
+            self._shop.reach.worked(self._turn.tenant.llm)
         return reply.parts
 
     async def _save_reply(self) -> None:
@@ -207,8 +207,8 @@ class TurnAttempt:
         if not isinstance(error, LlmAway):
             return "permanent"
         # It answers others while it costs time here: then it is this question that is too much.
-        provider = self._turn.tenant.llm_provider
-        is_too_much = not error.is_free and self._shop.reach.worked_since(provider, self._began)
+        llm = self._turn.tenant.llm
+        is_too_much = not error.is_free and self._shop.reach.worked_since(llm, self._began)
         return "transient" if is_too_much else "away"
 
     async def _check(self, reply: Reply) -> None:

@@ -41,6 +41,12 @@ class TurnTenant(_Frozen):
         """Whether its own key of the LLM provider serves it, not the deployment's."""
         return self.llm_api_key is not None and bool(self.llm_api_key.get_secret_value())
 
+    @property
+    def llm(self) -> str:
+        """Which LLM makes its replies: that one works says nothing of another model or key."""
+        whose = f"tenant {self.tenant_id}" if self.pays_itself else "the deployment"
+        return f"{self.llm_provider} {self.llm_model or 'default'} of {whose}"
+
     def max_tokens_within(self, most: int) -> int:
         """Return how many tokens a reply may have; on the deployment's key no more than `most`."""
         own = self.llm_max_tokens or most

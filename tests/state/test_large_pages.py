@@ -61,14 +61,14 @@ async def edits(talk: Conversation, count: int, wa_id: str) -> None:
 
 async def long_messages(talk: Conversation, count: int) -> None:
     for table in ("messages", "messages_archive"):
-        own = ", expects_reply" if table == "messages" else ""
-        value = ", true" if own else ""
+        overriding = "overriding system value" if table == "messages" else ""
         await talk.sql(
             f"insert into {table} (id, tenant_id, session_id, wa_id, from_me, sender, kind, body,"
-            f" quoted, status, sent_at, created_at{own})"
-            + ("" if table != "messages" else " overriding system value")
-            + f" select 1000 + g, 1, 1, 'AC' || g || $2, false, 'contact', 'text', {LONG},"
-            f" jsonb_build_object('wa_id', 'x', 'text', {LONG}), 'delivery_ack', now(), now(){value}"
+            " quoted, status, sent_at, created_at, expects_reply, sends)"
+            f" {overriding}"
+            f" select 1000 + g, 1, 1, 'AC' || g || $2, false, 'contact', 'text', {LONG},"
+            f" jsonb_build_object('wa_id', 'x', 'text', {LONG}), 'delivery_ack', now(), now(),"
+            " true, 0"
             " from generate_series(1, $1::integer) as g",
             count,
             table,

@@ -8,7 +8,9 @@ import pytest
 
 from router.errors import Invalid
 from router.state.database import Json
+from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, Conversation, held
+from tests.state.work import many_messages, rows_read
 
 YEAR = 525_600  # minutes in which a message may be answered
 
@@ -321,3 +323,25 @@ async def test_what_is_too_old_to_be_kept_leads_to_nobody(talk: Conversation):
     await prune(talk)
     decision = await talk.maria_writes("tem bolo?", wa_id="AC1", ago=4 * 86_400)
     assert (decision["decision"], decision.get("session_id")) == ("too_old", None)
+
+
+async def test_old_messages_of_a_busy_conversation_are_not_looked_at_more_than_once(
+    database_url: str,
+):
+    """However many there are, and whichever way its turn is unfinished."""
+    database = await DirectDatabase.connect(database_url, size=1)
+    talk = Conversation(database)
+    await talk.open_shop(retention_days=1)
+    await talk.ingest(talk.message("oi"))
+    await many_messages(talk, 1, 3000, ago="3 days")
+    await talk.sql("update messages set created_at = sent_at")
+    await talk.sql("analyze messages")
+    for state in ("pending", "running", "sending"):
+        await talk.sql(
+            "update turns set state = $1, worker = 'x', token_hash = sha256('x'),"
+            " lease_until = now() + interval '1 hour'",
+            state,
+        )
+        assert await rows_read(talk, "prune", {}) < 3000 * 1.5
+        assert await talk.value("select count(*) from messages") == 3001
+    await database.close()

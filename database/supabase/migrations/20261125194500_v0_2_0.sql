@@ -9358,6 +9358,11 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    -- Found once: a session that is never without a turn may have any number of old messages.
+    v_busy bigint[] := array(
+        select distinct t.session_id from hybridflow.retentions(p_default_days) as r
+        join public.turns as t on t.tenant_id = r.tenant_id and t.state in ('pending', 'running', 'sending')
+    );
     v_ids bigint[];
     v_deleted bigint;
     v_archived bigint;
@@ -9369,7 +9374,7 @@ begin
             select m.id from public.messages as m
             join public.sessions as s on s.id = m.session_id
             where m.tenant_id = r.tenant_id and m.created_at < r.cutoff and m.sent_at < r.cutoff
-                and not hybridflow.has_unfinished_turn(m.session_id)
+                and not exists (select from unnest(v_busy) as b where b = m.session_id)
             order by m.created_at limit p_batch
             for update of s skip locked
         ) as old
