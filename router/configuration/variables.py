@@ -234,6 +234,17 @@ class Variables(BaseSettings):
             )
         return seconds
 
+    @field_validator("debounce_seconds")
+    @classmethod
+    def _check_debounce(cls, debounce: float, info: ValidationInfo) -> float:
+        minutes = info.data.get("answer_within_minutes")
+        if minutes is not None and debounce >= 60 * minutes:
+            raise ValueError(
+                f"{debounce:g} is not below ANSWER_WITHIN_MINUTES ({minutes:g}): every message"
+                " would be too old when its turn comes. Lower it, or raise ANSWER_WITHIN_MINUTES"
+            )
+        return debounce
+
     @field_validator("debounce_cap_seconds")
     @classmethod
     def _check_cap(cls, cap: float, info: ValidationInfo) -> float:

@@ -334,6 +334,12 @@ def test_a_send_may_not_time_out_while_it_shows_typing():
     load(TYPING_SECONDS="0", SEND_TIMEOUT="0.5")
 
 
+def test_a_message_may_not_wait_until_it_is_too_old():
+    faults = faults_of(DEBOUNCE_SECONDS="60", DEBOUNCE_CAP_SECONDS="60", ANSWER_WITHIN_MINUTES="1")
+    assert "ANSWER_WITHIN_MINUTES (1)" in faults["DEBOUNCE_SECONDS"]
+    load(DEBOUNCE_SECONDS="59", DEBOUNCE_CAP_SECONDS="60", ANSWER_WITHIN_MINUTES="1")
+
+
 def test_a_variable_with_a_fault_of_its_own_gets_no_second_complaint():
     env = {"DEBOUNCE_SECONDS": "x", "DEBOUNCE_CAP_SECONDS": "1", "SEND_TIMEOUT": "x"}
     faults = faults_of(**env, LLM_TIMEOUT="x", SUPABASE_URL="x", SUPABASE_SERVICE_ROLE_KEY=STRONG)
