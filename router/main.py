@@ -19,6 +19,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
 from router import __version__
+from router.bench import Bench
 from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
 from router.health import shared_checks
@@ -36,7 +37,6 @@ from router.llm.reach import Reach
 from router.logs import Action, configure_logging, log_event
 from router.loops import safely
 from router.lost_servers import LostServers
-from router.n8n.bench import Bench
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler

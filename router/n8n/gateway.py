@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from router.bench import Bench
 from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
@@ -23,7 +24,6 @@ from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.limits.bodies import Bodies, TooMuch
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
-from router.n8n.bench import Bench
 from router.n8n.media import emptied, filled, media_size
 from router.n8n.refusals import Refused, conflict
 from router.n8n.requests import body_of, understood, written_of

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from router.bench import Bench
 from router.logs import Action, log_event
-from router.n8n.bench import Bench
 from router.safety.judgement import Objection, judge_reply
 from router.safety.moderation import Moderation, ModerationAway
 from router.safety.rules import ReplyDefaults, ReplyRules

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from router.n8n.bench import Bench
+from router.bench import Bench
 
 
 class Work:
