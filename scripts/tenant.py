@@ -12,7 +12,7 @@ from pathlib import Path
 
 from router import tenant_saving
 from router.errors import Invalid
-from router.safety.patterns import BadPattern, check_pattern
+from router.safety.patterns import BadPattern, check_patterns
 from router.sealing import KEY_COLUMNS
 from router.settings import Settings
 from router.state.database import Database, Json
@@ -160,7 +160,7 @@ def _patterns(text: str) -> list[str]:
     """Return one pattern, or, from @file, one of each line; none takes them away."""
     lines = _read(Path(text[1:]), "the patterns").splitlines() if text.startswith("@") else [text]
     try:
-        return [check_pattern(line) for line in lines if line]
+        return check_patterns([line for line in lines if line])
     except BadPattern as error:
         raise Invalid(str(error)) from None
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import unicodedata
+from pathlib import Path
 from threading import Event, get_ident
 from types import FrameType
 from typing import Any
@@ -12,14 +13,17 @@ from httpx import AsyncClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.errors import Invalid
+from router.safety import patterns
 from router.safety.guard import ReplyGuard, Speaker
 from router.safety.judgement import judge_reply
 from router.safety.leaks import leaks
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.normal import normal
-from router.safety.patterns import BadPattern, check_pattern, check_patterns, first_match
+from router.safety.patterns import BadPattern, check_patterns, first_match
 from router.safety.rules import ReplyDefaults, ReplyRules
 from router.turns.prompt import NOTES
+from scripts.tenant import values_of
 
 PROMPT = (
     "Você é a Sol, atendente da Padaria Lua. Nunca diga o preço de custo. O desconto secreto para"
@@ -70,7 +74,7 @@ def test_a_pattern_that_cannot_be_used_lets_nothing_pass() -> None:
 @pytest.mark.parametrize("bad", ["", "(", r"(a)\1", "(?=a)", "a" * 501, "((a{1,900}){900})"])
 def test_what_the_engine_does_not_take_is_said(bad: str) -> None:
     with pytest.raises(BadPattern):
-        check_pattern(bad)
+        check_patterns([bad])
 
 
 @pytest.mark.parametrize("evil", ["(a+)+$", "(a|a)*b", "(x+x+)+y", "(?:.*){20}z", "[^a]{500}b"])
@@ -250,7 +254,7 @@ def test_patterns_that_take_too_many_steps_together_are_not_taken() -> None:
         assert check_patterns([each]) == [each]
     assert check_patterns([rf"\bpalavra {n}\b" for n in range(50)])
     assert check_patterns([r"[\p{L}]+@[\p{L}]+"] * 8)
-    for many in ([f"{GREEDY}{n}" for n in range(6)], [r"\pL\pL\pL"] * 6, [".{400}"] * 7):
+    for many in ([f"{GREEDY}{n}" for n in range(12)], [r"\pL\pL\pL"] * 6, [".{400}"] * 7):
         with pytest.raises(BadPattern, match="steps together"):
             check_patterns(many)
 
@@ -272,7 +276,7 @@ def test_looking_for_patterns_ends_after_a_moment(monkeypatch: pytest.MonkeyPatc
 def test_no_single_search_takes_long() -> None:
     """A pattern's steps times the characters: neither alone says how long it takes."""
     assert rule("b" * 25_000, forbidden_patterns=[GREEDY], max_characters=10**6) is None
-    for text in ("a" * 30_000, "b" * 500_000):
+    for text in ("a" * 60_000, "á" * 30_000, "b" * 500_000):
         assert rule(text, forbidden_patterns=[GREEDY], max_characters=10**6) == "forbidden_pattern"
     assert rule("a" * 500_000, forbidden_patterns=["pix"], max_characters=10**6) is None
 
@@ -382,3 +386,35 @@ def test_the_work_for_a_pattern_is_bounded_by_the_forms_of_text_and_pattern(
     first_match(["a\u0301\u200b"] * 3, text)
     assert len(searched) <= 3 * 2 * 3
     assert max(searched) <= len(text)
+
+
+# --- what patterns cost where they are saved, and in whichever way
+
+
+def test_no_more_patterns_are_compiled_than_may_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    compile_it = patterns.re2.compile
+
+    def counted(pattern: str, options: Any) -> Any:
+        compiled.append(pattern)
+        return compile_it(pattern, options)
+
+    monkeypatch.setattr(patterns.re2, "compile", counted)
+    for bad, most in (([f"(?:a?){{900}}c{n}" for n in range(50)], 15), (["("] * 50, 1)):
+        compiled.clear()
+        with pytest.raises(BadPattern):
+            check_patterns(bad)
+        assert len(compiled) <= most
+
+
+@pytest.mark.parametrize("groups", ["(a?){900}c", "(" * 60 + "(a?){15}" + ")" * 60 + "{30}c"])
+def test_groups_are_not_told_apart(groups: str) -> None:
+    """To remember where each began costs several times as much, and nobody asks."""
+    assert patterns._compiled(groups).options.never_capture
+    assert first_match([groups], "aac") == groups
+
+
+def test_a_script_saves_no_more_than_the_api(tmp_path: Path) -> None:
+    (tmp_path / "many").write_text("\n".join(f"(?:a?){{900}}c{n}" for n in range(50)))
+    with pytest.raises(Invalid, match="steps together"):
+        values_of([f"forbidden_patterns=@{tmp_path / 'many'}"])
