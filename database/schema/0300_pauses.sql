@@ -451,7 +451,10 @@ begin
         paused_until = case when v_until is not null or not is_paused then v_until else paused_until end,
         pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
         pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
-        pause_written_at = case when is_paused then pause_written_at end,
+        pause_written_at = case
+            when is_paused  -- one of before 0.2.0 does not say when the owner wrote
+                then coalesce(pause_written_at, case when pause_source = 'owner' then last_human_at end)
+        end,
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
@@ -509,7 +512,10 @@ begin
             offset 0  -- one search of the index for each tenant, not one look at every pause
         ) as without_end
         union all
-        select s.id from public.sessions as s where s.is_paused and s.paused_until <= v_now
+        select s.id from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.is_paused and s.paused_until <= v_now
+            and hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy) <= v_now
     );
 end
 $$;

@@ -905,7 +905,12 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    v_old := hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
+    v_old := case
+        -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+        when p ? 'answer_within_minutes'
+            then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
+        else '{}'
+    end;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
     v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))

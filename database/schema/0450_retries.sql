@@ -104,8 +104,37 @@ as $$
         and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
 $$;
 
--- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or somebody else holds it
--- or its session. Who retries many holds many sessions, and so waits for none.
+-- Whether something that the turn was to answer still waits for an answer: no later turn had it before its
+-- eyes, and no human has written since.
+create or replace function hybridflow.is_still_wanted(p_turn public.turns)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_since timestamptz;
+    v_human record;
+begin
+    select * into v_tenant from public.tenants where id = p_turn.tenant_id;
+    select min(m.sent_at) into v_since from public.messages as m where m.turn_id = p_turn.id and not m.from_me;
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_turn.session_id and m.sent_at >= v_since
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    return exists (
+        select from hybridflow.left_unanswered(p_turn.session_id, v_since) as u
+        inner join public.messages as m on m.id = u.message_id
+        where m.turn_id = p_turn.id and u.answered_by is null
+            and (v_human.id is null or (u.sent_at, u.message_id) > (v_human.sent_at, v_human.id))
+    );
+end
+$$;
+
+-- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or where what it was to
+-- answer was answered since, or somebody else holds it or its session. Who retries many holds many sessions,
+-- and so waits for none.
 create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -124,7 +153,9 @@ begin
         return false;
     end if;
     select * into v_turn from public.turns where id = p_turn_id for update;
-    if hybridflow.retry_refusal(v_turn, v_session) is not null then
+    if hybridflow.retry_refusal(v_turn, v_session) is not null
+        or not (hybridflow.is_begun(v_turn.id) or hybridflow.is_still_wanted(v_turn))
+    then
         return false;
     end if;
     perform hybridflow.revive_turn(v_turn, hybridflow.due_since(v_session.id));

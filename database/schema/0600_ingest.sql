@@ -123,6 +123,16 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
+-- What stays of a change that no longer counts: whose it is, so that it is found with all else of theirs.
+create or replace function hybridflow.whose_change(p_change jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object('jids', coalesce(p_change -> 'jids', '[]'))
+$$;
+
 -- What becomes of a change whose message is not recorded yet: the decision, with the `change` that is to be
 -- kept for the message. Of each kind only the one that counts then is kept, the newest edit, the first
 -- deletion, the strongest delivery state: however many come, no more is stored of them and applied. The
@@ -149,9 +159,10 @@ begin
         else hybridflow.status_rank(p_event ->> 'status') > hybridflow.status_rank(v_kept.change ->> 'status')
     end;
     if not v_counts then
-        return v_decision;
+        return v_decision || jsonb_build_object('change', hybridflow.whose_change(p_event));
     end if;
-    update public.processed_events set waiting_for = null, change = null where id = v_kept.id;
+    update public.processed_events set waiting_for = null, change = hybridflow.whose_change(v_kept.change)
+    where id = v_kept.id;
     return v_decision || jsonb_build_object('change', p_event - 'hashes');
 end
 $$;
@@ -738,7 +749,7 @@ begin
         (v_known.tenant).id, p_event ->> 'key',
         -- What gap repair fetched came by no webhook.
         case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
-        v_decision, case when v_change is not null then p_event ->> 'wa_id' end, v_change
+        v_decision, case when v_change ? 'type' then p_event ->> 'wa_id' end, v_change
     )
     on conflict do nothing;
     if not found then
@@ -788,9 +799,18 @@ begin
     end if;
     if jsonb_array_length(v_events) <> 1 then
         v_places := array(
-            select e.place
-            from jsonb_array_elements(v_events) with ordinality as e (event, place)
-            order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+            select c.place
+            from (
+                select
+                    e.place, e.event ->> 'instance' as instance, e.event -> 'jids' ->> 0 as jid,
+                    -- Who waits for no lock needs no order of locks; and where there is no time for all, those
+                    -- whose names come late in the alphabet would be the ones that are left.
+                    case when v_ends is not null then min(e.place) over (
+                        partition by e.event ->> 'instance', e.event -> 'jids' ->> 0
+                    ) end as first_place
+                from jsonb_array_elements(v_events) with ordinality as e (event, place)
+            ) as c
+            order by c.first_place, c.instance, c.jid, c.place
         );
     end if;
     foreach v_place in array v_places loop

@@ -426,7 +426,7 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select case when length(p_value #>> '{}') <= 1200 then p_value else to_jsonb(format(
+    select case when coalesce(length(p_value #>> '{}') <= 1200, true) then p_value else to_jsonb(format(
         '%s […] (%s characters, SHA-256 %s)', left(p_value #>> '{}', 1000), length(p_value #>> '{}'),
         encode(sha256(convert_to(p_value #>> '{}', 'UTF8')), 'hex')
     )) end

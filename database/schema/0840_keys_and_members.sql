@@ -311,7 +311,7 @@ declare
     v_user_id uuid := hybridflow.user_of(p);
     v_member public.memberships;
 begin
-    perform from public.tenants where id = v_tenant.id for update;
+    perform from public.tenants where id = v_tenant.id for no key update;
     if (select count(*) from public.memberships where tenant_id = v_tenant.id and user_id is distinct from v_user_id)
         >= 500
     then

@@ -167,17 +167,23 @@ class Stream:
             self._react(waiting.events[place], decision)
 
     def _settle(self, batch: list[_Asked]) -> None:
-        """Tell those that are decided; the others wait on, before what came after them."""
+        """Tell those that are decided; the others wait on, and are the first of the next call."""
         now = asyncio.get_running_loop().time()
+        first: dict[str, deque[_Waiting]] = {}
         for each in reversed(batch):
             waiting, _ = each
+            instance = waiting.instance
             if not waiting.left():
                 waiting.finish()
             elif waiting.give_up_at <= now:
                 _tell([each], DatabaseAway("the conversation is held by another call"))
             else:
-                self._waiting.setdefault(waiting.instance, deque()).appendleft(waiting)
-                self.sizes[waiting.instance] += len(waiting.left())
+                queue = first.pop(instance, None) or self._waiting.pop(instance, None) or deque()
+                queue.appendleft(waiting)
+                first[instance] = queue
+                self.sizes[instance] += len(waiting.left())
+        if first:
+            self._waiting = {**dict(reversed(first.items())), **self._waiting}
 
     def _react(self, event: Json, decision: Json) -> None:
         try:

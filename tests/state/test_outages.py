@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router.state.database import Json
-from tests.state.conversation import JOAO, MARIA, MARIA_LID, Conversation, answered, held
+from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation, answered, held
 
 AGE = {"answer_within_minutes": 60}
 
@@ -441,3 +441,11 @@ async def test_a_turn_that_was_stopped_meanwhile_stays_so(talk: Conversation):
     await talk.owner_writes("deixa comigo", jids=[jids[0]])
     await llm_answers(talk)
     assert who(await claim(talk)) == [jids[1]]
+
+
+async def test_a_router_of_0_1_0_ends_no_turn_for_its_age(talk: Conversation):
+    """It does not say how old is too old, and its deployment may allow more than an hour."""
+    allows = {**POLICY, "answer_within_minutes": 720}
+    await talk.ingest(talk.message("oi", ago=2 * 3600), policy=allows)
+    await talk.travel(seconds=11)
+    assert len(await talk.claim()) == 1

@@ -489,3 +489,18 @@ def test_the_hashes_are_keyed_and_made_with_every_entry():
     assert len(set(both)) == 2
     assert all(len(value) == 64 for value in both)
     assert "hashes" not in HASHES.added_to({"type": "connection", "key": str(uuid4())})
+
+
+async def test_changes_that_others_have_superseded_are_erased_with_the_rest(talk: Conversation):
+    await talk.maria_writes("oi")
+    edits = [
+        change("edit", "ACUNSEEN", text=f"bolo {n}") | {"key": f"edit:ACUNSEEN:{n}"}
+        for n in range(3)
+    ]
+    deletions = [change("delete", "ACUNSEEN") | {"key": f"delete{n}:ACUNSEEN"} for n in range(2)]
+    await ingest(talk, *edits, *deletions)
+    assert await talk.value("select count(*) from processed_events where change is not null") == 5
+    await erase(talk)
+    assert (
+        await talk.sql("select event_key from processed_events where event_key ~ 'ACUNSEEN'") == []
+    )

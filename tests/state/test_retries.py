@@ -7,7 +7,7 @@ import pytest
 
 from router.errors import Invalid, NotAllowed, NotFound
 from router.state.database import Json
-from tests.state.conversation import JOAO, Conversation, answered
+from tests.state.conversation import JOAO, POLICY, Conversation, answered
 from tests.state.test_callers import call, key_for
 
 
@@ -203,3 +203,34 @@ async def test_it_needs_an_operator_and_stands_in_the_audit_log(talk: Conversati
     (line,) = await talk.sql("select tenant_id, detail from audit_log where action = 'retry_turns'")
     assert line["tenant_id"] == 1
     assert line["detail"] == {"retried": 2, **which}
+
+
+# What was answered since
+
+
+async def end_as_too_old(talk: Conversation) -> None:
+    await talk.travel(minutes=70)
+    how = {"limit": 5, "lease_seconds": 60, "max_attempts": 5, "history_limit": 50, "worker": "t"}
+    claimed = await talk.database.call("claim_turns", {**how, "answer_within_minutes": 60})
+    assert len(claimed["too_old"]) == 1
+
+
+async def test_what_a_later_turn_had_before_its_eyes_is_not_answered_again(talk: Conversation):
+    await talk.maria_writes("quanto custa o bolo?")
+    await end_as_too_old(talk)
+    await talk.maria_writes("e aí?")
+    await talk.answer("O bolo custa 50", wa_id="3EB0AAAA")
+    assert (await retry(talk, reason="too_old"))["retried"] == 0
+    assert await talk.claim() == []
+
+
+async def test_nor_what_a_human_has_answered_by_hand(talk: Conversation):
+    await talk.maria_writes("quanto custa o bolo?")
+    await end_as_too_old(talk)
+    await talk.owner_writes("50 reais, já separei")
+    await talk.travel(minutes=121)
+    await talk.database.call("auto_resume", {"policy": POLICY})
+    assert (await retry(talk, reason="too_old"))["retried"] == 0
+    await talk.maria_writes("e de chocolate?", jids=[JOAO])
+    await talk.travel(seconds=11)
+    assert len(await talk.claim()) == 1

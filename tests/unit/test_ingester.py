@@ -228,3 +228,43 @@ async def test_while_the_database_is_away_nobody_is_asked_about_one_by_one(error
     assert all(isinstance(answer, DatabaseAway) for answer in answers)
     assert state.calls < 12
     assert not any(ingester.waiting_for(name) for name in names)
+
+
+class Limited:
+    """A state that decides the first 60 events of a call; more comes from others meanwhile."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def call(self, function: str, argument: Json) -> Json:
+        self.calls += 1
+        self.meanwhile()
+        await asyncio.sleep(0)
+        return {
+            "decisions": [
+                {"outcome": "recorded" if place < 60 else "busy", "key": e["key"]}
+                for place, e in enumerate(argument["events"])
+            ]
+        }
+
+
+async def test_who_was_left_out_for_want_of_time_comes_first_in_the_next_call():
+    state = Limited()
+    ingester = Ingester(state, {}, lambda *_: None)
+    floods = [of_stream(0, prefix)["instance"] for prefix in ("aaa", "bbb")]
+    tasks: list[asyncio.Task[list[Json]]] = []
+
+    def flood() -> None:
+        if state.calls < 30:
+            for number in range(80):
+                made = ingester.ingest([event(floods[number % 2], number)])
+                tasks.append(asyncio.create_task(made))
+
+    flood()
+    await asyncio.sleep(0)
+    state.meanwhile = flood
+    late = of_stream(0, "zzz")
+    assert (await ingester.ingest([late]))[0]["outcome"] == "recorded"
+    assert state.calls < 5
+    await asyncio.gather(*tasks)

@@ -1461,7 +1461,10 @@ begin
         paused_until = case when v_until is not null or not is_paused then v_until else paused_until end,
         pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
         pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
-        pause_written_at = case when is_paused then pause_written_at end,
+        pause_written_at = case
+            when is_paused  -- one of before 0.2.0 does not say when the owner wrote
+                then coalesce(pause_written_at, case when pause_source = 'owner' then last_human_at end)
+        end,
         last_human_at = hybridflow.clock(),
         updated_at = hybridflow.clock()
     where id = v_session.id;
@@ -1519,7 +1522,10 @@ begin
             offset 0  -- one search of the index for each tenant, not one look at every pause
         ) as without_end
         union all
-        select s.id from public.sessions as s where s.is_paused and s.paused_until <= v_now
+        select s.id from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.is_paused and s.paused_until <= v_now
+            and hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy) <= v_now
     );
 end
 $$;
@@ -2536,7 +2542,12 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
-    v_old := hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric);
+    v_old := case
+        -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+        when p ? 'answer_within_minutes'
+            then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
+        else '{}'
+    end;
     -- Only where the next look is another one: something was taken, or it begins with another tenant.
     v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
         (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
@@ -3105,8 +3116,37 @@ as $$
         and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
 $$;
 
--- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or somebody else holds it
--- or its session. Who retries many holds many sessions, and so waits for none.
+-- Whether something that the turn was to answer still waits for an answer: no later turn had it before its
+-- eyes, and no human has written since.
+create or replace function hybridflow.is_still_wanted(p_turn public.turns)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_since timestamptz;
+    v_human record;
+begin
+    select * into v_tenant from public.tenants where id = p_turn.tenant_id;
+    select min(m.sent_at) into v_since from public.messages as m where m.turn_id = p_turn.id and not m.from_me;
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_turn.session_id and m.sent_at >= v_since
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    return exists (
+        select from hybridflow.left_unanswered(p_turn.session_id, v_since) as u
+        inner join public.messages as m on m.id = u.message_id
+        where m.turn_id = p_turn.id and u.answered_by is null
+            and (v_human.id is null or (u.sent_at, u.message_id) > (v_human.sent_at, v_human.id))
+    );
+end
+$$;
+
+-- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or where what it was to
+-- answer was answered since, or somebody else holds it or its session. Who retries many holds many sessions,
+-- and so waits for none.
 create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
 returns boolean
 language plpgsql
@@ -3125,7 +3165,9 @@ begin
         return false;
     end if;
     select * into v_turn from public.turns where id = p_turn_id for update;
-    if hybridflow.retry_refusal(v_turn, v_session) is not null then
+    if hybridflow.retry_refusal(v_turn, v_session) is not null
+        or not (hybridflow.is_begun(v_turn.id) or hybridflow.is_still_wanted(v_turn))
+    then
         return false;
     end if;
     perform hybridflow.revive_turn(v_turn, hybridflow.due_since(v_session.id));
@@ -4265,6 +4307,16 @@ as $$
     order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
 $$;
 
+-- What stays of a change that no longer counts: whose it is, so that it is found with all else of theirs.
+create or replace function hybridflow.whose_change(p_change jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object('jids', coalesce(p_change -> 'jids', '[]'))
+$$;
+
 -- What becomes of a change whose message is not recorded yet: the decision, with the `change` that is to be
 -- kept for the message. Of each kind only the one that counts then is kept, the newest edit, the first
 -- deletion, the strongest delivery state: however many come, no more is stored of them and applied. The
@@ -4291,9 +4343,10 @@ begin
         else hybridflow.status_rank(p_event ->> 'status') > hybridflow.status_rank(v_kept.change ->> 'status')
     end;
     if not v_counts then
-        return v_decision;
+        return v_decision || jsonb_build_object('change', hybridflow.whose_change(p_event));
     end if;
-    update public.processed_events set waiting_for = null, change = null where id = v_kept.id;
+    update public.processed_events set waiting_for = null, change = hybridflow.whose_change(v_kept.change)
+    where id = v_kept.id;
     return v_decision || jsonb_build_object('change', p_event - 'hashes');
 end
 $$;
@@ -4880,7 +4933,7 @@ begin
         (v_known.tenant).id, p_event ->> 'key',
         -- What gap repair fetched came by no webhook.
         case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
-        v_decision, case when v_change is not null then p_event ->> 'wa_id' end, v_change
+        v_decision, case when v_change ? 'type' then p_event ->> 'wa_id' end, v_change
     )
     on conflict do nothing;
     if not found then
@@ -4930,9 +4983,18 @@ begin
     end if;
     if jsonb_array_length(v_events) <> 1 then
         v_places := array(
-            select e.place
-            from jsonb_array_elements(v_events) with ordinality as e (event, place)
-            order by e.event ->> 'instance', e.event -> 'jids' ->> 0, e.place
+            select c.place
+            from (
+                select
+                    e.place, e.event ->> 'instance' as instance, e.event -> 'jids' ->> 0 as jid,
+                    -- Who waits for no lock needs no order of locks; and where there is no time for all, those
+                    -- whose names come late in the alphabet would be the ones that are left.
+                    case when v_ends is not null then min(e.place) over (
+                        partition by e.event ->> 'instance', e.event -> 'jids' ->> 0
+                    ) end as first_place
+                from jsonb_array_elements(v_events) with ordinality as e (event, place)
+            ) as c
+            order by c.first_place, c.instance, c.jid, c.place
         );
     end if;
     foreach v_place in array v_places loop
@@ -6480,7 +6542,7 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select case when length(p_value #>> '{}') <= 1200 then p_value else to_jsonb(format(
+    select case when coalesce(length(p_value #>> '{}') <= 1200, true) then p_value else to_jsonb(format(
         '%s […] (%s characters, SHA-256 %s)', left(p_value #>> '{}', 1000), length(p_value #>> '{}'),
         encode(sha256(convert_to(p_value #>> '{}', 'UTF8')), 'hex')
     )) end
@@ -7690,7 +7752,7 @@ declare
     v_user_id uuid := hybridflow.user_of(p);
     v_member public.memberships;
 begin
-    perform from public.tenants where id = v_tenant.id for update;
+    perform from public.tenants where id = v_tenant.id for no key update;
     if (select count(*) from public.memberships where tenant_id = v_tenant.id and user_id is distinct from v_user_id)
         >= 500
     then
