@@ -96,7 +96,7 @@ def later(*times: datetime | None) -> datetime | None:
 
 
 def lasts(end: datetime | None, wanted: datetime | None) -> bool:
-    # The two were asked for one after the other, in real time; what is told apart is 5 seconds apart.
+    # The two were asked for one after the other, in real time; what differs does by 5 seconds.
     return wanted is None or (end is not None and end > wanted - timedelta(seconds=4))
 
 
