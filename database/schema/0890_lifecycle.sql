@@ -119,8 +119,13 @@ as $$
 declare
     -- Found once: a session that is never without a turn may have any number of old messages.
     v_busy bigint[] := array(
-        select distinct t.session_id from hybridflow.retentions(p_default_days) as r
-        join public.turns as t on t.tenant_id = r.tenant_id and t.state in ('pending', 'running', 'sending')
+        select t.session_id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select w.session_id from public.turns as w where w.tenant_id = r.tenant_id and w.waiting
+            union
+            select h.session_id from public.turns as h where h.tenant_id = r.tenant_id and h.held
+            offset 0  -- by index for each tenant, whatever the statistics say
+        ) as t
     );
     v_ids bigint[];
     v_deleted bigint;

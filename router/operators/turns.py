@@ -52,7 +52,7 @@ async def list_turns(query: AskedTurns, database: TheLists) -> Page[Turn]:
     return Page[Turn].model_validate(await database.call("list_turns", query.argument()))
 
 
-@router.get("/turns/{turn_id}", summary="Read a turn")
+@router.get("/turns/{turn_id:int}", summary="Read a turn")
 async def get_turn(turn_id: PathId, tenant_id: TenantId, database: TheDatabase) -> TurnWithMessages:
     """With the messages that it answers, the parts of its reply, and its last error."""
     answer = await database.call("get_turn", {"tenant_id": tenant_id, "turn_id": turn_id})

@@ -123,12 +123,12 @@ def test_growth_answers_after_an_outage_what_is_not_too_old(away: str):
 
 
 def test_size_walks_every_path_on_both_databases():
-    sizes = ("--sessions", "400", "--messages", "1200", "--small", "200", "--walks", "2")
+    sizes = ("--sessions", "600", "--messages", "1800", "--small", "400", "--walks", "2")
     rows = table(run("size", *sizes), "calls")
     paths = {" ".join(row[3:]) for row in rows}
     assert {"a known contact writes", "turns are claimed", "a batch is pruned"} <= paths
     calls = Counter({" ".join(row[3:]): int(row[1]) for row in rows})
-    assert calls["a known contact writes"] == 2 * calls["somebody new writes"] == 4
+    assert calls["a known contact writes"] == 4 * calls["somebody new writes"] == 8
 
 
 def test_size_asks_for_room_enough_for_its_walks():

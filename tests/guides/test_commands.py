@@ -57,6 +57,7 @@ ELSEWHERE = {
     "python -m benchmarks.growth": _SMALL,
     "python -m benchmarks.hostile": _SMALL,
     "python -m benchmarks.ingest": _SMALL,
+    "python -m benchmarks.ingest --requests 120 --connections 1 8 --seconds 1": _SMALL,
     "python -m benchmarks.n8n": _SMALL,
     "python -m benchmarks.n8n --engine vm": _SMALL,
     "python -m benchmarks.reply": _SMALL,

@@ -80,7 +80,8 @@ async def test_who_has_many_identities_locks_and_keeps_few(talk: Conversation, h
     begun = await talk.begin(turn, "Olá!")
     await talk.sql("create table tests.locked (count bigint)")
     await talk.sql(
-        "create function tests.count_locks() returns trigger language plpgsql as $$ begin"
+        "create function tests.count_locks() returns trigger language plpgsql"
+        " security definer as $$ begin"
         " insert into tests.locked select count(*) from pg_locks"
         " where locktype = 'advisory' and pid = pg_backend_pid(); return null; end $$"
     )

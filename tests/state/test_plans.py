@@ -34,7 +34,11 @@ _WAIT = {
         from sessions where id % 20 <> 0 and id < 2000
         """,
         {
-            *("turns are claimed", "a reply is saved", "a flow's send begins"),
+            *(
+                "turns are claimed",
+                "a reply is saved and begins to be sent",
+                "a flow's send begins",
+            ),
             *("a send is recorded", "a turn is put off", "the line is up again"),
         },
     ),
