@@ -49,9 +49,9 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     )
     other_client_takeover: bool | Unset = None
     answer_groups: bool | Unset = None
-    unanswered_kinds: list[Annotated[str, Field(max_length=60)]] | Unset = Field(
-        default=None, max_length=50, examples=[["sticker"]]
-    )
+    unanswered_kinds: (
+        Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=50)] | Unset
+    ) = Field(default=None, examples=[["sticker"]])
     on_new_message: Literal["queue", "restart"] | Unset = None
     notify_number: str | None = Field(
         default=None,

@@ -161,3 +161,10 @@ async def test_an_address_of_which_no_request_can_be_made_is_refused(
     answer = await office.api.patch("/api/tenants/1", json=given)
     assert answer.status_code == 422
     assert answer.json()["error"]["message"].startswith(column)
+
+
+async def test_null_for_a_list_that_always_has_a_value_is_refused_by_name(office: Office):
+    for column in ("unanswered_kinds", "forbidden_patterns"):
+        answer = await office.api.patch("/api/tenants/1", json={column: None})
+        assert answer.status_code == 422
+        assert column in answer.json()["error"]["message"]
