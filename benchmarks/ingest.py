@@ -209,7 +209,7 @@ def _pgbench(postgres: EmbeddedPostgres, connections: int, seconds: int) -> floa
         done = subprocess.run(
             [
                 *(str(postgres.bin_folder / "pgbench"), "-n", "-f", script.name),
-                *("-c", str(min(connections, 80)), "-j", "2", "-T", str(seconds)),
+                *("-c", str(min(connections, 50)), "-j", "2", "-T", str(seconds)),
                 postgres.dsn.replace("/postgres?", f"/{_OLD}?"),
             ],
             check=False,
@@ -253,7 +253,7 @@ def _report(rows: list[Row]) -> None:
         for way in row.ways:
             print(_line(_cells(row, way)))
     first = rows[0]
-    commit = 1000 / first.pgbench * min(first.connections, 80)
+    commit = 1000 / first.pgbench * min(first.connections, 50)
     lone = first.ways[0].loads[0]
     print(f"\nAt {first.connections}: p50 {lone.p50:.2f} ms, p99 {lone.p99:.2f} ms;")
     print(f"a commit by pgbench takes {commit:.2f} ms; p99 is {lone.p99 / commit:.1f} times that.")
