@@ -30,6 +30,8 @@ from tests.routers import API_KEY
 
 _COMPOSE = "needs a container engine; the file itself: tests/unit/test_compose.py"
 _SUPABASE = "over TCP, with the real command line: tests/scenarios/test_supabase_cli.py"
+_GOING_BACK = "played, one after the other: tests/state/test_going_back.py"
+_RELEASE = "is done once for a release: tests/state/test_history.py"
 _MAKE_TEST = "is what runs this"
 _SERVE = "tests/scenarios/test_serve.py"
 _DEMO = "tests/scenarios/test_demo.py"
@@ -77,6 +79,16 @@ ELSEWHERE = {
     'supabase --workdir database db push --remote="$DATABASE_URL"': _SUPABASE,
     "supabase db advisors --fail-on warn": _SUPABASE,
     _TYPES: _SUPABASE,
+    "python -m scripts.build_schema --freeze": _RELEASE,
+    "python -m scripts.build_schema --begin VERSION": _RELEASE,
+    "supabase db push": _SUPABASE,
+    "psql \"$DATABASE_URL\" -c 'create database before_the_upgrade'": _GOING_BACK,
+    'pg_restore --no-owner --exit-on-error -d "$RESTORED_URL" before.dump': _GOING_BACK,
+    (
+        "delete from supabase_migrations.schema_migrations where (version, name) in"
+        " (select version, name from hybridflow.migrations)"
+    ): _GOING_BACK,
+    "docker compose up -d --no-deps routers": _COMPOSE,
     "git pull": _GIT,
     "git diff": _GIT,
     "ssh -L 5678:127.0.0.1:5678 your-host": "wants a host",
