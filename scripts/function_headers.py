@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _BEGINNING = re.compile(r"^create or replace function hybridflow\.(\w+)\(", re.MULTILINE)
-_RETURNS = re.compile(r"\s*returns (setof )?(.*?)\n(?=language)", re.DOTALL)
+_RETURNS = re.compile(r"\s*returns (setof )?(.*?)\s+(?=language\b)", re.DOTALL)
 _MODES = {"out": "o", "inout": "b"}
 
 GIVE_WAY = """\

@@ -58,7 +58,7 @@ KEPT_UNTIL_ERASED = {
     "session_identities": "the same",
 }
 HIDDEN_FROM_MEMBERS = {
-    "turns": "token_hash execution_id run_after debounce_until lease_until worker correlation_id"
+    "turns": "token_hash execution_id debounce_until lease_until worker correlation_id"
     " reserved_tokens reserved_on beside stop_reason waits seen_at execution_told_at retried_at"
     " waits_for waiting held said_so_far",
     "notices": "token_hash next_at lease_until waiting",
