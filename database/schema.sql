@@ -185,6 +185,7 @@ begin
                 ('retry_refusal', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
                 ('revive_turn', 'ii', array['p_turn', 'p_due_at']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'void'),
                 ('is_to_be_retried', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'boolean'),
+                ('is_still_wanted', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
                 ('retry_one_of_many', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('folded', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text'),
                 ('plain_number', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text'),
@@ -218,6 +219,7 @@ begin
                 ('apply_waiting', 'iii', array['p_tenant_id', 'p_message_id', 'p_wa_id']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'boolean'),
                 ('cancel_deleted_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('message_meant', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('whose_change', 'i', array['p_change']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('await_message', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('ingest_change', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hasten', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
@@ -11149,7 +11151,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '7d511e23db7f19c839a9497b70ebb1561a225f8fa489bff37b86c9cb5cec6569')
+    ('20261125194500', 'v0_2_0', '434c2ccc032fd4e5d43d52c382b69c188f676a585251d5aabfd8aeede55d36ca')
 on conflict (version) do update set checksum = excluded.checksum;
 
 do $hybridflow$
