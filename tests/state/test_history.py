@@ -1,6 +1,7 @@
 """HybridFlow's own history: another team's migrations are none of it, and it is none of theirs."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from router.state.migrations import (
 )
 from scripts import build_schema
 from scripts.build_schema import begin, freeze, newest_file, schema_text, write
+from tests.postgres import Databases, migrated
 from tests.state import old_release
 
 THEIRS = [("20990101000000", "their_profiles"), ("20200101000000", "their_first")]
@@ -242,3 +244,15 @@ async def test_a_release_is_frozen_and_the_next_begins_with_a_file_of_its_own(
     freeze(folder)
     with pytest.raises(MigrationError, match=r"write it like 0\.3\.0"):
         begin("three", folder)
+
+
+def test_the_tests_of_one_release_can_be_run_on_the_schema_of_a_later_one(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    later = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, later)
+    (later / "29990101000000_v9_0_0.sql").write_text("create table hybridflow.later ();\n")
+    monkeypatch.setenv("SCHEMA_UNDER_TEST", str(later))
+    dsn = migrated(databases)
+    assert [version for version, _ in databases.wait(own(dsn))][-1] == "29990101000000"
+    databases.drop(dsn)
