@@ -1165,9 +1165,8 @@ begin
         set retried_at = greatest(t.retried_at, f.retried_at)
         from public.turns as f
         where t.id = v_pending and f.session_id = p_from and f.waiting;
-        update public.turns
-        set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where session_id = p_from and waiting;
+        perform hybridflow.close_turn(t.id, 'cancelled', 'merged')
+        from public.turns as t where t.session_id = p_from and t.waiting;
         perform hybridflow.widen_turn(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
@@ -1449,14 +1448,16 @@ as $$
 declare
     v_cancelled integer;
 begin
-    update public.turns
-    set state = 'cancelled', reason = p_reason, lease_until = null,
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id in (
-        select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
-        union all
-        select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-    ) and state in ('pending', 'running');
+    perform hybridflow.close_turn(t.id, 'cancelled', p_reason)
+    from (
+        select c.id from public.turns as c
+        where c.id in (
+            select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+            union all
+            select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+        ) and c.state in ('pending', 'running')
+        for update
+    ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
     from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
@@ -2118,12 +2119,11 @@ declare
     v_newer bigint;
     v_retried_at timestamptz;
 begin
-    update public.turns
-    set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
-    where session_id = p_turn.session_id and waiting
-    returning id, retried_at into v_newer, v_retried_at;
-    update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    where t.session_id = p_turn.session_id and t.waiting for update;
     if v_newer is not null then
+        perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
+        update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
         perform hybridflow.widen_turn(p_turn.id);
     elsif p_turn.reply is null then
         perform hybridflow.discard_reply(p_turn.id);
@@ -2136,8 +2136,8 @@ begin
 end
 $$;
 
--- Closes a turn for good. Its token stays: it opens nothing any more, but a callback that comes twice
--- shows by it that it is the same one.
+-- Closes a turn for good; the one place that cancels. Its token stays: it opens nothing any more, but a
+-- callback that comes twice shows by it that it is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language sql
@@ -4678,8 +4678,7 @@ returns void
 language sql
 set search_path = ''
 as $$
-    update public.turns as t
-    set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    select hybridflow.close_turn(t.id, 'cancelled', 'deleted') from public.turns as t
     where t.id = p_turn_id and t.state = 'pending' and not exists (
         select from public.messages as m
         where m.turn_id = t.id and not m.from_me and m.deleted_at is null
@@ -5634,10 +5633,7 @@ begin
             select from public.messages
             where turn_id = v_next.id and not from_me and deleted_at is null
         ) then
-            update public.turns
-            set state = 'cancelled', reason = 'delivered', lease_until = null,
-                finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-            where id = v_next.id;
+            perform hybridflow.close_turn(v_next.id, 'cancelled', 'delivered');
         end if;
     end loop;
 end
@@ -11151,8 +11147,9 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '434c2ccc032fd4e5d43d52c382b69c188f676a585251d5aabfd8aeede55d36ca')
-on conflict (version) do update set checksum = excluded.checksum;
+    ('20261125194500', 'v0_2_0', '338ac78671ab4e4ec466ac9f512596f6f73a247fe2e01e6b7f79e36b1a356809')
+on conflict (version) do update set checksum = excluded.checksum
+where migrations.checksum is null or excluded.version = '20261125194500';
 
 do $hybridflow$
 declare

@@ -175,11 +175,15 @@ def _topics(source: Path) -> list[str]:
 
 
 def _history_entries(migrations: Sequence[Migration]) -> str:
+    """Return SQL that notes what a paste comes to. Another text of a released file stays noted."""
+    newest = migrations[-1]
+    again = "" if newest.released else f" or excluded.version = '{newest.version}'"
     rows = ",\n".join(f"    ('{m.version}', '{m.name}', '{m.checksum}')" for m in migrations)
     return (
         # The names are those of our own files.
         f"insert into hybridflow.migrations (version, name, checksum) values\n{rows}\n"
-        "on conflict (version) do update set checksum = excluded.checksum;"
+        "on conflict (version) do update set checksum = excluded.checksum\n"
+        f"where migrations.checksum is null{again};"
     )
 
 

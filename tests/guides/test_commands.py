@@ -47,7 +47,7 @@ ELSEWHERE = {
     "make test N8N=0": _MAKE_TEST,
     "make check": _MAKE_TEST,
     "make lint": _MAKE_TEST,
-    "make test-last-release RELEASE=v0.2.0": "needs the tag: tests/state/test_history.py has its way",
+    "make test-last-release RELEASE=v0.2.0": "needs the tag; its way: tests/state/test_history.py",
     "make audit": "asks for advisories on the network: tests/unit/test_audit.py",
     "make audit STRICT=1": "asks for advisories on the network: tests/unit/test_audit.py",
     "make bench": _SMALL,
