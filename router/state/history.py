@@ -49,6 +49,12 @@ end
 $hybridflow$;
 """
 
+_COUNT_OLD = """\
+select count(*) from supabase_migrations.schema_migrations as h
+inner join (values {retired}) as o (version, name)
+    on o.version = h.version and o.name = to_jsonb(h) ->> 'name'
+"""
+
 _TELL_SUPABASE = """\
 do $hybridflow$
 declare
@@ -87,6 +93,11 @@ def tell_supabase(ours: Iterable[tuple[str, str]]) -> str:
     newer than itself, as it did.
     """
     return _TELL_SUPABASE.format(ours=_values(ours), retired=_values(_entries_of_0_1_0()))
+
+
+def of_0_1_0() -> str:
+    """Return SQL for how many entries of 0.1.0 the CLI's history has; it has to be there."""
+    return _COUNT_OLD.format(retired=_values(_entries_of_0_1_0()))
 
 
 def checksum(text: str) -> str:

@@ -17,7 +17,14 @@ import asyncpg
 
 from router.errors import DatabaseAway
 from router.state.address import Address
-from router.state.history import HISTORY, adopt, checksum, read_lock, tell_supabase
+from router.state.history import (
+    HISTORY,
+    adopt,
+    checksum,
+    of_0_1_0,
+    read_lock,
+    tell_supabase,
+)
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "database" / "supabase" / "migrations"
 LOCK_FILE = "released.sha256"
@@ -119,6 +126,8 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
     async with _connected(dsn) as connection:
         await connection.execute("select pg_catalog.pg_advisory_lock($1)", _LOCK)
         missing = lacking(await _applied(connection, migrations), migrations)
+        if not missing and await _was_0_1_0_here(connection):
+            missing = migrations[-1:]
         for migration in missing:
             await _apply(connection, migration)
         await connection.execute(tell_supabase((m.version, m.name) for m in migrations))
@@ -185,6 +194,15 @@ async def _applied(
             " give the address of the database's owner (on Supabase, the user postgres)"
         ) from error
     return {row["version"]: row["checksum"] for row in rows}
+
+
+async def _was_0_1_0_here(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Whether 0.1.0 has applied its files over ours, which it does where it finds no entry.
+
+    Its entries give way whenever we have been here, so they are there only where it came after us.
+    """
+    table = "select pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null"
+    return bool(await connection.fetchval(table) and await connection.fetchval(of_0_1_0()))
 
 
 async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:

@@ -21,14 +21,19 @@ async def make_old(dsn: str) -> None:
     """Make the (empty) database one of 0.1.0's, with its work under way."""
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute(HISTORY)
-        for migration in read_migrations(FOLDER / "migrations"):
-            await connection.execute(migration.sql)
-            await note(connection, migration.version, migration.name, [migration.sql])
+        await migrate_as_0_1_0(connection)
         await add_clock(dsn)
         await connection.execute((FOLDER / "rows.sql").read_text())
     finally:
         await connection.close()
+
+
+async def migrate_as_0_1_0(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Do what its `scripts.migrate` does where the history has no entry."""
+    await connection.execute(HISTORY)
+    for migration in read_migrations(FOLDER / "migrations"):
+        await connection.execute(migration.sql)
+        await note(connection, migration.version, migration.name, [migration.sql])
 
 
 async def note(

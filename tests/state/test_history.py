@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from router.embedded.postgres import EmbeddedPostgres
 from router.state.history import read_lock
 from router.state.migrations import (
     LOCK_FILE,
@@ -23,6 +24,7 @@ from scripts import build_schema
 from scripts.build_schema import begin, freeze, newest_file, schema_text, write
 from tests.postgres import Databases, migrated
 from tests.state import old_release
+from tests.state.test_migrations import schema_of
 
 THEIRS = [("20990101000000", "their_profiles"), ("20200101000000", "their_first")]
 WORDS = "create table if not exists words (word text primary key);\n"
@@ -137,6 +139,20 @@ async def test_the_history_of_0_1_0_gives_way_and_keeps_its_program_out(
     known = await known_to_the_cli(empty_database_url)
     assert known == [THEIRS[1], *((m.version, m.name) for m in read_migrations())]
     assert max(known)[0] > "20261123000910"  # which is how 0.1.0 tells, and refuses
+
+
+async def test_where_0_1_0_came_over_us_its_functions_give_way_again(
+    postgres: EmbeddedPostgres, database_url: str, template_url: str
+):
+    """It finds no entry in a database that we made, and applies its files over ours."""
+    connection = await asyncpg.connect(database_url)
+    await old_release.migrate_as_0_1_0(connection)
+    await connection.close()
+    assert schema_of(postgres, database_url) != schema_of(postgres, template_url)
+    assert await migrate(database_url) == [read_migrations()[-1].version]
+    assert await migrate(database_url) == []
+    await run(database_url, "drop schema supabase_migrations cascade")
+    assert schema_of(postgres, database_url) == schema_of(postgres, template_url)
 
 
 async def test_a_later_version_that_the_cli_pushed_is_known_to_an_earlier_program(
