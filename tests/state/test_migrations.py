@@ -81,9 +81,10 @@ def psql(server: EmbeddedPostgres, dsn: str, file: Path) -> subprocess.Completed
 
 
 def schema_of(server: EmbeddedPostgres, dsn: str) -> str:
-    """Return pg_dump's account of everything but the rows, without its key of the day."""
+    """Return pg_dump's account of everything of ours but the rows, without its key of the day."""
+    others = ("--exclude-schema=tests", "--exclude-schema=supabase_migrations")
     dumped = subprocess.run(
-        [server.bin_folder / "pg_dump", "--schema-only", "--exclude-schema=tests", dsn],
+        [server.bin_folder / "pg_dump", "--schema-only", *others, dsn],
         capture_output=True,
         text=True,
         check=True,
