@@ -11147,7 +11147,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '338ac78671ab4e4ec466ac9f512596f6f73a247fe2e01e6b7f79e36b1a356809')
+    ('20261125194500', 'v0_2_0', 'ab8ab90d46c90fd65c590e6acb83fa6d5a68cbf0009772197453a0ce39183482')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 
