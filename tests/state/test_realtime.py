@@ -30,11 +30,9 @@ CHANGES = """
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedPostgres]:
-    settings = FLEETING | {
-        "wal_level": "logical",
-        "max_wal_senders": "2",
-        "max_replication_slots": "2",
-    }
+    # Committed is flushed here: a slot reads no further than that.
+    logical = {"wal_level": "logical", "max_wal_senders": "2", "max_replication_slots": "2"}
+    settings = FLEETING | logical | {"synchronous_commit": "on"}
     with (
         fleeting_folder() as folder,
         EmbeddedPostgres(folder / "postgres", settings=settings) as server,

@@ -4,6 +4,9 @@
 import type { Database as Generated } from "./database.types";
 
 export type Words = {
+  audit_log: {
+    caller_kind: "deployment" | "script" | "key" | "user" | "owner" | "contact" | "ai" | "cron";
+  };
   memberships: {
     role: "viewer" | "operator" | "admin";
   };
