@@ -4,10 +4,13 @@ BIN := .venv/bin
 LLM ?= loopback
 # run, demo: N8N=1 brings up n8n, too. test: N8N=0 leaves out what needs it.
 N8N ?=
+# test-last-release: the tag of the last release.
+RELEASE ?=
+OF_FILES := migrations history pasted_again upgrade going_back data_about_people words_for_typescript schema
 # audit: STRICT=1 does not pass where the libraries could not be looked up.
 STRICT ?=
 
-.PHONY: help run demo test test-decisions test-conversations test-faults check check-unit check-state audit lint types unit fix schema bench clean
+.PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit fix schema bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -16,6 +19,8 @@ help:
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
 	@echo "             those that need n8n; those over the real PostgREST run where it is at hand)"
+	@echo "make test-last-release RELEASE=v0.2.0"
+	@echo "             the state tests of that release on the schema of now: its routers go on with it"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
 	@echo "make audit   bandit over the code, pip-audit over the libraries (STRICT=1: an error, too, where"
 	@echo "             nothing could be looked up)"
@@ -52,6 +57,13 @@ test-conversations: .venv/dev.done
 
 test-faults: .venv/dev.done
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/faults tests/guides tests/benchmarks tests/n8n
+
+# Left out are those that look at a release's own files and catalogue.
+test-last-release: .venv/dev.done
+	test -d .hybridflow/$(RELEASE) || git worktree add --detach .hybridflow/$(RELEASE) $(RELEASE)
+	cd .hybridflow/$(RELEASE) && SCHEMA_UNDER_TEST=$(CURDIR)/database/supabase/migrations \
+		$(CURDIR)/$(BIN)/python -m pytest tests/state -m "not twice" \
+		$(addprefix --ignore=tests/state/test_,$(addsuffix .py,$(OF_FILES)))
 
 check: lint types
 	$(MAKE) --no-print-directory --jobs=2 check-unit check-state

@@ -46,8 +46,7 @@ select public.ingest_events(jsonb_build_object(
 """
 
 
-_MIGRATIONS = Path(__file__).resolve().parents[1] / "database/supabase/migrations"
-_LAST_OF_0_1_0 = "20261123000910"
+_OLD_MIGRATIONS = Path(__file__).resolve().parents[1] / "tests/fixtures/release_0_1_0/migrations"
 _TENANT = (
     "insert into tenants (instance_name, evo_server_url, debounce_seconds)"
     " values ('bench', 'http://127.0.0.1:1', 600)"
@@ -138,9 +137,8 @@ def _routers(number: int, wanted: dict[str, str]) -> Iterator[list[tuple[str, in
 def _make_old(postgres: EmbeddedPostgres) -> None:
     """Make a database beside the other with the SQL of 0.1.0, as its migrations made it."""
     psql(postgres, f"create database {_OLD}")
-    for file in sorted(_MIGRATIONS.glob("*.sql")):
-        if file.name[: len(_LAST_OF_0_1_0)] <= _LAST_OF_0_1_0:
-            psql(postgres, file.read_text(), _OLD)
+    for file in sorted(_OLD_MIGRATIONS.glob("*.sql")):
+        psql(postgres, file.read_text(), _OLD)
     psql(postgres, _TENANT, _OLD)
 
 

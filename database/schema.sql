@@ -7,26 +7,425 @@
 begin;
 set local client_min_messages = warning;
 
-create schema if not exists supabase_migrations;
-create table if not exists supabase_migrations.schema_migrations (
-    version text not null primary key
+create schema if not exists hybridflow;
+create table if not exists hybridflow.migrations (
+    version text primary key,
+    name text not null,
+    checksum text,
+    applied_at timestamptz not null default now()
 );
-alter table supabase_migrations.schema_migrations add column if not exists statements text[];
-alter table supabase_migrations.schema_migrations add column if not exists name text;
+comment on table hybridflow.migrations is
+'Which files of HybridFlow were applied; checksum: SHA-256 of the text, null: pushed by a CLI.';
+alter table hybridflow.migrations enable row level security;
+do $hybridflow$
+begin
+    if pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null then
+        insert into hybridflow.migrations (version, name, checksum)
+        select m.version, m.name, case
+            when jsonb_array_length(nullif(s.entry -> 'statements', 'null')) = 1
+                then encode(sha256(convert_to(s.entry -> 'statements' ->> 0, 'UTF8')), 'hex')
+        end
+        from (values ('20261125194500', 'v0_2_0')) as m (version, name)
+        inner join (
+            select to_jsonb(h) as entry from supabase_migrations.schema_migrations as h
+        ) as s on s.entry ->> 'version' = m.version and s.entry ->> 'name' = m.name
+        on conflict (version) do nothing;
+    end if;
+end
+$hybridflow$;
 do $hybridflow$
 declare
-    v_newest text := (select max(version) from supabase_migrations.schema_migrations);
+    v_newest text := (select max(version) from hybridflow.migrations);
 begin
     if v_newest > '20261125194500' then
-        raise exception 'the database has migration %, which is newer than this file', v_newest
-            using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
+        raise exception 'the database has HybridFlow''s migration %, which is newer than this file',
+            v_newest using hint = 'Use the schema.sql of the HybridFlow that made it, or a later.';
     end if;
+end
+$hybridflow$;
+
+-- ==================== 0005_names.sql
+
+-- HybridFlow: the names of its tables must be free, or its own. A table of somebody else's would be taken for
+-- ours, get our triggers and rights, and end in an error far from its cause.
+
+do $hybridflow$
+declare
+    v_foreign text;
+begin
+    select string_agg('public.' || c.relname, ', ' order by c.relname) into v_foreign
+    from (values
+        ('tenants', array['instance_name', 'evo_server_url', 'llm_provider', 'is_active']),
+        ('sessions', array['tenant_id', 'phone_jid', 'lid', 'is_paused', 'last_human_at']),
+        ('session_identities', array['tenant_id', 'jid', 'session_id']),
+        ('turns', array['tenant_id', 'session_id', 'run_after', 'debounce_until', 'token_hash']),
+        ('messages', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'send_state']),
+        ('messages_archive', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'archived_at']),
+        ('processed_events', array['tenant_id', 'event_key', 'decision', 'waiting_for']),
+        ('notices', array['tenant_id', 'facts', 'next_at', 'number_told_at']),
+        ('spending', array['tenant_id', 'session_id', 'day', 'turns', 'tokens', 'told_at']),
+        ('webhook_secrets', array['tenant_id', 'secret_hash', 'ends_with', 'retires_at']),
+        ('api_keys', array['key_hash', 'starts_with', 'every_tenant', 'revoked_at']),
+        ('api_key_tenants', array['api_key_id', 'tenant_id']),
+        ('memberships', array['tenant_id', 'user_id', 'role', 'created_by']),
+        ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
+        ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
+        ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
+        ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
+    ) as o (name, columns)
+    inner join pg_catalog.pg_class as c
+        on c.relname = o.name and c.relnamespace = 'public'::pg_catalog.regnamespace
+    where c.relkind <> 'r' or exists (
+        select from unnest(o.columns) as n (name)
+        where not exists (
+            select from pg_catalog.pg_attribute as a
+            where a.attrelid = c.oid and a.attname = n.name and a.attnum > 0 and not a.attisdropped
+        )
+    );
+    if v_foreign is not null then
+        raise exception 'HybridFlow needs names that something else has: % (not a table of HybridFlow)', v_foreign
+            using hint = 'Give HybridFlow a database (a Supabase project) of its own, or rename what has the name:'
+                ' alter table public.… rename to …; nothing was changed.';
+    end if;
+end
+$hybridflow$;
+
+-- Functions that are no more, or have another signature, give way, with our triggers and policies
+-- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+do $hybridflow$
+declare
+    v_old record;
+    v_user record;
+begin
+    for v_old in
+        select p.oid, format(
+            '%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)
+        ) as signature
+        from pg_catalog.pg_proc as p
+        inner join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+        where n.nspname = 'hybridflow' and p.prokind = 'f' and not exists (
+            select from (values
+                ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
+                ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
+                ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
+                ('cut', 'ii', array['p_text', 'p_most']::text[], array['text', 'integer']::text[], 1, false, 'text'),
+                ('cut_fields', 'i', array['p_object']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('messages_called', 'i', array['p_wa_id']::text[], array['text']::text[], 0, true, 'public.messages'),
+                ('held_turns', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, true, 'public.turns'),
+                ('merge_sessions', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('make_way', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('resolve_session', 'iiii', array['p_tenant_id', 'p_jids', 'p_chat', 'p_name']::text[], array['bigint', 'text[]', 'text', 'text']::text[], 0, false, 'public.sessions'),
+                ('size_of_session', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'bigint'),
+                ('forget_identities', 'ii', array['p_session_id', 'p_kept']::text[], array['bigint', 'text[]']::text[], 0, false, 'void'),
+                ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
+                ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
+                ('take_over', 'iiiiii', array['p_session', 'p_tenant', 'p_policy', 'p_at', 'p_message_id', 'p_reason']::text[], array['public.sessions', 'public.tenants', 'jsonb', 'timestamptz', 'bigint', 'text']::text[], 0, false, 'text'),
+                ('end_pause', 'ii', array['p_session_id', 'p_source']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('is_by_human', 'ii', array['p_message', 'p_tenant']::text[], array['public.messages', 'public.tenants']::text[], 0, false, 'boolean'),
+                ('has_spoken', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('is_in_doubt', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('left_unanswered', 'iitttt', array['p_session_id', 'p_since', 'message_id', 'kind', 'sent_at', 'answered_by']::text[], array['bigint', 'timestamptz', 'bigint', 'text', 'timestamptz', 'bigint']::text[], 0, true, null),
+                ('close_sight', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('answer_unanswered', 'ii', array['p_session_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 0, false, 'bigint'),
+                ('human_wrote_since', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('undo_takeover', 'iii', array['p_session_id', 'p_since', 'p_policy']::text[], array['bigint', 'timestamptz', 'jsonb']::text[], 0, false, 'bigint'),
+                ('withdraw_pause', 'ii', array['p_session_id', 'p_message_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'boolean'),
+                ('end_expired_pause', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'boolean'),
+                ('session_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.sessions'),
+                ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
+                ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
+                ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
+                ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('requeue_turn', 'ii', array['p_turn', 'p_run_after']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'void'),
+                ('close_turn', 'iii', array['p_turn_id', 'p_state', 'p_reason']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
+                ('await_settlement', 'ii', array['p_turn', 'p_check_after']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
+                ('put_aside', 'ii', array['p_turn_id', 'p_until']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'void'),
+                ('stop_turn', 'ii', array['p_turn_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('take_up', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'void'),
+                ('after_settlement', 'ii', array['p_turn_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('turn_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('characters_of', 'iii', array['p_body', 'p_quoted', 'p_media']::text[], array['text', 'jsonb', 'jsonb']::text[], 0, false, 'integer'),
+                ('turn_history', 'ii', array['p_turn', 'p_limit']::text[], array['public.turns', 'integer']::text[], 0, false, 'jsonb'),
+                ('hash_token', 'i', array['p_token']::text[], array['uuid']::text[], 0, false, 'bytea'),
+                ('recent_wa_ids', 'ii', array['p_send', 'p_ours']::text[], array['public.messages', 'boolean']::text[], 0, false, 'jsonb'),
+                ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
+                ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
+                ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('bury_exhausted', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'void'),
+                ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
+                ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
+                ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
+                ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('lapsed_tenants', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, true, 'bigint'),
+                ('tenants_at_work', 'iitt', array['p_worker', 'p_own', 'tenant_id', 'turns']::text[], array['text', 'jsonb', 'bigint', 'integer']::text[], 0, true, null),
+                ('seats_of', 'ii', array['p_tenant_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'integer'),
+                ('room_for', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
+                ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
+                ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
+                ('claimable_turns', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
+                ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
+                ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('turn_refusal', 'ii', array['p_turn', 'p_token']::text[], array['public.turns', 'uuid']::text[], 0, false, 'text'),
+                ('lock_turn', 'ioo', array['p_turn_id', 'turn', 'session']::text[], array['bigint', 'public.turns', 'public.sessions']::text[], 0, false, null),
+                ('hold_turn', 'iiooo', array['p_turn_id', 'p_token', 'turn', 'session', 'refusal']::text[], array['bigint', 'uuid', 'public.turns', 'public.sessions', 'text']::text[], 0, false, null),
+                ('llm_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
+                ('line_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
+                ('newest_put_off', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'bigint[]'),
+                ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
+                ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('back_off', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'interval'),
+                ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('is_begun', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('retry_refusal', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
+                ('revive_turn', 'ii', array['p_turn', 'p_due_at']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'void'),
+                ('is_to_be_retried', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'boolean'),
+                ('is_still_wanted', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('retry_one_of_many', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('folded', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text'),
+                ('plain_number', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text'),
+                ('give_up_id', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('take_part_back', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('record_twin', 'iii', array['p_message', 'p_wa_id', 'p_status']::text[], array['public.messages', 'text', 'text']::text[], 0, false, 'void'),
+                ('typed_by_hand', '', array[]::text[], array[]::text[], 0, false, 'text'),
+                ('can_be', 'ii', array['p_other', 'p_message']::text[], array['public.messages', 'public.messages']::text[], 0, false, 'boolean'),
+                ('id_is_taken', 'ii', array['p_message', 'p_wa_id']::text[], array['public.messages', 'text']::text[], 0, false, 'boolean'),
+                ('mark_sent_without_id', 'iii', array['p_message', 'p_status', 'p_policy']::text[], array['public.messages', 'text', 'jsonb']::text[], 0, false, 'void'),
+                ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
+                ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
+                ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
+                ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('learn_other', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('learn_answer', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('told_taken', 'i', array['p_is_taken']::text[], array['boolean']::text[], 0, false, 'jsonb'),
+                ('mark_not_sent', 'iii', array['p_message_id', 'p_late_until', 'p_policy']::text[], array['bigint', 'timestamptz', 'jsonb']::text[], 0, false, 'void'),
+                ('late_until', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('doubt_context', 'i', array['p_send']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
+                ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('likeness', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'numeric'),
+                ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
+                ('status_rank', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'integer'),
+                ('later_status', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'text'),
+                ('was_delivered', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'boolean'),
+                ('change_message', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('lock_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('apply_waiting', 'iii', array['p_tenant_id', 'p_message_id', 'p_wa_id']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'boolean'),
+                ('cancel_deleted_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('message_meant', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('whose_change', 'i', array['p_change']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('await_message', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('ingest_change', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hasten', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('ingest_connection', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('sends_that_say', 'iii', array['p_tenant_id', 'p_event', 'p_at']::text[], array['bigint', 'jsonb', 'timestamptz']::text[], 0, true, 'public.messages'),
+                ('find_own', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('recognise_own', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('known_own', 'iiii', array['p_tenant', 'p_message', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.messages', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('insert_message', 'iiiii', array['p_session', 'p_event', 'p_sender', 'p_at', 'p_turn_id']::text[], array['public.sessions', 'jsonb', 'text', 'timestamptz', 'bigint']::text[], 0, false, 'bigint'),
+                ('judge_business_message', 'iiiioo', array['p_tenant', 'p_session', 'p_event', 'p_at', 'sender', 'takeover']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'text', 'boolean']::text[], 0, false, null),
+                ('ingest_business_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('ingest_contact_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('ingest_message', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('ingest_again', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
+                ('ingest_event', 'ii', array['p_event', 'p_policy']::text[], array['jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('failed_in_a_row', 'ioooo', array['p_tenant_id', 'replies', 'contacts', 'since', 'last_at']::text[], array['bigint', 'integer', 'integer', 'timestamptz', 'timestamptz']::text[], 0, false, null),
+                ('many_in_a_row', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('may_pass', 'i', array['p_error_code']::text[], array['text']::text[], 0, false, 'boolean'),
+                ('may_have_arrived', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('messages_to_answer_again', 'ii', array['p_turn', 'p_since']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'bigint[]'),
+                ('answer_undelivered', 'ii', array['p_turn_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'void'),
+                ('call_off_answer', 'ii', array['p_turn_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('count_failed_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('notice_undelivered', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('note_failure', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('take_back_failure', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('change_status', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('look_at_ended_turn', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
+                ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('page_size', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'integer'),
+                ('page', 'iii', array['p_list', 'p_rows', 'p_limit']::text[], array['text', 'jsonb[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('rows_to_look_at', 'ii', array['p_limit', 'p_searches']::text[], array['integer', 'boolean']::text[], 0, false, 'integer'),
+                ('page_of_search', 'iiii', array['p_list', 'p_rows', 'p_limit', 'p_last']::text[], array['text', 'jsonb[]', 'integer', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('require_own', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('session_json', 'ii', array['p_session_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 1, false, 'jsonb'),
+                ('turn_json', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('message_json', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('short_message_json', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('session_called', 'ii', array['p_tenant_id', 'p_contact']::text[], array['bigint', 'text']::text[], 0, false, 'bigint'),
+                ('digits_of', 'i', array['p_contact']::text[], array['text']::text[], 0, false, 'text'),
+                ('sessions_numbered', 'ii', array['p_tenant_id', 'p_digits']::text[], array['bigint', 'text']::text[], 0, false, 'bigint[]'),
+                ('message_matches', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
+                ('picks_messages', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'boolean'),
+                ('messages_of_session', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('messages_of_tenant', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('tenant_settings', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('tenant_json', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('tenant_seen_by', 'ii', array['p_caller', 'p_tenant']::text[], array['jsonb', 'public.tenants']::text[], 0, false, 'jsonb'),
+                ('tenant_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.tenants'),
+                ('check_name', 'ii', array['p_what', 'p_name']::text[], array['text', 'text']::text[], 0, false, 'void'),
+                ('check_lists', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('check_waiting', 'iii', array['p_tenant', 'p_values', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('check_tenant_values', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('tenant_rule', 'i', array['p_constraint']::text[], array['text']::text[], 0, false, 'text'),
+                ('write_tenant', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.tenants'),
+                ('check_key_stays', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
+                ('is_deployment', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'boolean'),
+                ('check_deployments_own', 'iii', array['p_caller', 'p_tenant', 'p_values']::text[], array['jsonb', 'public.tenants', 'jsonb']::text[], 0, false, 'void'),
+                ('check_ceilings', 'iiii', array['p_caller', 'p_tenant', 'p_values', 'p_ceilings']::text[], array['jsonb', 'public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('told_shortly', 'i', array['p_value']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('tenant_changes', 'ii', array['p_old', 'p_new']::text[], array['public.tenants', 'public.tenants']::text[], 0, false, 'jsonb'),
+                ('save_tenant', 'iii', array['p_tenant_id', 'p_reserved_id', 'p_values']::text[], array['bigint', 'bigint', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('with_contact', 'ii', array['p', 'p_make']::text[], array['jsonb', 'boolean']::text[], 0, false, 'jsonb'),
+                ('webhook_secret_json', 'i', array['p_secret']::text[], array['public.webhook_secrets']::text[], 0, false, 'jsonb'),
+                ('webhook_hashes', 'ii', array['p_tenant_id', 'p_lasting']::text[], array['bigint', 'boolean']::text[], 0, false, 'jsonb'),
+                ('refuse_change', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('audit_pause', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('operator_calls', 'tttt', array['name', 'needs', 'audited', 'details']::text[], array['text', 'text', 'boolean', 'text[]']::text[], 0, true, null),
+                ('reaches', 'ii', array['p_role', 'p_needs']::text[], array['text', 'text']::text[], 0, false, 'boolean'),
+                ('known_caller', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('role_in', 'ii', array['p_caller', 'p_tenant_id']::text[], array['jsonb', 'bigint']::text[], 0, false, 'text'),
+                ('tenants_of', 'ii', array['p_caller', 'p_needs']::text[], array['jsonb', 'text']::text[], 0, false, 'bigint[]'),
+                ('require_role', 'iii', array['p_caller', 'p_tenant_id', 'p_needs']::text[], array['jsonb', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('allowed_tenant', 'iii', array['p_caller', 'p_needs', 'p']::text[], array['jsonb', 'text', 'jsonb']::text[], 0, false, 'bigint'),
+                ('record_audit', 'iiiii', array['p_caller', 'p_action', 'p_tenant_id', 'p', 'p_detail']::text[], array['jsonb', 'text', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('end_keys', 'ii', array['p_user_id', 'p_tenant_id']::text[], array['uuid', 'bigint']::text[], 0, false, 'void'),
+                ('end_keys_made_with', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('end_keys_of_member', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('member_behind', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'uuid'),
+                ('api_key_json', 'i', array['p_key']::text[], array['public.api_keys']::text[], 0, false, 'jsonb'),
+                ('audit_of_key', 'i', array['p_key']::text[], array['public.api_keys']::text[], 0, false, 'jsonb'),
+                ('may_manage', 'ii', array['p_caller', 'p_key']::text[], array['jsonb', 'public.api_keys']::text[], 0, false, 'boolean'),
+                ('user_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'uuid'),
+                ('audit_wanted', 'ii', array['p_line', 'p']::text[], array['public.audit_log', 'jsonb']::text[], 0, false, 'boolean'),
+                ('short_detail', 'i', array['p_detail']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('my_user_id', '', array[]::text[], array[]::text[], 0, false, 'uuid'),
+                ('my_tenants', 'i', array['p_needs']::text[], array['text']::text[], 1, true, 'bigint'),
+                ('let_members_read', 'iii', array['p_table', 'p_condition', 'p_columns']::text[], array['text', 'text', 'text']::text[], 1, false, 'void'),
+                ('execution_owner', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'bigint'),
+                ('is_execution_id', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'boolean'),
+                ('check_execution_id', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'void'),
+                ('is_anothers_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
+                ('may_claim_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
+                ('said_so_far', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
+                ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
+                ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
+                ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
+                ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
+                ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
+                ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
+                ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
+                ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
+                ('notice_context', 'ii', array['p_notice', 'p_token']::text[], array['public.notices', 'uuid']::text[], 0, false, 'jsonb'),
+                ('notice_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
+                ('next_to_tell', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('notice_refusal', 'ii', array['p_notice', 'p_token']::text[], array['public.notices', 'uuid']::text[], 0, false, 'text'),
+                ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('answer_instead', 'ii', array['p_turn', 'p_message']::text[], array['public.turns', 'text']::text[], 0, false, 'void'),
+                ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
+                ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
+                ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
+                ('used_up', 'iiiiii', array['p_tenant', 'p_all', 'p_own', 'p_policy', 'p_turns', 'p_tokens']::text[], array['public.tenants', 'public.spending', 'public.spending', 'jsonb', 'integer', 'bigint']::text[], 0, false, 'text'),
+                ('was_pruned', 'ii', array['p_tenant_id', 'p_sent_at']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
+                ('retentions', 'itt', array['p_default_days', 'tenant_id', 'cutoff']::text[], array['integer', 'bigint', 'timestamptz']::text[], 0, true, null),
+                ('has_unfinished_turn', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('prune_messages', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'jsonb'),
+                ('prune_turns', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
+                ('prune_notices', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
+                ('prune_spending', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
+                ('prune_erased', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
+                ('amount_of', 'ii', array['p_table', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'jsonb'),
+                ('note_guard', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('guard_json', 'ii', array['p_tenant', 'p_now']::text[], array['public.tenants', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('guarded_after', 'iii', array['p_after', 'p_limit', 'p_since']::text[], array['bigint', 'bigint', 'timestamptz']::text[], 0, false, 'bigint[]'),
+                ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
+                ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
+                ('bury_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('forget_event', '', array[]::text[], array[]::text[], 0, false, 'void'),
+                ('refuse_erased', 'iii', array['p_session', 'p_event', 'p_at']::text[], array['public.sessions', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
+                ('refuse_erased_change', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('wa_id_of_event', 'i', array['p_key']::text[], array['text']::text[], 0, false, 'text'),
+                ('sessions_of_contact', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, false, 'bigint[]'),
+                ('lock_contact', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, false, 'bigint[]'),
+                ('identities_of', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'text[]'),
+                ('notices_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, true, 'public.notices'),
+                ('wa_ids_of', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'text'),
+                ('events_about_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, true, 'public.processed_events'),
+                ('changes_about', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, true, 'public.processed_events'),
+                ('events_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, true, 'public.processed_events'),
+                ('rows_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
+                ('all_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
+                ('said_in_session', 'iiiiittt', array['p_session_id', 'p_archived', 'p_sent_at', 'p_id', 'p_limit', 'id', 'sent_at', 'wa_id']::text[], array['bigint', 'boolean', 'timestamptz', 'bigint', 'integer', 'bigint', 'timestamptz', 'text']::text[], 0, true, null),
+                ('page_of_said', 'iiii', array['p_list', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
+                ('page_of_events', 'iiiii', array['p_list', 'p_tenant_id', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
+                ('page_of_changes', 'iiiii', array['p_tenant_id', 'p_session_id', 'p_jids', 'p_after_id', 'p_limit']::text[], array['bigint', 'bigint', 'text[]', 'bigint', 'integer']::text[], 0, false, 'jsonb'),
+                ('erase_rows', 'iii', array['p_table', 'p_tenant_id', 'p_session_ids']::text[], array['text', 'bigint', 'bigint[]']::text[], 0, false, 'bigint'),
+                ('bury_contact', 'iii', array['p_tenant_id', 'p_session_ids', 'p_hashes']::text[], array['bigint', 'bigint[]', 'jsonb']::text[], 0, false, 'void'),
+                ('erase_notices', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'bigint'),
+                ('apply_grants', 'ii', array['p_tables', 'p_functions']::text[], array['text[]', 'text[]']::text[], 0, false, 'void')
+            ) as f (name, modes, names, types, defaults, is_set, result)
+            where f.name = p.proname
+                and f.modes = coalesce(array_to_string(p.proargmodes, ''), repeat('i', p.pronargs))
+                and f.names = coalesce(p.proargnames, '{}')
+                and array(
+                    select pg_catalog.to_regtype(t.name)::oid
+                    from unnest(f.types) with ordinality as t (name, place)
+                    order by t.place
+                ) = array(
+                    select t.type from unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]))
+                        with ordinality as t (type, place)
+                    order by t.place
+                )
+                and f.defaults >= p.pronargdefaults
+                and f.is_set = p.proretset
+                and coalesce(pg_catalog.to_regtype(f.result), p.prorettype) = p.prorettype
+        )
+    loop
+        for v_user in
+            select
+                format('drop trigger %I on %s', t.tgname, t.tgrelid::pg_catalog.regclass)
+                    as dropping
+            from pg_catalog.pg_trigger as t
+            where t.tgfoid = v_old.oid and not t.tgisinternal
+                and t.tgrelid in (
+                    select c.oid from pg_catalog.pg_class as c
+                    where c.relnamespace = 'public'::pg_catalog.regnamespace
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
+                )
+            union all
+            select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
+            from pg_catalog.pg_policy as p
+            inner join pg_catalog.pg_depend as d
+                on d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass and d.objid = p.oid
+                and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                and d.refobjid = v_old.oid
+            where p.polname = 'members_read'
+        loop
+            execute v_user.dropping;
+        end loop;
+        execute 'drop function ' || v_old.signature;
+    end loop;
 end
 $hybridflow$;
 
 -- ==================== 0010_gone.sql
 
--- HybridFlow: what an earlier release had and is no more.
+-- HybridFlow: what an earlier release had and is no more. (Functions of the schema hybridflow give way by
+-- themselves; one of the schema public is dropped here by its name.)
 
 drop index if exists public.turns_one_active;
 drop index if exists public.turns_one_pending;
@@ -39,37 +438,6 @@ drop index if exists public.notices_due;
 drop index if exists public.notices_due_by_tenant;
 drop index if exists public.notices_one_of_connection;
 drop index if exists public.messages_in_doubt;
-drop function if exists hybridflow.close_turn_for_merge(bigint);
-drop function if exists hybridflow.notice_message(jsonb);
-drop function if exists hybridflow.take_back_pause(bigint, bigint);
-drop function if exists hybridflow.mark_sent(bigint, text, text);
-drop function if exists hybridflow.number_tail(text);
-drop function if exists hybridflow.busy_tenants(text);
-drop function if exists hybridflow.due_turns(timestamptz, integer, integer, text);
-drop function if exists hybridflow.next_due(integer, text);
-drop function if exists hybridflow.waiting_tenants();
-drop function if exists hybridflow.leased_tenants();
-drop function if exists hybridflow.claimable_turns(timestamptz, integer, jsonb);
-drop function if exists hybridflow.next_claimable(timestamptz, integer, jsonb);
-drop function if exists hybridflow.own_after(bigint[], jsonb);
-drop function if exists hybridflow.tenants_to_tell();
-drop function if exists hybridflow.claimable_notices(timestamptz, integer, jsonb);
-drop function if exists hybridflow.next_notice(integer, jsonb);
-
-do $hybridflow$
-begin
-    if pg_catalog.to_regclass('public.tenants') is not null then
-        drop function if exists hybridflow.recognise_own(public.tenants, jsonb);
-        drop function if exists hybridflow.ingest_change(bigint, public.tenants, jsonb);
-        drop function if exists hybridflow.ingest_status(bigint, public.tenants, jsonb, jsonb);
-        drop function if exists hybridflow.join_turn(public.tenants, bigint, numeric, numeric, text);
-    end if;
-    if pg_catalog.to_regclass('public.sessions') is not null then
-        drop function if exists hybridflow.session_matches(public.sessions, jsonb);
-        drop function if exists hybridflow.has_message(public.sessions, jsonb);
-    end if;
-end
-$hybridflow$;
 
 -- ==================== 0100_tables.sql
 
@@ -797,9 +1165,8 @@ begin
         set retried_at = greatest(t.retried_at, f.retried_at)
         from public.turns as f
         where t.id = v_pending and f.session_id = p_from and f.waiting;
-        update public.turns
-        set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where session_id = p_from and waiting;
+        perform hybridflow.close_turn(t.id, 'cancelled', 'merged')
+        from public.turns as t where t.session_id = p_from and t.waiting;
         perform hybridflow.widen_turn(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;
@@ -1081,14 +1448,16 @@ as $$
 declare
     v_cancelled integer;
 begin
-    update public.turns
-    set state = 'cancelled', reason = p_reason, lease_until = null,
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id in (
-        select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
-        union all
-        select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-    ) and state in ('pending', 'running');
+    perform hybridflow.close_turn(t.id, 'cancelled', p_reason)
+    from (
+        select c.id from public.turns as c
+        where c.id in (
+            select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+            union all
+            select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+        ) and c.state in ('pending', 'running')
+        for update
+    ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
     from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
@@ -1750,12 +2119,11 @@ declare
     v_newer bigint;
     v_retried_at timestamptz;
 begin
-    update public.turns
-    set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
-    where session_id = p_turn.session_id and waiting
-    returning id, retried_at into v_newer, v_retried_at;
-    update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    where t.session_id = p_turn.session_id and t.waiting for update;
     if v_newer is not null then
+        perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
+        update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
         perform hybridflow.widen_turn(p_turn.id);
     elsif p_turn.reply is null then
         perform hybridflow.discard_reply(p_turn.id);
@@ -1768,8 +2136,8 @@ begin
 end
 $$;
 
--- Closes a turn for good. Its token stays: it opens nothing any more, but a callback that comes twice
--- shows by it that it is the same one.
+-- Closes a turn for good; the one place that cancels. Its token stays: it opens nothing any more, but a
+-- callback that comes twice shows by it that it is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language sql
@@ -4310,8 +4678,7 @@ returns void
 language sql
 set search_path = ''
 as $$
-    update public.turns as t
-    set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    select hybridflow.close_turn(t.id, 'cancelled', 'deleted') from public.turns as t
     where t.id = p_turn_id and t.state = 'pending' and not exists (
         select from public.messages as m
         where m.turn_id = t.id and not m.from_me and m.deleted_at is null
@@ -5266,10 +5633,7 @@ begin
             select from public.messages
             where turn_id = v_next.id and not from_me and deleted_at is null
         ) then
-            update public.turns
-            set state = 'cancelled', reason = 'delivered', lease_until = null,
-                finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-            where id = v_next.id;
+            perform hybridflow.close_turn(v_next.id, 'cancelled', 'delivered');
         end if;
     end loop;
 end
@@ -10621,8 +10985,9 @@ $$;
 -- check_database({})
 -- For the start and the health check: which schema is in place, and what waits; turns_due is how many turns
 -- are due, 200 standing for any more. `schema_version` is raised, together with SCHEMA_VERSION in
--- router/state/schema_version.py, whenever routers begin to need what an older schema lacks; then this
--- function stands in the newest migration that has such a thing.
+-- router/state/schema_version.py, whenever routers begin to need what an older schema lacks. `serves_from`
+-- is the oldest SCHEMA_VERSION of routers that this schema still serves: raised when something goes that
+-- they need; older ones refuse to start.
 create or replace function public.check_database(p jsonb)
 returns jsonb
 language plpgsql
@@ -10637,6 +11002,7 @@ declare
 begin
     return jsonb_build_object(
         'schema_version', 2,
+        'serves_from', 1,
         'now', v_now,
         'tenants', (select count(*) from public.tenants),
         'turns_due', (
@@ -10780,31 +11146,32 @@ end
 $$;
 notify pgrst, 'reload schema';
 
-insert into supabase_migrations.schema_migrations (version, name) values
-    ('20261123000100', 'tables'),
-    ('20261123000150', 'limits'),
-    ('20261123000200', 'sessions'),
-    ('20261123000300', 'pauses'),
-    ('20261123000400', 'turns'),
-    ('20261123000500', 'sends'),
-    ('20261123000550', 'loops'),
-    ('20261123000600', 'ingest'),
-    ('20261123000700', 'reading'),
-    ('20261123000800', 'tenants'),
-    ('20261123000820', 'secrets'),
-    ('20261123000830', 'operators'),
-    ('20261123000840', 'keys_and_members'),
-    ('20261123000845', 'members_read'),
-    ('20261123000850', 'gateway'),
-    ('20261123000860', 'executions'),
-    ('20261123000870', 'notices'),
-    ('20261123000880', 'safety'),
-    ('20261123000890', 'lifecycle'),
-    ('20261123000895', 'people'),
-    ('20261123000899', 'version'),
-    ('20261123000900', 'grants'),
-    ('20261123000910', 'row_security'),
-    ('20261125194500', 'v0_2_0')
-on conflict (version) do nothing;
+insert into hybridflow.migrations (version, name, checksum) values
+    ('20261125194500', 'v0_2_0', 'ab8ab90d46c90fd65c590e6acb83fa6d5a68cbf0009772197453a0ce39183482')
+on conflict (version) do update set checksum = excluded.checksum
+where migrations.checksum is null or excluded.version = '20261125194500';
+
+do $hybridflow$
+declare
+    v_retired text[];
+    v_ours text[];
+begin
+    if pg_catalog.to_regclass('supabase_migrations.schema_migrations') is null then
+        return;
+    end if;
+    select array_agg(o.version), array_agg(m.version) into v_retired, v_ours
+    from supabase_migrations.schema_migrations as h
+    left join (values ('20261123000100', 'tables'), ('20261123000150', 'limits'), ('20261123000200', 'sessions'), ('20261123000300', 'pauses'), ('20261123000400', 'turns'), ('20261123000500', 'sends'), ('20261123000550', 'loops'), ('20261123000600', 'ingest'), ('20261123000700', 'reading'), ('20261123000800', 'tenants'), ('20261123000820', 'secrets'), ('20261123000830', 'operators'), ('20261123000840', 'keys_and_members'), ('20261123000845', 'members_read'), ('20261123000850', 'gateway'), ('20261123000860', 'executions'), ('20261123000870', 'notices'), ('20261123000880', 'safety'), ('20261123000890', 'lifecycle'), ('20261123000895', 'people'), ('20261123000899', 'version'), ('20261123000900', 'grants'), ('20261123000910', 'row_security')) as o (version, name)
+        on o.version = h.version and o.name = to_jsonb(h) ->> 'name'
+    left join (values ('20261125194500', 'v0_2_0')) as m (version, name)
+        on m.version = h.version and m.name = to_jsonb(h) ->> 'name';
+    if coalesce(array_to_string(v_retired || v_ours, ''), '') <> '' then
+        delete from supabase_migrations.schema_migrations where version = any(v_retired);
+        insert into supabase_migrations.schema_migrations (version, name)
+        select version, name from hybridflow.migrations
+        on conflict (version) do nothing;
+    end if;
+end
+$hybridflow$;
 
 commit;

@@ -5,22 +5,33 @@ statement may run again. Made from it are the newest migration, which brings a d
 earlier release up to date, and database/schema.sql. Pasting that into Supabase's SQL editor, or
 `psql -f`, does what migrating does, and pasting it again does no harm. With --check nothing is
 written: exit code 1 says that a file is stale.
+
+A release freezes the newest migration: --freeze notes its checksum in released.sha256, and no text
+of it is made ever after. What comes later begins with --begin VERSION.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from router.state.migrations import HISTORY, MIGRATIONS, Migration, MigrationError, read_migrations
+from router.state.history import HISTORY, adopt, checksum, read_lock, tell_supabase
+from router.state.migrations import (
+    LOCK_FILE,
+    MIGRATIONS,
+    Migration,
+    MigrationError,
+    read_migrations,
+)
+from scripts.function_headers import give_way
 
 SOURCE = MIGRATIONS.parents[1] / "schema"
 SCHEMA = MIGRATIONS.parents[1] / "schema.sql"
-UNRELEASED = MIGRATIONS / "20261125194500_v0_2_0.sql"
-"""The migration that is still made anew from the living source; earlier ones are frozen."""
 
 _MIGRATION_HEADER = """\
--- HybridFlow 0.2.0: brings a database of an earlier release up to date. Made by
+-- HybridFlow {release}: brings a database of an earlier release up to date. Made by
 -- `python -m scripts.build_schema` from database/schema/; change that, not this.
 """
 _HEADER = """\
@@ -30,69 +41,149 @@ _HEADER = """\
 -- Paste it into Supabase's SQL editor, or run `psql -f schema.sql`. It does what `python -m
 -- scripts.migrate` does, all or nothing, and doing it again does no harm.
 """
+_OWN_ENTRY = """\
+-- For who applies it by the supabase CLI, which knows its own history alone.
+insert into hybridflow.migrations (version, name) values ('{version}', '{name}')
+on conflict (version) do nothing;
+"""
 _REFUSE_NEWER = """\
 do $hybridflow$
 declare
-    v_newest text := (select max(version) from supabase_migrations.schema_migrations);
+    v_newest text := (select max(version) from hybridflow.migrations);
 begin
     if v_newest > '{newest}' then
-        raise exception 'the database has migration %, which is newer than this file', v_newest
-            using hint = 'Use the schema.sql of the HybridFlow that made it, or a later one.';
+        raise exception 'the database has HybridFlow''s migration %, which is newer than this file',
+            v_newest using hint = 'Use the schema.sql of the HybridFlow that made it, or a later.';
     end if;
 end
 $hybridflow$;
 """
 
 
+class SourceHasChanged(MigrationError):
+    """The newest migration is released, and the living source says something else by now."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the files. Returns the exit code."""
     parser = argparse.ArgumentParser(description="Write what is made from database/schema/.")
-    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
-    check = parser.parse_args(arguments).check
-    migration = migration_text()
-    if check:
-        stale = check_file(UNRELEASED, migration)
-        return check_file(SCHEMA, schema_text(read_migrations())) or stale
-    UNRELEASED.write_text(migration, encoding="utf-8")
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    wanted.add_argument("--freeze", action="store_true", help="the newest migration is released")
+    wanted.add_argument("--begin", metavar="VERSION", help="begin the migration of a release")
+    asked = parser.parse_args(arguments)
     try:
-        text = schema_text(read_migrations())
+        if asked.check:
+            return check()
+        if asked.begin:
+            begin(asked.begin)
+        written = write()
+        if asked.freeze:
+            freeze()
     except MigrationError as error:
         print(error, file=sys.stderr)
         return 1
-    SCHEMA.write_text(text, encoding="utf-8")
-    print(f"wrote {UNRELEASED} and {SCHEMA}")
+    print(f"wrote {written} and {SCHEMA}")
     return 0
 
 
-def migration_text(source: Path = SOURCE) -> str:
-    """Return the text of the migration that is not released yet: the whole living source."""
-    return "\n\n".join((_MIGRATION_HEADER.strip(), *_topics(source))) + "\n"
+def check() -> int:
+    """Return 0 if all that is made from the living source is up to date, and say what is not."""
+    newest = newest_file()
+    stale = check_file(newest, migration_text(newest))
+    return check_file(SCHEMA, schema_text(read_migrations())) or stale
+
+
+def write(folder: Path = MIGRATIONS, source: Path = SOURCE, schema: Path = SCHEMA) -> Path:
+    """Make the newest migration and schema.sql. Raises SourceHasChanged where that is frozen."""
+    newest = newest_file(folder)
+    text = migration_text(newest, source)
+    if newest.name not in read_lock(folder.parent / LOCK_FILE):
+        newest.write_text(text, encoding="utf-8")
+    elif checksum(text) != read_lock(folder.parent / LOCK_FILE)[newest.name]:
+        raise SourceHasChanged(
+            f"{newest.name} is released, and {source} has changed since: begin the next release's"
+            " migration with python -m scripts.build_schema --begin VERSION"
+        )
+    schema.write_text(schema_text(read_migrations(folder), source), encoding="utf-8")
+    return newest
+
+
+def begin(release: str, folder: Path = MIGRATIONS, now: datetime | None = None) -> Path:
+    """Make the file of a release's migration, named by the time. The one before must be frozen."""
+    newest = newest_file(folder)
+    if newest.name not in read_lock(folder.parent / LOCK_FILE):
+        raise MigrationError(f"{newest.name} is not released yet: what is new goes into that")
+    if not re.fullmatch(r"\d+\.\d+\.\d+", release):
+        raise MigrationError(f"{release!r} is no version: write it like 0.3.0")
+    moment = (now or datetime.now(UTC)).strftime("%Y%m%d%H%M%S")
+    file = folder / f"{moment}_v{release.replace('.', '_')}.sql"
+    file.touch()
+    return file
+
+
+def freeze(folder: Path = MIGRATIONS) -> None:
+    """Note the checksum of the newest migration: it is released."""
+    newest = newest_file(folder)
+    lock = folder.parent / LOCK_FILE
+    known = read_lock(lock)
+    if newest.name in known:
+        raise MigrationError(f"{newest.name} is released already")
+    known[newest.name] = checksum(newest.read_text(encoding="utf-8"))
+    lines = [f"{known[name]}  {folder.name}/{name}\n" for name in sorted(known)]
+    lock.write_text("".join(lines), encoding="utf-8")
+
+
+def newest_file(folder: Path = MIGRATIONS) -> Path:
+    """Return the migration that is made from the living source."""
+    return max(folder.glob("*.sql"))
+
+
+def migration_text(file: Path, source: Path = SOURCE) -> str:
+    """Return the text of the migration `file`: the whole living source, and its own entry."""
+    version, _, name = file.stem.partition("_")
+    parts = [
+        _MIGRATION_HEADER.format(release=name.removeprefix("v").replace("_", ".")),
+        HISTORY,
+        *_topics(source),
+        _OWN_ENTRY.format(version=version, name=name),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def schema_text(migrations: Sequence[Migration], source: Path = SOURCE) -> str:
     """Return schema.sql: the living source and the history of `migrations`, in one transaction."""
+    ours = [(m.version, m.name) for m in migrations]
     parts = [
         _HEADER,
         "begin;\nset local client_min_messages = warning;",
-        HISTORY + _REFUSE_NEWER.format(newest=migrations[-1].version),
+        HISTORY + adopt(ours) + _REFUSE_NEWER.format(newest=migrations[-1].version),
         *_topics(source),
         _history_entries(migrations),
+        tell_supabase(ours),
         "commit;",
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _topics(source: Path) -> list[str]:
-    files = sorted(source.glob("*.sql"))
-    return [f"-- {'=' * 20} {f.name}\n\n{f.read_text(encoding='utf-8').strip()}" for f in files]
+    texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(source.glob("*.sql"))}
+    topics = [f"-- {'=' * 20} {name}\n\n{text.strip()}" for name, text in texts.items()]
+    giving_way = give_way("\n".join(texts.values()))
+    # After what must be free, and before what makes anything.
+    return [*topics[:1], giving_way, *topics[1:]] if giving_way else topics
 
 
 def _history_entries(migrations: Sequence[Migration]) -> str:
-    rows = ",\n".join(f"    ('{m.version}', '{m.name}')" for m in migrations)
+    """Return SQL that notes what a paste comes to. Another text of a released file stays noted."""
+    newest = migrations[-1]
+    again = "" if newest.released else f" or excluded.version = '{newest.version}'"
+    rows = ",\n".join(f"    ('{m.version}', '{m.name}', '{m.checksum}')" for m in migrations)
     return (
         # The names are those of our own files.
-        f"insert into supabase_migrations.schema_migrations (version, name) values\n{rows}\n"
-        "on conflict (version) do nothing;"
+        f"insert into hybridflow.migrations (version, name, checksum) values\n{rows}\n"
+        "on conflict (version) do update set checksum = excluded.checksum\n"
+        f"where migrations.checksum is null{again};"
     )
 
 

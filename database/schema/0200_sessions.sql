@@ -135,9 +135,8 @@ begin
         set retried_at = greatest(t.retried_at, f.retried_at)
         from public.turns as f
         where t.id = v_pending and f.session_id = p_from and f.waiting;
-        update public.turns
-        set state = 'cancelled', reason = 'merged', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-        where session_id = p_from and waiting;
+        perform hybridflow.close_turn(t.id, 'cancelled', 'merged')
+        from public.turns as t where t.session_id = p_from and t.waiting;
         perform hybridflow.widen_turn(v_pending);
     end if;
     update public.turns set session_id = p_into where session_id = p_from;

@@ -48,14 +48,16 @@ as $$
 declare
     v_cancelled integer;
 begin
-    update public.turns
-    set state = 'cancelled', reason = p_reason, lease_until = null,
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id in (
-        select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
-        union all
-        select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
-    ) and state in ('pending', 'running');
+    perform hybridflow.close_turn(t.id, 'cancelled', p_reason)
+    from (
+        select c.id from public.turns as c
+        where c.id in (
+            select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+            union all
+            select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+        ) and c.state in ('pending', 'running')
+        for update
+    ) as t;
     get diagnostics v_cancelled = row_count;
     perform hybridflow.stop_turn(t.id, p_reason)
     from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';

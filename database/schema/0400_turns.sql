@@ -90,12 +90,11 @@ declare
     v_newer bigint;
     v_retried_at timestamptz;
 begin
-    update public.turns
-    set state = 'cancelled', reason = 'merged', finished_at = v_now, updated_at = v_now
-    where session_id = p_turn.session_id and waiting
-    returning id, retried_at into v_newer, v_retried_at;
-    update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    where t.session_id = p_turn.session_id and t.waiting for update;
     if v_newer is not null then
+        perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
+        update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
         perform hybridflow.widen_turn(p_turn.id);
     elsif p_turn.reply is null then
         perform hybridflow.discard_reply(p_turn.id);
@@ -108,8 +107,8 @@ begin
 end
 $$;
 
--- Closes a turn for good. Its token stays: it opens nothing any more, but a callback that comes twice
--- shows by it that it is the same one.
+-- Closes a turn for good; the one place that cancels. Its token stays: it opens nothing any more, but a
+-- callback that comes twice shows by it that it is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
 language sql

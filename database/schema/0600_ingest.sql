@@ -103,8 +103,7 @@ returns void
 language sql
 set search_path = ''
 as $$
-    update public.turns as t
-    set state = 'cancelled', reason = 'deleted', finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    select hybridflow.close_turn(t.id, 'cancelled', 'deleted') from public.turns as t
     where t.id = p_turn_id and t.state = 'pending' and not exists (
         select from public.messages as m
         where m.turn_id = t.id and not m.from_me and m.deleted_at is null

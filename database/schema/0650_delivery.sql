@@ -204,10 +204,7 @@ begin
             select from public.messages
             where turn_id = v_next.id and not from_me and deleted_at is null
         ) then
-            update public.turns
-            set state = 'cancelled', reason = 'delivered', lease_until = null,
-                finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-            where id = v_next.id;
+            perform hybridflow.close_turn(v_next.id, 'cancelled', 'delivered');
         end if;
     end loop;
 end

@@ -13,8 +13,9 @@ $$;
 -- check_database({})
 -- For the start and the health check: which schema is in place, and what waits; turns_due is how many turns
 -- are due, 200 standing for any more. `schema_version` is raised, together with SCHEMA_VERSION in
--- router/state/schema_version.py, whenever routers begin to need what an older schema lacks; then this
--- function stands in the newest migration that has such a thing.
+-- router/state/schema_version.py, whenever routers begin to need what an older schema lacks. `serves_from`
+-- is the oldest SCHEMA_VERSION of routers that this schema still serves: raised when something goes that
+-- they need; older ones refuse to start.
 create or replace function public.check_database(p jsonb)
 returns jsonb
 language plpgsql
@@ -29,6 +30,7 @@ declare
 begin
     return jsonb_build_object(
         'schema_version', 2,
+        'serves_from', 1,
         'now', v_now,
         'tenants', (select count(*) from public.tenants),
         'turns_due', (

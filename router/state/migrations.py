@@ -1,33 +1,33 @@
 """Applying the schema: the files of `database/supabase/migrations`, each once, in their order.
 
-The newest file may not be released yet: a database that has an earlier text of it gets it again,
-which such a file bears. What was applied is written into `supabase_migrations.schema_migrations`
-as the supabase CLI does (its statements are those of `supabase db push` 3.1), so either may apply
-the next migration.
+A released file is frozen: its checksum is in `released.sha256` beside the folder, and a database to
+which another text of it was applied is refused. The newest file may not be released yet: a database
+that has an earlier text of it gets it again, which such a file bears. What was applied is written
+into `hybridflow.migrations`; see `router/state/history.py`.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
 
 from router.errors import DatabaseAway
 from router.state.address import Address
+from router.state.history import (
+    HISTORY,
+    adopt,
+    checksum,
+    of_0_1_0,
+    read_lock,
+    tell_supabase,
+)
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "database" / "supabase" / "migrations"
-
-# Where the supabase CLI looks for what was applied. Also part of database/schema.sql.
-HISTORY = """\
-create schema if not exists supabase_migrations;
-create table if not exists supabase_migrations.schema_migrations (
-    version text not null primary key
-);
-alter table supabase_migrations.schema_migrations add column if not exists statements text[];
-alter table supabase_migrations.schema_migrations add column if not exists name text;
-"""
+LOCK_FILE = "released.sha256"
 
 _FILE_NAME = re.compile(r"(\d{14})_(\w+)\.sql")
 _LOCK = 7_242_953_501_834_117  # any number, the same in every version of the program
@@ -41,29 +41,41 @@ class DatabaseNewerThanProgram(MigrationError):
     """A later version of the program has been at this database."""
 
 
+class MigrationChanged(MigrationError):
+    """A released migration is not what it was: in its file, or in this database."""
+
+
 class MigrationFailed(MigrationError):
     """PostgreSQL refused a migration; the text says which, where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file. `version` is its 14 digits, a moment in UTC by convention."""
+    """One file. `version` is its 14 digits, a moment in UTC; `released`: it never changes again."""
 
     version: str
     name: str
     sql: str
+    released: bool = False
 
     @property
     def file_name(self) -> str:
         """The name of the file it was read from."""
         return f"{self.version}_{self.name}.sql"
 
+    @property
+    def checksum(self) -> str:
+        """By what its text is known again."""
+        return checksum(self.sql)
+
 
 def read_migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
     """Return the migrations of a folder, oldest first.
 
-    Raises MigrationError for a .sql file with another kind of name, and for a version given twice.
+    Raises MigrationError for a .sql file with another kind of name, and for a version given twice;
+    MigrationChanged for a released file whose text is another.
     """
+    lock = read_lock(folder.parent / LOCK_FILE)
     found: dict[str, Migration] = {}
     for path in sorted(folder.glob("*.sql")):
         parts = _FILE_NAME.fullmatch(path.name)
@@ -74,10 +86,32 @@ def read_migrations(folder: Path = MIGRATIONS) -> tuple[Migration, ...]:
             raise MigrationError(
                 f"{path.name}: {found[version].file_name} has the same version; give it a later one"
             )
-        found[version] = Migration(version, name, path.read_text(encoding="utf-8"))
+        migration = Migration(
+            version, name, path.read_bytes().decode(encoding="utf-8"), path.name in lock
+        )
+        _require_as_released(migration, lock)
+        found[version] = migration
     if not found:
         raise MigrationError(f"there are no migrations in {folder}")
     return tuple(found.values())
+
+
+def _require_as_released(migration: Migration, lock: Mapping[str, str]) -> None:
+    if migration.released:
+        if migration.checksum != lock[migration.file_name]:
+            raise MigrationChanged(
+                f"{migration.file_name} was released with another text ({LOCK_FILE} has its"
+                " checksum): take it from the release again (git checkout), and put what is new"
+                " into a later migration"
+            )
+        return
+    try:
+        datetime.strptime(migration.version, "%Y%m%d%H%M%S")  # noqa: DTZ007 - only whether it is one
+    except ValueError as error:
+        raise MigrationError(
+            f"{migration.file_name}: its version is no time (year, month, day, hour, minute,"
+            " second); name it by `date -u +%Y%m%d%H%M%S`"
+        ) from error
 
 
 async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
@@ -85,22 +119,53 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
 
     Returns the versions that were applied now. Several programs may do this at once: all but one
     wait, and find nothing left to do. (A pooler that hands out connections by transaction would
-    undo that; give the direct address.) Raises DatabaseNewerThanProgram, MigrationFailed, or
-    DatabaseAway when the server does not answer.
+    undo that; give the direct address.) Raises DatabaseNewerThanProgram, MigrationChanged,
+    MigrationFailed, or DatabaseAway when the server does not answer.
     """
     migrations = read_migrations(folder)
     async with _connected(dsn) as connection:
         await connection.execute("select pg_catalog.pg_advisory_lock($1)", _LOCK)
-        applied = await _applied(connection)
-        _refuse_newer(applied, migrations)
-        missing = [m for m in migrations if m.version not in applied]
-        if await _is_outdated(connection, migrations[-1]):
-            missing.append(migrations[-1])
+        missing = lacking(await _applied(connection, migrations), migrations)
+        if not missing and await _was_0_1_0_here(connection):
+            missing = migrations[-1:]
         for migration in missing:
             await _apply(connection, migration)
+        await connection.execute(tell_supabase((m.version, m.name) for m in migrations))
         if missing:
             await connection.execute("notify pgrst, 'reload schema'")
     return [migration.version for migration in missing]
+
+
+def lacking(
+    applied: Mapping[str, str | None], migrations: Sequence[Migration]
+) -> tuple[Migration, ...]:
+    """Return what is to be applied where `applied` (version to checksum, if known) was. Pure.
+
+    Raises DatabaseNewerThanProgram, and MigrationChanged where a released text is another.
+    """
+    newest = migrations[-1]
+    newer = max((version for version in applied if version > newest.version), default=None)
+    if newer is not None:
+        raise DatabaseNewerThanProgram(
+            f"the database has HybridFlow's migration {newer}, and this program knows none after"
+            f" {newest.version}: a later version of HybridFlow has been at it. Update HybridFlow,"
+            " or give it another database; its routers may still work with this one, see"
+            " DEPLOYMENT.md, Going back"
+        )
+    for migration in migrations:
+        stored = applied.get(migration.version)
+        is_another = stored is not None and stored != migration.checksum
+        if is_another and (migration.released or migration is not newest):
+            raise MigrationChanged(
+                f"{migration.file_name}: another text of it was applied to this database (SHA-256"
+                f" {stored}; this program has {migration.checksum}). Use the HybridFlow that"
+                " migrated it, or restore a backup from before and migrate that"
+            )
+    return tuple(
+        m
+        for m in migrations
+        if m.version not in applied or applied[m.version] not in (None, m.checksum)
+    )
 
 
 @asynccontextmanager
@@ -117,36 +182,27 @@ async def _connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Reco
         await connection.close()  # which gives up the lock
 
 
-async def _applied(connection: "asyncpg.Connection[asyncpg.Record]") -> set[str]:
+async def _applied(
+    connection: "asyncpg.Connection[asyncpg.Record]", migrations: Sequence[Migration]
+) -> dict[str, str | None]:
     try:
-        await connection.execute(HISTORY)
-        rows = await connection.fetch("select version from supabase_migrations.schema_migrations")
+        await connection.execute(HISTORY + adopt((m.version, m.name) for m in migrations))
+        rows = await connection.fetch("select version, checksum from hybridflow.migrations")
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationFailed(
             f"this database user may not change the schema ({error});"
             " give the address of the database's owner (on Supabase, the user postgres)"
         ) from error
-    return {row["version"] for row in rows}
+    return {row["version"]: row["checksum"] for row in rows}
 
 
-async def _is_outdated(connection: "asyncpg.Connection[asyncpg.Record]", newest: Migration) -> bool:
-    """Whether the database has another text of the newest migration, written by this program."""
-    statements = await connection.fetchval(
-        "select statements from supabase_migrations.schema_migrations where version = $1",
-        newest.version,
-    )
-    return statements is not None and len(statements) == 1 and statements != [newest.sql]
+async def _was_0_1_0_here(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Whether 0.1.0 has applied its files over ours, which it does where it finds no entry.
 
-
-def _refuse_newer(applied: set[str], migrations: tuple[Migration, ...]) -> None:
-    newest = migrations[-1].version
-    newer = sorted(version for version in applied if version > newest)
-    if newer:
-        raise DatabaseNewerThanProgram(
-            f"the database has migration {newer[-1]}, and this program knows none after {newest}:"
-            " a later version of HybridFlow has been at it. Update HybridFlow, or give it another"
-            " database"
-        )
+    Its entries give way whenever we have been here, so they are there only where it came after us.
+    """
+    table = "select pg_catalog.to_regclass('supabase_migrations.schema_migrations') is not null"
+    return bool(await connection.fetchval(table) and await connection.fetchval(of_0_1_0()))
 
 
 async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:
@@ -154,12 +210,12 @@ async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Mi
         async with connection.transaction():
             await connection.execute(migration.sql)
             await connection.execute(
-                "insert into supabase_migrations.schema_migrations (version, name, statements)"
-                " values ($1, $2, $3)"
-                " on conflict (version) do update set statements = excluded.statements",
+                "insert into hybridflow.migrations (version, name, checksum) values ($1, $2, $3)"
+                " on conflict (version) do update"
+                " set checksum = excluded.checksum, applied_at = excluded.applied_at",
                 migration.version,
                 migration.name,
-                [migration.sql],
+                migration.checksum,
             )
     except asyncpg.PostgresConnectionError:
         raise

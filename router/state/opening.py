@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from router.embedded.postgres import EmbeddedPostgres
 from router.errors import StateError
 from router.logs import Action, log_event
-from router.settings import Settings
+from router.settings import ConfigurationError, Settings
 from router.state.database import Connected, Database
 from router.state.direct import DirectDatabase
 from router.state.migrations import migrate
-from router.state.schema_version import schema_advice, schema_fault
+from router.state.schema_version import schema_advice, schema_fault, too_new
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 3.0  # seconds that the database has to say which schema it has
@@ -24,8 +24,9 @@ async def open_database(settings: Settings) -> AsyncIterator[Connected]:
 
     The embedded one is brought up to date. The schema of the others is left to `python -m
     scripts.migrate` or database/schema.sql; the log says if it is outdated. They may be away: the
-    first call says so. Raises ConfigurationError, EmbeddedPostgresError and, for the embedded one,
-    DatabaseAway and MigrationError.
+    first call says so. Raises ConfigurationError, also for a schema that does not serve this
+    program any more, EmbeddedPostgresError and, for the embedded one, DatabaseAway and
+    MigrationError.
     """
     async with AsyncExitStack() as stack:
         database = await _opened(settings, stack)
@@ -67,5 +68,7 @@ async def _look_at(database: Database) -> None:
             answer = await database.call("check_database", {})
     except (TimeoutError, StateError):
         return  # whoever needs it will be told, and tells
+    if refusal := too_new(answer):
+        raise ConfigurationError({"database": refusal})
     if said := schema_fault(answer) or schema_advice(answer):
         log_event(_log, Action.SCHEMA_DIFFERS, said, level=logging.WARNING)

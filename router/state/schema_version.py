@@ -1,4 +1,4 @@
-"""Whether the database's schema is the one that this program was written for. Pure."""
+"""Whether the database's schema is one that this program can work with. Pure."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,30 @@ SCHEMA_VERSION = 2
 
 def schema_fault(answer: Mapping[str, object]) -> str | None:
     """Return why this program cannot work with the database that answered so, and the cure."""
-    version = _version(answer)
+    version = _number(answer, "schema_version")
     if version >= SCHEMA_VERSION:
-        return None
+        return too_new(answer)
     return (
         f"the database's schema is outdated (version {version}, this program needs"
         f" {SCHEMA_VERSION}): {APPLY_SCHEMA}"
     )
 
 
+def too_new(answer: Mapping[str, object]) -> str | None:
+    """Return why this program must not work with this database at all: it would do harm there."""
+    serves_from = _number(answer, "serves_from")
+    if serves_from <= SCHEMA_VERSION:
+        return None
+    return (
+        f"the database's schema (version {_number(answer, 'schema_version')}) serves programs from"
+        f" {serves_from} on, and this one is {SCHEMA_VERSION}: update HybridFlow, or restore the"
+        " backup from before the upgrade (DEPLOYMENT.md, Going back)"
+    )
+
+
 def schema_advice(answer: Mapping[str, object]) -> str | None:
     """Return what is unwise though it works: a database that a later program has been at."""
-    version = _version(answer)
+    version = _number(answer, "schema_version")
     if version <= SCHEMA_VERSION:
         return None
     return (
@@ -30,6 +42,6 @@ def schema_advice(answer: Mapping[str, object]) -> str | None:
     )
 
 
-def _version(answer: Mapping[str, object]) -> int:
-    version = answer.get("schema_version")
-    return version if isinstance(version, int) else 0
+def _number(answer: Mapping[str, object], key: str) -> int:
+    number = answer.get(key)
+    return number if isinstance(number, int) else 0

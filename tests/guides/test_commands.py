@@ -30,6 +30,8 @@ from tests.routers import API_KEY
 
 _COMPOSE = "needs a container engine; the file itself: tests/unit/test_compose.py"
 _SUPABASE = "over TCP, with the real command line: tests/scenarios/test_supabase_cli.py"
+_GOING_BACK = "played, one after the other: tests/state/test_going_back.py"
+_RELEASE = "is done once for a release: tests/state/test_history.py"
 _MAKE_TEST = "is what runs this"
 _SERVE = "tests/scenarios/test_serve.py"
 _DEMO = "tests/scenarios/test_demo.py"
@@ -45,6 +47,7 @@ ELSEWHERE = {
     "make test N8N=0": _MAKE_TEST,
     "make check": _MAKE_TEST,
     "make lint": _MAKE_TEST,
+    "make test-last-release RELEASE=v0.2.0": "needs the tag; its way: tests/state/test_history.py",
     "make audit": "asks for advisories on the network: tests/unit/test_audit.py",
     "make audit STRICT=1": "asks for advisories on the network: tests/unit/test_audit.py",
     "make bench": _SMALL,
@@ -77,6 +80,16 @@ ELSEWHERE = {
     'supabase --workdir database db push --remote="$DATABASE_URL"': _SUPABASE,
     "supabase db advisors --fail-on warn": _SUPABASE,
     _TYPES: _SUPABASE,
+    "python -m scripts.build_schema --freeze": _RELEASE,
+    "python -m scripts.build_schema --begin VERSION": _RELEASE,
+    "supabase db push": _SUPABASE,
+    "psql \"$DATABASE_URL\" -c 'create database before_the_upgrade'": _GOING_BACK,
+    'pg_restore --no-owner --exit-on-error -d "$RESTORED_URL" before.dump': _GOING_BACK,
+    (
+        "delete from supabase_migrations.schema_migrations where (version, name) in"
+        " (select version, name from hybridflow.migrations)"
+    ): _GOING_BACK,
+    "docker compose up -d --no-deps routers": _COMPOSE,
     "git pull": _GIT,
     "git diff": _GIT,
     "ssh -L 5678:127.0.0.1:5678 your-host": "wants a host",

@@ -1,6 +1,7 @@
 """The schema as Supabase's own command line sees it: advisors, migrations, types."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.migrations import migrate, read_migrations
 from tests.postgres import FLEETING, Databases, fleeting_folder
+from tests.state import old_release
 from tests.state.test_migrations import schema_of
 from tests.supabase_cli import SupabaseCli, supabase_cli
 
@@ -87,14 +89,42 @@ def test_the_command_lines_push_and_the_programs_migrate_are_one(
     own_databases.drop(url)
 
 
-def test_the_command_line_knows_what_the_program_has_migrated(cli: SupabaseCli, migrated_url: str):
-    done = cli.run(*WORKDIR, "migration", "list", f"--remote={migrated_url}")
+def pushed_from(cli: SupabaseCli, folder: Path, url: str) -> str:
+    """Push the migrations of a repository, and return what was said."""
+    done = cli.run("--workdir", str(folder), "db", "push", f"--remote={url}", "--yes")
     assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_another_teams_push_and_our_migrations_are_not_in_each_others_way(
+    cli: SupabaseCli, own_databases: Databases, tmp_path: Path
+):
+    url = own_databases.create()
+    folder = tmp_path / "supabase" / "migrations"
+    folder.mkdir(parents=True)
+    (folder / "20990101000000_profiles.sql").write_text("create table profiles (id bigint);\n")
+    pushed_from(cli, tmp_path, url)
+    assert asyncio.run(migrate(url)) == [m.version for m in read_migrations()]
+    (folder / "20990102000000_more.sql").write_text("alter table profiles add name text;\n")
+    assert "20990102000000" in pushed_from(cli, tmp_path, url)
+    assert asyncio.run(migrate(url)) == []
+    own_databases.drop(url)
+
+
+def test_a_project_to_which_the_command_line_pushed_0_1_0_is_migrated_and_pushed_on(
+    cli: SupabaseCli, own_databases: Databases, tmp_path: Path
+):
+    url = own_databases.create()
+    shutil.copytree(old_release.FOLDER / "migrations", tmp_path / "supabase" / "migrations")
+    pushed_from(cli, tmp_path, url)
+    assert asyncio.run(migrate(url)) == [m.version for m in read_migrations()]
+    listed = cli.run(*WORKDIR, "migration", "list", f"--remote={url}")
     for migration in read_migrations():
-        assert done.stdout.count(migration.version) >= 2, migration  # local and remote
-    again = cli.run(*WORKDIR, "db", "push", f"--remote={migrated_url}", "--yes")
+        assert listed.stdout.count(migration.version) >= 2, migration  # local and remote
+    again = cli.run(*WORKDIR, "db", "push", f"--remote={url}", "--yes")
     assert again.returncode == 0, again.stderr
     assert "Applying" not in again.stdout + again.stderr
+    own_databases.drop(url)
 
 
 def test_types_for_a_typescript_front_end(cli: SupabaseCli, migrated_url: str, tmp_path: Path):

@@ -175,6 +175,15 @@ def test_a_newer_schema_works_and_is_told():
     assert "update HybridFlow" in (schema_advice(answer) or "")
 
 
+def test_a_newer_schema_that_serves_this_program_no_more_is_a_fault_with_its_cure():
+    answer = {"schema_version": SCHEMA_VERSION + 2, "serves_from": SCHEMA_VERSION + 1}
+    fault = schema_fault(answer)
+    assert fault is not None
+    assert f"serves programs from {SCHEMA_VERSION + 1} on" in fault
+    assert "update HybridFlow, or restore the backup" in fault
+    assert schema_fault(answer | {"serves_from": SCHEMA_VERSION}) is None
+
+
 async def test_a_database_without_the_schema_says_how_to_apply_it(talk: Conversation):
     async with talk.database._pool.acquire() as connection:
         await connection.execute("drop function public.list_tenants; notify pgrst")

@@ -4,10 +4,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from router.errors import DatabaseAway
-from router.settings import Settings, load_settings
+from router.settings import ConfigurationError, Settings, load_settings
 from router.state.opening import open_database
 from tests.postgres import make_outdated
 from tests.state.conversation import Conversation
@@ -37,6 +38,22 @@ async def test_a_schema_that_is_not_there_is_said_with_the_command(empty_databas
     async with open_database(configured(DATABASE_URL=empty_database_url)) as database:
         with pytest.raises(DatabaseAway, match=r"python -m scripts\.migrate"):
             await database.call("check_database", {})
+
+
+async def test_a_program_that_the_schema_serves_no_more_refuses_to_start(
+    database_url: str, postgrest: TestProject
+):
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "create or replace function public.check_database(p jsonb) returns jsonb language sql"
+        " stable set search_path = '' as"
+        """ $$ select '{"schema_version": 1000, "serves_from": 999, "tenants": 0}'::jsonb $$"""
+    )
+    await connection.close()
+    for variables in ({"DATABASE_URL": database_url}, postgrest.configuration):
+        with pytest.raises(ConfigurationError, match=r"from 999 on.*restore the\s+backup"):
+            async with open_database(configured(**variables)):
+                pass
 
 
 async def test_without_any_address_the_embedded_server_keeps_the_data(data_folder: Path):

@@ -95,6 +95,15 @@ async def test_every_function_has_a_fixed_search_path_and_is_closed_to_the_publi
     assert reachable == []
 
 
+async def test_a_turn_is_cancelled_in_one_place(talk: Conversation):
+    """`close_turn`: so what becomes of its lease and its token is the same for every reason."""
+    writing = await talk.sql(
+        "select proname from pg_proc where pronamespace = any(array['public', 'hybridflow']"
+        r"::regnamespace[]) and prosrc ~ $q$set\s+state = 'cancelled'$q$"
+    )
+    assert writing == []
+
+
 async def test_every_public_function_takes_one_json_argument_and_returns_json(talk: Conversation):
     odd = await talk.sql(
         "select p.proname from pg_proc p where p.pronamespace = 'public'::regnamespace"

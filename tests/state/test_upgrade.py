@@ -1,40 +1,22 @@
 """A database made by an earlier release, with its work under way, becomes this release's."""
 
-import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.direct import DirectDatabase
-from router.state.migrations import MIGRATIONS, migrate
+from router.state.migrations import migrate
 from scripts.build_schema import SCHEMA
 from tests.state.conversation import Conversation, answered
+from tests.state.old_release import make_old
 from tests.state.test_migrations import schema_of
-from tests.supabase import add_clock
-
-ROWS = Path(__file__).parents[1] / "fixtures" / "rows_of_0_1_0.sql"
-LAST_OF_0_1_0 = "20261123000910"
 
 
 @pytest.fixture
-def old_release(tmp_path: Path) -> Path:
-    """The migrations of 0.1.0, which are frozen."""
-    folder = tmp_path / "migrations"
-    folder.mkdir()
-    for file in MIGRATIONS.glob("*.sql"):
-        if file.name[:14] <= LAST_OF_0_1_0:
-            shutil.copy(file, folder)
-    return folder
-
-
-@pytest.fixture
-async def old_database(empty_database_url: str, old_release: Path) -> str:
-    await migrate(empty_database_url, old_release)
-    await add_clock(empty_database_url)
-    await execute(empty_database_url, ROWS.read_text())
+async def old_database(empty_database_url: str) -> str:
+    await make_old(empty_database_url)
     return empty_database_url
 
 

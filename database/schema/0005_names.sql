@@ -1,0 +1,43 @@
+-- HybridFlow: the names of its tables must be free, or its own. A table of somebody else's would be taken for
+-- ours, get our triggers and rights, and end in an error far from its cause.
+
+do $hybridflow$
+declare
+    v_foreign text;
+begin
+    select string_agg('public.' || c.relname, ', ' order by c.relname) into v_foreign
+    from (values
+        ('tenants', array['instance_name', 'evo_server_url', 'llm_provider', 'is_active']),
+        ('sessions', array['tenant_id', 'phone_jid', 'lid', 'is_paused', 'last_human_at']),
+        ('session_identities', array['tenant_id', 'jid', 'session_id']),
+        ('turns', array['tenant_id', 'session_id', 'run_after', 'debounce_until', 'token_hash']),
+        ('messages', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'send_state']),
+        ('messages_archive', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'archived_at']),
+        ('processed_events', array['tenant_id', 'event_key', 'decision', 'waiting_for']),
+        ('notices', array['tenant_id', 'facts', 'next_at', 'number_told_at']),
+        ('spending', array['tenant_id', 'session_id', 'day', 'turns', 'tokens', 'told_at']),
+        ('webhook_secrets', array['tenant_id', 'secret_hash', 'ends_with', 'retires_at']),
+        ('api_keys', array['key_hash', 'starts_with', 'every_tenant', 'revoked_at']),
+        ('api_key_tenants', array['api_key_id', 'tenant_id']),
+        ('memberships', array['tenant_id', 'user_id', 'role', 'created_by']),
+        ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
+        ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
+        ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
+        ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
+    ) as o (name, columns)
+    inner join pg_catalog.pg_class as c
+        on c.relname = o.name and c.relnamespace = 'public'::pg_catalog.regnamespace
+    where c.relkind <> 'r' or exists (
+        select from unnest(o.columns) as n (name)
+        where not exists (
+            select from pg_catalog.pg_attribute as a
+            where a.attrelid = c.oid and a.attname = n.name and a.attnum > 0 and not a.attisdropped
+        )
+    );
+    if v_foreign is not null then
+        raise exception 'HybridFlow needs names that something else has: % (not a table of HybridFlow)', v_foreign
+            using hint = 'Give HybridFlow a database (a Supabase project) of its own, or rename what has the name:'
+                ' alter table public.… rename to …; nothing was changed.';
+    end if;
+end
+$hybridflow$;

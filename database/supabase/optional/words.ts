@@ -1,0 +1,50 @@
+// HybridFlow: the words that columns may have, for TypeScript. `supabase gen types` knows no domains and no
+// checks; put this beside its database.types.ts, and import Database from here. Members only read, so it is
+// the rows that are told.
+import type { Database as Generated } from "./database.types";
+
+export type Words = {
+  audit_log: {
+    caller_kind: "deployment" | "script" | "key" | "user" | "owner" | "contact" | "ai" | "cron";
+  };
+  memberships: {
+    role: "viewer" | "operator" | "admin";
+  };
+  messages: {
+    sender: "contact" | "owner" | "operator" | "ai" | "client" | "auto";
+    send_state: "sending" | "sent" | "unknown" | "failed" | null;
+  };
+  messages_archive: {
+    sender: "contact" | "owner" | "operator" | "ai" | "client" | "auto";
+    send_state: "sending" | "sent" | "unknown" | "failed" | null;
+  };
+  notices: {
+    kind: "handoff" | "connection_lost" | "qr_waiting" | "undelivered";
+    state: "pending" | "delivered" | "dead";
+    handler: "n8n" | "fallback" | null;
+  };
+  sessions: {
+    chat: "contact" | "group";
+    pause_source: "owner" | "operator" | "contact" | "ai" | "cron" | null;
+    resume_source: "owner" | "operator" | "contact" | "ai" | "cron" | null;
+  };
+  tenants: {
+    llm_provider: "anthropic" | "openai";
+  };
+  turns: {
+    state: "pending" | "running" | "sending" | "sent" | "cancelled" | "dead";
+    handler: "n8n" | "fallback" | null;
+  };
+};
+
+type Tables = Generated["public"]["Tables"];
+
+type WithWords<Row, Name> = Name extends keyof Words ? Omit<Row, keyof Words[Name]> & Words[Name] : Row;
+
+export type Database = Omit<Generated, "public"> & {
+  public: Omit<Generated["public"], "Tables"> & {
+    Tables: {
+      [Name in keyof Tables]: Omit<Tables[Name], "Row"> & { Row: WithWords<Tables[Name]["Row"], Name> };
+    };
+  };
+};
