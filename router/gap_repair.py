@@ -27,9 +27,9 @@ from router.outbound.answers import beside_the_loop
 from router.people.hashing import ContactHashes
 from router.state.database import Database, Json
 from router.tenant_instance import TenantInstance
-from router.webhook.clean import as_object, as_text, as_time
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import PATIENCE_MS
+from router.whatsapp.clean import as_object, as_text, as_time
 
 _log = logging.getLogger(__name__)
 _MOST_RECORDS = 200 * SIZES[0]

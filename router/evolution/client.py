@@ -23,7 +23,6 @@ from router.evolution.errors import (
     judge_failure,
     most_values,
 )
-from router.limits.depth import too_deep
 from router.outbound.answers import (
     MOST_VALUES,
     TooManyValues,
@@ -33,7 +32,8 @@ from router.outbound.answers import (
 )
 from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import for_tenant
-from router.webhook.clean import as_list, as_number, as_object, as_text, clean
+from router.whatsapp.clean import as_list, as_number, as_object, as_text, clean
+from router.whatsapp.depth import too_deep
 
 SUBSCRIBED_EVENTS = (
     "MESSAGES_UPSERT",

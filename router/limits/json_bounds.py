@@ -5,8 +5,8 @@ import asyncio
 import orjson
 
 from router.limits.bodies import TooMuch
-from router.limits.depth import too_deep
-from router.limits.elements import may_be_deep, too_many
+from router.whatsapp.depth import too_deep
+from router.whatsapp.elements import may_be_deep, too_many
 
 _LARGE = 1_000_000  # bytes; what is larger is looked at beside the event loop
 

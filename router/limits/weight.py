@@ -6,7 +6,7 @@ where it is large and some of them may take four bytes for each character.
 
 from sys import getsizeof
 
-from router.limits.elements import marks
+from router.whatsapp.elements import marks
 
 _OF_A_VALUE = (
     200  # bytes at most, on an average: an object with one field is the largest for its text

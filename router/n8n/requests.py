@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 from fastapi import Request
 
-from router.limits.depth import too_deep
 from router.n8n.fields import BadField
 from router.n8n.refusals import Refused
 from router.n8n.whitelist import (
@@ -20,6 +19,7 @@ from router.n8n.whitelist import (
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.state.database import Json
 from router.turns.outgoing import parts_of
+from router.whatsapp.depth import too_deep
 
 _DEEPEST = 10  # objects and lists inside each other: no route has half of that
 _MOST_ELEMENTS = 20_000  # a body's marks of structure, before it is parsed

@@ -17,8 +17,8 @@ from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.sending.speakers import notice
 from router.state.database import Database, Json
-from router.webhook.clean import as_text, clean
-from router.webhook.jids import normalise_jid
+from router.whatsapp.clean import as_text, clean
+from router.whatsapp.jids import normalise_jid
 
 router = APIRouter(
     prefix="/n8n/notices",

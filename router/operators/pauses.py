@@ -20,9 +20,9 @@ from router.operators.dependencies import (
 )
 from router.operators.models import PausedSession, ResumedSession, Session
 from router.operators.moments import Moment
-from router.operators.numbers import contact_jids
 from router.policy import policy
 from router.state.database import Json
+from router.whatsapp.numbers import contact_jids
 
 router = APIRouter(tags=["pause and resume"])
 _log = logging.getLogger(__name__)

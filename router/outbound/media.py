@@ -14,7 +14,7 @@ import httpx
 from router.limits.at_once import InTurn, TooManyAtOnce
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.client import AddressRefused, for_tenant
-from router.webhook.clean import clean
+from router.whatsapp.clean import clean
 
 SECONDS = 15.0
 """Until the last byte must be here."""

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from router.errors import Invalid
 from router.settings import Settings
-from router.webhook.clean import JsonObject
+from router.whatsapp.clean import JsonObject
 
 _KEY_BYTES = 32
 _DIGITS_IN_LOG = 12

@@ -24,7 +24,7 @@ from router.sending.times import SendTimes, upload_seconds
 from router.state.database import Database, Json
 from router.stopping import STOP_GRACE, end_tasks
 from router.tenant_instance import InstanceKeys
-from router.webhook.jids import normalise_jid, number_of
+from router.whatsapp.jids import normalise_jid, number_of
 
 _log = logging.getLogger(__name__)
 _RECORDED_FOR = 3600.0  # so long it is tried to record what has left

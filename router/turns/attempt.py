@@ -30,7 +30,7 @@ from router.turns.courtesy import Courtesy
 from router.turns.line import Line
 from router.turns.seats import Seat
 from router.turns.settling import Settling
-from router.webhook.clean import clean
+from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
 

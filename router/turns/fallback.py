@@ -14,7 +14,7 @@ from router.turns.claimed import ClaimedTurn
 from router.turns.llm_keys import LlmKeys
 from router.turns.outgoing import prepared
 from router.turns.prompt import PromptRules, prompt_of_turn
-from router.turns.reply import finish_truncated
+from router.whatsapp.splitting import finish_truncated
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 import asyncio
 
 from router.turns.forgeries import strip_marks
-from router.turns.markdown import to_whatsapp
-from router.turns.reply import split_reply
-from router.webhook.clean import clean
+from router.whatsapp.clean import clean
+from router.whatsapp.markdown import to_whatsapp
+from router.whatsapp.splitting import split_reply
 
 _LONG = 5000  # characters that are worked on at once; longer ones beside everything else
 _LONGEST = 1_000_000  # no deployment lets more be said: the guard refuses it as it is

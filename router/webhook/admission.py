@@ -15,9 +15,9 @@ from router.limits.callers import Callers, is_within
 from router.outbound.addresses import Network
 from router.settings import Settings
 from router.webhook.auth import Verdict, examine, presents_anything
-from router.webhook.bounds import LONGEST_INSTANCE
-from router.webhook.clean import clean
 from router.webhook.guards import Guard, Guards
+from router.whatsapp.bounds import LONGEST_INSTANCE
+from router.whatsapp.clean import clean
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 

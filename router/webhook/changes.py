@@ -12,10 +12,10 @@ import hashlib
 from collections.abc import Mapping
 
 from router.webhook.chats import conversation_of, is_from_me
-from router.webhook.clean import JsonObject, as_line, as_number, as_object, as_time
-from router.webhook.content import innermost, read_content
 from router.webhook.envelope import NOTHING_TO_READ, Envelope, Ignored, message_id
-from router.webhook.jids import chat_of
+from router.whatsapp.clean import JsonObject, as_line, as_number, as_object, as_time
+from router.whatsapp.content import innermost, read_content
+from router.whatsapp.jids import chat_of
 
 # ProtocolMessage.Type in WhatsApp's protocol, by name or by number.
 _REVOKE = ("REVOKE", 0)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from router.webhook.envelope import Envelope, Ignored
-from router.webhook.jids import JidKind, chat_of, identities, kind_of
+from router.whatsapp.jids import JidKind, chat_of, identities, kind_of
 
 _UNUSED = {
     JidKind.STATUS: Ignored("status post"),

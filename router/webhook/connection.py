@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from router.webhook.clean import JsonObject, as_line, as_number, as_object, as_text
 from router.webhook.envelope import Envelope, Ignored
-from router.webhook.jids import JidKind, kind_of, normalise_jid
+from router.whatsapp.clean import JsonObject, as_line, as_number, as_object, as_text
+from router.whatsapp.jids import JidKind, kind_of, normalise_jid
 
 _STATES = ("connecting", "open", "close", "refused")
 _LARGEST_REASON = 2**31 - 1

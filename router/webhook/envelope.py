@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from router.webhook.clean import JsonObject, as_line, clean
-from router.webhook.jids import JidKind, kind_of, normalise_jid
+from router.whatsapp.clean import JsonObject, as_line, clean
+from router.whatsapp.jids import JidKind, kind_of, normalise_jid
 
 _LONGEST_ID = 250
 _LONGEST_EVENT = 60

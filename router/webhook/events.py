@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from router.webhook.bounds import MOST_OF_AN_ITEM, bounded
 from router.webhook.changes import read_deleted, read_edited, read_status
-from router.webhook.clean import JsonObject
 from router.webhook.connection import read_connection, read_logout, read_qrcode, read_removal
 from router.webhook.envelope import (
     ENVELOPE_FIELDS,
@@ -20,9 +18,11 @@ from router.webhook.envelope import (
     NotAnEnvelope,
     open_envelope,
 )
-from router.webhook.lengths import storable
 from router.webhook.messages import read_message
 from router.webhook.probes import PROBE_EVENT, read_probe
+from router.whatsapp.bounds import MOST_OF_AN_ITEM, bounded
+from router.whatsapp.clean import JsonObject
+from router.whatsapp.lengths import storable
 
 __all__ = [
     "NotAnEnvelope",
@@ -88,7 +88,7 @@ _REASONS = {"messages.set": "history sync"}
 def open_webhook(instance: str, body: Mapping[str, object]) -> Webhook:
     """Open the webhook that came in for `instance` with this decoded body, once for all of it.
 
-    Whatever is read of it later is bounded here (`router.webhook.bounds`). Raises NotAnEnvelope if
+    Whatever is read of it later is bounded here (`router.whatsapp.bounds`). Raises NotAnEnvelope if
     the body names no event or another instance, or carries what no webhook may.
     """
     head, _ = bounded({name: body[name] for name in ENVELOPE_FIELDS if name in body})

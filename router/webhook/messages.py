@@ -6,16 +6,16 @@ here.
 
 from collections.abc import Mapping
 
-from router.webhook.bounds import cut_text
 from router.webhook.changes import read_protocol_message
 from router.webhook.chats import conversation_of, is_from_me
-from router.webhook.clean import JsonObject, as_line, as_object, as_time
-from router.webhook.content import ad_note, context_of, innermost, read_content, read_quoted
 from router.webhook.envelope import NOTHING_TO_READ, Envelope, Ignored, NotAnEnvelope, message_id
-from router.webhook.jids import JidKind, chat_of, kind_of
-from router.webhook.reading import Reading
-from router.webhook.telling import telling
-from router.webhook.wamid import corrected
+from router.whatsapp.bounds import cut_text
+from router.whatsapp.clean import JsonObject, as_line, as_object, as_time
+from router.whatsapp.content import ad_note, context_of, innermost, read_content, read_quoted
+from router.whatsapp.jids import JidKind, chat_of, kind_of
+from router.whatsapp.reading import Reading
+from router.whatsapp.telling import telling
+from router.whatsapp.wamid import corrected
 
 _SEND_MESSAGE = "send.message"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from router.webhook.clean import JsonObject
 from router.webhook.envelope import Envelope, Ignored
+from router.whatsapp.clean import JsonObject
 
 PROBE_EVENT = "hybridflow.test"
 _LONGEST_MARK = 64

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from router.limits import json_bounds
 from router.limits.bodies import Bodies, BodyLimits, Patience, TooMuch
 from router.limits.callers import Callers
-from router.limits.elements import too_many
 from router.limits.weight import weight_of
+from router.whatsapp.elements import too_many
 
 BOMBS = {
     "lists": b"[" + b"[]," * 200_000 + b"1]",

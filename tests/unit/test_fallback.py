@@ -20,7 +20,7 @@ from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.forgeries import TEAM_MARK
 from router.turns.llm_keys import LlmKeys
 from router.turns.prompt import PromptRules
-from router.turns.reply import WHATSAPP_LIMIT
+from router.whatsapp.splitting import WHATSAPP_LIMIT
 
 KEY = SecretStr("sk-made-up-0001")
 VAULT = Vault([SecretStr("sealing-key-0123456789abcdef0123")])

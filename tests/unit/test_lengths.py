@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router.webhook.events import parse_webhook
-from router.webhook.lengths import LONGEST_TEXT, cut, storable
+from router.whatsapp.lengths import LONGEST_TEXT, cut, storable
 from tests.fixtures import NAMES, webhook
 
 MOST = LONGEST_TEXT

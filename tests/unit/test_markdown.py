@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from markdown_it.parser_inline import ParserInline
 from markdown_it.rules_inline import StateInline
 
-from router.turns.markdown import _parser, to_whatsapp
 from router.turns.outgoing import parts_of, prepared
+from router.whatsapp.markdown import _parser, to_whatsapp
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzáçéíõúABCÇÉ0123456789"
 WORD = st.text(LETTERS, min_size=1, max_size=8)

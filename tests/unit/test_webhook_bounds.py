@@ -21,21 +21,22 @@ from router.limits.callers import Callers
 from router.limits.rates import Rates
 from router.people.hashing import ContactHashes
 from router.settings import load_settings
-from router.webhook import choices, events, routes
+from router.webhook import events, routes
 from router.webhook.admission import Rejected
-from router.webhook.bounds import (
+from router.webhook.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
+from router.webhook.guards import Guards
+from router.webhook.ingester import Ingester
+from router.webhook.rejections import Rejections
+from router.whatsapp import choices
+from router.whatsapp.bounds import (
     LONGEST_JID,
     LONGEST_TEXT,
     MOST_IN_A_LIST,
     MOST_OF_AN_ITEM,
     bounded,
 )
-from router.webhook.content import innermost, read_content
-from router.webhook.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.jids import normalise_jid
-from router.webhook.rejections import Rejections
+from router.whatsapp.content import innermost, read_content
+from router.whatsapp.jids import normalise_jid
 from tests.fixtures import NAMES, webhook
 
 HUGE = 300_000

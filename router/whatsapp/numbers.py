@@ -9,7 +9,7 @@ country code.
 import re
 
 from router.errors import Invalid
-from router.webhook.jids import JidKind, kind_of, normalise_jid
+from router.whatsapp.jids import JidKind, kind_of, normalise_jid
 
 _NUMBER = re.compile(r"[1-9][0-9]{6,14}")  # E.164: the country code and all that follows
 # Country (and area), the digit that may be there, the rest; and that digit.

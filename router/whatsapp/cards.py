@@ -6,7 +6,7 @@ Those that have no kind of their own are "unsupported": told to the LLM in brack
 import re
 from collections.abc import Mapping
 
-from router.webhook.clean import (
+from router.whatsapp.clean import (
     as_coordinate,
     as_line,
     as_list,
@@ -15,7 +15,7 @@ from router.webhook.clean import (
     as_text,
     as_time,
 )
-from router.webhook.reading import Reader, Reading, bracketed
+from router.whatsapp.reading import Reader, Reading, bracketed
 
 _PHONE_IN_VCARD = re.compile(
     r"^(?:item[0-9]{1,3}\.)?TEL[^:\n]*:(.+)$", re.MULTILINE | re.IGNORECASE

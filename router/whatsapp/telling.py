@@ -15,8 +15,8 @@ the same, word for word.
 import hashlib
 import re
 
-from router.webhook.clean import as_text
-from router.webhook.reading import Reading
+from router.whatsapp.clean import as_text
+from router.whatsapp.reading import Reading
 
 _LENGTH = 32
 _OF_A_PHONE = re.compile(r"[0-9A-Za-z]+")

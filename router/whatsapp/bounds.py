@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from router.webhook.lengths import LONGEST_TEXT, MARK
+from router.whatsapp.lengths import LONGEST_TEXT, MARK
 
 LONGEST_JID = 128
 LONGEST_INSTANCE = 1_000

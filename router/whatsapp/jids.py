@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-from router.webhook.bounds import LONGEST_JID
-from router.webhook.clean import clean
+from router.whatsapp.bounds import LONGEST_JID
+from router.whatsapp.clean import clean
 
 _PHONE_SERVER, _LID_SERVER, _GROUP_SERVER = "s.whatsapp.net", "lid", "g.us"
 _PHONE_END = "@" + _PHONE_SERVER

@@ -9,7 +9,7 @@ Answering that would show one customer what another wrote. Meta's ids carry the 
 import binascii
 from base64 import b64decode
 
-from router.webhook.jids import JidKind, kind_of, normalise_jid
+from router.whatsapp.jids import JidKind, kind_of, normalise_jid
 
 _PREFIX = "wamid."
 _HEAD = b"\x1c\x18"

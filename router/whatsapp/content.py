@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from router.webhook import cards, choices, media
-from router.webhook.bounds import cut_text
-from router.webhook.clean import JsonObject, as_line, as_object, as_text
-from router.webhook.lengths import LONGEST_TEXT
-from router.webhook.reading import DASH, Reader, Reading, bracketed
+from router.whatsapp import cards, choices, media
+from router.whatsapp.bounds import cut_text
+from router.whatsapp.clean import JsonObject, as_line, as_object, as_text
+from router.whatsapp.lengths import LONGEST_TEXT
+from router.whatsapp.reading import DASH, Reader, Reading, bracketed
 
 _READERS: dict[str, Reader] = {**media.READERS, **choices.READERS, **cards.READERS}
 _KNOWN = frozenset({*_READERS, "conversation", "extendedTextMessage", "protocolMessage"})

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from router.webhook.clean import JsonObject
+from router.whatsapp.clean import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ WhatsApp's own texts end at 65,536 characters, its names long before; a server t
 may send anything. A text that is longer is cut, and says so. SQL's `hybridflow.cut` does the same.
 """
 
-from router.webhook.clean import JsonObject, JsonValue
+from router.whatsapp.clean import JsonObject, JsonValue
 
 LONGEST_TEXT = 65_536
 _MOST_OF_NAME = 256

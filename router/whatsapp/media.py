@@ -7,9 +7,9 @@ read.
 
 from collections.abc import Mapping
 
-from router.webhook.bounds import cut_label
-from router.webhook.clean import JsonObject, as_line, as_number, as_text
-from router.webhook.reading import Reader, Reading, bracketed
+from router.whatsapp.bounds import cut_label
+from router.whatsapp.clean import JsonObject, as_line, as_number, as_text
+from router.whatsapp.reading import Reader, Reading, bracketed
 
 
 def _media(content: Mapping[str, object], *, ptt: bool = False) -> JsonObject:

@@ -7,10 +7,10 @@ conversation it is what they said.
 import json
 from collections.abc import Iterable, Mapping
 
-from router.limits.elements import too_many
-from router.webhook.clean import as_line, as_list, as_object, as_text
-from router.webhook.lengths import LONGEST_TEXT
-from router.webhook.reading import DASH, Reader, Reading, bracketed
+from router.whatsapp.clean import as_line, as_list, as_object, as_text
+from router.whatsapp.elements import too_many
+from router.whatsapp.lengths import LONGEST_TEXT
+from router.whatsapp.reading import DASH, Reader, Reading, bracketed
 
 _MOST_PARAMETERS = 1_000  # values in JSON that stands in a text: no form has as many
 _NO_ANSWERS = ("flow_token", "id")
