@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+from router.configuration.settings import Settings
 from router.errors import DatabaseAway, NotFound, StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError, EvolutionRefused
@@ -19,7 +20,6 @@ from router.logs import Action, log_event
 from router.loops import is_cancelled, log_unexpected, safely
 from router.people.hashing import ContactHashes
 from router.policy import policy
-from router.settings import Settings
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys, find_instance
 

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 import orjson
 from pydantic import SecretStr
 
-from router.settings import Settings
+from router.configuration.settings import Settings
 
 _correlation: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 _contact: ContextVar[str | None] = ContextVar("contact", default=None)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from router.evolution.servers import Servers, shown_server
+from router.configuration.servers import Servers, shown_server
+from router.configuration.settings import Settings
 from router.logs import Action, log_event, shown_instance
 from router.loops import safely
-from router.settings import Settings
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)

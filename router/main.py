@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from router import __version__
 from router.bench import Bench
+from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
 from router.health import shared_checks
@@ -60,7 +61,6 @@ from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
 from router.sealing import Vault
 from router.sending.opening import Sending, open_sending
-from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.listening import Listening
 from router.state.opening import open_database

@@ -1,6 +1,6 @@
 """The deployment's rules of the conversation, as the SQL functions take them."""
 
-from router.settings import Settings
+from router.configuration.settings import Settings
 
 
 def policy(settings: Settings) -> dict[str, float]:

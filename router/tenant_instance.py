@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from router.configuration.servers import Servers, shown_server
+from router.configuration.settings import Settings
 from router.delivery import Failures
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
-from router.evolution.servers import Servers, shown_server
 from router.logs import shield_secret
 from router.sealing import CannotOpen, Vault, place_of_key
-from router.settings import Settings
 from router.state.database import Database
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from router.configuration.addresses import Allowed, fault_of
+from router.configuration.servers import Servers
+from router.configuration.settings import Settings
 from router.errors import Invalid
-from router.evolution.servers import Servers
 from router.logs import shield_secret
-from router.outbound.addresses import Allowed, fault_of
 from router.policy import ceilings, policy
 from router.sealing import KEY_COLUMNS, Vault, place_of_key
-from router.settings import Settings
 from router.state.database import Database, Json
 
 _ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")

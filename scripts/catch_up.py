@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from router.configuration.settings import Settings
 from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
@@ -17,7 +18,6 @@ from router.gap_repair import GapReport, repair_gap
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
 from router.policy import policy
-from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys, find_instance
 from scripts.running import run

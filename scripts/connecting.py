@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import segno
 
+from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import (
     AddressNotAllowed,
@@ -21,7 +22,6 @@ from router.evolution.errors import (
 )
 from router.operators.webhook_check import webhook_url
 from router.outbound.client import open_tenant_http
-from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys, find_instance
 from scripts.own_secret import SECRET_HEADER, Way, set_own_secret

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from router.configuration.settings import Settings
 from router.people.hashing import ContactHashes
 from router.people.requests import Person, erase_contact, export_contact
-from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.operators import as_script
 from scripts.running import CannotGoOn, run

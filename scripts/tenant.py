@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from router import tenant_saving
+from router.configuration.settings import Settings
 from router.errors import Invalid
 from router.safety.patterns import BadPattern, check_patterns
 from router.sealing import KEY_COLUMNS
-from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.connecting import Connection, connect
 from scripts.operators import as_script

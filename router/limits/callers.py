@@ -10,7 +10,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from router.outbound.addresses import Address, Network
+from router.configuration.addresses import Address, Network
 
 _LONGEST_FORWARDED = 2000
 

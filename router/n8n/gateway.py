@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from router.bench import Bench
+from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
@@ -39,7 +40,6 @@ from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import flow
-from router.settings import Settings
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Security
 from fastapi.security import APIKeyHeader
 
+from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.http_errors import Unauthorised
 from router.logs import Action, log_event
@@ -15,7 +16,6 @@ from router.operators.dependencies import TheSettings, TheUpkeep, TheWake
 from router.operators.keys import same_secret
 from router.operators.models import AutoResumed, Pruned
 from router.policy import policy
-from router.settings import Settings
 from router.state.database import Database, Json
 
 _SECONDS = 20.0  # within what schedulers wait for an answer

@@ -6,6 +6,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.limits.at_once import AtOnce
 from router.operators.bound_database import Brief, CallersDatabase
@@ -13,7 +14,6 @@ from router.operators.identity import CallerIdentity, identify
 from router.operators.queries import LARGEST_ID
 from router.operators.user_tokens import UserTokens
 from router.people.hashing import ContactHashes
-from router.settings import Settings
 from router.state.database import Database
 from router.state.shares import Entrance, Entrances
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from router.configuration.advice import weakness
+from router.configuration.settings import Settings
 from router.errors import DatabaseAway, NotFound, TooManyOfThese
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
@@ -19,7 +20,6 @@ from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
 from router.operators.round_trip import NotTried, RoundTrip
 from router.operators.webhook_check import judge_webhook, webhook_warnings
-from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
 

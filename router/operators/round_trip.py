@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import httpx
 from pydantic import SecretStr
 
+from router.configuration.settings import Settings
 from router.evolution.client import WebhookSettings
 from router.operators.models import CheckStep
 from router.operators.probing import Answer, Probe, make_probe, post_probe
 from router.operators.webhook_check import is_ours, shown_url, webhook_url
 from router.outbound.client import AddressRefused
-from router.settings import Settings
 from router.state.database import Database
 
 _PATIENCE = 10.0  # seconds for a probe

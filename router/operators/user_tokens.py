@@ -15,9 +15,9 @@ import httpx
 import jwt
 from pydantic import SecretStr
 
+from router.configuration.settings import Settings
 from router.http_errors import SignInAway, Unauthorised
 from router.outbound.answers import read_json
-from router.settings import Settings
 
 _JWKS_PATH = "/auth/v1/.well-known/jwks.json"
 _ISSUER_PATH = "/auth/v1"

@@ -26,8 +26,9 @@ import anyio.streams.tls  # noqa: F401 - anyio would load them within the first 
 import httpcore
 import httpx
 
+from router.configuration.addresses import CURE, Allowed
+from router.configuration.settings import Settings
 from router.logs import Action, log_event
-from router.outbound.addresses import CURE, Allowed
 from router.outbound.bounds import (
     ENCODINGS,
     LONGEST_ANSWER,
@@ -42,7 +43,6 @@ from router.outbound.names import OneAtATime, Resolve, ask_system
 from router.outbound.shares import SERVER, TENANT, Claims, Place, Shares
 from router.outbound.shortening import Shortening
 from router.outbound.trust import trusted
-from router.settings import Settings
 
 _log = logging.getLogger(__name__)
 MOST_CONNECTIONS = 100

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import httpx
 
-from router.outbound.addresses import Allowed
+from router.configuration.addresses import Allowed
+from router.configuration.settings import Settings
 from router.outbound.client import (
     MOST_CONNECTIONS,
     CheckedTransport,
@@ -14,7 +15,6 @@ from router.outbound.client import (
 )
 from router.outbound.media import SECONDS as MEDIA_SECONDS
 from router.outbound.shares import NOBODY, Claims
-from router.settings import Settings
 
 _COURTESY_SECONDS = 5.0
 _LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
+from router.configuration.settings import Settings
 from router.errors import Invalid
-from router.settings import Settings
 from router.whatsapp.clean import JsonObject
 
 _KEY_BYTES = 32

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.outbound.places import SendPlaces
 from router.policy import policy
@@ -9,7 +10,6 @@ from router.sending.doubts import DoubtLimits, DoubtSettler
 from router.sending.looking import Looking
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.times import SendTimes
-from router.settings import Settings
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import TypeAlias
 
+from router.configuration.addresses import Network
 from router.errors import DatabaseAway
 from router.logs import Action, log_event
 from router.loops import log_unexpected
-from router.outbound.addresses import Network
 from router.state.database import Database, Json
 
 _log = logging.getLogger(__name__)

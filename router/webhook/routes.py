@@ -26,6 +26,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.http_errors import ErrorBody
 from router.limits.bodies import Bodies, TooMuch
@@ -34,7 +35,6 @@ from router.limits.rates import Rates, per_minute
 from router.limits.weight import weight_of
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
-from router.settings import Settings
 from router.state.database import Json
 from router.webhook.admission import Rejected, admit, named_instance
 from router.webhook.events import NotAnEnvelope, Webhook, open_webhook, read_piece

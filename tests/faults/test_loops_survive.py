@@ -11,8 +11,8 @@ import pytest
 
 from router import gap_repairs
 from router import main as router_main
+from router.configuration.settings import Settings, load_settings
 from router.n8n import executions
-from router.settings import Settings, load_settings
 from router.state.database import Database, Json
 from router.state.opening import open_database
 from tests.routers import environment, running_router

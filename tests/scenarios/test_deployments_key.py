@@ -10,12 +10,12 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
+from router.configuration.settings import load_settings
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionRefused
 from router.gap_repair import repair_gap
 from router.people.hashing import ContactHashes
 from router.policy import policy
-from router.settings import load_settings
 from router.tenant_instance import InstanceKeys, find_instance
 from tests.routers import API_KEY, environment, running_router
 from tests.scenarios.stage import Stage, performance

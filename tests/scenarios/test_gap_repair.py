@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.faults import altered
+from router.configuration.servers import Servers
 from router.errors import NotFound
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
-from router.evolution.servers import Servers
 from router.gap_repair import GapReport, repair_gap
 from router.gap_repairs import AT_ONCE, GapRepairs
 from router.people.hashing import ContactHashes

@@ -13,13 +13,13 @@ from fastapi import FastAPI
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.receiver import WebhookReceiver
+from router.configuration.settings import load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
 from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
 from router.limits.rates import Rates
 from router.operators.probing import make_probe, post_probe
-from router.settings import load_settings
 from router.state.database import Database
 from router.state.opening import open_database
 from router.webhook.auth import authorise

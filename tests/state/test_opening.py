@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from router.configuration.settings import Settings, load_settings
 from router.errors import DatabaseAway
-from router.settings import Settings, load_settings
 from router.state.opening import open_database
 from tests.postgres import make_outdated
 from tests.state.conversation import Conversation

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from router.configuration.servers import Servers
 from router.errors import Conflict, Invalid, NotFound
-from router.evolution.servers import Servers
 from router.lost_servers import lost_tenants, sentences
 from router.state.database import Json
 from router.state.direct import DirectDatabase

@@ -14,6 +14,7 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from router.configuration.settings import load_settings
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.logs import (
@@ -26,7 +27,6 @@ from router.logs import (
     log_event,
     register_secret,
 )
-from router.settings import load_settings
 from router.webhook.admission import Rejected
 from router.webhook.rejections import Rejections
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from loopback.evolution import Evolution
+from router.configuration.addresses import Allowed
 from router.outbound import client as outbound
-from router.outbound.addresses import Allowed
 from router.outbound.client import CheckedTransport, HealingTransport
 from router.outbound.own import open_own_http
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.outbound.addresses import Allowed
+from router.configuration.addresses import Allowed
 from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import CheckedTransport, client_over
 from router.outbound.media import MediaSource, NoMedia, name_in

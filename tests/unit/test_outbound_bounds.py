@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from router.configuration.addresses import Allowed
 from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionAway, EvolutionRefused, SendInDoubt
-from router.outbound.addresses import Allowed
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong
 from router.outbound.client import CheckedTransport, client_over, for_tenant

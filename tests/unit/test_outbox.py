@@ -11,9 +11,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from router.configuration.servers import Servers
 from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient
-from router.evolution.servers import Servers
 from router.n8n.media import emptied
 from router.n8n.requests import messages_of
 from router.n8n.tokens import NoticeToken, TurnToken

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from router.configuration.addresses import Allowed
 from router.evolution.client import EvolutionClient, Instance, MessagePage
 from router.evolution.errors import AnswerTooLarge, EvolutionAway
 from router.evolution.pages import SIZES, Pages
-from router.outbound.addresses import Allowed
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import CheckedTransport, client_over

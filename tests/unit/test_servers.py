@@ -3,8 +3,8 @@
 import pytest
 from pydantic import SecretStr
 
+from router.configuration.servers import Servers, shown_server
 from router.evolution.errors import EvolutionRefused
-from router.evolution.servers import Servers, shown_server
 from router.lost_servers import lost_tenants, sentences, summary
 from router.sealing import Vault
 from router.tenant_instance import InstanceKeys

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from fastapi import FastAPI
 
+from router.configuration.settings import load_settings
 from router.serving.server import server_config
-from router.settings import load_settings
 from router.stopping import ENDING_SECONDS, REQUESTS_GRACE, STOP_SECONDS, end_tasks, within
 
 ROOT = Path(__file__).resolve().parents[2]

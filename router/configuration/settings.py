@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from router.configuration.addresses import LOOPBACK
 from router.configuration.advice import is_placeholder, supabase_role, weakness
 from router.configuration.faults import fault_text
 from router.configuration.variables import LONGEST_RETRY_AFTER, Variables
-from router.outbound.addresses import LOOPBACK
 
 _MAKING_MARGIN = 5.0  # seconds for all but asking
 _GIVEN_BY_OTHERS = frozenset(
