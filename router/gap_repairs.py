@@ -17,9 +17,9 @@ from router.evolution.errors import EvolutionError, EvolutionRefused
 from router.gap_queue import Gap, GapQueue
 from router.gap_repair import log_report, repair_gap
 from router.logs import Action, log_event
-from router.loops import is_cancelled, log_unexpected, safely
 from router.people.hashing import ContactHashes
 from router.policy import policy
+from router.running.loops import is_cancelled, log_unexpected, safely
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys, find_instance
 

@@ -15,7 +15,7 @@ from typing import Any
 from router.configuration.servers import Servers, shown_server
 from router.configuration.settings import Settings
 from router.logs import Action, log_event, shown_instance
-from router.loops import safely
+from router.running.loops import safely
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)

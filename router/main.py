@@ -36,7 +36,6 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.llm.reach import Reach
 from router.logs import Action, configure_logging, log_event
-from router.loops import safely
 from router.lost_servers import LostServers
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
@@ -55,6 +54,8 @@ from router.reactions import Reactions
 from router.reference import add_reference
 from router.response_headers import ResponseHeaders
 from router.routes import FLOWS_ROUTES, ROUTES
+from router.running.loops import safely
+from router.running.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
@@ -65,7 +66,6 @@ from router.state.database import Database
 from router.state.listening import Listening
 from router.state.opening import open_database
 from router.state.shares import Entrances
-from router.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within
 from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy

@@ -12,8 +12,8 @@ import httpx
 from pydantic import SecretStr
 
 from router.logs import Action, log_event, scrubbed
-from router.loops import Loop
 from router.n8n.execution_ids import is_execution_id
+from router.running.loops import Loop
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from router.errors import DatabaseAway, StateError
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionError
 from router.logs import Action, log_event
-from router.loops import Loop, safely
+from router.running.loops import Loop, safely
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outbox import SendTerms

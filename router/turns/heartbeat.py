@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from router.loops import Loop
+from router.running.loops import Loop
 from router.state.database import Database
 from router.turns.claimed import ClaimedTurn
 from router.turns.seats import Seat

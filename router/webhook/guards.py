@@ -20,7 +20,7 @@ from typing import TypeAlias
 from router.configuration.addresses import Network
 from router.errors import DatabaseAway
 from router.logs import Action, log_event
-from router.loops import log_unexpected
+from router.running.loops import log_unexpected
 from router.state.database import Database, Json
 
 _log = logging.getLogger(__name__)

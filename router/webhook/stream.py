@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from router.errors import DatabaseAway, DatabaseTooSlow
-from router.loops import is_cancelled, log_unexpected
+from router.running.loops import is_cancelled, log_unexpected
 from router.state.database import Json
 
 MAX_EVENTS_PER_CALL = 100
