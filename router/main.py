@@ -19,18 +19,15 @@ from fastapi.middleware.cors import CORSMiddleware
 from pydantic import SecretStr
 
 from router import __version__
-from router.bench import Bench
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
 from router.health import shared_checks
 from router.http_errors import UnexpectedErrors, install_error_handlers
-from router.limits.at_once import AtOnce
 from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
 from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.limits.proofs import Proofs
-from router.limits.rates import Rates
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
@@ -45,9 +42,7 @@ from router.notices.opening import make_notifier
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
-from router.outbound.places import SendPlaces
 from router.outbound.pools import TenantPools
-from router.outbound.shares import Shares
 from router.people.hashing import ContactHashes
 from router.policy import budgets, policy
 from router.reactions import Reactions
@@ -62,6 +57,11 @@ from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
 from router.sealing import Vault
 from router.sending.opening import Sending, open_sending
+from router.sharing.at_once import AtOnce
+from router.sharing.bench import Bench
+from router.sharing.places import SendPlaces
+from router.sharing.rates import Rates
+from router.sharing.shares import Shares
 from router.state.database import Database
 from router.state.listening import Listening
 from router.state.opening import open_database

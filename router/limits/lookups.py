@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from router.errors import StateError
-from router.limits.at_once import TooManyAtOnce
 from router.limits.bodies import TooMuch
-from router.limits.lanes import Lanes
+from router.sharing.at_once import TooManyAtOnce
+from router.sharing.lanes import Lanes
 
 _Noted = TypeVar("_Noted")
 _MOST = 10_000  # of each that are remembered

@@ -24,13 +24,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import DatabaseAway
 from router.http_errors import error_response
-from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.limits.bodies import Bodies, TooMuch
 from router.limits.callers import Callers
 from router.limits.json_bounds import require_few_values, require_shallow_text
 from router.limits.lookups import Refused
 from router.limits.proofs import CRON, Proofs, ProvenCaller
-from router.limits.rates import Rates, per_minute
 from router.n8n.unread import (
     Unwanted,
     answer_to_flow,
@@ -43,7 +41,9 @@ from router.n8n.unread import (
     token_of,
 )
 from router.operators.user_tokens import UserTokens
-from router.outbound.shares import Shares
+from router.sharing.at_once import AtOnce, TooManyAtOnce
+from router.sharing.rates import Rates, per_minute
+from router.sharing.shares import Shares
 from router.state.database import Database
 from router.state.shares import Entrances, on_behalf_of
 

@@ -16,12 +16,10 @@ from typing import TypeAlias, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from router.bench import Bench
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
-from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.limits.bodies import Bodies, TooMuch
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
@@ -33,13 +31,15 @@ from router.n8n.tokens import TurnToken, read_notice_token, read_token
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.notices.routes import send_notice
 from router.outbound.media import MediaSource
-from router.outbound.shares import TENANT, Shares
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import flow
+from router.sharing.at_once import AtOnce, TooManyAtOnce
+from router.sharing.bench import Bench
+from router.sharing.shares import TENANT, Shares
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys
 

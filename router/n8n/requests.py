@@ -48,7 +48,7 @@ def understood(
 ) -> tuple[Asked, tuple[Outgoing, ...]]:
     """Return what a body asks for `contact`, and the messages of it. Raises Refused.
 
-    A long body takes long: see `router.bench`.
+    A long body takes long: see `router.sharing.bench`.
     """
     asked = asked_of(path, read_body(written), contact)
     return asked, () if path == PRESENCE_PATH else messages_of(asked)

@@ -15,11 +15,11 @@ from router.configuration.settings import Settings
 from router.errors import DatabaseAway, NotFound, TooManyOfThese
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
-from router.limits.at_once import AtOnce, TooManyAtOnce
 from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
 from router.operators.round_trip import NotTried, RoundTrip
 from router.operators.webhook_check import judge_webhook, webhook_warnings
+from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.state.database import Database
 from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
 

@@ -40,9 +40,9 @@ from router.outbound.bounds import (
     unpacking,
 )
 from router.outbound.names import OneAtATime, Resolve, ask_system
-from router.outbound.shares import SERVER, TENANT, Claims, Place, Shares
 from router.outbound.shortening import Shortening
 from router.outbound.trust import trusted
+from router.sharing.shares import SERVER, TENANT, Claims, Place, Shares
 
 _log = logging.getLogger(__name__)
 MOST_CONNECTIONS = 100

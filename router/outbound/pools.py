@@ -14,7 +14,7 @@ from router.outbound.client import (
     client_over,
 )
 from router.outbound.media import SECONDS as MEDIA_SECONDS
-from router.outbound.shares import NOBODY, Claims
+from router.sharing.shares import NOBODY, Claims
 
 _COURTESY_SECONDS = 5.0
 _LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown

@@ -10,8 +10,8 @@ from typing import Any
 from router.evolution.client import EvolutionClient, Instance, MessagePage
 from router.evolution.errors import EvolutionError
 from router.evolution.pages import SIZES, Pages
-from router.outbound.shares import Shares
 from router.sending.evidence import Chat, Doubt, Finding, judge_sends
+from router.sharing.shares import Shares
 
 GIVE_UP_HOURS = 24
 _LOOK_BACK = timedelta(minutes=5)

@@ -16,12 +16,12 @@ from router.errors import DatabaseAway, StateError
 from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
 from router.logs import Action, log_event
-from router.outbound.places import NoPlace, SendPlaces
 from router.running.stopping import STOP_GRACE, end_tasks
 from router.sending.outcomes import ID_TAKEN, InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker
 from router.sending.times import SendTimes, upload_seconds
+from router.sharing.places import NoPlace, SendPlaces
 from router.state.database import Database, Json
 from router.tenant_instance import InstanceKeys
 from router.whatsapp.jids import normalise_jid, number_of

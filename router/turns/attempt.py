@@ -15,7 +15,6 @@ from router.evolution.errors import EvolutionError
 from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.llm.reach import Reach
 from router.logs import Action, bind_correlation, log_event
-from router.outbound.places import NoPlace
 from router.people.hashing import ContactHashes
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
@@ -23,6 +22,7 @@ from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.speakers import reply_part
+from router.sharing.places import NoPlace
 from router.state.database import Database, Json
 from router.state.shares import on_behalf_of
 from router.turns.claimed import ClaimedTurn

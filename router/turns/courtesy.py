@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionError
-from router.outbound.shares import TENANT, Shares
+from router.sharing.shares import TENANT, Shares
 from router.turns.claimed import ClaimedTurn
 
 _log = logging.getLogger(__name__)

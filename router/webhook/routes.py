@@ -31,10 +31,10 @@ from router.errors import DatabaseAway
 from router.http_errors import ErrorBody
 from router.limits.bodies import Bodies, TooMuch
 from router.limits.json_bounds import require_few_values, require_shallow
-from router.limits.rates import Rates, per_minute
 from router.limits.weight import weight_of
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates, per_minute
 from router.state.database import Json
 from router.webhook.admission import Rejected, admit, named_instance
 from router.webhook.events import NotAnEnvelope, Webhook, open_webhook, read_piece

@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from router.configuration.settings import Settings, load_settings
 from router.evolution.client import EvolutionClient
 from router.http_errors import install_error_handlers
-from router.limits.at_once import AtOnce
 from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
 from router.routes import OPERATORS_ROUTES
+from router.sharing.at_once import AtOnce
 from router.state.database import Connected
 from router.state.direct import DirectDatabase
 from router.state.shares import Entrances

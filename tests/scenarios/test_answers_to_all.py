@@ -5,7 +5,7 @@ import pytest
 from loopback.evolution import failures
 from loopback.faults import Fault
 from router.embedded.ports import free_port
-from router.outbound.places import SendPlaces
+from router.sharing.places import SendPlaces
 from tests.scenarios.stage import BOTH_HANDLERS, Stage, performance
 
 THREE_PARTS = "\n\n".join(letter * 3000 for letter in "abc")

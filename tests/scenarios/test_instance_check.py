@@ -18,8 +18,8 @@ from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
 from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
-from router.limits.rates import Rates
 from router.operators.probing import make_probe, post_probe
+from router.sharing.rates import Rates
 from router.state.database import Database
 from router.state.opening import open_database
 from router.webhook.auth import authorise

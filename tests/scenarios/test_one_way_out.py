@@ -13,12 +13,12 @@ from pydantic import SecretStr
 from loopback.evolution import failures
 from router.errors import NotFound
 from router.evolution.client import EvolutionClient
-from router.outbound.places import SendPlaces
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Writing, human
 from router.sending.times import SendTimes
+from router.sharing.places import SendPlaces
 from router.tenant_instance import InstanceKeys
 from tests.scenarios.stage import Stage
 

@@ -20,8 +20,8 @@ from router.limits.bodies import Bodies, BodyLimits, Patience
 from router.limits.callers import Callers
 from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.limits.proofs import Proofs
-from router.limits.rates import Rates
 from router.operators.user_tokens import TokenRules, UserTokens
+from router.sharing.rates import Rates
 
 LIMITS = CallLimits(
     calls_per_minute=600,

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from router.errors import DatabaseAway
-from router.limits.at_once import TooManyAtOnce
 from router.limits.bodies import TooMuch
-from router.limits.lanes import Lanes
 from router.limits.lookups import LookUps, Proven, Refused
+from router.sharing.at_once import TooManyAtOnce
+from router.sharing.lanes import Lanes
 
 
 async def settled() -> None:

@@ -18,12 +18,12 @@ from router.n8n.media import emptied
 from router.n8n.requests import messages_of
 from router.n8n.tokens import NoticeToken, TurnToken
 from router.n8n.whitelist import read_request
-from router.outbound.places import SendPlaces
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker, Writing, flow, human, notice
 from router.sending.times import SendTimes
+from router.sharing.places import SendPlaces
 from router.state.database import Json
 from router.tenant_instance import InstanceKeys
 from tests.fixtures.sends import SENDS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.limits.rates import Rates, per_minute
+from router.sharing.rates import Rates, per_minute
 from router.whatsapp.depth import too_deep
 
 

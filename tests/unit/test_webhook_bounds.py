@@ -19,8 +19,8 @@ from fastapi import FastAPI
 from router.configuration.settings import load_settings
 from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
-from router.limits.rates import Rates
 from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates
 from router.webhook import events, routes
 from router.webhook.admission import Rejected
 from router.webhook.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece

@@ -12,8 +12,8 @@ from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
 from router.limits.bodies import Bodies, BodyLimits
 from router.limits.callers import Callers
-from router.limits.rates import Rates
 from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester
 from router.webhook.rejections import Rejections

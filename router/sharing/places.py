@@ -8,7 +8,7 @@ the send: in that time a human could write. No tenant has all places, however sl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from router.outbound.shares import NOBODY, TENANT, Claims, Shares
+from router.sharing.shares import NOBODY, TENANT, Claims, Shares
 
 _WAIT = 2.0
 

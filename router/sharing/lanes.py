@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from router.limits.at_once import TooManyAtOnce
+from router.sharing.at_once import TooManyAtOnce
 
 
 class Lanes:

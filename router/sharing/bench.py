@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from router.outbound.shares import Claims, Shares
+from router.sharing.shares import Claims, Shares
 
 _T = TypeVar("_T")
 _COUNT = 2
