@@ -1,1 +1,1 @@
-"""Who gets how much of what is scarce: places, shares, rates, turns at a bench. It knows no work."""
+"""Who gets how much of what is scarce: places, shares, rates, the bench. It knows no work."""
