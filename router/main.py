@@ -63,9 +63,9 @@ from router.sharing.places import SendPlaces
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
 from router.state.database import Database
+from router.state.entrances import Entrances
 from router.state.listening import Listening
 from router.state.opening import open_database
-from router.state.shares import Entrances
 from router.tenant_instance import InstanceKeys
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy

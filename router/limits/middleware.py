@@ -45,7 +45,7 @@ from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.sharing.rates import Rates, per_minute
 from router.sharing.shares import Shares
 from router.state.database import Database
-from router.state.shares import Entrances, on_behalf_of
+from router.state.entrances import Entrances, on_behalf_of
 
 _EXEMPT = ("/webhook/", "/health")
 _FLOW = "flow"

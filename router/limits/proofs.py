@@ -15,12 +15,12 @@ from starlette.types import Scope
 from router.errors import UnknownCaller
 from router.http_errors import SignInAway, Unauthorised
 from router.limits.lookups import LookUps, Proven, Refused
-from router.n8n.tokens import NoticeToken, TurnToken
 from router.operators.identity import CallerIdentity, identify
 from router.operators.keys import same_secret
 from router.operators.user_tokens import UserTokens
 from router.sharing.lanes import Lanes
 from router.state.database import Database
+from router.state.flow_tokens import NoticeToken, TurnToken
 
 CRON = "cron"
 """The name of whoever shows CRON_SECRET."""

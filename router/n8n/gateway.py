@@ -27,7 +27,6 @@ from router.n8n.media import emptied, filled, media_size
 from router.n8n.refusals import Refused, conflict
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
-from router.n8n.tokens import TurnToken, read_notice_token, read_token
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.notices.routes import send_notice
 from router.outbound.media import MediaSource
@@ -41,6 +40,7 @@ from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.sharing.bench import Bench
 from router.sharing.shares import TENANT, Shares
 from router.state.database import Database, Json
+from router.state.flow_tokens import TurnToken, read_notice_token, read_token
 from router.tenant_instance import InstanceKeys
 
 router = APIRouter(

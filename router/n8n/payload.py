@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.llm.provider import Prompt
-from router.n8n.tokens import TurnToken
+from router.state.flow_tokens import TurnToken
 from router.turns.claimed import ClaimedTurn, TurnMessage
 from router.turns.prompt import transcript_of
 

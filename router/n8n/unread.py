@@ -8,8 +8,8 @@ from router.errors import DatabaseAway
 from router.http_errors import error_response
 from router.limits.bodies import TooMuch
 from router.n8n.refusals import Refused, conflict
-from router.n8n.tokens import NoticeToken, TurnToken, read_notice_token, read_token
 from router.state.database import Database
+from router.state.flow_tokens import NoticeToken, TurnToken, read_notice_token, read_token
 
 _GATEWAY = "/n8n/evolution/"
 _CRASHES = "/n8n/executions/"  # with the key that n8n and the router share, and small

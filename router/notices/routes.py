@@ -11,12 +11,12 @@ from router.logs import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.refusals import Refused, conflict
 from router.n8n.requests import notice_of
-from router.n8n.tokens import NoticeToken, read_notice_token
 from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.sending.speakers import notice
 from router.state.database import Database, Json
+from router.state.flow_tokens import NoticeToken, read_notice_token
 from router.whatsapp.clean import as_text, clean
 from router.whatsapp.jids import normalise_jid
 

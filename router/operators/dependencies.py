@@ -15,7 +15,7 @@ from router.operators.user_tokens import UserTokens
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.state.database import Database
-from router.state.shares import Entrance, Entrances
+from router.state.entrances import Entrance, Entrances
 
 _key_header = APIKeyHeader(
     name="X-API-Key", scheme_name="ApiKey", auto_error=False, description="A key of the API"

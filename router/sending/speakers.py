@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.n8n.tokens import NoticeToken, TurnToken
 from router.state.database import Database, Json
+from router.state.flow_tokens import NoticeToken, TurnToken
 from router.turns.claimed import ClaimedTurn
 
 

@@ -24,7 +24,7 @@ from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.speakers import reply_part
 from router.sharing.places import NoPlace
 from router.state.database import Database, Json
-from router.state.shares import on_behalf_of
+from router.state.entrances import on_behalf_of
 from router.turns.claimed import ClaimedTurn
 from router.turns.courtesy import Courtesy
 from router.turns.line import Line

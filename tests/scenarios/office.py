@@ -17,7 +17,7 @@ from router.routes import OPERATORS_ROUTES
 from router.sharing.at_once import AtOnce
 from router.state.database import Connected
 from router.state.direct import DirectDatabase
-from router.state.shares import Entrances
+from router.state.entrances import Entrances
 from tests.state.conversation import Conversation
 
 KEY = "key-of-the-office-000000000001"

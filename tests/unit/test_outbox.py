@@ -16,7 +16,6 @@ from router.errors import DatabaseAway, NotFound
 from router.evolution.client import EvolutionClient
 from router.n8n.media import emptied
 from router.n8n.requests import messages_of
-from router.n8n.tokens import NoticeToken, TurnToken
 from router.n8n.whitelist import read_request
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
@@ -25,6 +24,7 @@ from router.sending.speakers import Speaker, Writing, flow, human, notice
 from router.sending.times import SendTimes
 from router.sharing.places import SendPlaces
 from router.state.database import Json
+from router.state.flow_tokens import NoticeToken, TurnToken
 from router.tenant_instance import InstanceKeys
 from tests.fixtures.sends import SENDS
 
