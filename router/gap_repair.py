@@ -26,7 +26,7 @@ from router.logs import Action, log_event
 from router.outbound.answers import beside_the_loop
 from router.people.hashing import ContactHashes
 from router.state.database import Database, Json
-from router.tenant_instance import TenantInstance
+from router.tenants.instance import TenantInstance
 from router.webhook.events import NotAnEnvelope, parse_webhook
 from router.webhook.ingester import PATIENCE_MS
 from router.whatsapp.clean import as_object, as_text, as_time

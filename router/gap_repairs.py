@@ -18,10 +18,10 @@ from router.gap_queue import Gap, GapQueue
 from router.gap_repair import log_report, repair_gap
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
-from router.policy import policy
 from router.running.loops import is_cancelled, log_unexpected, safely
 from router.state.database import Database, Json
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
+from router.tenants.policy import policy
 
 _log = logging.getLogger(__name__)
 AT_ONCE = 8

@@ -11,12 +11,12 @@ from starlette.datastructures import State
 from router import __version__
 from router.configuration.settings import Settings
 from router.errors import StateError
-from router.lost_servers import LostServers
 from router.n8n.handler import N8nHandler
 from router.outbound.pools import TenantPools
 from router.sharing.at_once import Shared
 from router.state.database import Database
 from router.state.schema_version import schema_advice, schema_fault
+from router.tenants.lost_servers import LostServers
 
 router = APIRouter(tags=["health"])
 _PATIENCE = 3.0  # seconds that the database has to answer

@@ -33,7 +33,6 @@ from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
 from router.llm.reach import Reach
 from router.logs import Action, configure_logging, log_event
-from router.lost_servers import LostServers
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
@@ -44,7 +43,6 @@ from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
-from router.policy import budgets, policy
 from router.reactions import Reactions
 from router.reference import add_reference
 from router.response_headers import ResponseHeaders
@@ -55,7 +53,6 @@ from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
-from router.sealing import Vault
 from router.sending.opening import Sending, open_sending
 from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
@@ -66,7 +63,10 @@ from router.state.database import Database
 from router.state.entrances import Entrances
 from router.state.listening import Listening
 from router.state.opening import open_database
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
+from router.tenants.lost_servers import LostServers
+from router.tenants.policy import budgets, policy
+from router.tenants.sealing import Vault
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher

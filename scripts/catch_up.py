@@ -17,9 +17,9 @@ from router.evolution.errors import EvolutionError
 from router.gap_repair import GapReport, repair_gap
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
-from router.policy import policy
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
+from router.tenants.policy import policy
 from scripts.running import run
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}

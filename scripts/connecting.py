@@ -23,7 +23,7 @@ from router.evolution.errors import (
 from router.operators.webhook_check import webhook_url
 from router.outbound.client import open_tenant_http
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
 from scripts.own_secret import SECRET_HEADER, Way, set_own_secret
 from scripts.running import CannotGoOn
 

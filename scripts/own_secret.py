@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.state.database import Database
-from router.tenant_instance import TenantInstance
+from router.tenants.instance import TenantInstance
 from router.webhook.own_secrets import make_secret, secret_hash
 from scripts.tenant_secrets import add_secret
 

@@ -41,7 +41,7 @@ from router.sharing.bench import Bench
 from router.sharing.shares import TENANT, Shares
 from router.state.database import Database, Json
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 
 router = APIRouter(
     prefix="/n8n/evolution",

@@ -1,7 +1,7 @@
 """What a notice says, in words that can be sent as they are."""
 
-from router.delivery import CURE, describe_failures
 from router.notices.claimed import ClaimedNotice, NoticeFacts
+from router.tenants.delivery import CURE, describe_failures
 from router.whatsapp.jids import JidKind, kind_of
 
 _LOST = {

@@ -15,8 +15,8 @@ from router.logs import Action, log_event
 from router.operators.dependencies import TheSettings, TheUpkeep, TheWake
 from router.operators.keys import same_secret
 from router.operators.models import AutoResumed, Pruned
-from router.policy import policy
 from router.state.database import Database, Json
+from router.tenants.policy import policy
 
 _SECONDS = 20.0  # within what schedulers wait for an answer
 _PAUSES_A_CALL = 50  # that are ended in one transaction, and their sessions held as long

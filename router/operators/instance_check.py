@@ -21,7 +21,7 @@ from router.operators.round_trip import NotTried, RoundTrip
 from router.operators.webhook_check import judge_webhook, webhook_warnings
 from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys, TenantInstance, find_instance
+from router.tenants.instance import InstanceKeys, TenantInstance, find_instance
 
 
 @dataclass(slots=True)

@@ -20,8 +20,8 @@ from router.operators.dependencies import (
 )
 from router.operators.models import PausedSession, ResumedSession, Session
 from router.operators.moments import Moment
-from router.policy import policy
 from router.state.database import Json
+from router.tenants.policy import policy
 from router.whatsapp.numbers import contact_jids
 
 router = APIRouter(tags=["pause and resume"])

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from router.operators.dependencies import PathId, TenantId, TheDatabase, TheLists, TheSettings
 from router.operators.models import Message, Page, Session
 from router.operators.queries import AskedMessages, AskedSessions
-from router.policy import policy
+from router.tenants.policy import policy
 
 router = APIRouter(tags=["sessions"])
 

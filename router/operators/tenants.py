@@ -7,13 +7,13 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
-from router import tenant_saving
 from router.logs import Action, log_event
 from router.operators.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
 from router.operators.models import Page, Spending, Tenant, TenantStats
 from router.operators.queries import LARGEST_ID, AskedSpending, AskedTenants
-from router.policy import budgets
 from router.safety.patterns import check_patterns
+from router.tenants import saving
+from router.tenants.policy import budgets
 
 router = APIRouter(tags=["tenants"])
 _LARGEST = 2**31 - 1
@@ -143,7 +143,7 @@ async def create_tenant(
     tenant: NewTenant, database: TheDatabase, settings: TheSettings, caller: Caller
 ) -> Tenant:
     """409: another tenant has the instance. 422: which value is wrong, and how."""
-    answer = await tenant_saving.create_tenant(database, settings, tenant.given())
+    answer = await saving.create_tenant(database, settings, tenant.given())
     created = Tenant.model_validate(answer)
     _say(Action.TENANT_CREATED, "tenant created", created, caller, tenant)
     return created
@@ -165,7 +165,7 @@ async def change_tenant(
     caller: Caller,
 ) -> Tenant:
     """Change what is given and nothing else; it holds from the next message on."""
-    answer = await tenant_saving.change_tenant(database, settings, tenant_id, values.given())
+    answer = await saving.change_tenant(database, settings, tenant_id, values.given())
     changed = Tenant.model_validate(answer)
     _say(Action.TENANT_CHANGED, "tenant changed", changed, caller, values)
     return changed

@@ -25,7 +25,7 @@ from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outbox import SendTerms
 from router.sending.outcomes import ID_TAKEN
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 
 _log = logging.getLogger(__name__)
 _LIMIT = 20

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
-from router.policy import policy
 from router.sending.doubts import DoubtLimits, DoubtSettler
 from router.sending.looking import Looking
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.times import SendTimes
 from router.sharing.places import SendPlaces
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
+from router.tenants.policy import policy
 
 _CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 

@@ -23,7 +23,7 @@ from router.sending.speakers import Speaker
 from router.sending.times import SendTimes, upload_seconds
 from router.sharing.places import NoPlace, SendPlaces
 from router.state.database import Database, Json
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 from router.whatsapp.jids import normalise_jid, number_of
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionAway, EvolutionRefused
 from router.sending.outcomes import SendFailed
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 from router.turns.claimed import ClaimedTurn
 
 _DOWN = ("close", "connecting")

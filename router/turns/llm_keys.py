@@ -4,7 +4,7 @@ from pydantic import SecretStr
 
 from router.llm.provider import LlmMisconfigured
 from router.logs import shield_secret
-from router.sealing import CannotOpen, Vault, place_of_key
+from router.tenants.sealing import CannotOpen, Vault, place_of_key
 from router.turns.claimed import ClaimedTurn
 
 

@@ -10,7 +10,7 @@ from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outcomes import ID_TAKEN, SendStopped
 from router.sharing.places import NoPlace
 from router.state.database import Database, Json
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 from router.turns.claimed import ClaimedTurn, TurnPart
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from router.evolution.client import SUBSCRIBED_EVENTS, WebhookSettings
 from router.operators.models import CheckStep
 from router.operators.webhook_check import judge_webhook
 from router.state.direct import DirectDatabase
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
 from scripts.connecting import Connection, connect, drawn
 from scripts.running import CannotGoOn
 from scripts.tenant_secrets import new_secret, retire_secret, show_secrets

@@ -15,8 +15,8 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionRefused
 from router.gap_repair import repair_gap
 from router.people.hashing import ContactHashes
-from router.policy import policy
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
+from router.tenants.policy import policy
 from tests.routers import API_KEY, environment, running_router
 from tests.scenarios.stage import Stage, performance
 

@@ -21,7 +21,7 @@ from router.gap_repair import GapReport, repair_gap
 from router.gap_repairs import AT_ONCE, GapRepairs
 from router.people.hashing import ContactHashes
 from router.state.direct import DirectDatabase
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
 from router.webhook.events import parse_webhook
 from tests.scenarios.office import settings_with
 from tests.scenarios.stage import Stage

@@ -19,7 +19,7 @@ from router.sending.outgoing import Outgoing
 from router.sending.speakers import Writing, human
 from router.sending.times import SendTimes
 from router.sharing.places import SendPlaces
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 from tests.scenarios.stage import Stage
 
 HELLO = Outgoing.plain("Aqui é a Ana, já vejo!")

@@ -16,7 +16,7 @@ from loopback.evolution.webhooks import Delivery
 from router.evolution.client import EvolutionClient
 from router.gap_repair import repair_gap
 from router.people.hashing import ContactHashes
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
 from scripts import contact
 from tests.routers import WEBHOOK_SECRET
 from tests.scenarios.office import Office, open_office, settings_with

@@ -14,7 +14,7 @@ from loopback.replies import refusal, truncated
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
-from router.sealing import Vault, place_of_key
+from router.tenants.sealing import Vault, place_of_key
 from router.turns.claimed import ClaimedTurn
 from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.forgeries import TEAM_MARK

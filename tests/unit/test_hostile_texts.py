@@ -18,7 +18,7 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import PromptMessage
 from router.n8n.payload import FlowTerms, build_payload
-from router.sealing import Vault
+from router.tenants.sealing import Vault
 from router.turns.claimed import ClaimedTurn
 from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.forgeries import TEAM_MARK, disarm

@@ -25,7 +25,7 @@ from router.sending.times import SendTimes
 from router.sharing.places import SendPlaces
 from router.state.database import Json
 from router.state.flow_tokens import NoticeToken, TurnToken
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 from tests.fixtures.sends import SENDS
 
 JID = "5521955501234@s.whatsapp.net"

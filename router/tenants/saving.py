@@ -16,9 +16,9 @@ from router.configuration.servers import Servers
 from router.configuration.settings import Settings
 from router.errors import Invalid
 from router.logs import shield_secret
-from router.policy import ceilings, policy
-from router.sealing import KEY_COLUMNS, Vault, place_of_key
 from router.state.database import Database, Json
+from router.tenants.policy import ceilings, policy
+from router.tenants.sealing import KEY_COLUMNS, Vault, place_of_key
 
 _ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
 _KEY = re.compile(r"[!#-&(-\[\]-~]{6,500}")

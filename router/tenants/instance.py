@@ -9,12 +9,12 @@ from pydantic import SecretStr
 
 from router.configuration.servers import Servers, shown_server
 from router.configuration.settings import Settings
-from router.delivery import Failures
 from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
 from router.logs import shield_secret
-from router.sealing import CannotOpen, Vault, place_of_key
 from router.state.database import Database
+from router.tenants.delivery import Failures
+from router.tenants.sealing import CannotOpen, Vault, place_of_key
 
 
 class InstanceKeys:
