@@ -22,10 +22,12 @@ from router import __version__
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
-from router.health import shared_checks
-from router.http_errors import UnexpectedErrors, install_error_handlers
-from router.limits.bodies import Bodies, BodyLimits
-from router.limits.callers import Callers
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
+from router.http.errors import UnexpectedErrors, install_error_handlers
+from router.http.headers import ResponseHeaders
+from router.http.health import shared_checks
+from router.http.reference import add_reference
 from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.limits.proofs import Proofs
 from router.llm.anthropic import AnthropicProvider
@@ -44,8 +46,6 @@ from router.outbound.own import open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.reactions import Reactions
-from router.reference import add_reference
-from router.response_headers import ResponseHeaders
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.loops import safely
 from router.running.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within

@@ -7,7 +7,7 @@ second, in which nothing else is served. What is put together here is shared ins
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
-from router import health
+from router.http import health
 from router.n8n.callbacks import router as callbacks
 from router.n8n.gateway import router as gateway
 from router.notices.routes import router as notices

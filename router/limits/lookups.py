@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from router.errors import StateError
-from router.limits.bodies import TooMuch
+from router.http.bodies import TooMuch
 from router.sharing.at_once import TooManyAtOnce
 from router.sharing.lanes import Lanes
 

@@ -23,10 +23,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import DatabaseAway
-from router.http_errors import error_response
-from router.limits.bodies import Bodies, TooMuch
-from router.limits.callers import Callers
-from router.limits.json_bounds import require_few_values, require_shallow_text
+from router.http.bodies import Bodies, TooMuch
+from router.http.callers import Callers
+from router.http.errors import error_response
+from router.http.json_bounds import require_few_values, require_shallow_text
 from router.limits.lookups import Refused
 from router.limits.proofs import CRON, Proofs, ProvenCaller
 from router.n8n.unread import (

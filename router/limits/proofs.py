@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from router.errors import UnknownCaller
-from router.http_errors import SignInAway, Unauthorised
+from router.http.errors import SignInAway, Unauthorised
 from router.limits.lookups import LookUps, Proven, Refused
 from router.operators.identity import CallerIdentity, identify
 from router.operators.keys import same_secret

@@ -20,7 +20,7 @@ from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
-from router.limits.bodies import Bodies, TooMuch
+from router.http.bodies import Bodies, TooMuch
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.media import emptied, filled, media_size

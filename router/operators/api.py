@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends
 
-from router.http_errors import ErrorBody
+from router.http.errors import ErrorBody
 from router.operators import (
     api_keys,
     audit,

@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader
 
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
-from router.http_errors import Unauthorised
+from router.http.errors import Unauthorised
 from router.logs import Action, log_event
 from router.operators.dependencies import TheSettings, TheUpkeep, TheWake
 from router.operators.keys import same_secret

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from router.http_errors import Unauthorised
+from router.http.errors import Unauthorised
 from router.logs import shield_secret
 from router.operators.keys import caller_of
 from router.operators.user_tokens import UserTokens

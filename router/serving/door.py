@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
-from router.limits.callers import Callers
+from router.http.callers import Callers
 from router.logs import Action, log_event
 from router.serving.bounds import Bounds
 

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from router.configuration.settings import Settings
-from router.limits.callers import Callers
+from router.http.callers import Callers
 from router.logs import configure_logging
 from router.running.stopping import REQUESTS_GRACE
 from router.serving.bounds import Bounds, connections_for

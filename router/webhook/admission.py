@@ -13,7 +13,7 @@ from fastapi import Request
 from router.configuration.addresses import Network
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
-from router.limits.callers import Callers, is_within
+from router.http.callers import Callers, is_within
 from router.webhook.auth import Verdict, examine, presents_anything
 from router.webhook.guards import Guard, Guards
 from router.whatsapp.bounds import LONGEST_INSTANCE

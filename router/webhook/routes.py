@@ -28,10 +28,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
-from router.http_errors import ErrorBody
-from router.limits.bodies import Bodies, TooMuch
-from router.limits.json_bounds import require_few_values, require_shallow
-from router.limits.weight import weight_of
+from router.http.bodies import Bodies, TooMuch
+from router.http.errors import ErrorBody
+from router.http.json_bounds import require_few_values, require_shallow
+from router.http.weight import weight_of
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates, per_minute

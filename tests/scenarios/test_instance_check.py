@@ -16,8 +16,8 @@ from loopback.receiver import WebhookReceiver
 from router.configuration.settings import load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
-from router.limits.bodies import Bodies, BodyLimits
-from router.limits.callers import Callers
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
 from router.operators.probing import make_probe, post_probe
 from router.sharing.rates import Rates
 from router.state.database import Database

@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from router.errors import UnknownCaller
-from router.limits.bodies import Bodies, BodyLimits, Patience
-from router.limits.callers import Callers
+from router.http.bodies import Bodies, BodyLimits, Patience
+from router.http.callers import Callers
 from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.limits.proofs import Proofs
 from router.operators.user_tokens import TokenRules, UserTokens

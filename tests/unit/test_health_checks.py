@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
-from router.health import router, shared_checks
+from router.http.health import router, shared_checks
 from router.state.schema_version import SCHEMA_VERSION
 
 

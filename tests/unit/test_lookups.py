@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from router.errors import DatabaseAway
-from router.limits.bodies import TooMuch
+from router.http.bodies import TooMuch
 from router.limits.lookups import LookUps, Proven, Refused
 from router.sharing.at_once import TooManyAtOnce
 from router.sharing.lanes import Lanes

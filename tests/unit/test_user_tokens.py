@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from router.http_errors import SignInAway, Unauthorised
+from router.http.errors import SignInAway, Unauthorised
 from router.operators import user_tokens
 from router.operators.user_tokens import TokenRules, UserTokens
 

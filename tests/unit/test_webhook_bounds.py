@@ -17,8 +17,8 @@ import pytest
 from fastapi import FastAPI
 
 from router.configuration.settings import load_settings
-from router.limits.bodies import Bodies, BodyLimits
-from router.limits.callers import Callers
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates
 from router.webhook import events, routes

@@ -4,7 +4,7 @@ import asyncio
 
 import orjson
 
-from router.limits.bodies import TooMuch
+from router.http.bodies import TooMuch
 from router.whatsapp.depth import too_deep
 from router.whatsapp.elements import may_be_deep, too_many
 

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from router.limits.callers import Callers
+from router.http.callers import Callers
 
 
 class TooMuch(Exception):
