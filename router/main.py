@@ -22,14 +22,15 @@ from router import __version__
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.evolution.client import EvolutionClient
 from router.gap_repairs import GapRepairs
+from router.gate.gate import SHORT_FLOW, CallGate, CallLimits, Memory
+from router.gate.proofs import Proofs
+from router.gate.user_tokens import UserTokens, token_rules
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 from router.http.errors import UnexpectedErrors, install_error_handlers
 from router.http.headers import ResponseHeaders
 from router.http.health import shared_checks
 from router.http.reference import add_reference
-from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
-from router.limits.proofs import Proofs
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
@@ -40,7 +41,6 @@ from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
 from router.n8n.payload import FlowTerms
 from router.notices.opening import make_notifier
-from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
 from router.outbound.pools import TenantPools

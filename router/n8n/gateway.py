@@ -20,11 +20,11 @@ from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
+from router.gate.refusals import Refused, conflict
 from router.http.bodies import Bodies, TooMuch
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.media import emptied, filled, media_size
-from router.n8n.refusals import Refused, conflict
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked

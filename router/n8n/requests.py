@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 from fastapi import Request
 
+from router.gate.refusals import Refused
 from router.n8n.fields import BadField
-from router.n8n.refusals import Refused
 from router.n8n.whitelist import (
     PRESENCE_PATH,
     Asked,

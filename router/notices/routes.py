@@ -7,9 +7,9 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
+from router.gate.refusals import Refused, conflict
 from router.logs import Action, log_event
 from router.n8n.answers import as_evolution, failure
-from router.n8n.refusals import Refused, conflict
 from router.n8n.requests import notice_of
 from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped

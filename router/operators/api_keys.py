@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
+from router.gate.identity import make_api_key
 from router.logs import Action, log_event
 from router.operators.dependencies import Caller, PathId, TheDatabase, TheLists
-from router.operators.identity import make_api_key
 from router.operators.models import Page
 from router.operators.moments import Moment
 from router.operators.queries import LARGEST_ID, ListQuery

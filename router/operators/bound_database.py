@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.errors import TooSlow
-from router.operators.identity import CallerIdentity
+from router.gate.identity import CallerIdentity
 from router.state.database import Database, Json
 
 

@@ -8,10 +8,10 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
+from router.gate.identity import CallerIdentity, identify
+from router.gate.user_tokens import UserTokens
 from router.operators.bound_database import Brief, CallersDatabase
-from router.operators.identity import CallerIdentity, identify
 from router.operators.queries import LARGEST_ID
-from router.operators.user_tokens import UserTokens
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.state.database import Database

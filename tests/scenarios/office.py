@@ -9,8 +9,8 @@ from fastapi import FastAPI
 
 from router.configuration.settings import Settings, load_settings
 from router.evolution.client import EvolutionClient
+from router.gate.user_tokens import UserTokens, token_rules
 from router.http.errors import install_error_handlers
-from router.operators.user_tokens import UserTokens, token_rules
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
 from router.routes import OPERATORS_ROUTES

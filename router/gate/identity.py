@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from router.gate.keys import caller_of
+from router.gate.user_tokens import UserTokens
 from router.http.errors import Unauthorised
 from router.logs import shield_secret
-from router.operators.keys import caller_of
-from router.operators.user_tokens import UserTokens
 from router.state.database import Json
 
 _PREFIX = "hfk_"

@@ -13,11 +13,11 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from router.errors import UnknownCaller
+from router.gate.identity import CallerIdentity, identify
+from router.gate.keys import same_secret
+from router.gate.lookups import LookUps, Proven, Refused
+from router.gate.user_tokens import UserTokens
 from router.http.errors import SignInAway, Unauthorised
-from router.limits.lookups import LookUps, Proven, Refused
-from router.operators.identity import CallerIdentity, identify
-from router.operators.keys import same_secret
-from router.operators.user_tokens import UserTokens
 from router.sharing.lanes import Lanes
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken

@@ -5,9 +5,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from router.errors import DatabaseAway
+from router.gate.refusals import Refused, conflict
 from router.http.bodies import TooMuch
 from router.http.errors import error_response
-from router.n8n.refusals import Refused, conflict
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken, read_notice_token, read_token
 

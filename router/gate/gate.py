@@ -1,7 +1,7 @@
 """What every call must pass but webhooks, which have rules of their own, and the health checks.
 
 First the caller is known (who shows what only the database knows is looked up in turn, see
-`router.limits.lookups`), then its rate is counted, then its body is read, and only when that is
+`router.gate.lookups`), then its rate is counted, then its body is read, and only when that is
 there the call takes one of the places. Too many at once: 503, or 429 where one caller has them; too
 often: 429; both with Retry-After. Too large: 413. Too slow: 408. Nested too deep, or of too many
 values: 422. All in the API's one shape of an error.
@@ -23,13 +23,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import DatabaseAway
-from router.http.bodies import Bodies, TooMuch
-from router.http.callers import Callers
-from router.http.errors import error_response
-from router.http.json_bounds import require_few_values, require_shallow_text
-from router.limits.lookups import Refused
-from router.limits.proofs import CRON, Proofs, ProvenCaller
-from router.n8n.unread import (
+from router.gate.lookups import Refused
+from router.gate.proofs import CRON, Proofs, ProvenCaller
+from router.gate.unread import (
     Unwanted,
     answer_to_flow,
     database_away,
@@ -40,7 +36,11 @@ from router.n8n.unread import (
     require_held,
     token_of,
 )
-from router.operators.user_tokens import UserTokens
+from router.gate.user_tokens import UserTokens
+from router.http.bodies import Bodies, TooMuch
+from router.http.callers import Callers
+from router.http.errors import error_response
+from router.http.json_bounds import require_few_values, require_shallow_text
 from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.sharing.rates import Rates, per_minute
 from router.sharing.shares import Shares
