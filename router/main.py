@@ -46,6 +46,9 @@ from router.outbound.own import open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.reactions import Reactions
+from router.replies.fallback import FallbackHandler, FallbackRules
+from router.replies.llm_keys import LlmKeys
+from router.replies.prompt import PromptRules
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.loops import safely
 from router.running.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within
@@ -70,10 +73,7 @@ from router.tenants.sealing import Vault
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
-from router.turns.fallback import FallbackHandler, FallbackRules
 from router.turns.line import Line
-from router.turns.llm_keys import LlmKeys
-from router.turns.prompt import PromptRules
 from router.turns.settling import Settling
 from router.webhook.guards import Guards
 from router.webhook.ingester import Ingester

@@ -16,9 +16,9 @@ from router.n8n.whitelist import (
     read_notice,
     read_request,
 )
+from router.replies.parts import parts_of
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.state.database import Json
-from router.turns.outgoing import parts_of
 from router.whatsapp.depth import too_deep
 
 _DEEPEST = 10  # objects and lists inside each other: no route has half of that

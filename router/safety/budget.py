@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from router.llm.provider import Prompt
+from router.replies.claimed import ClaimedTurn
+from router.replies.prompt import PromptRules, prompt_of_turn
 from router.sending.outcomes import SendStopped
 from router.state.database import Database
-from router.turns.claimed import ClaimedTurn
-from router.turns.prompt import PromptRules, prompt_of_turn
 
 _FRAME = 64  # tokens that a provider puts around a prompt,
 _FRAME_OF_MESSAGE = 16  # and around each of its messages

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from router.replies.prompt import NOTES
 from router.safety.leaks import leaks
 from router.safety.patterns import BadPattern, first_match
 from router.safety.rules import ReplyDefaults, ReplyRules
-from router.turns.prompt import NOTES
 
 Rule = Literal["too_long", "forbidden_pattern", "prompt_leak", "moderation", "moderation_away"]
 _LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote

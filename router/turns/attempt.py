@@ -16,6 +16,7 @@ from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured
 from router.llm.reach import Reach
 from router.logs import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
+from router.replies.claimed import ClaimedTurn
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.outbox import Outbox
@@ -25,7 +26,6 @@ from router.sending.speakers import reply_part
 from router.sharing.places import NoPlace
 from router.state.database import Database, Json
 from router.state.entrances import on_behalf_of
-from router.turns.claimed import ClaimedTurn
 from router.turns.courtesy import Courtesy
 from router.turns.line import Line
 from router.turns.seats import Seat

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionError
+from router.replies.claimed import ClaimedTurn
 from router.sharing.shares import TENANT, Shares
-from router.turns.claimed import ClaimedTurn
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50

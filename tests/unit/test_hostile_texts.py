@@ -18,12 +18,12 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import PromptMessage
 from router.n8n.payload import FlowTerms, build_payload
+from router.replies.claimed import ClaimedTurn
+from router.replies.fallback import FallbackHandler, FallbackRules
+from router.replies.forgeries import TEAM_MARK, disarm
+from router.replies.llm_keys import LlmKeys
+from router.replies.prompt import PromptRules, prompt_of_turn, transcript_of
 from router.tenants.sealing import Vault
-from router.turns.claimed import ClaimedTurn
-from router.turns.fallback import FallbackHandler, FallbackRules
-from router.turns.forgeries import TEAM_MARK, disarm
-from router.turns.llm_keys import LlmKeys
-from router.turns.prompt import PromptRules, prompt_of_turn, transcript_of
 from tests.unit.test_fallback import message, turn
 
 KEY = SecretStr("sk-made-up-0001")

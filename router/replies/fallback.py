@@ -9,11 +9,11 @@ from router.llm.provider import (
     LlmProvider,
     complete_with_fallback,
 )
+from router.replies.claimed import ClaimedTurn
+from router.replies.llm_keys import LlmKeys
+from router.replies.parts import prepared
+from router.replies.prompt import PromptRules, prompt_of_turn
 from router.turns.attempt import Reply
-from router.turns.claimed import ClaimedTurn
-from router.turns.llm_keys import LlmKeys
-from router.turns.outgoing import prepared
-from router.turns.prompt import PromptRules, prompt_of_turn
 from router.whatsapp.splitting import finish_truncated
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from router.turns.forgeries import strip_marks
+from router.replies.forgeries import strip_marks
 from router.whatsapp.clean import clean
 from router.whatsapp.markdown import to_whatsapp
 from router.whatsapp.splitting import split_reply

@@ -4,8 +4,8 @@ from pydantic import SecretStr
 
 from router.llm.provider import LlmMisconfigured
 from router.logs import shield_secret
+from router.replies.claimed import ClaimedTurn
 from router.tenants.sealing import CannotOpen, Vault, place_of_key
-from router.turns.claimed import ClaimedTurn
 
 
 class LlmKeys:

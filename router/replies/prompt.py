@@ -12,8 +12,8 @@ from itertools import groupby
 from typing import Literal
 
 from router.llm.provider import Prompt, PromptMessage
-from router.turns.claimed import ClaimedTurn, TurnMessage
-from router.turns.forgeries import TEAM_MARK, disarm, unmark
+from router.replies.claimed import ClaimedTurn, TurnMessage
+from router.replies.forgeries import TEAM_MARK, disarm, unmark
 
 _BLANK = "[empty message]"  # providers refuse a message of nothing but space
 _CUT_NOTE = "[the beginning of this message is left out]"
