@@ -56,6 +56,7 @@ from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
+from router.sending.courtesy import Courtesy
 from router.sending.opening import Sending, open_sending
 from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
@@ -71,7 +72,6 @@ from router.tenants.lost_servers import LostServers
 from router.tenants.policy import budgets, policy
 from router.tenants.sealing import Vault
 from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
-from router.turns.courtesy import Courtesy
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Line
 from router.turns.settling import Settling

@@ -13,9 +13,9 @@ import httpx
 from router.configuration.advice import weakness
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway, NotFound, TooManyOfThese
+from router.evolution.bots import enabled_bots
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
-from router.operators.evolution_bots import enabled_bots
 from router.operators.models import CheckStep, InstanceCheck
 from router.operators.round_trip import NotTried, RoundTrip
 from router.operators.webhook_check import judge_webhook, webhook_warnings

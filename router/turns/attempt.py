@@ -19,6 +19,7 @@ from router.people.hashing import ContactHashes
 from router.replies.claimed import ClaimedTurn
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
+from router.sending.courtesy import Courtesy
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
@@ -26,7 +27,6 @@ from router.sending.speakers import reply_part
 from router.sharing.places import NoPlace
 from router.state.database import Database, Json
 from router.state.entrances import on_behalf_of
-from router.turns.courtesy import Courtesy
 from router.turns.line import Line
 from router.turns.seats import Seat
 from router.turns.settling import Settling

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from loopback.evolution import Business, Evolution, failures
 from router.evolution.client import EvolutionClient, Instance
 from router.replies.claimed import ClaimedTurn
-from router.turns.courtesy import Courtesy
+from router.sending.courtesy import Courtesy
 from tests.unit.test_fallback import turn
 
 
