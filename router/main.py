@@ -21,7 +21,6 @@ from pydantic import SecretStr
 from router import __version__
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.evolution.client import EvolutionClient
-from router.gap_repairs import GapRepairs
 from router.gate.gate import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.gate.proofs import Proofs
 from router.gate.user_tokens import UserTokens, token_rules
@@ -31,6 +30,11 @@ from router.http.errors import UnexpectedErrors, install_error_handlers
 from router.http.headers import ResponseHeaders
 from router.http.health import shared_checks
 from router.http.reference import add_reference
+from router.intake.gap_repairs import GapRepairs
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.reactions import Reactions
+from router.intake.rejections import Rejections
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmProvider
@@ -45,7 +49,6 @@ from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
-from router.reactions import Reactions
 from router.replies.fallback import FallbackHandler, FallbackRules
 from router.replies.llm_keys import LlmKeys
 from router.replies.prompt import PromptRules
@@ -75,9 +78,6 @@ from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Line
 from router.turns.settling import Settling
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.rejections import Rejections
 
 _log = logging.getLogger(__name__)
 _BODIES = 5  # of the largest size, that may be in memory at once: of webhooks, and of flows

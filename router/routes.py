@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
 from router.http import health
+from router.intake.routes import router as webhook
 from router.n8n.callbacks import router as callbacks
 from router.n8n.gateway import router as gateway
 from router.notices.routes import router as notices
 from router.operators.api import api
-from router.webhook.routes import router as webhook
 
 
 def _together(*routers: APIRouter) -> tuple[BaseRoute, ...]:

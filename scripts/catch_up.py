@@ -14,7 +14,7 @@ from router.configuration.settings import Settings
 from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
-from router.gap_repair import GapReport, repair_gap
+from router.intake.gap_repair import GapReport, repair_gap
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
 from router.state.database import Database

@@ -12,7 +12,7 @@ import httpx
 import jwt
 
 from router.evolution.client import WebhookSettings
-from router.webhook.probes import PROBE_EVENT, probe_body
+from router.intake.readers.probes import PROBE_EVENT, probe_body
 
 _TOKEN_SECONDS = 600  # as Evolution's own
 _HMAC_BLOCK_BYTES = 64

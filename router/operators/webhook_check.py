@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from pydantic import SecretStr
 
 from router.evolution.client import WebhookSettings
+from router.intake.own_secrets import secret_hash
 from router.operators.models import CheckStep
-from router.webhook.own_secrets import secret_hash
 
 _JWT = "a JWT (jwt_key)"
 _NEEDED = ("MESSAGES_UPSERT", "CONNECTION_UPDATE")

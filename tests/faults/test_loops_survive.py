@@ -9,9 +9,9 @@ import asyncpg
 import httpx
 import pytest
 
-from router import gap_repairs
 from router import main as router_main
 from router.configuration.settings import Settings, load_settings
+from router.intake import gap_repairs
 from router.n8n import executions
 from router.state.database import Database, Json
 from router.state.opening import open_database

@@ -13,7 +13,7 @@ from loopback.receiver import WebhookReceiver
 from router.configuration.settings import load_settings
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionRefused
-from router.gap_repair import repair_gap
+from router.intake.gap_repair import repair_gap
 from router.people.hashing import ContactHashes
 from router.tenants.instance import InstanceKeys, find_instance
 from router.tenants.policy import policy

@@ -17,12 +17,12 @@ from router.configuration.servers import Servers
 from router.errors import NotFound
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
-from router.gap_repair import GapReport, repair_gap
-from router.gap_repairs import AT_ONCE, GapRepairs
+from router.intake.events import parse_webhook
+from router.intake.gap_repair import GapReport, repair_gap
+from router.intake.gap_repairs import AT_ONCE, GapRepairs
 from router.people.hashing import ContactHashes
 from router.state.direct import DirectDatabase
 from router.tenants.instance import InstanceKeys, find_instance
-from router.webhook.events import parse_webhook
 from tests.scenarios.office import settings_with
 from tests.scenarios.stage import Stage
 from tests.state.conversation import POLICY, Conversation
@@ -269,7 +269,7 @@ async def test_what_is_too_large_is_not_asked_for_again_for_ever(
 async def test_whoever_has_nothing_but_monstrous_records_is_not_looked_through_for_ever(
     talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("router.gap_repair._MOST_PASSED_OVER", 2)
+    monkeypatch.setattr("router.intake.gap_repair._MOST_PASSED_OVER", 2)
     for text in ("a", "b", "c"):
         fattened(shop, text, 3_100)
     report = await repair(talk, client, shop)
@@ -282,7 +282,7 @@ async def test_what_is_kept_until_it_is_recorded_has_a_bound(
     start = time.time() - 3000
     for number in range(230):
         shop.customer(f"55119555{number % 7:05}").writes(str(number), at=start + number)
-    monkeypatch.setattr("router.gap_repair._HEAVIEST", 100_000)
+    monkeypatch.setattr("router.intake.gap_repair._HEAVIEST", 100_000)
     report = await repair(talk, client, shop)
     assert (report.listed, report.new, report.complete) == (100, 100, False)
 
@@ -504,7 +504,7 @@ async def test_of_many_instances_of_a_server_that_hangs_one_is_asked_and_all_wai
     caplog: pytest.LogCaptureFixture,
 ):
     """While it hangs, another server's instance is repaired; and the hanging is told once."""
-    monkeypatch.setattr("router.gap_repair._PAGE_SECONDS", 0.2)
+    monkeypatch.setattr("router.intake.gap_repair._PAGE_SECONDS", 0.2)
     hanging = []
     other = evolution.url.replace("127.0.0.1", "localhost")
     for number in range(30):
@@ -545,7 +545,7 @@ async def test_repairs_are_begun_by_activity_and_a_few_at_a_time(
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 
-    monkeypatch.setattr("router.gap_repairs.repair_gap", repair_gap)
+    monkeypatch.setattr("router.intake.gap_repairs.repair_gap", repair_gap)
     for number in range(20):
         name = f"shop-{number}"
         await talk.open_shop(name)
@@ -571,7 +571,7 @@ async def test_repairs_take_two_of_the_databases_connections_at_most(
     talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
 ):
     under_way, most = 0, 0
-    monkeypatch.setattr("router.gap_repairs._BETWEEN_STARTS", 0.0)
+    monkeypatch.setattr("router.intake.gap_repairs._BETWEEN_STARTS", 0.0)
 
     async def call(function: str, argument: object) -> Any:
         nonlocal under_way, most

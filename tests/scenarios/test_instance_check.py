@@ -18,15 +18,15 @@ from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
+from router.intake.auth import authorise
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
+from router.intake.routes import router as webhook_router
 from router.operators.probing import make_probe, post_probe
 from router.sharing.rates import Rates
 from router.state.database import Database
 from router.state.opening import open_database
-from router.webhook.auth import authorise
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.rejections import Rejections
-from router.webhook.routes import router as webhook_router
 from scripts.connecting import Connection, connect
 from tests.postgres import Databases
 from tests.routers import (

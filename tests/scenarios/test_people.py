@@ -14,7 +14,7 @@ import pytest
 
 from loopback.evolution.webhooks import Delivery
 from router.evolution.client import EvolutionClient
-from router.gap_repair import repair_gap
+from router.intake.gap_repair import repair_gap
 from router.people.hashing import ContactHashes
 from router.tenants.instance import InstanceKeys, find_instance
 from scripts import contact

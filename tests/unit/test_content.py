@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.webhook.events import parse_webhook
+from router.intake.events import parse_webhook
 from router.whatsapp.content import innermost, read_content
 from router.whatsapp.reading import Reading
 from tests.fixtures import webhook

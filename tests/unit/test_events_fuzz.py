@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.webhook.events import NotAnEnvelope, parse_webhook
+from router.intake.events import NotAnEnvelope, parse_webhook
 from router.whatsapp.bounds import LONGEST_TEXT
 from tests.fixtures import NAMES, SWOLLEN, swell, webhook
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from router.webhook.events import parse_webhook
+from router.intake.events import parse_webhook
 from router.whatsapp.lengths import LONGEST_TEXT, cut, storable
 from tests.fixtures import NAMES, webhook
 

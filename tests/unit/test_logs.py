@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from router.configuration.settings import load_settings
+from router.intake.admission import Rejected
+from router.intake.rejections import Rejections
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.logs import (
@@ -27,8 +29,6 @@ from router.logs import (
     log_event,
     register_secret,
 )
-from router.webhook.admission import Rejected
-from router.webhook.rejections import Rejections
 
 _log = logging.getLogger("router.somewhere")
 _OTHERS = (

@@ -19,14 +19,14 @@ from fastapi import FastAPI
 from router.configuration.settings import load_settings
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
+from router.intake import events, routes
+from router.intake.admission import Rejected
+from router.intake.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates
-from router.webhook import events, routes
-from router.webhook.admission import Rejected
-from router.webhook.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.rejections import Rejections
 from router.whatsapp import choices
 from router.whatsapp.bounds import (
     LONGEST_JID,

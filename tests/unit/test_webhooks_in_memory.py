@@ -12,12 +12,12 @@ from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
+from router.intake.routes import router
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.rejections import Rejections
-from router.webhook.routes import router
 from tests.fixtures import webhook
 
 SECRET = "webhook-secret-0000000000004"

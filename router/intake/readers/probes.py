@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from router.webhook.envelope import Envelope, Ignored
+from router.intake.readers.envelope import Envelope, Ignored
 from router.whatsapp.clean import JsonObject
 
 PROBE_EVENT = "hybridflow.test"

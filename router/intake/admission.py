@@ -1,6 +1,6 @@
 """Whether a webhook is let in: from where it may come, and with which secret.
 
-Decided before its body is read. What a refusal costs is said in `router.webhook.guards`.
+Decided before its body is read. What a refusal costs is said in `router.intake.guards`.
 """
 
 import re
@@ -14,8 +14,8 @@ from router.configuration.addresses import Network
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.http.callers import Callers, is_within
-from router.webhook.auth import Verdict, examine, presents_anything
-from router.webhook.guards import Guard, Guards
+from router.intake.auth import Verdict, examine, presents_anything
+from router.intake.guards import Guard, Guards
 from router.whatsapp.bounds import LONGEST_INSTANCE
 from router.whatsapp.clean import clean
 

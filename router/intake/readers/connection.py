@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from router.webhook.envelope import Envelope, Ignored
+from router.intake.readers.envelope import Envelope, Ignored
 from router.whatsapp.clean import JsonObject, as_line, as_number, as_object, as_text
 from router.whatsapp.jids import JidKind, kind_of, normalise_jid
 

@@ -14,8 +14,8 @@ from router.configuration.settings import Settings
 from router.errors import DatabaseAway, NotFound, StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError, EvolutionRefused
-from router.gap_queue import Gap, GapQueue
-from router.gap_repair import log_report, repair_gap
+from router.intake.gap_queue import Gap, GapQueue
+from router.intake.gap_repair import log_report, repair_gap
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.running.loops import is_cancelled, log_unexpected, safely

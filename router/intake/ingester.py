@@ -15,8 +15,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
+from router.intake.stream import Reporting, Stream, instance_of
 from router.state.database import Database, Json
-from router.webhook.stream import Reporting, Stream, instance_of
 
 STREAMS = 2  # with the one apart, and one for the guards: as many connections as webhooks may have
 PATIENCE_MS = 50  # that a call waits for a lock which somebody else holds

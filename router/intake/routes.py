@@ -32,14 +32,14 @@ from router.http.bodies import Bodies, TooMuch
 from router.http.errors import ErrorBody
 from router.http.json_bounds import require_few_values, require_shallow
 from router.http.weight import weight_of
+from router.intake.admission import Rejected, admit, named_instance
+from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piece
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates, per_minute
 from router.state.database import Json
-from router.webhook.admission import Rejected, admit, named_instance
-from router.webhook.events import NotAnEnvelope, Webhook, open_webhook, read_piece
-from router.webhook.ingester import Ingester
-from router.webhook.rejections import Rejections
 
 
 class _Direct(APIRoute):

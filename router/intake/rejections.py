@@ -7,8 +7,8 @@ import asyncio
 import logging
 from collections import Counter
 
+from router.intake.admission import Rejected
 from router.logs import Action, log_event, scrubbed
-from router.webhook.admission import Rejected
 
 _log = logging.getLogger(__name__)
 _WINDOW = 10.0  # seconds

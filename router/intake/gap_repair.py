@@ -6,7 +6,7 @@ outage or its own restart loses them. What it stored it still lists (`POST
 The dedupe keys are those of the webhooks, so what both bring counts once; what is hours old is
 recorded, not answered.
 
-`router.gap_repairs` runs the repairs in the background.
+`router.intake.gap_repairs` runs the repairs in the background.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, Instance, MessagePage
 from router.evolution.errors import EvolutionAway
 from router.evolution.pages import SIZES, Pages, PassedOver
+from router.intake.events import NotAnEnvelope, parse_webhook
+from router.intake.ingester import PATIENCE_MS
 from router.logs import Action, log_event
 from router.outbound.answers import beside_the_loop
 from router.people.hashing import ContactHashes
 from router.state.database import Database, Json
 from router.tenants.instance import TenantInstance
-from router.webhook.events import NotAnEnvelope, parse_webhook
-from router.webhook.ingester import PATIENCE_MS
 from router.whatsapp.clean import as_object, as_text, as_time
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from the business's side.
 import hashlib
 from collections.abc import Mapping
 
-from router.webhook.chats import conversation_of, is_from_me
-from router.webhook.envelope import NOTHING_TO_READ, Envelope, Ignored, message_id
+from router.intake.readers.chats import conversation_of, is_from_me
+from router.intake.readers.envelope import NOTHING_TO_READ, Envelope, Ignored, message_id
 from router.whatsapp.clean import JsonObject, as_line, as_number, as_object, as_time
 from router.whatsapp.content import innermost, read_content
 from router.whatsapp.jids import chat_of

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from router.webhook.changes import read_deleted, read_edited, read_status
-from router.webhook.connection import read_connection, read_logout, read_qrcode, read_removal
-from router.webhook.envelope import (
+from router.intake.readers.changes import read_deleted, read_edited, read_status
+from router.intake.readers.connection import read_connection, read_logout, read_qrcode, read_removal
+from router.intake.readers.envelope import (
     ENVELOPE_FIELDS,
     NOTHING_TO_READ,
     Envelope,
@@ -18,8 +18,8 @@ from router.webhook.envelope import (
     NotAnEnvelope,
     open_envelope,
 )
-from router.webhook.messages import read_message
-from router.webhook.probes import PROBE_EVENT, read_probe
+from router.intake.readers.messages import read_message
+from router.intake.readers.probes import PROBE_EVENT, read_probe
 from router.whatsapp.bounds import MOST_OF_AN_ITEM, bounded
 from router.whatsapp.clean import JsonObject
 from router.whatsapp.lengths import storable

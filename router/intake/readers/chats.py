@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from router.webhook.envelope import Envelope, Ignored
+from router.intake.readers.envelope import Envelope, Ignored
 from router.whatsapp.jids import JidKind, chat_of, identities, kind_of
 
 _UNUSED = {

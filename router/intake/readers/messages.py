@@ -6,9 +6,15 @@ here.
 
 from collections.abc import Mapping
 
-from router.webhook.changes import read_protocol_message
-from router.webhook.chats import conversation_of, is_from_me
-from router.webhook.envelope import NOTHING_TO_READ, Envelope, Ignored, NotAnEnvelope, message_id
+from router.intake.readers.changes import read_protocol_message
+from router.intake.readers.chats import conversation_of, is_from_me
+from router.intake.readers.envelope import (
+    NOTHING_TO_READ,
+    Envelope,
+    Ignored,
+    NotAnEnvelope,
+    message_id,
+)
 from router.whatsapp.bounds import cut_text
 from router.whatsapp.clean import JsonObject, as_line, as_object, as_time
 from router.whatsapp.content import ad_note, context_of, innermost, read_content, read_quoted
