@@ -11,7 +11,7 @@ from router.http import health
 from router.intake.routes import router as webhook
 from router.n8n.callbacks import router as callbacks
 from router.n8n.gateway import router as gateway
-from router.notices.routes import router as notices
+from router.n8n.notice_routes import router as notices
 from router.operators.api import api
 
 

@@ -25,10 +25,10 @@ from router.http.bodies import Bodies, TooMuch
 from router.logs import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.media import emptied, filled, media_size
+from router.n8n.notice_routes import send_notice
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
-from router.notices.routes import send_notice
 from router.outbound.media import MediaSource
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules

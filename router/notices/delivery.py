@@ -8,8 +8,8 @@ import httpx
 
 from router.errors import StateError
 from router.logs import Action, log_event
+from router.n8n.notice_flows import NoticeFlows
 from router.notices.claimed import ClaimedNotice
-from router.notices.flows import NoticeFlows
 from router.notices.payload import build_notice
 from router.notices.wording import say
 from router.outbound.client import AddressRefused, for_tenant

@@ -5,8 +5,8 @@ from pydantic import SecretStr
 
 from router.configuration.settings import Settings
 from router.n8n.handler import N8nHandler
+from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.notices.delivery import Delivery, NoticeDesk
-from router.notices.flows import NoticeFlows, NoticeTerms
 from router.notices.notifier import NoticeLimits, Notifier
 from router.sending.outbox import Outbox
 from router.state.database import Database
