@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import segno
 
+from router.api.webhook_check import webhook_url
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import (
@@ -20,7 +21,6 @@ from router.evolution.errors import (
     EvolutionError,
     EvolutionRefused,
 )
-from router.operators.webhook_check import webhook_url
 from router.outbound.client import open_tenant_http
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys, find_instance

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from router.api.bound_database import Brief
 from router.errors import DatabaseBusy, TooSlow
-from router.operators.bound_database import Brief
 from router.state.database import Json
 from router.state.entrances import SHARES, Entrance, Entrances, Places, Work, on_behalf_of
 

@@ -7,11 +7,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from router.api.probing import make_probe
 from router.configuration.addresses import Allowed, fault_of
 from router.configuration.settings import load_settings
 from router.evolution.client import EvolutionClient, Instance, WebhookSettings
 from router.evolution.errors import EvolutionAway, EvolutionRefused
-from router.operators.probing import make_probe
 from router.outbound.client import AddressWrong, open_tenant_http
 from router.outbound.own import open_own_http
 

@@ -9,14 +9,8 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from router.api.dependencies import Caller, TenantId, TheAbandon, TheDatabase, TheHashes
 from router.logs import Action, log_event
-from router.operators.dependencies import (
-    Caller,
-    TenantId,
-    TheAbandon,
-    TheDatabase,
-    TheHashes,
-)
 from router.people.requests import (
     EXPORTED,
     Person,

@@ -6,9 +6,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import SecretStr
 
+from router.api.models import CheckStep
 from router.evolution.client import WebhookSettings
 from router.intake.own_secrets import secret_hash
-from router.operators.models import CheckStep
 
 _JWT = "a JWT (jwt_key)"
 _NEEDED = ("MESSAGES_UPSERT", "CONNECTION_UPDATE")

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import httpx
 from pydantic import SecretStr
 
+from router.api.models import CheckStep
+from router.api.probing import Answer, Probe, make_probe, post_probe
+from router.api.webhook_check import is_ours, shown_url, webhook_url
 from router.configuration.settings import Settings
 from router.evolution.client import WebhookSettings
-from router.operators.models import CheckStep
-from router.operators.probing import Answer, Probe, make_probe, post_probe
-from router.operators.webhook_check import is_ours, shown_url, webhook_url
 from router.outbound.client import AddressRefused
 from router.state.database import Database
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from router.operators.models import Sender, TurnState
-from router.operators.moments import Moment
+from router.api.models import Sender, TurnState
+from router.api.moments import Moment
 from router.state.database import Json
 
 LARGEST_ID = 2**63 - 1

@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from router.api.models import CheckStep, InstanceCheck
+from router.api.round_trip import NotTried, RoundTrip
+from router.api.webhook_check import judge_webhook, webhook_warnings
 from router.configuration.advice import weakness
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway, NotFound, TooManyOfThese
 from router.evolution.bots import enabled_bots
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import AddressNotAllowed, EvolutionError, EvolutionRefused
-from router.operators.models import CheckStep, InstanceCheck
-from router.operators.round_trip import NotTried, RoundTrip
-from router.operators.webhook_check import judge_webhook, webhook_warnings
 from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys, TenantInstance, find_instance

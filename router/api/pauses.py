@@ -6,9 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
 
-from router.errors import Invalid
-from router.logs import Action, log_event
-from router.operators.dependencies import (
+from router.api.dependencies import (
     Caller,
     PathId,
     TenantId,
@@ -18,8 +16,10 @@ from router.operators.dependencies import (
     TheSettings,
     TheWake,
 )
-from router.operators.models import PausedSession, ResumedSession, Session
-from router.operators.moments import Moment
+from router.api.models import PausedSession, ResumedSession, Session
+from router.api.moments import Moment
+from router.errors import Invalid
+from router.logs import Action, log_event
 from router.state.database import Json
 from router.tenants.policy import policy
 from router.whatsapp.numbers import contact_jids

@@ -6,12 +6,12 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from router.api.bound_database import Brief, CallersDatabase
+from router.api.queries import LARGEST_ID
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.gate.identity import CallerIdentity, identify
 from router.gate.user_tokens import UserTokens
-from router.operators.bound_database import Brief, CallersDatabase
-from router.operators.queries import LARGEST_ID
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.state.database import Database

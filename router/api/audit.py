@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from router.operators.dependencies import TheLists
-from router.operators.models import Page
-from router.operators.moments import Moment
-from router.operators.queries import LARGEST_ID, ListQuery
+from router.api.dependencies import TheLists
+from router.api.models import Page
+from router.api.moments import Moment
+from router.api.queries import LARGEST_ID, ListQuery
 
 router = APIRouter(tags=["access"])
 CallerKind = Literal["deployment", "script", "key", "user", "owner", "contact", "ai", "cron"]

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from router.operators.dependencies import TheDatabase, TheEvolution, TheSettings, TheTests
-from router.operators.instance_check import InstanceTest
-from router.operators.models import InstanceCheck, QrCodeShown
+from router.api.dependencies import TheDatabase, TheEvolution, TheSettings, TheTests
+from router.api.instance_check import InstanceTest
+from router.api.models import InstanceCheck, QrCodeShown
 from router.outbound.client import open_tenant_http
 
 router = APIRouter(tags=["instances"])

@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Security
 from fastapi.security import APIKeyHeader
 
+from router.api.dependencies import TheSettings, TheUpkeep, TheWake
+from router.api.models import AutoResumed, Pruned
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.gate.keys import same_secret
 from router.http.errors import Unauthorised
 from router.logs import Action, log_event
-from router.operators.dependencies import TheSettings, TheUpkeep, TheWake
-from router.operators.models import AutoResumed, Pruned
 from router.state.database import Database, Json
 from router.tenants.policy import policy
 

@@ -6,18 +6,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 
+from router.api.dependencies import Caller, PathId, TenantId, TheDatabase, TheLists, TheWake
+from router.api.models import Page, Retries, Turn, TurnWithMessages
+from router.api.moments import Moment
+from router.api.queries import AskedTurns
 from router.logs import Action, log_event
-from router.operators.dependencies import (
-    Caller,
-    PathId,
-    TenantId,
-    TheDatabase,
-    TheLists,
-    TheWake,
-)
-from router.operators.models import Page, Retries, Turn, TurnWithMessages
-from router.operators.moments import Moment
-from router.operators.queries import AskedTurns
 
 router = APIRouter(tags=["turns"])
 _log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from router.api.api_keys import Role
+from router.api.dependencies import Caller, PathId, TheDatabase
 from router.logs import Action, log_event
-from router.operators.api_keys import Role
-from router.operators.dependencies import Caller, PathId, TheDatabase
 
 router = APIRouter(prefix="/tenants/{tenant_id}/members", tags=["access"])
 _log = logging.getLogger(__name__)

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from router.operators.dependencies import PathId, TenantId, TheDatabase, TheLists, TheSettings
-from router.operators.models import Message, Page, Session
-from router.operators.queries import AskedMessages, AskedSessions
+from router.api.dependencies import PathId, TenantId, TheDatabase, TheLists, TheSettings
+from router.api.models import Message, Page, Session
+from router.api.queries import AskedMessages, AskedSessions
 from router.tenants.policy import policy
 
 router = APIRouter(tags=["sessions"])

@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter, Depends
 
-from router.http.errors import ErrorBody
-from router.operators import (
+from router.api import (
     api_keys,
     audit,
     cron,
@@ -16,7 +15,8 @@ from router.operators import (
     turns,
     webhook_secrets,
 )
-from router.operators.dependencies import authenticate
+from router.api.dependencies import authenticate
+from router.http.errors import ErrorBody
 
 _KEYED = APIRouter(
     prefix="/api",

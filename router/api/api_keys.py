@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
+from router.api.dependencies import Caller, PathId, TheDatabase, TheLists
+from router.api.models import Page
+from router.api.moments import Moment
+from router.api.queries import LARGEST_ID, ListQuery
 from router.gate.identity import make_api_key
 from router.logs import Action, log_event
-from router.operators.dependencies import Caller, PathId, TheDatabase, TheLists
-from router.operators.models import Page
-from router.operators.moments import Moment
-from router.operators.queries import LARGEST_ID, ListQuery
 
 router = APIRouter(prefix="/api-keys", tags=["access"])
 _log = logging.getLogger(__name__)

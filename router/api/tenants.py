@@ -7,10 +7,10 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
+from router.api.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
+from router.api.models import Page, Spending, Tenant, TenantStats
+from router.api.queries import LARGEST_ID, AskedSpending, AskedTenants
 from router.logs import Action, log_event
-from router.operators.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
-from router.operators.models import Page, Spending, Tenant, TenantStats
-from router.operators.queries import LARGEST_ID, AskedSpending, AskedTenants
 from router.safety.patterns import check_patterns
 from router.tenants import saving
 from router.tenants.policy import budgets
