@@ -51,6 +51,7 @@ from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.replies.fallback import FallbackHandler, FallbackRules
 from router.replies.llm_keys import LlmKeys
+from router.replies.making import ReplyMaker
 from router.replies.prompt import PromptRules
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.loops import safely
@@ -74,7 +75,7 @@ from router.tenants.instance import InstanceKeys
 from router.tenants.lost_servers import LostServers
 from router.tenants.policy import budgets, policy
 from router.tenants.sealing import Vault
-from router.turns.attempt import AttemptRules, ReplyMaker, TurnAttempt, Workshop
+from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Line
 from router.turns.settling import Settling

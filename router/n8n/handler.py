@@ -13,10 +13,10 @@ from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import FlowTerms, build_payload
 from router.replies.claimed import ClaimedTurn
+from router.replies.making import HandedOver, Reply, ReplyMaker
 from router.replies.prompt import PromptRules, prompt_of_turn
 from router.sending.outcomes import SendStopped
 from router.state.database import Database
-from router.turns.attempt import HandedOver, Reply, ReplyMaker
 
 _log = logging.getLogger(__name__)
 KEY_HEADER = "X-N8N-API-Key"

@@ -11,9 +11,9 @@ from router.llm.provider import (
 )
 from router.replies.claimed import ClaimedTurn
 from router.replies.llm_keys import LlmKeys
+from router.replies.making import Reply
 from router.replies.parts import prepared
 from router.replies.prompt import PromptRules, prompt_of_turn
-from router.turns.attempt import Reply
 from router.whatsapp.splitting import finish_truncated
 
 

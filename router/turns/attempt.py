@@ -8,7 +8,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError
@@ -17,6 +17,7 @@ from router.llm.reach import Reach
 from router.logs import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.claimed import ClaimedTurn
+from router.replies.making import HandedOver, Reply, ReplyMaker
 from router.safety.budget import Budget
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.sending.courtesy import Courtesy
@@ -35,40 +36,7 @@ from router.whatsapp.clean import clean
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What is to be said, in parts that WhatsApp takes, and what it cost."""
-
-    parts: tuple[str, ...]
-    handler: Literal["n8n", "fallback"]
-    provider: str | None = None
-    model: str | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    @property
-    def cost(self) -> Json:
-        """Who made it, with what, and the tokens that it took."""
-        return {
-            "provider": self.provider,
-            "model": self.model,
-            "tokens_in": self.tokens_in,
-            "tokens_out": self.tokens_out,
-        }
-
-
-class HandedOver:
-    """A flow in n8n has the turn: it sends and closes it by itself, or its lease runs out."""
-
-
 Kind = Literal["transient", "permanent", "away"]
-
-
-class ReplyMaker(Protocol):
-    """Makes the reply to a turn; raises LlmError when it cannot."""
-
-    async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
-        """Return the reply, nothing of which has been sent, or say who else sends it."""
 
 
 @dataclass(frozen=True, slots=True)
