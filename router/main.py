@@ -52,7 +52,7 @@ from router.people.hashing import ContactHashes
 from router.replies.fallback import FallbackHandler, FallbackRules
 from router.replies.llm_keys import LlmKeys
 from router.replies.making import ReplyMaker
-from router.replies.prompt import PromptRules
+from router.replies.prompt import NOTES, PromptRules
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.loops import safely
 from router.running.stopping import ENDING_SECONDS, STOP_SECONDS, end_tasks, within
@@ -164,11 +164,10 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    prompt = PromptRules(settings.default_system_prompt, settings.prompt_token_budget)
-    maker: ReplyMaker = _fallback(settings, prompt, providers)
+    maker: ReplyMaker = _fallback(settings, providers)
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
-        maker = n8n = app.state.n8n = _n8n_handler(settings, prompt, http, database, maker)
+        maker = n8n = app.state.n8n = _n8n_handler(settings, http, database, maker)
     sending = open_sending(settings, database, evolution, places)
     outbox = app.state.outbox = sending.outbox
     notifier = make_notifier(settings, database, http, pools.services, outbox, n8n)
@@ -179,10 +178,11 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
             max_characters=settings.max_reply_characters,
             leak_characters=settings.leak_characters,
             system_prompt=settings.default_system_prompt,
+            notes=NOTES,
         ),
         wake_notices=notifier.wake,
     )
-    budget = Budget(database, prompt, settings.llm_max_tokens, budgets(settings))
+    budget = Budget(database, budgets(settings))
     keys = InstanceKeys.of(settings)
     shows = app.state.courtesy = EvolutionClient(pools.courtesy)
     courtesy = Courtesy(
@@ -328,11 +328,8 @@ def _providers(settings: Settings) -> dict[str, LlmProvider]:
     }
 
 
-def _fallback(
-    settings: Settings, prompt: PromptRules, providers: dict[str, LlmProvider]
-) -> FallbackHandler:
+def _fallback(settings: Settings, providers: dict[str, LlmProvider]) -> FallbackHandler:
     rules = FallbackRules(
-        prompt=prompt,
         max_tokens=settings.llm_max_tokens,
         second_provider=settings.llm_fallback_provider,
         llm_attempts=settings.llm_attempts,
@@ -350,7 +347,6 @@ def _execution_eraser(
 
 def _n8n_handler(
     settings: Settings,
-    prompt: PromptRules,
     http: httpx.AsyncClient,
     database: Database,
     fallback: ReplyMaker,
@@ -368,7 +364,7 @@ def _n8n_handler(
         wait_for_n8n=settings.n8n_fallback == "queue",
         probe_seconds=settings.n8n_probe_seconds,
     )
-    return N8nHandler(http, database, rules, prompt, fallback)
+    return N8nHandler(http, database, rules, fallback)
 
 
 def _moderation(
@@ -411,6 +407,8 @@ def _dispatcher(
         hashes=ContactHashes.of(settings),
         reach=Reach(),
         rules=AttemptRules(
+            prompt=PromptRules(settings.default_system_prompt, settings.prompt_token_budget),
+            max_tokens=settings.llm_max_tokens,
             make_timeout=settings.making_seconds,
             max_attempts=settings.turn_max_attempts,
             retry_base=settings.retry_base_seconds,

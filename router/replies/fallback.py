@@ -7,13 +7,13 @@ from router.llm.provider import (
     LlmEmpty,
     LlmMisconfigured,
     LlmProvider,
+    Prompt,
     complete_with_fallback,
 )
 from router.replies.claimed import ClaimedTurn
 from router.replies.llm_keys import LlmKeys
 from router.replies.making import Reply
 from router.replies.parts import prepared
-from router.replies.prompt import PromptRules, prompt_of_turn
 from router.whatsapp.splitting import finish_truncated
 
 
@@ -24,14 +24,13 @@ class FallbackRules:
     On the deployment's key `max_tokens` is the most.
     """
 
-    prompt: PromptRules
     max_tokens: int
     second_provider: str | None
     llm_attempts: int
 
 
 class FallbackHandler:
-    """Builds the prompt, asks the tenant's provider, and cuts the answer to WhatsApp's measure."""
+    """Asks the tenant's provider, and cuts the answer to WhatsApp's measure."""
 
     def __init__(
         self, providers: Mapping[str, LlmProvider], rules: FallbackRules, keys: LlmKeys
@@ -41,11 +40,10 @@ class FallbackHandler:
         self._keys = keys
         self._rules = rules
 
-    async def make(self, turn: ClaimedTurn) -> Reply:
+    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply:
         """Return the reply to the turn. Raises LlmError."""
         first = self._provider(turn)
         second = self._second(first)
-        prompt = prompt_of_turn(turn, self._rules.prompt)
         answer = await complete_with_fallback(
             first,
             second,

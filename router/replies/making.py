@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from router.llm.provider import Prompt
 from router.replies.claimed import ClaimedTurn
 from router.state.database import Json
 
@@ -36,5 +37,8 @@ class HandedOver:
 class ReplyMaker(Protocol):
     """Makes the reply to a turn; raises LlmError when it cannot."""
 
-    async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
-        """Return the reply, nothing of which has been sent, or say who else sends it."""
+    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | HandedOver:
+        """Return the reply, nothing of which has been sent, or say who else sends it.
+
+        `prompt` is built of the turn, once for all who are asked.
+        """

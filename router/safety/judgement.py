@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from router.replies.prompt import NOTES
 from router.safety.leaks import leaks
 from router.safety.patterns import BadPattern, first_match
 from router.safety.rules import ReplyDefaults, ReplyRules
@@ -40,6 +39,6 @@ def judge_reply(
     if least is None:
         least = defaults.leak_characters
     own = system_prompt or defaults.system_prompt
-    if leaks(own, text, least) or (least and leaks(NOTES, text, _LEAKED_NOTES)):
+    if leaks(own, text, least) or (least and leaks(defaults.notes, text, _LEAKED_NOTES)):
         return Objection("prompt_leak", "a long piece of the system prompt, word for word")
     return None

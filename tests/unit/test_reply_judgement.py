@@ -32,7 +32,10 @@ PROMPT = (
     " futebol, e não prometa entrega fora do bairro em hipótese alguma."
 )
 DEFAULTS = ReplyDefaults(
-    max_characters=1000, leak_characters=120, system_prompt="You are a helpful assistant."
+    max_characters=1000,
+    leak_characters=120,
+    system_prompt="You are a helpful assistant.",
+    notes=NOTES,
 )
 
 
