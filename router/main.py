@@ -43,8 +43,9 @@ from router.logs import Action, configure_logging, log_event
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
+from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.n8n.payload import FlowTerms
-from router.notices.opening import make_notifier
+from router.notices.opening import LEASE, make_notifier
 from router.outbound.media import MediaSource
 from router.outbound.own import open_own_http
 from router.outbound.pools import TenantPools
@@ -122,7 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.checks = shared_checks(app.state)
     app.state.rejections = Rejections()
     app.state.instance_tests = AtOnce(_TESTS)
-    app.state.contact_hashes = ContactHashes.of(settings)
+    app.state.contact_hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
     app.add_middleware(
         CallGate,
         limits=_call_limits(settings),
@@ -170,7 +171,8 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
         maker = n8n = app.state.n8n = _n8n_handler(settings, http, database, maker)
     sending = open_sending(settings, database, evolution, places)
     outbox = app.state.outbox = sending.outbox
-    notifier = make_notifier(settings, database, http, pools.services, outbox, n8n)
+    flows = None if n8n is None else _notice_flows(settings, http, n8n)
+    notifier = make_notifier(settings, database, pools.services, outbox, flows)
     guard = app.state.guard = ReplyGuard(
         database,
         _moderation(settings, http, pools.services),
@@ -367,6 +369,17 @@ def _n8n_handler(
     return N8nHandler(http, database, rules, fallback)
 
 
+def _notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandler) -> NoticeFlows:
+    own_url = f"http://localhost:{settings.api_port}"
+    terms = NoticeTerms(
+        webhooks_url=settings.n8n_webhook_url or "",
+        api_key=settings.n8n_api_key or SecretStr(""),
+        router_url=settings.n8n_router_url or settings.public_url or own_url,
+        lease=LEASE,
+    )
+    return NoticeFlows(http, n8n, terms)
+
+
 def _moderation(
     settings: Settings, http: httpx.AsyncClient, tenant_http: httpx.AsyncClient
 ) -> Moderation:
@@ -404,7 +417,7 @@ def _dispatcher(
             sending.late,
             policy(settings),
         ),
-        hashes=ContactHashes.of(settings),
+        hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         rules=AttemptRules(
             prompt=PromptRules(settings.default_system_prompt, settings.prompt_token_budget),

@@ -46,7 +46,12 @@ async def catch_up(
             try:
                 tenant = await find_instance(database, name, InstanceKeys.of(settings))
                 report = await repair_gap(
-                    database, evolution, tenant, policy(settings), ContactHashes.of(settings), since
+                    database,
+                    evolution,
+                    tenant,
+                    policy(settings),
+                    ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
+                    since,
                 )
             except (EvolutionError, StateError) as error:
                 failures += 1

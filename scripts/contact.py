@@ -30,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         person = Person.known_as(tenant["tenant"]["id"], given.number)
         if given.command == "export":
             return await export(database, person, given.out)
-        return await erase(database, ContactHashes.of(settings), person, given.out)
+        return await erase(
+            database,
+            ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
+            person,
+            given.out,
+        )
 
     return run(work)
 

@@ -58,7 +58,7 @@ class GapRepairs:
         self._evolution = evolution
         self._settings = settings
         self._keys = InstanceKeys.of(settings)
-        self._hashes = ContactHashes.of(settings)
+        self._hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
         self._wake = wake
         self._retry_delays = retry_delays
         self._queue = GapQueue(retry_delays)

@@ -6,13 +6,23 @@ itself. It is what makes the answer quick and spares an LLM call that the fence 
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from router.logs import Action, log_event
 from router.people.hashing import ContactHashes
 from router.state.database import Json
-from router.turns.dispatcher import Dispatcher
 
 _log = logging.getLogger(__name__)
+
+
+class Turns(Protocol):
+    """Who works on turns, as far as it is told what was decided."""
+
+    def wake(self, due_in: float = 0.0) -> None:
+        """There is (or will be, in `due_in` seconds) a turn to claim."""
+
+    def abandon(self, session_id: int) -> None:
+        """Stop what is being made for a session: nobody needs it any more."""
 
 
 class Reactions:
@@ -20,12 +30,12 @@ class Reactions:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        turns: Turns,
         begin_gap_repair: Callable[[str], None],
         wake_notices: Callable[[], None],
         hashes: ContactHashes,
     ) -> None:
-        self._dispatcher = dispatcher
+        self._turns = turns
         self._begin_gap_repair = begin_gap_repair
         self._wake_notices = wake_notices
         self._hashes = hashes
@@ -36,9 +46,9 @@ class Reactions:
             return
         match decision.get("decision"):
             case "turn_pending":
-                self._dispatcher.wake(float(decision.get("due_in") or 0))
+                self._turns.wake(float(decision.get("due_in") or 0))
             case "own_message":
-                self._dispatcher.wake()
+                self._turns.wake()
             case "takeover":
                 self._on_takeover(event, decision)
             case "loop":
@@ -54,7 +64,7 @@ class Reactions:
                 )
 
     def _on_takeover(self, event: Json, decision: Json) -> None:
-        self._dispatcher.abandon(decision["session_id"])
+        self._turns.abandon(decision["session_id"])
         log_event(
             _log,
             Action.PAUSED,
@@ -66,7 +76,7 @@ class Reactions:
         )
 
     def _on_loop(self, event: Json, decision: Json) -> None:
-        self._dispatcher.abandon(decision["session_id"])
+        self._turns.abandon(decision["session_id"])
         self._wake_notices()
         log_event(
             _log,
@@ -88,7 +98,7 @@ class Reactions:
             state=decision["state"],
         )
         if decision["state"] == "open":
-            self._dispatcher.wake()  # what waited for the line is due now
+            self._turns.wake()  # what waited for the line is due now
             self._wake_notices()
         if decision["reconnected"]:
             self._begin_gap_repair(event["instance"])

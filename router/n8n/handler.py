@@ -90,6 +90,10 @@ class N8nHandler:
             return False
         return answer.status_code in (401, 403)
 
+    async def is_away(self) -> bool:
+        """Whether it would take no turn now, or has failed so often that it is given none."""
+        return self.breaker.is_open or not await self.is_alive()
+
     async def is_available(self) -> bool:
         """Whether n8n is there. While the breaker is open, it is probed now and then."""
         return await self._is_closed(self.breaker, "n8n is back: it handles the turns again")

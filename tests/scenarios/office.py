@@ -100,7 +100,7 @@ def build_app(database: Connected, evolution: EvolutionClient, settings: Setting
     app.state.instance_tests = AtOnce(2)
     app.state.evolution = evolution
     app.state.settings = settings
-    app.state.contact_hashes = ContactHashes.of(settings)
+    app.state.contact_hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
     install_error_handlers(app)
     app.router.routes.extend(OPERATORS_ROUTES)
     return app

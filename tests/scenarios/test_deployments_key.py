@@ -92,7 +92,7 @@ async def test_no_path_of_a_tenant_asks_the_deployments_server_for_anothers_chat
                 with pytest.raises(EvolutionRefused, match="must end behind host and port"):
                     await repair_gap(
                         stage.database, EvolutionClient(http), tenant, policy(settings),
-                        ContactHashes.of(settings),
+                        ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
                     )  # fmt: skip
             check = await asked(stage, "/api/instances/padaria/test-webhook")
             assert "must end behind host and port" in str(check)

@@ -25,7 +25,8 @@ from tests.state.conversation import MARIA, POLICY
 from tests.state.test_people import a_long_story, assert_no_trace, dump
 
 NUMBER = "+55 11 95555-0001"
-HASHES = ContactHashes.of(settings_with({"EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET}))
+_SETTINGS = settings_with({"EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET})
+HASHES = ContactHashes.of(_SETTINGS.secrets_key, _SETTINGS.webhook_secrets)
 
 
 @pytest.fixture

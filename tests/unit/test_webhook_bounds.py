@@ -345,7 +345,9 @@ class Post:
         state.guards = Guards(self.database)
         state.rates, state.rejections = Rates(), Rejections()
         state.callers, state.webhook_bodies = Callers(()), self.bodies
-        state.contact_hashes = ContactHashes.of(state.settings)
+        state.contact_hashes = ContactHashes.of(
+            state.settings.secrets_key, state.settings.webhook_secrets
+        )
         self.rates: Rates = state.rates
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://router", headers=SECRET
