@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from router import __version__
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.evolution.client import EvolutionClient
+from router.evolution.sends import EvolutionSends
 from router.gate.gate import SHORT_FLOW, CallGate, CallLimits, Memory
 from router.gate.proofs import Proofs
 from router.gate.user_tokens import UserTokens, token_rules
@@ -63,6 +64,7 @@ from router.safety.moderation import Moderation, ModerationRules
 from router.safety.rules import ReplyDefaults
 from router.sending.courtesy import Courtesy
 from router.sending.opening import Sending, open_sending
+from router.sending.presence import Presence
 from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.places import SendPlaces
@@ -161,7 +163,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     app.state.send_places = places
     pools = app.state.pools = TenantPools(settings, places.count)
     stack.push_async_callback(pools.close)
-    evolution = EvolutionClient(pools.lookups, pools.sends, settings.max_media_bytes)
+    evolution = EvolutionClient(pools.lookups, settings.max_media_bytes)
     providers = _providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
@@ -169,7 +171,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
         maker = n8n = app.state.n8n = _n8n_handler(settings, http, database, maker)
-    sending = open_sending(settings, database, evolution, places)
+    sending = open_sending(settings, database, evolution, EvolutionSends(pools.sends), places)
     outbox = app.state.outbox = sending.outbox
     flows = None if n8n is None else _notice_flows(settings, http, n8n)
     notifier = make_notifier(settings, database, pools.services, outbox, flows)
@@ -186,9 +188,8 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
     )
     budget = Budget(database, budgets(settings))
     keys = InstanceKeys.of(settings)
-    shows = app.state.courtesy = EvolutionClient(pools.courtesy)
     courtesy = Courtesy(
-        shows,
+        EvolutionSends(pools.courtesy),
         lambda turn: keys.instance(turn.tenant.line),
         settings.typing_seconds,
     )
@@ -252,6 +253,7 @@ async def _start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Non
 
 
 def _serve_flows(app: FastAPI, settings: Settings, pools: TenantPools) -> None:
+    app.state.presence = Presence(EvolutionSends(pools.courtesy))
     app.state.media = MediaSource(pools.media, settings.max_media_bytes)
     app.state.flows_at_once = AtOnce(FLOW_AT_ONCE)
     app.state.flow_bench = Bench()

@@ -15,12 +15,13 @@ import segno
 
 from router.api.webhook_check import webhook_url
 from router.configuration.settings import Settings
-from router.evolution.client import EvolutionClient, Instance
+from router.evolution.client import EvolutionClient
 from router.evolution.errors import (
     AddressNotAllowed,
     EvolutionError,
     EvolutionRefused,
 )
+from router.evolution.exchange import Instance
 from router.outbound.client import open_tenant_http
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys, find_instance

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from router.evolution.client import Instance
+from router.evolution.exchange import Instance
 from router.outbound.answers import read_json
 from router.outbound.client import for_tenant
 

@@ -19,8 +19,9 @@ from typing import Any
 from uuid import uuid4
 
 from router.errors import DatabaseAway
-from router.evolution.client import EvolutionClient, Instance, MessagePage
+from router.evolution.client import EvolutionClient, MessagePage
 from router.evolution.errors import EvolutionAway
+from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages, PassedOver
 from router.intake.events import NotAnEnvelope, parse_webhook
 from router.intake.ingester import PATIENCE_MS

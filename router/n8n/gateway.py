@@ -18,8 +18,8 @@ from fastapi.responses import JSONResponse
 
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
-from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
+from router.evolution.exchange import Instance
 from router.gate.refusals import Refused, conflict
 from router.http.bodies import Bodies, TooMuch
 from router.logs import Action, bind_correlation, log_event
@@ -35,6 +35,7 @@ from router.safety.rules import ReplyRules
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
+from router.sending.presence import Presence
 from router.sending.speakers import flow
 from router.sharing.at_once import AtOnce, TooManyAtOnce
 from router.sharing.bench import Bench
@@ -126,7 +127,7 @@ class _Desk:
     def __init__(self, request: Request, token: TurnToken, turn: Json) -> None:
         state = request.app.state
         self._database: Database = state.database
-        self._courtesy: EvolutionClient = state.courtesy
+        self._presence: Presence = state.presence
         self._settings: Settings = state.settings
         self._guard: ReplyGuard = state.guard
         self._outbox: Outbox = state.outbox
@@ -259,11 +260,11 @@ class _Desk:
             raise conflict("paused")
         presence = str(asked.body.get("presence") or "composing")
         try:
-            await self._courtesy.send_presence(
+            await self._presence.show(
                 self._instance(),
                 self.turn["jid"],
-                presence=presence,
-                delay_ms=round(asked.delay * 1000) or _PRESENCE_MS,
+                presence,
+                round(asked.delay * 1000) or _PRESENCE_MS,
             )
         except EvolutionAway as error:
             raise Refused(503, "Service Unavailable", str(error), "evolution_away") from error

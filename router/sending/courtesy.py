@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionError
+from router.evolution.exchange import Instance
+from router.evolution.sends import EvolutionSends
 from router.replies.claimed import ClaimedTurn
 from router.sharing.shares import TENANT, Shares
 
@@ -39,7 +40,7 @@ class Courtesy:
 
     def __init__(
         self,
-        evolution: EvolutionClient,
+        evolution: EvolutionSends,
         instance_of: Callable[[ClaimedTurn], Instance],
         typing_seconds: float,
         *,

@@ -16,8 +16,8 @@ from itertools import groupby
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from router.errors import DatabaseAway, StateError
-from router.evolution.client import Instance
 from router.evolution.errors import EvolutionError
+from router.evolution.exchange import Instance
 from router.logs import Action, log_event
 from router.running.loops import Loop, safely
 from router.sending.evidence import Doubt, Finding

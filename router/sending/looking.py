@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from router.evolution.client import EvolutionClient, Instance, MessagePage
+from router.evolution.client import EvolutionClient, MessagePage
 from router.evolution.errors import EvolutionError
+from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages
 from router.sending.evidence import Chat, Doubt, Finding, judge_sends
 from router.sharing.shares import Shares

@@ -13,8 +13,9 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from router.errors import DatabaseAway, StateError
-from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
+from router.evolution.exchange import Instance
+from router.evolution.sends import EvolutionSends, SentMessage
 from router.logs import Action, log_event
 from router.running.stopping import STOP_GRACE, end_tasks
 from router.sending.outcomes import ID_TAKEN, InDoubt, SendFailed, SendStopped, Sent
@@ -64,7 +65,7 @@ class Outbox:
     def __init__(
         self,
         database: Database,
-        evolution: EvolutionClient,
+        evolution: EvolutionSends,
         keys: InstanceKeys,
         places: SendPlaces,
         terms: SendTerms,

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from router.configuration.servers import Servers, shown_server
 from router.configuration.settings import Settings
-from router.evolution.client import Instance
 from router.evolution.errors import EvolutionRefused
+from router.evolution.exchange import Instance
 from router.logs import shield_secret
 from router.state.database import Database
 from router.tenants.delivery import Failures

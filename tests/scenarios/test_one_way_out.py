@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from loopback.evolution import failures
 from router.errors import NotFound
-from router.evolution.client import EvolutionClient
+from router.evolution.sends import EvolutionSends
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendStopped, Sent
 from router.sending.outgoing import Outgoing
@@ -32,7 +32,7 @@ async def outbox(stage: Stage) -> AsyncIterator[Outbox]:
     times = SendTimes(timeout=2, settle=3, lease=10)
     terms = SendTerms(times, check_after=0.5, policy={})
     async with httpx.AsyncClient(timeout=2) as http:
-        way_out = Outbox(stage.database, EvolutionClient(http), keys, SendPlaces(5), terms)
+        way_out = Outbox(stage.database, EvolutionSends(http), keys, SendPlaces(5), terms)
         yield way_out
         await way_out.stop()
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from router.configuration.servers import Servers
 from router.errors import DatabaseAway, NotFound
-from router.evolution.client import EvolutionClient
+from router.evolution.sends import EvolutionSends
 from router.n8n.media import emptied
 from router.n8n.requests import messages_of
 from router.n8n.whitelist import read_request
@@ -100,7 +100,7 @@ def outbox(
     servers = Servers.of(["http://evolution.example"])
     keys = InstanceKeys(SecretStr(key) if key else None, servers=servers)
     terms = SendTerms(TIMES, check_after=3, policy={"debounce_seconds": 2})
-    return Outbox(ledger, EvolutionClient(http), keys, SendPlaces(places), terms, clock=clock)
+    return Outbox(ledger, EvolutionSends(http), keys, SendPlaces(places), terms, clock=clock)
 
 
 def emptied_sends() -> list[Outgoing]:

@@ -14,8 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from router.configuration.addresses import Allowed
-from router.evolution.client import EvolutionClient, Instance, MessagePage
+from router.evolution.client import EvolutionClient, MessagePage
 from router.evolution.errors import AnswerTooLarge, EvolutionAway
+from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER
@@ -138,7 +139,7 @@ async def test_a_large_answer_is_read_beside_the_event_loop(
         readers.append(current_thread().name)
         return read_json(*how)
 
-    monkeypatch.setattr("router.evolution.client.read_json", noted)
+    monkeypatch.setattr("router.evolution.exchange.read_json", noted)
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=page_of({"more": more})))
     async with httpx.AsyncClient(transport=transport) as http:
         shop = Instance("http://evolution.example", SecretStr("key"), "shop")
