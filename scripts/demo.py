@@ -23,11 +23,11 @@ import uvicorn
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
+from router.app import create_app
 from router.configuration.settings import ConfigurationError, load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import SUBSCRIBED_EVENTS
 from router.logs import configure_logging
-from router.main import create_app
 from router.serving.server import server_config
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n

@@ -10,8 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from loopback.routers import RouterProcess
+from router.app import create_app
 from router.configuration.settings import load_settings
-from router.main import create_app
 from router.serving.server import server_config
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"

@@ -6,8 +6,8 @@ Changes no schema and makes no secrets: `make run` does that, too.
 import argparse
 import sys
 
+from router.app import create_app
 from router.configuration.settings import ConfigurationError, load_settings
-from router.main import create_app
 from router.serving.server import CannotListen, listen, serve
 
 

@@ -7,8 +7,8 @@ import asyncpg
 import httpx
 import pytest
 
+from router.app import create_app
 from router.configuration.settings import load_settings
-from router.main import create_app
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 
 KEY = {"X-API-Key": API_KEY}

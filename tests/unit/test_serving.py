@@ -6,8 +6,8 @@ import socket
 import pytest
 import uvicorn
 
+from router.app import create_app
 from router.configuration.settings import load_settings
-from router.main import create_app
 from router.serving.server import serve
 from tests.routers import door, environment
 
