@@ -19,7 +19,7 @@ from router.http.headers import ResponseHeaders
 from router.http.health import shared_checks
 from router.http.reference import add_reference
 from router.intake.rejections import Rejections
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.people.hashing import ContactHashes
 from router.routes import FLOWS_ROUTES, ROUTES
 from router.running.stopping import ENDING_SECONDS, within

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from router.app import create_app
 from router.configuration.settings import ConfigurationError, load_settings
-from router.logs import configure_logging
+from router.logs.setup import configure_logging
 
 
 def __getattr__(name: str) -> FastAPI:

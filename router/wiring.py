@@ -21,7 +21,7 @@ from router.intake.guards import Guards
 from router.intake.ingester import Ingester
 from router.intake.reactions import Reactions
 from router.llm.provider import LlmProvider
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
 from router.n8n.handler import N8nHandler
 from router.n8n.opening import make_eraser, make_handler, make_notice_flows

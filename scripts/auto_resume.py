@@ -13,7 +13,7 @@ if not __package__:  # run as a file: the project is not on the path then
 
 from router.api.cron import run_auto_resume
 from router.configuration.settings import Settings
-from router.logs import configure_logging
+from router.logs.setup import configure_logging
 from router.state.database import Database
 from scripts.running import run, takes_no_arguments
 

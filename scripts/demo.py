@@ -27,7 +27,7 @@ from router.app import create_app
 from router.configuration.settings import ConfigurationError, load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import SUBSCRIBED_EVENTS
-from router.logs import configure_logging
+from router.logs.setup import configure_logging
 from router.serving.server import server_config
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n

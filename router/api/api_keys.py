@@ -12,7 +12,7 @@ from router.api.models import Page
 from router.api.moments import Moment
 from router.api.queries import LARGEST_ID, ListQuery
 from router.gate.identity import make_api_key
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 router = APIRouter(prefix="/api-keys", tags=["access"])
 _log = logging.getLogger(__name__)

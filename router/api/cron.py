@@ -14,7 +14,7 @@ from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.gate.keys import same_secret
 from router.http.errors import Unauthorised
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.state.database import Database, Json
 from router.tenants.policy import policy
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from router.api.api_keys import Role
 from router.api.dependencies import Caller, PathId, TheDatabase
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 router = APIRouter(prefix="/tenants/{tenant_id}/members", tags=["access"])
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from router.api.dependencies import (
 from router.api.models import PausedSession, ResumedSession, Session
 from router.api.moments import Moment
 from router.errors import Invalid
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.state.database import Json
 from router.tenants.policy import policy
 from router.whatsapp.numbers import contact_jids

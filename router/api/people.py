@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import Caller, TenantId, TheAbandon, TheDatabase, TheHashes
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.people.requests import (
     EXPORTED,
     Person,

@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from router.api.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
 from router.api.models import Page, Spending, Tenant, TenantStats
 from router.api.queries import LARGEST_ID, AskedSpending, AskedTenants
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.safety.patterns import check_patterns
 from router.tenants import saving
 from router.tenants.policy import budgets

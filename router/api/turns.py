@@ -10,7 +10,7 @@ from router.api.dependencies import Caller, PathId, TenantId, TheDatabase, TheLi
 from router.api.models import Page, Retries, Turn, TurnWithMessages
 from router.api.moments import Moment
 from router.api.queries import AskedTurns
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 router = APIRouter(tags=["turns"])
 _log = logging.getLogger(__name__)

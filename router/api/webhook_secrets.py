@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from router.api.dependencies import Caller, PathId, TheDatabase
 from router.api.queries import LARGEST_ID
 from router.intake.own_secrets import make_secret
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 router = APIRouter(prefix="/tenants/{tenant_id}/webhook-secrets", tags=["tenants"])
 _log = logging.getLogger(__name__)

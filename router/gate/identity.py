@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from router.gate.keys import caller_of
 from router.gate.user_tokens import UserTokens
 from router.http.errors import Unauthorised
-from router.logs import shield_secret
+from router.logs.scrubber import shield_secret
 from router.state.database import Json
 
 _PREFIX = "hfk_"

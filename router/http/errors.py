@@ -24,7 +24,7 @@ from router.errors import (
     TooSlow,
     UnknownCaller,
 )
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 _STATUS: dict[type[StateError], tuple[int, str]] = {
     UnknownCaller: (401, "unauthorised"),

@@ -16,7 +16,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 _log = logging.getLogger(__name__)
 _PACKAGE: Final = "fastapi_offline"  # of which only the files are used

@@ -25,7 +25,7 @@ from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages, PassedOver
 from router.intake.events import NotAnEnvelope, parse_webhook
 from router.intake.ingester import PATIENCE_MS
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.outbound.answers import beside_the_loop
 from router.people.hashing import ContactHashes
 from router.state.database import Database, Json

@@ -16,7 +16,7 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError, EvolutionRefused
 from router.intake.gap_queue import Gap, GapQueue
 from router.intake.gap_repair import log_report, repair_gap
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.people.hashing import ContactHashes
 from router.running.loops import is_cancelled, log_unexpected, safely
 from router.state.database import Database, Json

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from router.configuration.addresses import Network
 from router.errors import DatabaseAway
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.running.loops import log_unexpected
 from router.state.database import Database, Json
 

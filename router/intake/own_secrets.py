@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from router.logs import shield_secret
+from router.logs.scrubber import shield_secret
 
 _PREFIX = "whs_"
 _RANDOM_BYTES = 32

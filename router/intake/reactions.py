@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.people.hashing import ContactHashes
 from router.state.database import Json
 

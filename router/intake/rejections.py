@@ -8,7 +8,8 @@ import logging
 from collections import Counter
 
 from router.intake.admission import Rejected
-from router.logs import Action, log_event, scrubbed
+from router.logs.events import Action, log_event
+from router.logs.scrubber import scrubbed
 
 _log = logging.getLogger(__name__)
 _WINDOW = 10.0  # seconds

@@ -36,7 +36,7 @@ from router.intake.admission import Rejected, admit, named_instance
 from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piece
 from router.intake.ingester import Ingester
 from router.intake.rejections import Rejections
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates, per_minute
 from router.state.database import Json

@@ -16,7 +16,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from router.configuration.settings import Settings
-from router.logs import Action, log_event, scrubbed
+from router.logs.events import Action, log_event
+from router.logs.scrubber import scrubbed
 from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.handler import KEY_HEADER
 from router.state.database import Database, Json

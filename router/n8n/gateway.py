@@ -22,7 +22,7 @@ from router.evolution.errors import EvolutionAway, EvolutionError
 from router.evolution.exchange import Instance
 from router.gate.refusals import Refused, conflict
 from router.http.bodies import Bodies, TooMuch
-from router.logs import Action, bind_correlation, log_event
+from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.media import emptied, filled, media_size
 from router.n8n.notice_routes import send_notice

@@ -8,7 +8,7 @@ import httpx
 from pydantic import SecretStr
 
 from router.llm.provider import LlmAway, LlmFailed, Prompt
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import FlowTerms, build_payload

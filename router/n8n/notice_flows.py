@@ -7,7 +7,7 @@ from time import monotonic
 import httpx
 from pydantic import SecretStr
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.n8n.handler import KEY_HEADER, N8nHandler
 from router.notices.claimed import ClaimedNotice, NoticeKind
 from router.notices.payload import build_payload

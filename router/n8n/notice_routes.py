@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
 from router.gate.refusals import Refused, conflict
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.requests import notice_of
 from router.sending.outbox import Outbox

@@ -8,7 +8,7 @@ from typing import Protocol
 import httpx
 
 from router.errors import StateError
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.notices.claimed import ClaimedNotice
 from router.notices.payload import build_notice
 from router.notices.wording import say

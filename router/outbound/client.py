@@ -28,7 +28,7 @@ import httpx
 
 from router.configuration.addresses import CURE, Allowed
 from router.configuration.settings import Settings
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.outbound.bounds import (
     ENCODINGS,
     LONGEST_ANSWER,

@@ -3,7 +3,7 @@
 from pydantic import SecretStr
 
 from router.llm.provider import LlmMisconfigured
-from router.logs import shield_secret
+from router.logs.scrubber import shield_secret
 from router.replies.claimed import ClaimedTurn
 from router.tenants.sealing import CannotOpen, Vault, place_of_key
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from router.errors import StateError
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 _log = logging.getLogger(__name__)
 REQUESTS_GRACE = 3

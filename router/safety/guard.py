@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.safety.judgement import Objection, judge_reply
 from router.safety.moderation import Moderation, ModerationAway
 from router.safety.rules import ReplyDefaults, ReplyRules

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from router.errors import DatabaseAway, StateError
 from router.evolution.errors import EvolutionError
 from router.evolution.exchange import Instance
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.running.loops import Loop, safely
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts

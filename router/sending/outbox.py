@@ -16,7 +16,7 @@ from router.errors import DatabaseAway, StateError
 from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
 from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends, SentMessage
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.running.stopping import STOP_GRACE, end_tasks
 from router.sending.outcomes import ID_TAKEN, InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from router.http.callers import Callers
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.serving.bounds import Bounds
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from router.configuration.settings import Settings
 from router.http.callers import Callers
-from router.logs import configure_logging
+from router.logs.setup import configure_logging
 from router.running.stopping import REQUESTS_GRACE
 from router.serving.bounds import Bounds, connections_for
 from router.serving.connection import Connection

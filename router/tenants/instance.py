@@ -11,7 +11,7 @@ from router.configuration.servers import Servers, shown_server
 from router.configuration.settings import Settings
 from router.evolution.errors import EvolutionRefused
 from router.evolution.exchange import Instance
-from router.logs import shield_secret
+from router.logs.scrubber import shield_secret
 from router.state.database import Database
 from router.tenants.delivery import Failures
 from router.tenants.sealing import CannotOpen, Vault, place_of_key

@@ -14,7 +14,8 @@ from typing import Any
 
 from router.configuration.servers import Servers, shown_server
 from router.configuration.settings import Settings
-from router.logs import Action, log_event, shown_instance
+from router.logs.events import Action, log_event
+from router.logs.people import shown_instance
 from router.running.loops import safely
 from router.state.database import Database
 

@@ -15,7 +15,7 @@ from router.configuration.addresses import Allowed, fault_of
 from router.configuration.servers import Servers
 from router.configuration.settings import Settings
 from router.errors import Invalid
-from router.logs import shield_secret
+from router.logs.scrubber import shield_secret
 from router.state.database import Database, Json
 from router.tenants.policy import ceilings, policy
 from router.tenants.sealing import KEY_COLUMNS, Vault, place_of_key

@@ -14,7 +14,7 @@ from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError
 from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, Prompt
 from router.llm.reach import Reach
-from router.logs import Action, bind_correlation, log_event
+from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.claimed import ClaimedTurn
 from router.replies.making import HandedOver, Reply, ReplyMaker

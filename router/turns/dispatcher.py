@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.replies.claimed import ClaimedTurn
 from router.running.loops import Loop, log_unexpected
 from router.running.stopping import STOP_GRACE, end_tasks

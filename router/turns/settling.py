@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from router.evolution.errors import EvolutionError
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.replies.claimed import ClaimedTurn, TurnPart
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts

@@ -19,16 +19,10 @@ from router.intake.admission import Rejected
 from router.intake.rejections import Rejections
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
-from router.logs import (
-    Action,
-    JsonFormatter,
-    Scrubber,
-    TextFormatter,
-    bind_correlation,
-    configure_logging,
-    log_event,
-    register_secret,
-)
+from router.logs.events import Action, bind_correlation, log_event
+from router.logs.formatters import JsonFormatter, TextFormatter
+from router.logs.scrubber import Scrubber, register_secret
+from router.logs.setup import configure_logging
 
 _log = logging.getLogger("router.somewhere")
 _OTHERS = (
