@@ -15,7 +15,7 @@ from router.api.probing import Answer, Probe, make_probe, post_probe
 from router.api.webhook_check import is_ours, shown_url, webhook_url
 from router.configuration.settings import Settings
 from router.evolution.client import WebhookSettings
-from router.outbound.client import AddressRefused
+from router.outbound.checked import AddressRefused
 from router.state.database import Database
 
 _PATIENCE = 10.0  # seconds for a probe

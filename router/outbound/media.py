@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from router.outbound.bounds import AnswerTooLong
-from router.outbound.client import AddressRefused, for_tenant
+from router.outbound.checked import AddressRefused
+from router.outbound.client import for_tenant
 from router.sharing.at_once import InTurn, TooManyAtOnce
 from router.whatsapp.clean import clean
 

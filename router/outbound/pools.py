@@ -6,13 +6,9 @@ import httpx
 
 from router.configuration.addresses import Allowed
 from router.configuration.settings import Settings
-from router.outbound.client import (
-    MOST_CONNECTIONS,
-    CheckedTransport,
-    Claimed,
-    by_tenant_and_server,
-    client_over,
-)
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
+from router.outbound.healing import MOST_CONNECTIONS, Claimed, by_tenant_and_server
 from router.outbound.media import SECONDS as MEDIA_SECONDS
 from router.sharing.shares import NOBODY, Claims
 

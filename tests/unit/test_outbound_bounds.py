@@ -19,7 +19,8 @@ from router.evolution.exchange import Instance
 from router.evolution.sends import SentMessage
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong
-from router.outbound.client import CheckedTransport, client_over, for_tenant
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over, for_tenant
 from router.outbound.own import open_own_http
 from router.safety.moderation import Moderation, ModerationAway, ModerationRules
 from tests.evolution import WholeEvolution

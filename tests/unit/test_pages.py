@@ -20,7 +20,8 @@ from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER
-from router.outbound.client import CheckedTransport, client_over
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
 from router.sending.evidence import Doubt
 from router.sending.looking import Looking, Whereabouts
 from tests.scenarios.hostile import saying, server
