@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from router.configuration.settings import Settings
-from router.gate.gate import SHORT_FLOW, CallLimits, Memory
+from router.gate.admission import SHORT_FLOW, CallLimits, Memory
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 
