@@ -37,7 +37,7 @@ def make_handler(
 
 
 def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandler) -> NoticeFlows:
-    """Return what gives notices to n8n, which `n8n` knows of."""
+    """Return what gives notices to n8n; whether that is there, `n8n` knows."""
     own_url = f"http://localhost:{settings.api_port}"
     terms = NoticeTerms(
         webhooks_url=settings.n8n_webhook_url or "",
