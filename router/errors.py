@@ -2,7 +2,7 @@
 
 The SQL functions raise SQLSTATEs of their own (`PT401`, `PT403`, `PT404`, `PT409`, `PT422`:
 PostgREST's form of `HTTP status n`); `router.state.failures` turns them into these, and
-`router.http_errors` turns these into HTTP answers. Errors of Evolution and of LLM providers live
+`router.http.errors` turns these into HTTP answers. Errors of Evolution and of LLM providers live
 beside their clients.
 """
 

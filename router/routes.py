@@ -7,12 +7,12 @@ second, in which nothing else is served. What is put together here is shared ins
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
-from router import health
+from router.api.routes import api
+from router.http import health
+from router.intake.routes import router as webhook
 from router.n8n.callbacks import router as callbacks
 from router.n8n.gateway import router as gateway
-from router.notices.routes import router as notices
-from router.operators.api import api
-from router.webhook.routes import router as webhook
+from router.n8n.notice_routes import router as notices
 
 
 def _together(*routers: APIRouter) -> tuple[BaseRoute, ...]:

@@ -11,9 +11,9 @@ from pathlib import Path
 if not __package__:  # run as a file: the project is not on the path then
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from router.logs import configure_logging
-from router.operators.cron import run_auto_resume
-from router.settings import Settings
+from router.api.cron import run_auto_resume
+from router.configuration.settings import Settings
+from router.logs.setup import configure_logging
 from router.state.database import Database
 from scripts.running import run, takes_no_arguments
 

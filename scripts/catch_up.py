@@ -10,16 +10,16 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from router.configuration.settings import Settings
 from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
-from router.gap_repair import GapReport, repair_gap
+from router.intake.gap_repair import GapReport, repair_gap
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
-from router.policy import policy
-from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
+from router.tenants.policy import policy
 from scripts.running import run
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -46,7 +46,12 @@ async def catch_up(
             try:
                 tenant = await find_instance(database, name, InstanceKeys.of(settings))
                 report = await repair_gap(
-                    database, evolution, tenant, policy(settings), ContactHashes.of(settings), since
+                    database,
+                    evolution,
+                    tenant,
+                    policy(settings),
+                    ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
+                    since,
                 )
             except (EvolutionError, StateError) as error:
                 failures += 1

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 
 import segno
 
-from router.evolution.client import EvolutionClient, Instance
+from router.api.webhook_check import webhook_url
+from router.configuration.settings import Settings
+from router.evolution.client import EvolutionClient
 from router.evolution.errors import (
     AddressNotAllowed,
     EvolutionError,
     EvolutionRefused,
 )
-from router.operators.webhook_check import webhook_url
+from router.evolution.exchange import Instance
 from router.outbound.client import open_tenant_http
-from router.settings import Settings
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
 from scripts.own_secret import SECRET_HEADER, Way, set_own_secret
 from scripts.running import CannotGoOn
 

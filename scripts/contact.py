@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from router.configuration.settings import Settings
 from router.people.hashing import ContactHashes
 from router.people.requests import Person, erase_contact, export_contact
-from router.settings import Settings
 from router.state.database import Database, Json
 from scripts.operators import as_script
 from scripts.running import CannotGoOn, run
@@ -30,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         person = Person.known_as(tenant["tenant"]["id"], given.number)
         if given.command == "export":
             return await export(database, person, given.out)
-        return await erase(database, ContactHashes.of(settings), person, given.out)
+        return await erase(
+            database,
+            ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
+            person,
+            given.out,
+        )
 
     return run(work)
 

@@ -23,12 +23,12 @@ import uvicorn
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Business, Customer, Evolution
+from router.app import create_app
+from router.configuration.settings import ConfigurationError, load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import SUBSCRIBED_EVENTS
-from router.logs import configure_logging
-from router.main import create_app
+from router.logs.setup import configure_logging
 from router.serving.server import server_config
-from router.settings import ConfigurationError, load_settings
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.server import N8nDidNotStart

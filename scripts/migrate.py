@@ -7,10 +7,10 @@ does no harm. With SUPABASE_URL alone it can only look: it says whether there is
 import asyncio
 import sys
 
+from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.postgres import EmbeddedPostgres
 from router.errors import DatabaseAway, StateError
-from router.settings import ConfigurationError, Settings, load_settings
 from router.state.migrations import MIGRATIONS, MigrationError, migrate, read_migrations
 from router.state.opening import open_database
 from router.state.schema_version import schema_fault

@@ -11,9 +11,9 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from router.operators.bound_database import CallersDatabase
-from router.operators.identity import make_api_key, script_caller
-from router.settings import Settings
+from router.api.bound_database import CallersDatabase
+from router.configuration.settings import Settings
+from router.gate.identity import make_api_key, script_caller
 from router.state.database import Database, Json
 from scripts.running import run
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
+from router.intake.own_secrets import make_secret, secret_hash
 from router.state.database import Database
-from router.tenant_instance import TenantInstance
-from router.webhook.own_secrets import make_secret, secret_hash
+from router.tenants.instance import TenantInstance
 from scripts.tenant_secrets import add_secret
 
 SECRET_HEADER = "X-Webhook-Secret"  # nosec B105  # noqa: S105 - the header's name

@@ -9,9 +9,9 @@ key; 1: some could not be read, with the reason.
 
 import sys
 
-from router.sealing import CannotOpen, Vault, place_of_key
-from router.settings import Settings
+from router.configuration.settings import Settings
 from router.state.database import Database, Json
+from router.tenants.sealing import CannotOpen, Vault, place_of_key
 from scripts.running import CannotGoOn, run, takes_no_arguments
 
 

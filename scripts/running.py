@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
+from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.errors import EmbeddedPostgresError
 from router.errors import StateError
 from router.evolution.errors import EvolutionError
-from router.settings import ConfigurationError, Settings, load_settings
 from router.state.database import Database
 from router.state.migrations import MigrationError
 from router.state.opening import open_database

@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from router import __version__
+from router.app import create_app
+from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.errors import EmbeddedPostgresError
 from router.errors import DatabaseAway
-from router.main import create_app
 from router.serving.server import CannotListen, listen, serve
-from router.settings import ConfigurationError, Settings, load_settings
 from router.state.migrations import MigrationError, migrate
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n

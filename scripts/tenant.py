@@ -10,12 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from router import tenant_saving
+from router.configuration.settings import Settings
 from router.errors import Invalid
 from router.safety.patterns import BadPattern, check_patterns
-from router.sealing import KEY_COLUMNS
-from router.settings import Settings
 from router.state.database import Database, Json
+from router.tenants import saving
+from router.tenants.sealing import KEY_COLUMNS
 from scripts.connecting import Connection, connect
 from scripts.operators import as_script
 from scripts.running import CannotGoOn, run
@@ -64,7 +64,7 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
     }
     if given.key is not None:
         values["evo_api_key"] = _key(given.key, "evo_api_key")
-    created = await tenant_saving.create_tenant(database, settings, values)
+    created = await saving.create_tenant(database, settings, values)
     print(f"Tenant {created['id']} has the instance {created['instance_name']}.")
     print(f"Next: python -m scripts.tenant connect {created['instance_name']}")
     return 0
@@ -74,7 +74,7 @@ async def change(settings: Settings, database: Database, given: argparse.Namespa
     """Change what is given of a tenant."""
     values = _values(given)
     tenant = (await database.call("get_tenant", {"instance_name": given.name}))["tenant"]
-    changed = await tenant_saving.change_tenant(database, settings, tenant["id"], values)
+    changed = await saving.change_tenant(database, settings, tenant["id"], values)
     for name in sorted(values):
         if name in KEY_COLUMNS:
             print(f"{name} is {'set' if changed[f'{name}_set'] else 'not set'}")

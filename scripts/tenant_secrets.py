@@ -2,8 +2,8 @@
 
 import argparse
 
+from router.intake.own_secrets import NewSecret, make_secret
 from router.state.database import Database, Json
-from router.webhook.own_secrets import NewSecret, make_secret
 
 _MADE_BY = "scripts.tenant"
 

@@ -10,9 +10,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from loopback.routers import RouterProcess
-from router.main import create_app
+from router.app import create_app
+from router.configuration.settings import load_settings
 from router.serving.server import server_config
-from router.settings import load_settings
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"
 CRON_SECRET = "a-cron-secret-for-the-tests"

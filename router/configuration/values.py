@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
 
-from router.evolution.servers import named_place
-from router.outbound.addresses import Allowed
+from router.configuration.addresses import Allowed
+from router.configuration.servers import named_place
 
 _LONGEST_SHOWN = 40
 _SHORTEST_KEY = 32

@@ -24,11 +24,11 @@ from typing import Any
 
 import httpx
 
-from router.limits.depth import too_deep
 from router.outbound.answers import MOST_VALUES, count_values, read_json
 from router.outbound.bounds import AnswerTooLong
-from router.outbound.client import AddressRefused
-from router.webhook.clean import clean
+from router.outbound.checked import AddressRefused
+from router.whatsapp.clean import clean
+from router.whatsapp.depth import too_deep
 
 # Meta's error codes that mean "try later": throttling, outages, temporary blocks. From the page
 # "Error codes" of the WhatsApp Cloud API's documentation. Every other code of a send is for good.

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

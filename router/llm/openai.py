@@ -10,18 +10,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
-from router.llm.loading import InThread, rehearse
-from router.llm.provider import (
-    LlmAway,
-    LlmMisconfigured,
-    LlmRefused,
-    LlmReply,
-    Prompt,
-    hide,
-    judge_status,
-)
+from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt
+from router.llm.sdk import SdkProvider
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -31,117 +21,58 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"(o\d|gpt-[5-9]|gpt-\d\d)")
 
 
-class OpenAiProvider:
-    """Asks OpenAI, or a compatible server at `base_url`. `timeout` in seconds."""
+class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
+    """Asks OpenAI, or a compatible server at `base_url`.
+
+    A refusal or a content filter raises LlmRefused.
+    """
 
     name = "openai"
-
-    def __init__(
-        self,
-        api_key: SecretStr | None,
-        *,
-        base_url: str | None,
-        model: str,
-        timeout: float,
-        shared: InThread[AsyncOpenAI] | None = None,
-    ) -> None:
-        """Take the connections of another provider in `shared`, where it differs in the key."""
-        self._api_key = api_key or SecretStr("")
-        self._base_url = base_url
-        self._model = model
-        self._timeout = timeout
-        self._shares = shared is not None
-        self._loading = shared or InThread(self._connect)
-
-    @property
-    def has_key(self) -> bool:
-        """See LlmProvider."""
-        return bool(self._api_key.get_secret_value())
-
-    def with_key(self, key: SecretStr) -> OpenAiProvider:
-        """See LlmProvider."""
-        return OpenAiProvider(
-            key,
-            base_url=self._base_url,
-            model=self._model,
-            timeout=self._timeout,
-            shared=self._loading,
-        )
-
-    async def load(self) -> None:
-        """See LlmProvider."""
-        await self._loading.get()
-
-    async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
-        """See LlmProvider. A refusal or a content filter raises LlmRefused."""
-        client = await self._connected()
-        import openai  # the thread has loaded it
-
-        turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
-        try:
-            completion = await client.chat.completions.create(
-                model=model or self._model,
-                messages=[{"role": "system", "content": prompt.system}, *turns],
-                extra_body={limit_name(self._base_url, model or self._model): max_tokens},
-            )
-        except openai.APIStatusError as error:
-            raise judge_status(
-                self.name,
-                error.status_code,
-                hide(self._api_key, _reason(error.body)),
-                error.response.headers.get("retry-after"),
-            ) from error
-        except openai.APIError as error:  # no answer, or none that can be read
-            raise LlmAway(f"openai: {type(error).__name__}") from error
-        except UnicodeError as error:
-            raise LlmMisconfigured("the key of openai holds what no HTTP header may") from error
-        except ValueError as error:  # the SDK lets broken JSON through as it is
-            raise LlmAway("openai: its answer is no JSON") from error
-        try:
-            return self._read(completion)
-        except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
-            raise LlmAway("openai: its answer is no completion; is its address right?") from error
-
-    def _read(self, completion: ChatCompletion) -> LlmReply:
-        if not completion.choices:
-            raise LlmAway("openai answered without a choice")
-        choice = completion.choices[0]
-        if choice.message.refusal:
-            raise LlmRefused("the model declined to answer")
-        if choice.finish_reason == "content_filter":
-            raise LlmRefused("stopped by the content filter")
-        usage = completion.usage
-        return LlmReply(
-            text="".join([choice.message.content or ""]),  # a text, or TypeError
-            provider=self.name,
-            model=completion.model,
-            tokens_in=usage.prompt_tokens if usage else 0,
-            tokens_out=usage.completion_tokens if usage else 0,
-            truncated=choice.finish_reason == "length",
-        )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if (client := self._loading.made) is not None:
-            await client.close()
-
-    async def _connected(self) -> AsyncOpenAI:
-        client = await self._loading.get()
-        if not self._shares:
-            return client
-        return client.with_options(api_key=self._api_key.get_secret_value())
+    answer_is = "completion"
 
     def _connect(self) -> AsyncOpenAI:
-        """Load the SDK; takes seconds, in which nothing else may have to wait."""
         from openai import AsyncOpenAI
 
-        rehearse(_ask_nobody, self.name)
         return AsyncOpenAI(
             api_key=self._api_key.get_secret_value(),
             base_url=self._base_url,
             timeout=self._timeout,
             max_retries=0,
         )
+
+    async def _ask(
+        self, client: AsyncOpenAI, prompt: Prompt, model: str, max_tokens: int
+    ) -> ChatCompletion:
+        turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
+        return await client.chat.completions.create(
+            model=model,
+            messages=[{"role": "system", "content": prompt.system}, *turns],
+            extra_body={limit_name(self._base_url, model): max_tokens},
+        )
+
+    def _read(self, answer: ChatCompletion) -> LlmReply:
+        if not answer.choices:
+            raise LlmAway("openai answered without a choice")
+        choice = answer.choices[0]
+        if choice.message.refusal:
+            raise LlmRefused("the model declined to answer")
+        if choice.finish_reason == "content_filter":
+            raise LlmRefused("stopped by the content filter")
+        usage = answer.usage
+        return LlmReply(
+            text="".join([choice.message.content or ""]),  # a text, or TypeError
+            provider=self.name,
+            model=answer.model,
+            tokens_in=usage.prompt_tokens if usage else 0,
+            tokens_out=usage.completion_tokens if usage else 0,
+            truncated=choice.finish_reason == "length",
+        )
+
+    def _reason(self, body: object) -> str:
+        return _reason(body)
+
+    def _ask_nobody(self) -> None:
+        _ask_nobody()
 
 
 def limit_name(base_url: str | None, model: str) -> str:

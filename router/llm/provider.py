@@ -16,7 +16,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from router.configuration.variables import LONGEST_RETRY_AFTER
-from router.logs import scrubbed
+from router.logs.scrubber import scrubbed
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from fastapi.responses import JSONResponse
 
 from router.evolution.errors import NotOnWhatsApp
-from router.n8n.refusals import Refused
+from router.gate.refusals import Refused
 from router.sending.outcomes import InDoubt, SendFailed, Sent
 from router.sending.outgoing import Outgoing
 

@@ -15,12 +15,13 @@ from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from router.logs import Action, log_event, scrubbed
+from router.configuration.settings import Settings
+from router.logs.events import Action, log_event
+from router.logs.scrubber import scrubbed
 from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.handler import KEY_HEADER
-from router.n8n.tokens import TurnToken, read_token
-from router.settings import Settings
 from router.state.database import Database, Json
+from router.state.flow_tokens import TurnToken, read_token
 
 router = APIRouter(
     prefix="/n8n",

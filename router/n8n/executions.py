@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import httpx
 from pydantic import SecretStr
 
-from router.logs import Action, log_event, scrubbed
-from router.loops import Loop
+from router.logs.events import Action, log_event
+from router.logs.scrubber import scrubbed
 from router.n8n.execution_ids import is_execution_id
+from router.running.loops import Loop
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)

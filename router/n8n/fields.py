@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from router.outbound.media import is_address
-from router.webhook.clean import JsonObject, JsonValue, clean
+from router.whatsapp.clean import JsonObject, JsonValue, clean
 
 Read: TypeAlias = Callable[[object, str], JsonValue]
 

@@ -16,32 +16,33 @@ from typing import TypeAlias, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from router.bench import Bench
+from router.configuration.settings import Settings
 from router.errors import DatabaseAway
-from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionAway, EvolutionError
-from router.limits.at_once import AtOnce, TooManyAtOnce
-from router.limits.bodies import Bodies, TooMuch
-from router.logs import Action, bind_correlation, log_event
+from router.evolution.exchange import Instance
+from router.gate.refusals import Refused, conflict
+from router.http.bodies import Bodies, TooMuch
+from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.media import emptied, filled, media_size
-from router.n8n.refusals import Refused, conflict
+from router.n8n.notice_routes import send_notice
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
-from router.n8n.tokens import TurnToken, read_notice_token, read_token
 from router.n8n.whitelist import PRESENCE_PATH, Asked
-from router.notices.routes import send_notice
 from router.outbound.media import MediaSource
-from router.outbound.shares import TENANT, Shares
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
 from router.safety.rules import ReplyRules
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
+from router.sending.presence import Presence
 from router.sending.speakers import flow
-from router.settings import Settings
+from router.sharing.at_once import AtOnce, TooManyAtOnce
+from router.sharing.bench import Bench
+from router.sharing.shares import TENANT, Shares
 from router.state.database import Database, Json
-from router.tenant_instance import InstanceKeys
+from router.state.flow_tokens import TurnToken, read_notice_token, read_token
+from router.tenants.instance import InstanceKeys
 
 router = APIRouter(
     prefix="/n8n/evolution",
@@ -126,7 +127,7 @@ class _Desk:
     def __init__(self, request: Request, token: TurnToken, turn: Json) -> None:
         state = request.app.state
         self._database: Database = state.database
-        self._courtesy: EvolutionClient = state.courtesy
+        self._presence: Presence = state.presence
         self._settings: Settings = state.settings
         self._guard: ReplyGuard = state.guard
         self._outbox: Outbox = state.outbox
@@ -259,11 +260,11 @@ class _Desk:
             raise conflict("paused")
         presence = str(asked.body.get("presence") or "composing")
         try:
-            await self._courtesy.send_presence(
+            await self._presence.show(
                 self._instance(),
                 self.turn["jid"],
-                presence=presence,
-                delay_ms=round(asked.delay * 1000) or _PRESENCE_MS,
+                presence,
+                round(asked.delay * 1000) or _PRESENCE_MS,
             )
         except EvolutionAway as error:
             raise Refused(503, "Service Unavailable", str(error), "evolution_away") from error

@@ -7,16 +7,15 @@ from time import monotonic
 import httpx
 from pydantic import SecretStr
 
-from router.llm.provider import LlmAway, LlmFailed
-from router.logs import Action, log_event
+from router.llm.provider import LlmAway, LlmFailed, Prompt
+from router.logs.events import Action, log_event
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import FlowTerms, build_payload
+from router.replies.claimed import ClaimedTurn
+from router.replies.making import HandedOver, Reply, ReplyMaker
 from router.sending.outcomes import SendStopped
 from router.state.database import Database
-from router.turns.attempt import HandedOver, Reply, ReplyMaker
-from router.turns.claimed import ClaimedTurn
-from router.turns.prompt import PromptRules, prompt_of_turn
 
 _log = logging.getLogger(__name__)
 KEY_HEADER = "X-N8N-API-Key"
@@ -48,37 +47,35 @@ class N8nHandler:
         http: httpx.AsyncClient,
         database: Database,
         rules: FlowRules,
-        prompt: PromptRules,
         fallback: ReplyMaker,
     ) -> None:
         self._http = http
         self._database = database
         self._rules = rules
-        self._prompt = prompt
         self._fallback = fallback
         self.breaker = Breaker(pause=rules.probe_seconds)
         self.silent = SilentFlows(self.breaker)
 
-    async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
+    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | HandedOver:
         """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError.
 
         The fallback takes only what n8n has certainly not begun; and every turn of a tenant with
         a key of its own, which no flow is told.
         """
         if turn.tenant.llm_api_key is not None:
-            return await self._fallback.make(turn)
+            return await self._fallback.make(turn, prompt)
         lapsed = turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
             self.silent.lapsed(turn.turn_id, turn.tenant.tenant_id, monotonic())
         if self._rules.wait_for_n8n:
-            return await self._queue(turn)
+            return await self._queue(turn, prompt)
         given_up = lapsed and turn.attempt > _LAPSES
-        if not given_up and await self._takes(turn) and await self._forward(turn):
+        if not given_up and await self._takes(turn) and await self._forward(turn, prompt):
             return HandedOver()
-        return await self._fallback.make(turn)
+        return await self._fallback.make(turn, prompt)
 
-    async def _queue(self, turn: ClaimedTurn) -> HandedOver:
-        if await self._takes(turn) and await self._forward(turn):
+    async def _queue(self, turn: ClaimedTurn, prompt: Prompt) -> HandedOver:
+        if await self._takes(turn) and await self._forward(turn, prompt):
             return HandedOver()
         raise LlmAway("n8n is away", retry_after=self.breaker.pause, is_free=True)
 
@@ -92,6 +89,10 @@ class N8nHandler:
         except httpx.HTTPError:
             return False
         return answer.status_code in (401, 403)
+
+    async def is_away(self) -> bool:
+        """Whether it would take no turn now, or has failed so often that it is given none."""
+        return self.breaker.is_open or not await self.is_alive()
 
     async def is_available(self) -> bool:
         """Whether n8n is there. While the breaker is open, it is probed now and then."""
@@ -114,8 +115,8 @@ class N8nHandler:
                 breaker.failed(monotonic())
         return not breaker.is_open
 
-    async def _forward(self, turn: ClaimedTurn) -> bool:
-        payload = build_payload(turn, prompt_of_turn(turn, self._prompt), self._rules.terms)
+    async def _forward(self, turn: ClaimedTurn, prompt: Prompt) -> bool:
+        payload = build_payload(turn, prompt, self._rules.terms)
         given = await self._database.call(
             "forward_turn", {**turn.held, "lease_seconds": self._rules.terms.lease}
         )

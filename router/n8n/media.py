@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from router.n8n.refusals import Refused
+from router.gate.refusals import Refused
 from router.n8n.whitelist import Asked
 from router.outbound.media import MediaSource, NoMedia, is_address
 from router.sending.outgoing import Outgoing

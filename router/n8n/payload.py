@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.llm.provider import Prompt
-from router.n8n.tokens import TurnToken
-from router.turns.claimed import ClaimedTurn, TurnMessage
-from router.turns.prompt import transcript_of
+from router.replies.claimed import ClaimedTurn, TurnMessage
+from router.replies.prompt import transcript_of
+from router.state.flow_tokens import TurnToken
 
 VERSION: Literal[1] = 1
 

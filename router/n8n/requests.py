@@ -6,9 +6,8 @@ from typing import Any, NoReturn
 
 from fastapi import Request
 
-from router.limits.depth import too_deep
+from router.gate.refusals import Refused
 from router.n8n.fields import BadField
-from router.n8n.refusals import Refused
 from router.n8n.whitelist import (
     PRESENCE_PATH,
     Asked,
@@ -17,9 +16,10 @@ from router.n8n.whitelist import (
     read_notice,
     read_request,
 )
+from router.replies.parts import parts_of
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.state.database import Json
-from router.turns.outgoing import parts_of
+from router.whatsapp.depth import too_deep
 
 _DEEPEST = 10  # objects and lists inside each other: no route has half of that
 _MOST_ELEMENTS = 20_000  # a body's marks of structure, before it is parsed
@@ -48,7 +48,7 @@ def understood(
 ) -> tuple[Asked, tuple[Outgoing, ...]]:
     """Return what a body asks for `contact`, and the messages of it. Raises Refused.
 
-    A long body takes long: see `router.bench`.
+    A long body takes long: see `router.sharing.bench`.
     """
     asked = asked_of(path, read_body(written), contact)
     return asked, () if path == PRESENCE_PATH else messages_of(asked)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from router.webhook.clean import clean
+from router.whatsapp.clean import clean
 
 # At the top of a body alone, what is no text: which message it is about, and the bytes of a media.
 # Inside of what is listed there (rows, buttons, people) everything counts.

@@ -33,8 +33,8 @@ from router.n8n.fields import (
 )
 from router.outbound.media import is_address, name_in
 from router.sending.telling import PATHS
-from router.webhook.clean import JsonObject, as_list, as_object, as_text, clean
-from router.webhook.jids import is_group, normalise_jid
+from router.whatsapp.clean import JsonObject, as_list, as_object, as_text, clean
+from router.whatsapp.jids import is_group, normalise_jid
 
 _MEDIA_PATH = "message/sendMedia"
 PRESENCE_PATH = "chat/sendPresence"

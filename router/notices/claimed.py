@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from router.n8n.tokens import NoticeToken
+from router.state.flow_tokens import NoticeToken
 
 NoticeKind = Literal["handoff", "connection_lost", "qr_waiting", "undelivered"]
 

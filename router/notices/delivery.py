@@ -3,16 +3,17 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 import httpx
 
 from router.errors import StateError
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.notices.claimed import ClaimedNotice
-from router.notices.flows import NoticeFlows
 from router.notices.payload import build_notice
 from router.notices.wording import say
-from router.outbound.client import AddressRefused, for_tenant
+from router.outbound.checked import AddressRefused
+from router.outbound.client import for_tenant
 from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import Outgoing
@@ -24,6 +25,13 @@ _FLOW_ATTEMPTS = 3  # a flow that never says `done` is not asked for ever
 _URL_TIMEOUT = 10.0
 
 
+class Flows(Protocol):
+    """What tells notices by flows of a tenant's own."""
+
+    async def take(self, notice: ClaimedNotice) -> str | None:
+        """Return None if a flow has the notice (or may have it), or why none has."""
+
+
 @dataclass(frozen=True, slots=True)
 class NoticeDesk:
     """What an attempt works with; `flows` is None where n8n is not used."""
@@ -31,7 +39,7 @@ class NoticeDesk:
     database: Database
     http: httpx.AsyncClient
     outbox: Outbox
-    flows: NoticeFlows | None
+    flows: Flows | None
     max_attempts: int
     retry_base: float
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from router.loops import Loop, log_unexpected
 from router.notices.claimed import ClaimedNotice
 from router.notices.delivery import Delivery
-from router.outbound.shares import TENANT
+from router.running.loops import Loop, log_unexpected
+from router.running.stopping import STOP_GRACE, end_tasks
+from router.sharing.shares import TENANT
 from router.state.database import Database
-from router.stopping import STOP_GRACE, end_tasks
 
 _LOCKED_ELSEWHERE = 0.2  # seconds until a notice that another process looks at is tried again
 

@@ -1,8 +1,8 @@
 """What a notice says, in words that can be sent as they are."""
 
-from router.delivery import CURE, describe_failures
 from router.notices.claimed import ClaimedNotice, NoticeFacts
-from router.webhook.jids import JidKind, kind_of
+from router.tenants.delivery import CURE, describe_failures
+from router.whatsapp.jids import JidKind, kind_of
 
 _LOST = {
     "close": "WhatsApp of {name} is not connected any more. Evolution API tries to connect again;"

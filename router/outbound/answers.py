@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from router.limits.depth import too_deep
+from router.whatsapp.depth import too_deep
 
 T = TypeVar("T")
 

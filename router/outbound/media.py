@@ -11,10 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from router.limits.at_once import InTurn, TooManyAtOnce
 from router.outbound.bounds import AnswerTooLong
-from router.outbound.client import AddressRefused, for_tenant
-from router.webhook.clean import clean
+from router.outbound.checked import AddressRefused
+from router.outbound.client import for_tenant
+from router.sharing.at_once import InTurn, TooManyAtOnce
+from router.whatsapp.clean import clean
 
 SECONDS = 15.0
 """Until the last byte must be here."""

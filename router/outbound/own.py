@@ -11,7 +11,9 @@ import httpcore
 import httpx
 
 from router.outbound.bounds import NO_CONNECTION, BoundedStream, patience_left
-from router.outbound.client import CheckingClient, HealingTransport, SocketOption, client_over
+from router.outbound.checked import SocketOption
+from router.outbound.client import CheckingClient, client_over
+from router.outbound.healing import HealingTransport
 
 
 def open_own_http(timeout: float) -> httpx.AsyncClient:

@@ -4,17 +4,13 @@ from collections.abc import Iterator
 
 import httpx
 
-from router.outbound.addresses import Allowed
-from router.outbound.client import (
-    MOST_CONNECTIONS,
-    CheckedTransport,
-    Claimed,
-    by_tenant_and_server,
-    client_over,
-)
+from router.configuration.addresses import Allowed
+from router.configuration.settings import Settings
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
+from router.outbound.healing import MOST_CONNECTIONS, Claimed, by_tenant_and_server
 from router.outbound.media import SECONDS as MEDIA_SECONDS
-from router.outbound.shares import NOBODY, Claims
-from router.settings import Settings
+from router.sharing.shares import NOBODY, Claims
 
 _COURTESY_SECONDS = 5.0
 _LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown

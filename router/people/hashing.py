@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from router.errors import Invalid
-from router.settings import Settings
-from router.webhook.clean import JsonObject
+from router.whatsapp.clean import JsonObject
 
 _KEY_BYTES = 32
 _DIGITS_IN_LOG = 12
@@ -37,11 +36,13 @@ class ContactHashes:
         self._all_keys = (*self._keys, *(_derive(entry) for entry in former))
 
     @classmethod
-    def of(cls, settings: Settings) -> "ContactHashes":
-        """Return the hashes of this deployment."""
-        if not settings.secrets_key:
-            return cls(settings.webhook_secrets)
-        return cls(settings.secrets_key, settings.webhook_secrets)
+    def of(
+        cls, secrets_key: Sequence[SecretStr], webhook_secrets: Sequence[SecretStr]
+    ) -> "ContactHashes":
+        """Return the hashes of a deployment that has these entries."""
+        if not secrets_key:
+            return cls(webhook_secrets)
+        return cls(secrets_key, webhook_secrets)
 
     def added_to(self, event: JsonObject) -> JsonObject:
         """Return the event of a webhook with the `hashes` of its contact, if it has one."""

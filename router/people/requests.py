@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from router.errors import Conflict
-from router.operators.numbers import contact_jids
 from router.people.hashing import ContactHashes
 from router.state.database import Database, Json
-from router.webhook.jids import is_group, normalise_jid
+from router.whatsapp.jids import is_group, normalise_jid
+from router.whatsapp.numbers import contact_jids
 
 _TRIES = 3
 _PAGE = 200

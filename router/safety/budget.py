@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 
 from router.llm.provider import Prompt
-from router.sending.outcomes import SendStopped
 from router.state.database import Database
-from router.turns.claimed import ClaimedTurn
-from router.turns.prompt import PromptRules, prompt_of_turn
 
 _FRAME = 64  # tokens that a provider puts around a prompt,
 _FRAME_OF_MESSAGE = 16  # and around each of its messages
@@ -23,26 +20,17 @@ def worst_case_tokens(prompt: Prompt, max_tokens: int) -> int:
 class Budget:
     """The way to the state's budgets; `limits` are the deployment's, named as a tenant's own."""
 
-    def __init__(
-        self, database: Database, prompt: PromptRules, max_tokens: int, limits: Mapping[str, int]
-    ) -> None:
+    def __init__(self, database: Database, limits: Mapping[str, int]) -> None:
         self._database = database
-        self._prompt = prompt
-        self._max_tokens = max_tokens
         self._limits = dict(limits)
 
-    async def reserve(self, turn: ClaimedTurn) -> None:
-        """Return if the turn's reply may be made. Raises SendStopped, 'budget' if it is used up."""
+    async def reserve(self, held: Mapping[str, object], tokens: int) -> str | None:
+        """Reserve so many tokens for a turn's reply.
+
+        Returns None if it may be made, or why not: 'budget' if that is used up.
+        """
         answer = await self._database.call(
-            "reserve_budget",
-            {
-                **turn.held,
-                "tokens": worst_case_tokens(
-                    prompt_of_turn(turn, self._prompt),
-                    turn.tenant.max_tokens_within(self._max_tokens),
-                ),
-                "policy": self._limits,
-            },
+            "reserve_budget", {**held, "tokens": tokens, "policy": self._limits}
         )
-        if "refused" in answer:
-            raise SendStopped(answer["refused"])
+        refused: str | None = answer.get("refused")
+        return refused

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from router.bench import Bench
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.safety.judgement import Objection, judge_reply
 from router.safety.moderation import Moderation, ModerationAway
 from router.safety.rules import ReplyDefaults, ReplyRules
+from router.sharing.bench import Bench
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ from typing import Literal
 from router.safety.leaks import leaks
 from router.safety.patterns import BadPattern, first_match
 from router.safety.rules import ReplyDefaults, ReplyRules
-from router.turns.prompt import NOTES
 
 Rule = Literal["too_long", "forbidden_pattern", "prompt_leak", "moderation", "moderation_away"]
 _LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote
@@ -40,6 +39,6 @@ def judge_reply(
     if least is None:
         least = defaults.leak_characters
     own = system_prompt or defaults.system_prompt
-    if leaks(own, text, least) or (least and leaks(NOTES, text, _LEAKED_NOTES)):
+    if leaks(own, text, least) or (least and leaks(defaults.notes, text, _LEAKED_NOTES)):
         return Objection("prompt_leak", "a long piece of the system prompt, word for word")
     return None

@@ -18,8 +18,9 @@ class ReplyRules(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ReplyDefaults:
-    """What holds where a tenant has no rule of its own."""
+    """What holds where a tenant has no rule of its own; `notes` are ours to every model."""
 
     max_characters: int
     leak_characters: int
     system_prompt: str
+    notes: str

@@ -16,16 +16,16 @@ from itertools import groupby
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from router.errors import DatabaseAway, StateError
-from router.evolution.client import Instance
 from router.evolution.errors import EvolutionError
-from router.logs import Action, log_event
-from router.loops import Loop, safely
+from router.evolution.exchange import Instance
+from router.logs.events import Action, log_event
+from router.running.loops import Loop, safely
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outbox import SendTerms
 from router.sending.outcomes import ID_TAKEN
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
 
 _log = logging.getLogger(__name__)
 _LIMIT = 20

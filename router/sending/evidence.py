@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from router.webhook.clean import as_list, as_object, as_text, as_time
-from router.webhook.content import innermost, read_content
-from router.webhook.reading import Reading
-from router.webhook.telling import telling, telling_of, was_typed_on_a_phone
+from router.whatsapp.clean import as_list, as_object, as_text, as_time
+from router.whatsapp.content import innermost, read_content
+from router.whatsapp.reading import Reading
+from router.whatsapp.telling import telling, telling_of, was_typed_on_a_phone
 
 _CLOCK_SKEW = timedelta(minutes=5)
 _CHANGED = ("EDITED", "DELETED")

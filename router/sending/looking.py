@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from router.evolution.client import EvolutionClient, Instance, MessagePage
+from router.evolution.client import EvolutionClient, MessagePage
 from router.evolution.errors import EvolutionError
+from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages
-from router.outbound.shares import Shares
 from router.sending.evidence import Chat, Doubt, Finding, judge_sends
+from router.sharing.shares import Shares
 
 GIVE_UP_HOURS = 24
 _LOOK_BACK = timedelta(minutes=5)

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 
+from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
-from router.outbound.places import SendPlaces
-from router.policy import policy
+from router.evolution.sends import EvolutionSends
 from router.sending.doubts import DoubtLimits, DoubtSettler
 from router.sending.looking import Looking
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.times import SendTimes
-from router.settings import Settings
+from router.sharing.places import SendPlaces
 from router.state.database import Database
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
+from router.tenants.policy import policy
 
 _CHECK_AFTER = 3.0  # seconds until a send in doubt is first looked up
 
@@ -30,7 +31,11 @@ class Sending:
 
 
 def open_sending(
-    settings: Settings, database: Database, evolution: EvolutionClient, places: SendPlaces
+    settings: Settings,
+    database: Database,
+    evolution: EvolutionClient,
+    sends: EvolutionSends,
+    places: SendPlaces,
 ) -> Sending:
     """Return the way out; the loop is not running."""
     keys = InstanceKeys.of(settings)
@@ -41,7 +46,7 @@ def open_sending(
     )
     terms = SendTerms(times, _CHECK_AFTER, policy(settings))
     looking = Looking(evolution, times.late)
-    outbox = Outbox(database, evolution, keys, places, terms)
+    outbox = Outbox(database, sends, keys, places, terms)
     limits = DoubtLimits(times.late, settings.poll_seconds)
     settler = DoubtSettler(database, looking, keys, terms, limits)
     outbox.doubted = settler.wake

@@ -13,18 +13,19 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from router.errors import DatabaseAway, StateError
-from router.evolution.client import EvolutionClient, Instance, SentMessage
 from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
-from router.logs import Action, log_event
-from router.outbound.places import NoPlace, SendPlaces
+from router.evolution.exchange import Instance
+from router.evolution.sends import EvolutionSends, SentMessage
+from router.logs.events import Action, log_event
+from router.running.stopping import STOP_GRACE, end_tasks
 from router.sending.outcomes import ID_TAKEN, InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker
 from router.sending.times import SendTimes, upload_seconds
+from router.sharing.places import NoPlace, SendPlaces
 from router.state.database import Database, Json
-from router.stopping import STOP_GRACE, end_tasks
-from router.tenant_instance import InstanceKeys
-from router.webhook.jids import normalise_jid, number_of
+from router.tenants.instance import InstanceKeys
+from router.whatsapp.jids import normalise_jid, number_of
 
 _log = logging.getLogger(__name__)
 _RECORDED_FOR = 3600.0  # so long it is tried to record what has left
@@ -64,7 +65,7 @@ class Outbox:
     def __init__(
         self,
         database: Database,
-        evolution: EvolutionClient,
+        evolution: EvolutionSends,
         keys: InstanceKeys,
         places: SendPlaces,
         terms: SendTerms,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.evolution.errors import EvolutionAway, EvolutionError
-from router.outbound.places import NoPlace
+from router.sharing.places import NoPlace
 
 ID_TAKEN = (
     "Evolution names the id of another message for it: it is recorded without an id, and nothing"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.sending.telling import Echo, echoes_of
-from router.webhook.clean import JsonObject, JsonValue, as_object, as_text, clean
+from router.whatsapp.clean import JsonObject, JsonValue, as_object, as_text, clean
 
 TEXT_PATH = "message/sendText"
 

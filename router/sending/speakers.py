@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.n8n.tokens import NoticeToken, TurnToken
+from router.replies.claimed import ClaimedTurn
 from router.state.database import Database, Json
-from router.turns.claimed import ClaimedTurn
+from router.state.flow_tokens import NoticeToken, TurnToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from router.webhook.clean import JsonObject, as_list, as_object, as_text
-from router.webhook.content import innermost, read_content
-from router.webhook.reading import Reading
-from router.webhook.telling import telling_of
+from router.whatsapp.clean import JsonObject, as_list, as_object, as_text
+from router.whatsapp.content import innermost, read_content
+from router.whatsapp.reading import Reading
+from router.whatsapp.telling import telling_of
 
 Body: TypeAlias = Mapping[str, object]
 Channel: TypeAlias = Literal["baileys", "cloud", "evolution"]

@@ -6,9 +6,9 @@ Changes no schema and makes no secrets: `make run` does that, too.
 import argparse
 import sys
 
-from router.main import create_app
+from router.app import create_app
+from router.configuration.settings import ConfigurationError, load_settings
 from router.serving.server import CannotListen, listen, serve
-from router.settings import ConfigurationError, load_settings
 
 
 def main(arguments: list[str] | None = None) -> int:

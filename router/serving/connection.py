@@ -3,7 +3,7 @@
 uvicorn reads a head of any length, takes in any number of requests before the first is answered,
 and waits for ever for a head, a body or a reader. Here each of these has a bound (`Bounds`), and
 whoever goes beyond it is told once (431, 400) or cut off. What an application reads as a body has
-its bounds there: `router.limits.bodies`.
+its bounds there: `router.http.bodies`.
 """
 
 import asyncio

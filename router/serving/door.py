@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
-from router.limits.callers import Callers
-from router.logs import Action, log_event
+from router.http.callers import Callers
+from router.logs.events import Action, log_event
 from router.serving.bounds import Bounds
 
 _log = logging.getLogger(__name__)

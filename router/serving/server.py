@@ -11,13 +11,13 @@ from typing import Any, cast
 import uvicorn
 from fastapi import FastAPI
 
-from router.limits.callers import Callers
-from router.logs import configure_logging
+from router.configuration.settings import Settings
+from router.http.callers import Callers
+from router.logs.setup import configure_logging
+from router.running.stopping import REQUESTS_GRACE
 from router.serving.bounds import Bounds, connections_for
 from router.serving.connection import Connection
 from router.serving.door import Door
-from router.settings import Settings
-from router.stopping import REQUESTS_GRACE
 
 if sys.platform != "win32":
     import resource

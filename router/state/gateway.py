@@ -9,7 +9,7 @@ import httpx
 import orjson
 
 from router.errors import DatabaseAway, Invalid, StateError
-from router.logs import scrubbed
+from router.logs.scrubber import scrubbed
 from router.state.rest_failures import KEY_CURE
 
 _CODE = re.compile(r"PGRST\w{3}|[0-9A-Z]{5}")  # PostgREST's, and PostgreSQL's

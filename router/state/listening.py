@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from router.logs import Action, log_event
+from router.logs.events import Action, log_event
 from router.state.database import Database
 from router.state.direct import DirectDatabase
 

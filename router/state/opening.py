@@ -5,10 +5,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from router.configuration.settings import ConfigurationError, Settings
 from router.embedded.postgres import EmbeddedPostgres
 from router.errors import StateError
-from router.logs import Action, log_event
-from router.settings import ConfigurationError, Settings
+from router.logs.events import Action, log_event
 from router.state.database import Connected, Database
 from router.state.direct import DirectDatabase
 from router.state.migrations import migrate

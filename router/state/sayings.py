@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from router.logs import Action, log_event, scrubbed
+from router.logs.events import Action, log_event
+from router.logs.scrubber import scrubbed
 
 _log = logging.getLogger(__name__)
 _AGAIN_AFTER = 10.0  # seconds

@@ -8,73 +8,44 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError
-from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured
+from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, Prompt
 from router.llm.reach import Reach
-from router.logs import Action, bind_correlation, log_event
-from router.outbound.places import NoPlace
+from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
-from router.safety.budget import Budget
+from router.replies.claimed import ClaimedTurn
+from router.replies.making import HandedOver, Reply, ReplyMaker
+from router.replies.prompt import PromptRules, prompt_of_turn
+from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
+from router.sending.courtesy import Courtesy
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.speakers import reply_part
+from router.sharing.places import NoPlace
 from router.state.database import Database, Json
-from router.state.shares import on_behalf_of
-from router.turns.claimed import ClaimedTurn
-from router.turns.courtesy import Courtesy
+from router.state.entrances import on_behalf_of
 from router.turns.line import Line
 from router.turns.seats import Seat
 from router.turns.settling import Settling
-from router.webhook.clean import clean
+from router.whatsapp.clean import clean
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What is to be said, in parts that WhatsApp takes, and what it cost."""
-
-    parts: tuple[str, ...]
-    handler: Literal["n8n", "fallback"]
-    provider: str | None = None
-    model: str | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    @property
-    def cost(self) -> Json:
-        """Who made it, with what, and the tokens that it took."""
-        return {
-            "provider": self.provider,
-            "model": self.model,
-            "tokens_in": self.tokens_in,
-            "tokens_out": self.tokens_out,
-        }
-
-
-class HandedOver:
-    """A flow in n8n has the turn: it sends and closes it by itself, or its lease runs out."""
 
 
 Kind = Literal["transient", "permanent", "away"]
 
 
-class ReplyMaker(Protocol):
-    """Makes the reply to a turn; raises LlmError when it cannot."""
-
-    async def make(self, turn: ClaimedTurn) -> Reply | HandedOver:
-        """Return the reply, nothing of which has been sent, or say who else sends it."""
-
-
 @dataclass(frozen=True, slots=True)
 class AttemptRules:
-    """Times in seconds."""
+    """Times in seconds. `max_tokens` are a reply's, where the deployment's key pays for it."""
 
+    prompt: PromptRules
+    max_tokens: int
     make_timeout: float
     max_attempts: int
     retry_base: float
@@ -160,13 +131,14 @@ class TurnAttempt:
     async def _make_reply(self) -> tuple[str, ...] | None:
         await self._require_line()
         await self._seat.sit()
-        await self._shop.budget.reserve(self._turn)
+        prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
+        await self._reserve(prompt)
         try:
             async with (
                 asyncio.timeout(self._shop.rules.make_timeout),
                 self._shop.courtesy.during(self._turn),
             ):
-                reply = await self._shop.maker.make(self._turn)
+                reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
                     self._seat.stand_now()  # its tenant's moderation may be asked
                     await self._check(reply)
@@ -178,6 +150,14 @@ class TurnAttempt:
         if reply.provider is not None:
             self._shop.reach.worked(self._turn.tenant.llm)
         return reply.parts
+
+    async def _reserve(self, prompt: Prompt) -> None:
+        """Reserve what the reply may cost at most. Raises SendStopped where that is refused."""
+        most = self._turn.tenant.max_tokens_within(self._shop.rules.max_tokens)
+        tokens = worst_case_tokens(prompt, most)
+        refused = await self._shop.budget.reserve(self._turn.held, tokens)
+        if refused is not None:
+            raise SendStopped(refused)
 
     async def _save_reply(self) -> None:
         """Write down a reply whose first part has not passed the fence. Raises SendStopped."""

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from router.logs import Action, log_event
-from router.loops import Loop, log_unexpected
+from router.logs.events import Action, log_event
+from router.replies.claimed import ClaimedTurn
+from router.running.loops import Loop, log_unexpected
+from router.running.stopping import STOP_GRACE, end_tasks
 from router.state.database import Database, Json
-from router.stopping import STOP_GRACE, end_tasks
-from router.turns.claimed import ClaimedTurn
 from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 from router.turns.seats import Seat, Seats
 

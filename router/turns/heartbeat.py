@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from router.loops import Loop
+from router.replies.claimed import ClaimedTurn
+from router.running.loops import Loop
 from router.state.database import Database
-from router.turns.claimed import ClaimedTurn
 from router.turns.seats import Seat
 
 _BEATS = 3  # in each lease, so that one that fails costs nothing

@@ -2,9 +2,9 @@
 
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionAway, EvolutionRefused
+from router.replies.claimed import ClaimedTurn
 from router.sending.outcomes import SendFailed
-from router.tenant_instance import InstanceKeys
-from router.turns.claimed import ClaimedTurn
+from router.tenants.instance import InstanceKeys
 
 _DOWN = ("close", "connecting")
 

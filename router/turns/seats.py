@@ -11,8 +11,8 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from router.outbound.places import NoPlace
-from router.outbound.shares import NOBODY, Claims, Place, Shares
+from router.sharing.places import NoPlace
+from router.sharing.shares import NOBODY, Claims, Place, Shares
 
 _STANDING = 5  # times as many as may sit
 _TENANT = 0.25  # times the room that is free: a fifth for one tenant

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from router.evolution.errors import EvolutionError
-from router.logs import Action, log_event
-from router.outbound.places import NoPlace
+from router.logs.events import Action, log_event
+from router.replies.claimed import ClaimedTurn, TurnPart
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outcomes import ID_TAKEN, SendStopped
+from router.sharing.places import NoPlace
 from router.state.database import Database, Json
-from router.tenant_instance import InstanceKeys
-from router.turns.claimed import ClaimedTurn, TurnPart
+from router.tenants.instance import InstanceKeys
 
 _log = logging.getLogger(__name__)
 _CHECK_AGAIN = 30.0

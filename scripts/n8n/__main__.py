@@ -20,8 +20,8 @@ from pathlib import Path
 
 import asyncpg
 
+from router.configuration.settings import ConfigurationError, Settings
 from router.embedded.errors import EmbeddedPostgresError
-from router.settings import ConfigurationError, Settings
 from scripts.n8n.canonical import SecretInWorkflow
 from scripts.n8n.catalogue import catalogue_of
 from scripts.n8n.checking import check_folder

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from router.settings import Settings
+from router.configuration.settings import Settings
 
 EXAMPLE = "credentials.example.json"
 

@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from router.configuration.settings import ConfigurationError, Settings
 from router.embedded.postgres import EmbeddedPostgres
-from router.settings import ConfigurationError, Settings
 from scripts.n8n.credentials import variables_of
 from scripts.n8n.installation import Installation, cache_folder, install
 from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, ids_of, import_all, unpublish

@@ -9,10 +9,11 @@ import asyncpg
 import httpx
 import pytest
 
-from router import gap_repairs
-from router import main as router_main
+from router import wiring
+from router.app import create_app
+from router.configuration.settings import Settings, load_settings
+from router.intake import gap_repairs
 from router.n8n import executions
-from router.settings import Settings, load_settings
 from router.state.database import Database, Json
 from router.state.opening import open_database
 from tests.routers import environment, running_router
@@ -74,7 +75,7 @@ async def test_every_task_made_at_the_start_outlives_a_database_that_is_ill(
             ill.append(Ill(database, error))
             yield ill[0]
 
-    monkeypatch.setattr(router_main, "open_database", opened)
+    monkeypatch.setattr(wiring, "open_database", opened)
     monkeypatch.setattr(gap_repairs.GapRepairs.__init__, "__kwdefaults__", {"retry_delays": (0.1,)})
     monkeypatch.setattr(executions, "_PAUSE_AFTER_FAILURE", 0.1)
     others = asyncio.all_tasks()
@@ -120,8 +121,8 @@ async def test_no_loops_first_work_is_waited_for_by_the_start(
             hung.append(Hung(database))
             yield hung[0]
 
-    monkeypatch.setattr(router_main, "open_database", opened)
-    app = router_main.create_app(load_settings(environment(database_url)))
+    monkeypatch.setattr(wiring, "open_database", opened)
+    app = create_app(load_settings(environment(database_url)))
     async with app.router.lifespan_context(app):
         assert hung[0].asked == []  # the start is over, and none of them has begun
         while not set(LOOPS) <= set(hung[0].asked):

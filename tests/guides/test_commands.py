@@ -11,9 +11,9 @@ import httpx
 import pytest
 from starlette.routing import Match
 
+from router.app import create_app
+from router.configuration.settings import Settings, load_settings
 from router.embedded.postgres import EmbeddedPostgres
-from router.main import create_app
-from router.settings import Settings, load_settings
 from scripts.serve import banner
 from tests.guides.commands import (
     ROOT,

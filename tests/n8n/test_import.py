@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import load_settings
+from router.configuration.settings import load_settings
 from scripts.n8n.installation import cache_folder, install
 from scripts.n8n.launch import fill
 from scripts.n8n.library import WORKFLOWS, read_workflows

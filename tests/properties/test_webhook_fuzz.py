@@ -10,8 +10,8 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.main import create_app
-from router.settings import load_settings
+from router.app import create_app
+from router.configuration.settings import load_settings
 from router.state.direct import DirectDatabase
 from tests.fixtures import SWOLLEN, swell
 from tests.routers import WEBHOOK_SECRET, environment

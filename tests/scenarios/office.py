@@ -7,17 +7,17 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from router.configuration.settings import Settings, load_settings
 from router.evolution.client import EvolutionClient
-from router.http_errors import install_error_handlers
-from router.limits.at_once import AtOnce
-from router.operators.user_tokens import UserTokens, token_rules
+from router.gate.user_tokens import UserTokens, token_rules
+from router.http.errors import install_error_handlers
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
 from router.routes import OPERATORS_ROUTES
-from router.settings import Settings, load_settings
+from router.sharing.at_once import AtOnce
 from router.state.database import Connected
 from router.state.direct import DirectDatabase
-from router.state.shares import Entrances
+from router.state.entrances import Entrances
 from tests.state.conversation import Conversation
 
 KEY = "key-of-the-office-000000000001"
@@ -100,7 +100,7 @@ def build_app(database: Connected, evolution: EvolutionClient, settings: Setting
     app.state.instance_tests = AtOnce(2)
     app.state.evolution = evolution
     app.state.settings = settings
-    app.state.contact_hashes = ContactHashes.of(settings)
+    app.state.contact_hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
     install_error_handlers(app)
     app.router.routes.extend(OPERATORS_ROUTES)
     return app

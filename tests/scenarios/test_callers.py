@@ -149,7 +149,7 @@ async def test_keys_are_asked_for_once_and_again_when_supabase_signs_with_a_new_
     for _ in range(3):
         assert (await ask(office, auth.token(ANA))).status_code == 200
     assert auth.asked == 1
-    monkeypatch.setattr("router.operators.user_tokens._PAUSE", 0.0)
+    monkeypatch.setattr("router.gate.user_tokens._PAUSE", 0.0)
     auth.rotate(algorithm)
     assert (await ask(office, auth.token(ANA))).status_code == 200
     assert auth.asked == 2
@@ -159,7 +159,7 @@ async def test_while_supabase_auth_is_away_known_keys_still_open(
     office: Office, auth: SupabaseAuth, monkeypatch: pytest.MonkeyPatch
 ):
     await joins(office, "viewer")
-    monkeypatch.setattr("router.operators.user_tokens._PAUSE_WITHOUT", 0.0)
+    monkeypatch.setattr("router.gate.user_tokens._PAUSE_WITHOUT", 0.0)
     auth.is_away = True
     answer = await ask(office, auth.token(ANA))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "sign_in_away")
@@ -167,8 +167,8 @@ async def test_while_supabase_auth_is_away_known_keys_still_open(
     auth.is_away = False
     assert (await ask(office, auth.token(ANA))).status_code == 200
     auth.is_away = True
-    monkeypatch.setattr("router.operators.user_tokens._FRESH", 0.0)
-    monkeypatch.setattr("router.operators.user_tokens._PAUSE", 0.0)
+    monkeypatch.setattr("router.gate.user_tokens._FRESH", 0.0)
+    monkeypatch.setattr("router.gate.user_tokens._PAUSE", 0.0)
     assert (await ask(office, auth.token(ANA))).status_code == 200
     assert auth.asked >= 3
 

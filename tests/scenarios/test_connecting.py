@@ -10,13 +10,13 @@ import pytest
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.faults import Fault
+from router.api.models import CheckStep
+from router.api.webhook_check import judge_webhook
+from router.configuration.settings import Settings
 from router.errors import NotFound
 from router.evolution.client import SUBSCRIBED_EVENTS, WebhookSettings
-from router.operators.models import CheckStep
-from router.operators.webhook_check import judge_webhook
-from router.settings import Settings
 from router.state.direct import DirectDatabase
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
 from scripts.connecting import Connection, connect, drawn
 from scripts.running import CannotGoOn
 from scripts.tenant_secrets import new_secret, retire_secret, show_secrets

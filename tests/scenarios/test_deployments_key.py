@@ -10,13 +10,13 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
+from router.configuration.settings import load_settings
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionRefused
-from router.gap_repair import repair_gap
+from router.intake.gap_repair import repair_gap
 from router.people.hashing import ContactHashes
-from router.policy import policy
-from router.settings import load_settings
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
+from router.tenants.policy import policy
 from tests.routers import API_KEY, environment, running_router
 from tests.scenarios.stage import Stage, performance
 
@@ -92,7 +92,7 @@ async def test_no_path_of_a_tenant_asks_the_deployments_server_for_anothers_chat
                 with pytest.raises(EvolutionRefused, match="must end behind host and port"):
                     await repair_gap(
                         stage.database, EvolutionClient(http), tenant, policy(settings),
-                        ContactHashes.of(settings),
+                        ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
                     )  # fmt: skip
             check = await asked(stage, "/api/instances/padaria/test-webhook")
             assert "must end behind host and port" in str(check)

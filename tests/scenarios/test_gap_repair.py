@@ -13,16 +13,16 @@ from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.faults import altered
+from router.configuration.servers import Servers
 from router.errors import NotFound
-from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
-from router.evolution.servers import Servers
-from router.gap_repair import GapReport, repair_gap
-from router.gap_repairs import AT_ONCE, GapRepairs
+from router.intake.events import parse_webhook
+from router.intake.gap_repair import GapReport, repair_gap
+from router.intake.gap_repairs import AT_ONCE, GapRepairs
 from router.people.hashing import ContactHashes
 from router.state.direct import DirectDatabase
-from router.tenant_instance import InstanceKeys, find_instance
-from router.webhook.events import parse_webhook
+from router.tenants.instance import InstanceKeys, find_instance
+from tests.evolution import WholeEvolution
 from tests.scenarios.office import settings_with
 from tests.scenarios.stage import Stage
 from tests.state.conversation import POLICY, Conversation
@@ -62,8 +62,8 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def client(http: httpx.AsyncClient) -> EvolutionClient:
-    return EvolutionClient(http)
+def client(http: httpx.AsyncClient) -> WholeEvolution:
+    return WholeEvolution(http)
 
 
 def keys_for(shop: Business) -> InstanceKeys:
@@ -72,14 +72,14 @@ def keys_for(shop: Business) -> InstanceKeys:
 
 
 async def repair(
-    talk: Conversation, client: EvolutionClient, shop: Business, since: datetime | None = None
+    talk: Conversation, client: WholeEvolution, shop: Business, since: datetime | None = None
 ) -> GapReport:
     tenant = await find_instance(talk.database, "shop", keys_for(shop))
     return await repair_gap(talk.database, client, tenant, POLICY, HASHES, since)
 
 
 async def test_what_no_webhook_brought_is_recorded_in_order_and_answered_once(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     maria = shop.customer(lid="201955550001001")
     for place, text in enumerate(("oi", "tem pão?", "e bolo?")):
@@ -94,7 +94,7 @@ async def test_what_no_webhook_brought_is_recorded_in_order_and_answered_once(
 
 
 async def test_messages_of_one_second_keep_the_order_of_their_arrival(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     moment = time.time() - 30
     for text in "abcde":
@@ -104,7 +104,7 @@ async def test_messages_of_one_second_keep_the_order_of_their_arrival(
 
 
 async def test_what_a_webhook_has_brought_is_not_doubled(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     told = shop.customer().writes("oi")
     shop.customer().writes("tem pão?")
@@ -119,7 +119,7 @@ async def test_what_a_webhook_has_brought_is_not_doubled(
 
 
 async def test_what_is_hours_old_is_recorded_and_not_answered(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer().writes("oi", at=time.time() - 3 * 3600)
     report = await repair(talk, client, shop)
@@ -128,7 +128,7 @@ async def test_what_is_hours_old_is_recorded_and_not_answered(
 
 
 async def test_an_owner_who_wrote_meanwhile_has_taken_over(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     maria = shop.customer()
     maria.writes("oi", at=time.time() - 60)
@@ -141,7 +141,7 @@ async def test_an_owner_who_wrote_meanwhile_has_taken_over(
 
 
 async def test_our_own_reply_is_known_by_its_id(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer("5511955550001").writes("oi")
     await repair(talk, client, shop)
@@ -158,7 +158,7 @@ async def test_our_own_reply_is_known_by_its_id(
 
 
 async def test_our_own_reply_whose_answer_was_lost_is_known_by_its_text(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer("5511955550001").writes("oi")
     await repair(talk, client, shop)
@@ -174,7 +174,7 @@ async def test_our_own_reply_whose_answer_was_lost_is_known_by_its_text(
 
 
 async def test_groups_and_channels_are_counted_as_not_used(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer().writes_in(shop.group(), "oi grupo")
     shop.posts_in_newsletter("novidades")
@@ -184,7 +184,7 @@ async def test_groups_and_channels_are_counted_as_not_used(
 
 
 async def test_a_record_that_cannot_be_read_costs_only_itself(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     broken = shop.customer("5511955550008").writes("sem id")
     shop.store.get(broken.wa_id).data["key"]["id"] = ""
@@ -194,7 +194,7 @@ async def test_a_record_that_cannot_be_read_costs_only_itself(
 
 
 async def test_every_page_is_looked_through(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     start = time.time() - 3000
     for number in range(230):
@@ -222,7 +222,7 @@ def low_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_of_records_with_so_many_values_one_that_is_too_much_is_passed_over(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     for text, values in (("a", 200_000), ("b", 310_000), ("c", 3)):
         fattened(shop, text, values)
@@ -234,7 +234,7 @@ async def test_of_records_with_so_many_values_one_that_is_too_much_is_passed_ove
 @pytest.mark.parametrize(("values", "new"), [(2_500, 3), (3_100, 2)])
 @pytest.mark.parametrize("heavy", [0, 1, 2])
 async def test_records_that_are_heavy_together_are_fetched_alone(
-    talk: Conversation, client: EvolutionClient, shop: Business, caplog: pytest.LogCaptureFixture,
+    talk: Conversation, client: WholeEvolution, shop: Business, caplog: pytest.LogCaptureFixture,
     heavy: int, values: int, new: int,
 ):  # fmt: skip
     """One that is too much even alone is named and passed over, and keeps nothing open."""
@@ -251,7 +251,7 @@ async def test_records_that_are_heavy_together_are_fetched_alone(
 
 @pytest.mark.usefixtures("low_bounds")
 async def test_what_is_too_large_is_not_asked_for_again_for_ever(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     """Not even where nothing newer becomes known."""
     await talk.sql("update tenants set created_at = now() - interval '10 days'")
@@ -267,9 +267,9 @@ async def test_what_is_too_large_is_not_asked_for_again_for_ever(
 
 @pytest.mark.usefixtures("low_bounds")
 async def test_whoever_has_nothing_but_monstrous_records_is_not_looked_through_for_ever(
-    talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
+    talk: Conversation, client: WholeEvolution, shop: Business, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("router.gap_repair._MOST_PASSED_OVER", 2)
+    monkeypatch.setattr("router.intake.gap_repair._MOST_PASSED_OVER", 2)
     for text in ("a", "b", "c"):
         fattened(shop, text, 3_100)
     report = await repair(talk, client, shop)
@@ -277,18 +277,18 @@ async def test_whoever_has_nothing_but_monstrous_records_is_not_looked_through_f
 
 
 async def test_what_is_kept_until_it_is_recorded_has_a_bound(
-    talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
+    talk: Conversation, client: WholeEvolution, shop: Business, monkeypatch: pytest.MonkeyPatch
 ):
     start = time.time() - 3000
     for number in range(230):
         shop.customer(f"55119555{number % 7:05}").writes(str(number), at=start + number)
-    monkeypatch.setattr("router.gap_repair._HEAVIEST", 100_000)
+    monkeypatch.setattr("router.intake.gap_repair._HEAVIEST", 100_000)
     report = await repair(talk, client, shop)
     assert (report.listed, report.new, report.complete) == (100, 100, False)
 
 
 async def test_an_own_send_that_evolution_stored_twice_is_known_once(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     maria = shop.customer("5511955550001")
     maria.writes("oi")
@@ -307,7 +307,7 @@ async def test_an_own_send_that_evolution_stored_twice_is_known_once(
 
 
 async def test_a_message_that_was_edited_meanwhile_is_recorded_once_as_it_reads_now(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     maria = shop.customer()
     known, unknown = maria.writes("oi", at=time.time() - 60), maria.writes("pão", at=time.time())
@@ -320,7 +320,7 @@ async def test_a_message_that_was_edited_meanwhile_is_recorded_once_as_it_reads_
 
 
 async def test_what_an_edit_moves_while_the_pages_are_turned_is_not_missed(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     start = time.time() - 3000
     written = [shop.customer().writes(str(number), at=start + number) for number in range(150)]
@@ -335,7 +335,7 @@ async def test_what_an_edit_moves_while_the_pages_are_turned_is_not_missed(
 
 
 async def test_a_message_that_was_deleted_is_not_brought(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     maria = shop.customer()
     maria.deletes(maria.writes("ops"))
@@ -347,7 +347,7 @@ async def test_a_message_that_was_deleted_is_not_brought(
 
 @pytest.mark.parametrize("moment", [None, "ontem", 10**30, {"low": 1}])
 async def test_a_record_without_a_readable_time_is_looked_at(
-    talk: Conversation, client: EvolutionClient, shop: Business, moment: object
+    talk: Conversation, client: WholeEvolution, shop: Business, moment: object
 ):
     shop.customer().writes("tem pão?")
     shop.fail("findMessages", altered(lambda body: _dated(body, moment)))
@@ -357,7 +357,7 @@ async def test_a_record_without_a_readable_time_is_looked_at(
 
 @pytest.mark.parametrize("of", [str, lambda at: at * 1000, lambda at: {"low": at, "high": 0}])
 async def test_a_records_time_may_come_in_any_form_of_a_number(
-    talk: Conversation, client: EvolutionClient, shop: Business, of: Callable[[int], object]
+    talk: Conversation, client: WholeEvolution, shop: Business, of: Callable[[int], object]
 ):
     at = int(time.time()) - 3 * 3600
     shop.customer().writes("oi", at=at)
@@ -373,7 +373,7 @@ def _dated(body: Any, moment: object) -> Any:
 
 
 async def test_nothing_from_before_the_given_time_is_brought(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer().writes("ontem", at=time.time() - 20 * 3600)
     shop.customer().writes("hoje", at=time.time() - 1800)
@@ -383,7 +383,7 @@ async def test_nothing_from_before_the_given_time_is_brought(
 
 
 async def test_the_next_repair_begins_where_this_one_ended(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer().writes("oi", at=time.time() - 8 * 3600)
     first = await repair(talk, client, shop)
@@ -398,7 +398,7 @@ async def test_the_next_repair_begins_where_this_one_ended(
 
 
 async def test_a_repair_that_breaks_off_is_made_up_for_by_the_next(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer().writes("oi")
     shop.fail("findMessages", failures.CUT)
@@ -409,7 +409,7 @@ async def test_a_repair_that_breaks_off_is_made_up_for_by_the_next(
 
 
 async def test_without_any_key_the_refusal_says_what_to_set(
-    talk: Conversation, client: EvolutionClient
+    talk: Conversation, client: WholeEvolution
 ):
     tenant = await find_instance(talk.database, "shop", InstanceKeys(None))
     with pytest.raises(EvolutionError, match="EVOLUTION_API_KEY"):
@@ -421,7 +421,7 @@ async def test_without_any_key_the_refusal_says_what_to_set(
 
 def in_background(
     talk: Conversation,
-    client: EvolutionClient,
+    client: WholeEvolution,
     shop: Business,
     wake: Callable[[], None] = lambda: None,
 ) -> GapRepairs:
@@ -433,7 +433,7 @@ def in_background(
 
 async def test_a_repair_that_finds_something_to_answer_wakes_the_dispatcher(
     talk: Conversation,
-    client: EvolutionClient,
+    client: WholeEvolution,
     shop: Business,
     caplog: pytest.LogCaptureFixture,
 ):
@@ -453,7 +453,7 @@ async def test_a_repair_that_finds_something_to_answer_wakes_the_dispatcher(
 
 
 async def test_two_reconnects_at_once_are_one_repair(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     shop.customer().writes("oi")
     gate = shop.hold("findMessages")
@@ -468,7 +468,7 @@ async def test_two_reconnects_at_once_are_one_repair(
 
 
 async def test_stopping_breaks_a_repair_off(
-    talk: Conversation, client: EvolutionClient, shop: Business
+    talk: Conversation, client: WholeEvolution, shop: Business
 ):
     gate = shop.hold("findMessages")
     repairs = in_background(talk, client, shop)
@@ -482,7 +482,7 @@ async def test_stopping_breaks_a_repair_off(
 
 async def test_a_repair_that_can_never_work_gives_up_and_says_so(
     talk: Conversation,
-    client: EvolutionClient,
+    client: WholeEvolution,
     shop: Business,
     caplog: pytest.LogCaptureFixture,
 ):
@@ -497,14 +497,14 @@ async def test_a_repair_that_can_never_work_gives_up_and_says_so(
 
 async def test_of_many_instances_of_a_server_that_hangs_one_is_asked_and_all_wait(
     talk: Conversation,
-    client: EvolutionClient,
+    client: WholeEvolution,
     shop: Business,
     evolution: Evolution,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
     """While it hangs, another server's instance is repaired; and the hanging is told once."""
-    monkeypatch.setattr("router.gap_repair._PAGE_SECONDS", 0.2)
+    monkeypatch.setattr("router.intake.gap_repair._PAGE_SECONDS", 0.2)
     hanging = []
     other = evolution.url.replace("127.0.0.1", "localhost")
     for number in range(30):
@@ -533,7 +533,7 @@ async def test_of_many_instances_of_a_server_that_hangs_one_is_asked_and_all_wai
 
 async def test_repairs_are_begun_by_activity_and_a_few_at_a_time(
     talk: Conversation,
-    client: EvolutionClient,
+    client: WholeEvolution,
     shop: Business,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -545,7 +545,7 @@ async def test_repairs_are_begun_by_activity_and_a_few_at_a_time(
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 
-    monkeypatch.setattr("router.gap_repairs.repair_gap", repair_gap)
+    monkeypatch.setattr("router.intake.gap_repairs.repair_gap", repair_gap)
     for number in range(20):
         name = f"shop-{number}"
         await talk.open_shop(name)
@@ -568,10 +568,10 @@ async def test_repairs_are_begun_by_activity_and_a_few_at_a_time(
 
 
 async def test_repairs_take_two_of_the_databases_connections_at_most(
-    talk: Conversation, client: EvolutionClient, shop: Business, monkeypatch: pytest.MonkeyPatch
+    talk: Conversation, client: WholeEvolution, shop: Business, monkeypatch: pytest.MonkeyPatch
 ):
     under_way, most = 0, 0
-    monkeypatch.setattr("router.gap_repairs._BETWEEN_STARTS", 0.0)
+    monkeypatch.setattr("router.intake.gap_repairs._BETWEEN_STARTS", 0.0)
 
     async def call(function: str, argument: object) -> Any:
         nonlocal under_way, most

@@ -7,8 +7,8 @@ import asyncpg
 import httpx
 import pytest
 
-from router.main import create_app
-from router.settings import load_settings
+from router.app import create_app
+from router.configuration.settings import load_settings
 from tests.routers import API_KEY, WEBHOOK_SECRET, environment, running_router
 
 KEY = {"X-API-Key": API_KEY}
@@ -91,7 +91,7 @@ async def test_what_nobody_foresaw_is_answered_in_the_one_shape_and_logged(
     # A background loop may meet the broken function as well, and says so under its own name.
     (record,) = [
         r for r in caplog.records
-        if r.name == "router.http_errors" and getattr(r, "action", None) == "unexpected"
+        if r.name == "router.http.errors" and getattr(r, "action", None) == "unexpected"
     ]  # fmt: skip
     assert record.exc_info is not None
 

@@ -10,7 +10,7 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
-from router.evolution.client import EvolutionClient
+from router.evolution.sends import EvolutionSends
 from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.pools import TenantPools
 from tests.scenarios.flow import given, n8n, playing
@@ -155,16 +155,16 @@ async def test_what_a_flow_has_shown_takes_no_connection_from_look_ups(
     monkeypatch: pytest.MonkeyPatch,
 ):
     over: list[object] = []
-    show = EvolutionClient.send_presence
+    show = EvolutionSends.send_presence
 
-    async def spy(self: EvolutionClient, *asked: Any, **more: Any) -> bool:
+    async def spy(self: EvolutionSends, *asked: Any, **more: Any) -> bool:
         over.append(self._http)
         return await show(self, *asked, **more)
 
-    monkeypatch.setattr(EvolutionClient, "send_presence", spy)
+    monkeypatch.setattr(EvolutionSends, "send_presence", spy)
     pools: list[TenantPools] = []
     monkeypatch.setattr(
-        "router.main.TenantPools", lambda *of: pools.append(TenantPools(*of)) or pools[0]
+        "router.wiring.TenantPools", lambda *of: pools.append(TenantPools(*of)) or pools[0]
     )
     async with playing(database_url, evolution, llm, n8n) as stage:
         await stage.maria.writes("tem bolo?")

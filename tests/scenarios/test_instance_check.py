@@ -13,20 +13,20 @@ from fastapi import FastAPI
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.receiver import WebhookReceiver
+from router.api.probing import make_probe, post_probe
+from router.configuration.settings import load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
-from router.limits.bodies import Bodies, BodyLimits
-from router.limits.callers import Callers
-from router.limits.rates import Rates
-from router.operators.probing import make_probe, post_probe
-from router.settings import load_settings
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
+from router.intake.auth import authorise
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
+from router.intake.routes import router as webhook_router
+from router.sharing.rates import Rates
 from router.state.database import Database
 from router.state.opening import open_database
-from router.webhook.auth import authorise
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.rejections import Rejections
-from router.webhook.routes import router as webhook_router
 from scripts.connecting import Connection, connect
 from tests.postgres import Databases
 from tests.routers import (
@@ -306,7 +306,7 @@ class TestWhereNothingArrives:
     async def test_a_server_that_never_answers(
         self, office: Office, shop: Business, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("router.operators.round_trip._PATIENCE", 0.5)
+        monkeypatch.setattr("router.api.round_trip._PATIENCE", 0.5)
         with door() as silent:
             silent.listen()
             set_up(shop, url_of(silent), {"url": "{router}/webhook/shop"})

@@ -12,14 +12,14 @@ from pydantic import SecretStr
 
 from loopback.evolution import failures
 from router.errors import NotFound
-from router.evolution.client import EvolutionClient
-from router.outbound.places import SendPlaces
+from router.evolution.sends import EvolutionSends
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Writing, human
 from router.sending.times import SendTimes
-from router.tenant_instance import InstanceKeys
+from router.sharing.places import SendPlaces
+from router.tenants.instance import InstanceKeys
 from tests.scenarios.stage import Stage
 
 HELLO = Outgoing.plain("Aqui é a Ana, já vejo!")
@@ -32,7 +32,7 @@ async def outbox(stage: Stage) -> AsyncIterator[Outbox]:
     times = SendTimes(timeout=2, settle=3, lease=10)
     terms = SendTerms(times, check_after=0.5, policy={})
     async with httpx.AsyncClient(timeout=2) as http:
-        way_out = Outbox(stage.database, EvolutionClient(http), keys, SendPlaces(5), terms)
+        way_out = Outbox(stage.database, EvolutionSends(http), keys, SendPlaces(5), terms)
         yield way_out
         await way_out.stop()
 

@@ -14,8 +14,8 @@ from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
-from router.outbound.addresses import Allowed
-from router.outbound.client import AddressRefused, CheckedTransport
+from router.configuration.addresses import Allowed
+from router.outbound.checked import AddressRefused, CheckedTransport
 from tests.scenarios.office import Office, open_office
 from tests.scenarios.stage import performance
 

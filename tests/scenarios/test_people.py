@@ -14,9 +14,9 @@ import pytest
 
 from loopback.evolution.webhooks import Delivery
 from router.evolution.client import EvolutionClient
-from router.gap_repair import repair_gap
+from router.intake.gap_repair import repair_gap
 from router.people.hashing import ContactHashes
-from router.tenant_instance import InstanceKeys, find_instance
+from router.tenants.instance import InstanceKeys, find_instance
 from scripts import contact
 from tests.routers import WEBHOOK_SECRET
 from tests.scenarios.office import Office, open_office, settings_with
@@ -25,7 +25,8 @@ from tests.state.conversation import MARIA, POLICY
 from tests.state.test_people import a_long_story, assert_no_trace, dump
 
 NUMBER = "+55 11 95555-0001"
-HASHES = ContactHashes.of(settings_with({"EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET}))
+_SETTINGS = settings_with({"EVOLUTION_WEBHOOK_SHARED_SECRET": WEBHOOK_SECRET})
+HASHES = ContactHashes.of(_SETTINGS.secrets_key, _SETTINGS.webhook_secrets)
 
 
 @pytest.fixture

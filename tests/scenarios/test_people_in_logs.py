@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from loopback.faults import wrong_answer
-from router.logs import JsonFormatter, Scrubber
+from router.logs.formatters import JsonFormatter
+from router.logs.scrubber import Scrubber
 from tests.routers import API_KEY
 from tests.scenarios.stage import BOTH_HANDLERS, Stage
 

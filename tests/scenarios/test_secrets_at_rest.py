@@ -7,8 +7,8 @@ import pytest
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
 from loopback.receiver import WebhookReceiver
-from router.sealing import Vault, is_sealed, place_of_key
 from router.state.direct import DirectDatabase
+from router.tenants.sealing import Vault, is_sealed, place_of_key
 from scripts.rotate_secrets import rotate
 from scripts.running import CannotGoOn
 from tests.routers import API_KEY, WEBHOOK_SECRET

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from router import tenant_saving
+from router.tenants import saving
 from tests.scenarios.office import Office, open_office
 
 NEW = {"instance_name": "padaria", "evo_server_url": "https://evolution.example"}
@@ -128,7 +128,7 @@ async def test_a_key_is_remembered_for_the_log_only_when_it_was_taken(
 ):
     shielded: list[str] = []
     monkeypatch.setattr(
-        tenant_saving, "shield_secret", lambda secret: shielded.append(secret.get_secret_value())
+        saving, "shield_secret", lambda secret: shielded.append(secret.get_secret_value())
     )
     await office.talk.open_shop("pharmacy")
     wanted = {"name": "v", "role": "viewer", "tenant_ids": [1]}

@@ -6,7 +6,7 @@ import pytest
 
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution
-from router.outbound.places import NoPlace, SendPlaces
+from router.sharing.places import NoPlace, SendPlaces
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from tests.scenarios.stage import performance

@@ -175,7 +175,7 @@ async def test_nobodys_networks_are_gone_through_for_a_wrong_secret(
         def compared(*_: object) -> bool:
             raise AssertionError("nobody has shown a secret")
 
-        monkeypatch.setattr("router.webhook.admission.is_within", compared)
+        monkeypatch.setattr("router.intake.admission.is_within", compared)
         for _ in range(3):
             answer = await door.posts(shows("wrong"))
             assert answer.json()["error"]["code"] == "bad_secret"

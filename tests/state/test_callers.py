@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router.errors import Conflict, Invalid, NotAllowed, NotFound, UnknownCaller
-from router.operators.identity import make_api_key
+from router.gate.identity import make_api_key
 from router.safety.unseen import in_one_line, without_unseen
 from router.state.database import Json
 from router.state.direct import DirectDatabase

@@ -7,10 +7,10 @@ from ipaddress import ip_network
 import pytest
 
 from router.errors import DatabaseAway
+from router.intake.guards import Guards
+from router.intake.own_secrets import make_secret
 from router.state.database import Json
 from router.state.direct import DirectDatabase
-from router.webhook.guards import Guards
-from router.webhook.own_secrets import make_secret
 from tests.state.conversation import Conversation
 
 
@@ -37,7 +37,7 @@ class Read:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        monkeypatch.setattr("router.webhook.guards.ip_network", self._read)
+        monkeypatch.setattr("router.intake.guards.ip_network", self._read)
 
     def _read(self, text: str) -> object:
         self.count += 1
@@ -142,8 +142,8 @@ async def many_tenants(door: Door, number: int) -> None:
 async def test_only_what_changed_is_fetched_however_many_guards_there_are(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("router.webhook.guards._PAGE", 100)
-    monkeypatch.setattr("router.webhook.guards._BY_TURNS", 10)
+    monkeypatch.setattr("router.intake.guards._PAGE", 100)
+    monkeypatch.setattr("router.intake.guards._BY_TURNS", 10)
     await many_tenants(door, 450)
     await door.guards.of("shop-450")
     assert door.watched.told == [100, 100, 100, 100, 50]
@@ -242,7 +242,7 @@ async def test_a_secret_that_is_to_be_retired_ends_by_itself(door: Door):
 async def test_a_change_that_took_long_to_commit_is_found_in_its_turn(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("router.webhook.guards._BY_TURNS", 2)
+    monkeypatch.setattr("router.intake.guards._BY_TURNS", 2)
     await many_tenants(door, 6)
     await door.guards.of("shop")
     await door.talk.sql("update tenants set webhook_networks = null, shared_webhook_secret = false")

@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
+from router.replies.claimed import ClaimedTurn
 from router.state.database import Json
 from router.state.direct import DirectDatabase
-from router.turns.claimed import ClaimedTurn
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.heartbeat import Attempt
 from router.turns.seats import Seat

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.webhook.lengths import cut
+from router.whatsapp.lengths import cut
 from tests.state.conversation import MARIA, Conversation
 
 MOST = 65_536

@@ -7,8 +7,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.errors import DatabaseAway
-from router.settings import ConfigurationError, Settings, load_settings
 from router.state.opening import open_database
 from tests.postgres import make_outdated
 from tests.state.conversation import Conversation

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from router.configuration.servers import Servers
 from router.errors import Conflict, Invalid, NotFound
-from router.evolution.servers import Servers
-from router.lost_servers import lost_tenants, sentences
 from router.state.database import Json
 from router.state.direct import DirectDatabase
+from router.tenants.lost_servers import lost_tenants, sentences
 from tests.state.conversation import MARIA, Conversation
 
 NEW = {"instance_name": "padaria", "evo_server_url": "https://evolution.example"}

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from router.outbound.addresses import LOOPBACK, Allowed, fault_of
+from router.configuration.addresses import LOOPBACK, Allowed, fault_of
 from tests.unit.test_settings import faults_of, load
 
 NOT_PUBLIC = [

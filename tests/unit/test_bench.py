@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from router.bench import Bench
+from router.sharing.bench import Bench
 
 
 class Work:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.limits import json_bounds
-from router.limits.bodies import Bodies, BodyLimits, Patience, TooMuch
-from router.limits.callers import Callers
-from router.limits.elements import too_many
-from router.limits.weight import weight_of
+from router.http import json_bounds
+from router.http.bodies import Bodies, BodyLimits, Patience, TooMuch
+from router.http.callers import Callers
+from router.http.weight import weight_of
+from router.whatsapp.elements import too_many
 
 BOMBS = {
     "lists": b"[" + b"[]," * 200_000 + b"1]",

@@ -16,12 +16,13 @@ import pytest
 from pydantic import SecretStr
 
 from router.errors import UnknownCaller
-from router.limits.bodies import Bodies, BodyLimits, Patience
-from router.limits.callers import Callers
-from router.limits.middleware import SHORT_FLOW, CallGate, CallLimits, Memory
-from router.limits.proofs import Proofs
-from router.limits.rates import Rates
-from router.operators.user_tokens import TokenRules, UserTokens
+from router.gate.admission import SHORT_FLOW, CallLimits, Memory
+from router.gate.gate import CallGate
+from router.gate.proofs import Proofs
+from router.gate.user_tokens import TokenRules, UserTokens
+from router.http.bodies import Bodies, BodyLimits, Patience
+from router.http.callers import Callers
+from router.sharing.rates import Rates
 
 LIMITS = CallLimits(
     calls_per_minute=600,
@@ -307,7 +308,7 @@ async def test_of_a_flow_without_a_turn_no_large_body_is_read(path: str, shown, 
 
 
 async def test_what_is_large_needs_the_token_of_a_turn_that_is_held(monkeypatch):
-    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 100)
+    monkeypatch.setattr("router.gate.admission.SHORT_FLOW", 100)
     calls = Calls()
     calls.database.tenants = {1: 1}
     large = partial(calls.ask, body=b'"' + b"x" * 400 + b'"', path=GATEWAY)
@@ -341,7 +342,7 @@ def claiming(calls: Calls, *numbers: int, path: str = GATEWAY, size: int = 400, 
 
 @pytest.mark.parametrize("lengths", [{}, {"transfer-encoding": "chunked"}])
 async def test_all_turns_of_a_tenant_are_one_sender_of_bodies(monkeypatch, lengths):
-    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 100)
+    monkeypatch.setattr("router.gate.admission.SHORT_FLOW", 100)
     calls = Calls(held=2000)
     calls.database.tenants = {1: 7, 2: 7, 3: 7, 4: 8}
     held = claiming(calls, 1, 2, **lengths)
@@ -362,7 +363,7 @@ async def settled() -> None:
 
 
 async def test_flows_that_nobody_knows_fill_no_memory(monkeypatch):
-    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 450)
+    monkeypatch.setattr("router.gate.admission.SHORT_FLOW", 450)
     calls = Calls(held=2000, at_once=100, max_bytes=1000)
     refused = [
         await asking
@@ -374,7 +375,7 @@ async def test_flows_that_nobody_knows_fill_no_memory(monkeypatch):
 
 
 async def test_reports_of_one_tenant_fill_no_memory_but_their_own(monkeypatch):
-    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 450)
+    monkeypatch.setattr("router.gate.admission.SHORT_FLOW", 450)
     calls = Calls(held=2000, at_once=100, max_bytes=1000)
     calls.database.tenants = dict.fromkeys(range(1, 7), 7) | {8: 8, 9: 9}
     held = claiming(calls, *range(1, 3), path="/n8n/turns/1/done")
@@ -451,7 +452,7 @@ FLOODS = {
 async def test_what_nobody_knows_is_looked_up_two_at_once_and_once_each(
     monkeypatch: pytest.MonkeyPatch, flood: list[tuple[dict[str, str], str]], size: int
 ):
-    monkeypatch.setattr("router.limits.middleware.SHORT_FLOW", 100)
+    monkeypatch.setattr("router.gate.admission.SHORT_FLOW", 100)
     calls = Calls()
     right = key_of(99)
     calls.database.keys = known(right)

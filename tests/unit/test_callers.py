@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from router.limits.callers import caller_address
+from router.http.callers import caller_address
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 PROXY, EVOLUTION, LIAR = "10.0.0.1", "203.0.113.5", "198.51.100.66"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from router.configuration.settings import Settings
 from router.serving.bounds import Bounds
-from router.settings import Settings
 from scripts.n8n.installation import N8N_VERSION
 from scripts.n8n.library import DRAFTS, WORKFLOWS, read_workflows
 

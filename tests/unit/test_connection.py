@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from router.limits.callers import Callers
+from router.http.callers import Callers
 from router.serving.bounds import Bounds, connections_for
 from router.serving.connection import Connection
 from router.serving.door import Door

@@ -2,9 +2,9 @@
 
 import pytest
 
-from router.webhook.content import innermost, read_content
-from router.webhook.events import parse_webhook
-from router.webhook.reading import Reading
+from router.intake.events import parse_webhook
+from router.whatsapp.content import innermost, read_content
+from router.whatsapp.reading import Reading
 from tests.fixtures import webhook
 
 

@@ -9,9 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
-from router.evolution.client import EvolutionClient, Instance
-from router.turns.claimed import ClaimedTurn
-from router.turns.courtesy import Courtesy
+from router.evolution.exchange import Instance
+from router.evolution.sends import EvolutionSends
+from router.replies.claimed import ClaimedTurn
+from router.sending.courtesy import Courtesy
 from tests.unit.test_fallback import turn
 
 
@@ -27,7 +28,7 @@ class Shown:
     def __init__(self, shop: Business, http: httpx.AsyncClient, at_once: int = 50) -> None:
         instance = Instance(shop.program.url, SecretStr(shop.token), shop.name)
         self.courtesy = Courtesy(
-            EvolutionClient(http), lambda _: instance, typing_seconds=1, at_once=at_once
+            EvolutionSends(http), lambda _: instance, typing_seconds=1, at_once=at_once
         )
 
     @staticmethod

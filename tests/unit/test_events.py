@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router.webhook.events import NotAnEnvelope, Parsed, parse_webhook
+from router.intake.events import NotAnEnvelope, Parsed, parse_webhook
 from tests.fixtures import NAMES, webhook
 
 CUSTOMER = "5521955501234@s.whatsapp.net"

@@ -9,8 +9,8 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.webhook.bounds import LONGEST_TEXT
-from router.webhook.events import NotAnEnvelope, parse_webhook
+from router.intake.events import NotAnEnvelope, parse_webhook
+from router.whatsapp.bounds import LONGEST_TEXT
 from tests.fixtures import NAMES, SWOLLEN, swell, webhook
 
 CUSTOMER = "5521955501234@s.whatsapp.net"

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from loopback.evolution import Business, Evolution, failures
 from loopback.evolution.identifiers import Channel
 from loopback.faults import Fault, altered, wrong_answer
-from router.evolution.client import SUBSCRIBED_EVENTS, EvolutionClient, Instance
+from router.evolution.client import SUBSCRIBED_EVENTS
 from router.evolution.errors import (
     EvolutionAway,
     EvolutionError,
@@ -20,6 +20,8 @@ from router.evolution.errors import (
     NotOnWhatsApp,
     SendInDoubt,
 )
+from router.evolution.exchange import Instance
+from tests.evolution import WholeEvolution
 
 MARIA = "5511988880001"
 MARIA_JID = f"{MARIA}@s.whatsapp.net"
@@ -39,22 +41,22 @@ def shop(evolution: Evolution) -> Business:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[EvolutionClient]:
+async def client() -> AsyncIterator[WholeEvolution]:
     async with httpx.AsyncClient(timeout=20) as http:
-        yield EvolutionClient(http)
+        yield WholeEvolution(http)
 
 
 @pytest.fixture
-async def hasty_client() -> AsyncIterator[EvolutionClient]:
+async def hasty_client() -> AsyncIterator[WholeEvolution]:
     async with httpx.AsyncClient(timeout=PATIENCE) as http:
-        yield EvolutionClient(http)
+        yield WholeEvolution(http)
 
 
 def at(shop: Business, *, key: str | None = None, url: str | None = None) -> Instance:
     return Instance(url or shop.program.url, SecretStr(key or shop.token), shop.name)
 
 
-async def test_a_text_is_sent_and_its_id_returned(client: EvolutionClient, shop: Business) -> None:
+async def test_a_text_is_sent_and_its_id_returned(client: WholeEvolution, shop: Business) -> None:
     sent = await client.send_text(at(shop), MARIA, "Olá! 👍\nTudo bem?")
     (message,) = shop.chat_at(MARIA).transcript
     assert (message.wa_id, message.text) == (sent.wa_id, "Olá! 👍\nTudo bem?")
@@ -62,12 +64,12 @@ async def test_a_text_is_sent_and_its_id_returned(client: EvolutionClient, shop:
     assert shop.calls("sendText")[0].body == {"number": MARIA, "text": "Olá! 👍\nTudo bem?"}
 
 
-async def test_the_jid_is_what_evolution_says(client: EvolutionClient, shop: Business) -> None:
+async def test_the_jid_is_what_evolution_says(client: WholeEvolution, shop: Business) -> None:
     shop.fail("sendText", failures.answered_as("551188880001@s.whatsapp.net"))
     assert (await client.send_text(at(shop), MARIA, "x")).remote_jid.startswith("55118888")
 
 
-async def test_the_cloud_channel_needs_no_status(client: EvolutionClient, shop: Business) -> None:
+async def test_the_cloud_channel_needs_no_status(client: WholeEvolution, shop: Business) -> None:
     shop.fail("sendText", altered(lambda body: {"key": {"id": "wamid.X"}}))
     sent = await client.send_text(at(shop), MARIA, "x")
     assert (sent.wa_id, sent.remote_jid, sent.status) == ("wamid.X", MARIA, None)
@@ -101,7 +103,7 @@ async def test_the_cloud_channel_needs_no_status(client: EvolutionClient, shop: 
     ],
 )
 async def test_a_failed_send_says_whether_it_may_be_on_the_phone(
-    hasty_client: EvolutionClient,
+    hasty_client: WholeEvolution,
     shop: Business,
     fault: Fault,
     error: type[EvolutionError],
@@ -115,7 +117,7 @@ async def test_a_failed_send_says_whether_it_may_be_on_the_phone(
     assert len(shop.chat_at(MARIA).transcript) == on_the_phone
 
 
-async def test_a_429_says_how_long_to_wait(client: EvolutionClient, shop: Business) -> None:
+async def test_a_429_says_how_long_to_wait(client: WholeEvolution, shop: Business) -> None:
     shop.fail("sendText", failures.too_many(7))
     with pytest.raises(EvolutionAway) as raised:
         await client.send_text(at(shop), MARIA, "x")
@@ -123,7 +125,7 @@ async def test_a_429_says_how_long_to_wait(client: EvolutionClient, shop: Busine
 
 
 async def test_a_server_that_is_not_there_has_certainly_not_sent(
-    client: EvolutionClient, shop: Business, evolution: Evolution
+    client: WholeEvolution, shop: Business, evolution: Evolution
 ) -> None:
     instance = at(shop)
     evolution.stop()
@@ -135,7 +137,7 @@ async def test_a_server_that_is_not_there_has_certainly_not_sent(
     "url", ["", "evolution.example", "ftp://evolution.example", "http://", "http://\x00bad"]
 )
 async def test_a_bad_address_is_refused_at_once(
-    client: EvolutionClient, shop: Business, url: str
+    client: WholeEvolution, shop: Business, url: str
 ) -> None:
     with pytest.raises(EvolutionRefused, match="address"):
         await client.send_text(Instance(url, SecretStr("key"), "shop"), MARIA, "x")
@@ -143,7 +145,7 @@ async def test_a_bad_address_is_refused_at_once(
 
 @pytest.mark.parametrize("key", ["chave-é-secreta", "two\nlines", "nul\x00"])
 async def test_a_key_that_no_header_may_hold_is_refused_without_showing_it(
-    client: EvolutionClient, shop: Business, key: str
+    client: WholeEvolution, shop: Business, key: str
 ) -> None:
     with pytest.raises(EvolutionRefused) as raised:
         await client.send_text(at(shop, key=key), MARIA, "x")
@@ -155,7 +157,7 @@ async def test_a_key_that_no_header_may_hold_is_refused_without_showing_it(
     "name", ["Loja do João", "50%", "%41", "what?", "a#b", "a+b&c=d", "👍", 'q"uote', "a;b"]
 )
 async def test_instances_of_any_name_are_reached(
-    client: EvolutionClient, evolution: Evolution, name: str
+    client: WholeEvolution, evolution: Evolution, name: str
 ) -> None:
     shop = evolution.instance(name)
     instance = at(shop, key=evolution.key, url=f"{evolution.url}/")
@@ -165,7 +167,7 @@ async def test_instances_of_any_name_are_reached(
 
 @pytest.mark.parametrize("name", ["a/b", "b/../a", "a?", "a#"])
 async def test_a_name_does_not_reach_another_instance(
-    client: EvolutionClient, evolution: Evolution, name: str
+    client: WholeEvolution, evolution: Evolution, name: str
 ) -> None:
     evolution.instance("a")
     evolution.instance("b")
@@ -174,7 +176,7 @@ async def test_a_name_does_not_reach_another_instance(
 
 
 async def test_typing_is_shown_and_messages_are_marked_as_read(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     assert await client.send_presence(at(shop), MARIA, delay_ms=1500)
     assert shop.calls("sendPresence")[0].body == {
@@ -188,7 +190,7 @@ async def test_typing_is_shown_and_messages_are_marked_as_read(
 
 @pytest.mark.parametrize("channel", ["EVOLUTION", "WHATSAPP-BUSINESS"])
 async def test_channels_without_presence_and_read_marks_say_no(
-    client: EvolutionClient, evolution: Evolution, channel: Channel
+    client: WholeEvolution, evolution: Evolution, channel: Channel
 ) -> None:
     shop = evolution.instance("cloud", channel=channel)
     assert not await client.send_presence(at(shop), MARIA)
@@ -196,7 +198,7 @@ async def test_channels_without_presence_and_read_marks_say_no(
 
 
 async def test_another_refusal_of_presence_is_not_taken_for_that(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     with pytest.raises(EvolutionRefused, match="401"):
         await client.send_presence(at(shop, key="wrong"), MARIA)
@@ -206,7 +208,7 @@ async def test_another_refusal_of_presence_is_not_taken_for_that(
 
 
 async def test_stored_messages_come_newest_first_in_pages(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     sent = [(await client.send_text(at(shop), MARIA, f"{n}")).wa_id for n in range(5)]
     await client.send_text(at(shop), "5511977770002", "another chat")
@@ -222,7 +224,7 @@ async def test_stored_messages_come_newest_first_in_pages(
 
 
 async def test_stored_messages_are_found_from_a_time_on(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     await client.send_text(at(shop), MARIA, "x")
     moments = {NOW: 1, NOW + 1: 0, NOW - 3600: 1}
@@ -246,7 +248,7 @@ async def test_stored_messages_are_found_from_a_time_on(
     ],
 )
 async def test_no_time_that_is_asked_for_is_one_that_evolution_refuses(
-    client: EvolutionClient,
+    client: WholeEvolution,
     shop: Business,
     since: float | None,
     until: float | None,
@@ -263,7 +265,7 @@ async def test_no_time_that_is_asked_for_is_one_that_evolution_refuses(
 
 
 async def test_a_message_is_found_by_its_id_however_often_it_is_stored(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     await client.send_text(at(shop), MARIA, "another")
     sent = await client.send_text(at(shop), MARIA, "x")
@@ -275,7 +277,7 @@ async def test_a_message_is_found_by_its_id_however_often_it_is_stored(
 
 
 async def test_an_id_of_ones_own_choice_goes_out_with_a_text(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     sent = await client.send_text(at(shop), MARIA, "x", message_id="3EB0OURS")
     assert shop.calls("sendText")[0].body["messageId"] == "3EB0OURS"
@@ -286,7 +288,7 @@ async def test_an_id_of_ones_own_choice_goes_out_with_a_text(
     assert sent.wa_id == "3EB0OURS"
 
 
-async def test_a_bare_list_of_messages_is_one_page(client: EvolutionClient, shop: Business) -> None:
+async def test_a_bare_list_of_messages_is_one_page(client: WholeEvolution, shop: Business) -> None:
     shop.fail("findMessages", wrong_answer(200, [{"key": {"id": "3A01"}}, None]))
     page = await client.find_messages(at(shop), MARIA_JID)
     assert (list(page.records), page.pages) == ([{"key": {"id": "3A01"}}], 1)
@@ -294,14 +296,14 @@ async def test_a_bare_list_of_messages_is_one_page(client: EvolutionClient, shop
 
 @pytest.mark.parametrize("body", [None, "ok", {}, {"messages": None}, {"messages": []}])
 async def test_what_is_no_list_of_messages_is_not_taken_for_an_empty_one(
-    client: EvolutionClient, shop: Business, body: Any
+    client: WholeEvolution, shop: Business, body: Any
 ) -> None:
     shop.fail("findMessages", wrong_answer(200, body))
     with pytest.raises(EvolutionAway, match="no list of messages"):
         await client.find_messages(at(shop), MARIA_JID)
 
 
-async def test_the_connections_state_is_told(client: EvolutionClient, shop: Business) -> None:
+async def test_the_connections_state_is_told(client: WholeEvolution, shop: Business) -> None:
     assert await client.connection_state(at(shop)) == "open"
     shop.state = "close"
     assert await client.connection_state(at(shop)) == "close"
@@ -312,7 +314,7 @@ async def test_the_connections_state_is_told(client: EvolutionClient, shop: Busi
 
 
 async def test_linking_gives_a_qr_code_unless_the_phone_is_linked(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     assert (await client.connect(at(shop))).code is None
     shop.state = "close"
@@ -323,7 +325,7 @@ async def test_linking_gives_a_qr_code_unless_the_phone_is_linked(
 
 
 async def test_the_webhook_is_set_in_the_nested_form_with_events_and_headers(
-    client: EvolutionClient, shop: Business
+    client: WholeEvolution, shop: Business
 ) -> None:
     headers = {"X-Webhook-Secret": "a-made-up-secret"}
     await client.set_webhook(at(shop), "https://router.example/webhook/shop", headers)
@@ -341,7 +343,7 @@ async def test_the_webhook_is_set_in_the_nested_form_with_events_and_headers(
     }
 
 
-async def test_the_webhook_that_is_set_is_found(client: EvolutionClient, shop: Business) -> None:
+async def test_the_webhook_that_is_set_is_found(client: WholeEvolution, shop: Business) -> None:
     assert await client.find_webhook(at(shop)) is None
     headers = {"X-Webhook-Secret": "a-made-up-secret"}
     await client.set_webhook(at(shop), "https://router.example/", headers, ["MESSAGES_UPSERT"])
@@ -368,7 +370,7 @@ async def test_the_webhook_that_is_set_is_found(client: EvolutionClient, shop: B
     ids=["connection_state", "find_webhook", "connect", "find_messages", "set_webhook"],
 )
 async def test_no_call_but_a_send_is_ever_in_doubt(
-    hasty_client: EvolutionClient, shop: Business, ask: Callable[..., Any]
+    hasty_client: WholeEvolution, shop: Business, ask: Callable[..., Any]
 ) -> None:
     endpoints = ("connectionState", "webhook/find", "connect", "findMessages", "webhook/set")
     for fault in (failures.CUT, failures.NEVER_ANSWERED, failures.BROKEN, failures.too_many(1)):

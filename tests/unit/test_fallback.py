@@ -14,18 +14,19 @@ from loopback.replies import refusal, truncated
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
-from router.sealing import Vault, place_of_key
-from router.turns.claimed import ClaimedTurn
-from router.turns.fallback import FallbackHandler, FallbackRules
-from router.turns.forgeries import TEAM_MARK
-from router.turns.llm_keys import LlmKeys
-from router.turns.prompt import PromptRules
-from router.turns.reply import WHATSAPP_LIMIT
+from router.replies.claimed import ClaimedTurn
+from router.replies.fallback import FallbackHandler, FallbackRules
+from router.replies.forgeries import TEAM_MARK
+from router.replies.llm_keys import LlmKeys
+from router.replies.making import Reply
+from router.replies.prompt import PromptRules, prompt_of_turn
+from router.tenants.sealing import Vault, place_of_key
+from router.whatsapp.splitting import WHATSAPP_LIMIT
 
 KEY = SecretStr("sk-made-up-0001")
 VAULT = Vault([SecretStr("sealing-key-0123456789abcdef0123")])
+PROMPT = PromptRules("Você atende por padrão.", 1000)
 RULES = FallbackRules(
-    prompt=PromptRules("Você atende por padrão.", 1000),
     max_tokens=4000,
     second_provider="openai",
     llm_attempts=1,
@@ -102,11 +103,15 @@ def turn(*history: dict[str, Any], chat: str = "contact", **tenant: Any) -> Clai
     )
 
 
+async def make(handler: FallbackHandler, asked: ClaimedTurn) -> Reply:
+    return await handler.make(asked, prompt_of_turn(asked, PROMPT))
+
+
 async def test_the_reply_carries_whatsapps_marks_and_what_it_cost(
     claude: Anthropic, handler: FallbackHandler
 ) -> None:
     claude.answers(f"{TEAM_MARK} **Temos** [pão](https://loja.example)!")
-    reply = await handler.make(turn())
+    reply = await make(handler, turn())
     assert reply.parts == ("*Temos* pão (https://loja.example)!",)
     assert (reply.handler, reply.provider, reply.model) == (
         "fallback",
@@ -120,8 +125,8 @@ async def test_the_reply_carries_whatsapps_marks_and_what_it_cost(
 async def test_the_tenants_settings_go_before_the_defaults(
     claude: Anthropic, handler: FallbackHandler
 ) -> None:
-    await handler.make(turn())
-    await handler.make(turn(system_prompt="Sou da Loja.", llm_model="claude-x", llm_max_tokens=9))
+    await make(handler, turn())
+    await make(handler, turn(system_prompt="Sou da Loja.", llm_model="claude-x", llm_max_tokens=9))
     default, own = claude.requests
     assert default.system.startswith("Você atende por padrão.")
     assert own.system.startswith("Sou da Loja.")
@@ -133,29 +138,29 @@ async def test_on_the_deployments_key_no_tenant_has_more_tokens_than_the_deploym
     claude: Anthropic, gpt: OpenAI, handler: FallbackHandler
 ) -> None:
     own_key = VAULT.seal("sk-of-the-tenant", place_of_key("llm_api_key", 1))
-    await handler.make(turn(llm_max_tokens=90_000))
-    await handler.make(turn(llm_max_tokens=90_000, llm_api_key=own_key))
+    await make(handler, turn(llm_max_tokens=90_000))
+    await make(handler, turn(llm_max_tokens=90_000, llm_api_key=own_key))
     assert [asked.max_tokens for asked in claude.requests] == [4000, 90_000]
     claude.stop()  # the second provider is asked with the deployment's key, whoever's the first was
-    await handler.make(turn(llm_max_tokens=90_000, llm_api_key=own_key))
-    await handler.make(turn(llm_max_tokens=7, llm_api_key=own_key))
+    await make(handler, turn(llm_max_tokens=90_000, llm_api_key=own_key))
+    await make(handler, turn(llm_max_tokens=7, llm_api_key=own_key))
     assert [asked.max_tokens for asked in gpt.requests] == [4000, 7]
 
 
 async def test_names_are_told_in_groups_only(claude: Anthropic, handler: FallbackHandler) -> None:
-    await handler.make(turn())
-    await handler.make(turn(chat="group"))
+    await make(handler, turn())
+    await make(handler, turn(chat="group"))
     assert [asked.messages[-1][1] for asked in claude.requests] == ["Tem pão?", "Maria: Tem pão?"]
 
 
 async def test_a_quote_is_told(claude: Anthropic, handler: FallbackHandler) -> None:
-    await handler.make(turn(message("Sim", quoted={"wa_id": "3EB0", "text": "Quer pão?"})))
+    await make(handler, turn(message("Sim", quoted={"wa_id": "3EB0", "text": "Quer pão?"})))
     assert claude.requests[0].messages == (("user", "> Quer pão?\nSim"),)
 
 
 async def test_a_long_reply_comes_in_parts(claude: Anthropic, handler: FallbackHandler) -> None:
     claude.answers("Uma frase de teste. " * 400)
-    reply = await handler.make(turn())
+    reply = await make(handler, turn())
     assert len(reply.parts) == 2
     assert all(len(part) <= WHATSAPP_LIMIT for part in reply.parts)
 
@@ -164,14 +169,14 @@ async def test_a_truncated_reply_ends_with_a_sentence(
     claude: Anthropic, handler: FallbackHandler
 ) -> None:
     claude.answers(truncated("Temos pão fresco. Também temos bo"))
-    assert (await handler.make(turn())).parts == ("Temos pão fresco.",)
+    assert (await make(handler, turn())).parts == ("Temos pão fresco.",)
 
 
 async def test_what_the_state_could_not_keep_is_taken_out(
     claude: Anthropic, handler: FallbackHandler
 ) -> None:
     claude.answers("Te\x00mos")
-    assert (await handler.make(turn())).parts == ("Temos",)
+    assert (await make(handler, turn())).parts == ("Temos",)
 
 
 @pytest.mark.parametrize("nothing", [TEAM_MARK, "---", "```\n```"])
@@ -180,14 +185,14 @@ async def test_a_reply_of_nothing_but_marks_is_empty(
 ) -> None:
     claude.answers(Spoken(nothing))
     with pytest.raises(LlmEmpty):
-        await handler.make(turn())
+        await make(handler, turn())
 
 
 async def test_the_second_provider_answers_where_the_first_is_away(
     claude: Anthropic, handler: FallbackHandler
 ) -> None:
     claude.fail(claude.overloaded())
-    assert (await handler.make(turn())).provider == "openai"
+    assert (await make(handler, turn())).provider == "openai"
 
 
 async def test_a_refusal_is_an_error_of_its_own(
@@ -195,13 +200,13 @@ async def test_a_refusal_is_an_error_of_its_own(
 ) -> None:
     claude.answers(refusal())
     with pytest.raises(LlmRefused):
-        await handler.make(turn())
+        await make(handler, turn())
     assert gpt.requests == []
 
 
 async def test_a_provider_without_a_key_is_named(handler: FallbackHandler) -> None:
     with pytest.raises(LlmMisconfigured, match="set OTHER_API_KEY"):
-        await handler.make(turn(llm_provider="other"))
+        await make(handler, turn(llm_provider="other"))
 
 
 async def test_a_tenants_own_key_is_shown_in_place_of_the_deployments(
@@ -209,8 +214,8 @@ async def test_a_tenants_own_key_is_shown_in_place_of_the_deployments(
 ) -> None:
     for provider, server in (("anthropic", claude), ("openai", gpt)):
         own = VAULT.seal(f"sk-own-{provider}", place_of_key("llm_api_key", 1))
-        await handler.make(turn(llm_provider=provider, llm_api_key=own))
-        await handler.make(turn(llm_provider=provider))
+        await make(handler, turn(llm_provider=provider, llm_api_key=own))
+        await make(handler, turn(llm_provider=provider))
         assert [asked.key for asked in server.requests] == [f"sk-own-{provider}", "sk-made-up-0001"]
 
 
@@ -218,9 +223,9 @@ async def test_a_tenants_own_key_is_enough(claude: Anthropic) -> None:
     provider = AnthropicProvider(None, base_url=claude.base_url, model="claude-x", timeout=20)
     handler = FallbackHandler({"anthropic": provider}, RULES, LlmKeys(VAULT))
     own = VAULT.seal("sk-own", place_of_key("llm_api_key", 1))
-    assert (await handler.make(turn(llm_api_key=own))).parts
+    assert (await make(handler, turn(llm_api_key=own))).parts
     with pytest.raises(LlmMisconfigured, match="set ANTHROPIC_API_KEY"):
-        await handler.make(turn())
+        await make(handler, turn())
     await provider.close()
 
 
@@ -229,5 +234,5 @@ async def test_a_key_that_was_sealed_for_another_tenant_is_not_used(
 ) -> None:
     others = VAULT.seal("sk-others", place_of_key("llm_api_key", 2))
     with pytest.raises(LlmMisconfigured, match="llm_api_key cannot be read"):
-        await handler.make(turn(llm_api_key=others))
+        await make(handler, turn(llm_api_key=others))
     assert claude.requests == []

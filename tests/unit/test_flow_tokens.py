@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.n8n.tokens import NoticeToken, TurnToken, read_notice_token, read_token
+from router.state.flow_tokens import NoticeToken, TurnToken, read_notice_token, read_token
 
 SECRET = "209bf69f-f86a-4d6e-abd1-e93f051a1c66"
 HEX = SECRET.replace("-", "")

@@ -1,6 +1,6 @@
 """Whose gap is repaired next, and what one failure means for the others of its server."""
 
-from router.gap_queue import Gap, GapQueue
+from router.intake.gap_queue import Gap, GapQueue
 
 DELAYS = (2.0, 10.0)
 A, B = "https://a.example", "https://b.example:8443/evolution"

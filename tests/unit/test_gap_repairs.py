@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
+from router.configuration.settings import load_settings
 from router.errors import Conflict, DatabaseAway, Invalid, NotFound, StateError
 from router.evolution.client import EvolutionClient
-from router.gap_repairs import GapRepairs
-from router.settings import load_settings
+from router.intake.gap_repairs import GapRepairs
 from router.state.database import Json
 
 

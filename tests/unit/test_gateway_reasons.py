@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from router.n8n import refusals
+from router.gate import refusals
 
 _GUIDE = (Path(__file__).resolve().parents[2] / "n8n_workflows" / "README.md").read_text()
 

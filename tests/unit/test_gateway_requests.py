@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
+from router.gate.refusals import Refused
 from router.n8n import fields, requests
 from router.n8n.fields import BadField
-from router.n8n.refusals import Refused
 from router.n8n.requests import asked_of, body_of, messages_of, notice_of, understood
 from router.n8n.texts import texts_of
 from router.n8n.whitelist import NotTheContacts, read_request

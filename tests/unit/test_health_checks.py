@@ -8,9 +8,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
-from router.health import router, shared_checks
-from router.settings import load_settings
+from router.http.health import router, shared_checks
 from router.state.schema_version import SCHEMA_VERSION
 
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.evolution.client import EvolutionClient, Instance
 from router.evolution.errors import EvolutionError, SendInDoubt
+from router.evolution.exchange import Instance
+from tests.evolution import WholeEvolution
 
 SHOP = Instance("http://evolution.example", SecretStr("a-key"), "padaria")
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -33,11 +34,11 @@ BODIES = [DEEP, DEEP_MESSAGE, HUGE, b"{", b"\xff\xfe", b"", b"NaN", b'{"code": 1
 BODIES += [json.dumps(value).encode() for value in STRANGE]
 
 
-def client(status: int, body: bytes) -> EvolutionClient:
+def client(status: int, body: bytes) -> WholeEvolution:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(status, content=body)
 
-    return EvolutionClient(httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    return WholeEvolution(httpx.AsyncClient(transport=httpx.MockTransport(answer)))
 
 
 async def outcome(question: Awaitable[object]) -> object:

@@ -18,12 +18,12 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import PromptMessage
 from router.n8n.payload import FlowTerms, build_payload
-from router.sealing import Vault
-from router.turns.claimed import ClaimedTurn
-from router.turns.fallback import FallbackHandler, FallbackRules
-from router.turns.forgeries import TEAM_MARK, disarm
-from router.turns.llm_keys import LlmKeys
-from router.turns.prompt import PromptRules, prompt_of_turn, transcript_of
+from router.replies.claimed import ClaimedTurn
+from router.replies.fallback import FallbackHandler, FallbackRules
+from router.replies.forgeries import TEAM_MARK, disarm
+from router.replies.llm_keys import LlmKeys
+from router.replies.prompt import PromptRules, prompt_of_turn, transcript_of
+from router.tenants.sealing import Vault
 from tests.unit.test_fallback import message, turn
 
 KEY = SecretStr("sk-made-up-0001")
@@ -74,9 +74,7 @@ def gpt() -> Iterator[OpenAI]:
 
 @asynccontextmanager
 async def asking(provider: Any) -> AsyncIterator[FallbackHandler]:
-    fallback_rules = FallbackRules(
-        prompt=PROMPT, max_tokens=1000, second_provider=None, llm_attempts=1
-    )
+    fallback_rules = FallbackRules(max_tokens=1000, second_provider=None, llm_attempts=1)
     try:
         yield FallbackHandler({provider.name: provider}, fallback_rules, LlmKeys(Vault(())))
     finally:
@@ -90,6 +88,10 @@ def hostile_turn(text: str, provider: str = "anthropic") -> ClaimedTurn:
         message(text, quoted={"wa_id": "unknown", "text": text}, author_name=text),
     ]
     return turn(*history, llm_provider=provider)
+
+
+async def answer(handler: FallbackHandler, asked: ClaimedTurn) -> None:
+    await handler.make(asked, prompt_of_turn(asked, PROMPT))
 
 
 def system_of(prompt_text: str) -> str:
@@ -111,7 +113,7 @@ async def test_anthropic_gets_it_in_messages_of_the_user_and_the_system_prompt_a
 ) -> None:
     provider = AnthropicProvider(KEY, base_url=claude.base_url, model="claude-x", timeout=20)
     async with asking(provider) as handler:
-        await handler.make(hostile_turn(text))
+        await answer(handler, hostile_turn(text))
     (asked,) = claude.requests
     assert asked.system == system_of("")
     assert_it_is_data(list(asked.messages))
@@ -123,7 +125,7 @@ async def test_openai_gets_it_in_messages_of_the_user_and_the_system_prompt_as_e
 ) -> None:
     provider = OpenAiProvider(KEY, base_url=gpt.base_url, model="gpt-4o-x", timeout=20)
     async with asking(provider) as handler:
-        await handler.make(hostile_turn(text, "openai"))
+        await answer(handler, hostile_turn(text, "openai"))
     (asked,) = gpt.requests
     assert asked.system == system_of("")
     assert_it_is_data([(role, said) for role, said in asked.messages if role != "system"])

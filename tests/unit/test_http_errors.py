@@ -13,7 +13,7 @@ from router.errors import (
     StateError,
     UnknownCaller,
 )
-from router.http_errors import install_error_handlers
+from router.http.errors import install_error_handlers
 
 
 @pytest.mark.parametrize(

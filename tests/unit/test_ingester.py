@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from router.errors import DatabaseAway, DatabaseTooSlow
+from router.intake.ingester import STREAMS, Ingester, stream_of
+from router.intake.stream import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL
 from router.state.database import Json
-from router.webhook.ingester import STREAMS, Ingester, stream_of
-from router.webhook.stream import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL
 
 
 class Ledger:
@@ -156,7 +156,7 @@ async def test_what_is_busy_is_asked_again_before_what_came_after_it_and_holds_n
 async def test_who_is_busy_for_too_long_is_told_that_it_was_not_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("router.webhook.stream._GIVE_UP_AFTER", 0.0)
+    monkeypatch.setattr("router.intake.stream._GIVE_UP_AFTER", 0.0)
     ledger = Ledger(busy=lambda e, _: e["key"] == "a-1")
     ledger.go_on.set()
     ingester = Ingester(ledger, {}, lambda *_: None)

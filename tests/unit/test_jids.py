@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.webhook.jids import (
+from router.whatsapp.jids import (
     JidKind,
     chat_of,
     identities,
@@ -16,7 +16,7 @@ from router.webhook.jids import (
     normalise_jid,
     number_of,
 )
-from router.webhook.wamid import corrected, number_in
+from router.whatsapp.wamid import corrected, number_in
 
 PHONE = "5521955501234@s.whatsapp.net"
 LID = "284455566677788@lid"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from router.webhook.events import parse_webhook
-from router.webhook.lengths import LONGEST_TEXT, cut, storable
+from router.intake.events import parse_webhook
+from router.whatsapp.lengths import LONGEST_TEXT, cut, storable
 from tests.fixtures import NAMES, webhook
 
 MOST = LONGEST_TEXT

@@ -14,21 +14,15 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from router.configuration.settings import load_settings
+from router.intake.admission import Rejected
+from router.intake.rejections import Rejections
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
-from router.logs import (
-    Action,
-    JsonFormatter,
-    Scrubber,
-    TextFormatter,
-    bind_correlation,
-    configure_logging,
-    log_event,
-    register_secret,
-)
-from router.settings import load_settings
-from router.webhook.admission import Rejected
-from router.webhook.rejections import Rejections
+from router.logs.events import Action, bind_correlation, log_event
+from router.logs.formatters import JsonFormatter, TextFormatter
+from router.logs.scrubber import Scrubber, register_secret
+from router.logs.setup import configure_logging
 
 _log = logging.getLogger("router.somewhere")
 _OTHERS = (

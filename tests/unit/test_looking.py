@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from router.evolution.client import EvolutionClient, Instance, MessagePage
+from router.evolution.client import EvolutionClient, MessagePage
+from router.evolution.exchange import Instance
 from router.sending import looking
 from router.sending.evidence import Doubt
 from router.sending.looking import Looking, Whereabouts

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from router.errors import DatabaseAway
-from router.limits.at_once import TooManyAtOnce
-from router.limits.bodies import TooMuch
-from router.limits.lanes import Lanes
-from router.limits.lookups import LookUps, Proven, Refused
+from router.gate.lookups import LookUps, Proven, Refused
+from router.http.bodies import TooMuch
+from router.sharing.at_once import TooManyAtOnce
+from router.sharing.lanes import Lanes
 
 
 async def settled() -> None:
@@ -275,7 +275,7 @@ async def test_what_waits_is_bounded_and_the_rest_is_told_when_to_come_again():
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("router.limits.lookups._MOST", 3)
+    monkeypatch.setattr("router.gate.lookups._MOST", 3)
     database = Database(*"abcdef")
     for shown in ("a", "b", "c", "d", "u", "v", "w", "x"):
         await asyncio.gather(database.prove(shown), return_exceptions=True)

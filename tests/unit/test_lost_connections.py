@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from loopback.evolution import Evolution
-from router.outbound import client as outbound
-from router.outbound.addresses import Allowed
-from router.outbound.client import CheckedTransport, HealingTransport
+from router.configuration.addresses import Allowed
+from router.outbound.checked import CheckedTransport
+from router.outbound.healing import HealingTransport
 from router.outbound.own import open_own_http
 
 HERE = Allowed.of(["127.0.0.0/8"])
@@ -125,7 +125,7 @@ async def test_a_pool_is_exhausted_while_requests_hold_all_of_it(
 async def test_a_request_that_waits_in_vain_for_lost_connections_goes_to_a_fresh_pool(
     large: Client, evolution: Evolution, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(outbound, "_LOST_SHARE", 0)  # no other way to be replaced
+    monkeypatch.setattr("router.outbound.healing._LOST_SHARE", 0)  # no other way to be replaced
     for _ in range(7):
         await lose_a_connection(large.http, evolution.url)
     async with large.http.stream("GET", evolution.url) as under_way:

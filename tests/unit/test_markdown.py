@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from markdown_it.parser_inline import ParserInline
 from markdown_it.rules_inline import StateInline
 
-from router.turns.markdown import _parser, to_whatsapp
-from router.turns.outgoing import parts_of, prepared
+from router.replies.parts import parts_of, prepared
+from router.whatsapp.markdown import _parser, to_whatsapp
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzáçéíõúABCÇÉ0123456789"
 WORD = st.text(LETTERS, min_size=1, max_size=8)
@@ -202,7 +202,7 @@ async def test_a_long_reply_is_prepared_beside_everything_else(
         threads.append(get_ident())
         return (text,)
 
-    monkeypatch.setattr("router.turns.outgoing.parts_of", where)
+    monkeypatch.setattr("router.replies.parts.parts_of", where)
     await prepared("curto")
     await prepared("longo " * 2000)
     assert threads[0] == get_ident() != threads[1]

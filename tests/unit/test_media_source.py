@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from router.outbound.addresses import Allowed
+from router.configuration.addresses import Allowed
 from router.outbound.bounds import LONGEST_ANSWER
-from router.outbound.client import CheckedTransport, client_over
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
 from router.outbound.media import MediaSource, NoMedia, name_in
 from tests.scenarios.hostile import saying, server
 

@@ -13,14 +13,17 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.evolution.client import EvolutionClient, Instance, SentMessage
+from router.configuration.addresses import Allowed
 from router.evolution.errors import EvolutionAway, EvolutionRefused, SendInDoubt
-from router.outbound.addresses import Allowed
+from router.evolution.exchange import Instance
+from router.evolution.sends import SentMessage
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER, AnswerTooLong
-from router.outbound.client import CheckedTransport, client_over, for_tenant
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over, for_tenant
 from router.outbound.own import open_own_http
 from router.safety.moderation import Moderation, ModerationAway, ModerationRules
+from tests.evolution import WholeEvolution
 from tests.scenarios.hostile import Answer, repeating, saying, server, silence, without_end
 
 HERE = Allowed.of(["127.0.0.0/8"])
@@ -128,7 +131,7 @@ async def test_of_a_send_that_was_answered_so_nobody_knows_whether_it_left(what:
         server({**FLOODS, **TRICKLES}[what]) as url,
         client_over(CheckedTransport(HERE), 3) as http,
     ):
-        client, shop = EvolutionClient(http), Instance(url, SecretStr("key"), "shop")
+        client, shop = WholeEvolution(http), Instance(url, SecretStr("key"), "shop")
         with pytest.raises(SendInDoubt):
             await client.send_text(shop, "5511", "Olá")
         with pytest.raises(EvolutionAway):
@@ -157,7 +160,7 @@ def shop_at(url: str) -> Instance:
 
 def send_media(http: httpx.AsyncClient, url: str, media: str = MEDIA) -> Awaitable[SentMessage]:
     body = {"number": "5511", "mediatype": "image", "media": media}
-    return EvolutionClient(http).send(shop_at(url), "message/sendMedia", body)
+    return WholeEvolution(http).send(shop_at(url), "message/sendMedia", body)
 
 
 @pytest.mark.timeout(60)
@@ -218,7 +221,7 @@ async def test_a_text_of_many_values_may_be_repeated(patient: httpx.AsyncClient)
         return json.dumps({"key": KEY, "a": said, "b": said, "c": said}).encode()
 
     async with server(repeating(repeats)) as url:
-        sent = await EvolutionClient(patient).send_text(shop_at(url), "5511", text)
+        sent = await WholeEvolution(patient).send_text(shop_at(url), "5511", text)
     assert sent.wa_id == "3EB0"
 
 
@@ -237,7 +240,7 @@ async def test_of_media_in_an_answer_little_is_held(patient: httpx.AsyncClient, 
 
 async def test_a_send_may_have_longer_than_its_client(evolution_that_waits: str):
     async with client_over(CheckedTransport(HERE), 0.2) as http:
-        evolution = EvolutionClient(http)
+        evolution = WholeEvolution(http)
         shop, body = shop_at(evolution_that_waits), {"number": "5511", "text": "Olá"}
         with pytest.raises(SendInDoubt):
             await evolution.send(shop, "message/sendText", body)
@@ -282,7 +285,7 @@ def test_json_that_is_monstrous_is_as_none(what: str):
 
 @pytest.mark.parametrize("what", MONSTERS)
 async def test_evolution_that_answers_so_is_no_evolution(patient: httpx.AsyncClient, what: str):
-    client = EvolutionClient(patient)
+    client = WholeEvolution(patient)
     async with server(saying(b"", MONSTERS[what])) as url:
         shop = Instance(url, SecretStr("key"), "shop")
         with pytest.raises(SendInDoubt):

@@ -11,21 +11,21 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from router.configuration.servers import Servers
 from router.errors import DatabaseAway, NotFound
-from router.evolution.client import EvolutionClient
-from router.evolution.servers import Servers
+from router.evolution.sends import EvolutionSends
 from router.n8n.media import emptied
 from router.n8n.requests import messages_of
-from router.n8n.tokens import NoticeToken, TurnToken
 from router.n8n.whitelist import read_request
-from router.outbound.places import SendPlaces
 from router.sending.outbox import Outbox, SendTerms
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker, Writing, flow, human, notice
 from router.sending.times import SendTimes
+from router.sharing.places import SendPlaces
 from router.state.database import Json
-from router.tenant_instance import InstanceKeys
+from router.state.flow_tokens import NoticeToken, TurnToken
+from router.tenants.instance import InstanceKeys
 from tests.fixtures.sends import SENDS
 
 JID = "5521955501234@s.whatsapp.net"
@@ -100,7 +100,7 @@ def outbox(
     servers = Servers.of(["http://evolution.example"])
     keys = InstanceKeys(SecretStr(key) if key else None, servers=servers)
     terms = SendTerms(TIMES, check_after=3, policy={"debounce_seconds": 2})
-    return Outbox(ledger, EvolutionClient(http), keys, SendPlaces(places), terms, clock=clock)
+    return Outbox(ledger, EvolutionSends(http), keys, SendPlaces(places), terms, clock=clock)
 
 
 def emptied_sends() -> list[Outgoing]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from router.intake.events import parse_webhook
 from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.telling import PATHS
-from router.webhook.content import innermost, read_content
-from router.webhook.events import parse_webhook
-from router.webhook.telling import telling
+from router.whatsapp.content import innermost, read_content
+from router.whatsapp.telling import telling
 from tests.fixtures import webhook
 from tests.fixtures.sends import PNG, SENDS, Came, Send
 

@@ -13,13 +13,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.evolution.client import EvolutionClient, Instance, MessagePage
+from router.configuration.addresses import Allowed
+from router.evolution.client import EvolutionClient, MessagePage
 from router.evolution.errors import AnswerTooLarge, EvolutionAway
+from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages
-from router.outbound.addresses import Allowed
 from router.outbound.answers import MOST_VALUES, read_json
 from router.outbound.bounds import LONGEST_ANSWER
-from router.outbound.client import CheckedTransport, client_over
+from router.outbound.checked import CheckedTransport
+from router.outbound.client import client_over
 from router.sending.evidence import Doubt
 from router.sending.looking import Looking, Whereabouts
 from tests.scenarios.hostile import saying, server
@@ -138,7 +140,7 @@ async def test_a_large_answer_is_read_beside_the_event_loop(
         readers.append(current_thread().name)
         return read_json(*how)
 
-    monkeypatch.setattr("router.evolution.client.read_json", noted)
+    monkeypatch.setattr("router.evolution.exchange.read_json", noted)
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=page_of({"more": more})))
     async with httpx.AsyncClient(transport=transport) as http:
         shop = Instance("http://evolution.example", SecretStr("key"), "shop")

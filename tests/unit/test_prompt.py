@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from router.turns.forgeries import TEAM_MARK, strip_marks
-from router.turns.prompt import HistoryMessage, build_prompt
+from router.replies.forgeries import TEAM_MARK, strip_marks
+from router.replies.prompt import HistoryMessage, build_prompt
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 Sender = Literal["contact", "owner", "ai", "client", "auto"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.limits.depth import too_deep
-from router.limits.rates import Rates, per_minute
+from router.sharing.rates import Rates, per_minute
+from router.whatsapp.depth import too_deep
 
 
 class Clock:

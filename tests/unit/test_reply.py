@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from router.turns.reply import WHATSAPP_LIMIT, finish_truncated, split_reply
+from router.whatsapp.splitting import WHATSAPP_LIMIT, finish_truncated, split_reply
 
 FENCE = "```"
 WORDS = st.text("abcçé.!?\"') *_`\n ", max_size=60)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import Invalid
+from router.replies.prompt import NOTES
 from router.safety import patterns
 from router.safety.guard import ReplyGuard, Speaker
 from router.safety.judgement import judge_reply
@@ -22,7 +23,6 @@ from router.safety.moderation import Moderation, ModerationRules
 from router.safety.normal import normal
 from router.safety.patterns import BadPattern, check_patterns, first_match
 from router.safety.rules import ReplyDefaults, ReplyRules
-from router.turns.prompt import NOTES
 from scripts.tenant import values_of
 
 PROMPT = (
@@ -32,7 +32,10 @@ PROMPT = (
     " futebol, e não prometa entrega fora do bairro em hipótese alguma."
 )
 DEFAULTS = ReplyDefaults(
-    max_characters=1000, leak_characters=120, system_prompt="You are a helpful assistant."
+    max_characters=1000,
+    leak_characters=120,
+    system_prompt="You are a helpful assistant.",
+    notes=NOTES,
 )
 
 

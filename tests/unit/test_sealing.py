@@ -5,7 +5,7 @@ import base64
 import pytest
 from pydantic import SecretStr
 
-from router.sealing import CannotOpen, Vault, is_sealed, place_of_key
+from router.tenants.sealing import CannotOpen, Vault, is_sealed, place_of_key
 
 OLD = SecretStr("0123456789abcdef0123456789abcdef")
 NEW = SecretStr("fedcba9876543210fedcba9876543210")

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from router.outbound.places import NoPlace
+from router.sharing.places import NoPlace
 from router.turns.seats import Seat, Seats
 
 COUNT, ROOM, MOST = 20, 100, 20  # seats; room to stand, and what of it a tenant may have

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 
-from router.outbound.places import NoPlace, SendPlaces
+from router.sharing.places import NoPlace, SendPlaces
 
 
 async def test_as_many_as_there_are_places_go_at_once():

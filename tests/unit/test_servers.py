@@ -3,11 +3,11 @@
 import pytest
 from pydantic import SecretStr
 
+from router.configuration.servers import Servers, shown_server
 from router.evolution.errors import EvolutionRefused
-from router.evolution.servers import Servers, shown_server
-from router.lost_servers import lost_tenants, sentences, summary
-from router.sealing import Vault
-from router.tenant_instance import InstanceKeys
+from router.tenants.instance import InstanceKeys
+from router.tenants.lost_servers import lost_tenants, sentences, summary
+from router.tenants.sealing import Vault
 from tests.unit.test_settings import faults_of, load
 
 NAMED = ("http://evolution:8080", "https://host.example/evo")

@@ -6,9 +6,9 @@ import socket
 import pytest
 import uvicorn
 
-from router.main import create_app
+from router.app import create_app
+from router.configuration.settings import load_settings
 from router.serving.server import serve
-from router.settings import load_settings
 from tests.routers import door, environment
 
 

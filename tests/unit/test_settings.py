@@ -11,7 +11,7 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from router.settings import ConfigurationError, Settings, load_settings
+from router.configuration.settings import ConfigurationError, Settings, load_settings
 
 _ROOT = Path(__file__).resolve().parents[2]
 _EXAMPLE = _ROOT / ".env.example"

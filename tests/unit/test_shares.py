@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from router.outbound.places import NoPlace, SendPlaces
-from router.outbound.shares import NOBODY, SERVER, TENANT, Place, Shares
+from router.sharing.places import NoPlace, SendPlaces
+from router.sharing.shares import NOBODY, SERVER, TENANT, Place, Shares
 
 
 def grab(shares: Shares, *holders: str, times: float = TENANT) -> list[Place]:

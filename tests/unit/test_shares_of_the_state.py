@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from router.api.bound_database import Brief
 from router.errors import DatabaseBusy, TooSlow
-from router.operators.bound_database import Brief
-from router.state import shares
 from router.state.database import Json
-from router.state.shares import SHARES, Entrance, Entrances, Places, Work, on_behalf_of
+from router.state.entrances import SHARES, Entrance, Entrances, Places, Work, on_behalf_of
 
 
 class Slow:
@@ -111,7 +110,7 @@ async def test_one_tenants_turns_leave_connections_for_the_next_ones():
 
 async def test_who_waits_in_vain_is_told_that_it_is_busy_and_holds_nothing(monkeypatch):
     quick = {work: replace(share, patience=0.01) for work, share in SHARES.items()}
-    monkeypatch.setattr(shares, "SHARES", quick)
+    monkeypatch.setattr("router.state.entrances.SHARES", quick)
     slow = Slow()
     entrances = Entrances(slow)
     tasks = ask(entrances.tenants, 3)

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from fastapi import FastAPI
 
+from router.configuration.settings import load_settings
+from router.running.stopping import ENDING_SECONDS, REQUESTS_GRACE, STOP_SECONDS, end_tasks, within
 from router.serving.server import server_config
-from router.settings import load_settings
-from router.stopping import ENDING_SECONDS, REQUESTS_GRACE, STOP_SECONDS, end_tasks, within
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def test_compose_grants_the_routers_more_than_they_need():
 async def test_a_task_that_takes_no_notice_of_its_end_is_left_behind(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("router.stopping._GIVING_BACK", 0.01)
+    monkeypatch.setattr("router.running.stopping._GIVING_BACK", 0.01)
     deaf = asyncio.Event()
 
     async def stubborn() -> None:

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from router.http_errors import SignInAway, Unauthorised
-from router.operators import user_tokens
-from router.operators.user_tokens import TokenRules, UserTokens
+from router.gate import user_tokens
+from router.gate.user_tokens import TokenRules, UserTokens
+from router.http.errors import SignInAway, Unauthorised
 
 USER = "5f0c1a52-0000-4000-8000-000000000001"
 ISSUER = "http://auth/auth/v1"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from router.webhook.auth import JWT_LEEWAY_SECONDS, Verdict, authorise, examine
+from router.intake.auth import JWT_LEEWAY_SECONDS, Verdict, authorise, examine
 
 SECRET = "a-made-up-secret-of-some-forty-characters"
 NEXT = "another-made-up-secret-for-the-rotation-of-it"

@@ -16,26 +16,27 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from router.limits.bodies import Bodies, BodyLimits
-from router.limits.callers import Callers
-from router.limits.rates import Rates
+from router.configuration.settings import load_settings
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
+from router.intake import events, routes
+from router.intake.admission import Rejected
+from router.intake.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
 from router.people.hashing import ContactHashes
-from router.settings import load_settings
-from router.webhook import choices, events, routes
-from router.webhook.admission import Rejected
-from router.webhook.bounds import (
+from router.sharing.rates import Rates
+from router.whatsapp import choices
+from router.whatsapp.bounds import (
     LONGEST_JID,
     LONGEST_TEXT,
     MOST_IN_A_LIST,
     MOST_OF_AN_ITEM,
     bounded,
 )
-from router.webhook.content import innermost, read_content
-from router.webhook.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.jids import normalise_jid
-from router.webhook.rejections import Rejections
+from router.whatsapp.content import innermost, read_content
+from router.whatsapp.jids import normalise_jid
 from tests.fixtures import NAMES, webhook
 
 HUGE = 300_000
@@ -344,7 +345,9 @@ class Post:
         state.guards = Guards(self.database)
         state.rates, state.rejections = Rates(), Rejections()
         state.callers, state.webhook_bodies = Callers(()), self.bodies
-        state.contact_hashes = ContactHashes.of(state.settings)
+        state.contact_hashes = ContactHashes.of(
+            state.settings.secrets_key, state.settings.webhook_secrets
+        )
         self.rates: Rates = state.rates
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://router", headers=SECRET

@@ -8,16 +8,16 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
-from router.limits.bodies import Bodies, BodyLimits
-from router.limits.callers import Callers
-from router.limits.rates import Rates
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
+from router.intake.routes import router
 from router.people.hashing import ContactHashes
-from router.settings import load_settings
-from router.webhook.guards import Guards
-from router.webhook.ingester import Ingester
-from router.webhook.rejections import Rejections
-from router.webhook.routes import router
+from router.sharing.rates import Rates
 from tests.fixtures import webhook
 
 SECRET = "webhook-secret-0000000000004"
@@ -58,7 +58,9 @@ class Post:
         state.guards = Guards(self.database)
         state.rates, state.rejections = Rates(), Rejections()
         state.callers, state.webhook_bodies = Callers(()), self.bodies
-        state.contact_hashes = ContactHashes.of(state.settings)
+        state.contact_hashes = ContactHashes.of(
+            state.settings.secrets_key, state.settings.webhook_secrets
+        )
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self._app),
             base_url="http://router",

@@ -7,13 +7,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from router.evolution.client import EvolutionClient, Instance, WebhookSettings
+from router.api.probing import make_probe
+from router.configuration.addresses import Allowed, fault_of
+from router.configuration.settings import load_settings
+from router.evolution.client import WebhookSettings
 from router.evolution.errors import EvolutionAway, EvolutionRefused
-from router.operators.probing import make_probe
-from router.outbound.addresses import Allowed, fault_of
+from router.evolution.exchange import Instance
 from router.outbound.client import AddressWrong, open_tenant_http
 from router.outbound.own import open_own_http
-from router.settings import load_settings
+from tests.evolution import WholeEvolution
 
 WRONG = [
     "http://xn--a",
@@ -59,7 +61,7 @@ async def test_one_that_leads_nowhere_is_an_error_of_the_connection(
 
 @pytest.mark.parametrize("url", [*WRONG, *NOWHERE], ids=lambda url: ascii(url[:30]))
 async def test_a_send_that_cannot_have_left_is_not_in_doubt(http: httpx.AsyncClient, url: str):
-    client = EvolutionClient(http)
+    client = WholeEvolution(http)
     with pytest.raises((EvolutionRefused, EvolutionAway)):
         await client.send_text(replace(INSTANCE, server_url=url), "5511955550001", "oi")
 
@@ -67,7 +69,7 @@ async def test_a_send_that_cannot_have_left_is_not_in_doubt(http: httpx.AsyncCli
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
 async def test_nor_is_one_that_cannot_be_written(http: httpx.AsyncClient, value: object):
     with pytest.raises(EvolutionRefused):
-        await EvolutionClient(http).send(
+        await WholeEvolution(http).send(
             INSTANCE, "message/sendText", {"number": "5511955550001", "text": value}
         )
 

@@ -1032,7 +1032,7 @@ as $$
 $$;
 
 -- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
--- 65,536. However long it is, no more of it is read than that. router/webhook/lengths.py cuts the same way.
+-- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
 returns text
 language sql

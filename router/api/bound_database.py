@@ -1,0 +1,43 @@
+"""The state as one caller sees it: every call passes SQL's `as_operator`."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.errors import TooSlow
+from router.gate.identity import CallerIdentity
+from router.state.database import Database, Json
+
+
+@dataclass(frozen=True, slots=True)
+class CallersDatabase:
+    """A `Database` in which the caller can do what its role allows, and is audited."""
+
+    database: Database
+    caller: CallerIdentity
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+        """See `Database.call`; also raises UnknownCaller and NotAllowed."""
+        asked = {"caller": self.caller.claim, "function": function, "argument": argument}
+        answer = await self.database.call("as_operator", asked)
+        result: Json = answer["result"]
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A `Database` for what only reads and may be a lot: after some seconds it is broken off."""
+
+    database: Database
+    seconds: float = 5.0
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
+        """See `Database.call`; also raises TooSlow."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self.database.call(function, argument)
+        except TimeoutError as error:
+            raise TooSlow(
+                f"the database looked for {self.seconds:g} s: narrow the search (a shorter time, a"
+                " session, a whole number), or try again later"
+            ) from error

@@ -1,0 +1,152 @@
+"""What a scheduler outside calls; `scripts.auto_resume` and `scripts.prune` do the same."""
+
+import logging
+import time
+from collections import deque
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Security
+from fastapi.security import APIKeyHeader
+
+from router.api.dependencies import TheSettings, TheUpkeep, TheWake
+from router.api.models import AutoResumed, Pruned
+from router.configuration.settings import Settings
+from router.errors import DatabaseAway
+from router.gate.keys import same_secret
+from router.http.errors import Unauthorised
+from router.logs.events import Action, log_event
+from router.state.database import Database, Json
+from router.tenants.policy import policy
+
+_SECONDS = 20.0  # within what schedulers wait for an answer
+_PAUSES_A_CALL = 50  # that are ended in one transaction, and their sessions held as long
+_IN_A_ROW = 3  # calls for one session each that got no answer: it is the database
+_log = logging.getLogger(__name__)
+_secret_header = APIKeyHeader(
+    name="X-Cron-Secret",
+    scheme_name="CronSecret",
+    auto_error=False,
+    description="CRON_SECRET",
+)
+
+
+def require_cron_secret(
+    settings: TheSettings, secret: Annotated[str | None, Security(_secret_header)]
+) -> None:
+    """Let in who shows CRON_SECRET. Raises Unauthorised."""
+    if settings.cron_secret is None:
+        raise Unauthorised(
+            "CRON_SECRET is not configured, so this endpoint is closed",
+            code="no_cron_secret_configured",
+        )
+    if not secret or not same_secret(secret, settings.cron_secret):
+        raise Unauthorised("X-Cron-Secret is missing or is not CRON_SECRET")
+
+
+router = APIRouter(tags=["cron"], dependencies=[Depends(require_cron_secret)])
+
+
+@router.post("/cron/auto-resume", summary="End every pause that has run out")
+async def auto_resume(database: TheUpkeep, settings: TheSettings, wake: TheWake) -> AutoResumed:
+    """Needs X-Cron-Secret. What nobody answered during a pause is answered if it is recent.
+
+    Ends after some 20 seconds; with `more`, call it again.
+    """
+    resumed = await run_auto_resume(database, settings, seconds=_SECONDS)
+    if resumed.turns:
+        wake()
+    return resumed
+
+
+@router.post("/cron/prune", summary="Delete or archive what is past its time")
+async def prune(database: TheUpkeep, settings: TheSettings) -> Pruned:
+    """Needs X-Cron-Secret. Ends after some 20 seconds; with `more`, call it again."""
+    return await run_prune(database, settings, seconds=_SECONDS)
+
+
+async def run_auto_resume(database: Database, settings: Settings, *, seconds: float) -> AutoResumed:
+    """End every pause that has run out, some in each call, until `seconds` are over; log how many.
+
+    Raises DatabaseAway; the pauses that were ended until then stay so.
+    """
+    rules = policy(settings)
+    due = await database.call("pauses_over", {"policy": rules})
+    ending = EndingPauses(database, rules)
+    ends = time.monotonic() + seconds
+    ids = deque(due["session_ids"])
+    while ids and time.monotonic() < ends:
+        await ending.end([ids.popleft() for _ in range(min(_PAUSES_A_CALL, len(ids)))])
+    if ending.failed:
+        log_event(
+            _log, Action.UNEXPECTED, "sessions could not be resumed: they stay paused",
+            level=logging.ERROR, session_ids=ending.failed,
+        )  # fmt: skip
+    log_event(
+        _log,
+        Action.AUTO_RESUMED,
+        f"Auto-resumed {ending.resumed} sessions",
+        resumed=ending.resumed,
+        turns=ending.turns,
+    )
+    return AutoResumed(
+        resumed=ending.resumed, turns=ending.turns, more=bool(ids) or bool(due["more"])
+    )
+
+
+class EndingPauses:
+    """Ends pauses, some in each call; where a call gets no answer, each of them by itself.
+
+    So a session that cannot be gone on with, or takes too long, keeps no other's pause on.
+    """
+
+    def __init__(self, database: Database, policy: Json) -> None:
+        self._database = database
+        self._policy = policy
+        self.resumed = 0
+        self.turns = 0
+        self.failed: list[int] = []
+        self._in_a_row = 0
+
+    async def end(self, session_ids: list[int]) -> None:
+        """End these pauses. Raises DatabaseAway where it is not for one of them."""
+        try:
+            await self._call(session_ids)
+        except DatabaseAway:
+            for session_id in session_ids:
+                await self._end_alone(session_id)
+
+    async def _end_alone(self, session_id: int) -> None:
+        try:
+            await self._call([session_id])
+        except DatabaseAway:
+            self._in_a_row += 1
+            if self._in_a_row >= _IN_A_ROW:
+                raise
+            self.failed.append(session_id)
+
+    async def _call(self, session_ids: list[int]) -> None:
+        answer = await self._database.call(
+            "auto_resume", {"policy": self._policy, "session_ids": session_ids}
+        )
+        self.resumed += answer["resumed"]
+        self.turns += answer["turns"]
+        self.failed += answer["failed"]
+        self._in_a_row = 0
+
+
+async def run_prune(database: Database, settings: Settings, *, seconds: float) -> Pruned:
+    """Prune in batches, each a transaction, until nothing is left or `seconds` are over; log it.
+
+    Raises DatabaseAway; what was pruned until then stays pruned.
+    """
+    argument = {
+        "events_days": settings.events_retention_days,
+        "retention_days": settings.retention_days,
+    }
+    ends = time.monotonic() + seconds
+    done = Pruned.model_validate(await database.call("prune", argument))
+    while done.more and time.monotonic() < ends:
+        batch = Pruned.model_validate(await database.call("prune", argument))
+        done = done.plus(batch)
+    log_event(_log, Action.PRUNED, "Pruned what is past its time", **done.model_dump())
+    return done

@@ -1,0 +1,128 @@
+"""People's data: all of one contact's, given out or erased, as the LGPD and the GDPR ask for."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from router.api.dependencies import Caller, TenantId, TheAbandon, TheDatabase, TheHashes
+from router.logs.events import Action, log_event
+from router.people.requests import (
+    EXPORTED,
+    Person,
+    begin_export,
+    erase_contact,
+    exported_rows,
+)
+from router.state.database import Database, Json
+
+router = APIRouter(tags=["people's data"])
+_log = logging.getLogger(__name__)
+_Number = Annotated[
+    str, Path(max_length=60, description="Phone number with country code, or JID (also a group's)")
+]
+_Rows = list[dict[str, Any]]
+
+
+class ExportedContact(BaseModel):
+    """All that is stored of a contact, under any of its identities."""
+
+    tenant_id: int
+    exported_at: str
+    identities: list[str] = Field(description="Every JID under which the contact is known")
+    sessions: _Rows
+    messages: _Rows
+    archived_messages: _Rows = Field(description="Messages that were put away")
+    turns: _Rows = Field(description="The work of making each reply, with its errors")
+    notices: _Rows = Field(description="What the business's people were told of the contact")
+    spending: _Rows = Field(description="Turns and tokens of each day")
+    events: _Rows = Field(description="The webhooks taken, and what was decided of each")
+
+
+class ErasedContact(BaseModel):
+    """What was erased."""
+
+    erased: dict[str, int] = Field(description="Rows of each table")
+    session_ids: list[int]
+    execution_ids: list[str] = Field(description="n8n's executions that worked on it")
+
+
+@router.post(
+    "/contacts/{number}/export",
+    summary="Give out all that is stored of a contact",
+    response_model=ExportedContact,
+)
+async def export(
+    number: _Number,
+    tenant_id: TenantId,
+    database: TheDatabase,
+    caller: Caller,
+    hashes: TheHashes,
+) -> StreamingResponse:
+    """Answer a person's request for their data. The audit line has counts only.
+
+    The answer is written as it is read, however long; one that ends early is not valid JSON.
+    """
+    person = Person.known_as(tenant_id, number)
+    contact = await begin_export(database, person)
+    log_event(
+        _log,
+        Action.CONTACT_EXPORTED,
+        "all of a contact's data was given out",
+        tenant_id=tenant_id,
+        caller=caller,
+        contact=hashes.in_log(person.jids),
+    )
+    return StreamingResponse(
+        _written(database, contact),
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _written(database: Database, contact: Json) -> AsyncIterator[bytes]:
+    """Give the text of an ExportedContact as it is read; what breaks off is no JSON."""
+    yield orjson.dumps(contact)[:-1]
+    for name in EXPORTED:
+        yield b',"' + name.encode() + b'":['
+        begins = b""
+        async for rows in exported_rows(database, contact, name):
+            yield begins + orjson.dumps(rows)[1:-1]
+            begins = b","
+        yield b"]"
+    yield b"}"
+
+
+@router.post("/contacts/{number}/erase", summary="Erase all that is stored of a contact")
+async def erase(
+    request: Request,
+    number: _Number,
+    tenant_id: TenantId,
+    database: TheDatabase,
+    abandon: TheAbandon,
+    caller: Caller,
+    hashes: TheHashes,
+    response: Response,
+) -> ErasedContact:
+    """Cannot be undone. What the contact wrote before does not come back; they may write anew."""
+    person = Person.known_as(tenant_id, number)
+    answer = await erase_contact(database, hashes, person)
+    erased = ErasedContact.model_validate(answer)
+    for session_id in erased.session_ids:
+        abandon(session_id)
+    request.app.state.wake_eraser()
+    response.headers["Cache-Control"] = "no-store"
+    log_event(
+        _log,
+        Action.CONTACT_ERASED,
+        "all of a contact's data was erased",
+        tenant_id=tenant_id,
+        caller=caller,
+        erased=erased.erased,
+        contact=hashes.in_log(person.jids),
+    )
+    return erased

@@ -1,0 +1,110 @@
+"""A marked probe on the way of Evolution's webhooks: to the stored URL, with its headers.
+
+Nothing is sent on WhatsApp.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import httpx
+import jwt
+
+from router.evolution.client import WebhookSettings
+from router.intake.readers.probes import PROBE_EVENT, probe_body
+
+_TOKEN_SECONDS = 600  # as Evolution's own
+_HMAC_BLOCK_BYTES = 64
+_MOST_BYTES = 4096  # of an answer
+# What the connection itself needs, whatever is stored. httpx sets what is right.
+_OWN_HEADERS = frozenset(
+    {
+        *("host", "connection", "content-length", "content-type", "transfer-encoding", "te"),
+        *("upgrade", "expect", "trailer", "keep-alive", "accept-encoding"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One event that is recorded and moves nothing, as Evolution would post it."""
+
+    mark: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status, and the code of an error of ours."""
+
+    status: int
+    code: str | None
+
+
+def make_probe(found: WebhookSettings, name: str) -> Probe:
+    """Make one for the instance `name`, under a mark of its own. Raises ValueError."""
+    mark = uuid4().hex
+    url = f"{found.url}/{_as_in_a_path(PROBE_EVENT)}" if found.by_events else found.url
+    return Probe(mark, url, _sent_headers(found.headers, time.time()), probe_body(name, mark))
+
+
+async def post_probe(http: httpx.AsyncClient, probe: Probe) -> Answer:
+    """Post it once. Raises httpx.HTTPError, and ValueError for what no request can be made of."""
+    try:
+        request = http.build_request(
+            "POST",
+            probe.url,
+            json=dict(probe.body),
+            headers={**probe.headers, "Accept-Encoding": "identity"},
+        )
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from error
+    response = await http.send(request, stream=True)
+    try:
+        return Answer(response.status_code, _code(await _beginning(response)))
+    finally:
+        await response.aclose()
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    read = b""
+    async for chunk in response.aiter_raw(_MOST_BYTES):
+        read += chunk
+        if len(read) >= _MOST_BYTES:
+            break
+    return read[:_MOST_BYTES]
+
+
+def _code(body: bytes) -> str | None:
+    """Return the code of an error as this program words it, if it is one."""
+    try:
+        code = httpx.Response(200, content=body).json()["error"]["code"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return code if isinstance(code, str) and code.replace("_", "").isalpha() else None
+
+
+def _as_in_a_path(event: str) -> str:
+    return event.replace(".", "-").replace("_", "-")
+
+
+def _sent_headers(stored: Mapping[str, object], now: float) -> dict[str, str]:
+    """Return the headers that Evolution sends: `jwt_key` becomes a token, all else stays."""
+    headers = {str(name): str(value) for name, value in stored.items()}
+    key = headers.pop("jwt_key", None)
+    if key is not None:
+        headers["Authorization"] = f"Bearer {_token(key, int(now))}"
+    return {name: text for name, text in headers.items() if name.lower() not in _OWN_HEADERS}
+
+
+def _token(key: str, now: int) -> str:
+    claims = {"iat": now, "exp": now + _TOKEN_SECONDS, "app": "evolution", "action": "webhook"}
+    # HMAC itself pads a short key with zeros; done here, it only spares the library's warning.
+    padded = key.encode("utf-8", "surrogatepass").ljust(_HMAC_BLOCK_BYTES, b"\x00")
+    try:
+        return jwt.encode(claims, padded, algorithm="HS256")
+    except jwt.PyJWTError as error:
+        raise ValueError("no token can be made of its jwt_key") from error

@@ -1,0 +1,78 @@
+"""What the lists can be asked for.
+
+An unknown parameter is refused: a misspelt filter would otherwise look like a list of everything.
+"""
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from router.api.models import Sender, TurnState
+from router.api.moments import Moment
+from router.state.database import Json
+
+LARGEST_ID = 2**63 - 1
+_MessageSince = Annotated[
+    Moment | None, Field(description="Not before this, by the time that orders the list")
+]
+
+
+class ListQuery(BaseModel, extra="forbid"):
+    """Which part of a list."""
+
+    limit: int = Field(default=50, ge=1, le=200, description="Items on a page")
+    cursor: str | None = Field(
+        default=None, max_length=300, description="next_cursor of the page before"
+    )
+
+    def argument(self) -> Json:
+        """Return the query as the SQL functions take it."""
+        return self.model_dump(mode="json")
+
+
+class OwnListQuery(ListQuery):
+    """Which part of a list of one tenant's."""
+
+    tenant_id: int = Field(ge=1, le=LARGEST_ID)
+
+
+class SessionsQuery(OwnListQuery):
+    """Which sessions."""
+
+    paused: bool | None = None
+    contact: str | None = Field(
+        default=None,
+        max_length=100,
+        description="JID or number; how a number begins or ends; or any part of one, or of the"
+        " name, looked for in 1,000 sessions for a page, the newest first",
+    )
+    active_since: Moment | None = None
+
+
+class MessagesQuery(OwnListQuery):
+    """Which messages."""
+
+    sender: Sender | None = None
+    from_me: bool | None = None
+    since: _MessageSince = None
+
+
+class TurnsQuery(OwnListQuery):
+    """Which turns."""
+
+    state: TurnState | None = None
+    session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+
+class SpendingQuery(BaseModel, extra="forbid"):
+    """Whose spending."""
+
+    session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
+
+
+AskedSpending = Annotated[SpendingQuery, Query()]
+AskedTenants = Annotated[ListQuery, Query()]
+AskedSessions = Annotated[SessionsQuery, Query()]
+AskedMessages = Annotated[MessagesQuery, Query()]
+AskedTurns = Annotated[TurnsQuery, Query()]

@@ -1,0 +1,96 @@
+"""Turns: to see what became of each reply, and to try dead ones again."""
+
+import logging
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, Field
+
+from router.api.dependencies import Caller, PathId, TenantId, TheDatabase, TheLists, TheWake
+from router.api.models import Page, Retries, Turn, TurnWithMessages
+from router.api.moments import Moment
+from router.api.queries import AskedTurns
+from router.logs.events import Action, log_event
+
+router = APIRouter(tags=["turns"])
+_log = logging.getLogger(__name__)
+
+
+class ManyDead(BaseModel, extra="forbid"):
+    """Which of a tenant's dead turns are to be tried again; without filters all."""
+
+    reason: Literal["too_old", "failed"] | None = Field(
+        default=None,
+        description="too_old: nobody could answer within ANSWER_WITHIN_MINUTES; failed: the rest",
+    )
+    error_kind: str | None = Field(
+        default=None,
+        max_length=100,
+        description="As the turn shows it: transient, permanent, away, crashed, unreadable, …",
+    )
+    since: Moment | None = Field(default=None, description="They died then or later")
+    until: Moment | None = Field(default=None, description="They died before that")
+    limit: int = Field(default=50, ge=1, le=200, description="Turns in one call")
+    cursor: str | None = Field(
+        default=None, max_length=300, description="next_cursor of the call before"
+    )
+
+
+_Which = Annotated[ManyDead, Body()]
+
+
+@router.get("/turns", summary="List a tenant's turns, newest first")
+async def list_turns(query: AskedTurns, database: TheLists) -> Page[Turn]:
+    """`state=dead` lists what needs a human."""
+    return Page[Turn].model_validate(await database.call("list_turns", query.argument()))
+
+
+@router.get("/turns/{turn_id:int}", summary="Read a turn")
+async def get_turn(turn_id: PathId, tenant_id: TenantId, database: TheDatabase) -> TurnWithMessages:
+    """With the messages that it answers, the parts of its reply, and its last error."""
+    answer = await database.call("get_turn", {"tenant_id": tenant_id, "turn_id": turn_id})
+    return TurnWithMessages.model_validate(answer["turn"])
+
+
+@router.post("/turns/{turn_id}/retry", summary="Try a dead turn again")
+async def retry_turn(
+    turn_id: PathId, tenant_id: TenantId, database: TheDatabase, wake: TheWake, caller: Caller
+) -> Turn:
+    """Give it fresh attempts, due at once. 409: it is not dead, or its session is paused."""
+    answer = await database.call("retry_turn", {"tenant_id": tenant_id, "turn_id": turn_id})
+    turn = Turn.model_validate(answer["turn"])
+    wake()
+    log_event(
+        _log,
+        Action.TURN_RETRIED,
+        "a dead turn gets fresh attempts",
+        tenant_id=tenant_id,
+        session_id=turn.session_id,
+        turn_id=turn_id,
+        caller=caller,
+    )
+    return turn
+
+
+@router.post("/turns/retry", summary="Try many dead turns again")
+async def retry_turns(
+    which: _Which, tenant_id: TenantId, database: TheDatabase, wake: TheWake, caller: Caller
+) -> Retries:
+    """Give them fresh attempts, as one by one, the newest first; after an outage, say.
+
+    Again with `next_cursor` while there is one. A call that is repeated finds those that it has
+    retried no longer dead.
+    """
+    argument = {**which.model_dump(mode="json"), "tenant_id": tenant_id}
+    retries = Retries.model_validate(await database.call("retry_turns", argument))
+    if retries.retried:
+        wake()
+    log_event(
+        _log,
+        Action.TURN_RETRIED,
+        f"{retries.retried} dead turns get fresh attempts",
+        tenant_id=tenant_id,
+        left=retries.left,
+        caller=caller,
+    )
+    return retries

@@ -1,0 +1,116 @@
+"""One exchange with Evolution: the request that is made for a tenant, and what its answer means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from json import JSONDecodeError
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+
+from router.evolution.errors import (
+    DEEPEST,
+    AnswerTooLarge,
+    EvolutionAway,
+    EvolutionRefused,
+    SendInDoubt,
+    judge_answer,
+    judge_failure,
+)
+from router.outbound.answers import MOST_VALUES, TooManyValues, read_json
+from router.outbound.bounds import LONGEST_ANSWER
+from router.outbound.client import for_tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One WhatsApp number at one Evolution server; the key is the instance's or the global one."""
+
+    server_url: str
+    api_key: SecretStr
+    name: str
+
+
+class Exchange:
+    """Evolution over a shared HTTP client. Every call raises EvolutionRefused or EvolutionAway."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def _ask(
+        self,
+        instance: Instance,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return read_answer(await self._fetch(instance, method, path, body))
+
+    async def _fetch(
+        self,
+        instance: Instance,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        longest: int = LONGEST_ANSWER,
+    ) -> bytes:
+        request = request_for(self._http, instance, method, path, body)
+        request.extensions["longest"] = longest
+        return (await self._exchange(request)).content
+
+    async def _exchange(self, request: httpx.Request, *, is_send: bool = False) -> httpx.Response:
+        try:
+            response = await self._http.send(request)
+        except httpx.RequestError as error:
+            raise judge_failure(error, is_send=is_send) from error
+        if (judged := judge_answer(response, is_send=is_send)) is not None:
+            raise judged
+        return response
+
+
+def request_for(
+    http: httpx.AsyncClient,
+    instance: Instance,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+) -> httpx.Request:
+    """Return a request for the tenant. Raises EvolutionRefused where none can be made."""
+    url = f"{instance.server_url.rstrip('/')}/{path}/{quote(instance.name, safe='')}"
+    key = instance.api_key.get_secret_value()
+    if not (key.isascii() and key.isprintable()):
+        raise EvolutionRefused("the key has characters that no HTTP header may hold")
+    tenant = for_tenant(instance.name)
+    try:
+        return http.build_request(
+            method, url, json=body, headers={"apikey": key}, extensions=tenant
+        )
+    except httpx.RequestError as error:
+        raise judge_failure(error, is_send=False) from error
+    except httpx.InvalidURL as error:
+        raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
+
+
+def read_answer(
+    answer: bytes, deepest: int = DEEPEST, *, most: int = MOST_VALUES, is_send: bool = False
+) -> Any:
+    """Return what an answer says. Raises EvolutionAway, or SendInDoubt, where it is no JSON."""
+    try:
+        return read_json(answer, deepest, most)
+    except ValueError as error:
+        raise _unreadable(error, is_send=is_send) from error
+
+
+def object_in(value: Any) -> Mapping[str, Any]:
+    """Return the value where it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _unreadable(error: ValueError, *, is_send: bool) -> EvolutionAway | SendInDoubt:
+    if isinstance(error, TooManyValues) and not is_send:
+        return AnswerTooLarge(f"its answer is too large: {error}")
+    why = "" if isinstance(error, JSONDecodeError | UnicodeDecodeError) else f" ({error})"
+    text = f"its answer is no JSON{why}: is this address Evolution API?"
+    return SendInDoubt(text) if is_send else EvolutionAway(text)

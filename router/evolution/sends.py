@@ -1,0 +1,100 @@
+"""What Evolution sends for HybridFlow, and shows of it: for `router.sending` alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from router.evolution.errors import REPEATS, EvolutionRefused, most_values
+from router.evolution.exchange import Exchange, Instance, object_in, read_answer, request_for
+from router.outbound.bounds import LONGEST_ANSWER
+from router.whatsapp.clean import as_text
+
+_LONGEST_NAME = 200  # characters of a JID or a state; longer ones are none
+_METHOD_MISSING = "method not available"
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """What Evolution said of a message that it took. `remote_jid` may be rewritten by it."""
+
+    wa_id: str
+    remote_jid: str
+    status: str | None
+
+
+class EvolutionSends(Exchange):
+    """Sends over a shared HTTP client, whose time-out is that of a send.
+
+    Every method raises EvolutionRefused or EvolutionAway; `send` also SendInDoubt.
+    """
+
+    async def send_text(
+        self, instance: Instance, number: str, text: str, *, message_id: str | None = None
+    ) -> SentMessage:
+        """Send a text at once. Done only if Evolution gives the message's id (`key.id`).
+
+        From 2.4 on Evolution takes the id that is asked for; before, and on other channels than
+        Baileys, it makes its own.
+        """
+        body = {"number": number, "text": text}
+        if message_id is not None:
+            body["messageId"] = message_id
+        return await self.send(instance, "message/sendText", body)
+
+    async def send(
+        self,
+        instance: Instance,
+        path: str,
+        body: Mapping[str, Any],
+        seconds: float | None = None,
+    ) -> SentMessage:
+        """Send anything that Evolution sends: `message/sendMedia`, …; `body` has the number.
+
+        `seconds` is how long all of it may take, where that is not the client's own time-out.
+        """
+        sent = await self._post(instance, path, body, seconds)
+        answer = object_in(read_answer(sent.content, most=most_values(sent), is_send=True))
+        key = object_in(answer.get("key"))  # judged: it is there, with an id
+        return SentMessage(
+            wa_id=as_text(key.get("id")),
+            remote_jid=as_text(key.get("remoteJid"))[:_LONGEST_NAME] or str(body["number"]),
+            status=as_text(answer.get("status"))[:_LONGEST_NAME] or None,
+        )
+
+    async def send_presence(
+        self, instance: Instance, number: str, *, presence: str = "composing", delay_ms: int = 1000
+    ) -> bool:
+        """Show "typing…" for so long; Evolution answers afterwards. False: the channel cannot."""
+        return await self._try(
+            instance,
+            "chat/sendPresence",
+            {"number": number, "presence": presence, "delay": delay_ms},
+        )
+
+    async def mark_read(self, instance: Instance, jid: str, wa_ids: Sequence[str]) -> bool:
+        """Mark messages as read. False: the channel cannot. A LID is passed over by Evolution."""
+        keys = [{"remoteJid": jid, "fromMe": False, "id": wa_id} for wa_id in wa_ids]
+        return await self._try(instance, "chat/markMessageAsRead", {"readMessages": keys})
+
+    async def _try(self, instance: Instance, path: str, body: Mapping[str, Any]) -> bool:
+        try:
+            await self._ask(instance, "POST", path, body)
+        except EvolutionRefused as error:
+            if _METHOD_MISSING in str(error).lower():
+                return False
+            raise
+        return True
+
+    async def _post(
+        self, instance: Instance, path: str, body: Mapping[str, Any], seconds: float | None
+    ) -> httpx.Response:
+        """Post a send. Its answer may repeat it, but no more of a media is kept than is read."""
+        request = request_for(self._http, instance, "POST", path, body)
+        request.extensions["longest"] = LONGEST_ANSWER + REPEATS * len(request.content)
+        request.extensions["kept"] = LONGEST_ANSWER
+        if seconds is not None:
+            times = httpx.Timeout(seconds, pool=self._http.timeout.pool)
+            request.extensions["timeout"] = times.as_dict()
+        return await self._exchange(request, is_send=True)

@@ -1,0 +1,240 @@
+"""Who calls, and how much it may send: told before a body is read.
+
+The caller is known first (who shows what only the database knows is looked up in turn, see
+`lookups.py`), then its rate is counted. A call that shows no right credential goes on to its
+endpoint without its body: to be refused it needs none. A key or token that the database does not
+know is refused here: the endpoint would ask again.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import parse_qs
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
+
+from router.errors import DatabaseAway
+from router.gate.lookups import Refused
+from router.gate.proofs import CRON, Proofs, ProvenCaller
+from router.gate.unread import (
+    Unwanted,
+    database_away,
+    is_of_flow,
+    may_be_large,
+    refusal_of_form,
+    refusal_of_token,
+    require_held,
+    token_of,
+)
+from router.gate.user_tokens import UserTokens
+from router.http.bodies import Bodies, TooMuch
+from router.http.callers import Callers
+from router.http.errors import error_response
+from router.sharing.rates import Rates, per_minute
+from router.state.database import Database
+from router.state.entrances import Entrances
+
+_FLOW = "flow"
+SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
+_TENANTS = "/api/tenants/"
+_NUMBER: TypeAdapter[int] = TypeAdapter(int)
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Calls a minute for each caller and tenant; calls at once; bytes, depth and number of values.
+
+    `address_calls_per_minute` are for one caller in all tenants, and for all that one address sends
+    without a right credential. `flow_bytes` is for what flows send that may carry media.
+    """
+
+    calls_per_minute: int
+    address_calls_per_minute: int
+    at_once: int
+    max_bytes: int
+    flow_bytes: int
+    max_depth: int
+    max_values: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The bodies of each kind. `short` are those of flows whose turns nobody has looked at yet."""
+
+    calls: Bodies
+    flows: Bodies
+    short: Bodies
+
+
+class Own(Enum):
+    """Who has places apart from all other calls."""
+
+    REPORTS = "reports of flows"
+    CRON = "cron"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who calls, by a name, and how its body may be read: as which sender's, of how many bytes."""
+
+    caller: str
+    bodies: Bodies
+    sender: str
+    most: int
+    place: "str | Own | None"  # by whose name it is counted; None: the endpoint counts
+    is_ours: bool = False  # it calls for the deployment
+
+
+class Answered(Exception):
+    """A call is answered with this, and goes no further."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Admission:
+    """Admits calls. Its counters are those of one application."""
+
+    def __init__(
+        self,
+        limits: CallLimits,
+        rates: Rates,
+        callers: Callers,
+        memory: Memory,
+        proofs: Proofs,
+        *,
+        has_flows: bool,
+    ) -> None:
+        self._limits = limits
+        self._rates = rates
+        self._callers = callers
+        self._memory = memory
+        self._proofs = proofs
+        self._has_flows = has_flows
+
+    def is_of_flow(self, scope: Scope) -> bool:
+        """Whether a flow in n8n asks, where there are any."""
+        return self._has_flows and is_of_flow(scope)
+
+    def forget(self, caller: str) -> None:
+        """Prove the caller anew the next time: an endpoint did not know it."""
+        self._proofs.forget(caller)
+
+    async def admit(self, scope: Scope) -> Admitted | None:
+        """Return who calls; None: somebody whose body nobody needs.
+
+        Raises Answered, and TooMuch where it calls too often.
+        """
+        block = self._callers.block_of(scope)
+        if self.is_of_flow(scope):
+            return await self._admit_flow(scope, block)
+        try:
+            caller = await self._caller_of(scope, block)
+        except Refused as refused:
+            self._count_junk(block)
+            wanted = {"WWW-Authenticate": "Bearer"}
+            raise Answered(error_response(401, "unauthorised", str(refused), wanted)) from refused
+        if caller is None:
+            self._count_junk(block)
+            return None
+        self._count_call(caller.name, _tenant_of(scope))
+        return Admitted(
+            caller.name,
+            self._memory.calls,
+            caller.holder,
+            self._limits.max_bytes,
+            Own.CRON if caller.name == CRON else caller.holder,
+            caller.is_ours,
+        )
+
+    async def _admit_flow(self, scope: Scope, block: str) -> Admitted:
+        refusal = refusal_of_form(scope)
+        if refusal is not None:
+            self._count_junk(block)
+            raise Answered(refusal)
+        limits, memory = self._limits, self._memory
+        sender = await self._sender_of_flow(scope, block)
+        place = None if may_be_large(scope) else Own.REPORTS
+        if place is not None or _is_short(scope):
+            most = min(SHORT_FLOW, limits.max_bytes if place else limits.flow_bytes)
+            return Admitted(_FLOW, memory.short, sender, most, place)
+        try:
+            await require_held(scope, token_of(scope), _look_ups(scope))
+        except Unwanted as unwanted:
+            raise Answered(unwanted.answer) from unwanted
+        return Admitted(_FLOW, memory.flows, sender, limits.flow_bytes, place)
+
+    async def _sender_of_flow(self, scope: Scope, block: str) -> str:
+        """Return who sends: all turns and notices of a tenant are one."""
+        token = token_of(scope)
+        if token is None:
+            return block
+        try:
+            tenant_id = await self._proofs.of_flow(token, block, _look_ups(scope))
+        except Refused as refused:
+            self._count_junk(block)
+            raise Answered(refusal_of_token(scope, str(refused))) from refused
+        except DatabaseAway as error:
+            raise Answered(database_away(scope, error)) from error
+        return f"tenant {tenant_id}"
+
+    async def _caller_of(self, scope: Scope, block: str) -> ProvenCaller | None:
+        if scope["path"].startswith("/cron/"):
+            return self._proofs.of_cron(scope)
+        if not scope["path"].startswith("/api/"):
+            return None
+        tokens: UserTokens = scope["app"].state.user_tokens
+        try:
+            return await self._proofs.of_caller(scope, block, tokens, _look_ups(scope))
+        except DatabaseAway as error:
+            away = error_response(503, "database_away", str(error), {"Retry-After": "5"})
+            raise Answered(away) from error
+
+    def _count_junk(self, block: str) -> None:
+        _require(
+            self._rates.exceeded(
+                per_minute(self._limits.address_calls_per_minute), "address", block
+            )
+        )
+
+    def _count_call(self, caller: str, tenant: str) -> None:
+        limits = self._limits
+        each = self._rates.exceeded(per_minute(limits.calls_per_minute), "call", caller, tenant)
+        all_of_them = self._rates.exceeded(
+            per_minute(limits.address_calls_per_minute), "caller", caller
+        )
+        _require(max((wait for wait in (each, all_of_them) if wait is not None), default=None))
+
+
+def _look_ups(scope: Scope) -> Database:
+    entrances: Entrances = scope["app"].state.entrances
+    return entrances.look_ups
+
+
+def _require(wait: int | None) -> None:
+    if wait is not None:
+        raise TooMuch(429, "too_many_calls", f"too many calls: wait {wait} seconds", wait)
+
+
+def _is_short(scope: Scope) -> bool:
+    declared = Headers(scope=scope).get("content-length", "")
+    return declared.isascii() and declared.isdigit() and int(declared) <= SHORT_FLOW
+
+
+def _tenant_of(scope: Scope) -> str:
+    """Return the tenant that a call is about, as the endpoints read it: `01` is `1`."""
+    path: str = scope["path"]
+    if path.startswith(_TENANTS):
+        return _number(path[len(_TENANTS) :].partition("/")[0])
+    query: bytes = scope["query_string"]
+    return _number(parse_qs(query.decode("latin-1")).get("tenant_id", [""])[-1])
+
+
+def _number(text: str) -> str:
+    try:
+        return str(_NUMBER.validate_python(text))  # all of it: cut, it is another's
+    except ValidationError:
+        return ""

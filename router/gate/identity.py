@@ -1,0 +1,89 @@
+"""Who calls the API, told from what the caller shows. What it may do is decided in SQL.
+
+Three things open the API: a key of API_KEYS, which may do everything; a key that
+`create_api_key` made, known to the state by its hash; and a token of Supabase Auth.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from router.gate.keys import caller_of
+from router.gate.user_tokens import UserTokens
+from router.http.errors import Unauthorised
+from router.logs.scrubber import shield_secret
+from router.state.database import Json
+
+_PREFIX = "hfk_"
+_RANDOM_BYTES = 32
+_SHOWN = 12
+_KEY = re.compile(r"hfk_[\w-]{43}", re.ASCII)
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class CallerIdentity:
+    """A caller: `name` is for the log, `claim` is what SQL's `as_operator` takes as `caller`."""
+
+    name: str
+    claim: Json
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """A key that nobody knows yet, and what the state keeps of it."""
+
+    key: SecretStr
+    key_hash: str
+    starts_with: str
+
+
+def make_api_key() -> NewApiKey:
+    """Make one. It is random and long: a plain hash of it cannot be reversed."""
+    text = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    key = SecretStr(text)
+    shield_secret(key)
+    return NewApiKey(key, _hash(text), text[:_SHOWN])
+
+
+def script_caller(user: str) -> CallerIdentity:
+    """Return the caller that a script is: whoever has the configuration has every right."""
+    return CallerIdentity(user, {"kind": "script", "name": user})
+
+
+async def identify(
+    shown: str | None, keys: Mapping[str, SecretStr], tokens: UserTokens
+) -> CallerIdentity:
+    """Return who shows this. Raises Unauthorised, and SignInAway for a token.
+
+    Whether a key of the state's is still known comes out as it is used, in the same transaction.
+    """
+    if not shown:
+        raise Unauthorised(_needed(keys), code=_code(keys))
+    if (name := caller_of(shown, keys)) is not None:
+        return CallerIdentity(name, {"kind": "deployment", "name": name})
+    if _KEY.fullmatch(shown):
+        return CallerIdentity(shown[:_SHOWN], {"kind": "key", "key_hash": _hash(shown)})
+    if _TOKEN.fullmatch(shown):
+        user_id = await tokens.user_of(shown)
+        return CallerIdentity(f"user {user_id}", {"kind": "user", "user_id": str(user_id)})
+    raise Unauthorised("this API key is not known", code=_code(keys))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _needed(keys: Mapping[str, SecretStr]) -> str:
+    wanted = "an API key or a token of Supabase Auth is needed, as Authorization: Bearer"
+    if keys:
+        return f"{wanted}; a key also as X-API-Key"
+    return f"{wanted}; API_KEYS is not configured: set API_KEYS=name:key"
+
+
+def _code(keys: Mapping[str, SecretStr]) -> str:
+    return "unauthorised" if keys else "no_api_keys_configured"

@@ -1,0 +1,55 @@
+"""How much of the memory and of the places calls may take, from the configuration."""
+
+from dataclasses import replace
+
+from router.configuration.settings import Settings
+from router.gate.admission import SHORT_FLOW, CallLimits, Memory
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
+
+_BODIES = 5  # of the largest size, that may be in memory at once: of webhooks, and of flows
+_MEDIA = 8  # the same of media that are being sent
+_CALLS = 50  # the same of calls, which are small
+_SHORT = 500  # and of what flows send that is short
+_LEAST_HELD = 50_000_000  # bytes, of webhooks: half is for what may be made of one of many values
+
+
+def call_limits(settings: Settings) -> CallLimits:
+    """Return what each caller, and all together, may ask."""
+    return CallLimits(
+        calls_per_minute=settings.api_calls_per_minute,
+        address_calls_per_minute=settings.address_calls_per_minute,
+        at_once=settings.max_concurrent_requests,
+        max_bytes=settings.max_request_bytes,
+        flow_bytes=settings.max_webhook_bytes,
+        max_depth=settings.max_json_depth,
+    )
+
+
+def memory_of_calls(settings: Settings, callers: Callers) -> Memory:
+    """Return where the bodies of calls are held."""
+    return Memory(
+        calls=Bodies(_body_limits(settings, settings.max_request_bytes, _CALLS), callers),
+        flows=Bodies(_body_limits(settings, settings.max_webhook_bytes), callers),
+        short=Bodies(_body_limits(settings, SHORT_FLOW, _SHORT), callers),
+    )
+
+
+def _body_limits(settings: Settings, largest: int, count: int = _BODIES) -> BodyLimits:
+    return BodyLimits(
+        arriving=max(1, settings.max_concurrent_requests // 2), held_bytes=count * largest
+    )
+
+
+def webhook_limits(settings: Settings) -> BodyLimits:
+    """Return how much of webhooks is held."""
+    limits = _body_limits(settings, settings.max_webhook_bytes)
+    return replace(limits, held_bytes=max(limits.held_bytes, _LEAST_HELD))
+
+
+def media_limits(settings: Settings) -> BodyLimits:
+    """Return how much of media is held.
+
+    Of one tenant, half: one of the largest media (in base64, twice) is less.
+    """
+    return _body_limits(settings, settings.max_media_bytes, _MEDIA)

@@ -1,0 +1,105 @@
+"""Flows' requests before their bodies are read: whoever shows no token of a turn is answered."""
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
+
+from router.errors import DatabaseAway
+from router.gate.refusals import Refused, conflict
+from router.http.bodies import TooMuch
+from router.http.errors import error_response
+from router.state.database import Database
+from router.state.flow_tokens import NoticeToken, TurnToken, read_notice_token, read_token
+
+_GATEWAY = "/n8n/evolution/"
+_CRASHES = "/n8n/executions/"  # with the key that n8n and the router share, and small
+_PATHS = (_GATEWAY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
+
+
+class Unwanted(Exception):
+    """A request is answered with this, and its body is not read."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def is_of_flow(scope: Scope) -> bool:
+    """Whether an endpoint for flows may take this; of anything else nobody needs the body."""
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith(_PATHS)
+
+
+def may_be_large(scope: Scope) -> bool:
+    """Whether a request may carry media."""
+    return bool(scope["path"].startswith(_GATEWAY))
+
+
+def refusal_of_form(scope: Scope) -> Response | None:
+    """Return the answer to a request whose token has not even the form of one, else None.
+
+    Nothing shown at all is left to the endpoint, which needs no body to refuse it.
+    """
+    path: str = scope["path"]
+    shown = Headers(scope=scope).get("apikey")
+    if path.startswith(_CRASHES) or token_of(scope) is not None:
+        return None
+    if path.startswith(_GATEWAY):
+        message = "the header apikey must be the turn's token"
+        return Refused(401, "Unauthorized", message, "token").answer()
+    if shown is None:
+        return error_response(422, "invalid", "header apikey: Field required")
+    return error_response(409, "unknown_token", "nothing was done: unknown_token")
+
+
+def token_of(scope: Scope) -> TurnToken | NoticeToken | None:
+    """Return the token that a request shows, or None where it shows none and needs none."""
+    path: str = scope["path"]
+    shown = Headers(scope=scope).get("apikey")
+    if shown is None or path.startswith(_CRASHES):
+        return None
+    return read_token(shown) or read_notice_token(shown)
+
+
+def refusal_of_token(scope: Scope, reason: str) -> Response:
+    """Return the answer to a token that is nobody's, as its endpoint would give it."""
+    if not may_be_large(scope):
+        return error_response(409, reason, f"nothing was done: {reason}")
+    if reason == "unknown_notice":
+        return Refused(401, "Unauthorized", "no notice has this token", "token").answer()
+    return conflict(reason).answer()
+
+
+def database_away(scope: Scope, error: DatabaseAway) -> Response:
+    """Return what a flow is told while nobody can say whether its token is right."""
+    if may_be_large(scope):
+        return Refused(503, "Service Unavailable", str(error), "database_away").answer()
+    return error_response(503, "database_away", str(error), {"Retry-After": "5"})
+
+
+async def require_held(scope: Scope, token: object, database: Database) -> None:
+    """Raise Unwanted unless a token, which is right, may send something large now."""
+    if not isinstance(token, TurnToken):
+        answer = error_response(413, "too_large", "this token is good for short requests alone")
+        raise Unwanted(answer)
+    try:
+        turn = await database.call("look_at_turn", token.held)
+    except DatabaseAway as error:
+        raise Unwanted(database_away(scope, error)) from error
+    if "refused" in turn:
+        raise Unwanted(conflict(turn["refused"]).answer())
+
+
+def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:
+    """Return what a flow is told of a limit: 503 where the same request may be right later.
+
+    So a flow knows it from what is refused for good, and its turn is tried again.
+    """
+    status = 503 if too_much.status == 429 else too_much.status
+    wait = too_much.retry_after
+    headers = None if wait is None else {"Retry-After": str(wait)}
+    if status == 503 and may_be_large(scope):
+        answer = Refused(503, "Service Unavailable", str(too_much), too_much.code).answer()
+        answer.headers.update(headers or {})
+        return answer
+    return error_response(status, too_much.code, str(too_much), headers)

@@ -1,0 +1,148 @@
+"""`GET /health` for people and monitors, `/health/live` for orchestrators; spends no LLM token."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Literal, Protocol
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+from starlette.datastructures import State
+
+from router import __version__
+from router.configuration.settings import Settings
+from router.errors import StateError
+from router.outbound.pools import TenantPools
+from router.sharing.at_once import Shared
+from router.state.database import Database
+from router.state.schema_version import schema_advice, schema_fault
+from router.tenants.lost_servers import LostServers
+
+router = APIRouter(tags=["health"])
+_PATIENCE = 3.0  # seconds that the database has to answer
+
+
+class Workflows(Protocol):
+    """n8n, as far as its health is looked at."""
+
+    async def is_away(self) -> bool:
+        """Whether it would take no turn now."""
+
+
+class Check(BaseModel):
+    """One thing that must work."""
+
+    status: Literal["ok", "error"]
+    message: str
+
+
+class Health(BaseModel):
+    """Whether HybridFlow can do its work now."""
+
+    ok: bool
+    version: str
+    timestamp: datetime
+    checks: dict[str, Check]
+
+
+@router.get("/health", summary="Can it do its work?", responses={503: {"model": Health}})
+async def health(request: Request, response: Response) -> Health:
+    """Answer 200 if every check is ok, else 503 with what is wrong."""
+    shared: Shared[dict[str, Check]] = request.app.state.checks
+    checks = await shared.get()
+    ok = all(check.status == "ok" for check in checks.values())
+    response.status_code = 200 if ok else 503
+    return Health(ok=ok, version=__version__, timestamp=datetime.now(UTC), checks=checks)
+
+
+def shared_checks(state: State) -> Shared[dict[str, Check]]:
+    """Return what looks at everything: once for all who ask meanwhile, for anybody may."""
+    return Shared(lambda: _look(state))
+
+
+async def _look(state: State) -> dict[str, Check]:
+    settings: Settings = state.settings
+    checks = {
+        "database": await _check_database(state.entrances.upkeep, settings),
+        "llm": _check_llm(settings),
+        "connections": _check_connections(state.pools),
+    }
+    if checks["database"].status == "ok":
+        checks["delivery"] = await _check_delivery(state.entrances.upkeep)
+        if lost := await _lost_servers(state.lost_servers):
+            checks["evolution_servers"] = lost
+    if settings.n8n_enabled:
+        checks["n8n"] = await _check_n8n(state.n8n, settings)
+    return checks
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live() -> dict[str, bool]:
+    """Answer as long as the process serves requests, whatever else is away."""
+    return {"ok": True}
+
+
+async def _check_database(database: Database, settings: Settings) -> Check:
+    name = "Supabase" if settings.supabase_url else "PostgreSQL"
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            answer = await database.call("check_database", {})
+    except TimeoutError:
+        return Check(status="error", message=f"{name} did not answer within {_PATIENCE:.0f} s")
+    except StateError as error:
+        return Check(status="error", message=str(error))
+    if fault := schema_fault(answer):
+        return Check(status="error", message=fault)
+    advice = schema_advice(answer)
+    return Check(status="ok", message=f"Connected to {name}" + (f"; {advice}" if advice else ""))
+
+
+async def _check_delivery(database: Database) -> Check:
+    """Ok even where WhatsApp refuses: one tenant's number must not take the deployment down."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            answer = await database.call("count_undelivered", {})
+    except (TimeoutError, StateError) as error:
+        return Check(status="ok", message=f"not known: {error!r}")
+    tenants: int = answer["tenants"]
+    if tenants == 0:
+        return Check(status="ok", message="no tenant's replies fail in a row")
+    who = "1 tenant" if tenants == 1 else f"{tenants} tenants"
+    return Check(
+        status="ok",
+        message=f"warning: WhatsApp does not deliver the replies of {who};"
+        " GET /api/instances/{name}/test-webhook says more",
+    )
+
+
+async def _lost_servers(servers: LostServers) -> Check | None:
+    """Return nothing where all is well; ok even where it is not, for the others are served."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            told = await servers.told_to_anybody()
+    except (TimeoutError, StateError) as error:
+        return Check(status="ok", message=f"not known: {error!r}")
+    return Check(status="ok", message=f"warning: {told}") if told else None
+
+
+def _check_llm(settings: Settings) -> Check:
+    keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
+    if keys[settings.llm_provider] is None:
+        variable = f"{settings.llm_provider.upper()}_API_KEY"
+        return Check(status="error", message=f"no key for {settings.llm_provider}: set {variable}")
+    return Check(status="ok", message="LLM provider configured")
+
+
+def _check_connections(pools: TenantPools) -> Check:
+    if faults := "; ".join(pools.exhausted()):
+        return Check(status="error", message=f"{faults}: what comes now has to wait")
+    replaced = "; ".join(("There are free connections to Evolution", *pools.replaced()))
+    return Check(status="ok", message=replaced)
+
+
+async def _check_n8n(n8n: Workflows, settings: Settings) -> Check:
+    """n8n that is away is an error only where turns wait for it."""
+    if await n8n.is_away():
+        if settings.n8n_fallback == "python":
+            return Check(status="ok", message="n8n is away: the Python handlers answer")
+        return Check(status="error", message="n8n is away: turns wait for it (N8N_FALLBACK=queue)")
+    return Check(status="ok", message="n8n handles the turns")

@@ -1,0 +1,44 @@
+"""How much memory a parsed JSON text takes: it may be many times as large as the text.
+
+Told from the text, which takes no time to speak of; the texts in it are looked at one by one only
+where it is large and some of them may take four bytes for each character.
+"""
+
+from sys import getsizeof
+
+from router.whatsapp.elements import marks
+
+_OF_A_VALUE = (
+    200  # bytes at most, on an average: an object with one field is the largest for its text
+)
+_WIDEST = 4  # bytes of a character, in a text that has an emoji
+_LARGE = 65_536
+
+
+def weight_of(raw: bytes, value: object, most_values: int) -> int:
+    """Return about how many bytes `value` takes, which was parsed from `raw`; rather too many.
+
+    It is known to have `most_values` at most.
+    """
+    return _OF_A_VALUE * min(marks(raw), most_values) + _of_texts(raw, value)
+
+
+def _of_texts(raw: bytes, value: object) -> int:
+    if len(raw) < _LARGE:
+        return _WIDEST * len(raw)
+    if raw.isascii() and rb"\u" not in raw:
+        return len(raw)
+    total = 0
+    level = [value]
+    while level:
+        inner: list[object] = []
+        for each in level:
+            if isinstance(each, str):
+                total += getsizeof(each)
+            elif isinstance(each, dict):
+                inner += each.keys()
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        level = inner
+    return total

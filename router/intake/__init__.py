@@ -1,0 +1,1 @@
+"""The way in: verify a webhook of Evolution API, parse it, record it, answer; repair gaps."""

@@ -1,0 +1,113 @@
+"""Whether a webhook is let in: from where it may come, and with which secret.
+
+Decided before its body is read. What a refusal costs is said in `router.intake.guards`.
+"""
+
+import re
+import time
+from functools import lru_cache
+from ipaddress import ip_network
+
+from fastapi import Request
+
+from router.configuration.addresses import Network
+from router.configuration.settings import Settings
+from router.errors import DatabaseAway
+from router.http.callers import Callers, is_within
+from router.intake.auth import Verdict, examine, presents_anything
+from router.intake.guards import Guard, Guards
+from router.whatsapp.bounds import LONGEST_INSTANCE
+from router.whatsapp.clean import clean
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+class Rejected(Exception):
+    """The webhook is answered with this status and code; nothing was recorded."""
+
+    def __init__(
+        self, status: int, code: str, message: str, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = 5 if status == 503 and retry_after is None else retry_after
+
+
+def named_instance(in_path: str) -> str:
+    """Return the name of the instance that a path names. Raises Rejected.
+
+    From here on it is the one name of whoever sends: its guard is found by it, its bodies, places
+    and events are counted under it, and it is recorded. So it is taken as it is or not at all: what
+    would be cleaned on its way to the state would be a second spelling of a tenant's name.
+    """
+    if len(in_path) > LONGEST_INSTANCE or clean(in_path) != in_path or _CONTROL.search(in_path):
+        raise Rejected(404, "not_found", "no instance can have the name that is in the path")
+    return in_path
+
+
+async def admit(request: Request, instance: str) -> None:
+    """Raise Rejected unless the tenant's webhooks may come from there, with that secret."""
+    guards: Guards = request.app.state.guards
+    if not presents_anything(request.headers, request.query_params.get("token")):
+        # Whatever the tenant's own secrets are: no query for those who show none.
+        raise _refused_secret(request, Guard()) or Rejected(401, "bad_secret", "no secret")
+    try:
+        if _refusal(request, await guards.of(instance)) is None:
+            return
+        refusal = _refusal(request, await guards.newest_of(instance))
+    except DatabaseAway as error:
+        raise Rejected(
+            503, "database_away", f"nothing was recorded, send it again: {error}"
+        ) from error
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(request: Request, guard: Guard) -> Rejected | None:
+    """The secret first: for who has none, a tenant's networks are gone through by nobody."""
+    settings: Settings = request.app.state.settings
+    return _refused_secret(request, guard) or _refused_network(request, settings, guard)
+
+
+def _refused_secret(request: Request, guard: Guard) -> Rejected | None:
+    settings: Settings = request.app.state.settings
+    shared = settings.webhook_secrets if guard.shared else ()
+    verdict = examine(
+        request.headers,
+        request.query_params.get("token"),
+        [secret.get_secret_value() for secret in shared],
+        time.time(),
+        guard.hashes,
+    )
+    if verdict is Verdict.ACCEPTED:
+        return None
+    if verdict is Verdict.NO_SECRET_CONFIGURED:
+        return Rejected(
+            401,
+            "no_secret_configured",
+            "EVOLUTION_WEBHOOK_SHARED_SECRET is not set, so no webhook can be accepted",
+        )
+    return Rejected(401, "bad_secret", str(verdict))
+
+
+@lru_cache(maxsize=8)
+def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
+def _refused_network(request: Request, settings: Settings, guard: Guard) -> Rejected | None:
+    """Both the deployment's list and the tenant's must have the address, where they are set."""
+    everybodys = _networks(settings.webhook_networks)
+    lists = [networks for networks in (everybodys or None, guard.networks) if networks is not None]
+    if not lists:
+        return None
+    callers: Callers = request.app.state.callers
+    address = callers.address_of(request.scope)
+    if address is not None and all(is_within(address, networks) for networks in lists):
+        return None
+    return Rejected(
+        403,
+        "network_not_allowed",
+        f"no webhooks are taken from {address or 'an address that is not known'}",
+    )

@@ -1,0 +1,297 @@
+"""Gap repair: fetches what Evolution stored and no webhook brought, and ingests it like any event.
+
+Evolution keeps the webhooks that it could not deliver in memory, for some 20 minutes; a longer
+outage or its own restart loses them. What it stored it still lists (`POST
+/chat/findMessages/{instance}`, newest first), in the shape of messages.upsert but for the `status`.
+The dedupe keys are those of the webhooks, so what both bring counts once; what is hours old is
+recorded, not answered.
+
+`router.intake.gap_repairs` runs the repairs in the background.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from router.errors import DatabaseAway
+from router.evolution.client import EvolutionClient, MessagePage
+from router.evolution.errors import EvolutionAway
+from router.evolution.exchange import Instance
+from router.evolution.pages import SIZES, Pages, PassedOver
+from router.intake.events import NotAnEnvelope, parse_webhook
+from router.intake.ingester import PATIENCE_MS
+from router.logs.events import Action, log_event
+from router.outbound.answers import beside_the_loop
+from router.people.hashing import ContactHashes
+from router.state.database import Database, Json
+from router.tenants.instance import TenantInstance
+from router.whatsapp.clean import as_object, as_text, as_time
+
+_log = logging.getLogger(__name__)
+_MOST_RECORDS = 200 * SIZES[0]
+_MOST_ASKED = 400  # times, for them; heavy ones come a few at a time
+_MOST_PASSED_OVER = 50  # each is asked for five times; nobody's Evolution has so many
+_HEAVIEST = 32 * 1024 * 1024  # characters of what is kept until it is ingested
+_OF_A_RECORD = 1000  # characters that each counts for beside its own
+_PAGE_SECONDS = 10.0  # that Evolution has for a page, to its last byte
+_EVENTS_PER_CALL = 20  # webhooks are recorded between two calls
+_MOST_ROUNDS = 200  # in which a contact's session may be held by somebody else
+_MARGIN_SECONDS = 600  # WhatsApp's clock, Evolution's and the database's are not one
+_LOOK_BACK_HOURS = 24
+_KNOWN = ("known_message", "own_message")
+
+
+@dataclass(frozen=True, slots=True)
+class GapReport:
+    """What a repair found: of `listed` messages since `since`, how many nobody had told us of.
+
+    `unused` are such as groups and status posts; `failed` could not be read or recorded;
+    `complete` is false where there were more than a repair looks through.
+    """
+
+    instance: str
+    since: datetime
+    listed: int
+    new: int
+    known: int
+    unused: int
+    failed: int
+    turns: int
+    complete: bool
+
+
+async def repair_gap(
+    database: Database,
+    evolution: EvolutionClient,
+    tenant: TenantInstance,
+    rules: Mapping[str, float],
+    hashes: ContactHashes,
+    since: datetime | None = None,
+) -> GapReport:
+    """Ingest what Evolution has stored since `since`, or since when something may be missing.
+
+    `rules` are the policy of the state; `hashes` keep away who was erased. Raises EvolutionError
+    and StateError; what was ingested until then stays, and the next repair begins at the same time
+    again.
+    """
+    start = await _gap_start(database, tenant)
+    # Evolution's times are whole seconds.
+    begin = (since or datetime.fromisoformat(start["since"])).replace(microsecond=0)
+    correlation_id = f"gap-{uuid4().hex[:12]}"
+
+    def read(record: Mapping[str, Any]) -> _Stored:
+        return _read(tenant.name, record, hashes, correlation_id)
+
+    stored, passed_over, complete = await _list_stored(evolution, tenant, begin, read)
+    for each in passed_over:
+        _log_passed_over(each, tenant, begin)
+    decisions: list[Json] = []
+    for place in range(0, len(stored), _EVENTS_PER_CALL):
+        few = stored[place : place + _EVENTS_PER_CALL]
+        events = [event for each in few for event in each.events]
+        decisions.extend(await _ingest(database, events, rules))
+    if since is None and complete:
+        await database.call("caught_up", {"tenant_id": tenant.tenant_id, "until": start["now"]})
+    new = [decision for decision in decisions if _is_new(decision)]
+    refused = sum(decision["outcome"] == "failed" for decision in decisions)
+    ignored = sum(decision["outcome"] == "ignored" for decision in decisions)
+    return GapReport(
+        instance=tenant.name,
+        since=begin,
+        listed=len(stored) + len(passed_over),
+        new=len(new),
+        known=len(decisions) - len(new) - refused - ignored,
+        unused=sum(each.is_unused for each in stored) + ignored,
+        failed=sum(each.is_failed for each in stored) + len(passed_over) + refused,
+        turns=len({decision["turn_id"] for decision in new if decision.get("turn_id")}),
+        complete=complete,
+    )
+
+
+async def _gap_start(database: Database, tenant: TenantInstance) -> Json:
+    argument = {
+        "tenant_id": tenant.tenant_id,
+        "margin_seconds": _MARGIN_SECONDS,
+        "look_back_hours": _LOOK_BACK_HOURS,
+    }
+    return await database.call("gap_start", argument)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is kept of a record: not the media, nor the thumbnail, that it may hold."""
+
+    sent_at: datetime
+    events: Sequence[Json]
+    is_unused: bool = False
+    is_failed: bool = False
+
+    @property
+    def weight(self) -> int:
+        return _OF_A_RECORD + sum(len(repr(event)) for event in self.events)
+
+
+async def _list_stored(
+    evolution: EvolutionClient,
+    tenant: TenantInstance,
+    since: datetime,
+    read: Callable[[Mapping[str, Any]], _Stored],
+) -> tuple[list[_Stored], list[PassedOver], bool]:
+    """Return what is stored, oldest first, what was too large, and whether that is all.
+
+    What is too large will be so the next time: it is told and left out, and keeps nothing open.
+
+    What is edited while the pages are turned moves to the first one, which was read already, so
+    that one is read again.
+    """
+    instance = tenant.reachable()
+    found: dict[Any, _Stored] = {}
+    weight = 0
+
+    async def turn(pages: Pages) -> bool:
+        """Turn a page; return whether older ones may matter."""
+        nonlocal weight
+        answer = await pages.turn()
+        recent = [record for record in answer.records if _sent_at(record) >= since]
+        fresh: dict[object, Mapping[str, Any]] = {}
+        for record in recent:
+            if (identity := _identity(record)) not in found:
+                fresh.setdefault(identity, record)
+        kept, more = await beside_the_loop(answer.weight, partial(_read_all, read, fresh))
+        found.update(kept)
+        weight += more
+        return not pages.is_over and (bool(recent) or not answer.records)
+
+    async def look_through(most: int) -> tuple[Pages, bool]:
+        pages = Pages(partial(_page, evolution, instance, since))
+        goes_on = True
+        while goes_on:
+            if pages.turned >= most or pages.asked >= _MOST_ASKED or weight > _HEAVIEST:
+                return pages, False
+            if len(pages.passed_over) >= _MOST_PASSED_OVER:
+                return pages, False
+            goes_on = await turn(pages)
+        return pages, True
+
+    pages, complete = await look_through(_MOST_RECORDS)
+    if complete and pages.asked > 1:
+        await look_through(SIZES[0])
+    return _in_order(list(found.values())), pages.passed_over, complete
+
+
+async def _page(
+    evolution: EvolutionClient, instance: Instance, since: datetime, page: int, size: int
+) -> MessagePage:
+    try:
+        async with asyncio.timeout(_PAGE_SECONDS):
+            return await evolution.find_messages(
+                instance, None, page=page, page_size=size, since=since
+            )
+    except TimeoutError as error:
+        raise EvolutionAway(f"it gave no answer within {_PAGE_SECONDS:.0f} s") from error
+
+
+def _read_all(
+    read: Callable[[Mapping[str, Any]], _Stored], records: Mapping[object, Mapping[str, Any]]
+) -> tuple[dict[object, _Stored], int]:
+    """Return what is kept of each, and what that weighs."""
+    kept = {identity: read(record) for identity, record in records.items()}
+    return kept, sum(each.weight for each in kept.values())
+
+
+def _identity(record: Mapping[str, Any]) -> object:
+    """Return what tells a message from others: an own one may have two records."""
+    key = as_object(record.get("key"))
+    wa_id = as_text(key.get("id"))
+    if not wa_id:
+        return object()  # it will be counted as one that cannot be read
+    return wa_id, key.get("fromMe") is True, as_text(key.get("remoteJid"))
+
+
+def _in_order(stored: list[_Stored]) -> list[_Stored]:
+    stored.reverse()  # so that those of one second stay in order
+    return sorted(stored, key=lambda each: each.sent_at)
+
+
+def _sent_at(record: Mapping[str, Any]) -> datetime:
+    """When the message was sent; now, if the record does not say: it is looked at, not left out."""
+    moment = as_time(record.get("messageTimestamp"))
+    return datetime.now(UTC) if moment is None else datetime.fromisoformat(moment)
+
+
+def _read(
+    instance: str, record: Mapping[str, Any], hashes: ContactHashes, correlation_id: str
+) -> _Stored:
+    """Return what a record is worth: its events, or that it is of no use or cannot be read."""
+    sent_at = _sent_at(record)
+    try:
+        parsed = parse_webhook(
+            instance, {"event": "messages.upsert", "instance": instance, "data": record}
+        )
+    except NotAnEnvelope:
+        return _Stored(sent_at, (), is_failed=True)
+    events = [
+        hashes.added_to({**event, "correlation_id": correlation_id, "fetched": True})
+        for event in parsed.events
+    ]
+    return _Stored(sent_at, events, is_unused=parsed.ignored is not None)
+
+
+async def _ingest(
+    database: Database, events: Sequence[Json], rules: Mapping[str, float]
+) -> list[Json]:
+    """Return the decisions, in order; who is busy is asked for again."""
+    decided: dict[int, Json] = {}
+    for _ in range(_MOST_ROUNDS):
+        left = [place for place in range(len(events)) if place not in decided]
+        if not left:
+            return [decided[place] for place in range(len(events))]
+        few = [events[place] for place in left]
+        argument = {"events": few, "policy": rules, "patience_ms": PATIENCE_MS}
+        answer = await database.call("ingest_events", argument)
+        decided |= {
+            place: decision
+            for place, decision in zip(left, answer["decisions"], strict=True)
+            if decision["outcome"] != "busy"
+        }
+    raise DatabaseAway("a conversation is held by another call")
+
+
+def _is_new(decision: Json) -> bool:
+    return (
+        decision["outcome"] == "recorded"
+        and not decision.get("duplicate")
+        and decision.get("decision") not in _KNOWN
+    )
+
+
+def _log_passed_over(record: PassedOver, tenant: TenantInstance, since: datetime) -> None:
+    named = f"message {record.wa_id}" if record.wa_id else "a message"
+    log_event(
+        _log, Action.GAP_REPAIR_FAILED,
+        f"gap repair leaves out {named}, number {record.place} from the newest on: {record.why}",
+        level=logging.WARNING, tenant_id=tenant.tenant_id, instance=tenant.name,
+        since=since.isoformat(),
+    )  # fmt: skip
+
+
+def log_report(report: GapReport, tenant_id: int) -> None:
+    """Log what a repair found."""
+    log_event(
+        _log,
+        Action.GAP_REPAIRED,
+        f"gap repair: {report.new} new of {report.listed} messages"
+        + ("" if report.complete else "; there are more, repair from an earlier time on"),
+        level=logging.INFO if report.complete else logging.WARNING,
+        tenant_id=tenant_id,
+        instance=report.instance,
+        since=report.since.isoformat(),
+        new=report.new,
+        failed=report.failed,
+        turns=report.turns,
+    )

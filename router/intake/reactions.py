@@ -1,0 +1,104 @@
+"""What this process does at once about a decision that it has just had committed.
+
+Nothing here is needed for a right outcome: another process would find the same in the database by
+itself. It is what makes the answer quick and spares an LLM call that the fence would waste.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from router.logs.events import Action, log_event
+from router.people.hashing import ContactHashes
+from router.state.database import Json
+
+_log = logging.getLogger(__name__)
+
+
+class Turns(Protocol):
+    """Who works on turns, as far as it is told what was decided."""
+
+    def wake(self, due_in: float = 0.0) -> None:
+        """There is (or will be, in `due_in` seconds) a turn to claim."""
+
+    def abandon(self, session_id: int) -> None:
+        """Stop what is being made for a session: nobody needs it any more."""
+
+
+class Reactions:
+    """Wakes the dispatcher, stops replies that nobody needs any more, starts gap repairs."""
+
+    def __init__(
+        self,
+        turns: Turns,
+        begin_gap_repair: Callable[[str], None],
+        wake_notices: Callable[[], None],
+        hashes: ContactHashes,
+    ) -> None:
+        self._turns = turns
+        self._begin_gap_repair = begin_gap_repair
+        self._wake_notices = wake_notices
+        self._hashes = hashes
+
+    def __call__(self, event: Json, decision: Json) -> None:
+        """React to one committed decision; a repeated event has been reacted to before."""
+        if decision.get("duplicate"):
+            return
+        match decision.get("decision"):
+            case "turn_pending":
+                self._turns.wake(float(decision.get("due_in") or 0))
+            case "own_message":
+                self._turns.wake()
+            case "takeover":
+                self._on_takeover(event, decision)
+            case "loop":
+                self._on_loop(event, decision)
+            case "connection_changed":
+                self._on_connection(event, decision)
+            case "qrcode_updated":
+                log_event(
+                    _log,
+                    Action.QRCODE_UPDATED,
+                    "a QR code waits to be scanned",
+                    instance=event["instance"],
+                )
+
+    def _on_takeover(self, event: Json, decision: Json) -> None:
+        self._turns.abandon(decision["session_id"])
+        log_event(
+            _log,
+            Action.PAUSED,
+            "paused: a human of the business wrote",
+            tenant_id=decision["tenant_id"],
+            session_id=decision["session_id"],
+            source="owner",
+            contact=self._hashes.in_log(event.get("jids")),
+        )
+
+    def _on_loop(self, event: Json, decision: Json) -> None:
+        self._turns.abandon(decision["session_id"])
+        self._wake_notices()
+        log_event(
+            _log,
+            Action.PAUSED,
+            "paused: two bots seem to talk to each other",
+            level=logging.WARNING,
+            tenant_id=decision["tenant_id"],
+            session_id=decision["session_id"],
+            source="ai",
+            contact=self._hashes.in_log(event.get("jids")),
+        )
+
+    def _on_connection(self, event: Json, decision: Json) -> None:
+        log_event(
+            _log,
+            Action.CONNECTION_CHANGED,
+            f"the connection is {decision['state']}",
+            instance=event["instance"],
+            state=decision["state"],
+        )
+        if decision["state"] == "open":
+            self._turns.wake()  # what waited for the line is due now
+            self._wake_notices()
+        if decision["reconnected"]:
+            self._begin_gap_repair(event["instance"])

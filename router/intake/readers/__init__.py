@@ -1,0 +1,1 @@
+"""What one webhook says, read from Evolution's shape of it: pure."""

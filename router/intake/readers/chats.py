@@ -1,0 +1,35 @@
+"""Which chats are conversations: a person's and a group's; the rest of WhatsApp is left alone."""
+
+from collections.abc import Mapping
+
+from router.intake.readers.envelope import Envelope, Ignored
+from router.whatsapp.jids import JidKind, chat_of, identities, kind_of
+
+_UNUSED = {
+    JidKind.STATUS: Ignored("status post"),
+    JidKind.NEWSLETTER: Ignored("newsletter"),
+    JidKind.BROADCAST: Ignored("broadcast list"),
+    JidKind.OTHER: Ignored("kind of chat not used"),
+}
+
+
+def is_from_me(key: Mapping[str, object]) -> bool:
+    """Whether a key says that the business's side sent the message."""
+    value = key.get("fromMe")
+    return value is True or value == "true"
+
+
+def conversation_of(
+    envelope: Envelope, key: Mapping[str, object], *, from_me: bool
+) -> tuple[str, ...] | Ignored:
+    """Return the JIDs of the key's chat, the chat's own first, or why the chat is not used.
+
+    No JIDs: the key names no chat, or only the business itself.
+    """
+    chat = chat_of(key)
+    if chat is None or chat == envelope.owner:
+        return ()
+    unused = _UNUSED.get(kind_of(chat))
+    if unused is not None:
+        return unused
+    return identities(key, chat, from_me=from_me, owner=envelope.owner)

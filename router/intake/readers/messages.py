@@ -1,0 +1,112 @@
+"""Messages: `messages.upsert` (received or sent by hand), `send.message` (sent through Evolution).
+
+Both have one shape. What only the state can know (is it our own, is it a human's) is not judged
+here.
+"""
+
+from collections.abc import Mapping
+
+from router.intake.readers.changes import read_protocol_message
+from router.intake.readers.chats import conversation_of, is_from_me
+from router.intake.readers.envelope import (
+    NOTHING_TO_READ,
+    Envelope,
+    Ignored,
+    NotAnEnvelope,
+    message_id,
+)
+from router.whatsapp.bounds import cut_text
+from router.whatsapp.clean import JsonObject, as_line, as_object, as_time
+from router.whatsapp.content import ad_note, context_of, innermost, read_content, read_quoted
+from router.whatsapp.jids import JidKind, chat_of, kind_of
+from router.whatsapp.reading import Reading
+from router.whatsapp.telling import telling
+from router.whatsapp.wamid import corrected
+
+_SEND_MESSAGE = "send.message"
+
+# Evolution's words, and Meta's for the same.
+_STATUSES = {
+    **{word: word for word in ("ERROR", "PENDING", "SERVER_ACK", "DELIVERY_ACK", "READ", "PLAYED")},
+    "SENT": "SERVER_ACK",
+    "DELIVERED": "DELIVERY_ACK",
+    "FAILED": "ERROR",
+}
+
+
+def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject | Ignored:
+    """Return the event of one message, or of the edit or deletion that comes as a message.
+
+    Raises NotAnEnvelope if it has no id or names no chat.
+    """
+    key = as_object(data.get("key"))
+    wa_id = message_id(key.get("id"))
+    sent = envelope.event == _SEND_MESSAGE
+    from_me = sent or is_from_me(key)
+    jids = conversation_of(envelope, key, from_me=from_me)
+    if isinstance(jids, Ignored):
+        return jids
+    if not jids:
+        if chat_of(key) is None:
+            raise NotAnEnvelope("the event names no chat: its key has no remoteJid")
+        return Ignored("note to self")
+    jids = corrected(jids, wa_id)
+    message = innermost(as_object(data.get("message")))
+    if "protocolMessage" in message:
+        protocol = as_object(message["protocolMessage"])
+        return read_protocol_message(
+            envelope, protocol, jids, from_me=from_me, at=data.get("messageTimestamp")
+        )
+    reading = read_content(message, data.get("messageType"))
+    said = _said(data, message, reading)
+    if said is None:
+        return Ignored(NOTHING_TO_READ)
+    event = envelope.event_of("message", f"{envelope.event}:{int(from_me)}:{wa_id}")
+    event["origin"] = "send" if sent else "upsert"
+    event["wa_id"] = wa_id
+    event["from_me"] = from_me
+    event["jids"] = list(jids)
+    event["status"] = _STATUSES.get(as_line(data.get("status")))
+    event["sent_at"] = as_time(data.get("messageTimestamp"))
+    if from_me and reading is not None:
+        event["telling"] = telling(reading, wa_id)
+    return event | _names(data, key, jids[0], from_me=from_me) | said
+
+
+def _said(
+    data: Mapping[str, object], message: Mapping[str, object], reading: Reading | None
+) -> JsonObject | None:
+    """Return what the message says, or None if there is nothing to read."""
+    context = context_of(data, message)
+    note = ad_note(context)
+    if reading is None:
+        if not note:
+            return None
+        reading = Reading("text", "")
+    return {
+        "kind": reading.kind,
+        "text": cut_text(f"{reading.text}\n{note}".strip()) if note else reading.text,
+        "expects_reply": reading.expects_reply,
+        "media": reading.media,
+        "quoted": read_quoted(context, message, reading.about),
+    }
+
+
+def _names(
+    data: Mapping[str, object], key: Mapping[str, object], chat: str, *, from_me: bool
+) -> JsonObject:
+    """Return `chat`, `author_name` and `participant_name`.
+
+    pushName of an own message is the business's name, "Você", or even the customer's: of no use.
+    Where Evolution knows no name, it puts the participant's number in its place.
+    """
+    group = kind_of(chat) is JidKind.GROUP
+    name = None if from_me else as_line(data.get("pushName")) or None
+    participant = key.get("participant")
+    if name and isinstance(participant, str) and participant.startswith(name + "@"):
+        name = None
+    return {
+        "chat": "group" if group else "contact",
+        "participant_name": name if group else None,
+        "author_name": name,
+    }

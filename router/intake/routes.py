@@ -1,0 +1,346 @@
+"""`POST /webhook/{instance_name}`: verify, parse, record, answer.
+
+What the answer means to Evolution API (2.3): 2xx is taken; 400, 401, 403, 404 and 422 are never
+retried, so the message would be lost; anything else is retried for some 20 minutes. Hence 2xx for
+all that is recorded or deliberately ignored, 503 for what may work later, 4xx for what never can.
+
+A flood is rather recorded than refused. One contact's costs little and is marked: beyond the limit
+its messages start no turn. One instance's, which would keep others waiting, is held back with 429:
+Evolution sends it again, and what it gives up on is fetched by gap repair. A webhook that carries
+many events counts as so many; it is read and recorded in pieces, between which others have their
+turn.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from random import getrandbits
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from router.configuration.settings import Settings
+from router.errors import DatabaseAway
+from router.http.bodies import Bodies, TooMuch
+from router.http.errors import ErrorBody
+from router.http.json_bounds import require_few_values, require_shallow
+from router.http.weight import weight_of
+from router.intake.admission import Rejected, admit, named_instance
+from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piece
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
+from router.logs.events import Action, log_event
+from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates, per_minute
+from router.state.database import Json
+
+
+class _Direct(APIRoute):
+    """A route of FastAPI's, in its reference like any other, that is answered without its help.
+
+    Reading a signature again for each call is a quarter of all that a webhook costs in Python, and
+    here it has nothing to read but the path.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.app = _answered_by(endpoint)
+
+
+def _answered_by(endpoint: Callable[..., Awaitable[Response]]) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await endpoint(Request(scope, receive), **scope["path_params"])
+        await response(scope, receive, send)
+
+    return answer
+
+
+router = APIRouter(
+    route_class=_Direct,
+    tags=["webhook"],
+    responses={
+        401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
+        403: {"model": ErrorBody, "description": "It does not come from where it may"},
+        413: {"model": ErrorBody, "description": "The body is too large"},
+        422: {"model": ErrorBody, "description": "It is no event of this instance"},
+        429: {"model": ErrorBody, "description": "Too many; Retry-After says when again"},
+        503: {"model": ErrorBody, "description": "Not recorded: send it again"},
+    },
+)
+_log = logging.getLogger(__name__)
+_MOST_VALUES = 100_000  # in one webhook
+_LARGE = 32_768  # bytes; what is larger is parsed beside the event loop
+_MOST_DIGITS = 40  # of a number that is taken exactly
+_MOST_OF_A_NUMBER = 400
+
+
+@router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
+@router.post("/webhook/{instance_name}/", include_in_schema=False)
+@router.post("/webhook/{instance_name}/{event}", summary="The same, with byEvents")
+@router.post("/webhook/{instance_name}//{event}", include_in_schema=False)
+async def receive_webhook(
+    request: Request, instance_name: str, event: str | None = None
+) -> Response:
+    """Answer when the event is committed or deliberately ignored; never wait for an LLM."""
+    del event  # the body names its event; the path segment only repeats it
+    try:
+        return await _take(request, named_instance(instance_name))
+    except Rejected as rejected:
+        rejections: Rejections = request.app.state.rejections
+        rejections.note(rejected, instance_name)
+        wait = rejected.retry_after
+        return _json(
+            {"error": {"code": rejected.code, "message": str(rejected)}},
+            status=rejected.status,
+            headers=None if wait is None else {"Retry-After": str(wait)},
+        )
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What became of one webhook, piece by piece."""
+
+    correlation_id: str
+    event: str = ""
+    decisions: list[Json] = field(default_factory=list)
+    contact: str | None = None
+    ignored: str | None = None
+    refused: NotAnEnvelope | None = None
+
+
+async def _take(request: Request, instance: str) -> Response:
+    settings: Settings = request.app.state.settings
+    await admit(request, instance)
+    _hold_back(request, instance)
+    webhook, weight = await _read(request, instance, settings)
+    with _kept(request, instance, weight):
+        taken = await _record(request, instance, webhook)
+    if not taken.decisions:
+        if taken.ignored is None:
+            assert taken.refused is not None  # noqa: S101 - one of the three it is
+            raise Rejected(422, "not_an_envelope", str(taken.refused)) from taken.refused
+        log_event(
+            _log,
+            Action.WEBHOOK_IGNORED,
+            "Webhook ignored",
+            level=logging.DEBUG,
+            event=taken.event,
+            instance=instance,
+            reason=taken.ignored,
+        )
+        return _json({"status": "ignored", "event": taken.event, "reason": taken.ignored})
+    _require_recorded(instance, taken.decisions)
+    first = taken.decisions[0]
+    several = {} if len(taken.decisions) == 1 else {"events": len(taken.decisions)}
+    log_event(
+        _log,
+        Action.WEBHOOK_RECEIVED,
+        "Webhook received",
+        event=taken.event,
+        instance=instance,
+        correlation_id=taken.correlation_id,
+        decision=first["decision"],
+        session_id=first.get("session_id"),
+        contact=taken.contact,
+        **several,
+    )
+    return _json(_answer(taken.event, taken.decisions, taken.correlation_id))
+
+
+async def _record(request: Request, instance: str, webhook: Webhook) -> _Taken:
+    """Have the webhook's events recorded; what cannot be read costs only itself."""
+    settings: Settings = request.app.state.settings
+    ingester: Ingester = request.app.state.ingester
+    rates: Rates = request.app.state.rates
+    hashes: ContactHashes = request.app.state.contact_hashes
+    taken = _Taken(_correlation_id(), webhook.envelope.event, ignored=webhook.ignored)
+    already = 1  # one was counted before the body was read
+    for piece in webhook.pieces:
+        for _ in piece[already:]:  # whatever becomes of it, it was work
+            _count_event(instance, settings, rates)
+        already = 0
+        try:
+            parsed = read_piece(webhook.envelope, piece)
+        except NotAnEnvelope as error:
+            taken.refused = error
+            await asyncio.sleep(0)  # others have their turn before the next piece
+            continue
+        if parsed.ignored is not None:
+            taken.ignored = parsed.ignored
+            await asyncio.sleep(0)
+            continue
+        for item in parsed.events:
+            item["correlation_id"] = taken.correlation_id
+            _mark_flood(item, settings, rates)
+        if not taken.decisions:
+            taken.contact = hashes.in_log(parsed.events[0].get("jids"))
+        events = [hashes.added_to(event) for event in parsed.events]
+        try:
+            decisions = await ingester.ingest(events)
+        except DatabaseAway as error:
+            raise Rejected(
+                503, "database_away", f"not all was recorded, send it again: {error}"
+            ) from error
+        taken.decisions.extend(decisions)
+        if any(decision["outcome"] == "unknown_instance" for decision in decisions):
+            break
+    return taken
+
+
+def _correlation_id() -> str:
+    """Return what tells this webhook's lines from others'. No secret: it may be guessed."""
+    return f"{getrandbits(64):016x}"  # nosec B311
+
+
+def _count_event(instance: str, settings: Settings, rates: Rates) -> int | None:
+    """Count one event of the instance. Return None, or in how many seconds it may send more."""
+    return rates.exceeded(per_minute(settings.tenant_webhooks_per_minute), "webhook", instance)
+
+
+def _hold_back(request: Request, instance: str) -> None:
+    settings: Settings = request.app.state.settings
+    ingester: Ingester = request.app.state.ingester
+    wait = _count_event(instance, settings, request.app.state.rates)
+    if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
+        wait = 5
+    if wait is not None:
+        raise Rejected(
+            429, "too_many_webhooks", f"too many webhooks of {instance!r}: send it later", wait
+        )
+
+
+def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
+    if item["type"] != "message" or item["from_me"] or not item["jids"]:
+        return
+    limit = per_minute(settings.contact_messages_per_minute)
+    if rates.exceeded(limit, "contact", item["instance"], item["jids"][0]) is not None:
+        item["flood"] = True
+
+
+async def _read(request: Request, instance: str, settings: Settings) -> tuple[Webhook, int]:
+    """Return the webhook, and about how many bytes it takes from now on."""
+    bodies: Bodies = request.app.state.webhook_bodies
+    sender, most = _sender(instance), settings.max_webhook_bytes
+    try:
+        async with bodies.reading(request.scope, request.receive, sender=sender, most=most) as raw:
+            await require_few_values(raw, _MOST_VALUES)
+            if len(raw) < _LARGE:
+                return _opened(instance, raw, settings.max_json_depth)
+            return await asyncio.to_thread(_opened, instance, raw, settings.max_json_depth)
+    except TooMuch as error:
+        hint = " (MAX_WEBHOOK_BYTES)" if error.status == 413 else ""
+        raise Rejected(error.status, error.code, f"{error}{hint}", error.retry_after) from error
+    except NotAnEnvelope as error:
+        raise Rejected(422, "not_an_envelope", str(error)) from error
+
+
+def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
+    """Parse and bound a body, beside the event loop where it is large."""
+    body = _decode(raw)
+    require_shallow(body, raw, most_deep)
+    if not isinstance(body, dict):
+        raise NotAnEnvelope("the body is not a JSON object")
+    return open_webhook(instance, body), weight_of(raw, body, _MOST_VALUES)
+
+
+@contextmanager
+def _kept(request: Request, instance: str, weight: int) -> Iterator[None]:
+    """Count a parsed body until it is recorded: while that takes long, many would fill the memory.
+
+    Evolution sends again what was refused so.
+    """
+    bodies: Bodies = request.app.state.webhook_bodies
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(bodies.keeping(_sender(instance), weight))
+        except TooMuch as error:
+            raise Rejected(error.status, error.code, str(error), error.retry_after) from error
+        yield
+
+
+def _sender(instance: str) -> str:
+    return f"webhooks of {instance}"
+
+
+def _decode(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _decode_leniently(raw)
+
+
+def _decode_leniently(raw: bytes) -> object:
+    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
+
+    On a long number Python works for long, and it is none of WhatsApp's.
+    """
+    try:
+        text = raw.decode("utf-8", "surrogatepass")
+        return json.loads(text, parse_int=_integer, parse_float=_fraction)
+    except (ValueError, RecursionError) as error:
+        raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else _fraction(digits)
+
+
+def _fraction(digits: str) -> float:
+    if len(digits) > _MOST_OF_A_NUMBER:
+        raise ValueError(f"a number has more than {_MOST_OF_A_NUMBER} characters")
+    return float(digits)
+
+
+def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
+    for decision in decisions:
+        if decision["outcome"] == "unknown_instance":
+            raise Rejected(
+                503,
+                "unknown_instance",
+                f"no tenant has the instance {instance_name!r} yet: add it with"
+                f" `python -m scripts.tenant add {instance_name}`; Evolution will send this again",
+            )
+        if decision["outcome"] == "failed":
+            code = str(decision["code"])
+            log_event(
+                _log, Action.UNEXPECTED, "the database did not take an event",
+                level=logging.WARNING, instance=instance_name,
+                code=code, constraint=decision.get("constraint") or None,
+            )  # fmt: skip
+            raise Rejected(
+                422 if code.startswith(("22", "23514")) else 503,
+                "not_recorded",
+                f"an event was not recorded: the database does not take it ({code})",
+            )
+
+
+def _answer(event: str, decisions: Sequence[Json], correlation_id: str) -> Json:
+    first = decisions[0]
+    ignored = all(decision["outcome"] == "ignored" for decision in decisions)
+    return {
+        "status": "ignored" if ignored else "duplicate" if first.get("duplicate") else "accepted",
+        "event": event,
+        "reason": first["decision"],
+        "correlation_id": correlation_id,
+        "decisions": [
+            {
+                key: decision[key]
+                for key in ("decision", "session_id", "turn_id", "duplicate")
+                if key in decision
+            }
+            for decision in decisions
+        ],
+    }
+
+
+def _json(body: Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        orjson.dumps(body), status_code=status, headers=headers, media_type="application/json"
+    )

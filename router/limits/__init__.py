@@ -1,1 +1,0 @@
-"""How much, how often and how deep callers may ask."""

@@ -1,0 +1,132 @@
+"""What the providers' official SDKs have in common: loaded in a thread, judged by their errors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib import import_module
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from pydantic import SecretStr
+
+from router.llm.loading import InThread, rehearse
+from router.llm.provider import LlmAway, LlmMisconfigured, LlmReply, Prompt, hide, judge_status
+
+
+class _Client(Protocol):
+    def with_options(self, *, api_key: str) -> Self: ...
+
+    async def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Client)
+
+
+class SdkProvider(ABC, Generic[C]):
+    """An LlmProvider over an SDK whose module has the provider's name. `timeout` in seconds.
+
+    Retries are the caller's, so that there is one place.
+    """
+
+    name: str
+    answer_is: str
+    """What the SDK calls an answer."""
+
+    def __init__(
+        self,
+        api_key: SecretStr | None,
+        *,
+        base_url: str | None,
+        model: str,
+        timeout: float,
+        shared: InThread[C] | None = None,
+    ) -> None:
+        """Take the connections of another provider in `shared`, where it differs in the key."""
+        self._api_key = api_key or SecretStr("")
+        self._base_url = base_url
+        self._model = model
+        self._timeout = timeout
+        self._shares = shared is not None
+        self._loading = shared or InThread(self._load)
+
+    @property
+    def has_key(self) -> bool:
+        """See LlmProvider."""
+        return bool(self._api_key.get_secret_value())
+
+    def with_key(self, key: SecretStr) -> Self:
+        """See LlmProvider."""
+        return type(self)(
+            key,
+            base_url=self._base_url,
+            model=self._model,
+            timeout=self._timeout,
+            shared=self._loading,
+        )
+
+    async def load(self) -> None:
+        """See LlmProvider."""
+        await self._loading.get()
+
+    async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
+        """See LlmProvider."""
+        client = await self._connected()
+        sdk = import_module(self.name)  # the thread has loaded it
+        try:
+            answer = await self._ask(client, prompt, model or self._model, max_tokens)
+        except sdk.APIStatusError as error:
+            raise judge_status(
+                self.name,
+                error.status_code,
+                hide(self._api_key, self._reason(error.body)),
+                error.response.headers.get("retry-after"),
+            ) from error
+        except sdk.APIError as error:  # no answer, or none that can be read
+            raise LlmAway(f"{self.name}: {type(error).__name__}") from error
+        except UnicodeError as error:
+            key = f"the key of {self.name}"
+            raise LlmMisconfigured(f"{key} holds what no HTTP header may") from error
+        except ValueError as error:  # the SDK lets broken JSON through as it is
+            raise LlmAway(f"{self.name}: its answer is no JSON") from error
+        try:
+            return self._read(answer)
+        except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
+            raise LlmAway(
+                f"{self.name}: its answer is no {self.answer_is}; is its address right?"
+            ) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if (client := self._loading.made) is not None:
+            await client.close()
+
+    async def _connected(self) -> C:
+        client = await self._loading.get()
+        if not self._shares:
+            return client
+        return client.with_options(api_key=self._api_key.get_secret_value())
+
+    def _load(self) -> C:
+        """Load the SDK; takes seconds, in which nothing else may have to wait."""
+        import_module(self.name)
+        rehearse(self._ask_nobody, self.name)
+        return self._connect()
+
+    @abstractmethod
+    def _connect(self) -> C:
+        """Return the SDK's client."""
+
+    @abstractmethod
+    async def _ask(self, client: C, prompt: Prompt, model: str, max_tokens: int) -> Any:
+        """Return what the SDK answers."""
+
+    @abstractmethod
+    def _read(self, answer: Any) -> LlmReply:
+        """Return what it says. Raises LlmRefused; AttributeError and TypeError where it is none."""
+
+    @abstractmethod
+    def _reason(self, body: object) -> str:
+        """Return why the provider refused, from the body of its answer."""
+
+    @abstractmethod
+    def _ask_nobody(self) -> None:
+        """Ask once over a transport that answers by itself."""

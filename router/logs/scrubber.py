@@ -1,0 +1,144 @@
+"""The last defence: what is known as a secret, and what is one by its form, stands in no line."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from pydantic import SecretStr
+
+# What is a secret by its form: tokens of flows, Meta's access tokens, tenants' own webhook secrets,
+# keys of the API, JWTs.
+_TELLING = re.compile(
+    r"hf[tn]_\d+_[0-9a-f-]{36}|\bEAA\w{8,}|(?:whs|hfk)_[\w-]{20,}"
+    r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
+)
+_SHORTEST_SECRET = 6
+# Secrets of tenants that the scrubber knows at a time: how many, how long, how much in all.
+_MOST_RECENT = 100
+_RECENT_LENGTHS = range(8, 4097)
+_MOST_CHARACTERS = 500_000
+# Words as lines are made of: a tenant's "secret" that is one would take them out of everybody's.
+_WORDS = re.compile(r"[A-Z]?[a-z]+(?:[ ._-][a-z]+)*")
+# Fields by which a line is found; what stands in them is ours, never what a tenant's secret says.
+_OURS = frozenset({
+    "timestamp", "level", "action", "logger", "instance", "contact", "correlation_id", "caller",
+    "columns", "decision", "outcome", "event",
+})  # fmt: skip
+
+
+class Scrubber:
+    """The last defence: replaces the secrets it knows in what is written.
+
+    Those of the deployment in whole lines; those that tenants chose in what is said alone, so that
+    none of them can spoil a line's form, nor hide whose it is.
+    """
+
+    def __init__(self) -> None:
+        self._forms: tuple[str, ...] = ()
+        self._recent: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._characters = 0
+
+    def add(self, secret: str) -> None:
+        """Know a secret from now on, as it is, as JSON writes it and as an address does.
+
+        Under six characters it is not looked for: it would spoil lines that do not contain it.
+        """
+        self._forms = _longest_first(_forms(secret).union(self._forms))
+
+    def add_recent(self, secret: str) -> None:
+        """Know a secret as long as it is among the last that were used.
+
+        For secrets of which there is no end: each costs a look at every line. What is no secret
+        by its length or its form is not looked for: it would spoil the lines of others.
+        """
+        if len(secret) not in _RECENT_LENGTHS or _WORDS.fullmatch(secret):
+            return
+        if secret not in self._recent:
+            self._recent[secret] = _forms(secret)
+            self._characters += _size(self._recent[secret])
+        self._recent.move_to_end(secret)
+        while len(self._recent) > _MOST_RECENT or self._characters > _MOST_CHARACTERS:
+            _, forms = self._recent.popitem(last=False)
+            self._characters -= _size(forms)
+
+    def __call__(self, text: str) -> str:
+        """Return a text of others without any secret."""
+        return self.line(self._without_recent(text))
+
+    def line(self, line: str) -> str:
+        """Return a finished line without the deployment's secrets, and what is one by its form."""
+        for form in self._forms:
+            if form in line:
+                line = line.replace(form, "***")
+        return _TELLING.sub("***", line)
+
+    def fields(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of a line without the secrets that tenants chose."""
+        if not self._recent:
+            return content
+        return {
+            name: value if name in _OURS else self._field(value) for name, value in content.items()
+        }
+
+    def _field(self, value: object) -> object:
+        if value is None or isinstance(value, bool | int | float | datetime):
+            return value
+        text = value if isinstance(value, str) else _as_text(value)
+        scrubbed = self._without_recent(text)
+        return value if scrubbed == text else scrubbed
+
+    def _without_recent(self, text: str) -> str:
+        found = [form for forms in self._recent.values() for form in forms if form in text]
+        for form in _longest_first(found):
+            text = text.replace(form, "***")
+        return text
+
+
+def _size(forms: Iterable[str]) -> int:
+    return sum(map(len, forms))
+
+
+def _as_text(value: object) -> str:
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z).decode()
+    except TypeError:
+        return readable(value)
+
+
+def _forms(secret: str) -> frozenset[str]:
+    if len(secret) < _SHORTEST_SECRET:
+        return frozenset()
+    text = secret.encode("utf-8", "replace").decode()
+    return frozenset({secret, orjson.dumps(text).decode()[1:-1], quote(text, safe="")})
+
+
+def _longest_first(forms: Iterable[str]) -> tuple[str, ...]:
+    """Order them so that one that contains another goes as a whole."""
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+
+def readable(value: object) -> str:
+    """Return any value as text that can be written."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+scrubber = Scrubber()  # one for the process, as logging itself is
+
+
+def register_secret(secret: SecretStr) -> None:
+    """Keep a secret out of every line from now on."""
+    scrubber.add(secret.get_secret_value())
+
+
+def scrubbed(text: str) -> str:
+    """Return what somebody else wrote without the secrets that are known, before it is kept."""
+    return scrubber(text)
+
+
+def shield_secret(secret: SecretStr) -> None:
+    """Keep a tenant's secret, which is being used now, out of the lines that come of it."""
+    scrubber.add_recent(secret.get_secret_value())

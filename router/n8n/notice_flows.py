@@ -1,0 +1,73 @@
+"""Gives notices to n8n: the workflows `hybridflow-handoff` and `hybridflow-connection`."""
+
+import logging
+from dataclasses import dataclass
+from time import monotonic
+
+import httpx
+from pydantic import SecretStr
+
+from router.logs.events import Action, log_event
+from router.n8n.handler import KEY_HEADER, N8nHandler
+from router.notices.claimed import ClaimedNotice, NoticeKind
+from router.notices.payload import build_payload
+
+_log = logging.getLogger(__name__)
+_WEBHOOKS: dict[NoticeKind, str] = {
+    "handoff": "hybridflow-handoff",
+    "connection_lost": "hybridflow-connection",
+    "qr_waiting": "hybridflow-connection",
+    "undelivered": "hybridflow-connection",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeTerms:
+    """Where n8n's webhooks are, its key, where n8n reaches the router, seconds until told again."""
+
+    webhooks_url: str
+    api_key: SecretStr
+    router_url: str
+    lease: float
+
+
+class NoticeFlows:
+    """Posts notices to n8n. Whether n8n is there it learns together with the turns' handler."""
+
+    def __init__(self, http: httpx.AsyncClient, n8n: N8nHandler, terms: NoticeTerms) -> None:
+        self._http = http
+        self._n8n = n8n
+        self._terms = terms
+
+    async def take(self, notice: ClaimedNotice) -> str | None:
+        """Give n8n the notice. Returns None if a flow has it (or may have it), or why not."""
+        if not await self._n8n.is_available():
+            return "n8n is away"
+        payload = build_payload(notice, self._terms.router_url, self._terms.lease)
+        breaker = self._n8n.breaker
+        try:
+            answer = await self._http.post(
+                f"{self._terms.webhooks_url}/{_WEBHOOKS[notice.kind]}",
+                content=payload.model_dump_json(),
+                headers={
+                    "Content-Type": "application/json",
+                    KEY_HEADER: self._terms.api_key.get_secret_value(),
+                },
+                timeout=10,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            breaker.failed(monotonic())
+            return f"n8n cannot be reached: {error}"
+        except httpx.HTTPError as error:
+            # A flow may have begun: only the lease can tell.
+            breaker.failed(monotonic())
+            log_event(
+                _log, Action.NOTICE_FAILED, f"n8n did not answer: {error!r}",
+                level=logging.WARNING, notice_id=notice.notice_id,
+            )  # fmt: skip
+            return None
+        # Where only this workflow is missing or broken, the turns still go to n8n: the breaker is
+        # theirs.
+        if answer.is_success:
+            return None
+        return f"n8n answered {answer.status_code}: {answer.text[:200]}"

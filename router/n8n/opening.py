@@ -1,0 +1,55 @@
+"""Makes what speaks to n8n, from the configuration."""
+
+import httpx
+from pydantic import SecretStr
+
+from router.configuration.settings import Settings
+from router.n8n.executions import ExecutionEraser, ExecutionsApi
+from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
+from router.n8n.notice_flows import NoticeFlows, NoticeTerms
+from router.n8n.payload import FlowTerms
+from router.notices.opening import LEASE
+from router.replies.making import ReplyMaker
+from router.state.database import Database
+
+
+def make_handler(
+    settings: Settings,
+    http: httpx.AsyncClient,
+    database: Database,
+    fallback: ReplyMaker,
+) -> N8nHandler:
+    """Return what gives turns to n8n; `fallback` makes them while n8n is away."""
+    own_url = f"http://localhost:{settings.api_port}"
+    rules = FlowRules(
+        webhook_url=f"{settings.n8n_webhook_url}/{TURN_WEBHOOK}",
+        api_key=settings.n8n_api_key or SecretStr(""),
+        terms=FlowTerms(
+            base_url=settings.n8n_router_url or settings.public_url or own_url,
+            lease=settings.n8n_lease_seconds,
+            models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
+            max_tokens=settings.llm_max_tokens,
+        ),
+        wait_for_n8n=settings.n8n_fallback == "queue",
+        probe_seconds=settings.n8n_probe_seconds,
+    )
+    return N8nHandler(http, database, rules, fallback)
+
+
+def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandler) -> NoticeFlows:
+    """Return what gives notices to n8n; whether that is there, `n8n` knows."""
+    own_url = f"http://localhost:{settings.api_port}"
+    terms = NoticeTerms(
+        webhooks_url=settings.n8n_webhook_url or "",
+        api_key=settings.n8n_api_key or SecretStr(""),
+        router_url=settings.n8n_router_url or settings.public_url or own_url,
+        lease=LEASE,
+    )
+    return NoticeFlows(http, n8n, terms)
+
+
+def make_eraser(settings: Settings, database: Database, http: httpx.AsyncClient) -> ExecutionEraser:
+    """Return the loop that has n8n forget the erased; it is not running."""
+    webhooks = settings.n8n_webhook_url or f"http://localhost:{settings.n8n_port}/webhook"
+    url = settings.n8n_public_api_url or f"{webhooks.partition('/webhook')[0]}/api/v1"
+    return ExecutionEraser(database, http, ExecutionsApi(url, settings.n8n_public_api_key))

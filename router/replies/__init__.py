@@ -1,0 +1,1 @@
+"""What is said: the prompt, the reply that a provider makes of it, the parts it is sent in."""

@@ -1,0 +1,85 @@
+"""The fallback handler: makes the reply in Python, without n8n."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.llm.provider import (
+    LlmEmpty,
+    LlmMisconfigured,
+    LlmProvider,
+    Prompt,
+    complete_with_fallback,
+)
+from router.replies.claimed import ClaimedTurn
+from router.replies.llm_keys import LlmKeys
+from router.replies.making import Reply
+from router.replies.parts import prepared
+from router.whatsapp.splitting import finish_truncated
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackRules:
+    """What holds where the tenant has no setting of its own.
+
+    On the deployment's key `max_tokens` is the most.
+    """
+
+    max_tokens: int
+    second_provider: str | None
+    llm_attempts: int
+
+
+class FallbackHandler:
+    """Asks the tenant's provider, and cuts the answer to WhatsApp's measure."""
+
+    def __init__(
+        self, providers: Mapping[str, LlmProvider], rules: FallbackRules, keys: LlmKeys
+    ) -> None:
+        """Take the providers by name; one without a key answers with a tenant's own alone."""
+        self._providers = providers
+        self._keys = keys
+        self._rules = rules
+
+    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply:
+        """Return the reply to the turn. Raises LlmError."""
+        first = self._provider(turn)
+        second = self._second(first)
+        answer = await complete_with_fallback(
+            first,
+            second,
+            prompt,
+            model=turn.tenant.llm_model,
+            max_tokens=turn.tenant.max_tokens_within(self._rules.max_tokens),
+            most_of_second=self._rules.max_tokens,
+            attempts=self._rules.llm_attempts,
+        )
+        text = finish_truncated(answer.text) if answer.truncated else answer.text
+        parts = await prepared(text)
+        if not parts:
+            raise LlmEmpty(f"{answer.provider} answered with nothing but marks")
+        return Reply(
+            parts=parts,
+            handler="fallback",
+            provider=answer.provider,
+            model=answer.model,
+            tokens_in=answer.tokens_in,
+            tokens_out=answer.tokens_out,
+        )
+
+    def _provider(self, turn: ClaimedTurn) -> LlmProvider:
+        name = turn.tenant.llm_provider
+        provider = self._providers.get(name)
+        own_key = self._keys.of_turn(turn)
+        if provider is not None and own_key is not None:
+            return provider.with_key(own_key)
+        if provider is None or not provider.has_key:
+            key = f"{name.upper()}_API_KEY"
+            raise LlmMisconfigured(f"the provider {name} has no key: set {key}")
+        return provider
+
+    def _second(self, first: LlmProvider) -> LlmProvider | None:
+        name = self._rules.second_provider
+        if name is None or name == first.name:
+            return None
+        second = self._providers.get(name)
+        return second if second is not None and second.has_key else None

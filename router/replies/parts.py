@@ -1,0 +1,26 @@
+"""From what a model wrote to what WhatsApp takes, for every handler."""
+
+import asyncio
+
+from router.replies.forgeries import strip_marks
+from router.whatsapp.clean import clean
+from router.whatsapp.markdown import to_whatsapp
+from router.whatsapp.splitting import split_reply
+
+_LONG = 5000  # characters that are worked on at once; longer ones beside everything else
+_LONGEST = 1_000_000  # no deployment lets more be said: the guard refuses it as it is
+
+
+async def prepared(text: str) -> tuple[str, ...]:
+    """Return what `parts_of` returns, and keep nobody waiting meanwhile."""
+    return parts_of(text) if len(text) < _LONG else await asyncio.to_thread(parts_of, text)
+
+
+def parts_of(text: str) -> tuple[str, ...]:
+    """Return the parts in which a reply is sent: no marks of the prompt, no Markdown.
+
+    No text: no parts.
+    """
+    if len(text) > _LONGEST:
+        return (clean(text),)
+    return split_reply(to_whatsapp(strip_marks(clean(text))))

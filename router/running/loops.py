@@ -1,0 +1,99 @@
+"""Loops that run as long as the program: each survives whatever its step raises.
+
+If one of them ended, no customer would be answered any more (or nobody told of anything), and no
+restart of anything else would bring it back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from router.errors import StateError
+from router.logs.events import Action, log_event
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Loop:
+    """Takes one step after another until it is asked to stop.
+
+    `step` returns the seconds until the next one, if nobody wakes the loop before. After a step
+    that failed, `pause` seconds pass; `failed` says in the log what could not be done.
+    """
+
+    def __init__(self, step: Callable[[], Awaitable[float]], *, pause: float, failed: str) -> None:
+        self._step = step
+        self._pause = pause
+        self._failed = failed
+        self._woken = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_stopping = False
+
+    def wake(self, due_in: float = 0.0) -> None:
+        """Take the next step now, or in `due_in` seconds if no earlier one is planned."""
+        if due_in <= 0:
+            self._woken.set()
+            return
+        loop = asyncio.get_running_loop()
+        due_at = loop.time() + due_in
+        if self._timer is None or self._timer.when() > due_at:
+            self._cancel_timer()
+            self._timer = loop.call_at(due_at, self._alarm)
+
+    def stop(self) -> None:
+        """Take no further step; the one under way is finished."""
+        self.is_stopping = True
+        self._woken.set()
+        self._cancel_timer()
+
+    async def run(self) -> None:
+        """Step until `stop`. Raises nothing but CancelledError, when its task is cancelled."""
+        while not self.is_stopping:
+            self._woken.clear()
+            self.wake(await self._step_safely())
+            await self._woken.wait()
+
+    async def _step_safely(self) -> float:
+        wait = await safely(self._step, self._failed)
+        return self._pause if wait is None else wait
+
+    def _alarm(self) -> None:
+        self._timer = None
+        self._woken.set()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+async def safely(step: Callable[[], Awaitable[T]], failed: str) -> T | None:
+    """Return what a step gives; None where it failed, which is logged.
+
+    Raises CancelledError when this task is cancelled, and nothing else: a CancelledError that comes
+    out of the step by itself is a failure like any other.
+    """
+    try:
+        return await step()
+    except StateError as error:
+        log_event(_log, Action.DATABASE_AWAY, f"{failed}: {error}", level=logging.WARNING)
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        log_unexpected(failed, error)
+    except Exception as error:  # noqa: BLE001 - nothing may end who takes the step
+        log_unexpected(failed, error)
+    return None
+
+
+def log_unexpected(failed: str, error: BaseException | None) -> None:
+    """Log, with its traceback, an error that nobody foresaw, and that ends nothing else."""
+    log_event(_log, Action.UNEXPECTED, f"{failed}: {error!r}", level=logging.ERROR, exc_info=error)
+
+
+def is_cancelled() -> bool:
+    """Whether this task is being cancelled: only then is a CancelledError meant for it."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -1,0 +1,50 @@
+"""How the program ends within ten seconds of a SIGTERM, whatever is under way.
+
+uvicorn first waits REQUESTS_GRACE seconds for the requests that are being answered. Then the
+lifespan ends: what is being sent has STOP_GRACE more. What is given up is recorded as being sent,
+and is found out by whoever claims it next. Nothing here waits without a bound.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from router.logs.events import Action, log_event
+
+_log = logging.getLogger(__name__)
+REQUESTS_GRACE = 3
+"""Seconds; the same as --timeout-graceful-shutdown in the Procfile and the Dockerfile."""
+STOP_GRACE = 4.0
+_GIVING_BACK = 1.0  # seconds that what is cancelled has to say so in the state
+STOP_SECONDS = STOP_GRACE + _GIVING_BACK
+ENDING_SECONDS = STOP_SECONDS + 1.0  # with the closing of connections
+
+
+async def end_tasks(tasks: Iterable["asyncio.Task[None]"], grace: float) -> None:
+    """Wait for tasks until `grace` seconds are over, then cancel them, and leave the stubborn."""
+    under_way = list(tasks)
+    if not under_way:
+        return
+    _, late = await asyncio.wait(under_way, timeout=grace)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=_GIVING_BACK)
+
+
+async def within(step: Callable[[], Awaitable[None]], seconds: float, name: str) -> None:
+    """Take a step of the ending; one that fails or lasts too long keeps nothing else up."""
+
+    async def take() -> None:
+        await step()
+
+    task = asyncio.create_task(take(), name=name)
+    _, late = await asyncio.wait([task], timeout=seconds)
+    if late:
+        task.cancel()
+        log_event(_log, Action.STOPPED, f"{name} did not end in time", level=logging.WARNING)
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        log_event(
+            _log, Action.STOPPED, f"{name} ended badly: {error!r}", level=logging.WARNING,
+            exc_info=error,
+        )  # fmt: skip

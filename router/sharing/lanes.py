@@ -1,0 +1,101 @@
+"""A few places for which each waits in a lane of its own: the lanes have their turns one by one.
+
+However many wait in one lane, whoever comes by another is next but for one from each lane. What
+waits is bounded: a lane has so many, and where all together are too many the longest lane loses its
+last.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from router.sharing.at_once import TooManyAtOnce
+
+
+class Lanes:
+    """`at_once` places, of which one lane has `of_one`; so many wait in a lane, and in all."""
+
+    def __init__(
+        self, at_once: int = 4, of_one: int = 2, *, waiting_of_one: int = 500, waiting: int = 2000
+    ) -> None:
+        self._free = at_once
+        self._of_one = of_one
+        self._waiting_of_one = waiting_of_one
+        self._most_waiting = waiting
+        self._at_work: Counter[str] = Counter()
+        self._lanes: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of their turns
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self, lane: str, wait: float) -> AsyncIterator[None]:
+        """Have a place for the block. Raises TooManyAtOnce, at the latest after `wait` seconds."""
+        await self._enter(lane, wait)
+        try:
+            yield
+        finally:
+            self._leave(lane)
+
+    async def _enter(self, lane: str, wait: float) -> None:
+        if self._free > 0 and self._at_work[lane] < self._of_one:  # then nobody waits in this lane
+            self._grant(lane)
+            return
+        turn = self._queue_up(lane)
+        try:
+            async with asyncio.timeout(wait):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._leave(lane)  # it was given in the same moment
+            elif turn in self._lanes.get(lane, ()):
+                self._take_out(lane, turn)
+            if isinstance(error, TimeoutError):
+                raise TooManyAtOnce(f"nothing was free in {wait} s") from error
+            raise
+
+    def _queue_up(self, lane: str) -> asyncio.Future[None]:
+        if len(self._lanes.get(lane, ())) >= self._waiting_of_one:
+            raise TooManyAtOnce(f"{self._waiting_of_one} wait already")
+        if self._waiting >= self._most_waiting:
+            longest = max(self._lanes, key=lambda each: len(self._lanes[each]))
+            if len(self._lanes[longest]) <= len(self._lanes.get(lane, ())) + 1:
+                raise TooManyAtOnce(f"{self._waiting} wait already")
+            last = self._lanes[longest][-1]
+            self._take_out(longest, last)
+            if not last.done():
+                last.set_exception(TooManyAtOnce("others wait who have asked for less"))
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lanes.setdefault(lane, deque()).append(turn)
+        self._waiting += 1
+        return turn
+
+    def _take_out(self, lane: str, turn: asyncio.Future[None]) -> None:
+        self._lanes[lane].remove(turn)
+        self._waiting -= 1
+        if not self._lanes[lane]:
+            del self._lanes[lane]
+
+    def _grant(self, lane: str) -> None:
+        self._free -= 1
+        self._at_work[lane] += 1
+
+    def _leave(self, lane: str) -> None:
+        self._free += 1
+        self._at_work[lane] -= 1
+        if not self._at_work[lane]:
+            del self._at_work[lane]
+        self._admit()
+
+    def _admit(self) -> None:
+        """Give what is free to the next of the first lanes that may have a place."""
+        while self._free > 0:
+            lane = next((each for each in self._lanes if self._at_work[each] < self._of_one), None)
+            if lane is None:
+                return
+            turn = self._lanes[lane][0]
+            self._take_out(lane, turn)
+            if lane in self._lanes:
+                self._lanes[lane] = self._lanes.pop(lane)  # at the end: the others come first
+            if not turn.done():
+                self._grant(lane)
+                turn.set_result(None)

@@ -1,0 +1,45 @@
+"""Places for sends: how many messages may be on their way to Evolution at once.
+
+A place is taken before the fence is asked, and is waited for only briefly. The pool of the sends
+has at least as many connections as there are places, so that nothing waits between the fence and
+the send: in that time a human could write. No tenant has all places, however slow its server is.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from router.sharing.shares import NOBODY, TENANT, Claims, Shares
+
+_WAIT = 2.0
+
+
+class NoPlace(Exception):
+    """So many sends are under way that none of their places became free in time.
+
+    Nothing was begun: no fence was asked and nothing was sent, so trying again soon is harmless.
+    It says nothing of Evolution, and is none of its errors.
+    """
+
+
+class SendPlaces:
+    """A number of places, given in the order in which they are asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._shares = Shares(count)
+
+    @asynccontextmanager
+    async def taken(self, tenant: str | None = None, wait: float = _WAIT) -> AsyncIterator[None]:
+        """Hold a place for the block. Raises NoPlace when none is free within `wait` seconds.
+
+        Nor when the tenant has its share of them; None: it is not known whose message it is.
+        """
+        claims: Claims = NOBODY if tenant is None else {tenant: TENANT}
+        try:
+            place = await self._shares.take(claims, wait)
+        except TimeoutError as error:
+            raise NoPlace(f"of {self.count} places for sends none became free") from error
+        try:
+            yield
+        finally:
+            place.give_back()

@@ -1,0 +1,140 @@
+"""A tenant's Evolution instance and the key that opens it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from router.configuration.servers import Servers, shown_server
+from router.configuration.settings import Settings
+from router.evolution.errors import EvolutionRefused
+from router.evolution.exchange import Instance
+from router.logs.scrubber import shield_secret
+from router.state.database import Database
+from router.tenants.delivery import Failures
+from router.tenants.sealing import CannotOpen, Vault, place_of_key
+
+
+class InstanceKeys:
+    """Which key is shown to Evolution, and where: the tenant's own, else EVOLUTION_API_KEY.
+
+    EVOLUTION_API_KEY opens every instance, so only servers that the deployment names are shown it.
+    The one place where a stored key is opened; from then on no log line can hold it.
+    """
+
+    def __init__(
+        self,
+        default_key: SecretStr | None,
+        vault: Vault | None = None,
+        servers: Servers | None = None,
+    ) -> None:
+        self._default_key = default_key
+        self._vault = vault or Vault(())
+        self._servers = servers or Servers()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "InstanceKeys":
+        """Return those of the configuration."""
+        return cls(
+            settings.evolution_api_key,
+            Vault(settings.secrets_key),
+            Servers.of(settings.evolution_servers),
+        )
+
+    def key_of(self, tenant_id: int, stored: str | None, server_url: str) -> SecretStr | None:
+        """Return the key, `stored` being the tenant's own as the state has it; None: there is none.
+
+        Raises EvolutionRefused where it cannot be opened.
+        """
+        if not stored:
+            return self._default_key if self._servers.has(server_url) else None
+        try:
+            key = self._vault.open(stored, place_of_key("evo_api_key", tenant_id))
+        except CannotOpen as error:
+            raise EvolutionRefused(f"the tenant's evo_api_key cannot be read: {error}") from error
+        shield_secret(key)
+        return key
+
+    def instance(self, found: Mapping[str, Any]) -> Instance:
+        """Return the instance that the state found, with its key. Raises EvolutionRefused."""
+        url: str = found["evo_server_url"]
+        key = self.key_of(found["tenant_id"], found["evo_api_key"], url)
+        return self.reach(found["instance_name"], url, key)
+
+    def reach(self, name: str, server_url: str, key: SecretStr | None) -> Instance:
+        """Return the instance at the address. Raises EvolutionRefused: no key, or a bad address."""
+        if name in (".", ".."):  # its requests would go to another path
+            raise EvolutionRefused(f"no instance can be called {name}: name it as Evolution does")
+        try:
+            address = self._servers.address_of(server_url)
+        except ValueError as error:
+            raise EvolutionRefused(f"{name} cannot be reached: {error}") from error
+        if key is None:
+            raise EvolutionRefused(self._no_key(name, server_url))
+        return Instance(server_url=address, api_key=key, name=name)
+
+    def _no_key(self, name: str, server_url: str) -> str:
+        if self._default_key is None:
+            return f"no Evolution key for {name}: set the tenant's evo_api_key or EVOLUTION_API_KEY"
+        server = shown_server(server_url)
+        cure = f"EVOLUTION_SERVERS={server}"
+        if self._servers.are_named:
+            cure = f"EVOLUTION_SERVERS with {server} added"
+        return (
+            f"no Evolution key for {name}: EVOLUTION_API_KEY is shown only to servers that"
+            f" EVOLUTION_SERVERS names, and {server} is not among them. Set the tenant's"
+            f" evo_api_key; or, where that server is the deployment's, {cure}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TenantInstance:
+    """What is known of it; `key` is the tenant's own, else EVOLUTION_API_KEY, else None.
+
+    `keys` gave it, and says where it may be shown.
+    """
+
+    tenant_id: int
+    name: str
+    server_url: str
+    key: SecretStr | None
+    keys: InstanceKeys
+    llm_provider: str
+    has_llm_key: bool
+    is_active: bool
+    # SHA-256 of the webhook secrets of its own that have no end; and whether ours holds, too
+    webhook_hashes: tuple[str, ...] = ()
+    shared_webhook_secret: bool = True
+    failures: Failures | None = None  # None: the last reply was delivered, as far as is known
+    last_event_at: datetime | None = None  # None: not within the week that events are remembered
+
+    def reachable(self) -> Instance:
+        """Return it as the Evolution client takes it. Raises EvolutionRefused as `reach` does."""
+        return self.keys.reach(self.name, self.server_url, self.key)
+
+
+async def find_instance(database: Database, name: str, keys: InstanceKeys) -> TenantInstance:
+    """Return the instance `name`.
+
+    Raises NotFound where no tenant has it, EvolutionRefused where its key cannot be opened, and
+    DatabaseAway.
+    """
+    found = await database.call("get_instance", {"instance_name": name})
+    return TenantInstance(
+        tenant_id=found["tenant_id"],
+        name=found["instance_name"],
+        server_url=found["evo_server_url"],
+        key=keys.key_of(found["tenant_id"], found["evo_api_key"], found["evo_server_url"]),
+        keys=keys,
+        llm_provider=found["llm_provider"],
+        has_llm_key=found["llm_api_key_set"],
+        is_active=found["is_active"],
+        webhook_hashes=tuple(found["webhook_hashes"]),
+        shared_webhook_secret=found["shared_webhook_secret"],
+        failures=Failures.read(failed) if (failed := found.get("undelivered")) else None,
+        last_event_at=datetime.fromisoformat(last)
+        if (last := found.get("last_event_at"))
+        else None,
+    )

@@ -1,0 +1,97 @@
+"""Creating and changing tenants.
+
+What stands between a caller and the state: addresses that plainly lead into the deployment's own
+network, or into a server that is not theirs, are refused, secrets are sealed, and what the
+deployment allows at most goes along.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from router.configuration.addresses import Allowed, fault_of
+from router.configuration.servers import Servers
+from router.configuration.settings import Settings
+from router.errors import Invalid
+from router.logs.scrubber import shield_secret
+from router.state.database import Database, Json
+from router.tenants.policy import ceilings, policy
+from router.tenants.sealing import KEY_COLUMNS, Vault, place_of_key
+
+_ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
+_KEY = re.compile(r"[!#-&(-\[\]-~]{6,500}")
+
+
+async def create_tenant(database: Database, settings: Settings, values: Mapping[str, Any]) -> Json:
+    """Create a tenant of the values, as SQL's create_tenant does. Returns the tenant.
+
+    Raises Invalid for an address that cannot be right, and whatever that raises.
+    """
+    _check(settings, values)
+    argument: Json = {"values": values, **_rules(settings)}
+    vault = Vault(settings.secrets_key)
+    if vault.has_key and any(values.get(column) for column in KEY_COLUMNS):
+        # What is sealed is bound to its row, so the row's id comes first.
+        tenant_id = (await database.call("reserve_tenant", {}))["tenant_id"]
+        argument |= {"tenant_id": tenant_id, "values": _sealed(vault, tenant_id, values)}
+    created: Json = (await database.call("create_tenant", argument))["tenant"]
+    _shield(values)
+    return created
+
+
+async def change_tenant(
+    database: Database, settings: Settings, tenant_id: int, values: Mapping[str, Any]
+) -> Json:
+    """Change what is given of a tenant, as SQL's change_tenant does. Returns the tenant.
+
+    Raises Invalid for an address that cannot be right, and whatever that raises.
+    """
+    _check(settings, values)
+    sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
+    argument = {"tenant_id": tenant_id, "values": sealed, **_rules(settings)}
+    changed: Json = (await database.call("change_tenant", argument))["tenant"]
+    _shield(values)
+    return changed
+
+
+def _rules(settings: Settings) -> Json:
+    """Return what the deployment allows, and what holds where the tenant says nothing."""
+    return {"ceilings": ceilings(settings), "policy": policy(settings)}
+
+
+def _shield(values: Mapping[str, Any]) -> None:
+    """Keep its keys out of the log, now that whoever gave them was let to."""
+    for column in KEY_COLUMNS:
+        if key := values.get(column):
+            shield_secret(SecretStr(key))
+
+
+def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
+    sealed = {
+        column: vault.seal(values[column], place_of_key(column, tenant_id))
+        for column in KEY_COLUMNS
+        if values.get(column)
+    }
+    return {**values, **sealed}
+
+
+def _check(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Refuse early what could not be connected to: where a name leads is judged at each call."""
+    for column in KEY_COLUMNS:
+        if (key := values.get(column)) and not _KEY.fullmatch(key):
+            raise Invalid(
+                f"{column} is no key: a key has 6 to 500 letters, digits and signs of ASCII,"
+                " without spaces, quotes and backslashes"
+            )
+    allowed = Allowed.of(settings.own_networks)
+    for name in _ADDRESSES:
+        url = values.get(name)
+        if isinstance(url, str) and (fault := fault_of(url, allowed)) is not None:
+            raise Invalid(f"{name} {fault}")
+    server = values.get("evo_server_url")
+    if not isinstance(server, str) or not server.lower().startswith(("http://", "https://")):
+        return  # the state says what form it must have
+    if (fault := Servers.of(settings.evolution_servers).fault_of(server)) is not None:
+        raise Invalid(f"evo_server_url {fault}")

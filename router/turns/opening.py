@@ -1,0 +1,72 @@
+"""Makes what works on turns, from the configuration."""
+
+import os
+import socket
+
+from router.configuration.settings import Settings
+from router.llm.reach import Reach
+from router.people.hashing import ContactHashes
+from router.replies.making import ReplyMaker
+from router.replies.prompt import PromptRules
+from router.safety.budget import Budget
+from router.safety.guard import ReplyGuard
+from router.sending.courtesy import Courtesy
+from router.sending.opening import Sending
+from router.state.database import Database
+from router.tenants.instance import InstanceKeys
+from router.tenants.policy import policy
+from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
+from router.turns.dispatcher import ClaimLimits, Dispatcher
+from router.turns.line import Line
+from router.turns.settling import Settling
+
+
+def make_dispatcher(
+    settings: Settings,
+    database: Database,
+    sending: Sending,
+    maker: ReplyMaker,
+    guard: ReplyGuard,
+    budget: Budget,
+    courtesy: Courtesy,
+    line: Line,
+) -> Dispatcher:
+    """Return what claims turns, not running."""
+    workshop = Workshop(
+        database=database,
+        maker=maker,
+        courtesy=courtesy,
+        guard=guard,
+        budget=budget,
+        outbox=sending.outbox,
+        line=line,
+        settling=Settling(
+            database,
+            sending.looking,
+            InstanceKeys.of(settings),
+            sending.late,
+            policy(settings),
+        ),
+        hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
+        reach=Reach(),
+        rules=AttemptRules(
+            prompt=PromptRules(settings.default_system_prompt, settings.prompt_token_budget),
+            max_tokens=settings.llm_max_tokens,
+            make_timeout=settings.making_seconds,
+            max_attempts=settings.turn_max_attempts,
+            retry_base=settings.retry_base_seconds,
+            answer_within_minutes=settings.answer_within_minutes,
+        ),
+    )
+    limits = ClaimLimits(
+        parallel=settings.max_concurrent_turns,
+        lease=settings.turn_lease_seconds,
+        max_attempts=settings.turn_max_attempts,
+        history=settings.history_messages,
+        poll=settings.poll_seconds,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        tenant_share=settings.tenant_share,
+        flows=settings.n8n_max_in_flight if settings.n8n_enabled else None,
+        answer_within_minutes=settings.answer_within_minutes,
+    )
+    return Dispatcher(database, limits, lambda turn, seat: TurnAttempt(turn, workshop, seat))

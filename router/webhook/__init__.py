@@ -1,1 +1,0 @@
-"""The way in: verify a webhook of Evolution API, parse it, record it, answer."""

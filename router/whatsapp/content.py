@@ -1,0 +1,159 @@
+"""From a message's content, as Evolution passes it on, to what the state keeps and the LLM sees.
+
+`message` holds one field named after the type (`imageMessage`, …), or `conversation` for plain
+text, with others beside it that say nothing (`messageContextInfo`, `base64`). Evolution leaves
+some types wrapped: `ephemeralMessage` and its like carry the content one `message` deeper.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from router.whatsapp import cards, choices, media
+from router.whatsapp.bounds import cut_text
+from router.whatsapp.clean import JsonObject, as_line, as_object, as_text
+from router.whatsapp.lengths import LONGEST_TEXT
+from router.whatsapp.reading import DASH, Reader, Reading, bracketed
+
+_READERS: dict[str, Reader] = {**media.READERS, **choices.READERS, **cards.READERS}
+_KNOWN = frozenset({*_READERS, "conversation", "extendedTextMessage", "protocolMessage"})
+_MOST_WRAPPERS = 8
+_SIMPLE_NAME = re.compile(r"[A-Za-z0-9]{1,60}")
+
+# The Cloud channel passes the tapped label on as plain text, and says only here what it was.
+_TEXT_KINDS = {"buttonMessage": "button_reply", "interactiveMessage": "interactive_reply"}
+
+# Sent through the EVOLUTION channel, their fields stand in the message itself.
+_MENU_TYPES = ("buttonMessage", "listMessage")
+_MENU_FIELDS = frozenset({"body", "buttons", "sections"})
+
+# Fields of a message that a reader of the conversation would not see.
+_SILENT = frozenset({
+    "albumMessage",  # announces pictures that come as messages of their own
+    "contextInfo",
+    "encCommentMessage",
+    "encEventResponseMessage",
+    "encReactionMessage",
+    "fastRatchetKeySenderKeyDistributionMessage",
+    "keepInChatMessage",
+    "messageContextInfo",
+    "messageHistoryBundle",
+    "messageHistoryNotice",
+    "pinInChatMessage",
+    "pollResultSnapshotMessage",
+    "protocolMessage",
+    "quoted",
+    "secretEncryptedMessage",  # an edit whose new text Evolution cannot decrypt
+    "senderKeyDistributionMessage",
+    "statusNotificationMessage",
+    "stickerSyncRmrMessage",
+    "systemMessage",
+})  # fmt: skip
+
+
+def innermost(message: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the message inside its wrappers, or the message itself if it has none."""
+    for _ in range(_MOST_WRAPPERS):
+        if not _KNOWN.isdisjoint(message):
+            return message
+        inner = next(
+            (
+                value["message"]
+                for value in message.values()
+                if isinstance(value, dict) and isinstance(value.get("message"), dict)
+            ),
+            None,
+        )
+        if inner is None:
+            return message
+        message = inner
+    return message
+
+
+def read_content(message: Mapping[str, object], message_type: object = None) -> Reading | None:
+    """Read an innermost message; None if there is nothing to read. Its text is cut if need be.
+
+    `message_type` is Evolution's `messageType`: on the EVOLUTION channel the only sign of what a
+    sent picture was, and on the Cloud channel of what a tapped label was.
+    """
+    reading = _read(message, message_type)
+    if reading is None or len(reading.text) <= LONGEST_TEXT:
+        return reading
+    return replace(reading, text=cut_text(reading.text))
+
+
+def _read(message: Mapping[str, object], message_type: object) -> Reading | None:
+    text = as_text(message.get("conversation")) or as_text(
+        as_object(message.get("extendedTextMessage")).get("text")
+    )
+    if text.strip():
+        return Reading(_TEXT_KINDS.get(as_text(message_type), "text"), text)
+    for name, content in message.items():
+        reader = _READERS.get(name)
+        if reader is not None and isinstance(content, dict):
+            if name == "audioMessage":
+                content = {"speechToText": message.get("speechToText"), **content}  # noqa: PLW2901
+            return reader(content)
+    return _read_unknown(message, message_type)
+
+
+def _read_unknown(message: Mapping[str, object], message_type: object) -> Reading | None:
+    for name, content in message.items():
+        if isinstance(content, dict) and name not in _SILENT and name not in _KNOWN:
+            return _unsupported(name)
+    if not isinstance(message_type, str):
+        return None
+    if message_type in media.READERS and ("mediaUrl" in message or "base64" in message):
+        return media.READERS[message_type](message)
+    if message_type in _MENU_TYPES and not _MENU_FIELDS.isdisjoint(message):
+        return choices.read_menu(message)
+    if message_type in _TEXT_KINDS:  # the answer to a form of the Cloud API, which Evolution drops
+        return _unsupported(message_type)
+    return None
+
+
+def _unsupported(name: str) -> Reading:
+    shown = name if _SIMPLE_NAME.fullmatch(name) else ""
+    return Reading("unsupported", bracketed("message of a type that cannot be shown here", shown))
+
+
+def context_of(data: Mapping[str, object], message: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the contextInfo, which says what is quoted and which ad led here.
+
+    It is beside the message (Baileys), in it (Cloud), or in its content (behind a wrapper).
+    """
+    context = data.get("contextInfo")
+    if isinstance(context, dict):
+        return context
+    context = as_object(data.get("message")).get("contextInfo")
+    if isinstance(context, dict):
+        return context
+    for content in message.values():
+        if isinstance(content, dict) and isinstance(content.get("contextInfo"), dict):
+            return as_object(content["contextInfo"])
+    return as_object(message.get("contextInfo"))
+
+
+def read_quoted(
+    context: Mapping[str, object], message: Mapping[str, object], about: str | None
+) -> JsonObject | None:
+    """Return `{wa_id, text}` of what the message answers or reacts to; None if there is none.
+
+    Either may be None: the Cloud channel gives only the id.
+    """
+    if about is not None:
+        return {"wa_id": about, "text": None}
+    wa_id = as_line(context.get("stanzaId") or as_object(message.get("quoted")).get("id"))
+    reading = read_content(innermost(as_object(context.get("quotedMessage"))))
+    if not wa_id and reading is None:
+        return None
+    return {"wa_id": wa_id or None, "text": reading.text if reading else None}
+
+
+def ad_note(context: Mapping[str, object]) -> str:
+    """Return a note in brackets about the ad that the customer came from, or an empty text."""
+    ad = context.get("externalAdReply")
+    if not isinstance(ad, dict):
+        return ""
+    words = DASH.join(filter(None, (as_line(ad.get("title")), as_line(ad.get("body")))))
+    return bracketed("came from the ad", words or as_line(ad.get("sourceUrl")))

@@ -1,0 +1,46 @@
+"""A contact as an operator writes it, as the JIDs under which WhatsApp may know the same person.
+
+WhatsApp keeps some old numbers in the form that they had when they were registered, and sendText
+of Evolution API rewrites what it is given accordingly: Brazil's mobile numbers with or without the
+ninth digit, Mexico's with or without the 1 and Argentina's with or without the 9 that follows the
+country code.
+"""
+
+import re
+
+from router.errors import Invalid
+from router.whatsapp.jids import JidKind, kind_of, normalise_jid
+
+_NUMBER = re.compile(r"[1-9][0-9]{6,14}")  # E.164: the country code and all that follows
+# Country (and area), the digit that may be there, the rest; and that digit.
+_REWRITTEN = (
+    # An eight-digit number from 2 to 5 is a landline: with a 9 it would be somebody else's.
+    (re.compile(r"(55[1-9]{2})(9?)([6-9][0-9]{7})"), "9"),
+    (re.compile(r"(52)(1?)([0-9]{10})"), "1"),
+    (re.compile(r"(54)(9?)([0-9]{10})"), "9"),
+)
+
+
+def contact_jids(contact: str) -> tuple[str, ...]:
+    """Return the JIDs of `contact`, a JID or a phone number with its country code; as given first.
+
+    Raises Invalid for what is neither.
+    """
+    jid = normalise_jid(contact)
+    if kind_of(jid) is JidKind.LID:
+        return (jid,)
+    number = jid.partition("@")[0]
+    if kind_of(jid) is not JidKind.PHONE or not _NUMBER.fullmatch(number):
+        raise Invalid(
+            "contact must be a phone number with its country code, such as 5511955550001,"
+            f" or a person's JID, not {contact!r}"
+        )
+    return tuple(f"{spelling}@s.whatsapp.net" for spelling in _spellings(number))
+
+
+def _spellings(number: str) -> tuple[str, ...]:
+    for pattern, digit in _REWRITTEN:
+        if match := pattern.fullmatch(number):
+            country, present, rest = match.groups()
+            return number, country + ("" if present else digit) + rest
+    return (number,)

@@ -1,0 +1,32 @@
+"""What is read out of a message's content."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from router.whatsapp.clean import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One message as the state keeps it and the LLM sees it.
+
+    `text` is what the person wrote, or what they sent, told in brackets. `about` is the id of the
+    message that a reaction or a vote belongs to.
+    """
+
+    kind: str
+    text: str
+    expects_reply: bool = True
+    media: JsonObject | None = None
+    about: str | None = None
+
+
+DASH = " \u2013 "
+
+Reader: TypeAlias = Callable[[Mapping[str, object]], Reading]
+
+
+def bracketed(what: str, detail: str = "") -> str:
+    """Return `[what: detail]`, or `[what]`."""
+    return f"[{what}: {detail}]" if detail else f"[{what}]"
