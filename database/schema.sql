@@ -11147,7 +11147,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'ab8ab90d46c90fd65c590e6acb83fa6d5a68cbf0009772197453a0ce39183482')
+    ('20261125194500', 'v0_2_0', '7cd812975486cb35a46e31cd8ad57602066bae6c084cc03f6c520118c5f85e39')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 
