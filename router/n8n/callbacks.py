@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from router.configuration.settings import Settings
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
+from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.handler import KEY_HEADER
-from router.state.database import Database, Json
+from router.state.database import Json
 from router.state.flow_tokens import TurnToken, read_token
 
 router = APIRouter(
@@ -110,24 +111,24 @@ class Extension(BaseModel):
 
 
 @router.post("/turns/{turn_id}/began", summary="Say which execution works on a turn")
-async def began(request: Request, turn_id: int, token: _Token, body: Began) -> JSONResponse:
+async def began(services: TheServices, turn_id: int, token: _Token, body: Began) -> JSONResponse:
     """Note the execution, so that its crash can be told from its silence."""
     return _answered(
-        request, await _call(request, "begin_flow", turn_id, token, body.model_dump()), turn_id
+        services, await _call(services, "begin_flow", turn_id, token, body.model_dump()), turn_id
     )
 
 
 @router.post("/executions/{execution_id}/fail", summary="Report that an execution crashed")
 async def crash(
-    request: Request, execution_id: _Execution, key: _Key, body: Crash | None = None
+    services: TheServices, execution_id: _Execution, key: _Key, body: Crash | None = None
 ) -> JSONResponse:
     """End the attempt that the execution worked on. 404: it worked on none that is known."""
-    settings: Settings = request.app.state.settings
+    settings = services.settings
     expected = settings.n8n_api_key
     if expected is None or not compare_digest(key.encode(), expected.get_secret_value().encode()):
         return _error(401, "unauthorized", f"the header {KEY_HEADER} must be N8N_API_KEY")
     told = body or Crash()
-    database: Database = request.app.state.database
+    database = services.database
     where = f" in the node {told.node}" if told.node else ""
     answer = await database.call(
         "fail_execution",
@@ -142,32 +143,32 @@ async def crash(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
         turn_id=answer.get("turn_id"), turn_state=answer.get("state"),
     )  # fmt: skip
-    return _answered(request, answer, answer.get("turn_id"))
+    return _answered(services, answer, answer.get("turn_id"))
 
 
 @router.post("/turns/{turn_id}/done", summary="Close a turn")
 async def done(
-    request: Request, turn_id: int, token: _Token, body: Done | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Done | None = None
 ) -> JSONResponse:
     """Close the turn, also when nothing needed saying."""
     argument = (body or Done()).model_dump()
-    answer = await _call(request, "finish_turn", turn_id, token, argument)
+    answer = await _call(services, "finish_turn", turn_id, token, argument)
     if "refused" not in answer:
         log_event(
             _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
         )
-    return _answered(request, answer, turn_id)
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/fail", summary="Report that a turn failed")
 async def fail(
-    request: Request, turn_id: int, token: _Token, body: Failure | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
     """End the attempt: tried again or dead, by the kind; what was said already is not repeated."""
     failure = body or Failure()
-    settings: Settings = request.app.state.settings
+    settings = services.settings
     answer = await _call(
-        request,
+        services,
         "fail_turn",
         turn_id,
         token,
@@ -182,40 +183,44 @@ async def fail(
         _log, Action.AI_FAILED, f"the flow reports {failure.kind}",
         level=logging.WARNING, turn_id=turn_id, turn_state=answer.get("state"),
     )  # fmt: skip
-    return _answered(request, answer, turn_id)
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/handoff", summary="Call a human")
 async def hand_off(
-    request: Request, turn_id: int, token: _Token, body: Handoff | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Handoff | None = None
 ) -> JSONResponse:
     """Pause the session with source `ai` and the reason, and close the turn."""
-    answer = await _call(request, "hand_off", turn_id, token, (body or Handoff()).model_dump())
+    answer = await _call(services, "hand_off", turn_id, token, (body or Handoff()).model_dump())
     if "refused" not in answer:
         log_event(
             _log, Action.PAUSED, "paused: the AI asked for a human",
             turn_id=turn_id, session_id=answer["session_id"], source="ai",
         )  # fmt: skip
-        request.app.state.wake_notices()
-    return _answered(request, answer, turn_id)
+        services.wake_notices()
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/extend", summary="Ask for more time")
 async def extend(
-    request: Request, turn_id: int, token: _Token, body: Extension | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Extension | None = None
 ) -> JSONResponse:
     """Lengthen the lease to so many seconds from now."""
     seconds = (body or Extension()).seconds
     return _answered(
-        request, await _call(request, "extend_turn", turn_id, token, {"seconds": seconds}), turn_id
+        services,
+        await _call(services, "extend_turn", turn_id, token, {"seconds": seconds}),
+        turn_id,
     )
 
 
-async def _call(request: Request, function: str, turn_id: int, token: str, argument: Json) -> Json:
+async def _call(
+    services: FlowServices, function: str, turn_id: int, token: str, argument: Json
+) -> Json:
     shown = read_token(token)
     if shown is None or shown.turn_id != turn_id:
         return {"refused": "unknown_token"}
-    database: Database = request.app.state.database
+    database = services.database
     held = TurnToken(turn_id, shown.secret).held
     return await database.call(function, {**argument, **held})
 
@@ -241,12 +246,12 @@ def _patience(settings: Settings) -> Json:
     }
 
 
-def _answered(request: Request, answer: Json, turn_id: int | None) -> JSONResponse:
+def _answered(services: FlowServices, answer: Json, turn_id: int | None) -> JSONResponse:
     if "refused" in answer:
         return _error(409, answer["refused"], f"nothing was done: {answer['refused']}")
     if turn_id is not None:
-        request.app.state.n8n.silent.heard_of(turn_id)
-    request.app.state.wake()
+        services.silent.heard_of(turn_id)
+    services.wake()
     return JSONResponse(answer)
 
 
