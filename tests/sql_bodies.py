@@ -23,7 +23,10 @@ Keys = tuple[str, ...]  # a place in JSON: ("turns", "token") is the token of ea
 
 _READS = re.compile(r"\s*(->>|->|\?\||\?&|\?|#>>|#>)\s*('[^']*'|array\[[^\]]*\])?")
 _CALL = re.compile(r"\b(?:hybridflow|public)\.(\w+)\(")
-_CHECK = re.compile(r"\bhybridflow\.require_keys\(\s*'(\w+)',\s*p,\s*'\{([^}]*)\}'\s*\)")
+_CHECK = re.compile(
+    r"(?:if ([^;]*?) then\s+)?"
+    r"perform hybridflow\.require_keys\(\s*'(\w+)',\s*p,\s*'\{([^}]*)\}'\s*\)"
+)
 _RECORDS = re.compile(r"\bjsonb_to_recordset\(")
 _ASSIGNMENT = re.compile(r"\b(\w+)(?: jsonb)? := ((?:[^;']|'(?:[^']|'')*')*);")
 
@@ -36,18 +39,32 @@ def keys_read(name: str, argument: str = "p") -> frozenset[Keys]:
 
 @cache
 def keys_checked(name: str) -> Shape:
-    """Return what the body refuses to do without, by name: its calls of require_keys."""
+    """Return what the body refuses to do without, by name: its first call of require_keys.
+
+    Where a busy path asks for that only if something is missing, the question before it must be
+    about the same keys.
+    """
     required: set[str] = set()
+    nullable: set[str] = set()
     alternatives: list[frozenset[str]] = []
-    for function, keys in _CHECK.findall(functions()[name].body):
-        if function != name:
-            raise HeaderNotUnderstood(f"{name}: require_keys is told that it is {function}")
-        for key in keys.split(","):
-            if "|" in key:
-                alternatives.append(frozenset(key.strip().split("|")))
-            else:
-                required.add(key.strip())
-    return Shape(frozenset(required), alternatives=tuple(alternatives))
+    check = _CHECK.search(functions()[name].body)
+    if check is None:
+        return Shape()
+    if check[2] != name:
+        raise HeaderNotUnderstood(f"{name}: require_keys is told that it is {check[2]}")
+    for key in re.split(r",\s*", check[3]):
+        if "|" in key:
+            alternatives.append(frozenset(key.split("|")))
+        else:
+            required.add(key.removesuffix(" or null"))
+            if key.endswith(" or null"):
+                nullable.add(key.removesuffix(" or null"))
+    found = Shape(
+        frozenset(required), alternatives=tuple(alternatives), nullable=frozenset(nullable)
+    )
+    if check[1] and frozenset(re.findall(r"\bp ->>? '(\w+)'", check[1])) != found.keys:
+        raise HeaderNotUnderstood(f"{name}: what stands before require_keys asks for other keys")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

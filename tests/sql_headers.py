@@ -10,6 +10,7 @@ Each `public.NAME(p jsonb)` in database/schema/*.sql has a comment above it, in 
              | "<" word ">" ":" value       a map: its keys are data, such as ids
              | "…"                          others, too, which are not listed
     value   := shape | "[" value "]" | words for people, with no comma outside brackets and quotes
+             | value " | null"              in an argument: it must be there, but null says something
 
     -- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
     -- The worker lives, and works on these: their leases last for lease_seconds from now.
@@ -58,7 +59,10 @@ class HeaderNotUnderstood(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The keys of an object. `is_open`: it has others, too; `is_map`: its keys are data."""
+    """The keys of an object. `is_open`: it has others, too; `is_map`: its keys are data.
+
+    `nullable` are those of `required` that may be null.
+    """
 
     required: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
@@ -66,6 +70,7 @@ class Shape:
     nested: Mapping[str, "Shape"] = field(default_factory=dict)
     is_open: bool = False
     is_map: bool = False
+    nullable: frozenset[str] = frozenset()
 
     @property
     def keys(self) -> frozenset[str]:
@@ -216,6 +221,7 @@ def _shape(name: str, text: str) -> Shape:
     optional: set[str] = set()
     alternatives: list[frozenset[str]] = []
     nested: dict[str, Shape] = {}
+    nullable: set[str] = set()
     is_open = is_map = False
     for entry in split(text[1:-1]):
         key, _, value = (part.strip() for part in entry.partition(":"))
@@ -228,7 +234,9 @@ def _shape(name: str, text: str) -> Shape:
         elif re.fullmatch(r"\w+\??", key):
             plain = key.removesuffix("?")
             (optional if key.endswith("?") else required).add(plain)
-            inside = value
+            if value.endswith(" | null"):
+                nullable.add(plain)
+            inside = value.removesuffix(" | null")
             while inside.startswith("[") and inside.endswith("]"):
                 inside = inside[1:-1].strip()
             if inside.startswith("{") and end_of_bracket(name, inside, 0) == len(inside):
@@ -236,5 +244,11 @@ def _shape(name: str, text: str) -> Shape:
         else:
             raise HeaderNotUnderstood(f"{name}: `{entry}` is no key, no choice of keys and no map")
     return Shape(
-        frozenset(required), frozenset(optional), tuple(alternatives), nested, is_open, is_map
+        frozenset(required),
+        frozenset(optional),
+        tuple(alternatives),
+        nested,
+        is_open,
+        is_map,
+        frozenset(nullable - optional),
     )
