@@ -10,7 +10,7 @@ Each `public.NAME(p jsonb)` in database/schema/*.sql has a comment above it, in 
              | "<" word ">" ":" value       a map: its keys are data, such as ids
              | "…"                          others, too, which are not listed
     value   := shape | "[" value "]" | words for people, with no comma outside brackets and quotes
-             | value " | null"              in an argument: it must be there, but null says something
+             | value " | null"              in an argument: it must be there; null says something
 
     -- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
     -- The worker lives, and works on these: their leases last for lease_seconds from now.
@@ -77,14 +77,20 @@ class Shape:
         """All keys that it may have."""
         return frozenset(chain(self.required, self.optional, *self.alternatives))
 
-    def fits(self, given: Mapping[str, object]) -> bool:
-        """Whether an object has all that is always there, and nothing that is not named."""
-        keys = given.keys()
-        return (
-            self.required <= keys
-            and all(each & keys for each in self.alternatives)
-            and (self.is_open or self.is_map or keys <= self.keys)
-        )
+    def misfits(self, given: object, where: str = "") -> list[str]:
+        """Return what an object, or each of a list of them, has too little or too much."""
+        if isinstance(given, list):
+            return [fault for each in given for fault in self.misfits(each, where)]
+        if not isinstance(given, Mapping):
+            return [] if given is None and where else [f"{where or 'it'} is no object"]
+        missing = self.required - given.keys()
+        unknown = frozenset() if self.is_open or self.is_map else given.keys() - self.keys
+        faults = [f"{where}{key} is missing" for key in sorted(missing)]
+        faults += [f"{where}{key} is not named" for key in sorted(unknown)]
+        for key, shape in self.nested.items():
+            if key in given:
+                faults += shape.misfits(given[key], f"{where}{key}.")
+        return faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,11 @@ class Header:
     def answer_keys(self) -> frozenset[str]:
         """All keys that an answer may have, of whatever kind."""
         return frozenset().union(*(answer.keys for answer in self.answers))
+
+    def misfits(self, answer: object) -> list[str]:
+        """Return why an answer is none of those that the header names; nothing: it is one."""
+        faults = [shape.misfits(answer) for shape in self.answers]
+        return [] if [] in faults else min(faults, key=len)
 
     @property
     def sure_answer_keys(self) -> frozenset[str]:

@@ -205,7 +205,7 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
 -- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
@@ -221,7 +221,7 @@ declare
     v_tenant public.tenants;
     v_said boolean;
 begin
-    perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule,detail}');
+    perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);

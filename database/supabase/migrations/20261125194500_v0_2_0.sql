@@ -1884,7 +1884,7 @@ begin
 end
 $$;
 
--- resume_session({tenant_id, session_id | contact, source, policy})
+-- resume_session({tenant_id, session_id | contact, source, policy?})
 -- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
 -- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
 -- turn (null: none). PT404 as above.
@@ -1898,7 +1898,7 @@ declare
     v_session public.sessions;
     v_turn_id bigint;
 begin
-    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source,policy}');
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source}');
     v_session := hybridflow.session_of(p);
     if v_session.is_paused then
         perform hybridflow.end_pause(v_session.id, p ->> 'source');
@@ -7333,7 +7333,7 @@ begin
 end
 $$;
 
--- resume_contact({tenant_id, jids: [jid], source, policy})
+-- resume_contact({tenant_id, jids: [jid], source, policy?})
 -- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
 -- it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
@@ -7342,7 +7342,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source,policy}');
+    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source}');
     return public.resume_session(hybridflow.with_contact(p, false));
 end
 $$;
@@ -9858,7 +9858,7 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
 -- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
@@ -9874,7 +9874,7 @@ declare
     v_tenant public.tenants;
     v_said boolean;
 begin
-    perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule,detail}');
+    perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
