@@ -1916,7 +1916,7 @@ begin
 end
 $$;
 
--- resume_session({tenant_id, session_id | contact, source, policy?})
+-- resume_session({tenant_id, session_id | contact, source, policy})
 -- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
 -- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
 -- turn (null: none). PT404 as above.
@@ -1930,7 +1930,7 @@ declare
     v_session public.sessions;
     v_turn_id bigint;
 begin
-    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source}');
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source,policy}');
     v_session := hybridflow.session_of(p);
     if v_session.is_paused then
         perform hybridflow.end_pause(v_session.id, p ->> 'source');
@@ -7365,7 +7365,7 @@ begin
 end
 $$;
 
--- resume_contact({tenant_id, jids: [jid], source, policy?})
+-- resume_contact({tenant_id, jids: [jid], source, policy})
 -- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
 -- it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
@@ -7374,7 +7374,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source}');
+    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source,policy}');
     return public.resume_session(hybridflow.with_contact(p, false));
 end
 $$;
@@ -11410,7 +11410,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '2ad55a58ba6488f97c5a502eaea327210eed3b297bfd8bfaf1e981889de6ceec')
+    ('20261125194500', 'v0_2_0', '1dc4975d36c4f7621bdab629f576bbac2bb4551ce466f077da5e4f8530da4dea')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

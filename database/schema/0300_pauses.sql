@@ -469,7 +469,7 @@ begin
 end
 $$;
 
--- resume_session({tenant_id, session_id | contact, source, policy?})
+-- resume_session({tenant_id, session_id | contact, source, policy})
 -- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
 -- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
 -- turn (null: none). PT404 as above.
@@ -483,7 +483,7 @@ declare
     v_session public.sessions;
     v_turn_id bigint;
 begin
-    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source}');
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source,policy}');
     v_session := hybridflow.session_of(p);
     if v_session.is_paused then
         perform hybridflow.end_pause(v_session.id, p ->> 'source');

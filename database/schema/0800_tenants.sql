@@ -698,7 +698,7 @@ begin
 end
 $$;
 
--- resume_contact({tenant_id, jids: [jid], source, policy?})
+-- resume_contact({tenant_id, jids: [jid], source, policy})
 -- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
 -- it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
@@ -707,7 +707,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source}');
+    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source,policy}');
     return public.resume_session(hybridflow.with_contact(p, false));
 end
 $$;

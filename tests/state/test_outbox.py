@@ -4,7 +4,7 @@ import pytest
 
 from router.errors import NotFound
 from router.state.database import Json
-from tests.state.conversation import MARIA, MARIA_LID, Conversation, held
+from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, held
 from tests.state.test_answered import doubt, drop, reclaim, settle
 
 
@@ -318,7 +318,8 @@ async def test_a_human_answers_what_was_asked_before(talk: Conversation):
     session_id = (await talk.session())["id"]
     await human(talk, session_id)
     resumed = await talk.database.call(
-        "resume_session", {"tenant_id": 1, "session_id": session_id, "source": "operator"}
+        "resume_session",
+        {"tenant_id": 1, "session_id": session_id, "source": "operator", "policy": POLICY},
     )
     assert resumed["turn_id"] is None
 

@@ -1884,7 +1884,7 @@ begin
 end
 $$;
 
--- resume_session({tenant_id, session_id | contact, source, policy?})
+-- resume_session({tenant_id, session_id | contact, source, policy})
 -- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
 -- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
 -- turn (null: none). PT404 as above.
@@ -1898,7 +1898,7 @@ declare
     v_session public.sessions;
     v_turn_id bigint;
 begin
-    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source}');
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source,policy}');
     v_session := hybridflow.session_of(p);
     if v_session.is_paused then
         perform hybridflow.end_pause(v_session.id, p ->> 'source');
@@ -7333,7 +7333,7 @@ begin
 end
 $$;
 
--- resume_contact({tenant_id, jids: [jid], source, policy?})
+-- resume_contact({tenant_id, jids: [jid], source, policy})
 -- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
 -- it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
@@ -7342,7 +7342,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source}');
+    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source,policy}');
     return public.resume_session(hybridflow.with_contact(p, false));
 end
 $$;
