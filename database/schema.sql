@@ -5413,7 +5413,7 @@ declare
     v_change jsonb;
 begin
     if num_nulls(p_event ->> 'instance', p_event ->> 'event', p_event ->> 'type', p_event ->> 'key') > 0
-        or case p_event ->> 'type'
+        or (case p_event ->> 'type'
             when 'message' then num_nulls(
                 p_event ->> 'wa_id', p_event ->> 'from_me', p_event ->> 'chat', p_event -> 'jids' ->> 0,
                 p_event ->> 'kind'
@@ -5423,7 +5423,7 @@ begin
             when 'status' then num_nulls(p_event ->> 'wa_id', p_event ->> 'status')
             when 'connection' then num_nulls(p_event ->> 'state')
             else 0
-        end > 0
+        end) > 0
     then
         perform hybridflow.refuse_event(p_event);
     end if;
@@ -11410,7 +11410,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '1dc4975d36c4f7621bdab629f576bbac2bb4551ce466f077da5e4f8530da4dea')
+    ('20261125194500', 'v0_2_0', '9ff4c670ce37f6c5444f0a3d96884766b3310df1980d25bc4cb41cb631238052')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -51,7 +51,8 @@ def test_so_it_does_of_what_stands_in_a_list_or_an_object(name: str, key: str):
     ("comment", "fault"),
     [
         ("-- Does it.\n-- Returns {ok}.", "must begin with f"),
-        ("-- f({a}\n-- Returns {ok}.", "bracket has no end"),
+        ("-- f({a}\n-- Returns {ok}.", "a \\) must come"),
+        ("-- f({a, b\n-- Does it.", "bracket has no end"),
         ("-- f({a})\n-- Does it.", "one sentence must begin"),
         ("-- f({a})\n-- Returns {ok}. Returns {ok}.", "one sentence must begin"),
         ("-- f({a (null: any)})\n-- Returns {ok}.", "is no key"),

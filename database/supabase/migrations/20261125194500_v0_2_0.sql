@@ -5381,7 +5381,7 @@ declare
     v_change jsonb;
 begin
     if num_nulls(p_event ->> 'instance', p_event ->> 'event', p_event ->> 'type', p_event ->> 'key') > 0
-        or case p_event ->> 'type'
+        or (case p_event ->> 'type'
             when 'message' then num_nulls(
                 p_event ->> 'wa_id', p_event ->> 'from_me', p_event ->> 'chat', p_event -> 'jids' ->> 0,
                 p_event ->> 'kind'
@@ -5391,7 +5391,7 @@ begin
             when 'status' then num_nulls(p_event ->> 'wa_id', p_event ->> 'status')
             when 'connection' then num_nulls(p_event ->> 'state')
             else 0
-        end > 0
+        end) > 0
     then
         perform hybridflow.refuse_event(p_event);
     end if;
