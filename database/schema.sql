@@ -6136,8 +6136,7 @@ set search_path = ''
 as $$
 begin
     if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
-        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
-            using errcode = 'PT404';
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
     end if;
     if p ->> 'session_id' is not null and not exists (
         select from public.sessions
@@ -6741,7 +6740,7 @@ begin
     end if;
     if not found then
         raise exception 'there is no tenant %', coalesce(
-            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id'
         ) using errcode = 'PT404';
     end if;
     return v_tenant;
@@ -11410,7 +11409,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '9ff4c670ce37f6c5444f0a3d96884766b3310df1980d25bc4cb41cb631238052')
+    ('20261125194500', 'v0_2_0', '2cd8eee69d0fa86c9996ba952eac05a8d931c2a1265067082c58671676a09d2d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -129,8 +129,7 @@ set search_path = ''
 as $$
 begin
     if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
-        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
-            using errcode = 'PT404';
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
     end if;
     if p ->> 'session_id' is not null and not exists (
         select from public.sessions

@@ -74,7 +74,7 @@ begin
     end if;
     if not found then
         raise exception 'there is no tenant %', coalesce(
-            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id'
         ) using errcode = 'PT404';
     end if;
     return v_tenant;

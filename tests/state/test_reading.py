@@ -352,8 +352,6 @@ async def test_another_tenants_lists_are_empty_and_an_unknown_tenants_not_found(
     assert (await ask(talk, function, tenant_id=OTHERS))["items"] == []
     with pytest.raises(NotFound, match="there is no tenant 3"):
         await ask(talk, function, tenant_id=3)
-    with pytest.raises(NotFound, match="tenant_id is missing"):
-        await ask(talk, function, tenant_id=None)
 
 
 @pytest.mark.parametrize(

@@ -6104,8 +6104,7 @@ set search_path = ''
 as $$
 begin
     if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
-        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
-            using errcode = 'PT404';
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
     end if;
     if p ->> 'session_id' is not null and not exists (
         select from public.sessions
@@ -6709,7 +6708,7 @@ begin
     end if;
     if not found then
         raise exception 'there is no tenant %', coalesce(
-            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id'
         ) using errcode = 'PT404';
     end if;
     return v_tenant;
