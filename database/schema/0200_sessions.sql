@@ -33,6 +33,48 @@ as $$
     select make_interval(secs => p_seconds::double precision)
 $$;
 
+-- Raises PT422 for the first of p_keys that the argument of function p_function lacks, or has as null: so
+-- nothing is done for a caller that leaves out what matters. `a|b`: one of them must be there; `a or null`:
+-- it must be there, but null says something.
+create or replace function hybridflow.require_keys(p_function text, p jsonb, p_keys text[])
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_key text;
+    v_names text[];
+begin
+    foreach v_key in array p_keys loop
+        continue when p ->> v_key is not null;
+        v_names := string_to_array(replace(v_key, ' or null', ''), '|');
+        continue when exists (select from unnest(v_names) as n (name) where p ->> n.name is not null)
+            or (v_key like '% or null' and p ? v_names[1]);
+        raise exception '% needs "%": it is %', p_function, array_to_string(v_names, '" or "'),
+            case when p ?| v_names then 'null' else 'missing' end using errcode = 'PT422';
+    end loop;
+end
+$$;
+
+-- The same for each object in the list p_list of the argument, which must be a list.
+create or replace function hybridflow.require_keys_of_each(
+    p_function text, p jsonb, p_list text, p_keys text[]
+)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if jsonb_typeof(p -> p_list) <> 'array' then
+        raise exception '% needs "%": it must be a list', p_function, p_list using errcode = 'PT422';
+    end if;
+    perform hybridflow.require_keys(format('each of the %s of %s', p_list, p_function), e.item, p_keys)
+    from jsonb_array_elements(p -> p_list) as e (item);
+end
+$$;
+
 -- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
 -- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
@@ -234,7 +276,9 @@ declare
     v_session public.sessions;
     v_jid text;
 begin
-    if cardinality(p_jids) = 1 then
+    if p_jids = '{}' then
+        raise exception 'a contact has a JID: the list of them is empty' using errcode = 'PT422';
+    elsif cardinality(p_jids) = 1 then
         select s as session into v_found from public.sessions as s
         where s.id = (
             select i.session_id from public.session_identities as i

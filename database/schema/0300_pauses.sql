@@ -408,7 +408,7 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_session public.sessions;
 begin
-    if p ? 'contact' then
+    if p ->> 'contact' is not null then
         if not exists (select from public.tenants where id = v_tenant_id) then
             raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
         end if;
@@ -424,23 +424,25 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
--- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
--- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say. `until` takes
--- the place of what was asked before, and with neither it stays beside; what a human's message asks for stays
--- always, and `pause_ends_at` says which end is the last: resume_session ends all.
--- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
+-- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?, policy?})
+-- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
+-- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
+-- asked before, and with neither it stays beside; what a human's message asks for stays always, and
+-- `pause_ends_at` says which end is the last: resume_session ends all. Returns {session, cancelled_turns}:
+-- how many those were. PT404: not this tenant's. PT422: `until` is not in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p);
+    v_session public.sessions;
     v_until timestamptz := (p ->> 'until')::timestamptz;
     v_for_ever boolean := coalesce((p ->> 'indefinite')::boolean, false);
     v_cancelled integer;
 begin
+    perform hybridflow.require_keys('pause_session', p, '{tenant_id,session_id|contact,source}');
+    v_session := hybridflow.session_of(p);
     if v_until <= hybridflow.clock() then
         raise exception 'until must be in the future, not %', p ->> 'until' using errcode = 'PT422';
     end if;
@@ -468,8 +470,9 @@ end
 $$;
 
 -- resume_session({tenant_id, session_id | contact, source, policy})
--- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and
--- nobody answered gets a turn if it is recent. Returns the session and that turn. PT404 as above.
+-- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
+-- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
+-- turn (null: none). PT404 as above.
 create or replace function public.resume_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -477,9 +480,11 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p);
+    v_session public.sessions;
     v_turn_id bigint;
 begin
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source,policy}');
+    v_session := hybridflow.session_of(p);
     if v_session.is_paused then
         perform hybridflow.end_pause(v_session.id, p ->> 'source');
         v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
@@ -550,6 +555,7 @@ declare
     c_most constant integer := 10000;
     v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
 begin
+    perform hybridflow.require_keys('pauses_over', p, '{policy}');
     return jsonb_build_object(
         'session_ids', (
             select coalesce(jsonb_agg(o.id), '[]') from (
@@ -561,12 +567,13 @@ begin
 end
 $$;
 
--- auto_resume({policy, session_ids?})
+-- auto_resume({policy, session_ids?: [id]})
 -- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
--- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions
--- that someone is changing at this moment are left to the next run, and so is one that cannot be gone on
--- with, which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
--- [session_id], more}: without session_ids, whether there were more.
+-- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions that
+-- someone is changing at this moment are left to the next run, and so is one that cannot be gone on with,
+-- which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: how many, which, how many turns they got, which could not be gone on with, and,
+-- without session_ids, whether there were more.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
@@ -575,17 +582,19 @@ set enable_seqscan = off
 as $$
 declare
     c_most constant integer := 100;
+    v_named constant boolean := coalesce(p -> 'session_ids', 'null') <> 'null';
     v_due bigint[] := case
-        when p ? 'session_ids'
+        when v_named
             then array(select i::bigint from jsonb_array_elements_text(p -> 'session_ids') as i)
         else hybridflow.pauses_to_look_at(p -> 'policy')
     end;
-    v_more boolean := not p ? 'session_ids' and cardinality(v_due) > c_most;
+    v_more boolean := not v_named and cardinality(v_due) > c_most;
     v_ids bigint[];
     v_id bigint;
     v_done bigint[] := '{}';
     v_turns bigint := 0;
 begin
+    perform hybridflow.require_keys('auto_resume', p, '{policy}');
     if v_more then
         v_due := array(select d.id from unnest(v_due) as d (id) order by random() limit c_most);
     end if;

@@ -656,7 +656,7 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select coalesce((coalesce(p -> 'sitting', p -> 'own') ->> p_tenant_id::text)::integer, 0)
+    select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
 $$;
 
 -- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
@@ -687,7 +687,7 @@ set search_path = ''
 as $$
     select coalesce(array_agg(b.tenant_id), '{}')
     from hybridflow.tenants_at_work(
-        case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+        case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end, nullif(p -> 'own', 'null')
     ) as b
     where hybridflow.room_for(b.tenant_id, b.turns, p_limit, p) = 0
 $$;
@@ -755,7 +755,8 @@ as $$
                 full join hybridflow.lapsed_tenants(p_now) as l (tenant_id) on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.tenants_at_work(
-                case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+                case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,
+                nullif(p -> 'own', 'null')
             ) as b on b.tenant_id = a.tenant_id
         ) as w
         cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
@@ -824,23 +825,23 @@ as $$
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
--- n8n_max_in_flight?, own?, own_max?, sitting?, own_times?, answer_within_minutes?})
--- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
--- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
--- about a send in doubt does not count as an attempt. What is older than answer_within_minutes ends as
--- 'too_old'. The tenants take turns (see claimable_turns), those after after_tenant first; tenant_max is how
--- many of one tenant this worker, or with n8n all of them, may have at once. `own` is how many turns of each
--- tenant the worker is at, whatever became of their leases, and own_max how many it may be at;
--- `sitting` is how many of them have one of the worker's seats, all where it is not given: a tenant gets
--- another while it has less than own_times as many as are free. What would make the answer large, long
--- prompts, is left to the next call. Never waits for a lock,
--- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
--- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.
--- Returns {turns: [context], unreadable (see turn_contexts), too_old: [{turn_id, tenant_id, session_id}],
--- now, after_tenant, more, taken, next_due_at}: the context has the reply saved and the parts begun by an
--- earlier attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
--- taken: how many turns were there to be claimed, or ended; next_due_at is when the next one falls due, now
--- where others hold what could be claimed.
+-- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
+-- answer_within_minutes?})
+-- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
+-- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
+-- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
+-- take turns (see claimable_turns), those after after_tenant first; tenant_max is how many of one tenant this
+-- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
+-- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
+-- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
+-- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
+-- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
+-- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
+-- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
+-- tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see turn_context) has
+-- the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -864,12 +865,19 @@ declare
     v_tokens uuid[];
     v_last bigint;
 begin
+    if num_nulls(
+        p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
+    ) > 0 then
+        perform hybridflow.require_keys(
+            'claim_turns', p, '{limit,lease_seconds,max_attempts,history_limit,worker}'
+        );
+    end if;
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
         perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
     end if;
-    if p ? 'n8n_max_in_flight' then
+    if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
     v_round := hybridflow.next_tenants(
@@ -906,7 +914,7 @@ begin
     ) as s;
     v_old := case
         -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
-        when p ? 'answer_within_minutes'
+        when p ->> 'answer_within_minutes' is not null
             then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
         else '{}'
     end;
@@ -1124,6 +1132,9 @@ declare
     v_held record;
     v_llm text;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
+        perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -1216,15 +1227,17 @@ begin
 end
 $$;
 
--- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, max_attempts, base_seconds,
--- answer_within_minutes?})
--- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
--- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once;
--- 'away': the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM
--- is (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM
--- has made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is
--- older than answer_within_minutes. tokens is what it cost, if that is known. A turn without a saved reply
--- that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused: reason}.
+-- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
+-- max_attempts, base_seconds, answer_within_minutes?})
+-- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
+-- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
+-- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
+-- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
+-- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
+-- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
+-- reply that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused:
+-- reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1234,6 +1247,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
@@ -1256,6 +1270,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('begin_anew', p, '{turn_id,token}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -1284,6 +1299,8 @@ declare
     v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
     v_lost bigint[];
 begin
+    perform hybridflow.require_keys('renew_turns', p, '{turns,worker,lease_seconds}');
+    perform hybridflow.require_keys_of_each('renew_turns', p, 'turns', '{turn_id,token}');
     update public.turns set lease_until = greatest(lease_until, v_until)
     where id in (
         select t.id from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
@@ -1302,8 +1319,8 @@ end
 $$;
 
 -- release_turn({turn_id, token})
--- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the
--- attempt does not count; what is half said can be claimed at once. Returns {ok} or {refused}.
+-- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the attempt does
+-- not count; what is half said can be claimed at once. Returns {ok} or {refused: reason}.
 create or replace function public.release_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1313,6 +1330,7 @@ declare
     v_held record;
     v_turn public.turns;
 begin
+    perform hybridflow.require_keys('release_turn', p, '{turn_id,token}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -1329,8 +1347,9 @@ end
 $$;
 
 -- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
--- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same
--- answer. While a send is in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
+-- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
+-- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1340,6 +1359,9 @@ as $$
 declare
     v_held record;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
+        perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if (v_held.turn).state = 'sent'
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)

@@ -73,6 +73,7 @@ declare
     v_turn public.turns;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('retry_turn', p, '{tenant_id,turn_id}');
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
     where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
@@ -171,9 +172,9 @@ $$;
 -- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
 -- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
 -- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
--- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor}: left is how many are
--- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such
--- tenant.
+-- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor, audit}: left is how
+-- many are wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no
+-- such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -195,6 +196,7 @@ declare
     v_last jsonb;
     v_retried integer;
 begin
+    perform hybridflow.require_keys('retry_turns', p, '{tenant_id}');
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     select
         array_agg(l.place order by l.finished_at desc, l.id desc) filter (where l.is_wanted),

@@ -277,14 +277,15 @@ begin
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds,
--- reply?})
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
+-- lease_seconds, reply?: {parts: [text], handler, provider?, model?, tokens_in?, tokens_out?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
--- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
--- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
--- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
--- how it ended). said_so_far?: see turns. reply? is the whole reply, as save_reply takes it, where it is not
--- written down yet: that is done first, whatever the fence says then.
+-- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
+-- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
+-- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
+-- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
+-- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
+-- says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -297,7 +298,10 @@ declare
     v_turn public.turns;
     v_message public.messages;
 begin
-    if p ? 'reply' then
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
+        perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
+    end if;
+    if coalesce(p -> 'reply', 'null') <> 'null' then
         v_saved := public.save_reply(
             p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
         );
@@ -338,24 +342,26 @@ begin
 end
 $$;
 
--- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, upload_seconds?,
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
--- message takes the session over. Says {ok, message_id, jid, chosen_id, tenant_id, instance_name,
--- evo_server_url, evo_api_key}, for the router only; or {refused: 'human_wrote', message_id, by, at}:
--- another human wrote after seen_message_id, the last that this one has seen; again with `knowingly`, it
--- passes. PT404: the session was erased or merged, or is not this tenant's.
+-- message takes the session over. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
+-- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The former is for the router
+-- only; the latter: another human wrote after seen_message_id, the last that this one has seen; again with
+-- `knowingly`, it passes. PT404: the session was erased or merged, or is not this tenant's.
 create or replace function public.begin_human_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p - 'contact');
+    v_session public.sessions;
     v_tenant public.tenants;
     v_human public.messages;
     v_message public.messages;
 begin
+    perform hybridflow.require_keys('begin_human_send', p, '{tenant_id,session_id,body}');
+    v_session := hybridflow.session_of(p - 'contact');
     select * into v_tenant from public.tenants where id = v_session.tenant_id;
     if not coalesce((p ->> 'knowingly')::boolean, false) then
         select m.* into v_human from public.messages as m
@@ -403,7 +409,7 @@ as $$
     end
 $$;
 
--- A send of tenant `tenant_id`, with its session locked; null where it was erased.
+-- The send that p names (see is_named), with its session locked; null where it was erased.
 create or replace function hybridflow.send_of(p jsonb)
 returns public.messages
 language plpgsql
@@ -412,9 +418,6 @@ as $$
 declare
     v_message public.messages;
 begin
-    if coalesce(p ->> 'tenant_id', p ->> 'turn_id') is null or p ->> 'message_id' is null then
-        raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
-    end if;
     loop
         perform from public.sessions as s
         where s.id = (
@@ -512,12 +515,13 @@ as $$
     select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
 $$;
 
--- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
--- turn meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID
--- that Evolution says it sent to is learnt as far as learn_answer allows. Returns {turn_state, id_taken?};
--- null where it has no turn, or the contact was erased while it was sent: then nothing is recorded.
--- id_taken: the id is another message's, so it was recorded without it.
+-- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
+-- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its turn
+-- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
+-- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
+-- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?}: turn_state is null where it has no turn,
+-- or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is another
+-- message's, so it was recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -525,9 +529,14 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_message public.messages := hybridflow.send_of(p);
-    v_taken boolean := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
+    v_message public.messages;
+    v_taken boolean;
 begin
+    if num_nulls(coalesce(p ->> 'tenant_id', p ->> 'turn_id'), p ->> 'message_id', p ->> 'wa_id') > 0 then
+        perform hybridflow.require_keys('finish_send', p, '{tenant_id|turn_id,message_id,wa_id}');
+    end if;
+    v_message := hybridflow.send_of(p);
+    v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
     if v_message.id is null then
         perform hybridflow.bury_message(t.id, p ->> 'wa_id')
         from public.tenants as t
@@ -585,7 +594,7 @@ begin
 end
 $$;
 
--- fail_send({tenant_id, message_id, chosen_id?, policy?})
+-- fail_send({tenant_id | turn_id, message_id, chosen_id?, policy?})
 -- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same,
 -- also where it has begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
@@ -595,8 +604,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_message public.messages := hybridflow.send_of(p);
+    v_message public.messages;
 begin
+    perform hybridflow.require_keys('fail_send', p, '{tenant_id|turn_id,message_id}');
+    v_message := hybridflow.send_of(p);
     if coalesce(p ->> 'chosen_id' <> v_message.chosen_id, false) then
         return '{"ok": true}';
     end if;
@@ -605,10 +616,11 @@ begin
 end
 $$;
 
--- doubt_send({tenant_id, message_id, turn_id?, token?, error, check_after})
+-- doubt_send({tenant_id | turn_id, message_id, token?, error, check_after})
 -- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
--- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one. Returns
--- {ok} or {refused: reason} (see turn_refusal).
+-- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one: who works on
+-- that gives turn_id and token. Returns {ok} or {refused: reason}, see turn_refusal; the message is `unknown`
+-- all the same.
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -621,6 +633,7 @@ declare
     v_held record;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('doubt_send', p, '{tenant_id|turn_id,message_id,error,check_after}');
     v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
     v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     update public.messages as m
@@ -652,10 +665,11 @@ as $$
 $$;
 
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
--- late_seconds, policy?})
+-- late_seconds?, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
--- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
--- dead, never sent again by itself. Returns {turn_state, id_taken?} or {refused: reason}.
+-- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
+-- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. Returns
+-- {turn_state, id_taken?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -669,11 +683,15 @@ declare
     v_message public.messages;
     v_taken boolean := false;
 begin
+    perform hybridflow.require_keys(
+        'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
+    );
     v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
     v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
+        perform hybridflow.require_keys('settle_send', p, '{wa_id}');
         v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif v_refusal is not null then
@@ -773,6 +791,7 @@ declare
     v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
     v_ids bigint[];
 begin
+    perform hybridflow.require_keys('claim_doubts', p, '{limit,lease_seconds,after_seconds}');
     with due as (
         select m.id from public.messages as m
         where m.turn_id is null and m.send_state in ('sending', 'unknown')
@@ -796,8 +815,7 @@ begin
 end
 $$;
 
--- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,
--- policy?})
+-- settle_doubt({tenant_id, message_id, outcome, wa_id?, check_after, give_up_hours, late_seconds, policy?})
 -- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
 -- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
 -- Returns {ok, id_taken?}.
@@ -808,12 +826,17 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_message public.messages := hybridflow.send_of(p);
+    v_message public.messages;
     v_taken boolean := false;
 begin
+    perform hybridflow.require_keys(
+        'settle_doubt', p, '{tenant_id,message_id,outcome,check_after,give_up_hours,late_seconds}'
+    );
+    v_message := hybridflow.send_of(p - 'turn_id');
     if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
         return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
     elsif p ->> 'outcome' = 'sent' then
+        perform hybridflow.require_keys('settle_doubt', p, '{wa_id}');
         v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif p ->> 'outcome' = 'not_sent' then

@@ -698,6 +698,29 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
+-- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Whoever
+-- takes an event has seen that something is missing.
+create or replace function hybridflow.refuse_event(p_event jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('an event', p_event, '{instance,event,type,key}');
+    perform hybridflow.require_keys(format('an event of the type %s', p_event ->> 'type'), p_event, case
+        p_event ->> 'type'
+        when 'message' then array['wa_id', 'from_me', 'chat', 'jids', 'kind']
+        when 'edit' then array['wa_id', 'text']
+        when 'delete' then array['wa_id']
+        when 'status' then array['wa_id', 'status']
+        when 'connection' then array['state']
+        else '{}'
+    end);
+    raise exception 'an event needs "jids": it must name somebody' using errcode = 'PT422';
+end
+$$;
+
 -- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
 -- take the same event at the same moment the second waits there for the first, and raises PT412; then
 -- ingest_events undoes what it has done, and asks again.
@@ -711,6 +734,21 @@ declare
     v_decision jsonb;
     v_change jsonb;
 begin
+    if num_nulls(p_event ->> 'instance', p_event ->> 'event', p_event ->> 'type', p_event ->> 'key') > 0
+        or (case p_event ->> 'type'
+            when 'message' then num_nulls(
+                p_event ->> 'wa_id', p_event ->> 'from_me', p_event ->> 'chat', p_event -> 'jids' ->> 0,
+                p_event ->> 'kind'
+            )
+            when 'edit' then num_nulls(p_event ->> 'wa_id', p_event ->> 'text')
+            when 'delete' then num_nulls(p_event ->> 'wa_id')
+            when 'status' then num_nulls(p_event ->> 'wa_id', p_event ->> 'status')
+            when 'connection' then num_nulls(p_event ->> 'state')
+            else 0
+        end) > 0
+    then
+        perform hybridflow.refuse_event(p_event);
+    end if;
     if pg_column_size(p_event) > 1000 then
         p_event := hybridflow.cut_fields(p_event);
     end if;
@@ -758,23 +796,27 @@ begin
 end
 $$;
 
--- ingest_events({events: [event], policy, patience_ms?, at_most_ms?})
--- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
--- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
--- given. A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of
--- it. The decision is stored: the same event again gets the same answer with `duplicate`. An instance that
--- no tenant has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its
--- contact; what an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and
--- leaves no trace.
+-- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
+-- expects_reply?, media?, quoted?, origin?, status?, telling?, author_name?, participant_name?, sent_at?,
+-- edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash],
+-- flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
+-- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, duplicate?, code?, constraint?,
+-- detail?, error?}]} in the order given. A bad event fails alone: {outcome: 'failed', code, constraint},
+-- without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
+-- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
+-- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
+-- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
+-- 'ignored', decision: 'erased'}, and leaves no trace.
 --
 -- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
--- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about
--- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
--- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
--- deadlock after a second), and a contact whose session is held keeps nobody else's messages back. Nor does
--- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the
--- first event, so that each call brings something about, and what was decided stands, long before the call is
--- given up.
+-- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about the
+-- event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of some
+-- contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a deadlock
+-- after a second), and a contact whose session is held keeps nobody else's messages back. Nor does it go on
+-- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first event,
+-- so that each call brings something about, and what was decided stands, long before the call is given up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -790,8 +832,16 @@ declare
     v_constraint text;
     v_ends timestamptz;
     v_decided integer := 0;
-    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
+    v_decisions jsonb[];
 begin
+    if jsonb_typeof(p -> 'events') is distinct from 'array'
+        or jsonb_typeof(p -> 'policy') is distinct from 'object'
+    then
+        perform hybridflow.require_keys('ingest_events', p, '{events,policy}');
+        raise exception 'ingest_events needs "events", a list, and "policy", an object'
+            using errcode = 'PT422';
+    end if;
+    v_decisions := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
         v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
@@ -836,6 +886,11 @@ begin
                     perform set_config('lock_timeout', '1', true);
                 when sqlstate 'PT410' then
                     v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                when sqlstate 'PT422' then  -- in words of ours
+                    v_decisions[v_place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',
+                        'error', sqlerrm
+                    );
                 when others then
                     get stacked diagnostics v_constraint = constraint_name;
                     v_decisions[v_place] := jsonb_build_object(

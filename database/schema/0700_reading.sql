@@ -129,8 +129,7 @@ set search_path = ''
 as $$
 begin
     if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
-        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
-            using errcode = 'PT404';
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
     end if;
     if p ->> 'session_id' is not null and not exists (
         select from public.sessions
@@ -212,6 +211,7 @@ stable
 set search_path = ''
 as $$
 begin
+    perform hybridflow.require_keys('get_session', p, '{tenant_id,session_id}');
     perform hybridflow.require_own(p);
     return jsonb_build_object(
         'session', hybridflow.session_json((p ->> 'session_id')::bigint, p -> 'policy')
@@ -288,10 +288,10 @@ end
 $$;
 
 -- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
--- The tenant's sessions, newest activity first; those without any message (a pause came first) last.
--- `contact` is a JID or number (see session_called), the beginning or end of a number (see
--- sessions_numbered), or else any part of a number, in any spelling, or of the name: these are looked for in
--- the newest sessions first, 1000 of them for a page (see page_of_search).
+-- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
+-- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
+-- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
+-- are looked for in the newest sessions first, 1000 of them for a page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
 returns jsonb
 language plpgsql
@@ -323,6 +323,7 @@ declare
     v_rows jsonb[];
     v_keys jsonb[];
 begin
+    perform hybridflow.require_keys('list_sessions', p, '{tenant_id}');
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     with looked as materialized (
         (
@@ -535,9 +536,10 @@ end
 $$;
 
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
--- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
--- `since` goes by the same time as the order. With a filter, 1000 of them are looked at for a page (see
--- page_of_search). A page ends before its `limit` where it has 500,000 characters. PT404: not this tenant's.
+-- Returns {items: [message], next_cursor}: the messages of a session by sent_at, or of all the tenant's
+-- sessions by created_at, newest first; `since` goes by the same time as the order. With a filter, 1000 of
+-- them are looked at for a page (see page_of_search). A page ends before its `limit` where it has 500,000
+-- characters. PT404: not this tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -545,6 +547,7 @@ stable
 set search_path = ''
 as $$
 begin
+    perform hybridflow.require_keys('list_messages', p, '{tenant_id}');
     perform hybridflow.require_own(p);
     if p ->> 'session_id' is not null then
         return hybridflow.messages_of_session(p);
@@ -554,9 +557,9 @@ end
 $$;
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
--- The tenant's turns, or a session's, newest first. Of a session with a state, 1000 are looked at for a page
--- (see page_of_search). A page ends before its `limit` where its replies have 500,000 characters. PT404: not
--- this tenant's.
+-- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. Of a session with a
+-- state, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where its replies
+-- have 500,000 characters. PT404: not this tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -576,6 +579,7 @@ declare
     v_ids bigint[];
     v_rows jsonb[];
 begin
+    perform hybridflow.require_keys('list_turns', p, '{tenant_id}');
     perform hybridflow.require_own(p);
     if v_session_id is not null then
         select
@@ -629,6 +633,7 @@ as $$
 declare
     v_turn_id bigint := (p ->> 'turn_id')::bigint;
 begin
+    perform hybridflow.require_keys('get_turn', p, '{tenant_id,turn_id}');
     perform hybridflow.require_own(p - 'session_id');
     if not exists (
         select from public.turns where id = v_turn_id and tenant_id = (p ->> 'tenant_id')::bigint

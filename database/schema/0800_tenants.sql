@@ -74,7 +74,7 @@ begin
     end if;
     if not found then
         raise exception 'there is no tenant %', coalesce(
-            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id'
         ) using errcode = 'PT404';
     end if;
     return v_tenant;
@@ -82,8 +82,8 @@ end
 $$;
 
 -- list_tenants({caller?, limit?, cursor?})
--- The tenants that the caller may see (every one, without a caller), in the order of creation. A page ends
--- before its `limit` where its prompts have 500,000 bytes.
+-- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (every one, without a caller),
+-- in the order of creation. A page ends before its `limit` where its prompts have 500,000 bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -120,11 +120,14 @@ $$;
 -- Returns {tenant}. PT404: there is none.
 create or replace function public.get_tenant(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)))
+begin
+    perform hybridflow.require_keys('get_tenant', p, '{tenant_id|instance_name}');
+    return jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)));
+end
 $$;
 
 -- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
@@ -399,7 +402,7 @@ declare
     v_pays boolean := coalesce(v_values ->> 'llm_api_key', '') <> '';
     v_name text;
 begin
-    select c.key into v_name from jsonb_each(coalesce(p_ceilings, '{}')) as c
+    select c.key into v_name from jsonb_each(nullif(p_ceilings, 'null')) as c
     where jsonb_typeof(c.value) = 'number' and p_values ->> c.key is not null
         and (p_values ->> c.key)::numeric > c.value::numeric
         and not (c.key = 'llm_max_tokens' and v_pays)
@@ -508,9 +511,9 @@ as $$
     where p is not null
 $$;
 
--- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
--- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant}. PT409:
--- another tenant has the instance. PT422: which value is wrong, and how.
+-- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
+-- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant, audit}.
+-- PT409: another tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -519,6 +522,7 @@ as $$
 declare
     v_values jsonb := coalesce(p -> 'values', '{}');
 begin
+    perform hybridflow.require_keys('create_tenant', p, '{values}');
     perform hybridflow.check_tenant_values(v_values);
     perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
     perform hybridflow.check_waiting(null, v_values, p -> 'policy');
@@ -527,8 +531,8 @@ end
 $$;
 
 -- change_tenant({caller?, tenant_id, values: {…}, ceilings?, policy?})
--- Changes the values given, and only these; null takes a value away, so that the default holds.
--- Returns {tenant}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
+-- Changes the values given, and only these; null takes a value away, so that the default holds. Returns
+-- {tenant, audit}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -538,6 +542,7 @@ declare
     v_values jsonb := coalesce(p -> 'values', '{}');
     v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('change_tenant', p, '{tenant_id,values}');
     select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint for update;
     if found then
         perform hybridflow.check_tenant_values(v_values);
@@ -549,40 +554,48 @@ begin
 end
 $$;
 
--- tenants_elsewhere({named})
+-- tenants_elsewhere({named: [url]})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
 -- have no key of their own and their server is none of `named`; and those whose address is not plainly
--- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key,
--- tenants: how many, instances: the first twenty}]}, at most a hundred. It compares texts only; whether two
--- of them mean one server, and whether an odd one has a fault, is the router's to say.
+-- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants,
+-- instances: [name]}]}, at most a hundred, with how many tenants each has and the first twenty of their
+-- instances. It compares texts only; whether two of them mean one server, and whether an odd one has a fault,
+-- is the router's to say.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select jsonb_build_object('servers', coalesce(jsonb_agg(to_jsonb(s) order by s.instances), '[]'))
-    from (
-        select
-            t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
-            (array_agg(t.instance_name order by t.id))[1:20] as instances
-        from public.tenants as t
-        where (
-            coalesce(t.evo_api_key, '') = ''
-            or t.evo_server_url
-            !~* '^https?://([a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/*$'
-        )
-            and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
-        group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
-        order by min(t.id) limit 100
-    ) as s
+begin
+    perform hybridflow.require_keys('tenants_elsewhere', p, '{named}');
+    return (
+        select jsonb_build_object('servers', coalesce(jsonb_agg(to_jsonb(s) order by s.instances), '[]'))
+        from (
+            select
+                t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
+                (array_agg(t.instance_name order by t.id))[1:20] as instances
+            from public.tenants as t
+            where (
+                coalesce(t.evo_api_key, '') = ''
+                or t.evo_server_url
+                !~* '^https?://([a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/*$'
+            )
+                and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
+            group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
+            order by min(t.id) limit 100
+        ) as s
+    );
+end
 $$;
 
--- get_instance({tenant_id | instance_name, probe})
+-- get_instance({tenant_id | instance_name, probe?})
 -- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
--- whether the probe with this mark has arrived: for the router itself, never for the API.
--- PT404: there is none.
+-- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
+-- shared_webhook_secret, webhook_hashes: [hash], undelivered, last_event_at, probe_arrived}. PT404: there is
+-- none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -590,8 +603,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('get_instance', p, '{tenant_id|instance_name}');
+    v_tenant := hybridflow.tenant_of(p);
     return jsonb_build_object(
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
@@ -614,9 +629,10 @@ begin
 end
 $$;
 
--- get_qrcode({instance_name})
--- The QR code that Evolution last sent, to connect the phone: {code, pairing_code, updated_at,
--- age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is none.
+-- get_qrcode({tenant_id | instance_name})
+-- The QR code that Evolution last sent, to connect the phone. Returns {instance_name, code, pairing_code,
+-- updated_at, age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is
+-- none.
 create or replace function public.get_qrcode(p jsonb)
 returns jsonb
 language plpgsql
@@ -624,8 +640,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('get_qrcode', p, '{tenant_id|instance_name}');
+    v_tenant := hybridflow.tenant_of(p);
     if v_tenant.qr_code is null and v_tenant.pairing_code is null then
         raise exception 'Evolution has sent no QR code for the instance % (its connection is %)',
             v_tenant.instance_name, coalesce(v_tenant.connection_state, 'not known') using errcode = 'PT404';
@@ -666,31 +684,38 @@ begin
 end
 $$;
 
--- pause_contact({tenant_id, jids, …})
--- pause_session for a contact, before there is a session or after.
+-- pause_contact({tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
+-- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
+-- does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select public.pause_session(hybridflow.with_contact(p, true))
+begin
+    perform hybridflow.require_keys('pause_contact', p, '{tenant_id,jids,source}');
+    return public.pause_session(hybridflow.with_contact(p, true));
+end
 $$;
 
--- resume_contact({tenant_id, jids, …})
--- resume_session for a contact.
+-- resume_contact({tenant_id, jids: [jid], source, policy})
+-- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
+-- it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select public.resume_session(hybridflow.with_contact(p, false))
+begin
+    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source,policy}');
+    return public.resume_session(hybridflow.with_contact(p, false));
+end
 $$;
 
 -- gaps_by_activity({})
--- Whose gap is to be repaired after a start: {instances: [[instance_name, evo_server_url]]}, the active
--- tenants with the most recent conversation first. All at once, for an order by activity has no pages.
+-- Whose gap is to be repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}: the
+-- active tenants, those with the most recent conversation first. All at once, for an order by activity has no
+-- pages.
 create or replace function public.gaps_by_activity(p jsonb)
 returns jsonb
 language sql
@@ -724,8 +749,10 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_look_back interval := hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric);
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('gap_start', p, '{tenant_id,margin_seconds,look_back_hours}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     return jsonb_build_object('now', v_now, 'since', greatest(
         least(
             (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
@@ -746,6 +773,7 @@ as $$
 declare
     v_until timestamptz;
 begin
+    perform hybridflow.require_keys('caught_up', p, '{tenant_id,until}');
     update public.tenants set caught_up_at = greatest(caught_up_at, (p ->> 'until')::timestamptz)
     where id = (p ->> 'tenant_id')::bigint
     returning caught_up_at into v_until;

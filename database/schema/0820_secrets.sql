@@ -59,9 +59,11 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_tenant public.tenants;
     v_secret public.webhook_secrets;
 begin
+    perform hybridflow.require_keys('add_webhook_secret', p, '{tenant_id,secret_hash,ends_with}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     if coalesce(p ->> 'secret_hash', '') !~ '^[0-9a-f]{64}$' then
         raise exception 'secret_hash must be a SHA-256 in hex' using errcode = 'PT422';
     end if;
@@ -82,7 +84,7 @@ begin
     );
     insert into public.webhook_secrets (tenant_id, secret_hash, ends_with, created_by, created_at)
     values (
-        v_tenant.id, decode(p ->> 'secret_hash', 'hex'), coalesce(p ->> 'ends_with', ''), p ->> 'created_by',
+        v_tenant.id, decode(p ->> 'secret_hash', 'hex'), p ->> 'ends_with', p ->> 'created_by',
         hybridflow.clock()
     )
     returning * into v_secret;
@@ -91,7 +93,7 @@ end
 $$;
 
 -- list_webhook_secrets({tenant_id})
--- Returns {items}, the newest first, retired ones included. PT404: no such tenant.
+-- Returns {items: [webhook_secret]}, the newest first, retired ones included. PT404: no such tenant.
 create or replace function public.list_webhook_secrets(p jsonb)
 returns jsonb
 language plpgsql
@@ -99,8 +101,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('list_webhook_secrets', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     return jsonb_build_object('items', (
         select coalesce(jsonb_agg(hybridflow.webhook_secret_json(w) order by w.id desc), '[]')
         from public.webhook_secrets as w where w.tenant_id = v_tenant.id
@@ -117,9 +121,11 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_tenant public.tenants;
     v_secret public.webhook_secrets;
 begin
+    perform hybridflow.require_keys('retire_webhook_secret', p, '{tenant_id,webhook_secret_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     perform from public.tenants where id = v_tenant.id for update;
     update public.webhook_secrets
     set retires_at = least(
@@ -139,8 +145,8 @@ end
 $$;
 
 -- list_sealed({after?, limit?})
--- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, column, value}]}, of
--- `limit` tenants. For scripts.rotate_secrets only.
+-- Returns {items: [{tenant_id, column, value}]}: the keys as they are stored, in the order of the tenants, of
+-- `limit` (200) tenants behind the one with the id `after`. For scripts.rotate_secrets only.
 create or replace function public.list_sealed(p jsonb)
 returns jsonb
 language sql
@@ -160,7 +166,7 @@ as $$
 $$;
 
 -- reseal({tenant_id, column, old, new})
--- Puts the same key, encrypted anew, in the place of the old value: {changed: false} where that is no
+-- Puts the same key, encrypted anew, in the place of the old value. Returns {changed}: false where that is no
 -- longer there, for somebody has given the tenant another key meanwhile.
 create or replace function public.reseal(p jsonb)
 returns jsonb
@@ -170,6 +176,7 @@ as $$
 declare
     v_is_evolutions boolean := p ->> 'column' = 'evo_api_key';
 begin
+    perform hybridflow.require_keys('reseal', p, '{tenant_id,column,old,new}');
     update public.tenants
     set evo_api_key = case when v_is_evolutions then p ->> 'new' else evo_api_key end,
         llm_api_key = case when v_is_evolutions then llm_api_key else p ->> 'new' end

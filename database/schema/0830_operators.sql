@@ -335,22 +335,26 @@ as $$
     )
 $$;
 
--- as_operator({caller, function, argument})
--- Calls the function for the caller, if it has the role that this needs, and audits it. The function is
--- given the known caller as `caller`. Returns {caller: its name, result}. PT401: no such key; PT403: the
--- role does not do, or nobody may call this; PT404: another tenant's; and whatever the function raises.
+-- as_operator({caller, function, argument?})
+-- Calls the function for the caller, if it has the role that this needs, and audits it. The function is given
+-- the known caller as `caller`. Returns {caller: its name, result}: what the function returns, without
+-- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role does not do,
+-- or nobody may call this; PT404: another tenant's; and whatever the function raises.
 create or replace function public.as_operator(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_caller jsonb := hybridflow.known_caller(p -> 'caller');
-    v_argument jsonb := coalesce(p -> 'argument', '{}') || jsonb_build_object('caller', v_caller);
+    v_caller jsonb;
+    v_argument jsonb;
     v_call record;
     v_tenant_id bigint;
     v_result jsonb;
 begin
+    perform hybridflow.require_keys('as_operator', p, '{caller,function}');
+    v_caller := hybridflow.known_caller(p -> 'caller');
+    v_argument := coalesce(nullif(p -> 'argument', 'null'), '{}') || jsonb_build_object('caller', v_caller);
     select * into v_call from hybridflow.operator_calls() as c where c.name = p ->> 'function';
     if not found then
         raise exception 'nobody may call % over the API', p ->> 'function' using errcode = 'PT403';

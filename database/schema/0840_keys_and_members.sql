@@ -138,10 +138,10 @@ as $$
     )
 $$;
 
--- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids, expires_at?})
--- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key}. The caller must be
--- admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at the latest.
--- PT422: which value cannot be.
+-- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids: [id] | null, expires_at?})
+-- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key, audit, audit_tenants}. The
+-- caller must be admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at
+-- the latest. PT422: which value cannot be.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -153,6 +153,9 @@ declare
     v_maker public.api_keys;
     v_key public.api_keys;
 begin
+    perform hybridflow.require_keys(
+        'create_api_key', p, '{caller,name,key_hash,starts_with,role,tenant_ids or null}'
+    );
     -- Who revokes the key that asks waits, and then ends this one, too.
     select * into v_maker from public.api_keys where id = (p #>> '{caller,api_key_id}')::bigint for share;
     if v_maker.revoked_at is not null then
@@ -214,7 +217,8 @@ as $$
 $$;
 
 -- list_api_keys({caller, limit?, cursor?})
--- The keys that the caller may manage, the newest first, revoked ones included.
+-- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, revoked
+-- ones included.
 create or replace function public.list_api_keys(p jsonb)
 returns jsonb
 language plpgsql
@@ -226,6 +230,7 @@ declare
     v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
     v_rows jsonb[];
 begin
+    perform hybridflow.require_keys('list_api_keys', p, '{caller}');
     select array_agg(jsonb_build_object(
         'key', jsonb_build_array(f.id), 'item', hybridflow.api_key_json(f)
     ) order by f.id desc)
@@ -241,7 +246,7 @@ $$;
 
 -- revoke_api_key({caller, api_key_id})
 -- Refuses a key from now on, and those that were made with it; one that is revoked stays so. Returns
--- {api_key}. PT404: there is none that the caller may manage.
+-- {api_key, audit, audit_tenants}. PT404: there is none that the caller may manage.
 create or replace function public.revoke_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -250,6 +255,7 @@ as $$
 declare
     v_key public.api_keys;
 begin
+    perform hybridflow.require_keys('revoke_api_key', p, '{caller,api_key_id}');
     select * into v_key from public.api_keys where id = (p ->> 'api_key_id')::bigint for update;
     if not found or not hybridflow.may_manage(p -> 'caller', v_key) then
         raise exception 'there is no API key %', p ->> 'api_key_id' using errcode = 'PT404';
@@ -277,8 +283,8 @@ end
 $$;
 
 -- list_members({tenant_id})
--- Returns {items}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot have.
--- PT404: no such tenant.
+-- Returns {items: [member]}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot
+-- have. PT404: no such tenant.
 create or replace function public.list_members(p jsonb)
 returns jsonb
 language plpgsql
@@ -286,8 +292,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('list_members', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     return jsonb_build_object('items', (
         select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
         from (
@@ -298,7 +306,7 @@ begin
 end
 $$;
 
--- set_member({caller, tenant_id, user_id, role})
+-- set_member({caller?, tenant_id, user_id, role})
 -- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
 -- such tenant; PT409: it has 500 members already; PT422: no such role, or no id of a user.
 create or replace function public.set_member(p jsonb)
@@ -307,10 +315,13 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
-    v_user_id uuid := hybridflow.user_of(p);
+    v_tenant public.tenants;
+    v_user_id uuid;
     v_member public.memberships;
 begin
+    perform hybridflow.require_keys('set_member', p, '{tenant_id,user_id,role}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    v_user_id := hybridflow.user_of(p);
     perform from public.tenants where id = v_tenant.id for no key update;
     if (select count(*) from public.memberships where tenant_id = v_tenant.id and user_id is distinct from v_user_id)
         >= 500
@@ -339,8 +350,10 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('remove_member', p, '{tenant_id,user_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     delete from public.memberships
     where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
     return jsonb_build_object('removed', found);
@@ -380,9 +393,9 @@ as $$
 $$;
 
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all. With a
--- filter, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where it has
--- 500,000 characters.
+-- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
+-- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
+-- ends before its `limit` where it has 500,000 characters.
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,19 +1,20 @@
 -- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
--- Returns {} where the caller (see 0830) is known at this moment; of a key that is not for every tenant, and
--- of a user, also the first `tenant_id` that it is for, by which its calls are counted together with those of
--- others.
--- PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do is judged
--- as it is done.
+-- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for every
+-- tenant, and of a user, the first that it is for, by which its calls are counted together with those of
+-- others. PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do
+-- is judged as it is done.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_caller jsonb := hybridflow.known_caller(p -> 'caller');
+    v_caller jsonb;
 begin
+    perform hybridflow.require_keys('prove_caller', p, '{caller}');
+    v_caller := hybridflow.known_caller(p -> 'caller');
     return jsonb_strip_nulls(jsonb_build_object('tenant_id', case v_caller ->> 'kind'
         when 'key' then (
             select min(k.tenant_id) from public.api_key_tenants as k
@@ -29,8 +30,9 @@ end
 $$;
 
 -- prove_flow({turn_id | notice_id, token})
--- Returns the {tenant_id} of the turn or notice whose token that is, or {refused: reason} as whatever acts on
--- it would. Whether the token may act still is judged as it acts. Takes no lock: anybody may ask.
+-- Returns {tenant_id} or {refused: reason}: of the turn or notice whose token that is, or why it is nobody's,
+-- as whatever acts on it would say. Whether the token may act still is judged as it acts. Takes no lock:
+-- anybody may ask.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -42,7 +44,8 @@ declare
     v_tenant_id bigint;
     v_refusal text := 'stale';
 begin
-    if p ? 'turn_id' then
+    perform hybridflow.require_keys('prove_flow', p, '{turn_id|notice_id,token}');
+    if p ->> 'turn_id' is not null then
         select s.tenant_id into v_tenant_id
         from public.turns as t
         inner join public.sessions as s on s.id = t.session_id

@@ -1,7 +1,7 @@
 -- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
 
 -- forward_turn({turn_id, token, lease_seconds})
--- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused}.
+-- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused: reason}.
 create or replace function public.forward_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -10,6 +10,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('forward_turn', p, '{turn_id,token,lease_seconds}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -101,6 +102,7 @@ declare
     v_held record;
     v_is_told boolean;
 begin
+    perform hybridflow.require_keys('begin_flow', p, '{turn_id,token,execution_id}');
     perform hybridflow.check_execution_id(p ->> 'execution_id');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     v_is_told := (p ->> 'by_n8n')::boolean
@@ -123,9 +125,10 @@ begin
 end
 $$;
 
--- fail_execution({execution_id, kind, error, max_attempts, base_seconds})
+-- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
+-- base_seconds, answer_within_minutes?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -137,6 +140,9 @@ declare
     v_turn public.turns;
     v_session public.sessions;
 begin
+    perform hybridflow.require_keys(
+        'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
+    );
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
     where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
@@ -183,11 +189,12 @@ as $$
 $$;
 
 -- look_at_turn({turn_id, token})
--- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends, said_so_far,
--- next_part}; `sends` is what the flow has sent so far, [{identity, body, send_state}], `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that.
--- Or {refused: reason}, see turn_refusal. For the router only: it has the key.
+-- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
+-- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, reply_rules, said:
+-- [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
+-- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
+-- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
+-- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -199,6 +206,7 @@ declare
     v_refusal text;
     v_result jsonb;
 begin
+    perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refusal := hybridflow.turn_refusal(v_turn, (p ->> 'token')::uuid);
     if v_refusal is not null then
@@ -233,14 +241,16 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?, text?,
--- next_part?, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
+-- text?, next_part?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
--- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
--- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
--- again. 'elsewhere': it quotes or reacts to a message (`refers_to`, its id) that is not of this session:
--- Evolution would look it up in all its chats. 'judge_again': `text`, all that will be read of it, was judged
--- when next_part was next, and more was said since. Else as begin_send, with the `part`.
+-- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
+-- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
+-- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
+-- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
+-- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
+-- since. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
+-- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -254,6 +264,9 @@ declare
     v_answer jsonb;
     v_message public.messages;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'kind', p ->> 'body', p ->> 'lease_seconds') > 0 then
+        perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
+    end if;
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
@@ -282,7 +295,9 @@ begin
             nullif(coalesce(p ->> 'text', p ->> 'body'), '')
         ));
     end if;
-    v_answer := public.begin_send(p || v_new || jsonb_build_object('part', v_part));
+    v_answer := public.begin_send(
+        p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
+    );
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
@@ -309,6 +324,7 @@ declare
     v_held record;
     v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
 begin
+    perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -321,9 +337,9 @@ end
 $$;
 
 -- hand_off({turn_id, token, reason, summary?})
--- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the
--- people of the business are told by a notice.
--- Returns {ok, session_id} or {refused: reason}; again by the same token: the same answer.
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
+-- of the business are told by a notice. Returns {ok, session_id, already?} or {refused: reason}. Again by the
+-- same token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -332,6 +348,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)

@@ -62,8 +62,8 @@ $$;
 
 -- claim_executions_to_erase({limit?, retry_seconds?})
 -- Takes executions that are to be deleted now; each is due again after retry_seconds (600), unless it is
--- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned
--- them long since. Returns {execution_ids, waiting: how many there are in all}.
+-- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned them
+-- long since. Returns {execution_ids: [id], waiting}: these, and how many there are in all.
 create or replace function public.claim_executions_to_erase(p jsonb)
 returns jsonb
 language plpgsql
@@ -104,6 +104,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    perform hybridflow.require_keys('settle_execution', p, '{execution_id}');
     if p ->> 'error' is null then
         delete from public.executions_to_erase where execution_id = p ->> 'execution_id';
     else

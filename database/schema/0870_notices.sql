@@ -296,11 +296,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, own?, own_times?})
--- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again,
--- or dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first,
--- own and own_times being as of claim_turns. Never waits. Returns {notices: [see notice_context], now,
--- after_tenant, more, next_due_at}, as claim_turns.
+-- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
+-- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
+-- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
+-- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
+-- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
 language plpgsql
@@ -319,8 +321,9 @@ declare
     v_tokens uuid[];
     v_last bigint;
 begin
+    perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
-        select o.key::bigint from jsonb_each_text(p -> 'own') as o
+        select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
     ));
     select coalesce(array_agg(f.notice_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -390,13 +393,13 @@ as $$
     end
 $$;
 
--- begin_notice_send({notice_id, token, body, identity?, told_as?, upload_seconds?, lease_seconds,
--- instance_name?, number?})
+-- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds, instance_name?, number?})
 -- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
--- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
--- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has
--- none), 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body}
--- of the first; wa_id is null as long as it is in doubt).
+-- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused:
+-- reason, wa_id?, jid?, body?}. The former is for the router only; the latter: 'unknown_notice', 'stale',
+-- 'superseded', 'no_number' (the tenant has none), 'instance', 'number' (it is for another than was named),
+-- 'already_sent' (with wa_id, jid and body of the first; wa_id is null as long as it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -412,6 +415,7 @@ declare
     v_message public.messages;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
     v_refusal := case
@@ -461,8 +465,9 @@ end
 $$;
 
 -- finish_notice({notice_id, token, handler, reason?, url_told?})
--- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was
--- not given out anew. Again by the same token: the same answer. Returns {ok} or {refused: reason}.
+-- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was not
+-- given out anew. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
+-- {refused: reason}.
 create or replace function public.finish_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -473,6 +478,7 @@ declare
     v_notice public.notices;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('finish_notice', p, '{notice_id,token,handler}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
     v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
     if v_refusal = 'superseded' and v_notice.state = 'delivered' then
@@ -506,6 +512,7 @@ declare
     v_dead boolean;
     v_delay numeric;
 begin
+    perform hybridflow.require_keys('fail_notice', p, '{notice_id,token,error,max_attempts,base_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
     v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
     if v_refusal is not null then
@@ -526,7 +533,7 @@ begin
 end
 $$;
 
--- finish_notice_send({notice_id, message_id, wa_id, jid?, status?})
+-- finish_notice_send({message_id, wa_id, jid?, status?, policy?})
 -- As finish_send, for routers of 0.1.0. Returns {ok}.
 create or replace function public.finish_notice_send(p jsonb)
 returns jsonb
@@ -534,13 +541,14 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform public.finish_send(p || jsonb_build_object('tenant_id', m.tenant_id))
+    perform hybridflow.require_keys('finish_notice_send', p, '{message_id,wa_id}');
+    perform public.finish_send(p - 'turn_id' || jsonb_build_object('tenant_id', m.tenant_id))
     from public.messages as m where m.id = (p ->> 'message_id')::bigint and m.turn_id is null;
     return '{"ok": true}';
 end
 $$;
 
--- fail_notice_send({notice_id, message_id, in_doubt})
+-- fail_notice_send({message_id, in_doubt, chosen_id?, policy?})
 -- As doubt_send or fail_send, for routers of 0.1.0. Returns {ok}.
 create or replace function public.fail_notice_send(p jsonb)
 returns jsonb
@@ -548,15 +556,16 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_named jsonb := p || jsonb_build_object('tenant_id', (
+    v_named jsonb := p - '{turn_id,token}'::text[] || jsonb_build_object('tenant_id', (
         select m.tenant_id from public.messages as m
         where m.id = (p ->> 'message_id')::bigint and m.turn_id is null
     ));
 begin
+    perform hybridflow.require_keys('fail_notice_send', p, '{message_id,in_doubt}');
     if v_named ->> 'tenant_id' is null then
         null;  -- erased meanwhile
     elsif (p ->> 'in_doubt')::boolean then
-        perform public.doubt_send(v_named || '{"check_after": 3}');
+        perform public.doubt_send(v_named || '{"check_after": 3, "error": "nobody knows how it ended"}');
     else
         perform public.fail_send(v_named);
     end if;

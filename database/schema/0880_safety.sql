@@ -109,9 +109,9 @@ $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
 -- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason}.
--- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
--- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'budget'
+-- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
+-- once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
 returns jsonb
 language plpgsql
@@ -130,6 +130,9 @@ declare
     v_own public.spending;
     v_budget text;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'tokens', p ->> 'policy') > 0 then
+        perform hybridflow.require_keys('reserve_budget', p, '{turn_id,token,tokens,policy}');
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -164,7 +167,7 @@ $$;
 
 -- get_spending({tenant_id, session_id?, policy?})
 -- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
--- (null: none): {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+-- (null: none). Returns {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
 create or replace function public.get_spending(p jsonb)
 returns jsonb
 language plpgsql
@@ -179,6 +182,7 @@ declare
     v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
     v_limits jsonb;
 begin
+    perform hybridflow.require_keys('get_spending', p, '{tenant_id}');
     perform hybridflow.require_own(p);
     select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
     select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
@@ -201,7 +205,7 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
 -- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
@@ -217,6 +221,7 @@ declare
     v_tenant public.tenants;
     v_said boolean;
 begin
+    perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);

@@ -356,8 +356,8 @@ $$;
 
 -- get_tenant_stats({tenant_id})
 -- How much is stored of a tenant, for its operators; reads every row of its indexes, so not for a hot path.
--- Returns {stats: {tables: {table: {rows, bytes (estimated)}}, bytes, oldest_message_at, pruned_before}}.
--- PT404: there is none.
+-- Returns {stats: {tables: {<table>: {rows, bytes}}, bytes, oldest_message_at, pruned_before}}; bytes are
+-- estimated. PT404: there is none.
 create or replace function public.get_tenant_stats(p jsonb)
 returns jsonb
 language plpgsql
@@ -365,9 +365,11 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
     v_tables jsonb;
 begin
+    perform hybridflow.require_keys('get_tenant_stats', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     select jsonb_object_agg(t, hybridflow.amount_of(t, v_tenant.id)) into v_tables
     from unnest(array[
         'sessions', 'messages', 'messages_archive', 'turns', 'notices', 'processed_events'

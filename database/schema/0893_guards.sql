@@ -71,12 +71,12 @@ as $$
 $$;
 
 -- webhook_guards({after?, limit?, changed_since?})
--- How the webhooks of tenants are guarded that have something of their own: {guards: [{tenant_id,
--- instance_name, networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes,
--- retiring: {hash: seconds}}], next (the `after` to go on with; null: that was the last), now}. Routers read
--- all once, and then every few seconds, so that a flood of webhooks costs no query, what changed since the
--- last `now`: whoever changed, and, with no guard where there is none any more, `limit` others by turns,
--- for a change that took long to commit.
+-- How the webhooks of tenants are guarded that have something of their own. Returns {guards: [{tenant_id,
+-- instance_name, networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
+-- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
+-- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
+-- query, what changed since the last `now`: whoever changed, and, with no guard where there is none any more,
+-- `limit` others by turns, for a change that took long to commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb
 language plpgsql

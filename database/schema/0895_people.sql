@@ -292,8 +292,9 @@ as $$
     select c.* from hybridflow.changes_about(p_tenant_id, p_jids) as c
 $$;
 
--- find_contact({tenant_id, jids})
--- Under which JIDs a contact is known: {session_ids, identities}. PT404: no session has any of `jids`.
+-- find_contact({tenant_id, jids: [jid]})
+-- Under which JIDs a contact is known. Returns {session_ids: [id], identities: [jid]}. PT404: no session has
+-- any of `jids`.
 create or replace function public.find_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -301,10 +302,12 @@ stable
 set search_path = ''
 as $$
 declare
-    v_ids bigint[] := hybridflow.sessions_of_contact(
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('find_contact', p, '{tenant_id,jids}');
+    v_ids := hybridflow.sessions_of_contact(
         (p ->> 'tenant_id')::bigint, array(select jsonb_array_elements_text(p -> 'jids'))
     );
-begin
     return jsonb_build_object(
         'session_ids', to_jsonb(v_ids), 'identities', to_jsonb(hybridflow.identities_of(v_ids))
     );
@@ -367,11 +370,11 @@ as $$
     )
 $$;
 
--- export_contact({tenant_id, jids, rows_follow?})
--- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at,
--- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. With rows_follow
--- only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing.
--- PT404: see find_contact.
+-- export_contact({tenant_id, jids: [jid], rows_follow?})
+-- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
+-- identities, sessions, messages?, archived_messages?, turns?, notices?, spending?, events?}, audit}. With
+-- rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks
+-- nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -380,17 +383,22 @@ set search_path = ''
 as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.sessions_of_contact(
+    v_ids bigint[];
+    v_jids text[];
+    v_audit jsonb;
+    v_contact jsonb;
+begin
+    perform hybridflow.require_keys('export_contact', p, '{tenant_id,jids}');
+    v_ids := hybridflow.sessions_of_contact(
         v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids'))
     );
-    v_jids text[] := hybridflow.identities_of(v_ids);
-    v_audit jsonb := hybridflow.rows_about(v_tenant_id, v_ids, v_jids);
-    v_contact jsonb := jsonb_build_object(
+    v_jids := hybridflow.identities_of(v_ids);
+    v_audit := hybridflow.rows_about(v_tenant_id, v_ids, v_jids);
+    v_contact := jsonb_build_object(
         'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids),
         'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i)
     );
-begin
-    if p ->> 'rows_follow' is null then
+    if not coalesce((p ->> 'rows_follow')::boolean, false) then
         v_contact := v_contact || hybridflow.all_about(v_tenant_id, v_ids, v_jids);
         v_audit := v_audit || jsonb_build_object('events', jsonb_array_length(v_contact -> 'events'));
     end if;
@@ -562,10 +570,10 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- A page of what an export has of one session: its messages, archived_messages, turns, notices or spending;
--- its events by the messages that they were about (events: a page goes through `limit` messages;
--- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
--- tenant's. PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
+-- turns, notices or spending; its events by the messages that they were about (events: a page goes through
+-- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
+-- PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -582,9 +590,7 @@ declare
     v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
     v_rows jsonb[];
 begin
-    if v_session_id is null then
-        raise exception 'session_id is missing' using errcode = 'PT422';
-    end if;
+    perform hybridflow.require_keys('export_rows', p, '{tenant_id,session_id,list}');
     perform hybridflow.require_own(p);
     case v_list
         when 'messages', 'archived_messages' then
@@ -622,8 +628,7 @@ begin
         when 'changes' then
             return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
         else
-            raise exception 'there is no list % to export', coalesce(v_list, '(list is missing)')
-                using errcode = 'PT422';
+            raise exception 'there is no list % to export', v_list using errcode = 'PT422';
     end case;
     return hybridflow.page('export ' || v_list, v_rows, v_limit);
 end
@@ -685,10 +690,10 @@ begin
 end
 $$;
 
--- erase_history({tenant_id, jids, batch?})
+-- erase_history({tenant_id, jids: [jid], batch?})
 -- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
 -- and the events about them, so that erase_contact has not all of them to delete at once: other calls wait
--- for the session as long as that takes. Returns {erased: {table: rows}, more}. PT404: see find_contact.
+-- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
 create or replace function public.erase_history(p jsonb)
 returns jsonb
 language plpgsql
@@ -697,7 +702,7 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_batch integer := coalesce((p ->> 'batch')::integer, 500);
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_ids bigint[];
     v_id bigint;
     v_archived boolean;
     v_old bigint[];
@@ -706,6 +711,8 @@ declare
     v_events bigint;
     v_more boolean := false;
 begin
+    perform hybridflow.require_keys('erase_history', p, '{tenant_id,jids}');
+    v_ids := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
     foreach v_id in array v_ids loop
         foreach v_archived in array array[true, false] loop
             select array_agg(s.id order by s.sent_at, s.id), array_agg(s.wa_id order by s.sent_at, s.id)
@@ -736,12 +743,12 @@ begin
 end
 $$;
 
--- erase_contact({tenant_id, jids, hashes: {jid: [hash]}, erased?})
+-- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
 -- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
 -- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
--- `erased` is what erase_history deleted before, which is counted, too.
--- Returns {erased: {table: rows}, session_ids, execution_ids: n8n's runs that worked on it}.
--- PT404: see find_contact. PT409: it is known under a JID that has no hash: find it again.
+-- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
+-- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
+-- find_contact. PT409: it is known under a JID that has no hash: find it again.
 create or replace function public.erase_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -749,12 +756,15 @@ set search_path = ''
 as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
-    v_jids text[] := hybridflow.identities_of(v_ids);
+    v_ids bigint[];
+    v_jids text[];
     v_executions jsonb;
     v_events bigint;
     v_counts jsonb;
 begin
+    perform hybridflow.require_keys('erase_contact', p, '{tenant_id,jids,hashes}');
+    v_ids := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_jids := hybridflow.identities_of(v_ids);
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
@@ -769,7 +779,7 @@ begin
     select v_counts || coalesce(
         jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
     )
-    into v_counts from jsonb_each_text(coalesce(p -> 'erased', '{}')) as b where v_counts ? b.key;
+    into v_counts from jsonb_each_text(nullif(p -> 'erased', 'null')) as b where v_counts ? b.key;
     delete from public.sessions where id = any(v_ids);
     return jsonb_build_object(
         'erased', v_counts || jsonb_build_object('sessions', cardinality(v_ids)),

@@ -1,7 +1,7 @@
 -- HybridFlow: which schema this is, and how routers call one another.
 
 -- call_routers({})
--- All places of this router are taken: whoever hears it and has one free may claim what is due.
+-- All places of this router are taken: whoever hears it and has one free may claim what is due. Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
 language sql
@@ -11,11 +11,11 @@ as $$
 $$;
 
 -- check_database({})
--- For the start and the health check: which schema is in place, and what waits; turns_due is how many turns
--- are due, 200 standing for any more. `schema_version` is raised, together with SCHEMA_VERSION in
--- router/state/schema_version.py, whenever routers begin to need what an older schema lacks. `serves_from`
--- is the oldest SCHEMA_VERSION of routers that this schema still serves: raised when something goes that
--- they need; older ones refuse to start.
+-- For the start and the health check: which schema is in place, and what waits. Returns {schema_version,
+-- serves_from, now, tenants, turns_due}: turns_due is how many turns are due, 200 standing for any more.
+-- `schema_version` is raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever
+-- routers begin to need what an older schema lacks. `serves_from` is the oldest SCHEMA_VERSION of routers
+-- that this schema still serves: raised when something goes that they need; older ones refuse to start.
 create or replace function public.check_database(p jsonb)
 returns jsonb
 language plpgsql

@@ -313,6 +313,7 @@ def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
                 _log, Action.UNEXPECTED, "the database did not take an event",
                 level=logging.WARNING, instance=instance_name,
                 code=code, constraint=decision.get("constraint") or None,
+                error=decision.get("error"),
             )  # fmt: skip
             raise Rejected(
                 422 if code.startswith(("22", "23514")) else 503,

@@ -62,7 +62,7 @@ async def test_the_end_of_a_pause_does_not_read_every_turn_for_every_message(
     function, argument = {
         "the next message": ("ingest_events", of(talk.message("e aí?"), beside)),
         "cron": ("auto_resume", {"policy": POLICY}),
-        "an operator": ("resume_session", who | {"source": "operator"}),
+        "an operator": ("resume_session", who | {"source": "operator", "policy": POLICY}),
         "a merge": ("ingest_events", of(talk.message("e?", jids=[MARIA, MARIA_LID]), beside)),
     }[way]
     assert await rows_read(talk, function, argument) < ENOUGH

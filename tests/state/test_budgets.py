@@ -197,7 +197,10 @@ async def test_turns_that_are_made_at_the_same_moment_cannot_overshoot_a_budget_
     others = await DirectDatabase.connect(database_url, size=6)
     try:
         answers: list[Any] = await asyncio.gather(
-            *(others.call("reserve_budget", {**held(t), "tokens": 1000}) for t in turns)
+            *(
+                others.call("reserve_budget", {**held(t), "tokens": 1000, "policy": {}})
+                for t in turns
+            )
         )
     finally:
         await others.close()

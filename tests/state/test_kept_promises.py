@@ -255,6 +255,7 @@ async def test_a_notice_that_never_left_gives_way_to_a_newer_one_of_its_kind(tal
     await talk.database.call("finish_notice", {**token, "handler": "fallback"})
     await talk.sql(make)
     found = {**send, "outcome": "not_sent", "check_after": 3, "give_up_hours": 24}
+    found["late_seconds"] = 600
     assert await talk.database.call("settle_doubt", found) == {"ok": True}
     await talk.travel(seconds=100)
     assert await claim_doubts(talk) == []

@@ -213,7 +213,7 @@ async def test_nor_one_whose_send_is_in_doubt_until_it_is_settled(talk: Conversa
     (again,) = (await claim(talk))["turns"]
     assert again["parts"][0]["send_state"] == "sending"
     settled = {**held(again), "message_id": begun["message_id"], "outcome": "not_sent"}
-    await talk.database.call("settle_send", settled | {"late_seconds": 600, "max_attempts": 5})
+    await talk.database.call("settle_send", settled | {"check_after": 3, "give_up_hours": 24})
     await talk.travel(seconds=61)
     assert (await claim(talk))["turns"] == []
     assert (await the_turn(talk))["reason"] == "too_old"

@@ -4,7 +4,7 @@ import pytest
 
 from router.errors import NotFound
 from router.state.database import Json
-from tests.state.conversation import MARIA, MARIA_LID, Conversation, held
+from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, held
 from tests.state.test_answered import doubt, drop, reclaim, settle
 
 
@@ -118,6 +118,7 @@ async def test_the_same_words_of_a_human_that_never_left_are_not_taken_for_the_a
     send = {"tenant_id": 1, "message_id": theirs["message_id"]}
     await talk.database.call("doubt_send", {**send, "error": "time-out", "check_after": 3})
     judged = {**send, "outcome": "not_sent", "check_after": 3, "give_up_hours": 24}
+    judged["late_seconds"] = 120
     await talk.database.call("settle_doubt", judged)
     await talk.finish(turn, begun, "3EB0AA")
     await talk.finish(turn, begun, "3EB0BB")
@@ -318,7 +319,8 @@ async def test_a_human_answers_what_was_asked_before(talk: Conversation):
     session_id = (await talk.session())["id"]
     await human(talk, session_id)
     resumed = await talk.database.call(
-        "resume_session", {"tenant_id": 1, "session_id": session_id, "source": "operator"}
+        "resume_session",
+        {"tenant_id": 1, "session_id": session_id, "source": "operator", "policy": POLICY},
     )
     assert resumed["turn_id"] is None
 
@@ -347,7 +349,8 @@ async def test_a_humans_send_in_doubt_is_looked_up_and_settled(talk: Conversatio
     assert len(send["theirs"]) == 1
     assert await claim_doubts(talk) == []
     found = {"tenant_id": 1, "message_id": sent["message_id"], "outcome": "sent", "wa_id": "3EB0AA"}
-    await talk.database.call("settle_doubt", {**found, "check_after": 3, "give_up_hours": 24})
+    found |= {"check_after": 3, "give_up_hours": 24, "late_seconds": 120}
+    await talk.database.call("settle_doubt", found)
     assert await talk.value("select send_state from messages where wa_id = '3EB0AA'") == "sent"
 
 
@@ -369,6 +372,7 @@ async def test_a_notice_that_never_left_is_told_again(talk: Conversation):
     (doubtful,) = await claim_doubts(talk)
     assert doubtful["message_id"] == begun["message_id"]
     found = {**send, "outcome": "not_sent", "check_after": 3, "give_up_hours": 24}
+    found["late_seconds"] = 120
     await talk.database.call("settle_doubt", found)
     (again,) = (await talk.database.call("claim_notices", claim))["notices"]
     assert again["number"] == "5511900009999"
@@ -380,6 +384,7 @@ async def test_after_a_day_nobody_looks_any_more(talk: Conversation):
     await talk.travel(hours=25)
     assert len(await claim_doubts(talk)) == 1
     unknown = {"tenant_id": 1, "message_id": sent["message_id"], "outcome": "unknown"}
-    await talk.database.call("settle_doubt", {**unknown, "check_after": 3, "give_up_hours": 24})
+    unknown |= {"check_after": 3, "give_up_hours": 24, "late_seconds": 120}
+    await talk.database.call("settle_doubt", unknown)
     await talk.travel(hours=25)
     assert await claim_doubts(talk) == []

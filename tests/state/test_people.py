@@ -18,6 +18,7 @@ from tests.state.conversation import JOAO, MARIA, MARIA_LID, Conversation, held
 
 KEY = SecretStr("the-first-key-0000000000000000000000")
 OLD_KEY = SecretStr("the-key-before-000000000000000000000")
+FAILED: Json = {"kind": "transient", "error": "x", "max_attempts": 5, "base_seconds": 2}
 HASHES = ContactHashes([KEY])
 NUMBER = "5511955550001"
 TRACES = (NUMBER, "201955550001001", "maria", "bolo", "entrega", "morango")
@@ -391,7 +392,7 @@ async def test_a_turn_that_was_under_way_is_refused_in_every_way(talk: Conversat
         ("begin_flow_send", {**held(turn), "kind": "text", "body": "x", "lease_seconds": 45}),
         ("doubt_send", {**message, "error": "x", "check_after": 3}),
         ("settle_send", {**message, "outcome": "not_sent", "check_after": 3, "give_up_hours": 24}),
-        ("fail_turn", {**message, "kind": "transient", "error": "x", "max_attempts": 5}),
+        ("fail_turn", {**message, **FAILED}),
         ("release_turn", held(turn)),
         ("finish_turn", held(turn)),
         ("forward_turn", {**held(turn), "lease_seconds": 60}),
@@ -407,7 +408,7 @@ async def test_a_turn_that_was_under_way_is_refused_in_every_way(talk: Conversat
     assert await talk.database.call("fail_send", message) == {"ok": True}
     assert await talk.database.call("look_at_turn", held(turn)) == {"refused": "stale"}
     with pytest.raises(NotFound):
-        await talk.database.call("fail_execution", {"execution_id": "4711"})
+        await talk.database.call("fail_execution", {"execution_id": "4711", **FAILED})
     assert await talk.claim() == []
     await assert_no_trace(talk)
 

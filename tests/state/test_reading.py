@@ -330,8 +330,8 @@ async def test_a_turn_shows_what_it_answers_and_what_it_said(talk: Conversation)
         ("get_turn", {"turn_id": 1}),
         ("retry_turn", {"turn_id": 1}),
         ("pause_session", {"session_id": 1, "source": "operator"}),
-        ("resume_session", {"session_id": 1, "source": "operator"}),
-        ("resume_contact", {"jids": [MARIA], "source": "operator"}),
+        ("resume_session", {"session_id": 1, "source": "operator", "policy": POLICY}),
+        ("resume_contact", {"jids": [MARIA], "source": "operator", "policy": POLICY}),
     ],
 )
 async def test_another_tenants_things_are_not_found(
@@ -352,8 +352,6 @@ async def test_another_tenants_lists_are_empty_and_an_unknown_tenants_not_found(
     assert (await ask(talk, function, tenant_id=OTHERS))["items"] == []
     with pytest.raises(NotFound, match="there is no tenant 3"):
         await ask(talk, function, tenant_id=3)
-    with pytest.raises(NotFound, match="tenant_id is missing"):
-        await ask(talk, function, tenant_id=None)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +400,7 @@ async def test_a_pause_by_number_leaves_the_address_that_is_known_alone(talk: Co
 
 async def test_a_resume_of_a_contact_who_is_not_known_makes_no_session(talk: Conversation):
     with pytest.raises(NotFound):
-        await ask(talk, "resume_contact", jids=[MARIA], source="operator")
+        await ask(talk, "resume_contact", jids=[MARIA], source="operator", policy=POLICY)
     assert await talk.value("select count(*) from sessions") == 0
 
 

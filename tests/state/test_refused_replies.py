@@ -83,7 +83,7 @@ async def test_a_takeover_goes_before_a_refusal(talk: Conversation):
 
 async def test_what_the_refused_reply_cost_is_noted(talk: Conversation):
     turn = await asked(talk)
-    await talk.database.call("reserve_budget", {**held(turn), "tokens": 900})
+    await talk.database.call("reserve_budget", {**held(turn), "tokens": 900, "policy": {}})
     await refuse(talk, turn, provider="anthropic", model="m", tokens_in=50, tokens_out=9)
     (row,) = await talk.turns()
     assert (row["tokens_in"], row["tokens_out"], row["model"]) == (50, 9, "m")

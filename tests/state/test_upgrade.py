@@ -143,7 +143,8 @@ async def test_a_router_of_the_old_release_can_say_that_an_event_was_not_recorde
 
 async def test_a_pause_of_its_time_ends_as_before(talk: Conversation):
     resumed = await talk.database.call(
-        "resume_session", {"tenant_id": 1, "session_id": 4, "source": "operator"}
+        "resume_session",
+        {"tenant_id": 1, "session_id": 4, "source": "operator", "policy": {}},
     )
     assert (resumed["resumed"], resumed["turn_id"]) == (True, None)
     await talk.maria_writes("e agora?", jids=["5511955550004@s.whatsapp.net"])

@@ -78,6 +78,8 @@ begin
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
                 ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
+                ('require_keys', 'iii', array['p_function', 'p', 'p_keys']::text[], array['text', 'jsonb', 'text[]']::text[], 0, false, 'void'),
+                ('require_keys_of_each', 'iiii', array['p_function', 'p', 'p_list', 'p_keys']::text[], array['text', 'jsonb', 'text', 'text[]']::text[], 0, false, 'void'),
                 ('cut', 'ii', array['p_text', 'p_most']::text[], array['text', 'integer']::text[], 1, false, 'text'),
                 ('cut_fields', 'i', array['p_object']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('messages_called', 'i', array['p_wa_id']::text[], array['text']::text[], 0, true, 'public.messages'),
@@ -203,6 +205,7 @@ begin
                 ('ingest_message', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('ingest_again', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
+                ('refuse_event', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'void'),
                 ('ingest_event', 'ii', array['p_event', 'p_policy']::text[], array['jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('failed_in_a_row', 'ioooo', array['p_tenant_id', 'replies', 'contacts', 'since', 'last_at']::text[], array['bigint', 'integer', 'integer', 'timestamptz', 'timestamptz']::text[], 0, false, null),
                 ('many_in_a_row', '', array[]::text[], array[]::text[], 0, false, 'integer'),
@@ -1031,6 +1034,48 @@ as $$
     select make_interval(secs => p_seconds::double precision)
 $$;
 
+-- Raises PT422 for the first of p_keys that the argument of function p_function lacks, or has as null: so
+-- nothing is done for a caller that leaves out what matters. `a|b`: one of them must be there; `a or null`:
+-- it must be there, but null says something.
+create or replace function hybridflow.require_keys(p_function text, p jsonb, p_keys text[])
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_key text;
+    v_names text[];
+begin
+    foreach v_key in array p_keys loop
+        continue when p ->> v_key is not null;
+        v_names := string_to_array(replace(v_key, ' or null', ''), '|');
+        continue when exists (select from unnest(v_names) as n (name) where p ->> n.name is not null)
+            or (v_key like '% or null' and p ? v_names[1]);
+        raise exception '% needs "%": it is %', p_function, array_to_string(v_names, '" or "'),
+            case when p ?| v_names then 'null' else 'missing' end using errcode = 'PT422';
+    end loop;
+end
+$$;
+
+-- The same for each object in the list p_list of the argument, which must be a list.
+create or replace function hybridflow.require_keys_of_each(
+    p_function text, p jsonb, p_list text, p_keys text[]
+)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if jsonb_typeof(p -> p_list) <> 'array' then
+        raise exception '% needs "%": it must be a list', p_function, p_list using errcode = 'PT422';
+    end if;
+    perform hybridflow.require_keys(format('each of the %s of %s', p_list, p_function), e.item, p_keys)
+    from jsonb_array_elements(p -> p_list) as e (item);
+end
+$$;
+
 -- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
 -- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
 create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
@@ -1232,7 +1277,9 @@ declare
     v_session public.sessions;
     v_jid text;
 begin
-    if cardinality(p_jids) = 1 then
+    if p_jids = '{}' then
+        raise exception 'a contact has a JID: the list of them is empty' using errcode = 'PT422';
+    elsif cardinality(p_jids) = 1 then
         select s as session into v_found from public.sessions as s
         where s.id = (
             select i.session_id from public.session_identities as i
@@ -1776,7 +1823,7 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_session public.sessions;
 begin
-    if p ? 'contact' then
+    if p ->> 'contact' is not null then
         if not exists (select from public.tenants where id = v_tenant_id) then
             raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
         end if;
@@ -1792,23 +1839,25 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
--- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
--- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say. `until` takes
--- the place of what was asked before, and with neither it stays beside; what a human's message asks for stays
--- always, and `pause_ends_at` says which end is the last: resume_session ends all.
--- Returns the session. PT404: not this tenant's. PT422: `until` is not in the future.
+-- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?, policy?})
+-- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
+-- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
+-- asked before, and with neither it stays beside; what a human's message asks for stays always, and
+-- `pause_ends_at` says which end is the last: resume_session ends all. Returns {session, cancelled_turns}:
+-- how many those were. PT404: not this tenant's. PT422: `until` is not in the future.
 create or replace function public.pause_session(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p);
+    v_session public.sessions;
     v_until timestamptz := (p ->> 'until')::timestamptz;
     v_for_ever boolean := coalesce((p ->> 'indefinite')::boolean, false);
     v_cancelled integer;
 begin
+    perform hybridflow.require_keys('pause_session', p, '{tenant_id,session_id|contact,source}');
+    v_session := hybridflow.session_of(p);
     if v_until <= hybridflow.clock() then
         raise exception 'until must be in the future, not %', p ->> 'until' using errcode = 'PT422';
     end if;
@@ -1836,8 +1885,9 @@ end
 $$;
 
 -- resume_session({tenant_id, session_id | contact, source, policy})
--- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and
--- nobody answered gets a turn if it is recent. Returns the session and that turn. PT404 as above.
+-- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
+-- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
+-- turn (null: none). PT404 as above.
 create or replace function public.resume_session(p jsonb)
 returns jsonb
 language plpgsql
@@ -1845,9 +1895,11 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p);
+    v_session public.sessions;
     v_turn_id bigint;
 begin
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source,policy}');
+    v_session := hybridflow.session_of(p);
     if v_session.is_paused then
         perform hybridflow.end_pause(v_session.id, p ->> 'source');
         v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
@@ -1918,6 +1970,7 @@ declare
     c_most constant integer := 10000;
     v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
 begin
+    perform hybridflow.require_keys('pauses_over', p, '{policy}');
     return jsonb_build_object(
         'session_ids', (
             select coalesce(jsonb_agg(o.id), '[]') from (
@@ -1929,12 +1982,13 @@ begin
 end
 $$;
 
--- auto_resume({policy, session_ids?})
+-- auto_resume({policy, session_ids?: [id]})
 -- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
--- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions
--- that someone is changing at this moment are left to the next run, and so is one that cannot be gone on
--- with, which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
--- [session_id], more}: without session_ids, whether there were more.
+-- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions that
+-- someone is changing at this moment are left to the next run, and so is one that cannot be gone on with,
+-- which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: how many, which, how many turns they got, which could not be gone on with, and,
+-- without session_ids, whether there were more.
 create or replace function public.auto_resume(p jsonb)
 returns jsonb
 language plpgsql
@@ -1943,17 +1997,19 @@ set enable_seqscan = off
 as $$
 declare
     c_most constant integer := 100;
+    v_named constant boolean := coalesce(p -> 'session_ids', 'null') <> 'null';
     v_due bigint[] := case
-        when p ? 'session_ids'
+        when v_named
             then array(select i::bigint from jsonb_array_elements_text(p -> 'session_ids') as i)
         else hybridflow.pauses_to_look_at(p -> 'policy')
     end;
-    v_more boolean := not p ? 'session_ids' and cardinality(v_due) > c_most;
+    v_more boolean := not v_named and cardinality(v_due) > c_most;
     v_ids bigint[];
     v_id bigint;
     v_done bigint[] := '{}';
     v_turns bigint := 0;
 begin
+    perform hybridflow.require_keys('auto_resume', p, '{policy}');
     if v_more then
         v_due := array(select d.id from unnest(v_due) as d (id) order by random() limit c_most);
     end if;
@@ -2653,7 +2709,7 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select coalesce((coalesce(p -> 'sitting', p -> 'own') ->> p_tenant_id::text)::integer, 0)
+    select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
 $$;
 
 -- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
@@ -2684,7 +2740,7 @@ set search_path = ''
 as $$
     select coalesce(array_agg(b.tenant_id), '{}')
     from hybridflow.tenants_at_work(
-        case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+        case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end, nullif(p -> 'own', 'null')
     ) as b
     where hybridflow.room_for(b.tenant_id, b.turns, p_limit, p) = 0
 $$;
@@ -2752,7 +2808,8 @@ as $$
                 full join hybridflow.lapsed_tenants(p_now) as l (tenant_id) on l.tenant_id = n.tenant_id
             ) as a
             left join hybridflow.tenants_at_work(
-                case when not p ? 'n8n_max_in_flight' then p ->> 'worker' end, p -> 'own'
+                case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,
+                nullif(p -> 'own', 'null')
             ) as b on b.tenant_id = a.tenant_id
         ) as w
         cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
@@ -2821,23 +2878,23 @@ as $$
 $$;
 
 -- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
--- n8n_max_in_flight?, own?, own_max?, sitting?, own_times?, answer_within_minutes?})
--- Takes due turns for one attempt each: pending ones whose session has no active turn, and active
--- ones whose lease has run out. Each gets a new token (the old one is dead) and a lease; finding out
--- about a send in doubt does not count as an attempt. What is older than answer_within_minutes ends as
--- 'too_old'. The tenants take turns (see claimable_turns), those after after_tenant first; tenant_max is how
--- many of one tenant this worker, or with n8n all of them, may have at once. `own` is how many turns of each
--- tenant the worker is at, whatever became of their leases, and own_max how many it may be at;
--- `sitting` is how many of them have one of the worker's seats, all where it is not given: a tenant gets
--- another while it has less than own_times as many as are free. What would make the answer large, long
--- prompts, is left to the next call. Never waits for a lock,
--- nor for the disk: a claim that a crash of the database takes back was never made, its token opens nothing,
--- and what is done with it next (reserve_budget, the fence) brings it to the disk before anything follows.
--- Returns {turns: [context], unreadable (see turn_contexts), too_old: [{turn_id, tenant_id, session_id}],
--- now, after_tenant, more, taken, next_due_at}: the context has the reply saved and the parts begun by an
--- earlier attempt; after_tenant is for the next claim; more: there may be others that can be claimed at once;
--- taken: how many turns were there to be claimed, or ended; next_due_at is when the next one falls due, now
--- where others hold what could be claimed.
+-- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
+-- answer_within_minutes?})
+-- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
+-- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
+-- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
+-- take turns (see claimable_turns), those after after_tenant first; tenant_max is how many of one tenant this
+-- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
+-- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
+-- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
+-- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
+-- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
+-- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
+-- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
+-- tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see turn_context) has
+-- the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
 create or replace function public.claim_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -2861,12 +2918,19 @@ declare
     v_tokens uuid[];
     v_last bigint;
 begin
+    if num_nulls(
+        p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
+    ) > 0 then
+        perform hybridflow.require_keys(
+            'claim_turns', p, '{limit,lease_seconds,max_attempts,history_limit,worker}'
+        );
+    end if;
     perform set_config('synchronous_commit', 'off', true);
     if v_lapsed then
         perform hybridflow.close_dead_flows();
         perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
     end if;
-    if p ? 'n8n_max_in_flight' then
+    if p ->> 'n8n_max_in_flight' is not null then
         v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
     end if;
     v_round := hybridflow.next_tenants(
@@ -2903,7 +2967,7 @@ begin
     ) as s;
     v_old := case
         -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
-        when p ? 'answer_within_minutes'
+        when p ->> 'answer_within_minutes' is not null
             then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
         else '{}'
     end;
@@ -3121,6 +3185,9 @@ declare
     v_held record;
     v_llm text;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
+        perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -3213,15 +3280,17 @@ begin
 end
 $$;
 
--- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, max_attempts, base_seconds,
--- answer_within_minutes?})
--- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with
--- jitter (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once;
--- 'away': the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM
--- is (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM
--- has made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is
--- older than answer_within_minutes. tokens is what it cost, if that is known. A turn without a saved reply
--- that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused: reason}.
+-- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
+-- max_attempts, base_seconds, answer_within_minutes?})
+-- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
+-- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
+-- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
+-- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
+-- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
+-- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
+-- reply that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused:
+-- reason}.
 create or replace function public.fail_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3231,6 +3300,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
@@ -3253,6 +3323,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('begin_anew', p, '{turn_id,token}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -3281,6 +3352,8 @@ declare
     v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
     v_lost bigint[];
 begin
+    perform hybridflow.require_keys('renew_turns', p, '{turns,worker,lease_seconds}');
+    perform hybridflow.require_keys_of_each('renew_turns', p, 'turns', '{turn_id,token}');
     update public.turns set lease_until = greatest(lease_until, v_until)
     where id in (
         select t.id from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
@@ -3299,8 +3372,8 @@ end
 $$;
 
 -- release_turn({turn_id, token})
--- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the
--- attempt does not count; what is half said can be claimed at once. Returns {ok} or {refused}.
+-- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the attempt does
+-- not count; what is half said can be claimed at once. Returns {ok} or {refused: reason}.
 create or replace function public.release_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3310,6 +3383,7 @@ declare
     v_held record;
     v_turn public.turns;
 begin
+    perform hybridflow.require_keys('release_turn', p, '{turn_id,token}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -3326,8 +3400,9 @@ end
 $$;
 
 -- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
--- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same
--- answer. While a send is in doubt it stays open until that is settled. Returns {ok} or {refused: reason}.
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
+-- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
+-- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3337,6 +3412,9 @@ as $$
 declare
     v_held record;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
+        perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if (v_held.turn).state = 'sent'
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
@@ -3444,6 +3522,7 @@ declare
     v_turn public.turns;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('retry_turn', p, '{tenant_id,turn_id}');
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
     where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
@@ -3542,9 +3621,9 @@ $$;
 -- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
 -- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
 -- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
--- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor}: left is how many are
--- wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no such
--- tenant.
+-- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor, audit}: left is how
+-- many are wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no
+-- such tenant.
 create or replace function public.retry_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -3566,6 +3645,7 @@ declare
     v_last jsonb;
     v_retried integer;
 begin
+    perform hybridflow.require_keys('retry_turns', p, '{tenant_id}');
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     select
         array_agg(l.place order by l.finished_at desc, l.id desc) filter (where l.is_wanted),
@@ -3881,14 +3961,15 @@ begin
 end
 $$;
 
--- begin_send({turn_id, token, part, body, kind?, identity?, told_as?, upload_seconds?, lease_seconds,
--- reply?})
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
+-- lease_seconds, reply?: {parts: [text], handler, provider?, model?, tokens_in?, tokens_out?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
--- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending` and says
--- {ok, message_id, jid, chosen_id}; or {refused: reason}: 'stale', 'superseded' (see turn_refusal), 'paused'
--- (the turn is closed), 'already_sent' (with its wa_id), 'in_doubt' (this part has begun and nobody knows
--- how it ended). said_so_far?: see turns. reply? is the whole reply, as save_reply takes it, where it is not
--- written down yet: that is done first, whatever the fence says then.
+-- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
+-- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
+-- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
+-- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
+-- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
+-- says then.
 create or replace function public.begin_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -3901,7 +3982,10 @@ declare
     v_turn public.turns;
     v_message public.messages;
 begin
-    if p ? 'reply' then
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
+        perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
+    end if;
+    if coalesce(p -> 'reply', 'null') <> 'null' then
         v_saved := public.save_reply(
             p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
         );
@@ -3942,24 +4026,26 @@ begin
 end
 $$;
 
--- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?, upload_seconds?,
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
 -- seen_message_id?, knowingly?, author?, reason?})
 -- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
--- message takes the session over. Says {ok, message_id, jid, chosen_id, tenant_id, instance_name,
--- evo_server_url, evo_api_key}, for the router only; or {refused: 'human_wrote', message_id, by, at}:
--- another human wrote after seen_message_id, the last that this one has seen; again with `knowingly`, it
--- passes. PT404: the session was erased or merged, or is not this tenant's.
+-- message takes the session over. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
+-- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The former is for the router
+-- only; the latter: another human wrote after seen_message_id, the last that this one has seen; again with
+-- `knowingly`, it passes. PT404: the session was erased or merged, or is not this tenant's.
 create or replace function public.begin_human_send(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p - 'contact');
+    v_session public.sessions;
     v_tenant public.tenants;
     v_human public.messages;
     v_message public.messages;
 begin
+    perform hybridflow.require_keys('begin_human_send', p, '{tenant_id,session_id,body}');
+    v_session := hybridflow.session_of(p - 'contact');
     select * into v_tenant from public.tenants where id = v_session.tenant_id;
     if not coalesce((p ->> 'knowingly')::boolean, false) then
         select m.* into v_human from public.messages as m
@@ -4007,7 +4093,7 @@ as $$
     end
 $$;
 
--- A send of tenant `tenant_id`, with its session locked; null where it was erased.
+-- The send that p names (see is_named), with its session locked; null where it was erased.
 create or replace function hybridflow.send_of(p jsonb)
 returns public.messages
 language plpgsql
@@ -4016,9 +4102,6 @@ as $$
 declare
     v_message public.messages;
 begin
-    if coalesce(p ->> 'tenant_id', p ->> 'turn_id') is null or p ->> 'message_id' is null then
-        raise exception 'a send is named by tenant_id and message_id' using errcode = 'PT422';
-    end if;
     loop
         perform from public.sessions as s
         where s.id = (
@@ -4116,12 +4199,13 @@ as $$
     select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
 $$;
 
--- finish_send({tenant_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its
--- turn meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID
--- that Evolution says it sent to is learnt as far as learn_answer allows. Returns {turn_state, id_taken?};
--- null where it has no turn, or the contact was erased while it was sent: then nothing is recorded.
--- id_taken: the id is another message's, so it was recorded without it.
+-- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
+-- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its turn
+-- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
+-- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
+-- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?}: turn_state is null where it has no turn,
+-- or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is another
+-- message's, so it was recorded without it.
 create or replace function public.finish_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4129,9 +4213,14 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_message public.messages := hybridflow.send_of(p);
-    v_taken boolean := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
+    v_message public.messages;
+    v_taken boolean;
 begin
+    if num_nulls(coalesce(p ->> 'tenant_id', p ->> 'turn_id'), p ->> 'message_id', p ->> 'wa_id') > 0 then
+        perform hybridflow.require_keys('finish_send', p, '{tenant_id|turn_id,message_id,wa_id}');
+    end if;
+    v_message := hybridflow.send_of(p);
+    v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
     if v_message.id is null then
         perform hybridflow.bury_message(t.id, p ->> 'wa_id')
         from public.tenants as t
@@ -4189,7 +4278,7 @@ begin
 end
 $$;
 
--- fail_send({tenant_id, message_id, chosen_id?, policy?})
+-- fail_send({tenant_id | turn_id, message_id, chosen_id?, policy?})
 -- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same,
 -- also where it has begun again meanwhile, with another chosen_id.
 create or replace function public.fail_send(p jsonb)
@@ -4199,8 +4288,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_message public.messages := hybridflow.send_of(p);
+    v_message public.messages;
 begin
+    perform hybridflow.require_keys('fail_send', p, '{tenant_id|turn_id,message_id}');
+    v_message := hybridflow.send_of(p);
     if coalesce(p ->> 'chosen_id' <> v_message.chosen_id, false) then
         return '{"ok": true}';
     end if;
@@ -4209,10 +4300,11 @@ begin
 end
 $$;
 
--- doubt_send({tenant_id, message_id, turn_id?, token?, error, check_after})
+-- doubt_send({tenant_id | turn_id, message_id, token?, error, check_after})
 -- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
--- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one. Returns
--- {ok} or {refused: reason} (see turn_refusal).
+-- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one: who works on
+-- that gives turn_id and token. Returns {ok} or {refused: reason}, see turn_refusal; the message is `unknown`
+-- all the same.
 create or replace function public.doubt_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4225,6 +4317,7 @@ declare
     v_held record;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('doubt_send', p, '{tenant_id|turn_id,message_id,error,check_after}');
     v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
     v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     update public.messages as m
@@ -4256,10 +4349,11 @@ as $$
 $$;
 
 -- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
--- late_seconds, policy?})
+-- late_seconds?, policy?})
 -- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
--- and may be begun again. 'unknown': look again in check_after seconds; after give_up_hours the turn is
--- dead, never sent again by itself. Returns {turn_state, id_taken?} or {refused: reason}.
+-- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
+-- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. Returns
+-- {turn_state, id_taken?} or {refused: reason}.
 create or replace function public.settle_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -4273,11 +4367,15 @@ declare
     v_message public.messages;
     v_taken boolean := false;
 begin
+    perform hybridflow.require_keys(
+        'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
+    );
     v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
     v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
+        perform hybridflow.require_keys('settle_send', p, '{wa_id}');
         v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif v_refusal is not null then
@@ -4377,6 +4475,7 @@ declare
     v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
     v_ids bigint[];
 begin
+    perform hybridflow.require_keys('claim_doubts', p, '{limit,lease_seconds,after_seconds}');
     with due as (
         select m.id from public.messages as m
         where m.turn_id is null and m.send_state in ('sending', 'unknown')
@@ -4400,8 +4499,7 @@ begin
 end
 $$;
 
--- settle_doubt({tenant_id, message_id, outcome, wa_id?, error?, check_after, give_up_hours, late_seconds,
--- policy?})
+-- settle_doubt({tenant_id, message_id, outcome, wa_id?, check_after, give_up_hours, late_seconds, policy?})
 -- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
 -- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
 -- Returns {ok, id_taken?}.
@@ -4412,12 +4510,17 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_message public.messages := hybridflow.send_of(p);
+    v_message public.messages;
     v_taken boolean := false;
 begin
+    perform hybridflow.require_keys(
+        'settle_doubt', p, '{tenant_id,message_id,outcome,check_after,give_up_hours,late_seconds}'
+    );
+    v_message := hybridflow.send_of(p - 'turn_id');
     if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
         return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
     elsif p ->> 'outcome' = 'sent' then
+        perform hybridflow.require_keys('settle_doubt', p, '{wa_id}');
         v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
     elsif p ->> 'outcome' = 'not_sent' then
@@ -5241,6 +5344,29 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
+-- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Whoever
+-- takes an event has seen that something is missing.
+create or replace function hybridflow.refuse_event(p_event jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('an event', p_event, '{instance,event,type,key}');
+    perform hybridflow.require_keys(format('an event of the type %s', p_event ->> 'type'), p_event, case
+        p_event ->> 'type'
+        when 'message' then array['wa_id', 'from_me', 'chat', 'jids', 'kind']
+        when 'edit' then array['wa_id', 'text']
+        when 'delete' then array['wa_id']
+        when 'status' then array['wa_id', 'status']
+        when 'connection' then array['state']
+        else '{}'
+    end);
+    raise exception 'an event needs "jids": it must name somebody' using errcode = 'PT422';
+end
+$$;
+
 -- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
 -- take the same event at the same moment the second waits there for the first, and raises PT412; then
 -- ingest_events undoes what it has done, and asks again.
@@ -5254,6 +5380,21 @@ declare
     v_decision jsonb;
     v_change jsonb;
 begin
+    if num_nulls(p_event ->> 'instance', p_event ->> 'event', p_event ->> 'type', p_event ->> 'key') > 0
+        or (case p_event ->> 'type'
+            when 'message' then num_nulls(
+                p_event ->> 'wa_id', p_event ->> 'from_me', p_event ->> 'chat', p_event -> 'jids' ->> 0,
+                p_event ->> 'kind'
+            )
+            when 'edit' then num_nulls(p_event ->> 'wa_id', p_event ->> 'text')
+            when 'delete' then num_nulls(p_event ->> 'wa_id')
+            when 'status' then num_nulls(p_event ->> 'wa_id', p_event ->> 'status')
+            when 'connection' then num_nulls(p_event ->> 'state')
+            else 0
+        end) > 0
+    then
+        perform hybridflow.refuse_event(p_event);
+    end if;
     if pg_column_size(p_event) > 1000 then
         p_event := hybridflow.cut_fields(p_event);
     end if;
@@ -5301,23 +5442,27 @@ begin
 end
 $$;
 
--- ingest_events({events: [event], policy, patience_ms?, at_most_ms?})
--- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session,
--- records, judges takeover, and makes or moves the turn. Returns {decisions: [decision]} in the order
--- given. A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of
--- it. The decision is stored: the same event again gets the same answer with `duplicate`. An instance that
--- no tenant has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its
--- contact; what an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and
--- leaves no trace.
+-- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
+-- expects_reply?, media?, quoted?, origin?, status?, telling?, author_name?, participant_name?, sent_at?,
+-- edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash],
+-- flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
+-- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, duplicate?, code?, constraint?,
+-- detail?, error?}]} in the order given. A bad event fails alone: {outcome: 'failed', code, constraint},
+-- without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
+-- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
+-- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
+-- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
+-- 'ignored', decision: 'erased'}, and leaves no trace.
 --
 -- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
--- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about
--- the event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of
--- some contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a
--- deadlock after a second), and a contact whose session is held keeps nobody else's messages back. Nor does
--- it go on for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the
--- first event, so that each call brings something about, and what was decided stands, long before the call is
--- given up.
+-- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about the
+-- event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of some
+-- contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a deadlock
+-- after a second), and a contact whose session is held keeps nobody else's messages back. Nor does it go on
+-- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first event,
+-- so that each call brings something about, and what was decided stands, long before the call is given up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
 language plpgsql
@@ -5333,8 +5478,16 @@ declare
     v_constraint text;
     v_ends timestamptz;
     v_decided integer := 0;
-    v_decisions jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
+    v_decisions jsonb[];
 begin
+    if jsonb_typeof(p -> 'events') is distinct from 'array'
+        or jsonb_typeof(p -> 'policy') is distinct from 'object'
+    then
+        perform hybridflow.require_keys('ingest_events', p, '{events,policy}');
+        raise exception 'ingest_events needs "events", a list, and "policy", an object'
+            using errcode = 'PT422';
+    end if;
+    v_decisions := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
     if p ->> 'patience_ms' is not null then
         perform set_config('lock_timeout', p ->> 'patience_ms', true);
         v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
@@ -5379,6 +5532,11 @@ begin
                     perform set_config('lock_timeout', '1', true);
                 when sqlstate 'PT410' then
                     v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                when sqlstate 'PT422' then  -- in words of ours
+                    v_decisions[v_place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',
+                        'error', sqlerrm
+                    );
                 when others then
                     get stacked diagnostics v_constraint = constraint_name;
                     v_decisions[v_place] := jsonb_build_object(
@@ -5946,8 +6104,7 @@ set search_path = ''
 as $$
 begin
     if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
-        raise exception 'there is no tenant %', coalesce(p ->> 'tenant_id', '(tenant_id is missing)')
-            using errcode = 'PT404';
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
     end if;
     if p ->> 'session_id' is not null and not exists (
         select from public.sessions
@@ -6029,6 +6186,7 @@ stable
 set search_path = ''
 as $$
 begin
+    perform hybridflow.require_keys('get_session', p, '{tenant_id,session_id}');
     perform hybridflow.require_own(p);
     return jsonb_build_object(
         'session', hybridflow.session_json((p ->> 'session_id')::bigint, p -> 'policy')
@@ -6105,10 +6263,10 @@ end
 $$;
 
 -- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
--- The tenant's sessions, newest activity first; those without any message (a pause came first) last.
--- `contact` is a JID or number (see session_called), the beginning or end of a number (see
--- sessions_numbered), or else any part of a number, in any spelling, or of the name: these are looked for in
--- the newest sessions first, 1000 of them for a page (see page_of_search).
+-- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
+-- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
+-- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
+-- are looked for in the newest sessions first, 1000 of them for a page (see page_of_search).
 create or replace function public.list_sessions(p jsonb)
 returns jsonb
 language plpgsql
@@ -6140,6 +6298,7 @@ declare
     v_rows jsonb[];
     v_keys jsonb[];
 begin
+    perform hybridflow.require_keys('list_sessions', p, '{tenant_id}');
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     with looked as materialized (
         (
@@ -6352,9 +6511,10 @@ end
 $$;
 
 -- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
--- The messages of a session by sent_at, or of all the tenant's sessions by created_at, newest first;
--- `since` goes by the same time as the order. With a filter, 1000 of them are looked at for a page (see
--- page_of_search). A page ends before its `limit` where it has 500,000 characters. PT404: not this tenant's.
+-- Returns {items: [message], next_cursor}: the messages of a session by sent_at, or of all the tenant's
+-- sessions by created_at, newest first; `since` goes by the same time as the order. With a filter, 1000 of
+-- them are looked at for a page (see page_of_search). A page ends before its `limit` where it has 500,000
+-- characters. PT404: not this tenant's.
 create or replace function public.list_messages(p jsonb)
 returns jsonb
 language plpgsql
@@ -6362,6 +6522,7 @@ stable
 set search_path = ''
 as $$
 begin
+    perform hybridflow.require_keys('list_messages', p, '{tenant_id}');
     perform hybridflow.require_own(p);
     if p ->> 'session_id' is not null then
         return hybridflow.messages_of_session(p);
@@ -6371,9 +6532,9 @@ end
 $$;
 
 -- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
--- The tenant's turns, or a session's, newest first. Of a session with a state, 1000 are looked at for a page
--- (see page_of_search). A page ends before its `limit` where its replies have 500,000 characters. PT404: not
--- this tenant's.
+-- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. Of a session with a
+-- state, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where its replies
+-- have 500,000 characters. PT404: not this tenant's.
 create or replace function public.list_turns(p jsonb)
 returns jsonb
 language plpgsql
@@ -6393,6 +6554,7 @@ declare
     v_ids bigint[];
     v_rows jsonb[];
 begin
+    perform hybridflow.require_keys('list_turns', p, '{tenant_id}');
     perform hybridflow.require_own(p);
     if v_session_id is not null then
         select
@@ -6446,6 +6608,7 @@ as $$
 declare
     v_turn_id bigint := (p ->> 'turn_id')::bigint;
 begin
+    perform hybridflow.require_keys('get_turn', p, '{tenant_id,turn_id}');
     perform hybridflow.require_own(p - 'session_id');
     if not exists (
         select from public.turns where id = v_turn_id and tenant_id = (p ->> 'tenant_id')::bigint
@@ -6545,7 +6708,7 @@ begin
     end if;
     if not found then
         raise exception 'there is no tenant %', coalesce(
-            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id', '(tenant_id is missing)'
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id'
         ) using errcode = 'PT404';
     end if;
     return v_tenant;
@@ -6553,8 +6716,8 @@ end
 $$;
 
 -- list_tenants({caller?, limit?, cursor?})
--- The tenants that the caller may see (every one, without a caller), in the order of creation. A page ends
--- before its `limit` where its prompts have 500,000 bytes.
+-- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (every one, without a caller),
+-- in the order of creation. A page ends before its `limit` where its prompts have 500,000 bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -6591,11 +6754,14 @@ $$;
 -- Returns {tenant}. PT404: there is none.
 create or replace function public.get_tenant(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)))
+begin
+    perform hybridflow.require_keys('get_tenant', p, '{tenant_id|instance_name}');
+    return jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)));
+end
 $$;
 
 -- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
@@ -6870,7 +7036,7 @@ declare
     v_pays boolean := coalesce(v_values ->> 'llm_api_key', '') <> '';
     v_name text;
 begin
-    select c.key into v_name from jsonb_each(coalesce(p_ceilings, '{}')) as c
+    select c.key into v_name from jsonb_each(nullif(p_ceilings, 'null')) as c
     where jsonb_typeof(c.value) = 'number' and p_values ->> c.key is not null
         and (p_values ->> c.key)::numeric > c.value::numeric
         and not (c.key = 'llm_max_tokens' and v_pays)
@@ -6979,9 +7145,9 @@ as $$
     where p is not null
 $$;
 
--- create_tenant({tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
--- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant}. PT409:
--- another tenant has the instance. PT422: which value is wrong, and how.
+-- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
+-- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant, audit}.
+-- PT409: another tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -6990,6 +7156,7 @@ as $$
 declare
     v_values jsonb := coalesce(p -> 'values', '{}');
 begin
+    perform hybridflow.require_keys('create_tenant', p, '{values}');
     perform hybridflow.check_tenant_values(v_values);
     perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
     perform hybridflow.check_waiting(null, v_values, p -> 'policy');
@@ -6998,8 +7165,8 @@ end
 $$;
 
 -- change_tenant({caller?, tenant_id, values: {…}, ceilings?, policy?})
--- Changes the values given, and only these; null takes a value away, so that the default holds.
--- Returns {tenant}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
+-- Changes the values given, and only these; null takes a value away, so that the default holds. Returns
+-- {tenant, audit}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
 create or replace function public.change_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -7009,6 +7176,7 @@ declare
     v_values jsonb := coalesce(p -> 'values', '{}');
     v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('change_tenant', p, '{tenant_id,values}');
     select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint for update;
     if found then
         perform hybridflow.check_tenant_values(v_values);
@@ -7020,40 +7188,48 @@ begin
 end
 $$;
 
--- tenants_elsewhere({named})
+-- tenants_elsewhere({named: [url]})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
 -- have no key of their own and their server is none of `named`; and those whose address is not plainly
--- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key,
--- tenants: how many, instances: the first twenty}]}, at most a hundred. It compares texts only; whether two
--- of them mean one server, and whether an odd one has a fault, is the router's to say.
+-- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants,
+-- instances: [name]}]}, at most a hundred, with how many tenants each has and the first twenty of their
+-- instances. It compares texts only; whether two of them mean one server, and whether an odd one has a fault,
+-- is the router's to say.
 create or replace function public.tenants_elsewhere(p jsonb)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select jsonb_build_object('servers', coalesce(jsonb_agg(to_jsonb(s) order by s.instances), '[]'))
-    from (
-        select
-            t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
-            (array_agg(t.instance_name order by t.id))[1:20] as instances
-        from public.tenants as t
-        where (
-            coalesce(t.evo_api_key, '') = ''
-            or t.evo_server_url
-            !~* '^https?://([a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/*$'
-        )
-            and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
-        group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
-        order by min(t.id) limit 100
-    ) as s
+begin
+    perform hybridflow.require_keys('tenants_elsewhere', p, '{named}');
+    return (
+        select jsonb_build_object('servers', coalesce(jsonb_agg(to_jsonb(s) order by s.instances), '[]'))
+        from (
+            select
+                t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
+                (array_agg(t.instance_name order by t.id))[1:20] as instances
+            from public.tenants as t
+            where (
+                coalesce(t.evo_api_key, '') = ''
+                or t.evo_server_url
+                !~* '^https?://([a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/*$'
+            )
+                and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
+            group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
+            order by min(t.id) limit 100
+        ) as s
+    );
+end
 $$;
 
--- get_instance({tenant_id | instance_name, probe})
+-- get_instance({tenant_id | instance_name, probe?})
 -- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
 -- late, when its webhook last brought an event (null: not within the week that events are remembered), and
--- whether the probe with this mark has arrived: for the router itself, never for the API.
--- PT404: there is none.
+-- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
+-- shared_webhook_secret, webhook_hashes: [hash], undelivered, last_event_at, probe_arrived}. PT404: there is
+-- none.
 create or replace function public.get_instance(p jsonb)
 returns jsonb
 language plpgsql
@@ -7061,8 +7237,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('get_instance', p, '{tenant_id|instance_name}');
+    v_tenant := hybridflow.tenant_of(p);
     return jsonb_build_object(
         'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
         'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
@@ -7085,9 +7263,10 @@ begin
 end
 $$;
 
--- get_qrcode({instance_name})
--- The QR code that Evolution last sent, to connect the phone: {code, pairing_code, updated_at,
--- age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is none.
+-- get_qrcode({tenant_id | instance_name})
+-- The QR code that Evolution last sent, to connect the phone. Returns {instance_name, code, pairing_code,
+-- updated_at, age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is
+-- none.
 create or replace function public.get_qrcode(p jsonb)
 returns jsonb
 language plpgsql
@@ -7095,8 +7274,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('get_qrcode', p, '{tenant_id|instance_name}');
+    v_tenant := hybridflow.tenant_of(p);
     if v_tenant.qr_code is null and v_tenant.pairing_code is null then
         raise exception 'Evolution has sent no QR code for the instance % (its connection is %)',
             v_tenant.instance_name, coalesce(v_tenant.connection_state, 'not known') using errcode = 'PT404';
@@ -7137,31 +7318,38 @@ begin
 end
 $$;
 
--- pause_contact({tenant_id, jids, …})
--- pause_session for a contact, before there is a session or after.
+-- pause_contact({tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
+-- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
+-- does. PT404: no such tenant.
 create or replace function public.pause_contact(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select public.pause_session(hybridflow.with_contact(p, true))
+begin
+    perform hybridflow.require_keys('pause_contact', p, '{tenant_id,jids,source}');
+    return public.pause_session(hybridflow.with_contact(p, true));
+end
 $$;
 
--- resume_contact({tenant_id, jids, …})
--- resume_session for a contact.
+-- resume_contact({tenant_id, jids: [jid], source, policy})
+-- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
+-- it has no session with any of `jids`.
 create or replace function public.resume_contact(p jsonb)
 returns jsonb
-language sql
-volatile
+language plpgsql
 set search_path = ''
 as $$
-    select public.resume_session(hybridflow.with_contact(p, false))
+begin
+    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source,policy}');
+    return public.resume_session(hybridflow.with_contact(p, false));
+end
 $$;
 
 -- gaps_by_activity({})
--- Whose gap is to be repaired after a start: {instances: [[instance_name, evo_server_url]]}, the active
--- tenants with the most recent conversation first. All at once, for an order by activity has no pages.
+-- Whose gap is to be repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}: the
+-- active tenants, those with the most recent conversation first. All at once, for an order by activity has no
+-- pages.
 create or replace function public.gaps_by_activity(p jsonb)
 returns jsonb
 language sql
@@ -7195,8 +7383,10 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_look_back interval := hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric);
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('gap_start', p, '{tenant_id,margin_seconds,look_back_hours}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     return jsonb_build_object('now', v_now, 'since', greatest(
         least(
             (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
@@ -7217,6 +7407,7 @@ as $$
 declare
     v_until timestamptz;
 begin
+    perform hybridflow.require_keys('caught_up', p, '{tenant_id,until}');
     update public.tenants set caught_up_at = greatest(caught_up_at, (p ->> 'until')::timestamptz)
     where id = (p ->> 'tenant_id')::bigint
     returning caught_up_at into v_until;
@@ -7287,9 +7478,11 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_tenant public.tenants;
     v_secret public.webhook_secrets;
 begin
+    perform hybridflow.require_keys('add_webhook_secret', p, '{tenant_id,secret_hash,ends_with}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     if coalesce(p ->> 'secret_hash', '') !~ '^[0-9a-f]{64}$' then
         raise exception 'secret_hash must be a SHA-256 in hex' using errcode = 'PT422';
     end if;
@@ -7310,7 +7503,7 @@ begin
     );
     insert into public.webhook_secrets (tenant_id, secret_hash, ends_with, created_by, created_at)
     values (
-        v_tenant.id, decode(p ->> 'secret_hash', 'hex'), coalesce(p ->> 'ends_with', ''), p ->> 'created_by',
+        v_tenant.id, decode(p ->> 'secret_hash', 'hex'), p ->> 'ends_with', p ->> 'created_by',
         hybridflow.clock()
     )
     returning * into v_secret;
@@ -7319,7 +7512,7 @@ end
 $$;
 
 -- list_webhook_secrets({tenant_id})
--- Returns {items}, the newest first, retired ones included. PT404: no such tenant.
+-- Returns {items: [webhook_secret]}, the newest first, retired ones included. PT404: no such tenant.
 create or replace function public.list_webhook_secrets(p jsonb)
 returns jsonb
 language plpgsql
@@ -7327,8 +7520,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('list_webhook_secrets', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     return jsonb_build_object('items', (
         select coalesce(jsonb_agg(hybridflow.webhook_secret_json(w) order by w.id desc), '[]')
         from public.webhook_secrets as w where w.tenant_id = v_tenant.id
@@ -7345,9 +7540,11 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    v_tenant public.tenants;
     v_secret public.webhook_secrets;
 begin
+    perform hybridflow.require_keys('retire_webhook_secret', p, '{tenant_id,webhook_secret_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     perform from public.tenants where id = v_tenant.id for update;
     update public.webhook_secrets
     set retires_at = least(
@@ -7367,8 +7564,8 @@ end
 $$;
 
 -- list_sealed({after?, limit?})
--- The keys as they are stored, in the order of the tenants: {items: [{tenant_id, column, value}]}, of
--- `limit` tenants. For scripts.rotate_secrets only.
+-- Returns {items: [{tenant_id, column, value}]}: the keys as they are stored, in the order of the tenants, of
+-- `limit` (200) tenants behind the one with the id `after`. For scripts.rotate_secrets only.
 create or replace function public.list_sealed(p jsonb)
 returns jsonb
 language sql
@@ -7388,7 +7585,7 @@ as $$
 $$;
 
 -- reseal({tenant_id, column, old, new})
--- Puts the same key, encrypted anew, in the place of the old value: {changed: false} where that is no
+-- Puts the same key, encrypted anew, in the place of the old value. Returns {changed}: false where that is no
 -- longer there, for somebody has given the tenant another key meanwhile.
 create or replace function public.reseal(p jsonb)
 returns jsonb
@@ -7398,6 +7595,7 @@ as $$
 declare
     v_is_evolutions boolean := p ->> 'column' = 'evo_api_key';
 begin
+    perform hybridflow.require_keys('reseal', p, '{tenant_id,column,old,new}');
     update public.tenants
     set evo_api_key = case when v_is_evolutions then p ->> 'new' else evo_api_key end,
         llm_api_key = case when v_is_evolutions then llm_api_key else p ->> 'new' end
@@ -7746,22 +7944,26 @@ as $$
     )
 $$;
 
--- as_operator({caller, function, argument})
--- Calls the function for the caller, if it has the role that this needs, and audits it. The function is
--- given the known caller as `caller`. Returns {caller: its name, result}. PT401: no such key; PT403: the
--- role does not do, or nobody may call this; PT404: another tenant's; and whatever the function raises.
+-- as_operator({caller, function, argument?})
+-- Calls the function for the caller, if it has the role that this needs, and audits it. The function is given
+-- the known caller as `caller`. Returns {caller: its name, result}: what the function returns, without
+-- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role does not do,
+-- or nobody may call this; PT404: another tenant's; and whatever the function raises.
 create or replace function public.as_operator(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_caller jsonb := hybridflow.known_caller(p -> 'caller');
-    v_argument jsonb := coalesce(p -> 'argument', '{}') || jsonb_build_object('caller', v_caller);
+    v_caller jsonb;
+    v_argument jsonb;
     v_call record;
     v_tenant_id bigint;
     v_result jsonb;
 begin
+    perform hybridflow.require_keys('as_operator', p, '{caller,function}');
+    v_caller := hybridflow.known_caller(p -> 'caller');
+    v_argument := coalesce(nullif(p -> 'argument', 'null'), '{}') || jsonb_build_object('caller', v_caller);
     select * into v_call from hybridflow.operator_calls() as c where c.name = p ->> 'function';
     if not found then
         raise exception 'nobody may call % over the API', p ->> 'function' using errcode = 'PT403';
@@ -7934,10 +8136,10 @@ as $$
     )
 $$;
 
--- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids, expires_at?})
--- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key}. The caller must be
--- admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at the latest.
--- PT422: which value cannot be.
+-- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids: [id] | null, expires_at?})
+-- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key, audit, audit_tenants}. The
+-- caller must be admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at
+-- the latest. PT422: which value cannot be.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -7949,6 +8151,9 @@ declare
     v_maker public.api_keys;
     v_key public.api_keys;
 begin
+    perform hybridflow.require_keys(
+        'create_api_key', p, '{caller,name,key_hash,starts_with,role,tenant_ids or null}'
+    );
     -- Who revokes the key that asks waits, and then ends this one, too.
     select * into v_maker from public.api_keys where id = (p #>> '{caller,api_key_id}')::bigint for share;
     if v_maker.revoked_at is not null then
@@ -8010,7 +8215,8 @@ as $$
 $$;
 
 -- list_api_keys({caller, limit?, cursor?})
--- The keys that the caller may manage, the newest first, revoked ones included.
+-- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, revoked
+-- ones included.
 create or replace function public.list_api_keys(p jsonb)
 returns jsonb
 language plpgsql
@@ -8022,6 +8228,7 @@ declare
     v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
     v_rows jsonb[];
 begin
+    perform hybridflow.require_keys('list_api_keys', p, '{caller}');
     select array_agg(jsonb_build_object(
         'key', jsonb_build_array(f.id), 'item', hybridflow.api_key_json(f)
     ) order by f.id desc)
@@ -8037,7 +8244,7 @@ $$;
 
 -- revoke_api_key({caller, api_key_id})
 -- Refuses a key from now on, and those that were made with it; one that is revoked stays so. Returns
--- {api_key}. PT404: there is none that the caller may manage.
+-- {api_key, audit, audit_tenants}. PT404: there is none that the caller may manage.
 create or replace function public.revoke_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -8046,6 +8253,7 @@ as $$
 declare
     v_key public.api_keys;
 begin
+    perform hybridflow.require_keys('revoke_api_key', p, '{caller,api_key_id}');
     select * into v_key from public.api_keys where id = (p ->> 'api_key_id')::bigint for update;
     if not found or not hybridflow.may_manage(p -> 'caller', v_key) then
         raise exception 'there is no API key %', p ->> 'api_key_id' using errcode = 'PT404';
@@ -8073,8 +8281,8 @@ end
 $$;
 
 -- list_members({tenant_id})
--- Returns {items}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot have.
--- PT404: no such tenant.
+-- Returns {items: [member]}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot
+-- have. PT404: no such tenant.
 create or replace function public.list_members(p jsonb)
 returns jsonb
 language plpgsql
@@ -8082,8 +8290,10 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('list_members', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     return jsonb_build_object('items', (
         select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
         from (
@@ -8094,7 +8304,7 @@ begin
 end
 $$;
 
--- set_member({caller, tenant_id, user_id, role})
+-- set_member({caller?, tenant_id, user_id, role})
 -- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
 -- such tenant; PT409: it has 500 members already; PT422: no such role, or no id of a user.
 create or replace function public.set_member(p jsonb)
@@ -8103,10 +8313,13 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
-    v_user_id uuid := hybridflow.user_of(p);
+    v_tenant public.tenants;
+    v_user_id uuid;
     v_member public.memberships;
 begin
+    perform hybridflow.require_keys('set_member', p, '{tenant_id,user_id,role}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    v_user_id := hybridflow.user_of(p);
     perform from public.tenants where id = v_tenant.id for no key update;
     if (select count(*) from public.memberships where tenant_id = v_tenant.id and user_id is distinct from v_user_id)
         >= 500
@@ -8135,8 +8348,10 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
 begin
+    perform hybridflow.require_keys('remove_member', p, '{tenant_id,user_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     delete from public.memberships
     where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
     return jsonb_build_object('removed', found);
@@ -8176,9 +8391,9 @@ as $$
 $$;
 
 -- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
--- Lines of the audit log, the newest first: of a tenant, or, where the caller has every one, of all. With a
--- filter, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where it has
--- 500,000 characters.
+-- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
+-- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
+-- ends before its `limit` where it has 500,000 characters.
 create or replace function public.list_audit(p jsonb)
 returns jsonb
 language plpgsql
@@ -8249,19 +8464,20 @@ $$;
 -- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
--- Returns {} where the caller (see 0830) is known at this moment; of a key that is not for every tenant, and
--- of a user, also the first `tenant_id` that it is for, by which its calls are counted together with those of
--- others.
--- PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do is judged
--- as it is done.
+-- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for every
+-- tenant, and of a user, the first that it is for, by which its calls are counted together with those of
+-- others. PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do
+-- is judged as it is done.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
-    v_caller jsonb := hybridflow.known_caller(p -> 'caller');
+    v_caller jsonb;
 begin
+    perform hybridflow.require_keys('prove_caller', p, '{caller}');
+    v_caller := hybridflow.known_caller(p -> 'caller');
     return jsonb_strip_nulls(jsonb_build_object('tenant_id', case v_caller ->> 'kind'
         when 'key' then (
             select min(k.tenant_id) from public.api_key_tenants as k
@@ -8277,8 +8493,9 @@ end
 $$;
 
 -- prove_flow({turn_id | notice_id, token})
--- Returns the {tenant_id} of the turn or notice whose token that is, or {refused: reason} as whatever acts on
--- it would. Whether the token may act still is judged as it acts. Takes no lock: anybody may ask.
+-- Returns {tenant_id} or {refused: reason}: of the turn or notice whose token that is, or why it is nobody's,
+-- as whatever acts on it would say. Whether the token may act still is judged as it acts. Takes no lock:
+-- anybody may ask.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -8290,7 +8507,8 @@ declare
     v_tenant_id bigint;
     v_refusal text := 'stale';
 begin
-    if p ? 'turn_id' then
+    perform hybridflow.require_keys('prove_flow', p, '{turn_id|notice_id,token}');
+    if p ->> 'turn_id' is not null then
         select s.tenant_id into v_tenant_id
         from public.turns as t
         inner join public.sessions as s on s.id = t.session_id
@@ -8368,7 +8586,7 @@ $$;
 -- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
 
 -- forward_turn({turn_id, token, lease_seconds})
--- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused}.
+-- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused: reason}.
 create or replace function public.forward_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -8377,6 +8595,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('forward_turn', p, '{turn_id,token,lease_seconds}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -8468,6 +8687,7 @@ declare
     v_held record;
     v_is_told boolean;
 begin
+    perform hybridflow.require_keys('begin_flow', p, '{turn_id,token,execution_id}');
     perform hybridflow.check_execution_id(p ->> 'execution_id');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     v_is_told := (p ->> 'by_n8n')::boolean
@@ -8490,9 +8710,10 @@ begin
 end
 $$;
 
--- fail_execution({execution_id, kind, error, max_attempts, base_seconds})
+-- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
+-- base_seconds, answer_within_minutes?})
 -- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
--- {turn_id, state} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+-- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
 create or replace function public.fail_execution(p jsonb)
 returns jsonb
 language plpgsql
@@ -8504,6 +8725,9 @@ declare
     v_turn public.turns;
     v_session public.sessions;
 begin
+    perform hybridflow.require_keys(
+        'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
+    );
     select s.* into v_session from public.sessions as s
     inner join public.turns as t on t.session_id = s.id
     where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
@@ -8550,11 +8774,12 @@ as $$
 $$;
 
 -- look_at_turn({turn_id, token})
--- Whose turn this is and where its replies go: {instance_name, evo_server_url, evo_api_key, session_id,
--- tenant_id, jid, jids, is_paused, correlation_id, system_prompt, reply_rules, said, sends, said_so_far,
--- next_part}; `sends` is what the flow has sent so far, [{identity, body, send_state}], `said` the bodies
--- alone, said_so_far every text of it, and next_part what the fence is asked with after a judgement by that.
--- Or {refused: reason}, see turn_refusal. For the router only: it has the key.
+-- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
+-- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, reply_rules, said:
+-- [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
+-- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
+-- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
+-- has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -8566,6 +8791,7 @@ declare
     v_refusal text;
     v_result jsonb;
 begin
+    perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
     v_refusal := hybridflow.turn_refusal(v_turn, (p ->> 'token')::uuid);
     if v_refusal is not null then
@@ -8600,14 +8826,16 @@ begin
 end
 $$;
 
--- begin_flow_send({turn_id, token, kind, body, identity, told_as?, refers_to?, upload_seconds?, text?,
--- next_part?, lease_seconds})
+-- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
+-- text?, next_part?, lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
--- (`identity`) before: then it is the same request again, and refused as 'already_sent' with the first
--- message's {wa_id, jid, kind, body, sent_at}, or 'in_doubt'. A send that certainly failed may be begun
--- again. 'elsewhere': it quotes or reacts to a message (`refers_to`, its id) that is not of this session:
--- Evolution would look it up in all its chats. 'judge_again': `text`, all that will be read of it, was judged
--- when next_part was next, and more was said since. Else as begin_send, with the `part`.
+-- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
+-- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
+-- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
+-- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
+-- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
+-- since. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
+-- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -8621,6 +8849,9 @@ declare
     v_answer jsonb;
     v_message public.messages;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'kind', p ->> 'body', p ->> 'lease_seconds') > 0 then
+        perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
+    end if;
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
@@ -8649,7 +8880,9 @@ begin
             nullif(coalesce(p ->> 'text', p ->> 'body'), '')
         ));
     end if;
-    v_answer := public.begin_send(p || v_new || jsonb_build_object('part', v_part));
+    v_answer := public.begin_send(
+        p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
+    );
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
@@ -8676,6 +8909,7 @@ declare
     v_held record;
     v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
 begin
+    perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -8688,9 +8922,9 @@ end
 $$;
 
 -- hand_off({turn_id, token, reason, summary?})
--- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the
--- people of the business are told by a notice.
--- Returns {ok, session_id} or {refused: reason}; again by the same token: the same answer.
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
+-- of the business are told by a notice. Returns {ok, session_id, already?} or {refused: reason}. Again by the
+-- same token: the same answer, with `already`.
 create or replace function public.hand_off(p jsonb)
 returns jsonb
 language plpgsql
@@ -8699,6 +8933,7 @@ as $$
 declare
     v_held record;
 begin
+    perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
@@ -8783,8 +9018,8 @@ $$;
 
 -- claim_executions_to_erase({limit?, retry_seconds?})
 -- Takes executions that are to be deleted now; each is due again after retry_seconds (600), unless it is
--- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned
--- them long since. Returns {execution_ids, waiting: how many there are in all}.
+-- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned them
+-- long since. Returns {execution_ids: [id], waiting}: these, and how many there are in all.
 create or replace function public.claim_executions_to_erase(p jsonb)
 returns jsonb
 language plpgsql
@@ -8825,6 +9060,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    perform hybridflow.require_keys('settle_execution', p, '{execution_id}');
     if p ->> 'error' is null then
         delete from public.executions_to_erase where execution_id = p ->> 'execution_id';
     else
@@ -9135,11 +9371,13 @@ as $$
     order by r.place limit 2 * p_limit
 $$;
 
--- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, own?, own_times?})
--- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again,
--- or dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first,
--- own and own_times being as of claim_turns. Never waits. Returns {notices: [see notice_context], now,
--- after_tenant, more, next_due_at}, as claim_turns.
+-- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
+-- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
+-- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
+-- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
+-- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
 create or replace function public.claim_notices(p jsonb)
 returns jsonb
 language plpgsql
@@ -9158,8 +9396,9 @@ declare
     v_tokens uuid[];
     v_last bigint;
 begin
+    perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
     v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
-        select o.key::bigint from jsonb_each_text(p -> 'own') as o
+        select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
         where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
     ));
     select coalesce(array_agg(f.notice_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
@@ -9229,13 +9468,13 @@ as $$
     end
 $$;
 
--- begin_notice_send({notice_id, token, body, identity?, told_as?, upload_seconds?, lease_seconds,
--- instance_name?, number?})
+-- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds, instance_name?, number?})
 -- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
--- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key}, for the
--- router only; or {refused: reason}: 'unknown_notice', 'stale', 'superseded', 'no_number' (the tenant has
--- none), 'instance', 'number' (it is for another than was named), 'already_sent' (with {wa_id, jid, body}
--- of the first; wa_id is null as long as it is in doubt).
+-- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused:
+-- reason, wa_id?, jid?, body?}. The former is for the router only; the latter: 'unknown_notice', 'stale',
+-- 'superseded', 'no_number' (the tenant has none), 'instance', 'number' (it is for another than was named),
+-- 'already_sent' (with wa_id, jid and body of the first; wa_id is null as long as it is in doubt).
 create or replace function public.begin_notice_send(p jsonb)
 returns jsonb
 language plpgsql
@@ -9251,6 +9490,7 @@ declare
     v_message public.messages;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
     v_refusal := case
@@ -9300,8 +9540,9 @@ end
 $$;
 
 -- finish_notice({notice_id, token, handler, reason?, url_told?})
--- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was
--- not given out anew. Again by the same token: the same answer. Returns {ok} or {refused: reason}.
+-- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was not
+-- given out anew. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
+-- {refused: reason}.
 create or replace function public.finish_notice(p jsonb)
 returns jsonb
 language plpgsql
@@ -9312,6 +9553,7 @@ declare
     v_notice public.notices;
     v_refusal text;
 begin
+    perform hybridflow.require_keys('finish_notice', p, '{notice_id,token,handler}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
     v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
     if v_refusal = 'superseded' and v_notice.state = 'delivered' then
@@ -9345,6 +9587,7 @@ declare
     v_dead boolean;
     v_delay numeric;
 begin
+    perform hybridflow.require_keys('fail_notice', p, '{notice_id,token,error,max_attempts,base_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
     v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
     if v_refusal is not null then
@@ -9365,7 +9608,7 @@ begin
 end
 $$;
 
--- finish_notice_send({notice_id, message_id, wa_id, jid?, status?})
+-- finish_notice_send({message_id, wa_id, jid?, status?, policy?})
 -- As finish_send, for routers of 0.1.0. Returns {ok}.
 create or replace function public.finish_notice_send(p jsonb)
 returns jsonb
@@ -9373,13 +9616,14 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform public.finish_send(p || jsonb_build_object('tenant_id', m.tenant_id))
+    perform hybridflow.require_keys('finish_notice_send', p, '{message_id,wa_id}');
+    perform public.finish_send(p - 'turn_id' || jsonb_build_object('tenant_id', m.tenant_id))
     from public.messages as m where m.id = (p ->> 'message_id')::bigint and m.turn_id is null;
     return '{"ok": true}';
 end
 $$;
 
--- fail_notice_send({notice_id, message_id, in_doubt})
+-- fail_notice_send({message_id, in_doubt, chosen_id?, policy?})
 -- As doubt_send or fail_send, for routers of 0.1.0. Returns {ok}.
 create or replace function public.fail_notice_send(p jsonb)
 returns jsonb
@@ -9387,15 +9631,16 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_named jsonb := p || jsonb_build_object('tenant_id', (
+    v_named jsonb := p - '{turn_id,token}'::text[] || jsonb_build_object('tenant_id', (
         select m.tenant_id from public.messages as m
         where m.id = (p ->> 'message_id')::bigint and m.turn_id is null
     ));
 begin
+    perform hybridflow.require_keys('fail_notice_send', p, '{message_id,in_doubt}');
     if v_named ->> 'tenant_id' is null then
         null;  -- erased meanwhile
     elsif (p ->> 'in_doubt')::boolean then
-        perform public.doubt_send(v_named || '{"check_after": 3}');
+        perform public.doubt_send(v_named || '{"check_after": 3, "error": "nobody knows how it ended"}');
     else
         perform public.fail_send(v_named);
     end if;
@@ -9516,9 +9761,9 @@ $$;
 
 -- reserve_budget({turn_id, token, tokens, policy})
 -- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
--- something was away, once, however often it is tried. Returns {ok} or {refused: reason}.
--- 'budget' (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason
--- 'budget'; or, once a day for each contact, answered with the tenant's fallback_message.
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'budget'
+-- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
+-- once a day for each contact, answered with the tenant's fallback_message.
 create or replace function public.reserve_budget(p jsonb)
 returns jsonb
 language plpgsql
@@ -9537,6 +9782,9 @@ declare
     v_own public.spending;
     v_budget text;
 begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'tokens', p ->> 'policy') > 0 then
+        perform hybridflow.require_keys('reserve_budget', p, '{turn_id,token,tokens,policy}');
+    end if;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -9571,7 +9819,7 @@ $$;
 
 -- get_spending({tenant_id, session_id?, policy?})
 -- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
--- (null: none): {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+-- (null: none). Returns {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
 create or replace function public.get_spending(p jsonb)
 returns jsonb
 language plpgsql
@@ -9586,6 +9834,7 @@ declare
     v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
     v_limits jsonb;
 begin
+    perform hybridflow.require_keys('get_spending', p, '{tenant_id}');
     perform hybridflow.require_own(p);
     select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
     select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
@@ -9608,7 +9857,7 @@ begin
 end
 $$;
 
--- refuse_reply({turn_id, token, rule, detail, provider?, model?, tokens_in?, tokens_out?})
+-- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
 -- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
 -- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
 -- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
@@ -9624,6 +9873,7 @@ declare
     v_tenant public.tenants;
     v_said boolean;
 begin
+    perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -10014,8 +10264,8 @@ $$;
 
 -- get_tenant_stats({tenant_id})
 -- How much is stored of a tenant, for its operators; reads every row of its indexes, so not for a hot path.
--- Returns {stats: {tables: {table: {rows, bytes (estimated)}}, bytes, oldest_message_at, pruned_before}}.
--- PT404: there is none.
+-- Returns {stats: {tables: {<table>: {rows, bytes}}, bytes, oldest_message_at, pruned_before}}; bytes are
+-- estimated. PT404: there is none.
 create or replace function public.get_tenant_stats(p jsonb)
 returns jsonb
 language plpgsql
@@ -10023,9 +10273,11 @@ stable
 set search_path = ''
 as $$
 declare
-    v_tenant public.tenants := hybridflow.tenant_of(p);
+    v_tenant public.tenants;
     v_tables jsonb;
 begin
+    perform hybridflow.require_keys('get_tenant_stats', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
     select jsonb_object_agg(t, hybridflow.amount_of(t, v_tenant.id)) into v_tables
     from unnest(array[
         'sessions', 'messages', 'messages_archive', 'turns', 'notices', 'processed_events'
@@ -10117,12 +10369,12 @@ as $$
 $$;
 
 -- webhook_guards({after?, limit?, changed_since?})
--- How the webhooks of tenants are guarded that have something of their own: {guards: [{tenant_id,
--- instance_name, networks (null: any), shared (EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too), hashes,
--- retiring: {hash: seconds}}], next (the `after` to go on with; null: that was the last), now}. Routers read
--- all once, and then every few seconds, so that a flood of webhooks costs no query, what changed since the
--- last `now`: whoever changed, and, with no guard where there is none any more, `limit` others by turns,
--- for a change that took long to commit.
+-- How the webhooks of tenants are guarded that have something of their own. Returns {guards: [{tenant_id,
+-- instance_name, networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
+-- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
+-- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
+-- query, what changed since the last `now`: whoever changed, and, with no guard where there is none any more,
+-- `limit` others by turns, for a change that took long to commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb
 language plpgsql
@@ -10447,8 +10699,9 @@ as $$
     select c.* from hybridflow.changes_about(p_tenant_id, p_jids) as c
 $$;
 
--- find_contact({tenant_id, jids})
--- Under which JIDs a contact is known: {session_ids, identities}. PT404: no session has any of `jids`.
+-- find_contact({tenant_id, jids: [jid]})
+-- Under which JIDs a contact is known. Returns {session_ids: [id], identities: [jid]}. PT404: no session has
+-- any of `jids`.
 create or replace function public.find_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -10456,10 +10709,12 @@ stable
 set search_path = ''
 as $$
 declare
-    v_ids bigint[] := hybridflow.sessions_of_contact(
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('find_contact', p, '{tenant_id,jids}');
+    v_ids := hybridflow.sessions_of_contact(
         (p ->> 'tenant_id')::bigint, array(select jsonb_array_elements_text(p -> 'jids'))
     );
-begin
     return jsonb_build_object(
         'session_ids', to_jsonb(v_ids), 'identities', to_jsonb(hybridflow.identities_of(v_ids))
     );
@@ -10522,11 +10777,11 @@ as $$
     )
 $$;
 
--- export_contact({tenant_id, jids, rows_follow?})
--- All that is stored of a contact under any of its identities: {contact: {tenant_id, exported_at,
--- identities, sessions, messages, archived_messages, turns, notices, spending, events}}. With rows_follow
--- only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks nothing.
--- PT404: see find_contact.
+-- export_contact({tenant_id, jids: [jid], rows_follow?})
+-- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
+-- identities, sessions, messages?, archived_messages?, turns?, notices?, spending?, events?}, audit}. With
+-- rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks
+-- nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -10535,17 +10790,22 @@ set search_path = ''
 as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.sessions_of_contact(
+    v_ids bigint[];
+    v_jids text[];
+    v_audit jsonb;
+    v_contact jsonb;
+begin
+    perform hybridflow.require_keys('export_contact', p, '{tenant_id,jids}');
+    v_ids := hybridflow.sessions_of_contact(
         v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids'))
     );
-    v_jids text[] := hybridflow.identities_of(v_ids);
-    v_audit jsonb := hybridflow.rows_about(v_tenant_id, v_ids, v_jids);
-    v_contact jsonb := jsonb_build_object(
+    v_jids := hybridflow.identities_of(v_ids);
+    v_audit := hybridflow.rows_about(v_tenant_id, v_ids, v_jids);
+    v_contact := jsonb_build_object(
         'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids),
         'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i)
     );
-begin
-    if p ->> 'rows_follow' is null then
+    if not coalesce((p ->> 'rows_follow')::boolean, false) then
         v_contact := v_contact || hybridflow.all_about(v_tenant_id, v_ids, v_jids);
         v_audit := v_audit || jsonb_build_object('events', jsonb_array_length(v_contact -> 'events'));
     end if;
@@ -10717,10 +10977,10 @@ end
 $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
--- A page of what an export has of one session: its messages, archived_messages, turns, notices or spending;
--- its events by the messages that they were about (events: a page goes through `limit` messages;
--- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
--- tenant's. PT422: there is no such list.
+-- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
+-- turns, notices or spending; its events by the messages that they were about (events: a page goes through
+-- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
+-- PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -10737,9 +10997,7 @@ declare
     v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
     v_rows jsonb[];
 begin
-    if v_session_id is null then
-        raise exception 'session_id is missing' using errcode = 'PT422';
-    end if;
+    perform hybridflow.require_keys('export_rows', p, '{tenant_id,session_id,list}');
     perform hybridflow.require_own(p);
     case v_list
         when 'messages', 'archived_messages' then
@@ -10777,8 +11035,7 @@ begin
         when 'changes' then
             return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
         else
-            raise exception 'there is no list % to export', coalesce(v_list, '(list is missing)')
-                using errcode = 'PT422';
+            raise exception 'there is no list % to export', v_list using errcode = 'PT422';
     end case;
     return hybridflow.page('export ' || v_list, v_rows, v_limit);
 end
@@ -10840,10 +11097,10 @@ begin
 end
 $$;
 
--- erase_history({tenant_id, jids, batch?})
+-- erase_history({tenant_id, jids: [jid], batch?})
 -- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
 -- and the events about them, so that erase_contact has not all of them to delete at once: other calls wait
--- for the session as long as that takes. Returns {erased: {table: rows}, more}. PT404: see find_contact.
+-- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
 create or replace function public.erase_history(p jsonb)
 returns jsonb
 language plpgsql
@@ -10852,7 +11109,7 @@ as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_batch integer := coalesce((p ->> 'batch')::integer, 500);
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_ids bigint[];
     v_id bigint;
     v_archived boolean;
     v_old bigint[];
@@ -10861,6 +11118,8 @@ declare
     v_events bigint;
     v_more boolean := false;
 begin
+    perform hybridflow.require_keys('erase_history', p, '{tenant_id,jids}');
+    v_ids := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
     foreach v_id in array v_ids loop
         foreach v_archived in array array[true, false] loop
             select array_agg(s.id order by s.sent_at, s.id), array_agg(s.wa_id order by s.sent_at, s.id)
@@ -10891,12 +11150,12 @@ begin
 end
 $$;
 
--- erase_contact({tenant_id, jids, hashes: {jid: [hash]}, erased?})
+-- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
 -- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
 -- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
--- `erased` is what erase_history deleted before, which is counted, too.
--- Returns {erased: {table: rows}, session_ids, execution_ids: n8n's runs that worked on it}.
--- PT404: see find_contact. PT409: it is known under a JID that has no hash: find it again.
+-- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
+-- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
+-- find_contact. PT409: it is known under a JID that has no hash: find it again.
 create or replace function public.erase_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -10904,12 +11163,15 @@ set search_path = ''
 as $$
 declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
-    v_ids bigint[] := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
-    v_jids text[] := hybridflow.identities_of(v_ids);
+    v_ids bigint[];
+    v_jids text[];
     v_executions jsonb;
     v_events bigint;
     v_counts jsonb;
 begin
+    perform hybridflow.require_keys('erase_contact', p, '{tenant_id,jids,hashes}');
+    v_ids := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_jids := hybridflow.identities_of(v_ids);
     if not coalesce(p -> 'hashes' ?& v_jids, false) then
         raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
     end if;
@@ -10924,7 +11186,7 @@ begin
     select v_counts || coalesce(
         jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
     )
-    into v_counts from jsonb_each_text(coalesce(p -> 'erased', '{}')) as b where v_counts ? b.key;
+    into v_counts from jsonb_each_text(nullif(p -> 'erased', 'null')) as b where v_counts ? b.key;
     delete from public.sessions where id = any(v_ids);
     return jsonb_build_object(
         'erased', v_counts || jsonb_build_object('sessions', cardinality(v_ids)),
@@ -10941,7 +11203,7 @@ $$;
 -- HybridFlow: which schema this is, and how routers call one another.
 
 -- call_routers({})
--- All places of this router are taken: whoever hears it and has one free may claim what is due.
+-- All places of this router are taken: whoever hears it and has one free may claim what is due. Returns {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
 language sql
@@ -10951,11 +11213,11 @@ as $$
 $$;
 
 -- check_database({})
--- For the start and the health check: which schema is in place, and what waits; turns_due is how many turns
--- are due, 200 standing for any more. `schema_version` is raised, together with SCHEMA_VERSION in
--- router/state/schema_version.py, whenever routers begin to need what an older schema lacks. `serves_from`
--- is the oldest SCHEMA_VERSION of routers that this schema still serves: raised when something goes that
--- they need; older ones refuse to start.
+-- For the start and the health check: which schema is in place, and what waits. Returns {schema_version,
+-- serves_from, now, tenants, turns_due}: turns_due is how many turns are due, 200 standing for any more.
+-- `schema_version` is raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever
+-- routers begin to need what an older schema lacks. `serves_from` is the oldest SCHEMA_VERSION of routers
+-- that this schema still serves: raised when something goes that they need; older ones refuse to start.
 create or replace function public.check_database(p jsonb)
 returns jsonb
 language plpgsql
