@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from router.state.calls.model import HeldNotice
 from router.state.flow_tokens import NoticeToken
 
 NoticeKind = Literal["handoff", "connection_lost", "qr_waiting", "undelivered"]
@@ -56,6 +57,6 @@ class ClaimedNotice(_Frozen):
         return NoticeToken(self.notice_id, self.token)
 
     @property
-    def held(self) -> dict[str, object]:
+    def held(self) -> HeldNotice:
         """What every SQL call about this attempt must show."""
         return self.shown_token.held

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from router.safety.rules import ReplyRules
+from router.state.calls.model import Held
 
 
 class _Frozen(BaseModel):
@@ -118,6 +119,6 @@ class ClaimedTurn(_Frozen):
     history: tuple[TurnMessage, ...]
 
     @property
-    def held(self) -> dict[str, object]:
+    def held(self) -> Held:
         """What every SQL call about this attempt must show."""
         return {"turn_id": self.turn_id, "token": self.token}
