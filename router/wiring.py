@@ -88,7 +88,7 @@ async def start(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None
     keys = InstanceKeys.of(settings)
     courtesy = Courtesy(
         EvolutionSends(pools.courtesy),
-        lambda turn: keys.instance(turn.tenant.line),
+        lambda turn: keys.instance(turn.tenant),
         settings.typing_seconds,
     )
     whatsapp = Line(evolution, keys)

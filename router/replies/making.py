@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from router.llm.provider import Prompt
-from router.replies.claimed import ClaimedTurn
+from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import Cost
 
 

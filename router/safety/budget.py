@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from router.llm.provider import Prompt
 from router.state.calls.model import Held
-from router.state.calls.safety import ReserveBudget, reserve_budget
+from router.state.calls.safety import BudgetRefused, ReserveBudget, reserve_budget
 from router.state.database import Database
 
 _FRAME = 64  # tokens that a provider puts around a prompt,
@@ -32,4 +32,5 @@ class Budget:
         Returns None if it may be made, or why not: 'budget' if that is used up.
         """
         asked = ReserveBudget(**held, tokens=tokens, policy=self._limits)
-        return (await reserve_budget(self._database, asked)).refused
+        answer = await reserve_budget(self._database, asked)
+        return answer.refused if isinstance(answer, BudgetRefused) else None

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from router.logs.events import Action, log_event
 from router.safety.judgement import Objection, judge_reply
 from router.safety.moderation import Moderation, ModerationAway
-from router.safety.rules import ReplyDefaults, ReplyRules
+from router.safety.rules import ReplyDefaults
 from router.sharing.bench import Bench
-from router.state.calls.model import Cost, Held
+from router.state.calls.claimed_turn import ReplyRules
+from router.state.calls.model import Cost, Held, Refusal
 from router.state.calls.safety import RefuseReply, refuse_reply
 from router.state.database import Database
 
@@ -128,7 +129,7 @@ class ReplyGuard:
     async def _refuse(self, speaker: Speaker, objection: Objection, cost: Cost) -> str:
         asked = RefuseReply(**speaker.held, **cost, rule=objection.rule, detail=objection.detail)
         answer = await refuse_reply(self._database, asked)
-        if answer.refused is not None:
+        if isinstance(answer, Refusal):
             return answer.refused
         log_event(
             _log,

@@ -5,7 +5,7 @@ import itertools
 from pydantic import SecretStr
 
 from router.llm.reach import Reach
-from router.replies.claimed import TurnTenant
+from router.state.calls.claimed_turn import TurnTenant
 
 
 def tenant(tenant_id: int, provider: str, model: str | None, key: str | None) -> TurnTenant:

@@ -22,7 +22,8 @@ from router.safety.leaks import leaks
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.normal import normal
 from router.safety.patterns import BadPattern, check_patterns, first_match
-from router.safety.rules import ReplyDefaults, ReplyRules
+from router.safety.rules import ReplyDefaults
+from router.state.calls.claimed_turn import ReplyRules
 from scripts.tenant import values_of
 
 PROMPT = (

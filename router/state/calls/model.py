@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     PlainSerializer,
     PlainValidator,
+    SecretStr,
     SkipValidation,
     Strict,
     ValidationError,
@@ -25,6 +26,7 @@ from router.state.database import Database, Json
 
 _T = TypeVar("_T")
 _Answer = TypeVar("_Answer", bound="Answer")
+_Refusal = TypeVar("_Refusal", bound="Refusal")
 
 Text: TypeAlias = SkipValidation[str]
 """A text of a request that others wrote: whether it can be stored is for the transport to say."""
@@ -39,6 +41,10 @@ Moment: TypeAlias = Annotated[
 
 Items: TypeAlias = Annotated[tuple[_T, ...], Strict(strict=False)]
 """A list of an answer."""
+
+
+Ids: TypeAlias = Annotated[frozenset[str], Strict(strict=False)]
+"""Ids of an answer, in no order."""
 
 
 class Asked(BaseModel):
@@ -65,17 +71,30 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
 
-
-class Refusable(Answer):
-    """An answer that may be no: then `refused` says why, and little else is there."""
-
-    refused: str | None = None
+    def as_told(self) -> Json:
+        """Return what of it was told, as JSON: to pass it on."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Done(Refusable):
-    """It was done, or refused."""
+class Done(Answer):
+    """It was done, and there is no more to tell."""
 
-    ok: bool = False
+    ok: bool
+
+
+class Refusal(Answer):
+    """Nothing was done, and this is why: a word that the header has."""
+
+    refused: str
+
+
+class StoredInstance(Answer):
+    """A tenant's Evolution instance; its key as it is stored."""
+
+    tenant_id: int
+    instance_name: str
+    evo_server_url: str
+    evo_api_key: SecretStr | None
 
 
 class Held(TypedDict):
@@ -106,6 +125,20 @@ async def call(
 ) -> _Answer:
     """Call the function. Raises what `Database.call` does, and DatabaseFault as `read` does."""
     told = await database.call(function, {} if asked is None else asked.argument())
+    return read(function, told, answer)
+
+
+async def call_or_refused(
+    database: Database,
+    function: str,
+    asked: Asked,
+    answer: type[_Answer],
+    refusal: type[_Refusal],
+) -> _Answer | _Refusal:
+    """The same of a function that may say no."""
+    told = await database.call(function, asked.argument())
+    if "refused" in told:
+        return read(function, told, refusal)
     return read(function, told, answer)
 
 

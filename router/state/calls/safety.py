@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from router.state.calls.model import Asked, Refusable, Text, Values, call
+from router.state.calls.model import Asked, Done, Refusal, Text, Values, call_or_refused
 from router.state.database import Database
 
 
@@ -15,16 +15,15 @@ class ReserveBudget(Asked):
     policy: Values
 
 
-class BudgetReserved(Refusable):
-    """`budget` says which one would be overshot."""
+class BudgetRefused(Refusal):
+    """`budget` says which one would be overshot, where it is that."""
 
-    ok: bool = False
     budget: str | None = None
 
 
-async def reserve_budget(database: Database, asked: ReserveBudget) -> BudgetReserved:
+async def reserve_budget(database: Database, asked: ReserveBudget) -> Done | BudgetRefused:
     """Set aside what the attempt may cost, before the LLM is asked."""
-    return await call(database, "reserve_budget", asked, BudgetReserved)
+    return await call_or_refused(database, "reserve_budget", asked, Done, BudgetRefused)
 
 
 class RefuseReply(Asked):
@@ -40,14 +39,13 @@ class RefuseReply(Asked):
     tokens_out: int | None = None
 
 
-class ReplyRefused(Refusable):
+class ReplyReplaced(Done):
     """What the reply has become."""
 
-    ok: bool = False
-    outcome: Literal["handoff", "fallback_message"] | None = None
-    session_id: int | None = None
+    outcome: Literal["handoff", "fallback_message"]
+    session_id: int
 
 
-async def refuse_reply(database: Database, asked: RefuseReply) -> ReplyRefused:
+async def refuse_reply(database: Database, asked: RefuseReply) -> ReplyReplaced | Refusal:
     """Note that the reply may not be sent."""
-    return await call(database, "refuse_reply", asked, ReplyRefused)
+    return await call_or_refused(database, "refuse_reply", asked, ReplyReplaced, Refusal)
