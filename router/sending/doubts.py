@@ -115,7 +115,6 @@ class DoubtSettler:
                     message_id=send.message_id,
                     outcome=finding.outcome,
                     wa_id=finding.wa_id,
-                    error=finding.detail,
                     check_after=verdict.check_after,
                     give_up_hours=GIVE_UP_HOURS,
                     late_seconds=self._limits.late,

@@ -110,7 +110,7 @@ class Settling:
         )  # fmt: skip
         if isinstance(answer, Refusal):
             raise SendStopped(answer.refused)
-        return answer.turn_state
+        return answer.turn_state or "gone"
 
 
 def _doubt(part: TurnPart) -> Doubt:

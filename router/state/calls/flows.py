@@ -52,9 +52,13 @@ class FailExecution(Asked):
     execution_id: str
     kind: Literal["transient", "permanent", "away"]
     error: Text
-    answer_within_minutes: float | None = None
+    away: Literal["llm", "evolution"] | None = None
+    retry_after: float | None = None
+    tokens: int | None = None
+    check_after: float | None = None
     max_attempts: int
     base_seconds: float
+    answer_within_minutes: float | None = None
 
 
 class ExecutionFailed(TurnFailed):
@@ -109,6 +113,7 @@ class BeginFlowSend(Sending):
 
     turn_id: int
     token: str
+    kind: str
     refers_to: Text | None = None
     text: Text | None = None
     next_part: int | None = None

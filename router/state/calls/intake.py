@@ -19,7 +19,7 @@ class IngestEvents:
     patience_ms: int | None = None
     at_most_ms: int | None = None
 
-    def argument(self) -> Json:
+    def written(self) -> Json:
         """Return it as the JSON that the function takes."""
         asked: Json = {"events": self.events, "policy": self.policy}
         if self.patience_ms is not None:
@@ -46,6 +46,7 @@ class Decision:
     reconnected: bool = False
     code: str | None = None
     constraint: str | None = None
+    error: str | None = None
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Self:
@@ -65,6 +66,7 @@ class Decision:
             get("reconnected", False),
             get("code"),
             get("constraint"),
+            get("error"),
         )
 
 
@@ -77,5 +79,5 @@ class EventsIngested:
 
 async def ingest_events(database: Database, asked: IngestEvents) -> EventsIngested:
     """Record events, and decide about each."""
-    told = await database.call("ingest_events", asked.argument())
+    told = await database.call("ingest_events", asked.written())
     return EventsIngested(tuple(map(Decision.read, told["decisions"])))

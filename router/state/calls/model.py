@@ -56,11 +56,11 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    def argument(self) -> Json:
+    def written(self) -> Json:
         """Return it as the JSON that the function takes."""
         wanted = _required(type(self))
-        written = self.model_dump(mode="json")
-        return {key: value for key, value in written.items() if value is not None or key in wanted}
+        told = self.model_dump(mode="json")
+        return {key: value for key, value in told.items() if value is not None or key in wanted}
 
 
 class Answer(BaseModel):
@@ -124,7 +124,7 @@ async def call(
     database: Database, function: str, asked: Asked | None, answer: type[_Answer]
 ) -> _Answer:
     """Call the function. Raises what `Database.call` does, and DatabaseFault as `read` does."""
-    told = await database.call(function, {} if asked is None else asked.argument())
+    told = await database.call(function, {} if asked is None else asked.written())
     return read(function, told, answer)
 
 
@@ -136,7 +136,7 @@ async def call_or_refused(
     refusal: type[_Refusal],
 ) -> _Answer | _Refusal:
     """The same of a function that may say no."""
-    told = await database.call(function, asked.argument())
+    told = await database.call(function, asked.written())
     if "refused" in told:
         return read(function, told, refusal)
     return read(function, told, answer)

@@ -77,7 +77,10 @@ class ClaimNotices(Asked):
     lease_seconds: float
     max_attempts: int
     after_tenant: int | None = None
+    tenant_max: int | None = None
     own: dict[str, int] | None = None
+    own_max: int | None = None
+    sitting: dict[str, int] | None = None
     own_times: float | None = None
 
 

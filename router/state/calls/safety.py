@@ -32,7 +32,7 @@ class RefuseReply(Asked):
     turn_id: int
     token: str
     rule: str
-    detail: Text
+    detail: Text | None = None
     provider: str | None = None
     model: str | None = None
     tokens_in: int | None = None

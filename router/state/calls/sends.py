@@ -61,6 +61,7 @@ class BeginSend(Sending):
     turn_id: int
     token: str
     part: int
+    said_so_far: Text | None = None
     lease_seconds: float
     reply: MadeReply | None = None
 
@@ -157,14 +158,14 @@ class SettleSend(Asked):
     error: Text | None = None
     check_after: float
     give_up_hours: int
-    late_seconds: float
+    late_seconds: float | None = None
     policy: Values | None = None
 
 
 class SendSettled(Answer):
     """What has become of the turn; `id_taken`: the id is another message's."""
 
-    turn_state: str
+    turn_state: str | None
     id_taken: bool | None = None
 
 
@@ -218,7 +219,6 @@ class SettleDoubt(Asked):
     message_id: int
     outcome: Outcome
     wa_id: Text | None = None
-    error: Text | None = None
     check_after: float
     give_up_hours: int
     late_seconds: float

@@ -107,6 +107,8 @@ class FailTurn(Asked):
     away: Literal["llm", "evolution"] | None = None
     retry_after: float | None = None
     tokens: int | None = None
+    message_id: int | None = None
+    check_after: float | None = None
     max_attempts: int
     base_seconds: float
     answer_within_minutes: float | None = None
