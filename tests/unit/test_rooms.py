@@ -83,9 +83,7 @@ def of_the_project(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def test_the_order_names_every_room_and_no_other():
-    folders = {
-        path.parent.relative_to(ROUTER).as_posix() for path in FILES if path.parent != ROUTER
-    }
+    folders = {room_of(module_of(path)) for path in FILES if path.parent != ROUTER}
     loose = {path.stem for path in FILES if path.parent == ROUTER} - {"__init__"}
     assert folders | loose == set(ORDER)
 
