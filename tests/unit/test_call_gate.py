@@ -23,6 +23,7 @@ from router.gate.user_tokens import TokenRules, UserTokens
 from router.http.bodies import Bodies, BodyLimits, Patience
 from router.http.callers import Callers
 from router.sharing.rates import Rates
+from tests.fixtures.looked_at import LOOKED_AT
 
 LIMITS = CallLimits(
     calls_per_minute=600,
@@ -66,7 +67,7 @@ class Nowhere:
             return known
         number = argument.get("turn_id", argument.get("notice_id"))
         if (tenant := self.tenants.get(number)) is not None:
-            return {"tenant_id": tenant}
+            return LOOKED_AT | {"tenant_id": tenant}
         return {"refused": "stale"}
 
 

@@ -27,32 +27,11 @@ from router.state.calls.flows import TurnOfFlow
 from router.state.database import Json
 from router.state.flow_tokens import NoticeToken, TurnToken
 from router.tenants.instance import InstanceKeys
+from tests.fixtures.looked_at import JID, LINE, LOOKED_AT
 from tests.fixtures.sends import SENDS
 
-JID = "5521955501234@s.whatsapp.net"
-LINE = {
-    "tenant_id": 7,
-    "instance_name": "padaria",
-    "evo_server_url": "http://evolution.example",
-    "evo_api_key": None,
-}
 OK = {"ok": True, "message_id": 31, "jid": JID, "chosen_id": "3EB0C0", "part": 0}
-TURN = TurnOfFlow.model_validate(
-    {
-        **LINE,
-        "session_id": 9,
-        "jid": JID,
-        "jids": [JID],
-        "is_paused": False,
-        "correlation_id": None,
-        "system_prompt": None,
-        "reply_rules": {},
-        "said": [],
-        "sends": [],
-        "said_so_far": "",
-        "next_part": 0,
-    }
-)
+TURN = TurnOfFlow.model_validate(LOOKED_AT)
 TOKEN = TurnToken(5, "secret")
 SPEAKER = flow(TOKEN, TURN, "oi", 0)
 HELLO = Outgoing.plain("oi")
