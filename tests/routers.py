@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from loopback.routers import RouterProcess
 from router.app import create_app
-from router.configuration.settings import load_settings
+from router.configuration.settings import Settings, load_settings
 from router.serving.server import server_config
 
 WEBHOOK_SECRET = "a-webhook-secret-for-tests"
@@ -71,8 +71,8 @@ async def running_router(env: Mapping[str, str]) -> AsyncIterator[str]:
     """A router in this loop, served over real HTTP. Gives its URL."""
     with door() as listener:
         url = url_of(listener)
-        app = create_app(load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None))
-        async with serving(app, listener):
+        settings = load_settings({"N8N_ROUTER_URL": url, **env}, env_file=None)
+        async with serving(create_app(settings), settings, listener):
             yield url
 
 
@@ -89,9 +89,9 @@ def url_of(listener: socket.socket) -> str:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, listener: socket.socket) -> AsyncIterator[None]:
+async def serving(app: FastAPI, settings: Settings, listener: socket.socket) -> AsyncIterator[None]:
     """Serve a router in this loop, as `python -m router.serving` does."""
-    server = _Server(server_config(app, app.state.settings))
+    server = _Server(server_config(app, settings))
     served = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(20):

@@ -1,9 +1,10 @@
 """What the endpoints take from the app, and who may call them."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
-from fastapi import Depends, Path, Query, Request, Security
+from fastapi import Depends, Path, Query, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from router.api.bound_database import Brief, CallersDatabase
@@ -12,6 +13,7 @@ from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.gate.identity import CallerIdentity, identify
 from router.gate.user_tokens import UserTokens
+from router.http.services import given
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.state.database import Database
@@ -34,25 +36,6 @@ class Wake(Protocol):
         """Return at once."""
 
 
-def _entrances(request: Request) -> Entrances:
-    entrances: Entrances = request.app.state.entrances
-    return entrances
-
-
-def _upkeep(entrances: "TheEntrances") -> Database:
-    return entrances.upkeep
-
-
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def _evolution(request: Request) -> EvolutionClient:
-    evolution: EvolutionClient = request.app.state.evolution
-    return evolution
-
-
 class Abandon(Protocol):
     """Stops making a reply for a session, which the fence would refuse."""
 
@@ -60,72 +43,100 @@ class Abandon(Protocol):
         """Take the session's id."""
 
 
-def _abandon(request: Request) -> Abandon:
-    abandon: Abandon = request.app.state.abandon
-    return abandon
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """All that the endpoints of /api and cron take. `tests` are of an instance's way, at once."""
+
+    settings: Settings
+    entrances: Entrances
+    user_tokens: UserTokens
+    evolution: EvolutionClient
+    hashes: ContactHashes
+    tests: AtOnce
+    wake: Wake
+    abandon: Abandon
+    wake_eraser: Callable[[], None]
 
 
-def _hashes(request: Request) -> ContactHashes:
-    hashes: ContactHashes = request.app.state.contact_hashes
-    return hashes
+_Services = Annotated[ApiServices, Depends(given(ApiServices))]
 
 
-def _wake(request: Request) -> Wake:
-    wake: Wake = request.app.state.wake
-    return wake
+async def _upkeep(services: _Services) -> Database:
+    return services.entrances.upkeep
 
 
-TheEntrances = Annotated[Entrances, Depends(_entrances)]
+async def _settings(services: _Services) -> Settings:
+    return services.settings
+
+
+async def _tests(services: _Services) -> AtOnce:
+    return services.tests
+
+
+async def _evolution(services: _Services) -> EvolutionClient:
+    return services.evolution
+
+
+async def _abandon(services: _Services) -> Abandon:
+    return services.abandon
+
+
+async def _wake(services: _Services) -> Wake:
+    return services.wake
+
+
+async def _wake_eraser(services: _Services) -> Callable[[], None]:
+    return services.wake_eraser
+
+
+async def _hashes(services: _Services) -> ContactHashes:
+    return services.hashes
+
+
 TheUpkeep = Annotated[Database, Depends(_upkeep)]
 TheSettings = Annotated[Settings, Depends(_settings)]
-
-
-def _tests(request: Request) -> AtOnce:
-    tests: AtOnce = request.app.state.instance_tests
-    return tests
-
-
 TheTests = Annotated[AtOnce, Depends(_tests)]
 """Counts the tests of each instance that are under way."""
 
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]
 TheWake = Annotated[Wake, Depends(_wake)]
+TheEraser = Annotated[Callable[[], None], Depends(_wake_eraser)]
+"""Wakes the loop that has n8n forget the erased."""
+
 TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 
 
 async def authenticate(
-    request: Request,
-    settings: TheSettings,
+    services: _Services,
     header: Annotated[str | None, Security(_key_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> CallerIdentity:
     """Return who calls. Raises Unauthorised and SignInAway."""
-    tokens: UserTokens = request.app.state.user_tokens
     shown = header or (bearer.credentials if bearer else None)
-    return await identify(shown, settings.api_keys, tokens)
+    return await identify(shown, services.settings.api_keys, services.user_tokens)
 
 
 _Identity = Annotated[CallerIdentity, Depends(authenticate)]
 
 
-def _entrance(entrances: TheEntrances, caller: _Identity) -> Entrance:
+async def _entrance(services: _Services, caller: _Identity) -> Entrance:
     is_ours = caller.claim["kind"] == "deployment"
-    return entrances.deployment if is_ours else entrances.tenants
+    return services.entrances.deployment if is_ours else services.entrances.tenants
 
 
 _TheEntrance = Annotated[Entrance, Depends(_entrance)]
 
 
-def _callers_database(entrance: _TheEntrance, caller: _Identity) -> Database:
+async def _callers_database(entrance: _TheEntrance, caller: _Identity) -> Database:
     return CallersDatabase(entrance, caller)
 
 
-def _lists(entrance: _TheEntrance, caller: _Identity) -> Database:
+async def _lists(entrance: _TheEntrance, caller: _Identity) -> Database:
     return CallersDatabase(replace(entrance, database=Brief(entrance.database)), caller)
 
 
-def _name(caller: _Identity) -> str:
+async def _name(caller: _Identity) -> str:
     return caller.name
 
 

@@ -5,11 +5,18 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from router.api.dependencies import Caller, TenantId, TheAbandon, TheDatabase, TheHashes
+from router.api.dependencies import (
+    Caller,
+    TenantId,
+    TheAbandon,
+    TheDatabase,
+    TheEraser,
+    TheHashes,
+)
 from router.logs.events import Action, log_event
 from router.people.requests import (
     EXPORTED,
@@ -99,11 +106,11 @@ async def _written(database: Database, contact: Json) -> AsyncIterator[bytes]:
 
 @router.post("/contacts/{number}/erase", summary="Erase all that is stored of a contact")
 async def erase(
-    request: Request,
     number: _Number,
     tenant_id: TenantId,
     database: TheDatabase,
     abandon: TheAbandon,
+    wake_eraser: TheEraser,
     caller: Caller,
     hashes: TheHashes,
     response: Response,
@@ -114,7 +121,7 @@ async def erase(
     erased = ErasedContact.model_validate(answer)
     for session_id in erased.session_ids:
         abandon(session_id)
-    request.app.state.wake_eraser()
+    wake_eraser()
     response.headers["Cache-Control"] = "no-store"
     log_event(
         _log,

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from router.evolution.exchange import Instance
+from router.evolution.exchange import LONGEST_WORD, Instance
 from router.outbound.answers import read_json
 from router.outbound.client import for_tenant
 
@@ -28,7 +28,7 @@ async def _is_on(http: httpx.AsyncClient, instance: Instance, kind: str) -> bool
         answer = await http.get(
             url,
             headers={"apikey": instance.api_key.get_secret_value()},
-            extensions=for_tenant(instance.name),
+            extensions={**for_tenant(instance.name), "longest": LONGEST_WORD},
         )
         bots = read_json(answer.content) if answer.status_code == 200 else None
     except (httpx.HTTPError, ValueError):

@@ -19,8 +19,12 @@ from router.evolution.errors import (
     judge_failure,
 )
 from router.outbound.answers import MOST_VALUES, TooManyValues, read_json
-from router.outbound.bounds import LONGEST_ANSWER
 from router.outbound.client import for_tenant
+
+LONGEST_WORD = 512 * 1024
+"""Bytes of an answer that only says what became of a call. An answer costs as long to unpack as it
+is, and a server that means harm sends one with every call; the longest of Evolution's own has a QR
+code or repeats a quoted message with its thumbnail, less than a tenth of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Exchange:
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
-        longest: int = LONGEST_ANSWER,
+        longest: int = LONGEST_WORD,
     ) -> bytes:
         request = request_for(self._http, instance, method, path, body)
         request.extensions["longest"] = longest

@@ -7,7 +7,14 @@ from typing import Any
 import httpx
 
 from router.evolution.errors import REPEATS, EvolutionRefused, most_values
-from router.evolution.exchange import Exchange, Instance, object_in, read_answer, request_for
+from router.evolution.exchange import (
+    LONGEST_WORD,
+    Exchange,
+    Instance,
+    object_in,
+    read_answer,
+    request_for,
+)
 from router.outbound.bounds import LONGEST_ANSWER
 from router.whatsapp.clean import as_text
 
@@ -92,7 +99,7 @@ class EvolutionSends(Exchange):
     ) -> httpx.Response:
         """Post a send. Its answer may repeat it, but no more of a media is kept than is read."""
         request = request_for(self._http, instance, "POST", path, body)
-        request.extensions["longest"] = LONGEST_ANSWER + REPEATS * len(request.content)
+        request.extensions["longest"] = LONGEST_WORD + REPEATS * len(request.content)
         request.extensions["kept"] = LONGEST_ANSWER
         if seconds is not None:
             times = httpx.Timeout(seconds, pool=self._http.timeout.pool)

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from router.errors import DatabaseAway
 from router.gate.lookups import Refused
 from router.gate.proofs import CRON, Proofs, ProvenCaller
+from router.gate.services import GateServices
 from router.gate.unread import (
     Unwanted,
     database_away,
@@ -28,13 +29,12 @@ from router.gate.unread import (
     require_held,
     token_of,
 )
-from router.gate.user_tokens import UserTokens
 from router.http.bodies import Bodies, TooMuch
 from router.http.callers import Callers
 from router.http.errors import error_response
+from router.http.services import find
 from router.sharing.rates import Rates, per_minute
 from router.state.database import Database
-from router.state.entrances import Entrances
 
 _FLOW = "flow"
 SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
@@ -186,9 +186,9 @@ class Admission:
             return self._proofs.of_cron(scope)
         if not scope["path"].startswith("/api/"):
             return None
-        tokens: UserTokens = scope["app"].state.user_tokens
+        ours = find(scope, GateServices)
         try:
-            return await self._proofs.of_caller(scope, block, tokens, _look_ups(scope))
+            return await self._proofs.of_caller(scope, block, ours.user_tokens, ours.look_ups)
         except DatabaseAway as error:
             away = error_response(503, "database_away", str(error), {"Retry-After": "5"})
             raise Answered(away) from error
@@ -210,8 +210,7 @@ class Admission:
 
 
 def _look_ups(scope: Scope) -> Database:
-    entrances: Entrances = scope["app"].state.entrances
-    return entrances.look_ups
+    return find(scope, GateServices).look_ups
 
 
 def _require(wait: int | None) -> None:

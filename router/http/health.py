@@ -1,16 +1,17 @@
 """`GET /health` for people and monitors, `/health/live` for orchestrators; spends no LLM token."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
-from starlette.datastructures import State
 
 from router import __version__
 from router.configuration.settings import Settings
 from router.errors import StateError
+from router.http.services import given
 from router.outbound.pools import TenantPools
 from router.sharing.at_once import Shared
 from router.state.calls.health import check_database, count_undelivered
@@ -45,41 +46,58 @@ class Health(BaseModel):
     checks: dict[str, Check]
 
 
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """What is looked at; `n8n` is None where it is not used."""
+
+    settings: Settings
+    database: Database
+    pools: TenantPools
+    lost_servers: LostServers
+    n8n: Workflows | None
+
+
+class HealthChecks:
+    """Looks at everything: once for all who ask meanwhile, for anybody may."""
+
+    def __init__(self, looked_at: LookedAt) -> None:
+        self._checks = Shared(lambda: _look(looked_at))
+
+    async def get(self) -> dict[str, Check]:
+        """Return how everything is now, by name."""
+        return await self._checks.get()
+
+
 @router.get("/health", summary="Can it do its work?", responses={503: {"model": Health}})
-async def health(request: Request, response: Response) -> Health:
+async def health(
+    checks: Annotated[HealthChecks, Depends(given(HealthChecks))], response: Response
+) -> Health:
     """Answer 200 if every check is ok, else 503 with what is wrong."""
-    shared: Shared[dict[str, Check]] = request.app.state.checks
-    checks = await shared.get()
-    ok = all(check.status == "ok" for check in checks.values())
+    found = await checks.get()
+    ok = all(check.status == "ok" for check in found.values())
     response.status_code = 200 if ok else 503
-    return Health(ok=ok, version=__version__, timestamp=datetime.now(UTC), checks=checks)
-
-
-def shared_checks(state: State) -> Shared[dict[str, Check]]:
-    """Return what looks at everything: once for all who ask meanwhile, for anybody may."""
-    return Shared(lambda: _look(state))
-
-
-async def _look(state: State) -> dict[str, Check]:
-    settings: Settings = state.settings
-    checks = {
-        "database": await _check_database(state.entrances.upkeep, settings),
-        "llm": _check_llm(settings),
-        "connections": _check_connections(state.pools),
-    }
-    if checks["database"].status == "ok":
-        checks["delivery"] = await _check_delivery(state.entrances.upkeep)
-        if lost := await _lost_servers(state.lost_servers):
-            checks["evolution_servers"] = lost
-    if settings.n8n_enabled:
-        checks["n8n"] = await _check_n8n(state.n8n, settings)
-    return checks
+    return Health(ok=ok, version=__version__, timestamp=datetime.now(UTC), checks=found)
 
 
 @router.get("/health/live", summary="Is the process alive?")
 async def live() -> dict[str, bool]:
     """Answer as long as the process serves requests, whatever else is away."""
     return {"ok": True}
+
+
+async def _look(at: LookedAt) -> dict[str, Check]:
+    checks = {
+        "database": await _check_database(at.database, at.settings),
+        "llm": _check_llm(at.settings),
+        "connections": _check_connections(at.pools),
+    }
+    if checks["database"].status == "ok":
+        checks["delivery"] = await _check_delivery(at.database)
+        if lost := await _lost_servers(at.lost_servers):
+            checks["evolution_servers"] = lost
+    if at.n8n is not None:
+        checks["n8n"] = await _check_n8n(at.n8n, at.settings)
+    return checks
 
 
 async def _check_database(database: Database, settings: Settings) -> Check:

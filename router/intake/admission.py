@@ -11,27 +11,16 @@ from ipaddress import ip_network
 from fastapi import Request
 
 from router.configuration.addresses import Network
-from router.configuration.settings import Settings
 from router.errors import DatabaseAway
-from router.http.callers import Callers, is_within
+from router.http.callers import is_within
 from router.intake.auth import Verdict, examine, presents_anything
-from router.intake.guards import Guard, Guards
+from router.intake.dependencies import IntakeServices
+from router.intake.guards import Guard
+from router.intake.rejections import Rejected
 from router.whatsapp.bounds import LONGEST_INSTANCE
 from router.whatsapp.clean import clean
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-
-
-class Rejected(Exception):
-    """The webhook is answered with this status and code; nothing was recorded."""
-
-    def __init__(
-        self, status: int, code: str, message: str, retry_after: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.retry_after = 5 if status == 503 and retry_after is None else retry_after
 
 
 def named_instance(in_path: str) -> str:
@@ -46,16 +35,18 @@ def named_instance(in_path: str) -> str:
     return in_path
 
 
-async def admit(request: Request, instance: str) -> None:
+async def admit(request: Request, services: IntakeServices, instance: str) -> None:
     """Raise Rejected unless the tenant's webhooks may come from there, with that secret."""
-    guards: Guards = request.app.state.guards
+    guards = services.guards
     if not presents_anything(request.headers, request.query_params.get("token")):
         # Whatever the tenant's own secrets are: no query for those who show none.
-        raise _refused_secret(request, Guard()) or Rejected(401, "bad_secret", "no secret")
+        raise _refused_secret(request, services, Guard()) or Rejected(
+            401, "bad_secret", "no secret"
+        )
     try:
-        if _refusal(request, await guards.of(instance)) is None:
+        if _refusal(request, services, await guards.of(instance)) is None:
             return
-        refusal = _refusal(request, await guards.newest_of(instance))
+        refusal = _refusal(request, services, await guards.newest_of(instance))
     except DatabaseAway as error:
         raise Rejected(
             503, "database_away", f"nothing was recorded, send it again: {error}"
@@ -64,15 +55,13 @@ async def admit(request: Request, instance: str) -> None:
         raise refusal
 
 
-def _refusal(request: Request, guard: Guard) -> Rejected | None:
+def _refusal(request: Request, services: IntakeServices, guard: Guard) -> Rejected | None:
     """The secret first: for who has none, a tenant's networks are gone through by nobody."""
-    settings: Settings = request.app.state.settings
-    return _refused_secret(request, guard) or _refused_network(request, settings, guard)
+    return _refused_secret(request, services, guard) or _refused_network(request, services, guard)
 
 
-def _refused_secret(request: Request, guard: Guard) -> Rejected | None:
-    settings: Settings = request.app.state.settings
-    shared = settings.webhook_secrets if guard.shared else ()
+def _refused_secret(request: Request, services: IntakeServices, guard: Guard) -> Rejected | None:
+    shared = services.settings.webhook_secrets if guard.shared else ()
     verdict = examine(
         request.headers,
         request.query_params.get("token"),
@@ -96,14 +85,13 @@ def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
-def _refused_network(request: Request, settings: Settings, guard: Guard) -> Rejected | None:
+def _refused_network(request: Request, services: IntakeServices, guard: Guard) -> Rejected | None:
     """Both the deployment's list and the tenant's must have the address, where they are set."""
-    everybodys = _networks(settings.webhook_networks)
+    everybodys = _networks(services.settings.webhook_networks)
     lists = [networks for networks in (everybodys or None, guard.networks) if networks is not None]
     if not lists:
         return None
-    callers: Callers = request.app.state.callers
-    address = callers.address_of(request.scope)
+    address = services.callers.address_of(request.scope)
     if address is not None and all(is_within(address, networks) for networks in lists):
         return None
     return Rejected(

@@ -1,4 +1,4 @@
-"""The log of rejected webhooks: the first of each kind at once, of the rest their number.
+"""What is rejected, and the log of it: the first of each kind at once, of the rest their number.
 
 Anybody can send thousands a second; the log must not be what breaks, nor hide the one that matters.
 """
@@ -7,13 +7,24 @@ import asyncio
 import logging
 from collections import Counter
 
-from router.intake.admission import Rejected
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 
 _log = logging.getLogger(__name__)
 _WINDOW = 10.0  # seconds
 _MOST_LINES = 20  # in one window
+
+
+class Rejected(Exception):
+    """The webhook is answered with this status and code; nothing was recorded."""
+
+    def __init__(
+        self, status: int, code: str, message: str, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = 5 if status == 503 and retry_after is None else retry_after
 
 
 class Rejections:

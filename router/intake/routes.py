@@ -26,19 +26,18 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.http.bodies import Bodies, TooMuch
 from router.http.errors import ErrorBody
 from router.http.json_bounds import require_few_values, require_shallow
+from router.http.services import find
 from router.http.weight import weight_of
-from router.intake.admission import Rejected, admit, named_instance
+from router.intake.admission import admit, named_instance
+from router.intake.dependencies import IntakeServices, TheServices
 from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piece
-from router.intake.ingester import Ingester
-from router.intake.rejections import Rejections
+from router.intake.rejections import Rejected
 from router.logs.events import Action, log_event
-from router.people.hashing import ContactHashes
-from router.sharing.rates import Rates, per_minute
+from router.sharing.rates import per_minute
 from router.state.calls.intake import Decision
 from router.state.database import Json
 
@@ -47,7 +46,7 @@ class _Direct(APIRoute):
     """A route of FastAPI's, in its reference like any other, that is answered without its help.
 
     Reading a signature again for each call is a quarter of all that a webhook costs in Python, and
-    here it has nothing to read but the path.
+    here it has nothing to read but the path, and always the same services to give.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -57,7 +56,8 @@ class _Direct(APIRoute):
 
 def _answered_by(endpoint: Callable[..., Awaitable[Response]]) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await endpoint(Request(scope, receive), **scope["path_params"])
+        services = find(scope, IntakeServices)
+        response = await endpoint(Request(scope, receive), services, **scope["path_params"])
         await response(scope, receive, send)
 
     return answer
@@ -87,15 +87,14 @@ _MOST_OF_A_NUMBER = 400
 @router.post("/webhook/{instance_name}/{event}", summary="The same, with byEvents")
 @router.post("/webhook/{instance_name}//{event}", include_in_schema=False)
 async def receive_webhook(
-    request: Request, instance_name: str, event: str | None = None
+    request: Request, services: TheServices, instance_name: str, event: str | None = None
 ) -> Response:
     """Answer when the event is committed or deliberately ignored; never wait for an LLM."""
     del event  # the body names its event; the path segment only repeats it
     try:
-        return await _take(request, named_instance(instance_name))
+        return await _take(request, services, named_instance(instance_name))
     except Rejected as rejected:
-        rejections: Rejections = request.app.state.rejections
-        rejections.note(rejected, instance_name)
+        services.rejections.note(rejected, instance_name)
         wait = rejected.retry_after
         return _json(
             {"error": {"code": rejected.code, "message": str(rejected)}},
@@ -116,13 +115,12 @@ class _Taken:
     refused: NotAnEnvelope | None = None
 
 
-async def _take(request: Request, instance: str) -> Response:
-    settings: Settings = request.app.state.settings
-    await admit(request, instance)
-    _hold_back(request, instance)
-    webhook, weight = await _read(request, instance, settings)
-    with _kept(request, instance, weight):
-        taken = await _record(request, instance, webhook)
+async def _take(request: Request, services: IntakeServices, instance: str) -> Response:
+    await admit(request, services, instance)
+    _hold_back(services, instance)
+    webhook, weight = await _read(request, services, instance)
+    with _kept(services.bodies, instance, weight):
+        taken = await _record(services, instance, webhook)
     if not taken.decisions:
         if taken.ignored is None:
             assert taken.refused is not None  # noqa: S101 - one of the three it is
@@ -155,17 +153,14 @@ async def _take(request: Request, instance: str) -> Response:
     return _json(_answer(taken.event, taken.decisions, taken.correlation_id))
 
 
-async def _record(request: Request, instance: str, webhook: Webhook) -> _Taken:
+async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> _Taken:
     """Have the webhook's events recorded; what cannot be read costs only itself."""
-    settings: Settings = request.app.state.settings
-    ingester: Ingester = request.app.state.ingester
-    rates: Rates = request.app.state.rates
-    hashes: ContactHashes = request.app.state.contact_hashes
+    hashes = services.hashes
     taken = _Taken(_correlation_id(), webhook.envelope.event, ignored=webhook.ignored)
     already = 1  # one was counted before the body was read
     for piece in webhook.pieces:
         for _ in piece[already:]:  # whatever becomes of it, it was work
-            _count_event(instance, settings, rates)
+            _count_event(services, instance)
         already = 0
         try:
             parsed = read_piece(webhook.envelope, piece)
@@ -179,12 +174,12 @@ async def _record(request: Request, instance: str, webhook: Webhook) -> _Taken:
             continue
         for item in parsed.events:
             item["correlation_id"] = taken.correlation_id
-            _mark_flood(item, settings, rates)
+            _mark_flood(services, item)
         if not taken.decisions:
             taken.contact = hashes.in_log(parsed.events[0].get("jids"))
         events = [hashes.added_to(event) for event in parsed.events]
         try:
-            decisions = await ingester.ingest(events)
+            decisions = await services.ingester.ingest(events)
         except DatabaseAway as error:
             raise Rejected(
                 503, "database_away", f"not all was recorded, send it again: {error}"
@@ -200,16 +195,16 @@ def _correlation_id() -> str:
     return f"{getrandbits(64):016x}"  # nosec B311
 
 
-def _count_event(instance: str, settings: Settings, rates: Rates) -> int | None:
+def _count_event(services: IntakeServices, instance: str) -> int | None:
     """Count one event of the instance. Return None, or in how many seconds it may send more."""
-    return rates.exceeded(per_minute(settings.tenant_webhooks_per_minute), "webhook", instance)
+    limit = per_minute(services.settings.tenant_webhooks_per_minute)
+    return services.rates.exceeded(limit, "webhook", instance)
 
 
-def _hold_back(request: Request, instance: str) -> None:
-    settings: Settings = request.app.state.settings
-    ingester: Ingester = request.app.state.ingester
-    wait = _count_event(instance, settings, request.app.state.rates)
-    if wait is None and ingester.waiting_for(instance) >= settings.max_waiting_webhooks:
+def _hold_back(services: IntakeServices, instance: str) -> None:
+    wait = _count_event(services, instance)
+    most = services.settings.max_waiting_webhooks
+    if wait is None and services.ingester.waiting_for(instance) >= most:
         wait = 5
     if wait is not None:
         raise Rejected(
@@ -217,20 +212,26 @@ def _hold_back(request: Request, instance: str) -> None:
         )
 
 
-def _mark_flood(item: dict[str, Any], settings: Settings, rates: Rates) -> None:
+def _mark_flood(services: IntakeServices, item: dict[str, Any]) -> None:
     if item["type"] != "message" or item["from_me"] or not item["jids"]:
         return
-    limit = per_minute(settings.contact_messages_per_minute)
-    if rates.exceeded(limit, "contact", item["instance"], item["jids"][0]) is not None:
+    limit = per_minute(services.settings.contact_messages_per_minute)
+    wait = services.rates.exceeded(limit, "contact", item["instance"], item["jids"][0])
+    if wait is not None:
         item["flood"] = True
 
 
-async def _read(request: Request, instance: str, settings: Settings) -> tuple[Webhook, int]:
+async def _read(request: Request, services: IntakeServices, instance: str) -> tuple[Webhook, int]:
     """Return the webhook, and about how many bytes it takes from now on."""
-    bodies: Bodies = request.app.state.webhook_bodies
-    sender, most = _sender(instance), settings.max_webhook_bytes
+    settings = services.settings
+    reading = services.bodies.reading(
+        request.scope,
+        request.receive,
+        sender=_sender(instance),
+        most=settings.max_webhook_bytes,
+    )
     try:
-        async with bodies.reading(request.scope, request.receive, sender=sender, most=most) as raw:
+        async with reading as raw:
             await require_few_values(raw, _MOST_VALUES)
             if len(raw) < _LARGE:
                 return _opened(instance, raw, settings.max_json_depth)
@@ -252,12 +253,11 @@ def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
 
 
 @contextmanager
-def _kept(request: Request, instance: str, weight: int) -> Iterator[None]:
+def _kept(bodies: Bodies, instance: str, weight: int) -> Iterator[None]:
     """Count a parsed body until it is recorded: while that takes long, many would fill the memory.
 
     Evolution sends again what was refused so.
     """
-    bodies: Bodies = request.app.state.webhook_bodies
     with ExitStack() as stack:
         try:
             stack.enter_context(bodies.keeping(_sender(instance), weight))

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from hmac import compare_digest
 from typing import Annotated, Literal, TypedDict, TypeVar
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from router.configuration.settings import Settings
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
+from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.handler import KEY_HEADER
 from router.state.calls.flows import (
@@ -124,26 +125,26 @@ class Extension(BaseModel):
 
 
 @router.post("/turns/{turn_id}/began", summary="Say which execution works on a turn")
-async def began(request: Request, turn_id: int, token: _Token, body: Began) -> JSONResponse:
+async def began(services: TheServices, turn_id: int, token: _Token, body: Began) -> JSONResponse:
     """Note the execution, so that its crash can be told from its silence."""
 
     async def ask(database: Database, held: Held) -> Answer:
         return await begin_flow(database, BeginFlow(**held, execution_id=body.execution_id))
 
-    return _answered(request, await _call(request, turn_id, token, ask), turn_id)
+    return _answered(services, await _call(services, turn_id, token, ask), turn_id)
 
 
 @router.post("/executions/{execution_id}/fail", summary="Report that an execution crashed")
 async def crash(
-    request: Request, execution_id: _Execution, key: _Key, body: Crash | None = None
+    services: TheServices, execution_id: _Execution, key: _Key, body: Crash | None = None
 ) -> JSONResponse:
     """End the attempt that the execution worked on. 404: it worked on none that is known."""
-    settings: Settings = request.app.state.settings
+    settings = services.settings
     expected = settings.n8n_api_key
     if expected is None or not compare_digest(key.encode(), expected.get_secret_value().encode()):
         return _error(401, "unauthorized", f"the header {KEY_HEADER} must be N8N_API_KEY")
     told = body or Crash()
-    database: Database = request.app.state.database
+    database = services.database
     where = f" in the node {told.node}" if told.node else ""
     asked = FailExecution(
         execution_id=execution_id,
@@ -157,12 +158,12 @@ async def crash(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
         turn_id=turn_id, turn_state=state,
     )  # fmt: skip
-    return _answered(request, answer, turn_id)
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/done", summary="Close a turn")
 async def done(
-    request: Request, turn_id: int, token: _Token, body: Done | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Done | None = None
 ) -> JSONResponse:
     """Close the turn, also when nothing needed saying."""
     told = body or Done()
@@ -170,21 +171,21 @@ async def done(
     async def ask(database: Database, held: Held) -> Answer:
         return await finish_turn(database, FinishTurn(**held, **dict(told)))
 
-    answer = await _call(request, turn_id, token, ask)
+    answer = await _call(services, turn_id, token, ask)
     if not isinstance(answer, Refusal):
         log_event(
             _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
         )
-    return _answered(request, answer, turn_id)
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/fail", summary="Report that a turn failed")
 async def fail(
-    request: Request, turn_id: int, token: _Token, body: Failure | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Failure | None = None
 ) -> JSONResponse:
     """End the attempt: tried again or dead, by the kind; what was said already is not repeated."""
     failure = body or Failure()
-    settings: Settings = request.app.state.settings
+    settings = services.settings
     judged = _judged(failure)
 
     async def ask(database: Database, held: Held) -> TurnFailed | Refusal:
@@ -197,18 +198,18 @@ async def fail(
         )
         return await fail_turn(database, asked)
 
-    answer = await _call(request, turn_id, token, ask)
+    answer = await _call(services, turn_id, token, ask)
     state = None if isinstance(answer, Refusal) else answer.state
     log_event(
         _log, Action.AI_FAILED, f"the flow reports {failure.kind}",
         level=logging.WARNING, turn_id=turn_id, turn_state=state,
     )  # fmt: skip
-    return _answered(request, answer, turn_id)
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/handoff", summary="Call a human")
 async def hand_off(
-    request: Request, turn_id: int, token: _Token, body: Handoff | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Handoff | None = None
 ) -> JSONResponse:
     """Pause the session with source `ai` and the reason, and close the turn."""
     told = body or Handoff()
@@ -217,19 +218,19 @@ async def hand_off(
         asked = HandOff(**held, reason=told.reason, summary=told.summary)
         return await hand_turn_off(database, asked)
 
-    answer = await _call(request, turn_id, token, ask)
+    answer = await _call(services, turn_id, token, ask)
     if not isinstance(answer, Refusal):
         log_event(
             _log, Action.PAUSED, "paused: the AI asked for a human",
             turn_id=turn_id, session_id=answer.session_id, source="ai",
         )  # fmt: skip
-        request.app.state.wake_notices()
-    return _answered(request, answer, turn_id)
+        services.wake_notices()
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/extend", summary="Ask for more time")
 async def extend(
-    request: Request, turn_id: int, token: _Token, body: Extension | None = None
+    services: TheServices, turn_id: int, token: _Token, body: Extension | None = None
 ) -> JSONResponse:
     """Lengthen the lease to so many seconds from now."""
     seconds = (body or Extension()).seconds
@@ -237,18 +238,20 @@ async def extend(
     async def ask(database: Database, held: Held) -> Answer:
         return await extend_turn(database, ExtendTurn(**held, seconds=seconds))
 
-    return _answered(request, await _call(request, turn_id, token, ask), turn_id)
+    return _answered(services, await _call(services, turn_id, token, ask), turn_id)
 
 
 async def _call(
-    request: Request, turn_id: int, token: str, ask: Callable[[Database, Held], Awaitable[_Answer]]
+    services: FlowServices,
+    turn_id: int,
+    token: str,
+    ask: Callable[[Database, Held], Awaitable[_Answer]],
 ) -> _Answer | Refusal:
     """Ask for the attempt whose token was shown, or refuse."""
     shown = read_token(token)
     if shown is None or shown.turn_id != turn_id:
         return Refusal(refused="unknown_token")
-    database: Database = request.app.state.database
-    return await ask(database, TurnToken(turn_id, shown.secret).held)
+    return await ask(services.database, TurnToken(turn_id, shown.secret).held)
 
 
 class _Judged(TypedDict):
@@ -283,12 +286,12 @@ def _patience(settings: Settings) -> _Patience:
     }
 
 
-def _answered(request: Request, answer: Answer, turn_id: int | None) -> JSONResponse:
+def _answered(services: FlowServices, answer: Answer, turn_id: int | None) -> JSONResponse:
     if isinstance(answer, Refusal):
         return _error(409, answer.refused, f"nothing was done: {answer.refused}")
     if turn_id is not None:
-        request.app.state.n8n.silent.heard_of(turn_id)
-    request.app.state.wake()
+        services.silent.heard_of(turn_id)
+    services.wake()
     return JSONResponse(answer.as_told())
 
 

@@ -16,28 +16,24 @@ from typing import TypeAlias, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.evolution.exchange import Instance
 from router.gate.refusals import Refused, conflict
-from router.http.bodies import Bodies, TooMuch
+from router.http.bodies import TooMuch
 from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
+from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.media import emptied, filled, media_size
 from router.n8n.notice_routes import send_notice
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
-from router.outbound.media import MediaSource
-from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
-from router.sending.outbox import Outbox
+from router.safety.guard import ReplyRefused, Speaker
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
-from router.sending.presence import Presence
 from router.sending.speakers import flow
-from router.sharing.at_once import AtOnce, TooManyAtOnce
-from router.sharing.bench import Bench
+from router.sharing.at_once import TooManyAtOnce
 from router.sharing.shares import TENANT, Shares
 from router.state.calls.flows import LookAtTurn, TurnOfFlow, look_at_turn
 from router.state.calls.model import Refusal
@@ -80,18 +76,20 @@ AT_ONCE = 8
         }
     },
 )
-async def call_evolution(request: Request, group: str, method: str, instance: str) -> JSONResponse:
+async def call_evolution(
+    request: Request, services: TheServices, group: str, method: str, instance: str
+) -> JSONResponse:
     """Send for a turn or a notice. 201 as Evolution; 409: the fence refuses; 404 elsewhere."""
     path = f"{group}/{method}"
     try:
         if (notice := read_notice_token(request.headers.get("apikey", ""))) is not None:
-            outbox = request.app.state.outbox
-            with _place(request.app.state.flow_places, "notices"):
-                return await send_notice(outbox, notice, path, instance, await body_of(request))
-        desk = await _Desk.open(request, instance)
-        contact = request.app.state.contact_hashes.in_log(desk.turn.jids)
+            with _place(services.places, "notices"):
+                body = await body_of(request)
+                return await send_notice(services.outbox, notice, path, instance, body)
+        desk = await _Desk.open(request, services, instance)
+        contact = services.hashes.in_log(desk.turn.jids)
         correlation_id = desk.turn.correlation_id or f"turn-{desk.token.turn_id}"
-        places = _place(request.app.state.flow_places, desk.turn.tenant_id)
+        places = _place(services.places, desk.turn.tenant_id)
         with bind_correlation(correlation_id, contact), desk.counted(), places:
             return await desk.carry_out(path, await written_of(request))
     except Refused as refused:
@@ -125,31 +123,21 @@ async def _looked_at(database: Database, token: TurnToken) -> TurnOfFlow:
 class _Desk:
     """One request of a flow, with what it may act on."""
 
-    def __init__(self, request: Request, token: TurnToken, turn: TurnOfFlow) -> None:
-        state = request.app.state
-        self._database: Database = state.database
-        self._presence: Presence = state.presence
-        self._settings: Settings = state.settings
-        self._guard: ReplyGuard = state.guard
-        self._outbox: Outbox = state.outbox
-        self._media: MediaSource = state.media
-        self._at_once: AtOnce = state.flows_at_once
-        self._bench: Bench = state.flow_bench
-        self._bodies: Bodies = state.media_bodies
-        self._wake: Callable[[], None] = state.wake
+    def __init__(self, services: FlowServices, token: TurnToken, turn: TurnOfFlow) -> None:
+        self._services = services
         self._next_part = 0  # of the turn, when the guard judged what it had said
         self.token = token
         self.turn = turn
 
     @classmethod
-    async def open(cls, request: Request, instance: str) -> "_Desk":
+    async def open(cls, request: Request, services: FlowServices, instance: str) -> "_Desk":
         """Find the turn by the token that the request shows. Raises Refused."""
         token = read_token(request.headers.get("apikey", ""))
         if token is None:
             raise Refused(
                 401, "Unauthorized", "the header apikey must be the turn's token", "token"
             )
-        turn = await _looked_at(request.app.state.database, token)
+        turn = await _looked_at(services.database, token)
         if turn.instance_name != instance:
             raise Refused(
                 403,
@@ -157,13 +145,13 @@ class _Desk:
                 f"this turn is of the instance {turn.instance_name}",
                 "instance",
             )
-        return cls(request, token, turn)
+        return cls(services, token, turn)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Count the request as one of its turn's for the block. Raises Refused."""
         try:
-            with self._at_once.taken(self.token.turn_id):
+            with self._services.at_once.taken(self.token.turn_id):
                 yield
         except TooManyAtOnce as error:
             why = f"{error}: wait until your other requests are answered"
@@ -174,7 +162,7 @@ class _Desk:
         asked, messages = await self._understood(path, written)
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
-        await self._check(messages, self._guard.check)
+        await self._check(messages, self._services.guard.check)
         if all(self._is_begun(message) for message in messages):
             messages = tuple(emptied(asked, message) for message in messages)
         else:
@@ -190,7 +178,7 @@ class _Desk:
         # Once in the message, once in the request that carries it.
         size = 2 * sum(media_size(message) for message in messages)
         try:
-            with self._bodies.keeping(str(self.turn.tenant_id), size):
+            with self._services.media_bodies.keeping(str(self.turn.tenant_id), size):
                 yield
         except TooMuch as error:
             why = "too many media are being sent: try again soon"
@@ -206,14 +194,14 @@ class _Desk:
         """Do what takes long beside everything else. Raises Refused."""
         tenant_id = self.turn.tenant_id
         try:
-            return await self._bench.do(tenant_id, work, after_waiting=self._look_again)
+            return await self._services.bench.do(tenant_id, work, after_waiting=self._look_again)
         except TimeoutError as error:
             why = "too many long requests of flows are being read: try again soon"
             raise Refused(503, "Service Unavailable", why, "busy") from error
 
     async def _look_again(self) -> None:
         """Find out what became of the turn meanwhile. Raises Refused: nothing is read for it."""
-        self.turn = await _looked_at(self._database, self.token)
+        self.turn = await _looked_at(self._services.database, self.token)
 
     async def _prepare(self, asked: Asked, messages: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
         """Have all that takes time behind us before the fence: the media, and what was asked for.
@@ -223,7 +211,8 @@ class _Desk:
         until = monotonic() + asked.delay
         tenant_id = self.turn.tenant_id
         ready = [
-            await filled(asked, each, self._media, tenant_id, self._beside) for each in messages
+            await filled(asked, each, self._services.media, tenant_id, self._beside)
+            for each in messages
         ]
         await asyncio.sleep(max(0.0, until - monotonic()))
         return tuple(ready)
@@ -253,7 +242,7 @@ class _Desk:
         try:
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)
         except ReplyRefused as refused:
-            self._wake()  # the turn may have a fallback message to be sent
+            self._services.wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
 
     async def _show_presence(self, asked: Asked) -> JSONResponse:
@@ -261,7 +250,7 @@ class _Desk:
             raise conflict("paused")
         presence = str(asked.body.get("presence") or "composing")
         try:
-            await self._presence.show(
+            await self._services.presence.show(
                 self._instance(),
                 self.turn.jid,
                 presence,
@@ -280,15 +269,15 @@ class _Desk:
         It ends: each time another of the turn's sends has passed.
         """
         while (sent := await self._send(messages[0])) is None:
-            self.turn = await _looked_at(self._database, self.token)
-            await self._check(messages, self._guard.check_again)
+            self.turn = await _looked_at(self._services.database, self.token)
+            await self._check(messages, self._services.guard.check_again)
         return sent
 
     async def _send(self, message: Outgoing) -> Sent | None:
         """Send one message; None: more was said since it was judged. Raises Refused."""
         speaker = flow(self.token, self.turn, texts_of(message.body), self._next_part)
         try:
-            sent = await self._outbox.send(speaker, message)
+            sent = await self._services.outbox.send(speaker, message)
         except SendStopped as stopped:
             if stopped.reason == "judge_again":
                 return None
@@ -312,6 +301,6 @@ class _Desk:
 
     def _instance(self) -> Instance:
         try:
-            return InstanceKeys.of(self._settings).instance(self.turn)
+            return InstanceKeys.of(self._services.settings).instance(self.turn)
         except EvolutionError as error:
             raise Refused(401, "Unauthorized", str(error), "key") from error

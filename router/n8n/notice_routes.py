@@ -3,13 +3,14 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
 from router.gate.refusals import Refused, conflict
 from router.logs.events import Action, log_event
 from router.n8n.answers import as_evolution, failure
+from router.n8n.dependencies import TheServices
 from router.n8n.requests import notice_of
 from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
@@ -17,7 +18,7 @@ from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.sending.speakers import notice
 from router.state.calls.model import Refusal
 from router.state.calls.notices import FinishNotice, NoticeFinished, finish_notice
-from router.state.database import Database, Json
+from router.state.database import Json
 from router.state.flow_tokens import NoticeToken, read_notice_token
 from router.whatsapp.clean import as_text, clean
 from router.whatsapp.jids import normalise_jid
@@ -41,13 +42,12 @@ _Token = Annotated[str, Header(alias="apikey", description="The notice's token")
 
 
 @router.post("/{notice_id}/done", summary="Say that a notice has been told")
-async def done(request: Request, notice_id: int, token: _Token) -> JSONResponse:
+async def done(services: TheServices, notice_id: int, token: _Token) -> JSONResponse:
     """Close it; again: the same answer. 409: it was given out anew, or there is no such notice."""
     shown = read_notice_token(token)
     answer: NoticeFinished | Refusal = Refusal(refused="unknown_token")
     if shown is not None and shown.notice_id == notice_id:
-        database: Database = request.app.state.database
-        answer = await finish_notice(database, FinishNotice(**shown.held, handler="n8n"))
+        answer = await finish_notice(services.database, FinishNotice(**shown.held, handler="n8n"))
     if isinstance(answer, Refusal):
         code = answer.refused
         error = {"code": code, "message": f"nothing was done: {code}"}

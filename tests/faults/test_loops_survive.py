@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from router import wiring
+from router import workers
 from router.app import create_app
 from router.configuration.settings import Settings, load_settings
 from router.intake import gap_repairs
@@ -75,7 +75,7 @@ async def test_every_task_made_at_the_start_outlives_a_database_that_is_ill(
             ill.append(Ill(database, error))
             yield ill[0]
 
-    monkeypatch.setattr(wiring, "open_database", opened)
+    monkeypatch.setattr(workers, "open_database", opened)
     monkeypatch.setattr(gap_repairs.GapRepairs.__init__, "__kwdefaults__", {"retry_delays": (0.1,)})
     monkeypatch.setattr(executions, "_PAUSE_AFTER_FAILURE", 0.1)
     others = asyncio.all_tasks()
@@ -121,7 +121,7 @@ async def test_no_loops_first_work_is_waited_for_by_the_start(
             hung.append(Hung(database))
             yield hung[0]
 
-    monkeypatch.setattr(wiring, "open_database", opened)
+    monkeypatch.setattr(workers, "open_database", opened)
     app = create_app(load_settings(environment(database_url)))
     async with app.router.lifespan_context(app):
         assert hung[0].asked == []  # the start is over, and none of them has begun

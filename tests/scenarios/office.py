@@ -2,22 +2,22 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
 
+from router.api.dependencies import ApiServices
 from router.configuration.settings import Settings, load_settings
 from router.evolution.client import EvolutionClient
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.errors import install_error_handlers
+from router.http.services import provide
 from router.outbound.client import open_tenant_http
-from router.people.hashing import ContactHashes
 from router.routes import OPERATORS_ROUTES
-from router.sharing.at_once import AtOnce
-from router.state.database import Connected
 from router.state.direct import DirectDatabase
-from router.state.entrances import Entrances
+from tests.services import api_services
 from tests.state.conversation import Conversation
 
 KEY = "key-of-the-office-000000000001"
@@ -36,17 +36,25 @@ CONFIGURATION = {
 class Office:
     """One tenant, `shop` (id 1); `api` shows a right key, `talk` is the conversation behind it."""
 
-    def __init__(self, app: FastAPI, http: httpx.AsyncClient, talk: Conversation) -> None:
+    def __init__(self, app: FastAPI, services: ApiServices, talk: Conversation) -> None:
         self.app = app
-        self.api = http
+        self.services = services
         self.talk = talk
         self.wakes = 0
-        app.state.wake = self._wake
-        app.state.abandon = lambda _: None
-        app.state.wake_eraser = lambda: None
+        self.api = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://router",
+            headers={"X-API-Key": KEY},
+        )
+        self.change(wake=self._wake)
 
     def _wake(self, due_in: float = 0.0) -> None:
         self.wakes += 1
+
+    def change(self, **changes: Any) -> None:
+        """Have the office work with other services from now on."""
+        self.services = replace(self.services, **changes)
+        provide(self.app, self.services)
 
     async def get(self, path: str, status: int = 200, **query: Any) -> Any:
         answer = await self.api.get(path, params=query)
@@ -80,27 +88,19 @@ async def open_office(database_url: str, **changes: str | None) -> AsyncIterator
     database = await DirectDatabase.connect(database_url)
     settings = settings_with(changes)
     async with open_tenant_http(settings, timeout=5) as out:
-        app = build_app(database, EvolutionClient(out), settings)
-        app.state.user_tokens = UserTokens(out, token_rules(settings))
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(
-            transport=transport, base_url="http://router", headers={"X-API-Key": KEY}
-        ) as http:
-            office = Office(app, http, Conversation(database))
+        tokens = UserTokens(out, token_rules(settings))
+        services = api_services(settings, database, EvolutionClient(out), tokens)
+        office = Office(build_app(services), services, Conversation(database))
+        async with office.api:
             await office.talk.open_shop()
             yield office
     await database.close()
 
 
-def build_app(database: Connected, evolution: EvolutionClient, settings: Settings) -> FastAPI:
+def build_app(services: ApiServices) -> FastAPI:
     """The part of the application that operators use."""
     app = FastAPI()
-    app.state.database = database
-    app.state.entrances = Entrances(database)
-    app.state.instance_tests = AtOnce(2)
-    app.state.evolution = evolution
-    app.state.settings = settings
-    app.state.contact_hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
+    provide(app, services)
     install_error_handlers(app)
     app.router.routes.extend(OPERATORS_ROUTES)
     return app

@@ -62,7 +62,7 @@ async def test_what_joins_while_evolution_cannot_be_reached_is_answered_with_it(
 async def test_what_joins_while_every_place_is_taken_is_answered_with_it(
     database_url, evolution, llm, monkeypatch
 ):
-    monkeypatch.setattr("router.wiring.SendPlaces", lambda _: SendPlaces(1))
+    monkeypatch.setattr("router.workers.SendPlaces", lambda _: SendPlaces(1))
     async with performance(database_url, evolution, llm, SEND_TIMEOUT="30") as stage:
         joao = stage.shop.customer("5511955550002", name="João")
         gate = stage.shop.hold_socket()

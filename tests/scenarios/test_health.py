@@ -2,7 +2,7 @@
 
 import httpx
 
-from router import wiring
+from router import workers
 from tests.postgres import make_outdated
 from tests.routers import environment, running_router
 from tests.scenarios.stage import performance
@@ -90,7 +90,7 @@ async def test_a_wrong_key_of_supabase_is_not_ok_and_says_where_the_right_one_is
 async def test_connections_that_are_all_held_are_not_ok_and_are_again_once_one_is_free(
     database_url: str, evolution, llm, monkeypatch
 ):
-    monkeypatch.setattr(wiring, "_SENDS", 1)
+    monkeypatch.setattr(workers, "_SENDS", 1)
     rules = {"MAX_CONCURRENT_TURNS": "1", "SEND_TIMEOUT": "30"}
     async with (
         performance(database_url, evolution, llm, **rules) as stage,

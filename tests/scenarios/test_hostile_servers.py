@@ -164,7 +164,7 @@ async def test_what_a_flow_has_shown_takes_no_connection_from_look_ups(
     monkeypatch.setattr(EvolutionSends, "send_presence", spy)
     pools: list[TenantPools] = []
     monkeypatch.setattr(
-        "router.wiring.TenantPools", lambda *of: pools.append(TenantPools(*of)) or pools[0]
+        "router.workers.TenantPools", lambda *of: pools.append(TenantPools(*of)) or pools[0]
     )
     async with playing(database_url, evolution, llm, n8n) as stage:
         await stage.maria.writes("tem bolo?")

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from loopback.evolution import Business, Evolution, failures
 from loopback.receiver import WebhookReceiver
@@ -17,15 +16,9 @@ from router.api.probing import make_probe, post_probe
 from router.configuration.settings import load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
-from router.http.bodies import Bodies, BodyLimits
-from router.http.callers import Callers
+from router.http.services import provide
 from router.intake.auth import authorise
-from router.intake.guards import Guards
-from router.intake.ingester import Ingester
-from router.intake.rejections import Rejections
 from router.intake.routes import router as webhook_router
-from router.sharing.rates import Rates
-from router.state.database import Database
 from router.state.opening import open_database
 from scripts.connecting import Connection, connect
 from tests.postgres import Databases
@@ -38,6 +31,7 @@ from tests.routers import (
     url_of,
 )
 from tests.scenarios.office import WEBHOOK_SECRET, Office, open_office
+from tests.services import intake_services
 from tests.state.conversation import Conversation
 
 
@@ -80,19 +74,14 @@ async def office(
             "update tenants set evo_server_url = $1, evo_api_key = $2", evolution.url, shop.token
         )
         await office.talk.maria_writes("oi")
-        take_webhooks(office.app, office.talk.database)
-        async with serving(office.app, listener):
+        take_webhooks(office)
+        async with serving(office.app, office.services.settings, listener):
             yield office
 
 
-def take_webhooks(app: FastAPI, database: Database) -> None:
-    app.state.ingester = Ingester(database, {}, lambda _event, _decision: None)
-    app.state.guards = Guards(database)
-    app.state.rates = Rates()
-    app.state.rejections = Rejections()
-    callers = app.state.callers = Callers(())
-    app.state.webhook_bodies = Bodies(BodyLimits(), callers)
-    app.include_router(webhook_router)
+def take_webhooks(office: Office) -> None:
+    provide(office.app, intake_services(office.services.settings, office.talk.database))
+    office.app.include_router(webhook_router)
 
 
 async def look(office: Office, name: str = "shop") -> Any:
@@ -291,8 +280,8 @@ class TestWhereNothingArrives:
         theirs = databases.create(template=template_url)
         with door() as listener:
             async with open_office(theirs) as other:
-                take_webhooks(other.app, other.talk.database)
-                async with serving(other.app, listener):
+                take_webhooks(other)
+                async with serving(other.app, other.services.settings, listener):
                     set_up(shop, url_of(listener), {"url": "{router}/webhook/shop"})
                     await self.fails(office, "not this router")
         databases.drop(theirs)
@@ -464,9 +453,8 @@ async def test_an_instance_whose_evolution_hangs_is_tested_twice_at_once_and_no_
 async def test_a_trial_that_does_not_arrive_is_said(
     office: Office, evolution: Evolution, shop: Business
 ):
-    office.app.state.settings = office.app.state.settings.model_copy(
-        update={"public_url": evolution.url}
-    )
+    settings = office.services.settings
+    office.change(settings=settings.model_copy(update={"public_url": evolution.url}))
     check = await office.post("/api/instances/shop/test-webhook")
     assert not step(check, "trial")["ok"]
     assert "404" in step(check, "trial")["detail"]

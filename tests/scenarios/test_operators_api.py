@@ -9,6 +9,7 @@ import pytest
 
 from router.errors import DatabaseAway
 from tests.scenarios.office import KEY, OTHER_KEY, Office, build_app, open_office, settings_with
+from tests.services import api_services
 from tests.state.conversation import JOAO, MARIA, MARIA_LID
 
 
@@ -392,8 +393,7 @@ async def test_a_database_that_is_away_is_503_with_retry_after():
         async def call(self, function: str, argument: object) -> object:
             raise DatabaseAway("the database did not answer")
 
-    app = build_app(Away(), None, settings_with({}))
-    app.state.wake = app.state.user_tokens = None
+    app = build_app(api_services(settings_with({}), Away(), None, None))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://r", headers={"X-API-Key": KEY}
     ) as caller:

@@ -7,21 +7,23 @@ import time
 from base64 import b64encode
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import jwt
 import pytest
+from fastapi import FastAPI
 from pydantic import SecretStr
 
 from router.errors import UnknownCaller
 from router.gate.admission import SHORT_FLOW, CallLimits, Memory
 from router.gate.gate import CallGate
 from router.gate.proofs import Proofs
+from router.gate.services import GateServices
 from router.gate.user_tokens import TokenRules, UserTokens
 from router.http.bodies import Bodies, BodyLimits, Patience
 from router.http.callers import Callers
+from router.http.services import provide
 from router.sharing.rates import Rates
 from tests.fixtures.looked_at import LOOKED_AT
 
@@ -98,10 +100,8 @@ class Calls:
         self.status = 200  # of what the application answers
         self.database = Nowhere()
         tokens = UserTokens(httpx.AsyncClient(), TokenRules(None, None, SecretStr("s" * 40)))
-        state = SimpleNamespace(
-            user_tokens=tokens, entrances=SimpleNamespace(look_ups=self.database)
-        )
-        self._app = SimpleNamespace(state=state)
+        self._app = FastAPI()
+        provide(self._app, GateServices(tokens, self.database))
         self.go = asyncio.Event()
         self.go.set()
 

@@ -1,7 +1,6 @@
 """What the health check costs, however many ask: anybody may."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -10,7 +9,8 @@ from fastapi import FastAPI
 
 from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
-from router.http.health import router, shared_checks
+from router.http.health import HealthChecks, LookedAt, router
+from router.http.services import provide
 from router.state.schema_version import SCHEMA_VERSION
 
 
@@ -49,11 +49,9 @@ def everything() -> Everything:
 def http(everything: Everything) -> httpx.AsyncClient:
     app = FastAPI()
     app.include_router(router)
-    state = app.state
-    state.settings = load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None)
-    state.entrances = SimpleNamespace(upkeep=everything)
-    state.lost_servers = state.pools = everything
-    state.checks = shared_checks(state)
+    settings = load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None)
+    looked_at = LookedAt(settings, everything, everything, everything, n8n=None)
+    provide(app, HealthChecks(looked_at))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router")
 
 

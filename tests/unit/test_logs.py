@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from router.configuration.settings import load_settings
-from router.intake.admission import Rejected
-from router.intake.rejections import Rejections
+from router.intake.rejections import Rejected, Rejections
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.logs.events import Action, bind_correlation, log_event

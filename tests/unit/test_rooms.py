@@ -35,6 +35,7 @@ ORDER = (
     "n8n",
     "api",
     "routes",
+    "workers",
     "wiring",
     "app",
     "main",
@@ -109,7 +110,7 @@ def test_the_words_of_whatsapp_need_nothing_of_the_project_but_its_errors():
 def test_only_sending_calls_evolutions_message_endpoints():
     """Who puts everything together makes the client and calls nothing of it."""
     for path in (*FILES, *SCRIPTS):
-        if room_of(module_of(path)) in ("evolution", "sending", "wiring"):
+        if room_of(module_of(path)) in ("evolution", "sending", "workers"):
             continue
         for module, line in of_the_project(path):
             assert module != "router.evolution.sends", f"{path}:{line}: send by Outbox.send"

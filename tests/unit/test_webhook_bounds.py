@@ -19,14 +19,10 @@ from fastapi import FastAPI
 from router.configuration.settings import load_settings
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
+from router.http.services import provide
 from router.intake import events, routes
-from router.intake.admission import Rejected
 from router.intake.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
-from router.intake.guards import Guards
-from router.intake.ingester import Ingester
-from router.intake.rejections import Rejections
-from router.people.hashing import ContactHashes
-from router.sharing.rates import Rates
+from router.intake.rejections import Rejected
 from router.whatsapp import choices
 from router.whatsapp.bounds import (
     LONGEST_JID,
@@ -38,6 +34,7 @@ from router.whatsapp.bounds import (
 from router.whatsapp.content import innermost, read_content
 from router.whatsapp.jids import normalise_jid
 from tests.fixtures import NAMES, webhook
+from tests.services import intake_services
 
 HUGE = 300_000
 SHAPES: dict[str, str] = {
@@ -332,8 +329,7 @@ class Post:
         self.bodies = Bodies(BodyLimits(), Callers(()))
         app = FastAPI()
         app.include_router(routes.router)
-        state = app.state
-        state.settings = load_settings(
+        settings = load_settings(
             {
                 "EVOLUTION_WEBHOOK_SHARED_SECRET": SECRET["X-Webhook-Secret"],
                 "ANTHROPIC_API_KEY": "x",
@@ -341,14 +337,9 @@ class Post:
             },
             env_file=None,
         )
-        state.ingester = Ingester(self.database, {}, lambda _event, _decision: None)
-        state.guards = Guards(self.database)
-        state.rates, state.rejections = Rates(), Rejections()
-        state.callers, state.webhook_bodies = Callers(()), self.bodies
-        state.contact_hashes = ContactHashes.of(
-            state.settings.secrets_key, state.settings.webhook_secrets
-        )
-        self.rates: Rates = state.rates
+        services = intake_services(settings, self.database, self.bodies)
+        provide(app, services)
+        self.rates = services.rates
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://router", headers=SECRET
         )

@@ -12,13 +12,10 @@ from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
-from router.intake.guards import Guards
-from router.intake.ingester import Ingester
-from router.intake.rejections import Rejections
+from router.http.services import provide
 from router.intake.routes import router
-from router.people.hashing import ContactHashes
-from router.sharing.rates import Rates
 from tests.fixtures import webhook
+from tests.services import intake_services
 
 SECRET = "webhook-secret-0000000000004"
 
@@ -50,17 +47,10 @@ class Post:
         self.bodies = Bodies(BodyLimits(held_bytes=held), Callers(()))
         self._app = FastAPI()
         self._app.include_router(router)
-        state = self._app.state
-        state.settings = load_settings(
+        settings = load_settings(
             {"EVOLUTION_WEBHOOK_SHARED_SECRET": SECRET, "ANTHROPIC_API_KEY": "x"}, env_file=None
         )
-        state.ingester = Ingester(self.database, {}, lambda _event, _decision: None)
-        state.guards = Guards(self.database)
-        state.rates, state.rejections = Rates(), Rejections()
-        state.callers, state.webhook_bodies = Callers(()), self.bodies
-        state.contact_hashes = ContactHashes.of(
-            state.settings.secrets_key, state.settings.webhook_secrets
-        )
+        provide(self._app, intake_services(settings, self.database, self.bodies))
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self._app),
             base_url="http://router",

@@ -1,0 +1,33 @@
+"""What the endpoint for webhooks works with."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+
+from router.configuration.settings import Settings
+from router.http.bodies import Bodies
+from router.http.callers import Callers
+from router.http.services import given
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
+from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeServices:
+    """All that the way in of a webhook takes: who it is from, how much there is of it, whereto."""
+
+    settings: Settings
+    callers: Callers
+    guards: Guards
+    rates: Rates
+    bodies: Bodies
+    hashes: ContactHashes
+    ingester: Ingester
+    rejections: Rejections
+
+
+TheServices = Annotated[IntakeServices, Depends(given(IntakeServices))]

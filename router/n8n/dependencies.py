@@ -1,0 +1,44 @@
+"""What the endpoints for flows work with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+
+from router.configuration.settings import Settings
+from router.http.bodies import Bodies
+from router.http.services import given
+from router.n8n.breakers import SilentFlows
+from router.outbound.media import MediaSource
+from router.people.hashing import ContactHashes
+from router.safety.guard import ReplyGuard
+from router.sending.outbox import Outbox
+from router.sending.presence import Presence
+from router.sharing.at_once import AtOnce
+from router.sharing.bench import Bench
+from router.sharing.shares import Shares
+from router.state.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class FlowServices:
+    """All that a flow's request takes. `places` are for all of them, `at_once` counts a turn's."""
+
+    settings: Settings
+    database: Database
+    outbox: Outbox
+    guard: ReplyGuard
+    presence: Presence
+    media: MediaSource
+    media_bodies: Bodies
+    hashes: ContactHashes
+    silent: SilentFlows
+    places: Shares
+    at_once: AtOnce
+    bench: Bench
+    wake: Callable[[], None]  # whoever claims turns
+    wake_notices: Callable[[], None]
+
+
+TheServices = Annotated[FlowServices, Depends(given(FlowServices))]

@@ -1,0 +1,186 @@
+"""What lives longer than a request and works beside it, put together and set going."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import httpx
+
+from router.configuration.settings import Settings
+from router.evolution.client import EvolutionClient
+from router.evolution.sends import EvolutionSends
+from router.intake.gap_repairs import GapRepairs
+from router.intake.ingester import Ingester
+from router.intake.reactions import Reactions
+from router.llm.provider import LlmProvider
+from router.n8n.executions import ExecutionEraser
+from router.n8n.handler import N8nHandler
+from router.n8n.opening import make_eraser, make_handler, make_notice_flows
+from router.notices.notifier import Notifier
+from router.notices.opening import make_notifier
+from router.outbound.own import open_own_http
+from router.outbound.pools import TenantPools
+from router.people.hashing import ContactHashes
+from router.replies.making import ReplyMaker
+from router.replies.opening import make_fallback, open_providers
+from router.replies.prompt import NOTES
+from router.running.loops import safely
+from router.running.stopping import STOP_SECONDS, within
+from router.safety.budget import Budget
+from router.safety.guard import ReplyGuard
+from router.safety.opening import make_guard
+from router.sending.courtesy import Courtesy
+from router.sending.opening import Sending, open_sending
+from router.sending.presence import Presence
+from router.sharing.places import SendPlaces
+from router.state.entrances import Entrances
+from router.state.listening import Listening
+from router.state.opening import open_database
+from router.tenants.instance import InstanceKeys
+from router.tenants.lost_servers import LostServers
+from router.tenants.policy import budgets, policy
+from router.turns.dispatcher import Dispatcher
+from router.turns.line import Line
+from router.turns.opening import make_dispatcher
+
+_log = logging.getLogger(__name__)
+_SENDS = 100  # at once, at least: turns, flows and notices have them in common
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The ways to whatever is not this process. `places` are for all sends together."""
+
+    entrances: Entrances
+    http: httpx.AsyncClient
+    pools: TenantPools
+    places: SendPlaces
+    evolution: EvolutionClient
+    providers: dict[str, LlmProvider]
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What works beside the requests, or for them."""
+
+    hashes: ContactHashes
+    n8n: N8nHandler | None
+    sending: Sending
+    notifier: Notifier
+    guard: ReplyGuard
+    courtesy: Courtesy
+    presence: Presence
+    dispatcher: Dispatcher
+    repairs: GapRepairs
+    ingester: Ingester
+    eraser: ExecutionEraser
+    lost: LostServers
+
+
+async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
+    """Open the ways out; `stack` closes them."""
+    entrances = Entrances(await stack.enter_async_context(open_database(settings)))
+    http = await stack.enter_async_context(open_own_http(settings.send_timeout))
+    places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
+    pools = TenantPools(settings, places.count)
+    stack.push_async_callback(pools.close)
+    evolution = EvolutionClient(pools.lookups, settings.max_media_bytes)
+    providers = open_providers(settings)
+    for provider in providers.values():
+        stack.push_async_callback(provider.close)
+    return Outside(entrances, http, pools, places, evolution, providers)
+
+
+def put_together(settings: Settings, outside: Outside) -> Workers:
+    """Return what works; none of it is running."""
+    entrances, http, pools = outside.entrances, outside.http, outside.pools
+    database, evolution = entrances.turns, outside.evolution
+    hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
+    maker: ReplyMaker = make_fallback(settings, outside.providers)
+    n8n: N8nHandler | None = None
+    if settings.n8n_enabled:
+        maker = n8n = make_handler(settings, http, database, maker)
+    sends, unhurried = EvolutionSends(pools.sends), EvolutionSends(pools.courtesy)
+    sending = open_sending(settings, database, evolution, sends, outside.places)
+    flows = None if n8n is None else make_notice_flows(settings, http, n8n)
+    notifier = make_notifier(settings, database, pools.services, sending.outbox, flows)
+    guard = make_guard(settings, database, http, pools.services, NOTES, notifier.wake)
+    budget = Budget(database, budgets(settings))
+    keys = InstanceKeys.of(settings)
+    courtesy = Courtesy(
+        unhurried, lambda turn: keys.instance(turn.tenant), settings.typing_seconds
+    )
+    whatsapp = Line(evolution, keys)
+    dispatcher = make_dispatcher(
+        settings, database, sending, maker, guard, budget, courtesy, whatsapp
+    )
+    history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
+    repairs = GapRepairs(entrances.repairs, history, settings, wake=dispatcher.wake)
+    reactions = Reactions(dispatcher, repairs.begin, notifier.wake, hashes)
+    return Workers(
+        hashes=hashes,
+        n8n=n8n,
+        sending=sending,
+        notifier=notifier,
+        guard=guard,
+        courtesy=courtesy,
+        presence=Presence(unhurried),
+        dispatcher=dispatcher,
+        repairs=repairs,
+        ingester=Ingester(entrances.webhooks, policy(settings), reactions),
+        eraser=make_eraser(settings, entrances.upkeep, http),
+        lost=LostServers(entrances.upkeep, settings),
+    )
+
+
+def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[asyncio.Task[None]]":
+    """Let the loops run, each in a task; whatever is slow keeps none of them up."""
+    loading = asyncio.create_task(_load(settings, outside.providers), name="loading")
+    until = None if settings.n8n_enabled else loading
+    dispatcher = workers.dispatcher
+    database = outside.entrances.turns.database
+    return [
+        loading,
+        asyncio.create_task(workers.lost.warn(), name="lost servers"),
+        asyncio.create_task(_dispatch(dispatcher, until), name="dispatcher"),
+        *(
+            asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
+            for loop in (
+                Listening(database, dispatcher.help),
+                *(dispatcher.heartbeat, workers.sending.settler, workers.notifier, workers.eraser),
+            )
+        ),
+    ]
+
+
+async def stop(workers: Workers) -> None:
+    """Let what is under way end, all at once, and begin nothing more."""
+    stops: Mapping[str, Callable[[], Awaitable[None]]] = {
+        "what flows in": workers.ingester.drain,
+        "gap repair": workers.repairs.stop,
+        "courtesy": workers.courtesy.stop,
+        "erasing": workers.eraser.stop,
+        "notices": workers.notifier.stop,
+        "turns": workers.dispatcher.stop,
+        "doubts": workers.sending.settler.stop,
+        "sends": workers.sending.outbox.stop,
+        "leases": workers.dispatcher.heartbeat.stop,
+    }
+    await asyncio.gather(*(within(step, STOP_SECONDS, name) for name, step in stops.items()))
+
+
+async def _load(settings: Settings, providers: Mapping[str, LlmProvider]) -> None:
+    """Load the SDKs of the providers that have a key, the one that is asked first before others."""
+    others = [name for name in providers if name != settings.llm_provider]
+    for name in (settings.llm_provider, *others):
+        if providers[name].has_key:
+            await safely(providers[name].load, f"the SDK of {name} could not be loaded")
+
+
+async def _dispatch(dispatcher: Dispatcher, until: "asyncio.Task[None] | None") -> None:
+    """Claim no turn before the SDK is there: it would wait for that within its lease."""
+    if until is not None:
+        await asyncio.wait([until])
+    await dispatcher.run()

@@ -1,0 +1,63 @@
+"""What a router answers requests with, for tests that serve some of its routes alone."""
+
+from collections.abc import Callable
+
+from router.api.dependencies import ApiServices, Wake
+from router.configuration.settings import Settings
+from router.evolution.client import EvolutionClient
+from router.gate.user_tokens import UserTokens
+from router.http.bodies import Bodies, BodyLimits
+from router.http.callers import Callers
+from router.intake.dependencies import IntakeServices
+from router.intake.guards import Guards
+from router.intake.ingester import Ingester
+from router.intake.rejections import Rejections
+from router.people.hashing import ContactHashes
+from router.sharing.at_once import AtOnce
+from router.sharing.rates import Rates
+from router.state.database import Connected, Database
+from router.state.entrances import Entrances
+
+
+def nothing(*_: object) -> None:
+    """Nobody is told."""
+
+
+def intake_services(
+    settings: Settings, database: Database, bodies: Bodies | None = None
+) -> IntakeServices:
+    """Take webhooks into `database`; nothing is done about what is decided."""
+    callers = Callers(settings.trusted_proxies)
+    return IntakeServices(
+        settings=settings,
+        callers=callers,
+        guards=Guards(database),
+        rates=Rates(),
+        bodies=bodies or Bodies(BodyLimits(), callers),
+        hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
+        ingester=Ingester(database, {}, nothing),
+        rejections=Rejections(),
+    )
+
+
+def api_services(
+    settings: Settings,
+    database: Connected,
+    evolution: EvolutionClient,
+    tokens: UserTokens,
+    *,
+    wake: Wake = nothing,
+    wake_eraser: Callable[[], None] = nothing,
+) -> ApiServices:
+    """Answer operators out of `database`; `wake` is told of turns."""
+    return ApiServices(
+        settings=settings,
+        entrances=Entrances(database),
+        user_tokens=tokens,
+        evolution=evolution,
+        hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
+        tests=AtOnce(2),
+        wake=wake,
+        abandon=nothing,
+        wake_eraser=wake_eraser,
+    )
