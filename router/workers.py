@@ -110,7 +110,7 @@ def put_together(settings: Settings, outside: Outside) -> Workers:
     budget = Budget(database, budgets(settings))
     keys = InstanceKeys.of(settings)
     courtesy = Courtesy(
-        unhurried, lambda turn: keys.instance(turn.tenant.line), settings.typing_seconds
+        unhurried, lambda turn: keys.instance(turn.tenant), settings.typing_seconds
     )
     whatsapp = Line(evolution, keys)
     dispatcher = make_dispatcher(

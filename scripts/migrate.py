@@ -11,6 +11,7 @@ from router.configuration.settings import ConfigurationError, Settings, load_set
 from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.postgres import EmbeddedPostgres
 from router.errors import DatabaseAway, StateError
+from router.state.calls.health import check_database
 from router.state.migrations import MIGRATIONS, MigrationError, migrate, read_migrations
 from router.state.opening import open_database
 from router.state.schema_version import schema_fault
@@ -49,7 +50,7 @@ async def _migrate(settings: Settings) -> list[str]:
 async def _look_at_supabase(settings: Settings) -> None:
     async with open_database(settings) as database:
         try:
-            fault = schema_fault(await database.call("check_database", {}))
+            fault = schema_fault(await check_database(database))
         except StateError as error:
             fault = str(error)
     if fault is not None:

@@ -19,6 +19,8 @@ from router.gate.lookups import LookUps, Proven, Refused
 from router.gate.user_tokens import UserTokens
 from router.http.errors import SignInAway, Unauthorised
 from router.sharing.lanes import Lanes
+from router.state.calls.gate import ProveCaller, ProveFlow, prove_caller, prove_flow
+from router.state.calls.model import Refusal
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken
 
@@ -95,17 +97,17 @@ class Proofs:
 
 async def _look_up_key(identity: CallerIdentity, database: Database) -> Proven:
     try:
-        answer = await database.call("prove_caller", {"caller": identity.claim})
+        proven = await prove_caller(database, ProveCaller(caller=identity.claim))
     except UnknownCaller as error:
         raise Refused(str(error)) from error
-    return Proven(answer.get("tenant_id"))
+    return Proven(proven.tenant_id)
 
 
 async def _look_up(token: TurnToken | NoticeToken, database: Database) -> Proven:
-    answer = await database.call("prove_flow", token.held)
-    if "refused" in answer:
-        raise Refused(answer["refused"])
-    return Proven(answer["tenant_id"])
+    proven = await prove_flow(database, ProveFlow(**token.held))
+    if isinstance(proven, Refusal):
+        raise Refused(proven.refused)
+    return Proven(proven.tenant_id)
 
 
 def shown_by(scope: Scope) -> str | None:

@@ -8,6 +8,8 @@ from router.errors import DatabaseAway
 from router.gate.refusals import Refused, conflict
 from router.http.bodies import TooMuch
 from router.http.errors import error_response
+from router.state.calls.flows import LookAtTurn, look_at_turn
+from router.state.calls.model import Refusal
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken, read_notice_token, read_token
 
@@ -83,11 +85,11 @@ async def require_held(scope: Scope, token: object, database: Database) -> None:
         answer = error_response(413, "too_large", "this token is good for short requests alone")
         raise Unwanted(answer)
     try:
-        turn = await database.call("look_at_turn", token.held)
+        turn = await look_at_turn(database, LookAtTurn(**token.held))
     except DatabaseAway as error:
         raise Unwanted(database_away(scope, error)) from error
-    if "refused" in turn:
-        raise Unwanted(conflict(turn["refused"]).answer())
+    if isinstance(turn, Refusal):
+        raise Unwanted(conflict(turn.refused).answer())
 
 
 def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:

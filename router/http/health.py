@@ -14,6 +14,7 @@ from router.errors import StateError
 from router.http.services import given
 from router.outbound.pools import TenantPools
 from router.sharing.at_once import Shared
+from router.state.calls.health import check_database, count_undelivered
 from router.state.database import Database
 from router.state.schema_version import schema_advice, schema_fault
 from router.tenants.lost_servers import LostServers
@@ -103,14 +104,14 @@ async def _check_database(database: Database, settings: Settings) -> Check:
     name = "Supabase" if settings.supabase_url else "PostgreSQL"
     try:
         async with asyncio.timeout(_PATIENCE):
-            answer = await database.call("check_database", {})
+            checked = await check_database(database)
     except TimeoutError:
         return Check(status="error", message=f"{name} did not answer within {_PATIENCE:.0f} s")
     except StateError as error:
         return Check(status="error", message=str(error))
-    if fault := schema_fault(answer):
+    if fault := schema_fault(checked):
         return Check(status="error", message=fault)
-    advice = schema_advice(answer)
+    advice = schema_advice(checked)
     return Check(status="ok", message=f"Connected to {name}" + (f"; {advice}" if advice else ""))
 
 
@@ -118,10 +119,9 @@ async def _check_delivery(database: Database) -> Check:
     """Ok even where WhatsApp refuses: one tenant's number must not take the deployment down."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            answer = await database.call("count_undelivered", {})
+            tenants = (await count_undelivered(database)).tenants
     except (TimeoutError, StateError) as error:
         return Check(status="ok", message=f"not known: {error!r}")
-    tenants: int = answer["tenants"]
     if tenants == 0:
         return Check(status="ok", message="no tenant's replies fail in a row")
     who = "1 tenant" if tenants == 1 else f"{tenants} tenants"

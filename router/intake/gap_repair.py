@@ -28,6 +28,8 @@ from router.intake.ingester import PATIENCE_MS
 from router.logs.events import Action, log_event
 from router.outbound.answers import beside_the_loop
 from router.people.hashing import ContactHashes
+from router.state.calls.gaps import CaughtUp, GapFrom, GapStart, caught_up, gap_start
+from router.state.calls.intake import Decision, IngestEvents, ingest_events
 from router.state.database import Database, Json
 from router.tenants.instance import TenantInstance
 from router.whatsapp.clean import as_object, as_text, as_time
@@ -81,7 +83,7 @@ async def repair_gap(
     """
     start = await _gap_start(database, tenant)
     # Evolution's times are whole seconds.
-    begin = (since or datetime.fromisoformat(start["since"])).replace(microsecond=0)
+    begin = (since or start.since).replace(microsecond=0)
     correlation_id = f"gap-{uuid4().hex[:12]}"
 
     def read(record: Mapping[str, Any]) -> _Stored:
@@ -90,16 +92,16 @@ async def repair_gap(
     stored, passed_over, complete = await _list_stored(evolution, tenant, begin, read)
     for each in passed_over:
         _log_passed_over(each, tenant, begin)
-    decisions: list[Json] = []
+    decisions: list[Decision] = []
     for place in range(0, len(stored), _EVENTS_PER_CALL):
         few = stored[place : place + _EVENTS_PER_CALL]
         events = [event for each in few for event in each.events]
         decisions.extend(await _ingest(database, events, rules))
     if since is None and complete:
-        await database.call("caught_up", {"tenant_id": tenant.tenant_id, "until": start["now"]})
+        await caught_up(database, CaughtUp(tenant_id=tenant.tenant_id, until=start.now))
     new = [decision for decision in decisions if _is_new(decision)]
-    refused = sum(decision["outcome"] == "failed" for decision in decisions)
-    ignored = sum(decision["outcome"] == "ignored" for decision in decisions)
+    refused = sum(decision.outcome == "failed" for decision in decisions)
+    ignored = sum(decision.outcome == "ignored" for decision in decisions)
     return GapReport(
         instance=tenant.name,
         since=begin,
@@ -108,18 +110,18 @@ async def repair_gap(
         known=len(decisions) - len(new) - refused - ignored,
         unused=sum(each.is_unused for each in stored) + ignored,
         failed=sum(each.is_failed for each in stored) + len(passed_over) + refused,
-        turns=len({decision["turn_id"] for decision in new if decision.get("turn_id")}),
+        turns=len({decision.turn_id for decision in new if decision.turn_id}),
         complete=complete,
     )
 
 
-async def _gap_start(database: Database, tenant: TenantInstance) -> Json:
-    argument = {
-        "tenant_id": tenant.tenant_id,
-        "margin_seconds": _MARGIN_SECONDS,
-        "look_back_hours": _LOOK_BACK_HOURS,
-    }
-    return await database.call("gap_start", argument)
+async def _gap_start(database: Database, tenant: TenantInstance) -> GapFrom:
+    asked = GapStart(
+        tenant_id=tenant.tenant_id,
+        margin_seconds=_MARGIN_SECONDS,
+        look_back_hours=_LOOK_BACK_HOURS,
+    )
+    return await gap_start(database, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,29 +246,28 @@ def _read(
 
 async def _ingest(
     database: Database, events: Sequence[Json], rules: Mapping[str, float]
-) -> list[Json]:
+) -> list[Decision]:
     """Return the decisions, in order; who is busy is asked for again."""
-    decided: dict[int, Json] = {}
+    decided: dict[int, Decision] = {}
     for _ in range(_MOST_ROUNDS):
         left = [place for place in range(len(events)) if place not in decided]
         if not left:
             return [decided[place] for place in range(len(events))]
         few = [events[place] for place in left]
-        argument = {"events": few, "policy": rules, "patience_ms": PATIENCE_MS}
-        answer = await database.call("ingest_events", argument)
+        answer = await ingest_events(database, IngestEvents(few, rules, PATIENCE_MS))
         decided |= {
             place: decision
-            for place, decision in zip(left, answer["decisions"], strict=True)
-            if decision["outcome"] != "busy"
+            for place, decision in zip(left, answer.decisions, strict=True)
+            if decision.outcome != "busy"
         }
     raise DatabaseAway("a conversation is held by another call")
 
 
-def _is_new(decision: Json) -> bool:
+def _is_new(decision: Decision) -> bool:
     return (
-        decision["outcome"] == "recorded"
-        and not decision.get("duplicate")
-        and decision.get("decision") not in _KNOWN
+        decision.outcome == "recorded"
+        and not decision.duplicate
+        and decision.decision not in _KNOWN
     )
 
 

@@ -19,6 +19,7 @@ from router.intake.gap_repair import log_report, repair_gap
 from router.logs.events import Action, log_event
 from router.people.hashing import ContactHashes
 from router.running.loops import is_cancelled, log_unexpected, safely
+from router.state.calls.gaps import gaps_by_activity
 from router.state.database import Database, Json
 from router.tenants.instance import InstanceKeys, find_instance
 from router.tenants.policy import policy
@@ -98,8 +99,8 @@ class GapRepairs:
             await asyncio.sleep(self._retry_delays[-1])
 
     async def _list(self) -> bool:
-        answer = await self._database.call("gaps_by_activity", {})
-        for instance, server_url in answer["instances"]:
+        gaps = await gaps_by_activity(self._database)
+        for instance, server_url in gaps.instances:
             self._queue.add(instance, server_url)
         return True
 

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from ipaddress import ip_network
 from typing import TypeAlias
 
@@ -21,7 +22,8 @@ from router.configuration.addresses import Network
 from router.errors import DatabaseAway
 from router.logs.events import Action, log_event
 from router.running.loops import log_unexpected
-from router.state.database import Database, Json
+from router.state.calls.guards import WebhookGuard, WebhookGuards, webhook_guards
+from router.state.database import Database
 
 _log = logging.getLogger(__name__)
 _LIFE = 10.0  # seconds
@@ -68,7 +70,7 @@ class Guards:
         self._clock = clock
         self._guards: _ByName | None = None
         self._names: dict[int, str] = {}
-        self._since: str | None = None
+        self._since: datetime | None = None
         self._after = 0
         self._known_at = self._asked_at = -math.inf
         self._asking = asyncio.Lock()
@@ -123,32 +125,34 @@ class Guards:
     async def _read_all(self) -> None:
         guards: _ByName = {}
         names: dict[int, str] = {}
-        since: str | None = None
+        since: datetime | None = None
         after: int | None = 0
         while after is not None:
-            answer = await self._database.call("webhook_guards", {"after": after, "limit": _PAGE})
-            since = since or answer["now"]
-            after = answer["next"]
-            await self._note(guards, names, answer["guards"])
+            page = await webhook_guards(self._database, WebhookGuards(after=after, limit=_PAGE))
+            since = since or page.now
+            after = page.next
+            await self._note(guards, names, page.guards)
         self._guards, self._names, self._since = guards, names, since
 
     async def _read_changes(self) -> None:
         assert self._guards is not None  # noqa: S101 - they were read
-        asked = {"changed_since": self._since, "after": self._after, "limit": _BY_TURNS}
-        answer = await self._database.call("webhook_guards", asked)
-        upto: int | None = answer["next"]
-        told = {each["tenant_id"] for each in answer["guards"]}
+        asked = WebhookGuards(changed_since=self._since, after=self._after, limit=_BY_TURNS)
+        answer = await webhook_guards(self._database, asked)
+        upto = answer.next
+        told = {each.tenant_id for each in answer.guards}
         for tenant_id in [each for each in self._names if each > self._after]:
             if tenant_id not in told and (upto is None or tenant_id <= upto):
                 _forget(self._guards, self._names, tenant_id)  # there is none any more
-        await self._note(self._guards, self._names, answer["guards"])
-        self._since, self._after = answer["now"], upto or 0
+        await self._note(self._guards, self._names, answer.guards)
+        self._since, self._after = answer.now, upto or 0
 
-    async def _note(self, guards: _ByName, names: dict[int, str], told: Sequence[Json]) -> None:
+    async def _note(
+        self, guards: _ByName, names: dict[int, str], told: Sequence[WebhookGuard]
+    ) -> None:
         read: list[tuple[int, str, Guard]] = []
         work = 0
         for each in told:
-            tenant_id, name = each["tenant_id"], each["instance_name"]
+            tenant_id, name = each.tenant_id, each.instance_name
             _, known = guards.get(names.get(tenant_id, ""), _NOBODYS)
             guard = _read(each, self._clock(), known)
             read.append((tenant_id, name, guard))
@@ -173,16 +177,16 @@ def _forget(guards: _ByName, names: dict[int, str], tenant_id: int) -> None:
         del guards[name]
 
 
-def _read(told: Json, now: float, known: Guard) -> Guard:
+def _read(told: WebhookGuard, now: float, known: Guard) -> Guard:
     """Read what the state told; networks that are `known` already are not read again."""
-    written = None if told["networks"] is None else tuple(told["networks"])
+    written = told.networks
     networks = known.networks
     if written != known.written:
         networks = None if written is None else tuple(ip_network(text) for text in written)
     return Guard(
-        hashes=tuple(told["hashes"]),
-        shared=told["shared"],
+        hashes=told.hashes,
+        shared=told.shared,
         networks=networks,
         written=written,
-        ends=tuple((each, now + seconds) for each, seconds in told["retiring"].items()),
+        ends=tuple((each, now + seconds) for each, seconds in told.retiring.items()),
     )

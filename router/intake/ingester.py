@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
 from router.intake.stream import Reporting, Stream, instance_of
+from router.state.calls.intake import Decision, IngestEvents, ingest_events
 from router.state.database import Database, Json
 
 STREAMS = 2  # with the one apart, and one for the guards: as many connections as webhooks may have
@@ -24,13 +25,13 @@ _APART_FOR = 60.0  # seconds
 
 
 class Ingester:
-    """Hands events to the SQL function `ingest_events` and gives each caller its decisions."""
+    """Hands events to the state, by `ingest_events`, and gives each caller its decisions."""
 
     def __init__(
         self,
         database: Database,
         policy: Mapping[str, object],
-        on_decision: Callable[[Json, Json], None],
+        on_decision: Callable[[Json, Decision], None],
     ) -> None:
         """Take `on_decision(event, decision)`: called after each commit; its faults are logged."""
         self._database = database
@@ -40,7 +41,7 @@ class Ingester:
         self._apart = Stream(reporting, instances=1)
         self._apart_until: dict[str, float] = {}
 
-    async def ingest(self, events: Sequence[Json]) -> list[Json]:
+    async def ingest(self, events: Sequence[Json]) -> list[Decision]:
         """Return one decision for each event, in order, when they are committed.
 
         Raises DatabaseAway; the events may have been recorded all the same, and giving them again
@@ -70,10 +71,9 @@ class Ingester:
     def _set_apart(self, instance: str) -> None:
         self._apart_until[instance] = asyncio.get_running_loop().time() + _APART_FOR
 
-    async def _ask(self, events: list[Json]) -> list[Json]:
-        argument = {"events": events, "policy": self._policy, "patience_ms": PATIENCE_MS}
-        answer = await self._database.call("ingest_events", argument)
-        decisions: list[Json] = answer["decisions"]
+    async def _ask(self, events: list[Json]) -> Sequence[Decision]:
+        asked = IngestEvents(events, self._policy, PATIENCE_MS)
+        decisions = (await ingest_events(self._database, asked)).decisions
         if len(decisions) != len(events):
             raise RuntimeError(f"{len(events)} events, {len(decisions)} decisions")
         return decisions

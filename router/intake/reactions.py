@@ -10,6 +10,7 @@ from typing import Protocol
 
 from router.logs.events import Action, log_event
 from router.people.hashing import ContactHashes
+from router.state.calls.intake import Decision
 from router.state.database import Json
 
 _log = logging.getLogger(__name__)
@@ -40,13 +41,13 @@ class Reactions:
         self._wake_notices = wake_notices
         self._hashes = hashes
 
-    def __call__(self, event: Json, decision: Json) -> None:
+    def __call__(self, event: Json, decision: Decision) -> None:
         """React to one committed decision; a repeated event has been reacted to before."""
-        if decision.get("duplicate"):
+        if decision.duplicate:
             return
-        match decision.get("decision"):
+        match decision.decision:
             case "turn_pending":
-                self._turns.wake(float(decision.get("due_in") or 0))
+                self._turns.wake(float(decision.due_in or 0))
             case "own_message":
                 self._turns.wake()
             case "takeover":
@@ -63,42 +64,46 @@ class Reactions:
                     instance=event["instance"],
                 )
 
-    def _on_takeover(self, event: Json, decision: Json) -> None:
-        self._turns.abandon(decision["session_id"])
+    def _on_takeover(self, event: Json, decision: Decision) -> None:
+        self._abandon(decision)
         log_event(
             _log,
             Action.PAUSED,
             "paused: a human of the business wrote",
-            tenant_id=decision["tenant_id"],
-            session_id=decision["session_id"],
+            tenant_id=decision.tenant_id,
+            session_id=decision.session_id,
             source="owner",
             contact=self._hashes.in_log(event.get("jids")),
         )
 
-    def _on_loop(self, event: Json, decision: Json) -> None:
-        self._turns.abandon(decision["session_id"])
+    def _on_loop(self, event: Json, decision: Decision) -> None:
+        self._abandon(decision)
         self._wake_notices()
         log_event(
             _log,
             Action.PAUSED,
             "paused: two bots seem to talk to each other",
             level=logging.WARNING,
-            tenant_id=decision["tenant_id"],
-            session_id=decision["session_id"],
+            tenant_id=decision.tenant_id,
+            session_id=decision.session_id,
             source="ai",
             contact=self._hashes.in_log(event.get("jids")),
         )
 
-    def _on_connection(self, event: Json, decision: Json) -> None:
+    def _abandon(self, decision: Decision) -> None:
+        if decision.session_id is not None:
+            self._turns.abandon(decision.session_id)
+
+    def _on_connection(self, event: Json, decision: Decision) -> None:
         log_event(
             _log,
             Action.CONNECTION_CHANGED,
-            f"the connection is {decision['state']}",
+            f"the connection is {decision.state}",
             instance=event["instance"],
-            state=decision["state"],
+            state=decision.state,
         )
-        if decision["state"] == "open":
+        if decision.state == "open":
             self._turns.wake()  # what waited for the line is due now
             self._wake_notices()
-        if decision["reconnected"]:
+        if decision.reconnected:
             self._begin_gap_repair(event["instance"])

@@ -38,6 +38,7 @@ from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piec
 from router.intake.rejections import Rejected
 from router.logs.events import Action, log_event
 from router.sharing.rates import per_minute
+from router.state.calls.intake import Decision
 from router.state.database import Json
 
 
@@ -108,7 +109,7 @@ class _Taken:
 
     correlation_id: str
     event: str = ""
-    decisions: list[Json] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     contact: str | None = None
     ignored: str | None = None
     refused: NotAnEnvelope | None = None
@@ -144,8 +145,8 @@ async def _take(request: Request, services: IntakeServices, instance: str) -> Re
         event=taken.event,
         instance=instance,
         correlation_id=taken.correlation_id,
-        decision=first["decision"],
-        session_id=first.get("session_id"),
+        decision=first.decision,
+        session_id=first.session_id,
         contact=taken.contact,
         **several,
     )
@@ -184,7 +185,7 @@ async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> 
                 503, "database_away", f"not all was recorded, send it again: {error}"
             ) from error
         taken.decisions.extend(decisions)
-        if any(decision["outcome"] == "unknown_instance" for decision in decisions):
+        if any(decision.outcome == "unknown_instance" for decision in decisions):
             break
     return taken
 
@@ -298,22 +299,22 @@ def _fraction(digits: str) -> float:
     return float(digits)
 
 
-def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
+def _require_recorded(instance_name: str, decisions: Sequence[Decision]) -> None:
     for decision in decisions:
-        if decision["outcome"] == "unknown_instance":
+        if decision.outcome == "unknown_instance":
             raise Rejected(
                 503,
                 "unknown_instance",
                 f"no tenant has the instance {instance_name!r} yet: add it with"
                 f" `python -m scripts.tenant add {instance_name}`; Evolution will send this again",
             )
-        if decision["outcome"] == "failed":
-            code = str(decision["code"])
+        if decision.outcome == "failed":
+            code = str(decision.code)
             log_event(
                 _log, Action.UNEXPECTED, "the database did not take an event",
                 level=logging.WARNING, instance=instance_name,
-                code=code, constraint=decision.get("constraint") or None,
-                error=decision.get("error"),
+                code=code, constraint=decision.constraint or None,
+                error=decision.error,
             )  # fmt: skip
             raise Rejected(
                 422 if code.startswith(("22", "23514")) else 503,
@@ -322,23 +323,28 @@ def _require_recorded(instance_name: str, decisions: Sequence[Json]) -> None:
             )
 
 
-def _answer(event: str, decisions: Sequence[Json], correlation_id: str) -> Json:
+def _answer(event: str, decisions: Sequence[Decision], correlation_id: str) -> Json:
     first = decisions[0]
-    ignored = all(decision["outcome"] == "ignored" for decision in decisions)
+    ignored = all(decision.outcome == "ignored" for decision in decisions)
     return {
-        "status": "ignored" if ignored else "duplicate" if first.get("duplicate") else "accepted",
+        "status": "ignored" if ignored else "duplicate" if first.duplicate else "accepted",
         "event": event,
-        "reason": first["decision"],
+        "reason": first.decision,
         "correlation_id": correlation_id,
         "decisions": [
-            {
-                key: decision[key]
-                for key in ("decision", "session_id", "turn_id", "duplicate")
-                if key in decision
-            }
+            _without_blanks(
+                decision=decision.decision,
+                session_id=decision.session_id,
+                turn_id=decision.turn_id,
+                duplicate=decision.duplicate or None,
+            )
             for decision in decisions
         ],
     }
+
+
+def _without_blanks(**fields: object) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _json(body: Json, status: int = 200, headers: dict[str, str] | None = None) -> Response:

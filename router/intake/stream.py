@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from router.errors import DatabaseAway, DatabaseTooSlow
 from router.running.loops import is_cancelled, log_unexpected
+from router.state.calls.intake import Decision
 from router.state.database import Json
 
 MAX_EVENTS_PER_CALL = 100
@@ -30,8 +31,8 @@ class Reporting:
     its faults are logged; `on_slow` hears of an instance whose events alone took too long.
     """
 
-    ask: Callable[[list[Json]], Awaitable[list[Json]]]
-    on_decision: Callable[[Json, Json], None]
+    ask: Callable[[list[Json]], Awaitable[Sequence[Decision]]]
+    on_decision: Callable[[Json, Decision], None]
     on_slow: Callable[[str], None]
 
 
@@ -40,9 +41,9 @@ class _Waiting:
     """The events of one webhook and the place where their decisions are awaited."""
 
     events: Sequence[Json]
-    decisions: asyncio.Future[list[Json]]
+    decisions: asyncio.Future[list[Decision]]
     give_up_at: float
-    decided: dict[int, Json] = field(default_factory=dict)
+    decided: dict[int, Decision] = field(default_factory=dict)
 
     @property
     def instance(self) -> str:
@@ -72,7 +73,7 @@ class Stream:
         self.sizes: Counter[str] = Counter()  # how many events wait of each
         self._calling: asyncio.Task[None] | None = None
 
-    async def ingest(self, events: Sequence[Json]) -> list[Json]:
+    async def ingest(self, events: Sequence[Json]) -> list[Decision]:
         """Return one decision for each event, in order, when they are committed.
 
         Raises DatabaseAway; the events may have been recorded all the same.
@@ -157,7 +158,7 @@ class Stream:
     async def _record(self, batch: list[_Asked]) -> None:
         asked = [(waiting, place) for waiting, places in batch for place in places]
         decisions = await self._reporting.ask([waiting.events[place] for waiting, place in asked])
-        made = [each for each in zip(asked, decisions, strict=True) if each[1]["outcome"] != _BUSY]
+        made = [each for each in zip(asked, decisions, strict=True) if each[1].outcome != _BUSY]
         give_up_at = asyncio.get_running_loop().time() + _GIVE_UP_AFTER
         for (waiting, place), decision in made:
             waiting.decided[place] = decision
@@ -185,7 +186,7 @@ class Stream:
         if first:
             self._waiting = {**dict(reversed(first.items())), **self._waiting}
 
-    def _react(self, event: Json, decision: Json) -> None:
+    def _react(self, event: Json, decision: Decision) -> None:
         try:
             self._reporting.on_decision(event, decision)
         except Exception as error:  # noqa: BLE001 - it is committed, and others wait behind it

@@ -7,9 +7,9 @@ execution and not the turn, and shows the key that n8n and the router share.
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from hmac import compare_digest
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, TypeVar
 
 from fastapi import APIRouter, Header, Path
 from fastapi.responses import JSONResponse
@@ -21,7 +21,20 @@ from router.logs.scrubber import scrubbed
 from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.execution_ids import EXECUTION_ID
 from router.n8n.handler import KEY_HEADER
-from router.state.database import Json
+from router.state.calls.flows import (
+    BeginFlow,
+    ExtendTurn,
+    FailExecution,
+    HandedOff,
+    HandOff,
+    begin_flow,
+    extend_turn,
+    fail_execution,
+)
+from router.state.calls.flows import hand_off as hand_turn_off
+from router.state.calls.model import Answer, Held, Refusal
+from router.state.calls.turns import FailTurn, FinishTurn, TurnFailed, fail_turn, finish_turn
+from router.state.database import Database
 from router.state.flow_tokens import TurnToken, read_token
 
 router = APIRouter(
@@ -36,6 +49,7 @@ router = APIRouter(
         503: {"description": "The database is away; try again soon"},
     },
 )
+_Answer = TypeVar("_Answer", bound=Answer)
 _log = logging.getLogger(__name__)
 _LONGEST_EXTENSION = 900.0
 
@@ -53,7 +67,7 @@ FailureKind = Literal[
 ]
 _PERMANENT = frozenset({"llm_refused", "evolution_refused", "not_on_whatsapp", "permanent"})
 # Nothing has left, and nobody is to blame: see fail_turn.
-_AWAY: Mapping[str, str] = {
+_AWAY: Mapping[str, Literal["llm", "evolution"]] = {
     "evolution_away": "evolution",
     "llm_down": "llm",
     "llm_rate_limited": "llm",
@@ -113,9 +127,11 @@ class Extension(BaseModel):
 @router.post("/turns/{turn_id}/began", summary="Say which execution works on a turn")
 async def began(services: TheServices, turn_id: int, token: _Token, body: Began) -> JSONResponse:
     """Note the execution, so that its crash can be told from its silence."""
-    return _answered(
-        services, await _call(services, "begin_flow", turn_id, token, body.model_dump()), turn_id
-    )
+
+    async def ask(database: Database, held: Held) -> Answer:
+        return await begin_flow(database, BeginFlow(**held, execution_id=body.execution_id))
+
+    return _answered(services, await _call(services, turn_id, token, ask), turn_id)
 
 
 @router.post("/executions/{execution_id}/fail", summary="Report that an execution crashed")
@@ -130,20 +146,19 @@ async def crash(
     told = body or Crash()
     database = services.database
     where = f" in the node {told.node}" if told.node else ""
-    answer = await database.call(
-        "fail_execution",
-        {
-            "execution_id": execution_id,
-            "kind": "transient",
-            "error": scrubbed(f"flow_error{where}: {told.error}"),
-            **_patience(settings),
-        },
+    asked = FailExecution(
+        execution_id=execution_id,
+        kind="transient",
+        error=scrubbed(f"flow_error{where}: {told.error}"),
+        **_patience(settings),
     )
+    answer = await fail_execution(database, asked)
+    turn_id, state = (None, None) if isinstance(answer, Refusal) else (answer.turn_id, answer.state)
     log_event(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
-        turn_id=answer.get("turn_id"), turn_state=answer.get("state"),
+        turn_id=turn_id, turn_state=state,
     )  # fmt: skip
-    return _answered(services, answer, answer.get("turn_id"))
+    return _answered(services, answer, turn_id)
 
 
 @router.post("/turns/{turn_id}/done", summary="Close a turn")
@@ -151,9 +166,13 @@ async def done(
     services: TheServices, turn_id: int, token: _Token, body: Done | None = None
 ) -> JSONResponse:
     """Close the turn, also when nothing needed saying."""
-    argument = (body or Done()).model_dump()
-    answer = await _call(services, "finish_turn", turn_id, token, argument)
-    if "refused" not in answer:
+    told = body or Done()
+
+    async def ask(database: Database, held: Held) -> Answer:
+        return await finish_turn(database, FinishTurn(**held, **dict(told)))
+
+    answer = await _call(services, turn_id, token, ask)
+    if not isinstance(answer, Refusal):
         log_event(
             _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
         )
@@ -167,21 +186,23 @@ async def fail(
     """End the attempt: tried again or dead, by the kind; what was said already is not repeated."""
     failure = body or Failure()
     settings = services.settings
-    answer = await _call(
-        services,
-        "fail_turn",
-        turn_id,
-        token,
-        {
-            **_judged(failure),
-            "error": scrubbed(f"{failure.kind}: {failure.error}"),
-            "retry_after": failure.retry_after,
+    judged = _judged(failure)
+
+    async def ask(database: Database, held: Held) -> TurnFailed | Refusal:
+        asked = FailTurn(
+            **held,
+            **judged,
+            error=scrubbed(f"{failure.kind}: {failure.error}"),
+            retry_after=failure.retry_after,
             **_patience(settings),
-        },
-    )
+        )
+        return await fail_turn(database, asked)
+
+    answer = await _call(services, turn_id, token, ask)
+    state = None if isinstance(answer, Refusal) else answer.state
     log_event(
         _log, Action.AI_FAILED, f"the flow reports {failure.kind}",
-        level=logging.WARNING, turn_id=turn_id, turn_state=answer.get("state"),
+        level=logging.WARNING, turn_id=turn_id, turn_state=state,
     )  # fmt: skip
     return _answered(services, answer, turn_id)
 
@@ -191,11 +212,17 @@ async def hand_off(
     services: TheServices, turn_id: int, token: _Token, body: Handoff | None = None
 ) -> JSONResponse:
     """Pause the session with source `ai` and the reason, and close the turn."""
-    answer = await _call(services, "hand_off", turn_id, token, (body or Handoff()).model_dump())
-    if "refused" not in answer:
+    told = body or Handoff()
+
+    async def ask(database: Database, held: Held) -> HandedOff | Refusal:
+        asked = HandOff(**held, reason=told.reason, summary=told.summary)
+        return await hand_turn_off(database, asked)
+
+    answer = await _call(services, turn_id, token, ask)
+    if not isinstance(answer, Refusal):
         log_event(
             _log, Action.PAUSED, "paused: the AI asked for a human",
-            turn_id=turn_id, session_id=answer["session_id"], source="ai",
+            turn_id=turn_id, session_id=answer.session_id, source="ai",
         )  # fmt: skip
         services.wake_notices()
     return _answered(services, answer, turn_id)
@@ -207,38 +234,51 @@ async def extend(
 ) -> JSONResponse:
     """Lengthen the lease to so many seconds from now."""
     seconds = (body or Extension()).seconds
-    return _answered(
-        services,
-        await _call(services, "extend_turn", turn_id, token, {"seconds": seconds}),
-        turn_id,
-    )
+
+    async def ask(database: Database, held: Held) -> Answer:
+        return await extend_turn(database, ExtendTurn(**held, seconds=seconds))
+
+    return _answered(services, await _call(services, turn_id, token, ask), turn_id)
 
 
 async def _call(
-    services: FlowServices, function: str, turn_id: int, token: str, argument: Json
-) -> Json:
+    services: FlowServices,
+    turn_id: int,
+    token: str,
+    ask: Callable[[Database, Held], Awaitable[_Answer]],
+) -> _Answer | Refusal:
+    """Ask for the attempt whose token was shown, or refuse."""
     shown = read_token(token)
     if shown is None or shown.turn_id != turn_id:
-        return {"refused": "unknown_token"}
-    database = services.database
-    held = TurnToken(turn_id, shown.secret).held
-    return await database.call(function, {**argument, **held})
+        return Refusal(refused="unknown_token")
+    return await ask(services.database, TurnToken(turn_id, shown.secret).held)
 
 
-def _judged(failure: Failure) -> Json:
+class _Judged(TypedDict):
+    kind: Literal["transient", "permanent", "away"]
+    away: Literal["llm", "evolution"] | None
+
+
+class _Patience(TypedDict):
+    answer_within_minutes: float
+    max_attempts: int
+    base_seconds: float
+
+
+def _judged(failure: Failure) -> _Judged:
     """Return what `fail_turn` is told of it.
 
     Of an LLM that has answered at all, be it without a word, attempts are used up: it is not away.
     """
     if failure.kind in _PERMANENT:
-        return {"kind": "permanent"}
+        return {"kind": "permanent", "away": None}
     away = _AWAY.get(failure.kind)
     if away is None or (away == "llm" and _HAS_ANSWERED.match(failure.error)):
-        return {"kind": "transient"}
+        return {"kind": "transient", "away": None}
     return {"kind": "away", "away": away}
 
 
-def _patience(settings: Settings) -> Json:
+def _patience(settings: Settings) -> _Patience:
     return {
         "answer_within_minutes": settings.answer_within_minutes,
         "max_attempts": settings.turn_max_attempts,
@@ -246,13 +286,13 @@ def _patience(settings: Settings) -> Json:
     }
 
 
-def _answered(services: FlowServices, answer: Json, turn_id: int | None) -> JSONResponse:
-    if "refused" in answer:
-        return _error(409, answer["refused"], f"nothing was done: {answer['refused']}")
+def _answered(services: FlowServices, answer: Answer, turn_id: int | None) -> JSONResponse:
+    if isinstance(answer, Refusal):
+        return _error(409, answer.refused, f"nothing was done: {answer.refused}")
     if turn_id is not None:
         services.silent.heard_of(turn_id)
     services.wake()
-    return JSONResponse(answer)
+    return JSONResponse(answer.as_told())
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

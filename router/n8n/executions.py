@@ -15,6 +15,12 @@ from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.execution_ids import is_execution_id
 from router.running.loops import Loop
+from router.state.calls.executions import (
+    ClaimExecutionsToErase,
+    SettleExecution,
+    claim_executions_to_erase,
+    settle_execution,
+)
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -62,22 +68,21 @@ class ExecutionEraser:
 
     async def _erase_some(self) -> bool:
         """Ask n8n to delete a batch. Returns whether there may be more to do now."""
-        asked = {"limit": _BATCH, "retry_seconds": _PAUSE}
-        claimed = await self._database.call("claim_executions_to_erase", asked)
+        asked = ClaimExecutionsToErase(limit=_BATCH, retry_seconds=_PAUSE)
+        claimed = await claim_executions_to_erase(self._database, asked)
         errors: set[str] = set()
-        for execution_id in claimed["execution_ids"]:
+        for execution_id in claimed.execution_ids:
             error = await self._delete(execution_id)
             if error is not None:
                 errors.add(error)
-            await self._database.call(
-                "settle_execution", {"execution_id": execution_id, "error": error}
-            )
+            settled = SettleExecution(execution_id=execution_id, error=error)
+            await settle_execution(self._database, settled)
         for error in errors:
             log_event(
                 _log, Action.EXECUTIONS_KEPT, error, level=logging.WARNING,
-                waiting=claimed["waiting"],
+                waiting=claimed.waiting,
             )  # fmt: skip
-        return len(claimed["execution_ids"]) == _BATCH
+        return len(claimed.execution_ids) == _BATCH
 
     async def _delete(self, execution_id: str) -> str | None:
         """Return why it could not be deleted; None: it is gone."""

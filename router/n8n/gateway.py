@@ -30,12 +30,13 @@ from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
 from router.safety.guard import ReplyRefused, Speaker
-from router.safety.rules import ReplyRules
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import flow
 from router.sharing.at_once import TooManyAtOnce
 from router.sharing.shares import TENANT, Shares
+from router.state.calls.flows import LookAtTurn, TurnOfFlow, look_at_turn
+from router.state.calls.model import Refusal
 from router.state.database import Database, Json
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
 from router.tenants.instance import InstanceKeys
@@ -86,9 +87,9 @@ async def call_evolution(
                 body = await body_of(request)
                 return await send_notice(services.outbox, notice, path, instance, body)
         desk = await _Desk.open(request, services, instance)
-        contact = services.hashes.in_log(desk.turn["jids"])
-        correlation_id = desk.turn["correlation_id"] or f"turn-{desk.token.turn_id}"
-        places = _place(services.places, desk.turn["tenant_id"])
+        contact = services.hashes.in_log(desk.turn.jids)
+        correlation_id = desk.turn.correlation_id or f"turn-{desk.token.turn_id}"
+        places = _place(services.places, desk.turn.tenant_id)
         with bind_correlation(correlation_id, contact), desk.counted(), places:
             return await desk.carry_out(path, await written_of(request))
     except Refused as refused:
@@ -108,21 +109,21 @@ def _place(places: Shares, tenant: Hashable) -> Iterator[None]:
         place.give_back()
 
 
-async def _looked_at(database: Database, token: TurnToken) -> Json:
+async def _looked_at(database: Database, token: TurnToken) -> TurnOfFlow:
     """Return what the token may act on. Raises Refused."""
     try:
-        turn = await database.call("look_at_turn", token.held)
+        turn = await look_at_turn(database, LookAtTurn(**token.held))
     except DatabaseAway as error:
         raise Refused(503, "Service Unavailable", str(error), "database_away") from error
-    if "refused" in turn:
-        raise conflict(turn["refused"])
+    if isinstance(turn, Refusal):
+        raise conflict(turn.refused)
     return turn
 
 
 class _Desk:
     """One request of a flow, with what it may act on."""
 
-    def __init__(self, services: FlowServices, token: TurnToken, turn: Json) -> None:
+    def __init__(self, services: FlowServices, token: TurnToken, turn: TurnOfFlow) -> None:
         self._services = services
         self._next_part = 0  # of the turn, when the guard judged what it had said
         self.token = token
@@ -137,11 +138,11 @@ class _Desk:
                 401, "Unauthorized", "the header apikey must be the turn's token", "token"
             )
         turn = await _looked_at(services.database, token)
-        if turn["instance_name"] != instance:
+        if turn.instance_name != instance:
             raise Refused(
                 403,
                 "Forbidden",
-                f"this turn is of the instance {turn['instance_name']}",
+                f"this turn is of the instance {turn.instance_name}",
                 "instance",
             )
         return cls(services, token, turn)
@@ -177,21 +178,21 @@ class _Desk:
         # Once in the message, once in the request that carries it.
         size = 2 * sum(media_size(message) for message in messages)
         try:
-            with self._services.media_bodies.keeping(str(self.turn["tenant_id"]), size):
+            with self._services.media_bodies.keeping(str(self.turn.tenant_id), size):
                 yield
         except TooMuch as error:
             why = "too many media are being sent: try again soon"
             raise Refused(503, "Service Unavailable", why, "busy") from error
 
     async def _understood(self, path: str, written: bytes) -> tuple[Asked, tuple[Outgoing, ...]]:
-        contact = tuple(self.turn["jids"])
+        contact = tuple(self.turn.jids)
         if len(written) <= _SHORT:
             return understood(path, written, contact)
         return await self._beside(lambda: understood(path, written, contact))
 
     async def _beside(self, work: Callable[[], _T]) -> _T:
         """Do what takes long beside everything else. Raises Refused."""
-        tenant_id: int = self.turn["tenant_id"]
+        tenant_id = self.turn.tenant_id
         try:
             return await self._services.bench.do(tenant_id, work, after_waiting=self._look_again)
         except TimeoutError as error:
@@ -208,7 +209,7 @@ class _Desk:
         Between the fence and the phone a human could write.
         """
         until = monotonic() + asked.delay
-        tenant_id: int = self.turn["tenant_id"]
+        tenant_id = self.turn.tenant_id
         ready = [
             await filled(asked, each, self._services.media, tenant_id, self._beside)
             for each in messages
@@ -219,39 +220,39 @@ class _Desk:
     def _is_begun(self, message: Outgoing) -> bool:
         """Whether the flow has sent the same before, and it did not certainly fail."""
         return any(
-            sent["identity"] == message.identity and sent["send_state"] != "failed"
-            for sent in self.turn["sends"]
+            sent.identity == message.identity and sent.send_state != "failed"
+            for sent in self.turn.sends
         )
 
     async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
         """Have the guard look at what is to be sent, but for what is the same request again."""
-        self._next_part = self.turn["next_part"]
-        known = {sent["identity"] for sent in self.turn["sends"]}
+        self._next_part = self.turn.next_part
+        known = {sent.identity for sent in self.turn.sends}
         texts = [texts_of(each.body) for each in messages if each.identity not in known]
         if not texts:
             return
         speaker = Speaker(
             held=self.token.held,
-            tenant_id=self.turn["tenant_id"],
-            instance_name=self.turn["instance_name"],
-            session_id=self.turn["session_id"],
-            system_prompt=self.turn["system_prompt"],
-            rules=ReplyRules.model_validate(self.turn["reply_rules"]),
+            tenant_id=self.turn.tenant_id,
+            instance_name=self.turn.instance_name,
+            session_id=self.turn.session_id,
+            system_prompt=self.turn.system_prompt,
+            rules=self.turn.reply_rules,
         )
         try:
-            await check(speaker, "\n\n".join(texts), said=self.turn["said_so_far"])
+            await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)
         except ReplyRefused as refused:
             self._services.wake()  # the turn may have a fallback message to be sent
             raise conflict(refused.reason) from refused
 
     async def _show_presence(self, asked: Asked) -> JSONResponse:
-        if self.turn["is_paused"]:
+        if self.turn.is_paused:
             raise conflict("paused")
         presence = str(asked.body.get("presence") or "composing")
         try:
             await self._services.presence.show(
                 self._instance(),
-                self.turn["jid"],
+                self.turn.jid,
                 presence,
                 round(asked.delay * 1000) or _PRESENCE_MS,
             )
@@ -290,13 +291,13 @@ class _Desk:
             raise failure(failed) from failed
         if isinstance(sent, InDoubt):
             raise conflict("in_doubt")
-        if all(before["identity"] != message.identity for before in self.turn["sends"]):
+        if all(before.identity != message.identity for before in self.turn.sends):
             self._next_part += 1
-        return replace(sent, jid=sent.jid or self.turn["jid"])
+        return replace(sent, jid=sent.jid or self.turn.jid)
 
     @property
     def _who(self) -> Json:
-        return {"turn_id": self.token.turn_id, "tenant_id": self.turn["tenant_id"]}
+        return {"turn_id": self.token.turn_id, "tenant_id": self.turn.tenant_id}
 
     def _instance(self) -> Instance:
         try:

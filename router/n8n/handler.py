@@ -12,9 +12,11 @@ from router.logs.events import Action, log_event
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import FlowTerms, build_payload
-from router.replies.claimed import ClaimedTurn
 from router.replies.making import HandedOver, Reply, ReplyMaker
 from router.sending.outcomes import SendStopped
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.flows import BeginFlow, ForwardTurn, begin_flow, forward_turn
+from router.state.calls.model import Refusal
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -117,11 +119,10 @@ class N8nHandler:
 
     async def _forward(self, turn: ClaimedTurn, prompt: Prompt) -> bool:
         payload = build_payload(turn, prompt, self._rules.terms)
-        given = await self._database.call(
-            "forward_turn", {**turn.held, "lease_seconds": self._rules.terms.lease}
-        )
-        if "refused" in given:
-            raise SendStopped(given["refused"])
+        asked = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
+        given = await forward_turn(self._database, asked)
+        if isinstance(given, Refusal):
+            raise SendStopped(given.refused)
         self.silent.gave(turn.turn_id, turn.tenant.tenant_id)
         try:
             answer = await self._http.post(
@@ -168,11 +169,10 @@ class N8nHandler:
         if not is_execution_id(execution):
             why: str | None = "the workflow's webhook must answer with `$execution.id`, a number"
         else:
-            begun = await self._database.call(
-                "begin_flow",
-                {**turn.held, "execution_id": str(execution), "by_n8n": True},
-            )
-            why = begun.get("refused")  # it was taken back meanwhile: a crash changes nothing
+            asked = BeginFlow(**turn.held, execution_id=str(execution), by_n8n=True)
+            begun = await begin_flow(self._database, asked)
+            # It was taken back meanwhile: a crash changes nothing.
+            why = begun.refused if isinstance(begun, Refusal) else None
         if why is not None:
             log_event(
                 _log, Action.AI_FAILED, f"n8n's execution was not noted: {why}",

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from router.logs.events import Action, log_event
 from router.n8n.handler import KEY_HEADER, N8nHandler
-from router.notices.claimed import ClaimedNotice, NoticeKind
 from router.notices.payload import build_payload
+from router.state.calls.notices import ClaimedNotice, NoticeKind
 
 _log = logging.getLogger(__name__)
 _WEBHOOKS: dict[NoticeKind, str] = {

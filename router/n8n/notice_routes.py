@@ -16,6 +16,8 @@ from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.sending.speakers import notice
+from router.state.calls.model import Refusal
+from router.state.calls.notices import FinishNotice, NoticeFinished, finish_notice
 from router.state.database import Json
 from router.state.flow_tokens import NoticeToken, read_notice_token
 from router.whatsapp.clean import as_text, clean
@@ -43,16 +45,15 @@ _Token = Annotated[str, Header(alias="apikey", description="The notice's token")
 async def done(services: TheServices, notice_id: int, token: _Token) -> JSONResponse:
     """Close it; again: the same answer. 409: it was given out anew, or there is no such notice."""
     shown = read_notice_token(token)
-    answer: Json = {"refused": "unknown_token"}
+    answer: NoticeFinished | Refusal = Refusal(refused="unknown_token")
     if shown is not None and shown.notice_id == notice_id:
-        database = services.database
-        answer = await database.call("finish_notice", {**shown.held, "handler": "n8n"})
-    if "refused" in answer:
-        code = answer["refused"]
+        answer = await finish_notice(services.database, FinishNotice(**shown.held, handler="n8n"))
+    if isinstance(answer, Refusal):
+        code = answer.refused
         error = {"code": code, "message": f"nothing was done: {code}"}
         return JSONResponse({"error": error}, status_code=409)
     log_event(_log, Action.NOTICE_TOLD, "told by n8n", notice_id=notice_id)
-    return JSONResponse(answer)
+    return JSONResponse(answer.as_told())
 
 
 async def send_notice(
@@ -68,11 +69,14 @@ async def send_notice(
     text = as_text(told["text"]).strip()
     if not text:
         raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
-    only_if = {"instance_name": clean(instance)}
-    if number := as_text(told.get("number")):
-        only_if["number"] = normalise_jid(number)
+    number = as_text(told.get("number"))
+    speaker = notice(
+        token,
+        instance_name=clean(instance),
+        number=normalise_jid(number) if number else None,
+    )
     try:
-        sent = await outbox.send(notice(token, **only_if), Outgoing.plain(text))
+        sent = await outbox.send(speaker, Outgoing.plain(text))
     except SendStopped as stopped:
         raise _refusal(stopped.reason) from stopped
     except DatabaseAway as error:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.llm.provider import Prompt
-from router.replies.claimed import ClaimedTurn, TurnMessage
+from router.replies.llm_keys import max_tokens_within
 from router.replies.prompt import transcript_of
+from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
 
 VERSION: Literal[1] = 1
@@ -143,7 +144,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             instance_name=turn.tenant.instance_name,
             llm_provider=turn.tenant.llm_provider,
             llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
-            llm_max_tokens=turn.tenant.max_tokens_within(terms.max_tokens),
+            llm_max_tokens=max_tokens_within(turn.tenant, terms.max_tokens),
         ),
         session=FlowSession(
             session_id=turn.session.session_id,

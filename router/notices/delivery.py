@@ -9,7 +9,6 @@ import httpx
 
 from router.errors import StateError
 from router.logs.events import Action, log_event
-from router.notices.claimed import ClaimedNotice
 from router.notices.payload import build_notice
 from router.notices.wording import say
 from router.outbound.checked import AddressRefused
@@ -18,6 +17,14 @@ from router.sending.outbox import Outbox
 from router.sending.outcomes import SendFailed, SendStopped
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import notice
+from router.state.calls.model import Refusal
+from router.state.calls.notices import (
+    ClaimedNotice,
+    FailNotice,
+    FinishNotice,
+    fail_notice,
+    finish_notice,
+)
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -151,10 +158,10 @@ class Delivery:
         return None
 
     async def _finish(self, reason: str | None, *, url_told: bool = False) -> None:
-        await self._desk.database.call(
-            "finish_notice",
-            {**self._notice.held, "handler": "fallback", "reason": reason, "url_told": url_told},
+        asked = FinishNotice(
+            **self._notice.held, handler="fallback", reason=reason, url_told=url_told
         )
+        await finish_notice(self._desk.database, asked)
         if reason == "nobody":
             self._log_failure("nobody can be told: the tenant has no notify_number or notify_url")
             return
@@ -165,18 +172,17 @@ class Delivery:
 
     async def _fail(self, *failures: _Failure, url_told: bool = False) -> None:
         error = "; ".join(failure.reason for failure in failures)
-        answer = await self._desk.database.call(
-            "fail_notice",
-            {
-                **self._notice.held,
-                "error": error,
-                "away": all(failure.is_away for failure in failures),
-                "url_told": url_told,
-                "max_attempts": self._desk.max_attempts,
-                "base_seconds": self._desk.retry_base,
-            },
+        asked = FailNotice(
+            **self._notice.held,
+            error=error,
+            away=all(failure.is_away for failure in failures),
+            url_told=url_told,
+            max_attempts=self._desk.max_attempts,
+            base_seconds=self._desk.retry_base,
         )
-        self._log_failure(f"{error} ({answer.get('state') or answer['refused']})")
+        answer = await fail_notice(self._desk.database, asked)
+        state = answer.refused if isinstance(answer, Refusal) else answer.state
+        self._log_failure(f"{error} ({state})")
 
     def _log_failure(self, message: str, error: Exception | None = None) -> None:
         log_event(

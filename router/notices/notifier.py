@@ -8,13 +8,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
-from router.notices.claimed import ClaimedNotice
+from router.errors import DatabaseFault
 from router.notices.delivery import Delivery
 from router.running.loops import Loop, log_unexpected
 from router.running.stopping import STOP_GRACE, end_tasks
 from router.sharing.shares import TENANT
+from router.state.calls.model import NotRead
+from router.state.calls.notices import ClaimedNotice, ClaimNotices, claim_notices
 from router.state.database import Database
 
 _LOCKED_ELSEWHERE = 0.2  # seconds until a notice that another process looks at is tried again
@@ -67,30 +68,31 @@ class Notifier:
         free = self._limits.parallel - len(self._running)
         if free <= 0:
             return self._limits.poll  # the end of a delivery wakes us
-        answer = await self._database.call(
-            "claim_notices",
-            {
-                "limit": free,
-                "lease_seconds": self._limits.lease,
-                "max_attempts": self._limits.max_attempts,
-                "after_tenant": self._after_tenant,
-                # A tenant whose webhook hangs is being told as long as it does.
-                "own": Counter(str(each.tenant_id) for each in self._running.values()),
-                "own_times": TENANT,
-            },
+        asked = ClaimNotices(
+            limit=free,
+            lease_seconds=self._limits.lease,
+            max_attempts=self._limits.max_attempts,
+            after_tenant=self._after_tenant,
+            # A tenant whose webhook hangs is being told as long as it does.
+            own=Counter(str(each.tenant_id) for each in self._running.values()),
+            own_times=TENANT,
         )
-        self._after_tenant = answer["after_tenant"]
-        for context in answer["notices"]:
+        claimed = await claim_notices(self._database, asked)
+        self._after_tenant = claimed.after_tenant
+        for notice in claimed.notices:
+            if isinstance(notice, NotRead):
+                _log_untold(notice.name, DatabaseFault(notice.fault))
+                continue
             try:
-                self._start(ClaimedNotice.model_validate(context))
+                self._start(notice)
             except Exception as error:  # noqa: BLE001 - the others were claimed as well
-                log_unexpected(f"notice {context.get('notice_id')} could not be told", error)
-        if answer["more"] and len(self._running) < self._limits.parallel:
-            return 0.0 if answer["notices"] else _LOCKED_ELSEWHERE
-        if answer["next_due_at"] is None:
+                _log_untold(notice.notice_id, error)
+        if claimed.more and len(self._running) < self._limits.parallel:
+            return 0.0 if claimed.notices else _LOCKED_ELSEWHERE
+        if claimed.next_due_at is None:
             return self._limits.poll
-        now, due = (datetime.fromisoformat(answer[name]) for name in ("now", "next_due_at"))
-        return min(max((due - now).total_seconds(), _LOCKED_ELSEWHERE), self._limits.poll)
+        wait = (claimed.next_due_at - claimed.now).total_seconds()
+        return min(max(wait, _LOCKED_ELSEWHERE), self._limits.poll)
 
     def _start(self, notice: ClaimedNotice) -> None:
         delivery = self._begin(notice)
@@ -105,3 +107,7 @@ class Notifier:
         self._loop.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             log_unexpected(f"{task.get_name()} ended unexpectedly", error)
+
+
+def _log_untold(notice: object, error: Exception) -> None:
+    log_unexpected(f"notice {notice} could not be told", error)

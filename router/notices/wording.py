@@ -1,6 +1,6 @@
 """What a notice says, in words that can be sent as they are."""
 
-from router.notices.claimed import ClaimedNotice, NoticeFacts
+from router.state.calls.notices import ClaimedNotice, NoticeFacts
 from router.tenants.delivery import CURE, describe_failures
 from router.whatsapp.jids import JidKind, kind_of
 

@@ -10,10 +10,10 @@ from router.llm.provider import (
     Prompt,
     complete_with_fallback,
 )
-from router.replies.claimed import ClaimedTurn
-from router.replies.llm_keys import LlmKeys
+from router.replies.llm_keys import LlmKeys, max_tokens_within
 from router.replies.making import Reply
 from router.replies.parts import prepared
+from router.state.calls.claimed_turn import ClaimedTurn
 from router.whatsapp.splitting import finish_truncated
 
 
@@ -49,7 +49,7 @@ class FallbackHandler:
             second,
             prompt,
             model=turn.tenant.llm_model,
-            max_tokens=turn.tenant.max_tokens_within(self._rules.max_tokens),
+            max_tokens=max_tokens_within(turn.tenant, self._rules.max_tokens),
             most_of_second=self._rules.max_tokens,
             attempts=self._rules.llm_attempts,
         )

@@ -1,11 +1,28 @@
-"""A tenant's own key of its LLM provider, opened where it is used."""
+"""Which LLM serves a tenant, and its own key of it, opened where it is used."""
 
 from pydantic import SecretStr
 
 from router.llm.provider import LlmMisconfigured
 from router.logs.scrubber import shield_secret
-from router.replies.claimed import ClaimedTurn
+from router.state.calls.claimed_turn import ClaimedTurn, TurnTenant
 from router.tenants.sealing import CannotOpen, Vault, place_of_key
+
+
+def pays_itself(tenant: TurnTenant) -> bool:
+    """Whether its own key of the LLM provider serves it, not the deployment's."""
+    return tenant.llm_api_key is not None and bool(tenant.llm_api_key.get_secret_value())
+
+
+def llm_of(tenant: TurnTenant) -> str:
+    """Return which LLM makes its replies: that one works says nothing of another model or key."""
+    whose = f"tenant {tenant.tenant_id}" if pays_itself(tenant) else "the deployment"
+    return f"{tenant.llm_provider} {tenant.llm_model or 'default'} of {whose}"
+
+
+def max_tokens_within(tenant: TurnTenant, most: int) -> int:
+    """Return how many tokens a reply may have; on the deployment's key no more than `most`."""
+    own = tenant.llm_max_tokens or most
+    return own if pays_itself(tenant) else min(own, most)
 
 
 class LlmKeys:

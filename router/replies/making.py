@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from router.llm.provider import Prompt
-from router.replies.claimed import ClaimedTurn
-from router.state.database import Json
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.model import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Reply:
     tokens_out: int = 0
 
     @property
-    def cost(self) -> Json:
+    def cost(self) -> Cost:
         """Who made it, with what, and the tokens that it took."""
         return {
             "provider": self.provider,

@@ -12,8 +12,8 @@ from itertools import groupby
 from typing import Literal
 
 from router.llm.provider import Prompt, PromptMessage
-from router.replies.claimed import ClaimedTurn, TurnMessage
 from router.replies.forgeries import TEAM_MARK, disarm, unmark
+from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 
 _BLANK = "[empty message]"  # providers refuse a message of nothing but space
 _CUT_NOTE = "[the beginning of this message is left out]"

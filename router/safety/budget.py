@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from router.llm.provider import Prompt
+from router.state.calls.model import Held
+from router.state.calls.safety import BudgetRefused, ReserveBudget, reserve_budget
 from router.state.database import Database
 
 _FRAME = 64  # tokens that a provider puts around a prompt,
@@ -24,13 +26,11 @@ class Budget:
         self._database = database
         self._limits = dict(limits)
 
-    async def reserve(self, held: Mapping[str, object], tokens: int) -> str | None:
+    async def reserve(self, held: Held, tokens: int) -> str | None:
         """Reserve so many tokens for a turn's reply.
 
         Returns None if it may be made, or why not: 'budget' if that is used up.
         """
-        answer = await self._database.call(
-            "reserve_budget", {**held, "tokens": tokens, "policy": self._limits}
-        )
-        refused: str | None = answer.get("refused")
-        return refused
+        asked = ReserveBudget(**held, tokens=tokens, policy=self._limits)
+        answer = await reserve_budget(self._database, asked)
+        return answer.refused if isinstance(answer, BudgetRefused) else None

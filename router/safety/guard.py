@@ -4,15 +4,18 @@ What may not be sent becomes a handoff, or the tenant's fallback message: the st
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from router.logs.events import Action, log_event
 from router.safety.judgement import Objection, judge_reply
 from router.safety.moderation import Moderation, ModerationAway
-from router.safety.rules import ReplyDefaults, ReplyRules
+from router.safety.rules import ReplyDefaults
 from router.sharing.bench import Bench
+from router.state.calls.claimed_turn import ReplyRules
+from router.state.calls.model import Cost, Held, Refusal
+from router.state.calls.safety import RefuseReply, refuse_reply
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -37,7 +40,7 @@ class ReplyRefused(Exception):
 class Speaker:
     """For whom something is to be said, and by which attempt (`held`)."""
 
-    held: Mapping[str, object]
+    held: Held
     tenant_id: int
     instance_name: str
     session_id: int
@@ -68,7 +71,7 @@ class ReplyGuard:
         text: str,
         *,
         said: str = "",
-        cost: Mapping[str, object] | None = None,
+        cost: Cost | None = None,
     ) -> None:
         """Return if the text may be sent after what was `said` already. Raises ReplyRefused.
 
@@ -76,7 +79,7 @@ class ReplyGuard:
         """
         objection = await self._judge(speaker, said, text) or await self._moderate(speaker, text)
         if objection is not None:
-            raise ReplyRefused(await self._refuse(speaker, objection, cost or {}))
+            raise ReplyRefused(await self._refuse(speaker, objection, cost or Cost()))
 
     async def check_again(self, speaker: Speaker, text: str, *, said: str) -> None:
         """Return if a text that was checked may still be sent, now that more was `said`.
@@ -85,7 +88,7 @@ class ReplyGuard:
         """
         objection = await self._judge(speaker, said, text)
         if objection is not None:
-            raise ReplyRefused(await self._refuse(speaker, objection, {}))
+            raise ReplyRefused(await self._refuse(speaker, objection, Cost()))
 
     async def _judge(self, speaker: Speaker, said: str, text: str) -> Objection | None:
         """Judge all of it together, beside everything else where that may take long.
@@ -123,15 +126,11 @@ class ReplyGuard:
             return Objection("moderation_away", str(error))
         return None if reason is None else Objection("moderation", reason)
 
-    async def _refuse(
-        self, speaker: Speaker, objection: Objection, cost: Mapping[str, object]
-    ) -> str:
-        answer = await self._database.call(
-            "refuse_reply",
-            {**speaker.held, **cost, "rule": objection.rule, "detail": objection.detail},
-        )
-        if "refused" in answer:
-            return str(answer["refused"])
+    async def _refuse(self, speaker: Speaker, objection: Objection, cost: Cost) -> str:
+        asked = RefuseReply(**speaker.held, **cost, rule=objection.rule, detail=objection.detail)
+        answer = await refuse_reply(self._database, asked)
+        if isinstance(answer, Refusal):
+            return answer.refused
         log_event(
             _log,
             Action.REPLY_REFUSED,
@@ -141,8 +140,8 @@ class ReplyGuard:
             session_id=speaker.session_id,
             turn_id=speaker.held["turn_id"],
             rule=objection.rule,
-            outcome=answer["outcome"],
+            outcome=answer.outcome,
         )
-        if answer["outcome"] == "handoff":
+        if answer.outcome == "handoff":
             self._wake_notices()
         return "reply_refused"

@@ -5,7 +5,8 @@ from typing import Literal
 
 from router.safety.leaks import leaks
 from router.safety.patterns import BadPattern, first_match
-from router.safety.rules import ReplyDefaults, ReplyRules
+from router.safety.rules import ReplyDefaults
+from router.state.calls.claimed_turn import ReplyRules
 
 Rule = Literal["too_long", "forbidden_pattern", "prompt_leak", "moderation", "moderation_away"]
 _LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote

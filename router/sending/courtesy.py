@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from router.evolution.errors import EvolutionError
 from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends
-from router.replies.claimed import ClaimedTurn
 from router.sharing.shares import TENANT, Shares
+from router.state.calls.claimed_turn import ClaimedTurn
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50

@@ -9,21 +9,25 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from itertools import groupby
 
-from pydantic import BaseModel, ConfigDict, SecretStr
-
 from router.errors import DatabaseAway, StateError
 from router.evolution.errors import EvolutionError
-from router.evolution.exchange import Instance
 from router.logs.events import Action, log_event
 from router.running.loops import Loop, safely
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outbox import SendTerms
 from router.sending.outcomes import ID_TAKEN
+from router.state.calls.sends import (
+    ClaimDoubts,
+    ClaimedDoubt,
+    SettleDoubt,
+    claim_doubts,
+    settle_doubt,
+)
 from router.state.database import Database
 from router.tenants.instance import InstanceKeys
 
@@ -33,36 +37,6 @@ _LEASE = 60.0  # seconds that a router has to look
 _KNOWN_SINCE = timedelta(days=1)  # messages of this time should show that the chat is stored
 _CHECK_AGAIN = 30.0
 _LONGEST_ROUND = 40.0  # seconds; within the lease
-
-
-class ClaimedDoubt(BaseModel):
-    """One send without a turn, as claim_doubts gives it out."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    message_id: int
-    tenant_id: int
-    instance_name: str
-    evo_server_url: str
-    evo_api_key: SecretStr | None
-    session_id: int
-    jids: tuple[str, ...]
-    kind: str
-    body: str
-    told_as: tuple[str, ...] | None = None
-    chosen_id: str | None = None
-    send_began_at: datetime
-    upload_seconds: float | None = None
-    ours: frozenset[str]
-    theirs: frozenset[str]
-
-    @property
-    def doubt(self) -> Doubt:
-        """Return it as evidence is looked for."""
-        return Doubt(
-            self.kind, self.body, self.send_began_at, self.told_as, self.chosen_id,
-            self.upload_seconds or 0.0,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +82,19 @@ class DoubtSettler:
 
     async def settle_due(self) -> float:
         """Settle what is due. Returns the seconds until the next look."""
-        answer = await self._database.call(
-            "claim_doubts",
-            {"limit": _LIMIT, "lease_seconds": _LEASE, "after_seconds": self._terms.times.lease},
+        asked = ClaimDoubts(
+            limit=_LIMIT, lease_seconds=_LEASE, after_seconds=self._terms.times.lease
         )
-        claimed = [ClaimedDoubt.model_validate(send) for send in answer["sends"]]
-        claimed.sort(key=lambda send: (send.tenant_id, send.session_id, send.send_began_at))
-        tenants = groupby(claimed, key=lambda send: send.tenant_id)
-        await asyncio.gather(*(self._settle_all(list(sends)) for _, sends in tenants))
-        if answer["next_due_at"] is None:
+        claimed = await claim_doubts(self._database, asked)
+        sends = sorted(
+            claimed.sends, key=lambda send: (send.tenant_id, send.session_id, send.send_began_at)
+        )
+        tenants = groupby(sends, key=lambda send: send.tenant_id)
+        await asyncio.gather(*(self._settle_all(list(few)) for _, few in tenants))
+        if claimed.next_due_at is None:
             return self._limits.poll
-        now, due = (datetime.fromisoformat(answer[name]) for name in ("now", "next_due_at"))
-        return min(max((due - now).total_seconds(), 1.0), self._limits.poll)
+        wait = (claimed.next_due_at - claimed.now).total_seconds()
+        return min(max(wait, 1.0), self._limits.poll)
 
     async def _settle_all(self, sends: Sequence[ClaimedDoubt]) -> None:
         """Settle those of one tenant; its Evolution may hang, and the rest comes with its lease."""
@@ -135,21 +110,18 @@ class DoubtSettler:
         verdict = await self._look(sends)
         for send, finding in zip(sends, verdict.findings, strict=True):
             try:
-                answer = await self._database.call(
-                    "settle_doubt",
-                    {
-                        "tenant_id": send.tenant_id,
-                        "message_id": send.message_id,
-                        "outcome": finding.outcome,
-                        "wa_id": finding.wa_id,
-                        "error": finding.detail,
-                        "check_after": verdict.check_after,
-                        "give_up_hours": GIVE_UP_HOURS,
-                        "late_seconds": self._limits.late,
-                        "policy": self._terms.policy,
-                    },
+                asked = SettleDoubt(
+                    tenant_id=send.tenant_id,
+                    message_id=send.message_id,
+                    outcome=finding.outcome,
+                    wa_id=finding.wa_id,
+                    check_after=verdict.check_after,
+                    give_up_hours=GIVE_UP_HOURS,
+                    late_seconds=self._limits.late,
+                    policy=self._terms.policy,
                 )
-                detail = ID_TAKEN if answer.get("id_taken") else finding.detail
+                answer = await settle_doubt(self._database, asked)
+                detail = ID_TAKEN if answer.id_taken else finding.detail
             except DatabaseAway:
                 raise
             except StateError as error:
@@ -163,7 +135,7 @@ class DoubtSettler:
     async def _look(self, sends: Sequence[ClaimedDoubt]) -> Verdict:
         first = sends[0]
         try:
-            instance = self._instance(first)
+            instance = self._keys.instance(first)
         except EvolutionError as error:
             unknown = Finding("unknown", detail=str(error))
             return Verdict((unknown,) * len(sends), _CHECK_AGAIN)
@@ -175,14 +147,12 @@ class DoubtSettler:
             theirs=frozenset().union(*(send.theirs for send in sends)),
             since=since,
         )
-        return await self._looking.look([send.doubt for send in sends], where)
+        return await self._looking.look([_doubt(send) for send in sends], where)
 
-    def _instance(self, send: ClaimedDoubt) -> Instance:
-        return self._keys.instance(
-            {
-                "tenant_id": send.tenant_id,
-                "instance_name": send.instance_name,
-                "evo_server_url": send.evo_server_url,
-                "evo_api_key": send.evo_api_key.get_secret_value() if send.evo_api_key else None,
-            }
-        )
+
+def _doubt(send: ClaimedDoubt) -> Doubt:
+    """Return it as evidence is looked for."""
+    return Doubt(
+        send.kind, send.body, send.send_began_at, send.told_as, send.chosen_id,
+        send.upload_seconds or 0.0,
+    )  # fmt: skip

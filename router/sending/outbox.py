@@ -7,10 +7,11 @@ soon as the state can be reached. A send is never broken off half-way; who waite
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from router.errors import DatabaseAway, StateError
 from router.evolution.errors import EvolutionAway, EvolutionError, SendInDoubt
@@ -20,18 +21,31 @@ from router.logs.events import Action, log_event
 from router.running.stopping import STOP_GRACE, end_tasks
 from router.sending.outcomes import ID_TAKEN, InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
-from router.sending.speakers import Speaker
+from router.sending.speakers import Passed, Sending, Speaker
 from router.sending.times import SendTimes, upload_seconds
 from router.sharing.places import NoPlace, SendPlaces
-from router.state.database import Database, Json
+from router.state.calls.model import Answer, StoredInstance
+from router.state.calls.sends import (
+    DoubtSend,
+    FailSend,
+    FinishSend,
+    OfSend,
+    SendFinished,
+    SendRefused,
+    doubt_send,
+    fail_send,
+    finish_send,
+)
+from router.state.database import Database
 from router.tenants.instance import InstanceKeys
-from router.whatsapp.jids import normalise_jid, number_of
+from router.whatsapp.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
 _RECORDED_FOR = 3600.0  # so long it is tried to record what has left
 _NOTED_FOR = 30.0  # and that it has not, or that nobody knows; afterwards the lease tells
 _PATIENCE = 10.0  # so long a sender waits for that; it goes on without it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+_OfSend = TypeVar("_OfSend", bound=OfSend)
 _CANNOT_REACT = "message/sendReaction"  # has no room for an id
 
 
@@ -112,7 +126,7 @@ class Outbox:
             await self._fail(begun, left)
         return await self._doubt(speaker, begun, message, left)
 
-    def _instance(self, line: Mapping[str, Any]) -> Instance:
+    def _instance(self, line: StoredInstance) -> Instance:
         try:
             return self._keys.instance(line)
         except EvolutionError as error:
@@ -125,29 +139,26 @@ class Outbox:
         asked_at = self._clock()
         upload = upload_seconds(message.size)
         database = speaker.database or self._database
-        fence = await database.call(
-            speaker.fence,
+        sending = Sending(
             {
-                **speaker.shows,
-                "kind": message.kind,
                 "body": message.text,
+                "kind": message.kind,
                 "identity": message.identity,
-                "told_as": list(message.told_as),
-                "lease_seconds": self._terms.times.fence(upload, is_renewed=speaker.is_renewed),
-                **({"upload_seconds": upload} if upload else {}),
-                **({"refers_to": message.refers_to} if message.refers_to else {}),
+                "told_as": message.told_as,
+                "upload_seconds": upload or None,
             },
+            lease=self._terms.times.fence(upload, is_renewed=speaker.is_renewed),
+            refers_to=message.refers_to,
         )
-        if "refused" in fence:
-            return _refusal(fence, message)
-        line = speaker.line or fence
+        passed = await speaker.fence(database, sending)
+        if isinstance(passed, SendRefused):
+            return _refusal(passed, message)
         begun = _Begun(
-            message_id=fence["message_id"],
-            tenant_id=line["tenant_id"],
-            # A number that somebody typed is put right by Evolution, a JID is right already.
-            address=fence.get("number") or number_of(fence["jid"]),
-            chosen_id=fence.get("chosen_id"),
-            instance=instance or await self._instance_begun(fence),
+            message_id=passed.message_id,
+            tenant_id=passed.line.tenant_id,
+            address=passed.address,
+            chosen_id=passed.chosen_id,
+            instance=instance or await self._instance_begun(passed),
         )
         if message.is_emptied:
             # What it repeats has failed in the meantime: whoever asks again brings the media.
@@ -157,11 +168,12 @@ class Outbox:
             await self._fail(begun, EvolutionAway("the router stood still before the send"))
         return begun
 
-    async def _instance_begun(self, fence: Json) -> Instance:
+    async def _instance_begun(self, passed: Passed) -> Instance:
         try:
-            return self._keys.instance(fence)
+            return self._keys.instance(passed.line)
         except EvolutionError as error:
-            await self._note("fail_send", _named(fence["tenant_id"], fence["message_id"]))
+            asked = FailSend(tenant_id=passed.line.tenant_id, message_id=passed.message_id)
+            await self._note(fail_send, asked)
             raise SendFailed(error) from error
 
     async def _post(self, begun: _Begun, message: Outgoing) -> SentMessage | EvolutionError:
@@ -177,81 +189,95 @@ class Outbox:
 
     async def _record(self, begun: _Begun, message: Outgoing, sent: SentMessage) -> Sent:
         jid = normalise_jid(sent.remote_jid)
-        argument = {
-            **_named(begun.tenant_id, begun.message_id),
-            "wa_id": sent.wa_id,
-            "jid": jid,
-            "status": (sent.status or "pending").lower(),
-            "policy": self._terms.policy,
-        }
-        await self._note("finish_send", argument, _RECORDED_FOR)
+        asked = FinishSend(
+            tenant_id=begun.tenant_id,
+            message_id=begun.message_id,
+            wa_id=sent.wa_id,
+            jid=jid,
+            status=(sent.status or "pending").lower(),
+            policy=self._terms.policy,
+        )
+        await self._note(finish_send, asked, _RECORDED_FOR)
         return Sent(sent.wa_id, jid, message.text, begun.message_id)
 
     async def _doubt(
         self, speaker: Speaker, begun: _Begun, message: Outgoing, error: SendInDoubt
     ) -> InDoubt:
-        named = _named(begun.tenant_id, begun.message_id)
         log_event(
             _log, Action.SEND_IN_DOUBT, f"it may be on the phone: {error}",
-            level=logging.WARNING, **named,
+            level=logging.WARNING, tenant_id=begun.tenant_id, message_id=begun.message_id,
         )  # fmt: skip
-        argument = {
-            **named,
-            **speaker.turn,
-            "error": str(error),
-            "check_after": self._terms.check_after,
-        }
-        await self._note("doubt_send", argument)
+        asked = DoubtSend(
+            tenant_id=begun.tenant_id,
+            message_id=begun.message_id,
+            turn_id=None if speaker.turn is None else speaker.turn["turn_id"],
+            token=None if speaker.turn is None else speaker.turn["token"],
+            error=str(error),
+            check_after=self._terms.check_after,
+        )
+        await self._note(doubt_send, asked)
         self.doubted()
         return InDoubt(begun.address, message.text, begun.message_id)
 
     async def _fail(self, begun: _Begun, error: EvolutionError) -> NoReturn:
         """Note that it was not sent. Raises SendFailed."""
-        named = _named(begun.tenant_id, begun.message_id)
-        argument = {**named, "chosen_id": begun.chosen_id, "policy": self._terms.policy}
-        await self._note("fail_send", argument)
+        asked = FailSend(
+            tenant_id=begun.tenant_id,
+            message_id=begun.message_id,
+            chosen_id=begun.chosen_id,
+            policy=self._terms.policy,
+        )
+        await self._note(fail_send, asked)
         raise SendFailed(error) from error
 
-    async def _note(self, function: str, argument: Json, seconds: float = _NOTED_FOR) -> None:
+    async def _note(
+        self,
+        door: Callable[[Database, _OfSend], Awaitable[Answer]],
+        asked: _OfSend,
+        seconds: float = _NOTED_FOR,
+    ) -> None:
         """Tell the state, for as long as that takes; whoever waits for it does not for ever."""
-        telling = _kept(self._records, self._insist(function, argument, seconds))
+        tell = partial(door, self._database, asked)
+        telling = _kept(self._records, self._insist(tell, asked, seconds))
         await asyncio.wait({telling}, timeout=_PATIENCE)
 
-    async def _insist(self, function: str, argument: Json, seconds: float) -> None:
+    async def _insist(
+        self, tell: Callable[[], Awaitable[Answer]], asked: OfSend, seconds: float
+    ) -> None:
         give_up_at = self._clock() + seconds
         pause = _FIRST_PAUSE
         while True:
             try:
-                answer = await self._database.call(function, argument)
+                answer = await tell()
             except DatabaseAway as error:
                 reason: Exception = error
             except StateError as error:
-                _log_untold(f"{function} was refused: {error}", argument)
+                _log_untold(f"{type(asked).__name__} was refused: {error}", asked)
                 return
             except Exception as error:  # noqa: BLE001 - what has left must be recorded all the same
                 reason = error
             else:
-                if answer.get("id_taken"):
+                if isinstance(answer, SendFinished) and answer.id_taken:
                     log_event(
                         _log, Action.SEND_SETTLED, ID_TAKEN, level=logging.WARNING,
-                        message_id=argument["message_id"], tenant_id=argument["tenant_id"],
+                        message_id=asked.message_id, tenant_id=asked.tenant_id,
                     )  # fmt: skip
                 return
             if self._clock() >= give_up_at:
-                _log_untold(f"{function} could not be told: {reason!r}", argument)
+                _log_untold(f"{type(asked).__name__} could not be told: {reason!r}", asked)
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _refusal(fence: Json, message: Outgoing) -> Sent | InDoubt:
+def _refusal(answer: SendRefused, message: Outgoing) -> Sent | InDoubt:
     """Return what became of the same message before. Raises SendStopped for other refusals."""
-    if fence["refused"] not in ("already_sent", "in_doubt"):
-        raise SendStopped(fence["refused"], fence)
-    jid, body = fence.get("jid") or "", fence.get("body") or message.text
-    if fence["refused"] == "already_sent" and fence.get("wa_id"):
-        return Sent(fence["wa_id"], jid, body, fence.get("message_id"))
-    return InDoubt(jid, body, fence.get("message_id"))
+    if answer.refused not in ("already_sent", "in_doubt"):
+        raise SendStopped(answer.refused, answer)
+    jid, body = answer.jid or "", answer.body or message.text
+    if answer.refused == "already_sent" and answer.wa_id:
+        return Sent(answer.wa_id, jid, body, answer.message_id)
+    return InDoubt(jid, body, answer.message_id)
 
 
 def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -269,12 +295,8 @@ def _heard(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _named(tenant_id: int, message_id: int) -> Json:
-    return {"tenant_id": tenant_id, "message_id": message_id}
-
-
-def _log_untold(message: str, argument: Mapping[str, object]) -> None:
+def _log_untold(message: str, asked: OfSend) -> None:
     log_event(
         _log, Action.UNEXPECTED, message,
-        level=logging.ERROR, message_id=argument["message_id"], tenant_id=argument["tenant_id"],
+        level=logging.ERROR, message_id=asked.message_id, tenant_id=asked.tenant_id,
     )  # fmt: skip

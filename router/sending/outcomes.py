@@ -1,11 +1,10 @@
 """How a send can end."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from router.evolution.errors import EvolutionAway, EvolutionError
 from router.sharing.places import NoPlace
+from router.state.calls.sends import SendRefused
 
 ID_TAKEN = (
     "Evolution names the id of another message for it: it is recorded without an id, and nothing"
@@ -39,13 +38,13 @@ class InDoubt:
 class SendStopped(Exception):
     """The fence refused: `reason` is 'paused', 'stale', 'superseded', …; nothing was sent.
 
-    `answer` is all that the fence said.
+    `answer` is all that the fence said, where it was asked.
     """
 
-    def __init__(self, reason: str, answer: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, reason: str, answer: SendRefused | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.answer = answer or {}
+        self.answer = answer
 
 
 class SendFailed(Exception):

@@ -1,65 +1,141 @@
 """Who speaks: by which fence each may, and what it has to show there."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias, TypedDict
 
-from router.replies.claimed import ClaimedTurn
-from router.state.database import Database, Json
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.flows import BeginFlowSend, TurnOfFlow, begin_flow_send
+from router.state.calls.model import Held, StoredInstance
+from router.state.calls.notices import BeginNoticeSend, begin_notice_send
+from router.state.calls.sends import (
+    BeginHumanSend,
+    BeginSend,
+    SendRefused,
+    begin_human_send,
+    begin_send,
+)
+from router.state.calls.turns import MadeReply
+from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken
+from router.whatsapp.jids import number_of
+
+
+class Said(TypedDict):
+    """What is to be sent, as every fence takes it."""
+
+    body: str
+    kind: str
+    identity: str
+    told_as: tuple[str, ...]
+    upload_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A send that asks for the fence.
+
+    `lease` is how many seconds it may take, `refers_to` the id of the message that it quotes.
+    """
+
+    said: Said
+    lease: float
+    refers_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A send that passed the fence: which it is, and where it goes."""
+
+    message_id: int
+    address: str
+    chosen_id: str | None
+    line: StoredInstance = field(repr=False)
+
+
+Fence: TypeAlias = Callable[[Database, Sending], Awaitable[Passed | SendRefused]]
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
     """One who has something to say.
 
-    `fence` is the SQL function that decides whether it may, and `shows` what it is asked with. It
-    is asked through `database`, or through the router's own where that is None. `line` is the
-    tenant's instance as the state has it; None where the fence answers with it. `turn` is what a
-    turn's attempt shows when its send is in doubt. One that `is_renewed` is an attempt of this
-    process: its lease is renewed while it sends.
+    `fence` decides whether it may. It is asked through `database`, or through the router's own
+    where that is None. `holder` is whose share of the places its sends take, as far as it is known.
+    `line` is the tenant's instance as the state has it; None where the fence answers with it.
+    `turn` is what a turn's attempt shows when its send is in doubt. One that `is_renewed` is an
+    attempt of this process: its lease is renewed while it sends.
     """
 
-    fence: str
-    shows: Json
-    line: Mapping[str, Any] | None = field(default=None, repr=False)
-    turn: Mapping[str, object] = field(default_factory=dict, repr=False)
+    fence: Fence = field(repr=False)
+    holder: str | None
+    line: StoredInstance | None = field(default=None, repr=False)
+    turn: Held | None = field(default=None, repr=False)
     database: Database | None = field(default=None, repr=False)
     is_renewed: bool = False
 
-    @property
-    def holder(self) -> str | None:
-        """Whose share of the places its sends take: the instance, as far as it is known."""
-        name = (self.line or self.shows).get("instance_name")
-        if name is None and (tenant_id := self.shows.get("tenant_id")) is not None:
-            return f"tenant {tenant_id}"
-        return None if name is None else str(name)
 
-
-def reply_part(turn: ClaimedTurn, part: int, reply: Json | None = None) -> Speaker:
+def reply_part(turn: ClaimedTurn, part: int, reply: MadeReply | None = None) -> Speaker:
     """Return the AI, which says one part of the reply that it made to a turn.
 
     `reply` is all of it, where it is not written down yet: the fence does that in the same step.
     """
-    shows = {**turn.held, "part": part, **({} if reply is None else {"reply": reply})}
-    return Speaker("begin_send", shows, turn.tenant.line, turn.held, is_renewed=True)
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        asked = BeginSend(
+            **turn.held, **sending.said, part=part, lease_seconds=sending.lease, reply=reply
+        )
+        begun = await begin_send(database, asked)
+        if isinstance(begun, SendRefused):
+            return begun
+        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn.tenant)
+
+    return Speaker(fence, turn.tenant.instance_name, turn.tenant, turn.held, is_renewed=True)
 
 
-def flow(token: TurnToken, turn: Mapping[str, Any], text: str, next_part: int) -> Speaker:
-    """Return a flow in n8n that answers the turn; `turn` as look_at_turn gives it.
+def flow(token: TurnToken, turn: TurnOfFlow, text: str, next_part: int) -> Speaker:
+    """Return a flow in n8n that answers the turn.
 
     `text` is all that will be read of what it sends. It was judged when `next_part` was the next.
     """
-    shows = {**token.held, "text": text, "next_part": next_part}
-    return Speaker("begin_flow_send", shows, turn, token.held)
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        asked = BeginFlowSend(
+            **token.held,
+            **sending.said,
+            refers_to=sending.refers_to,
+            text=text,
+            next_part=next_part,
+            lease_seconds=sending.lease,
+        )
+        begun = await begin_flow_send(database, asked)
+        if isinstance(begun, SendRefused):
+            return begun
+        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn)
+
+    return Speaker(fence, turn.instance_name, turn, token.held)
 
 
-def notice(token: NoticeToken, **only_if: str) -> Speaker:
-    """Return who tells the staff a notice.
+def notice(
+    token: NoticeToken, *, instance_name: str | None = None, number: str | None = None
+) -> Speaker:
+    """Return who tells the staff a notice; the instance and the number that it must be for."""
 
-    `only_if` are the instance_name and the number that it must be for.
-    """
-    return Speaker("begin_notice_send", {**token.held, **only_if})
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        asked = BeginNoticeSend(
+            **token.held,
+            **sending.said,
+            lease_seconds=sending.lease,
+            instance_name=instance_name,
+            number=number,
+        )
+        begun = await begin_notice_send(database, asked)
+        if isinstance(begun, SendRefused):
+            return begun
+        # A number that somebody typed is put right by Evolution, a JID is right already.
+        return Passed(begun.message_id, begun.number, begun.chosen_id, begun)
+
+    return Speaker(fence, instance_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +159,20 @@ def human(writing: Writing, database: Database | None = None) -> Speaker:
 
     The fence raises NotFound for a session that was erased or merged away, and NotAllowed.
     """
-    shows: Json = {
-        "tenant_id": writing.tenant_id,
-        "session_id": writing.session_id,
-        "seen_message_id": writing.seen_message_id,
-        "knowingly": writing.knowingly,
-        "author": writing.author,
-        "reason": writing.reason,
-    }
-    given = {name: value for name, value in shows.items() if value is not None}
-    return Speaker("begin_human_send", given, database=database)
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        asked = BeginHumanSend(
+            **sending.said,
+            tenant_id=writing.tenant_id,
+            session_id=writing.session_id,
+            seen_message_id=writing.seen_message_id,
+            knowingly=writing.knowingly,
+            author=writing.author,
+            reason=writing.reason,
+        )
+        begun = await begin_human_send(database, asked)
+        if isinstance(begun, SendRefused):
+            return begun
+        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, begun)
+
+    return Speaker(fence, f"tenant {writing.tenant_id}", database=database)

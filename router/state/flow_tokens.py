@@ -7,6 +7,8 @@ forms, too, and not in the same ones: no reading of theirs decides what is a tok
 import re
 from dataclasses import dataclass
 
+from router.state.calls.model import Held, HeldNotice
+
 _TURN, _NOTICE = "hft", "hfn"
 _FORM = re.compile(
     f"({_TURN}|{_NOTICE})_([1-9][0-9]{{0,17}})"
@@ -25,7 +27,7 @@ class TurnToken:
         return f"{_TURN}_{self.turn_id}_{self.secret}"
 
     @property
-    def held(self) -> dict[str, object]:
+    def held(self) -> Held:
         """What every SQL call about this attempt must show."""
         return {"turn_id": self.turn_id, "token": self.secret}
 
@@ -41,7 +43,7 @@ class NoticeToken:
         return f"{_NOTICE}_{self.notice_id}_{self.secret}"
 
     @property
-    def held(self) -> dict[str, object]:
+    def held(self) -> HeldNotice:
         """What every SQL call about this attempt must show."""
         return {"notice_id": self.notice_id, "token": self.secret}
 

@@ -9,6 +9,7 @@ from router.configuration.settings import ConfigurationError, Settings
 from router.embedded.postgres import EmbeddedPostgres
 from router.errors import StateError
 from router.logs.events import Action, log_event
+from router.state.calls.health import check_database
 from router.state.database import Connected, Database
 from router.state.direct import DirectDatabase
 from router.state.migrations import migrate
@@ -65,10 +66,10 @@ async def _address(settings: Settings, stack: AsyncExitStack) -> str:
 async def _look_at(database: Database) -> None:
     try:
         async with asyncio.timeout(_PATIENCE):
-            answer = await database.call("check_database", {})
+            checked = await check_database(database)
     except (TimeoutError, StateError):
         return  # whoever needs it will be told, and tells
-    if refusal := too_new(answer):
+    if refusal := too_new(checked):
         raise ConfigurationError({"database": refusal})
-    if said := schema_fault(answer) or schema_advice(answer):
+    if said := schema_fault(checked) or schema_advice(checked):
         log_event(_log, Action.SCHEMA_DIFFERS, said, level=logging.WARNING)

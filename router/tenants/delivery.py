@@ -1,9 +1,10 @@
 """Replies that WhatsApp did not deliver: what is said of them to operators and staff."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
+
+from router.state.calls.instances import UndeliveredReplies
 
 CURE = (
     "WhatsApp may restrict the number (error 463): open it on the phone (of the Cloud API: the"
@@ -22,14 +23,9 @@ class Failures:
     last_at: datetime
 
     @classmethod
-    def read(cls, found: Mapping[str, Any]) -> Self:
+    def of(cls, found: UndeliveredReplies) -> Self:
         """Return them as the state has them."""
-        return cls(
-            replies=found["replies"],
-            contacts=found["contacts"],
-            since=datetime.fromisoformat(found["since"]),
-            last_at=datetime.fromisoformat(found["last_at"]),
-        )
+        return cls(found.replies, found.contacts, found.since, found.last_at)
 
     def warning(self, now: datetime) -> str:
         """Return what an operator is to know."""

@@ -1,9 +1,7 @@
 """A tenant's Evolution instance and the key that opens it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -12,6 +10,8 @@ from router.configuration.settings import Settings
 from router.evolution.errors import EvolutionRefused
 from router.evolution.exchange import Instance
 from router.logs.scrubber import shield_secret
+from router.state.calls.instances import GetInstance, get_instance
+from router.state.calls.model import StoredInstance
 from router.state.database import Database
 from router.tenants.delivery import Failures
 from router.tenants.sealing import CannotOpen, Vault, place_of_key
@@ -43,25 +43,24 @@ class InstanceKeys:
             Servers.of(settings.evolution_servers),
         )
 
-    def key_of(self, tenant_id: int, stored: str | None, server_url: str) -> SecretStr | None:
-        """Return the key, `stored` being the tenant's own as the state has it; None: there is none.
+    def key_of(self, found: StoredInstance) -> SecretStr | None:
+        """Return the key of the instance that the state found; None: there is none.
 
         Raises EvolutionRefused where it cannot be opened.
         """
+        stored = found.evo_api_key.get_secret_value() if found.evo_api_key else None
         if not stored:
-            return self._default_key if self._servers.has(server_url) else None
+            return self._default_key if self._servers.has(found.evo_server_url) else None
         try:
-            key = self._vault.open(stored, place_of_key("evo_api_key", tenant_id))
+            key = self._vault.open(stored, place_of_key("evo_api_key", found.tenant_id))
         except CannotOpen as error:
             raise EvolutionRefused(f"the tenant's evo_api_key cannot be read: {error}") from error
         shield_secret(key)
         return key
 
-    def instance(self, found: Mapping[str, Any]) -> Instance:
+    def instance(self, found: StoredInstance) -> Instance:
         """Return the instance that the state found, with its key. Raises EvolutionRefused."""
-        url: str = found["evo_server_url"]
-        key = self.key_of(found["tenant_id"], found["evo_api_key"], url)
-        return self.reach(found["instance_name"], url, key)
+        return self.reach(found.instance_name, found.evo_server_url, self.key_of(found))
 
     def reach(self, name: str, server_url: str, key: SecretStr | None) -> Instance:
         """Return the instance at the address. Raises EvolutionRefused: no key, or a bad address."""
@@ -121,20 +120,18 @@ async def find_instance(database: Database, name: str, keys: InstanceKeys) -> Te
     Raises NotFound where no tenant has it, EvolutionRefused where its key cannot be opened, and
     DatabaseAway.
     """
-    found = await database.call("get_instance", {"instance_name": name})
+    found = await get_instance(database, GetInstance(instance_name=name))
     return TenantInstance(
-        tenant_id=found["tenant_id"],
-        name=found["instance_name"],
-        server_url=found["evo_server_url"],
-        key=keys.key_of(found["tenant_id"], found["evo_api_key"], found["evo_server_url"]),
+        tenant_id=found.tenant_id,
+        name=found.instance_name,
+        server_url=found.evo_server_url,
+        key=keys.key_of(found),
         keys=keys,
-        llm_provider=found["llm_provider"],
-        has_llm_key=found["llm_api_key_set"],
-        is_active=found["is_active"],
-        webhook_hashes=tuple(found["webhook_hashes"]),
-        shared_webhook_secret=found["shared_webhook_secret"],
-        failures=Failures.read(failed) if (failed := found.get("undelivered")) else None,
-        last_event_at=datetime.fromisoformat(last)
-        if (last := found.get("last_event_at"))
-        else None,
+        llm_provider=found.llm_provider,
+        has_llm_key=found.llm_api_key_set,
+        is_active=found.is_active,
+        webhook_hashes=found.webhook_hashes,
+        shared_webhook_secret=found.shared_webhook_secret,
+        failures=None if (failed := found.undelivered) is None else Failures.of(failed),
+        last_event_at=found.last_event_at,
     )

@@ -16,7 +16,7 @@ from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, 
 from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
-from router.replies.claimed import ClaimedTurn
+from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Reply, ReplyMaker
 from router.replies.prompt import PromptRules, prompt_of_turn
 from router.safety.budget import Budget, worst_case_tokens
@@ -27,7 +27,22 @@ from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.speakers import reply_part
 from router.sharing.places import NoPlace
-from router.state.database import Database, Json
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.model import Refusal
+from router.state.calls.turns import (
+    BeginAnew,
+    FailTurn,
+    FinishTurn,
+    MadeReply,
+    ReleaseTurn,
+    SaveReply,
+    begin_anew,
+    fail_turn,
+    finish_turn,
+    release_turn,
+    save_reply,
+)
+from router.state.database import Database
 from router.state.entrances import on_behalf_of
 from router.turns.line import Line
 from router.turns.seats import Seat
@@ -77,7 +92,7 @@ class TurnAttempt:
         self._shop = workshop
         self._seat = seat
         self._sending = False
-        self._unsaved: Json | None = None
+        self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
         self._stopped = False
         self._began = workshop.reach.now()
@@ -146,14 +161,14 @@ class TurnAttempt:
             raise LlmAway("the reply took too long to be made") from error
         if isinstance(reply, HandedOver):
             return None
-        self._unsaved = {"parts": reply.parts, "handler": reply.handler, **reply.cost}
+        self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
         if reply.provider is not None:
-            self._shop.reach.worked(self._turn.tenant.llm)
+            self._shop.reach.worked(llm_of(self._turn.tenant))
         return reply.parts
 
     async def _reserve(self, prompt: Prompt) -> None:
         """Reserve what the reply may cost at most. Raises SendStopped where that is refused."""
-        most = self._turn.tenant.max_tokens_within(self._shop.rules.max_tokens)
+        most = max_tokens_within(self._turn.tenant, self._shop.rules.max_tokens)
         tokens = worst_case_tokens(prompt, most)
         refused = await self._shop.budget.reserve(self._turn.held, tokens)
         if refused is not None:
@@ -164,9 +179,10 @@ class TurnAttempt:
         if self._unsaved is None:
             return
         reply, self._unsaved = self._unsaved, None
-        answer = await self._shop.database.call("save_reply", {**self._turn.held, **reply})
-        if "refused" in answer:
-            raise SendStopped(answer["refused"])
+        asked = SaveReply(**self._turn.held, **dict(reply))
+        answer = await save_reply(self._shop.database, asked)
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
 
     async def _require_line(self) -> None:
         """Ask for the line where a reply could not leave before, for to make one costs."""
@@ -187,7 +203,7 @@ class TurnAttempt:
         if not isinstance(error, LlmAway):
             return "permanent"
         # It answers others while it costs time here: then it is this question that is too much.
-        llm = self._turn.tenant.llm
+        llm = llm_of(self._turn.tenant)
         is_too_much = not error.is_free and self._shop.reach.worked_since(llm, self._began)
         return "transient" if is_too_much else "away"
 
@@ -241,9 +257,9 @@ class TurnAttempt:
         if any(part.send_state == "sent" for part in self._turn.parts):
             await self._finish_flow()
             return
-        answer = await self._shop.database.call("begin_anew", self._turn.held)
-        if "refused" in answer:
-            raise SendStopped(answer["refused"])
+        answer = await begin_anew(self._shop.database, BeginAnew(**self._turn.held))
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
         self._log(Action.TURN_RETRY, "nothing of the reply has left: it is made anew")
 
     async def _finish_flow(self) -> None:
@@ -258,7 +274,8 @@ class TurnAttempt:
                 self._log(Action.EVOLUTION_SEND_FAILED, f"a {part.kind} of the flow is not sent")
             elif not await self._say(part.part, part.body):
                 return
-        await self._shop.database.call("finish_turn", {**self._turn.held, "reason": "flow_settled"})
+        asked = FinishTurn(**self._turn.held, reason="flow_settled")
+        await finish_turn(self._shop.database, asked)
 
     async def _fail(
         self,
@@ -266,21 +283,19 @@ class TurnAttempt:
         kind: Kind,
         action: Action,
     ) -> None:
-        answer = await self._shop.database.call(
-            "fail_turn",
-            {
-                **self._turn.held,
-                "kind": kind,
-                "away": "llm" if isinstance(error, LlmError) else "evolution",
-                "error": clean(f"{type(error).__name__}: {error}"),
-                "retry_after": getattr(error, "retry_after", None),
-                "tokens": 0 if _is_free(error) else None,
-                "max_attempts": self._shop.rules.max_attempts,
-                "base_seconds": self._shop.rules.retry_base,
-                "answer_within_minutes": self._shop.rules.answer_within_minutes,
-            },
+        asked = FailTurn(
+            **self._turn.held,
+            kind=kind,
+            away="llm" if isinstance(error, LlmError) else "evolution",
+            error=clean(f"{type(error).__name__}: {error}"),
+            retry_after=getattr(error, "retry_after", None),
+            tokens=0 if _is_free(error) else None,
+            max_attempts=self._shop.rules.max_attempts,
+            base_seconds=self._shop.rules.retry_base,
+            answer_within_minutes=self._shop.rules.answer_within_minutes,
         )
-        state = answer.get("state") or answer.get("refused")
+        answer = await fail_turn(self._shop.database, asked)
+        state = answer.refused if isinstance(answer, Refusal) else answer.state
         self._log(
             action, f"{type(error).__name__}: {error}", level=logging.WARNING, turn_state=state
         )
@@ -289,7 +304,7 @@ class TurnAttempt:
 
     async def _release(self) -> None:
         try:
-            await self._shop.database.call("release_turn", self._turn.held)
+            await release_turn(self._shop.database, ReleaseTurn(**self._turn.held))
         except DatabaseAway as error:
             self._log(Action.DATABASE_AWAY, f"the lease will bring the turn back: {error}")
 

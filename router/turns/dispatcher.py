@@ -11,13 +11,15 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
+from router.errors import DatabaseFault
 from router.logs.events import Action, log_event
-from router.replies.claimed import ClaimedTurn
 from router.running.loops import Loop, log_unexpected
 from router.running.stopping import STOP_GRACE, end_tasks
-from router.state.database import Database, Json
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.model import NotRead
+from router.state.calls.turns import ClaimedTurns, ClaimTurns, call_routers, claim_turns
+from router.state.database import Database
 from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
 from router.turns.seats import Seat, Seats
 
@@ -113,46 +115,36 @@ class Dispatcher:
         free = self._seats.free
         if not free:
             return await self._call_others()  # a seat that becomes free wakes us
-        answer = await self._database.call(
-            "claim_turns",
-            {
-                "limit": free,
-                "lease_seconds": self._limits.lease,
-                "max_attempts": self._limits.max_attempts,
-                "history_limit": self._limits.history,
-                "worker": self._limits.worker,
-                "after_tenant": self._after_tenant,
-                "answer_within_minutes": self._limits.answer_within_minutes,
-                **self._shares(),
-                **({} if self._limits.flows is None else {"n8n_max_in_flight": self._limits.flows}),
-            },
-        )
-        is_round_over = self._is_round_over(answer)
-        self._after_tenant = answer["after_tenant"]
-        for each in answer.get("unreadable", ()):
+        claimed = await claim_turns(self._database, self._what_to_claim(free))
+        is_round_over = self._is_round_over(claimed)
+        self._after_tenant = claimed.after_tenant
+        for put_off in claimed.unreadable:
             log_event(
-                _log, Action.TURN_RETRY, f"put off: {each['error']}",
-                level=logging.ERROR, turn_id=each["turn_id"], tenant_id=each["tenant_id"],
+                _log, Action.TURN_RETRY, f"put off: {put_off.error}",
+                level=logging.ERROR, turn_id=put_off.turn_id, tenant_id=put_off.tenant_id,
             )  # fmt: skip
-        for each in answer["too_old"]:
+        for ended in claimed.too_old:
             log_event(
                 _log, Action.TURN_DEAD, "too old to be answered; it can be retried",
-                level=logging.WARNING, **each,
+                level=logging.WARNING, **ended.model_dump(),
             )  # fmt: skip
-        for context in answer["turns"]:
+        for turn in claimed.turns:
+            if isinstance(turn, NotRead):
+                _log_not_begun(turn.name, DatabaseFault(turn.fault))
+                continue
             try:
-                self._start(ClaimedTurn.model_validate(context))
+                self._start(turn)
             except Exception as error:  # noqa: BLE001 - the others were claimed as well
-                log_unexpected(f"turn {context.get('turn_id')} could not be begun", error)
-        return self._seconds_until_next(answer, is_round_over=is_round_over)
+                _log_not_begun(turn.turn_id, error)
+        return self._seconds_until_next(claimed, is_round_over=is_round_over)
 
-    def _is_round_over(self, answer: Json) -> bool:
+    def _is_round_over(self, claimed: ClaimedTurns) -> bool:
         """Whether all tenants were looked at since a turn was taken: there is none just now."""
-        if answer["taken"] or not answer["more"]:
+        if claimed.taken or not claimed.more:
             self._took_none_since = None
             return False
         began = self._after_tenant if self._took_none_since is None else self._took_none_since
-        is_over = comes_round(began, self._after_tenant, answer["after_tenant"])
+        is_over = comes_round(began, self._after_tenant, claimed.after_tenant)
         self._took_none_since = None if is_over else began
         return is_over
 
@@ -162,38 +154,44 @@ class Dispatcher:
         if (again := self._called_others_at + _BETWEEN_CALLS) > now:
             return again - now
         self._called_others_at = now
-        await self._database.call("call_routers", {})
+        await call_routers(self._database)
         return self._limits.poll
 
-    def _shares(self) -> Json:
-        """Say what a tenant may have: of the flows in n8n, and of this process.
+    def _what_to_claim(self, free: int) -> ClaimTurns:
+        """Say how many, and what a tenant may have: of the flows in n8n, and of this process.
 
         What is under way here counts as long as it is, whatever became of its lease. A tenant that
         is alone gets its share of the seats; where several have much, some stay free for the next.
         With all that stand it has no more than a share, either.
         """
-        share, flows = self._limits.tenant_share, self._limits.flows
-        if share >= 1:
-            return {}
+        limits = self._limits
+        share, flows = limits.tenant_share, limits.flows
+        is_shared = share < 1
         work = self._running.values()
         own = Counter(str(each.turn.tenant.tenant_id) for each in work)
         sitting = Counter(str(each.turn.tenant.tenant_id) for each in work if each.seat.is_taken)
-        most = {} if flows is None else {"tenant_max": max(1, int(flows * share))}
-        return {
-            "own": own,
-            "own_max": math.ceil(self._limits.parallel * share),
-            "sitting": sitting,
-            "own_times": self._seats.times,
-            **most,
-        }
+        return ClaimTurns(
+            limit=free,
+            lease_seconds=limits.lease,
+            max_attempts=limits.max_attempts,
+            history_limit=limits.history,
+            worker=limits.worker,
+            after_tenant=self._after_tenant,
+            tenant_max=max(1, int(flows * share)) if is_shared and flows is not None else None,
+            n8n_max_in_flight=flows,
+            own=own if is_shared else None,
+            own_max=math.ceil(limits.parallel * share) if is_shared else None,
+            sitting=sitting if is_shared else None,
+            own_times=self._seats.times if is_shared else None,
+            answer_within_minutes=limits.answer_within_minutes,
+        )
 
-    def _seconds_until_next(self, answer: Json, *, is_round_over: bool) -> float:
-        if answer["more"] and not is_round_over and self._seats.free:
+    def _seconds_until_next(self, claimed: ClaimedTurns, *, is_round_over: bool) -> float:
+        if claimed.more and not is_round_over and self._seats.free:
             return 0.0
-        if answer["next_due_at"] is None:
+        if claimed.next_due_at is None:
             return self._limits.poll
-        now = datetime.fromisoformat(answer["now"])
-        wait = (datetime.fromisoformat(answer["next_due_at"]) - now).total_seconds()
+        wait = (claimed.next_due_at - claimed.now).total_seconds()
         if wait <= 0 and not self._seats.free:
             return self._limits.poll
         return min(max(wait, _LOCKED_ELSEWHERE), self._limits.poll)
@@ -212,3 +210,7 @@ class Dispatcher:
         self._loop.wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             log_unexpected(f"{task.get_name()} ended unexpectedly", error)
+
+
+def _log_not_begun(turn: object, error: Exception) -> None:
+    log_unexpected(f"turn {turn} could not be begun", error)

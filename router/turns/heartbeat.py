@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from router.replies.claimed import ClaimedTurn
 from router.running.loops import Loop
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.turns import HeldTurn, RenewTurns, renew_turns
 from router.state.database import Database
 from router.turns.seats import Seat
 
@@ -65,15 +66,12 @@ class Heartbeat:
     async def _beat(self) -> float:
         work = dict(self._under_way())
         if work:
-            answer = await self._database.call(
-                "renew_turns",
-                {
-                    "turns": [each.turn.held for each in work.values()],
-                    "worker": self._worker,
-                    "lease_seconds": self._lease,
-                },
+            asked = RenewTurns(
+                turns=tuple(HeldTurn(**each.turn.held) for each in work.values()),
+                worker=self._worker,
+                lease_seconds=self._lease,
             )
-            self._give_up(work, set(answer["lost"]))
+            self._give_up(work, set((await renew_turns(self._database, asked)).lost))
         return self._lease / _BEATS
 
     def _give_up(self, work: Mapping["asyncio.Task[None]", UnderWay], lost: set[int]) -> None:

@@ -2,8 +2,8 @@
 
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionAway, EvolutionRefused
-from router.replies.claimed import ClaimedTurn
 from router.sending.outcomes import SendFailed
+from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.instance import InstanceKeys
 
 _DOWN = ("close", "connecting")
@@ -19,7 +19,7 @@ class Line:
     async def require(self, turn: ClaimedTurn) -> None:
         """Return where a reply could leave. Raises SendFailed where Evolution or line is away."""
         try:
-            state = await self._evolution.connection_state(self._keys.instance(turn.tenant.line))
+            state = await self._evolution.connection_state(self._keys.instance(turn.tenant))
         except EvolutionRefused:
             return  # the send itself says it better
         except EvolutionAway as error:

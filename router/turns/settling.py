@@ -5,16 +5,19 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from router.evolution.errors import EvolutionError
 from router.logs.events import Action, log_event
-from router.replies.claimed import ClaimedTurn, TurnPart
 from router.sending.evidence import Doubt, Finding
 from router.sending.looking import GIVE_UP_HOURS, Looking, Verdict, Whereabouts
 from router.sending.outcomes import ID_TAKEN, SendStopped
 from router.sharing.places import NoPlace
+from router.state.calls.claimed_turn import ClaimedTurn, TurnPart
+from router.state.calls.model import Refusal
+from router.state.calls.sends import SettleSend, settle_send
 from router.state.database import Database, Json
 from router.tenants.instance import InstanceKeys
 
 _log = logging.getLogger(__name__)
 _CHECK_AGAIN = 30.0
+_IN_DOUBT = ("sending", "unknown")  # nobody knows whether the part reached the phone
 
 
 class Settling:
@@ -40,7 +43,7 @@ class Settling:
         None: there is nothing to go on with, because it is closed by that, or one is still open
         and looked for again later. Raises SendStopped.
         """
-        doubtful = [part for part in turn.parts if part.in_doubt]
+        doubtful = [part for part in turn.parts if part.send_state in _IN_DOUBT]
         if not doubtful:
             return turn
         verdict = await self._look(turn, doubtful, stand)
@@ -63,7 +66,7 @@ class Settling:
         stand: Callable[[], Awaitable[None]],
     ) -> Verdict:
         try:
-            instance = self._keys.instance(turn.tenant.line)
+            instance = self._keys.instance(turn.tenant)
             await stand()
         except (EvolutionError, NoPlace) as error:
             unknown = Finding("unknown", detail=str(error))
@@ -86,29 +89,28 @@ class Settling:
     async def _tell(
         self, turn: ClaimedTurn, part: TurnPart, finding: Finding, check_after: float
     ) -> str:
-        answer = await self._database.call(
-            "settle_send",
-            {
-                **turn.held,
-                "message_id": part.message_id,
-                "outcome": finding.outcome,
-                "wa_id": finding.wa_id,
-                "error": finding.detail,
-                "check_after": check_after,
-                "give_up_hours": GIVE_UP_HOURS,
-                "late_seconds": self._late,
-                "policy": self._policy,
-            },
+        asked = SettleSend(
+            **turn.held,
+            message_id=part.message_id,
+            outcome=finding.outcome,
+            wa_id=finding.wa_id,
+            error=finding.detail,
+            check_after=check_after,
+            give_up_hours=GIVE_UP_HOURS,
+            late_seconds=self._late,
+            policy=self._policy,
         )
+        answer = await settle_send(self._database, asked)
+        is_taken = not isinstance(answer, Refusal) and answer.id_taken
         log_event(
             _log, Action.SEND_SETTLED, f"send in doubt: {finding.outcome}",
-            detail=ID_TAKEN if answer.get("id_taken") else finding.detail,
+            detail=ID_TAKEN if is_taken else finding.detail,
             outcome=finding.outcome, turn_id=turn.turn_id,
             tenant_id=turn.tenant.tenant_id, session_id=turn.session.session_id,
         )  # fmt: skip
-        if "refused" in answer:
-            raise SendStopped(answer["refused"])
-        return str(answer["turn_state"])
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        return answer.turn_state or "gone"
 
 
 def _doubt(part: TurnPart) -> Doubt:

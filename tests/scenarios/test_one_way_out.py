@@ -77,7 +77,8 @@ async def test_another_human_who_wrote_meanwhile_is_told_of_and_may_be_overruled
     await stage.shop.owner.writes(stage.maria, "deixa comigo")
     with pytest.raises(SendStopped) as stopped:
         await outbox.send(human(writing), HELLO)
-    assert (stopped.value.reason, stopped.value.answer["by"]) == ("human_wrote", "owner")
+    assert stopped.value.answer is not None
+    assert (stopped.value.reason, stopped.value.answer.by) == ("human_wrote", "owner")
     assert HELLO.text not in stage.maria.replies
     knowingly = await to_maria(stage, knowingly=True)
     assert isinstance(await outbox.send(human(knowingly), HELLO), Sent)

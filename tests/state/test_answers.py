@@ -15,6 +15,7 @@ from router.errors import (
     NotFound,
     UnknownCaller,
 )
+from router.state.calls.health import DatabaseChecked, check_database
 from router.state.database import Database
 from router.state.schema_version import SCHEMA_VERSION, schema_advice, schema_fault
 from tests.state.conversation import Conversation
@@ -155,14 +156,14 @@ async def test_text_that_cannot_be_stored_is_invalid_and_not_repeated_in_the_err
 
 
 async def test_the_schema_says_the_version_that_the_program_was_written_for(database: Database):
-    answer = await database.call("check_database", {})
-    assert answer["schema_version"] == SCHEMA_VERSION
-    assert (schema_fault(answer), schema_advice(answer)) == (None, None)
+    checked = await check_database(database)
+    assert checked.schema_version == SCHEMA_VERSION
+    assert (schema_fault(checked), schema_advice(checked)) == (None, None)
 
 
 @pytest.mark.parametrize("answer", [{}, {"schema_version": SCHEMA_VERSION - 1}])
 def test_an_outdated_schema_is_a_fault_with_its_cure(answer: dict[str, object]):
-    fault = schema_fault(answer)
+    fault = schema_fault(DatabaseChecked.model_validate(answer))
     assert fault is not None
     assert "outdated" in fault
     assert "apply database/schema.sql" in fault
@@ -170,18 +171,19 @@ def test_an_outdated_schema_is_a_fault_with_its_cure(answer: dict[str, object]):
 
 
 def test_a_newer_schema_works_and_is_told():
-    answer = {"schema_version": SCHEMA_VERSION + 1}
-    assert schema_fault(answer) is None
-    assert "update HybridFlow" in (schema_advice(answer) or "")
+    checked = DatabaseChecked(schema_version=SCHEMA_VERSION + 1)
+    assert schema_fault(checked) is None
+    assert "update HybridFlow" in (schema_advice(checked) or "")
 
 
 def test_a_newer_schema_that_serves_this_program_no_more_is_a_fault_with_its_cure():
-    answer = {"schema_version": SCHEMA_VERSION + 2, "serves_from": SCHEMA_VERSION + 1}
-    fault = schema_fault(answer)
+    version = SCHEMA_VERSION + 2
+    fault = schema_fault(DatabaseChecked(schema_version=version, serves_from=SCHEMA_VERSION + 1))
     assert fault is not None
     assert f"serves programs from {SCHEMA_VERSION + 1} on" in fault
     assert "update HybridFlow, or restore the backup" in fault
-    assert schema_fault(answer | {"serves_from": SCHEMA_VERSION}) is None
+    checked = DatabaseChecked(schema_version=version, serves_from=SCHEMA_VERSION)
+    assert schema_fault(checked) is None
 
 
 async def test_a_database_without_the_schema_says_how_to_apply_it(talk: Conversation):

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from router.replies.claimed import ClaimedTurn
+from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from router.turns.dispatcher import ClaimLimits, Dispatcher

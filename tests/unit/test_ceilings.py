@@ -4,6 +4,7 @@ import pytest
 
 from router.llm.provider import Prompt, PromptMessage
 from router.n8n.payload import FlowTerms, build_payload
+from router.replies.llm_keys import max_tokens_within
 from tests.unit.test_fallback import turn
 
 TERMS = FlowTerms("http://router.example", 90, {"anthropic": "c", "openai": "g"}, 1000)
@@ -21,7 +22,7 @@ def test_no_more_tokens_than_the_deployment_gives_but_on_a_key_of_its_own(
     own: int | None, own_key: str | None, wanted: int
 ):
     tenant = turn(llm_max_tokens=own, llm_api_key=own_key).tenant
-    assert tenant.max_tokens_within(1000) == wanted
+    assert max_tokens_within(tenant, 1000) == wanted
 
 
 def test_a_flow_is_told_no_more_than_the_deployment_gives():

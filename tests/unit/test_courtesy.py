@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from loopback.evolution import Business, Evolution, failures
 from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends
-from router.replies.claimed import ClaimedTurn
 from router.sending.courtesy import Courtesy
+from router.state.calls.claimed_turn import ClaimedTurn
 from tests.unit.test_fallback import turn
 
 

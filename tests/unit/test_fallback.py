@@ -14,12 +14,12 @@ from loopback.replies import refusal, truncated
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import LlmEmpty, LlmMisconfigured, LlmProvider, LlmRefused
-from router.replies.claimed import ClaimedTurn
 from router.replies.fallback import FallbackHandler, FallbackRules
 from router.replies.forgeries import TEAM_MARK
 from router.replies.llm_keys import LlmKeys
 from router.replies.making import Reply
 from router.replies.prompt import PromptRules, prompt_of_turn
+from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.sealing import Vault, place_of_key
 from router.whatsapp.splitting import WHATSAPP_LIMIT
 

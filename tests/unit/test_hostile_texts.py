@@ -18,11 +18,11 @@ from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import PromptMessage
 from router.n8n.payload import FlowTerms, build_payload
-from router.replies.claimed import ClaimedTurn
 from router.replies.fallback import FallbackHandler, FallbackRules
 from router.replies.forgeries import TEAM_MARK, disarm
 from router.replies.llm_keys import LlmKeys
 from router.replies.prompt import PromptRules, prompt_of_turn, transcript_of
+from router.state.calls.claimed_turn import ClaimedTurn
 from router.tenants.sealing import Vault
 from tests.unit.test_fallback import message, turn
 

@@ -8,6 +8,7 @@ import pytest
 from router.errors import DatabaseAway, DatabaseTooSlow
 from router.intake.ingester import STREAMS, Ingester, stream_of
 from router.intake.stream import EVENTS_OF_ONE_WEBHOOK, MAX_EVENTS_PER_CALL
+from router.state.calls.intake import Decision
 from router.state.database import Json
 
 
@@ -32,7 +33,7 @@ class Ledger:
             "decisions": [
                 {"outcome": "busy"}
                 if self._busy(e, call)
-                else {"outcome": "recorded", "key": e["key"]}
+                else {"outcome": "recorded", "decision": e["key"]}
                 for e in argument["events"]
             ]
         }
@@ -55,10 +56,10 @@ async def test_a_lone_webhook_goes_in_the_next_call_however_many_another_instanc
     assert ingester.waiting_for("quiet") == 1
     ledger.go_on.set()
 
-    assert (await lone)[0]["key"] == "quiet-0"
+    assert (await lone)[0].decision == "quiet-0"
     assert event("quiet", 0) in ledger.calls[1]
     answers = await asyncio.gather(*flood)
-    assert [answer[0]["key"] for answer in answers] == [f"crowded-{n}" for n in range(500)]
+    assert [answer[0].decision for answer in answers] == [f"crowded-{n}" for n in range(500)]
     assert all(len(call) <= MAX_EVENTS_PER_CALL for call in ledger.calls)
     assert ingester.waiting_for("crowded") == 0
 
@@ -88,9 +89,9 @@ async def test_a_webhook_with_thousands_of_events_is_cut_and_nobody_waits_behind
     lone = asyncio.create_task(ingester.ingest([event("quiet", 0)]))
     await asyncio.sleep(0)
     ledger.go_on.set()
-    assert (await lone)[0]["key"] == "quiet-0"
+    assert (await lone)[0].decision == "quiet-0"
     assert event("quiet", 0) in ledger.calls[1]
-    assert [decision["key"] for decision in await hog] == [f"crowded-{n}" for n in range(5000)]
+    assert [decision.decision for decision in await hog] == [f"crowded-{n}" for n in range(5000)]
     sizes = [sum(e["instance"] == "crowded" for e in call) for call in ledger.calls]
     assert max(sizes) == EVENTS_OF_ONE_WEBHOOK
 
@@ -109,7 +110,7 @@ async def test_a_slow_call_holds_up_its_own_lane_and_what_is_said_in_a_chat_goes
     first = asyncio.create_task(ingester.ingest([said(slow, 0)]))
     await asyncio.sleep(0)
     behind = asyncio.create_task(ingester.ingest([said(slow, 1)]))
-    assert (await ingester.ingest([said(quick, 0)]))[0]["outcome"] == "recorded"
+    assert (await ingester.ingest([said(quick, 0)]))[0].outcome == "recorded"
     assert not first.done()
     assert not behind.done()
     assert ingester.waiting_for("a") == 1
@@ -142,10 +143,10 @@ async def test_what_is_busy_is_asked_again_before_what_came_after_it_and_holds_n
     held = asyncio.create_task(ingester.ingest([event("a", 1), event("a", 2)]))
     await asyncio.sleep(0)
     later = asyncio.create_task(ingester.ingest([event("a", 3)]))
-    assert (await ingester.ingest([event("b", 1)]))[0]["key"] == "b-1"
+    assert (await ingester.ingest([event("b", 1)]))[0].decision == "b-1"
     assert not held.done()
     is_held = False
-    assert [decision["key"] for decision in await held] == ["a-1", "a-2"]
+    assert [decision.decision for decision in await held] == ["a-1", "a-2"]
     await later
     assert reactions.count("a-1") == reactions.count("a-2") == 1
     asked = [e["key"] for call in ledger.calls for e in call if e["instance"] == "a"]
@@ -162,7 +163,7 @@ async def test_who_is_busy_for_too_long_is_told_that_it_was_not_recorded(
     ingester = Ingester(ledger, {}, lambda *_: None)
     with pytest.raises(DatabaseAway):
         await ingester.ingest([event("a", 1)])
-    assert (await ingester.ingest([event("a", 2)]))[0]["key"] == "a-2"
+    assert (await ingester.ingest([event("a", 2)]))[0].decision == "a-2"
 
 
 class Poisoned:
@@ -179,7 +180,9 @@ class Poisoned:
         await asyncio.sleep(0)
         if self._slow in instances:
             raise self._error
-        return {"decisions": [{"outcome": "recorded", "key": e["key"]} for e in argument["events"]]}
+        return {
+            "decisions": [{"outcome": "recorded", "decision": e["key"]} for e in argument["events"]]
+        }
 
 
 def of_stream(stream: int, prefix: str) -> Json:
@@ -204,7 +207,7 @@ async def test_an_instance_whose_events_take_too_long_fails_alone_and_goes_apart
 
     state.calls.clear()
     again = asyncio.create_task(ingester.ingest([slow]))
-    assert (await ingester.ingest([others[0]]))[0]["outcome"] == "recorded"
+    assert (await ingester.ingest([others[0]]))[0].outcome == "recorded"
     with pytest.raises(DatabaseTooSlow):
         await again
     assert all(len(set(call)) == 1 for call in state.calls)
@@ -243,7 +246,7 @@ class Limited:
         await asyncio.sleep(0)
         return {
             "decisions": [
-                {"outcome": "recorded" if place < 60 else "busy", "key": e["key"]}
+                {"outcome": "recorded" if place < 60 else "busy", "decision": e["key"]}
                 for place, e in enumerate(argument["events"])
             ]
         }
@@ -253,7 +256,7 @@ async def test_who_was_left_out_for_want_of_time_comes_first_in_the_next_call():
     state = Limited()
     ingester = Ingester(state, {}, lambda *_: None)
     floods = [of_stream(0, prefix)["instance"] for prefix in ("aaa", "bbb")]
-    tasks: list[asyncio.Task[list[Json]]] = []
+    tasks: list[asyncio.Task[list[Decision]]] = []
 
     def flood() -> None:
         if state.calls < 30:
@@ -265,6 +268,6 @@ async def test_who_was_left_out_for_want_of_time_comes_first_in_the_next_call():
     await asyncio.sleep(0)
     state.meanwhile = flood
     late = of_stream(0, "zzz")
-    assert (await ingester.ingest([late]))[0]["outcome"] == "recorded"
+    assert (await ingester.ingest([late]))[0].outcome == "recorded"
     assert state.calls < 5
     await asyncio.gather(*tasks)

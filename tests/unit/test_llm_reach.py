@@ -5,7 +5,8 @@ import itertools
 from pydantic import SecretStr
 
 from router.llm.reach import Reach
-from router.replies.claimed import TurnTenant
+from router.replies.llm_keys import llm_of
+from router.state.calls.claimed_turn import TurnTenant
 
 
 def tenant(tenant_id: int, provider: str, model: str | None, key: str | None) -> TurnTenant:
@@ -33,10 +34,10 @@ def test_what_works_for_one_provider_model_or_key_works_for_no_other() -> None:
     for works, other in itertools.permutations(tenants, 2):
         reach = Reach(clock=itertools.count().__next__)
         began = reach.now()
-        reach.worked(works.llm)
-        assert reach.worked_since(works.llm, began)
-        assert not reach.worked_since(other.llm, began)
+        reach.worked(llm_of(works))
+        assert reach.worked_since(llm_of(works), began)
+        assert not reach.worked_since(llm_of(other), began)
 
 
 def test_on_the_deployments_key_what_works_for_one_tenant_works_for_all() -> None:
-    assert tenant(1, "openai", "m", None).llm == tenant(2, "openai", "m", "").llm
+    assert llm_of(tenant(1, "openai", "m", None)) == llm_of(tenant(2, "openai", "m", ""))

@@ -23,20 +23,17 @@ from router.sending.outgoing import Outgoing
 from router.sending.speakers import Speaker, Writing, flow, human, notice
 from router.sending.times import SendTimes
 from router.sharing.places import SendPlaces
+from router.state.calls.flows import TurnOfFlow
 from router.state.database import Json
 from router.state.flow_tokens import NoticeToken, TurnToken
 from router.tenants.instance import InstanceKeys
+from tests.fixtures.looked_at import JID, LINE, LOOKED_AT
 from tests.fixtures.sends import SENDS
 
-JID = "5521955501234@s.whatsapp.net"
-LINE = {
-    "tenant_id": 7,
-    "instance_name": "padaria",
-    "evo_server_url": "http://evolution.example",
-    "evo_api_key": None,
-}
-OK = {"ok": True, "message_id": 31, "jid": JID, "chosen_id": "3EB0C0"}
-SPEAKER = flow(TurnToken(5, "secret"), LINE, "oi", 0)
+OK = {"ok": True, "message_id": 31, "jid": JID, "chosen_id": "3EB0C0", "part": 0}
+TURN = TurnOfFlow.model_validate(LOOKED_AT)
+TOKEN = TurnToken(5, "secret")
+SPEAKER = flow(TOKEN, TURN, "oi", 0)
 HELLO = Outgoing.plain("oi")
 NAMED = {"tenant_id": 7, "message_id": 31}
 TIMES = SendTimes(timeout=30, settle=90, lease=10)
@@ -51,7 +48,7 @@ class Ledger:
 
     async def call(self, function: str, argument: Any) -> Json:
         self.calls.append((function, dict(argument)))
-        answer = self.answers.get(function, {"ok": True})
+        answer = self.answers.get(function, {"ok": True, "turn_state": None})
         if isinstance(answer, list):
             answer = answer.pop(0)
         if isinstance(answer, Exception):
@@ -144,7 +141,9 @@ async def test_a_message_is_written_down_sent_and_recorded() -> None:
         (
             "begin_flow_send",
             {
-                **SPEAKER.shows,
+                **TOKEN.held,
+                "text": "oi",
+                "next_part": 0,
                 "kind": "text",
                 "body": "oi",
                 "identity": HELLO.identity,
@@ -265,7 +264,7 @@ async def test_a_send_whose_answer_was_lost_is_in_doubt(
     assert await way_out.send(SPEAKER, HELLO) == InDoubt(JID, "oi", 31)
     function, argument = ledger.calls[1]
     assert function == "doubt_send"
-    assert argument | {**NAMED, **SPEAKER.turn, "check_after": 3} == argument
+    assert argument | {**NAMED, **TOKEN.held, "check_after": 3} == argument
     assert heard == ["doubt"]
 
 
@@ -319,7 +318,7 @@ async def test_a_notice_goes_to_the_number_as_it_was_typed() -> None:
 
 @pytest.mark.parametrize("speaker", [SPEAKER, notice(NoticeToken(3, "secret"))])
 async def test_without_a_key_nothing_is_sent(speaker: Speaker) -> None:
-    ledger = Ledger(begin_notice_send={**OK, **LINE})
+    ledger = Ledger(begin_notice_send={**OK, **LINE, "number": "5531988880001"})
     phone = Phone()
     with pytest.raises(SendFailed) as failed:
         await outbox(ledger, phone, key=None).send(speaker, HELLO)
@@ -348,7 +347,8 @@ async def test_a_human_is_told_who_wrote_meanwhile() -> None:
     with pytest.raises(SendStopped) as stopped:
         await outbox(Ledger(), phone).send(human(Writing(7, 9), own), HELLO)
     assert stopped.value.reason == "human_wrote"
-    assert stopped.value.answer["by"] == "owner"
+    assert stopped.value.answer is not None
+    assert stopped.value.answer.by == "owner"
     assert phone.bodies == []
 
 

@@ -22,7 +22,8 @@ from router.safety.leaks import leaks
 from router.safety.moderation import Moderation, ModerationRules
 from router.safety.normal import normal
 from router.safety.patterns import BadPattern, check_patterns, first_match
-from router.safety.rules import ReplyDefaults, ReplyRules
+from router.safety.rules import ReplyDefaults
+from router.state.calls.claimed_turn import ReplyRules
 from scripts.tenant import values_of
 
 PROMPT = (
@@ -216,7 +217,7 @@ async def test_what_is_long_is_judged_beside_everything_else(
     nobody = Moderation(AsyncClient(), AsyncClient(), ModerationRules(None, None, 1, False))
     guard = ReplyGuard(NoDatabase(), nobody, DEFAULTS, wake_notices=lambda: None)
     for prompt in ("curto", "longo " * 10_000):
-        speaker = Speaker({"turn_id": 1}, 1, "shop", 1, prompt, ReplyRules())
+        speaker = Speaker({"turn_id": 1, "token": "t"}, 1, "shop", 1, prompt, ReplyRules())
         await guard.check(speaker, "Olá!")
     assert threads[0] == get_ident() != threads[1]
 
@@ -242,7 +243,9 @@ async def test_patterns_are_looked_for_beside_everything_else_and_a_tenants_one_
     nobody = Moderation(AsyncClient(), AsyncClient(), ModerationRules(None, None, 1, False))
     guard = ReplyGuard(NoDatabase(), nobody, DEFAULTS, wake_notices=lambda: None)
     rules = ReplyRules(forbidden_patterns=("x",))
-    speakers = [Speaker({"turn_id": n}, n, "shop", n, "curto", rules) for n in (1, 1, 1, 2)]
+    speakers = [
+        Speaker({"turn_id": n, "token": "t"}, n, "shop", n, "curto", rules) for n in (1, 1, 1, 2)
+    ]
     await asyncio.gather(*(guard.check(who, str(who.tenant_id)) for who in speakers))
     assert both.is_set()  # the second tenant's did not wait for all of the first one's
     assert most == {"1": 1, "2": 1}

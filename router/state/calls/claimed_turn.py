@@ -1,0 +1,92 @@
+"""A turn as it was claimed for one attempt: all that a handler needs, and may not change."""
+
+from typing import Any, Literal
+
+from pydantic import SecretStr
+
+from router.state.calls.model import Answer, Held, Items, Moment, StoredInstance
+
+
+class ReplyRules(Answer):
+    """A tenant's own rules of what may be said; None: the deployment's default."""
+
+    forbidden_patterns: Items[str] = ()
+    max_characters: int | None = None
+    leak_characters: int | None = None
+    moderation_url: str | None = None
+
+
+class TurnTenant(StoredInstance):
+    """The tenant's side of a turn; its keys as they are stored."""
+
+    system_prompt: str | None
+    llm_provider: str
+    llm_api_key: SecretStr | None = None
+    llm_model: str | None
+    llm_max_tokens: int | None
+    reply_rules: ReplyRules = ReplyRules()
+
+
+class TurnSession(Answer):
+    """The conversation that the turn belongs to."""
+
+    session_id: int
+    chat: Literal["contact", "group"]
+    jid: str
+    jids: Items[str]
+    contact_name: str | None
+
+
+class TurnMessage(Answer):
+    """One message of the conversation."""
+
+    message_id: int
+    wa_id: str | None
+    from_me: bool
+    sender: Literal["contact", "owner", "ai", "client", "auto", "operator"]
+    kind: str
+    body: str
+    media: dict[str, Any] | None = None
+    quoted: dict[str, str | None] | None
+    author_name: str | None
+    sent_at: Moment
+    in_turn: bool
+
+
+class TurnPart(Answer):
+    """One part of the reply that an earlier attempt has begun to send."""
+
+    message_id: int
+    part: int
+    kind: str
+    body: str
+    send_state: Literal["sending", "sent", "unknown", "failed"]
+    wa_id: str | None
+    send_began_at: Moment
+    upload_seconds: float | None = None
+    told_as: Items[str] | None = None
+    chosen_id: str | None = None
+
+
+class ClaimedTurn(Answer):
+    """One attempt at a turn. `token` is worth nothing once another attempt has been claimed."""
+
+    turn_id: int
+    token: str
+    attempt: int
+    last_handler: Literal["n8n", "fallback"] | None = None
+    last_error: str | None = None
+    waits: int = 0
+    reply: Items[str] | None
+    correlation_id: str | None
+    tenant: TurnTenant
+    session: TurnSession
+    parts: Items[TurnPart]
+    ours: Items[str] | None = None
+    """Where a part is in doubt: the ids of the sends of the conversation that are known."""
+    history: Items[TurnMessage]
+
+    @property
+    def held(self) -> Held:
+        """What every SQL call about this attempt must show."""
+        return {"turn_id": self.turn_id, "token": self.token}

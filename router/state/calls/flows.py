@@ -1,0 +1,171 @@
+"""What flows in n8n do with their turns: database/schema/0850_gateway.sql."""
+
+from typing import Literal
+
+from router.state.calls.claimed_turn import ReplyRules
+from router.state.calls.model import (
+    Answer,
+    Asked,
+    Done,
+    Items,
+    Moment,
+    Refusal,
+    StoredInstance,
+    Text,
+    call_or_refused,
+)
+from router.state.calls.sends import BegunSend, Sending, SendRefused
+from router.state.calls.turns import TurnFailed
+from router.state.database import Database
+
+
+class ForwardTurn(Asked):
+    """An attempt, and the time that its flow has."""
+
+    turn_id: int
+    token: str
+    lease_seconds: float
+
+
+async def forward_turn(database: Database, asked: ForwardTurn) -> Done | Refusal:
+    """Note that n8n is given the turn."""
+    return await call_or_refused(database, "forward_turn", asked, Done, Refusal)
+
+
+class BeginFlow(Asked):
+    """An attempt, and the execution that works on it: as a flow says, or n8n itself."""
+
+    turn_id: int
+    token: str
+    execution_id: str
+    by_n8n: bool | None = None
+
+
+async def begin_flow(database: Database, asked: BeginFlow) -> Done | Refusal:
+    """Note which execution works on a turn."""
+    return await call_or_refused(database, "begin_flow", asked, Done, Refusal)
+
+
+class FailExecution(Asked):
+    """An execution that crashed, and how its turn is tried again."""
+
+    execution_id: str
+    kind: Literal["transient", "permanent", "away"]
+    error: Text
+    away: Literal["llm", "evolution"] | None = None
+    retry_after: float | None = None
+    tokens: int | None = None
+    check_after: float | None = None
+    max_attempts: int
+    base_seconds: float
+    answer_within_minutes: float | None = None
+
+
+class ExecutionFailed(TurnFailed):
+    """What has become of the turn that it worked on."""
+
+    turn_id: int
+
+
+async def fail_execution(database: Database, asked: FailExecution) -> ExecutionFailed | Refusal:
+    """End the attempt that an execution worked on."""
+    return await call_or_refused(database, "fail_execution", asked, ExecutionFailed, Refusal)
+
+
+class LookAtTurn(Asked):
+    """An attempt."""
+
+    turn_id: int
+    token: str
+
+
+class FlowsSend(Answer):
+    """A message that a flow has sent."""
+
+    identity: str | None
+    body: str
+    send_state: str | None
+
+
+class TurnOfFlow(StoredInstance):
+    """Whose turn it is, where its replies go, and what was said."""
+
+    session_id: int
+    jid: str
+    jids: Items[str]
+    is_paused: bool
+    correlation_id: str | None
+    system_prompt: str | None
+    reply_rules: ReplyRules
+    said: Items[str]
+    sends: Items[FlowsSend]
+    said_so_far: str
+    next_part: int
+
+
+async def look_at_turn(database: Database, asked: LookAtTurn) -> TurnOfFlow | Refusal:
+    """Return what a flow may act on. For the router only: it has the tenant's key."""
+    return await call_or_refused(database, "look_at_turn", asked, TurnOfFlow, Refusal)
+
+
+class BeginFlowSend(Sending):
+    """What a flow is about to send; `text` was judged when `next_part` was the next one."""
+
+    turn_id: int
+    token: str
+    kind: str
+    refers_to: Text | None = None
+    text: Text | None = None
+    next_part: int | None = None
+    lease_seconds: float
+
+
+class BegunFlowSend(BegunSend):
+    """The same, and which part of the turn it is."""
+
+    part: int
+
+
+async def begin_flow_send(database: Database, asked: BeginFlowSend) -> BegunFlowSend | SendRefused:
+    """Pass the fence for a flow."""
+    return await call_or_refused(database, "begin_flow_send", asked, BegunFlowSend, SendRefused)
+
+
+class ExtendTurn(Asked):
+    """An attempt that needs so many seconds from now."""
+
+    turn_id: int
+    token: str
+    seconds: float
+
+
+class TurnExtended(Done):
+    """Until when it has time now."""
+
+    lease_until: Moment
+
+
+async def extend_turn(database: Database, asked: ExtendTurn) -> TurnExtended | Refusal:
+    """Give a flow more time."""
+    return await call_or_refused(database, "extend_turn", asked, TurnExtended, Refusal)
+
+
+class HandOff(Asked):
+    """An attempt at which the AI asks for a human, and why."""
+
+    turn_id: int
+    token: str
+    reason: Text
+    summary: Text | None = None
+
+
+class HandedOff(Done):
+    """The session that a human has now; `already` before."""
+
+    session_id: int
+    already: bool | None = None
+
+
+async def hand_off(database: Database, asked: HandOff) -> HandedOff | Refusal:
+    """Pause the session for a human, and close the turn."""
+    return await call_or_refused(database, "hand_off", asked, HandedOff, Refusal)

@@ -1,0 +1,40 @@
+"""Whether a credential is right: database/schema/0842_prove_caller.sql."""
+
+from router.state.calls.model import Answer, Asked, Refusal, Values, call, call_or_refused
+from router.state.database import Database
+
+
+class ProveCaller(Asked):
+    """Who calls, as `as_operator` takes it."""
+
+    caller: Values
+
+
+class CallerProven(Answer):
+    """A known caller, and the first tenant that it is for, where it is not for all."""
+
+    tenant_id: int | None = None
+
+
+async def prove_caller(database: Database, asked: ProveCaller) -> CallerProven:
+    """Return whether a caller is known. Raises UnknownCaller."""
+    return await call(database, "prove_caller", asked, CallerProven)
+
+
+class ProveFlow(Asked):
+    """The token of a turn, or of a notice."""
+
+    turn_id: int | None = None
+    notice_id: int | None = None
+    token: str
+
+
+class FlowProven(Answer):
+    """Whose turn or notice it is."""
+
+    tenant_id: int
+
+
+async def prove_flow(database: Database, asked: ProveFlow) -> FlowProven | Refusal:
+    """Return whose token it is."""
+    return await call_or_refused(database, "prove_flow", asked, FlowProven, Refusal)

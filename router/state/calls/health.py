@@ -1,0 +1,30 @@
+"""How the state is: database/schema/0899_version.sql and 0650_delivery.sql."""
+
+from router.state.calls.model import Answer, Moment, call
+from router.state.database import Database
+
+
+class DatabaseChecked(Answer):
+    """Which schema is in place. One of another age may not say all of it."""
+
+    schema_version: int = 0
+    serves_from: int = 0
+    now: Moment | None = None
+    tenants: int | None = None
+    turns_due: int | None = None
+
+
+async def check_database(database: Database) -> DatabaseChecked:
+    """Return which schema is in place, and what waits."""
+    return await call(database, "check_database", None, DatabaseChecked)
+
+
+class Undelivered(Answer):
+    """How many tenants have replies that failed in a row."""
+
+    tenants: int
+
+
+async def count_undelivered(database: Database) -> Undelivered:
+    """Return of how many tenants WhatsApp does not deliver the replies."""
+    return await call(database, "count_undelivered", None, Undelivered)

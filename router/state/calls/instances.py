@@ -1,0 +1,40 @@
+"""The tenants' instances, as the router itself needs them: database/schema/0800_tenants.sql."""
+
+from router.state.calls.model import Answer, Asked, Items, Moment, StoredInstance, call
+from router.state.database import Database
+
+
+class GetInstance(Asked):
+    """Which one, and the mark of a probe that may have arrived."""
+
+    tenant_id: int | None = None
+    instance_name: str | None = None
+    probe: str | None = None
+
+
+class UndeliveredReplies(Answer):
+    """The replies of a tenant that failed in a row up to now."""
+
+    replies: int
+    contacts: int
+    since: Moment
+    last_at: Moment
+
+
+class InstanceFound(StoredInstance):
+    """How to reach it, how it is guarded, and how it fared of late."""
+
+    is_active: bool
+    llm_provider: str
+    llm_api_key_set: bool
+    connection_state: str | None
+    shared_webhook_secret: bool
+    webhook_hashes: Items[str]
+    undelivered: UndeliveredReplies | None
+    last_event_at: Moment | None
+    probe_arrived: bool
+
+
+async def get_instance(database: Database, asked: GetInstance) -> InstanceFound:
+    """Return how to reach an instance, with its key. Raises NotFound."""
+    return await call(database, "get_instance", asked, InstanceFound)

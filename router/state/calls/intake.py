@@ -1,0 +1,83 @@
+"""What webhooks bring: database/schema/0600_ingest.sql.
+
+It runs for every webhook, so the events go as they were read, and nothing is checked twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from router.state.database import Database, Json
+
+
+@dataclass(frozen=True, slots=True)
+class IngestEvents:
+    """Events, as `router.intake.readers` make them."""
+
+    events: Sequence[Json]
+    policy: Mapping[str, object]
+    patience_ms: int | None = None
+    at_most_ms: int | None = None
+
+    def written(self) -> Json:
+        """Return it as the JSON that the function takes."""
+        asked: Json = {"events": self.events, "policy": self.policy}
+        if self.patience_ms is not None:
+            asked["patience_ms"] = self.patience_ms
+        if self.at_most_ms is not None:
+            asked["at_most_ms"] = self.at_most_ms
+        return asked
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one event; of one that came before, it may be a former release's."""
+
+    outcome: str
+    decision: str | None = None
+    duplicate: bool = False
+    tenant_id: int | None = None
+    session_id: int | None = None
+    message_id: int | None = None
+    turn_id: int | None = None
+    due_in: float | None = None
+    sender: str | None = None
+    state: str | None = None
+    reconnected: bool = False
+    code: str | None = None
+    constraint: str | None = None
+    error: str | None = None
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Self:
+        """Return it as the state told it."""
+        get = told.get
+        return cls(
+            told["outcome"],
+            get("decision"),
+            get("duplicate", False),
+            get("tenant_id"),
+            get("session_id"),
+            get("message_id"),
+            get("turn_id"),
+            get("due_in"),
+            get("sender"),
+            get("state"),
+            get("reconnected", False),
+            get("code"),
+            get("constraint"),
+            get("error"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventsIngested:
+    """One decision for each event, in their order."""
+
+    decisions: tuple[Decision, ...]
+
+
+async def ingest_events(database: Database, asked: IngestEvents) -> EventsIngested:
+    """Record events, and decide about each."""
+    told = await database.call("ingest_events", asked.written())
+    return EventsIngested(tuple(map(Decision.read, told["decisions"])))

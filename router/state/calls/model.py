@@ -1,0 +1,187 @@
+"""What all doors to SQL have in common: how a request is written, and an answer read.
+
+A door is `async def name(database, asked: Name) -> Named`, called as the SQL function is. Its
+request and its answer have a field for each key in the function's header, of the same name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, TypeAlias, TypedDict, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    SkipValidation,
+    Strict,
+    ValidationError,
+)
+
+from router.errors import DatabaseFault
+from router.state.database import Database, Json
+
+_T = TypeVar("_T")
+_Answer = TypeVar("_Answer", bound="Answer")
+_Refusal = TypeVar("_Refusal", bound="Refusal")
+
+Text: TypeAlias = SkipValidation[str]
+"""A text of a request that others wrote: whether it can be stored is for the transport to say."""
+
+Values: TypeAlias = SkipValidation[Mapping[str, object]]
+"""A JSON object of a request that has keys of its own, as a policy or a tenant's values."""
+
+Moment: TypeAlias = Annotated[
+    datetime, Strict(strict=False), PlainSerializer(datetime.isoformat, when_used="json")
+]
+"""A time, as ISO 8601 in the JSON."""
+
+Items: TypeAlias = Annotated[tuple[_T, ...], Strict(strict=False)]
+"""A list of an answer."""
+
+
+Ids: TypeAlias = Annotated[frozenset[str], Strict(strict=False)]
+"""Ids of an answer, in no order."""
+
+
+class Asked(BaseModel):
+    """What a function is asked with.
+
+    A key with a `?` in the header has the default None, and is left out where it is None. Any other
+    is always sent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def written(self) -> Json:
+        """Return it as the JSON that the function takes."""
+        wanted = _required(type(self))
+        told = self.model_dump(mode="json")
+        return {key: value for key, value in told.items() if value is not None or key in wanted}
+
+
+class Answer(BaseModel):
+    """What a function answers: of the types that are named here, or the schema is not ours.
+
+    A later schema may say more. What is not always there has a default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, hide_input_in_errors=True)
+
+    def as_told(self) -> Json:
+        """Return what of it was told, as JSON: to pass it on."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Done(Answer):
+    """It was done, and there is no more to tell."""
+
+    ok: bool
+
+
+class Refusal(Answer):
+    """Nothing was done, and this is why: a word that the header has."""
+
+    refused: str
+
+
+class StoredInstance(Answer):
+    """A tenant's Evolution instance; its key as it is stored."""
+
+    tenant_id: int
+    instance_name: str
+    evo_server_url: str
+    evo_api_key: SecretStr | None
+
+
+class Held(TypedDict):
+    """What every call about an attempt at a turn shows: `Name(**turn.held, …)`."""
+
+    turn_id: int
+    token: str
+
+
+class Cost(TypedDict, total=False):
+    """Who made a reply, with what, and the tokens that it took: `Name(**cost, …)`."""
+
+    provider: str | None
+    model: str | None
+    tokens_in: int
+    tokens_out: int
+
+
+class HeldNotice(TypedDict):
+    """The same of a notice."""
+
+    notice_id: int
+    token: str
+
+
+async def call(
+    database: Database, function: str, asked: Asked | None, answer: type[_Answer]
+) -> _Answer:
+    """Call the function. Raises what `Database.call` does, and DatabaseFault as `read` does."""
+    told = await database.call(function, {} if asked is None else asked.written())
+    return read(function, told, answer)
+
+
+async def call_or_refused(
+    database: Database,
+    function: str,
+    asked: Asked,
+    answer: type[_Answer],
+    refusal: type[_Refusal],
+) -> _Answer | _Refusal:
+    """The same of a function that may say no."""
+    told = await database.call(function, asked.written())
+    if "refused" in told:
+        return read(function, told, refusal)
+    return read(function, told, answer)
+
+
+def read(function: str, told: Mapping[str, Any], answer: type[_Answer]) -> _Answer:
+    """Return what a function told. Raises DatabaseFault, without what was told."""
+    try:
+        return answer.model_validate(told)
+    except ValidationError as error:
+        fault = f"{function}: it answers otherwise than is expected: {_faults(error)}"
+        raise DatabaseFault(fault) from None  # the error itself has what was told
+
+
+@dataclass(frozen=True, slots=True)
+class NotRead:
+    """One item of a list that is not as it should be; the others were read all the same."""
+
+    name: str
+    fault: str
+
+
+def each_by_itself(item: type[_Answer], name: str) -> PlainValidator:
+    """Return how a list is read of which one bad item must cost no other; `name` is its id's key.
+
+    The list has NotRead in the place of each that could not be read.
+    """
+
+    def read_one(told: Mapping[str, Any]) -> _Answer | NotRead:
+        try:
+            return item.model_validate(told)
+        except ValidationError as error:
+            return NotRead(str(told.get(name)), _faults(error))
+
+    return PlainValidator(lambda told: tuple(read_one(each) for each in told))
+
+
+@cache
+def _required(asked: type[Asked]) -> frozenset[str]:
+    return frozenset(name for name, field in asked.model_fields.items() if field.is_required())
+
+
+def _faults(error: ValidationError) -> str:
+    """Return where what is wrong, without the values: they are people's."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    )

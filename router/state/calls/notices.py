@@ -1,0 +1,172 @@
+"""Notices, from their claim to their end: database/schema/0870_notices.sql."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from router.state.calls.model import (
+    Answer,
+    Asked,
+    Done,
+    HeldNotice,
+    Moment,
+    NotRead,
+    Refusal,
+    StoredInstance,
+    Text,
+    call,
+    call_or_refused,
+    each_by_itself,
+)
+from router.state.calls.sends import Sending, SendRefused
+from router.state.database import Database
+from router.state.flow_tokens import NoticeToken
+
+NoticeKind: TypeAlias = Literal["handoff", "connection_lost", "qr_waiting", "undelivered"]
+
+
+class NoticeFacts(Answer):
+    """What happened: of a handoff who and why, of the connection its state and Baileys' code.
+
+    Of replies that WhatsApp did not deliver: how many in a row, to how many contacts.
+    """
+
+    reason: str | None = None
+    summary: str | None = None
+    jid: str | None = None
+    contact_name: str | None = None
+    state: str | None = None
+    code: str | None = None
+    replies: int | None = None
+    contacts: int | None = None
+
+
+class ClaimedNotice(Answer):
+    """One attempt at a notice.
+
+    `number` and `url` are who is still to be told: None where there is nobody, or where they have
+    been told; `told` says that somebody has been.
+    """
+
+    notice_id: int
+    token: str
+    attempt: int
+    kind: NoticeKind
+    tenant_id: int
+    instance_name: str
+    session_id: int | None
+    facts: NoticeFacts
+    created_at: Moment
+    number: str | None
+    url: str | None
+    told: bool
+
+    @property
+    def shown_token(self) -> NoticeToken:
+        """The token as a flow shows it."""
+        return NoticeToken(self.notice_id, self.token)
+
+    @property
+    def held(self) -> HeldNotice:
+        """What every SQL call about this attempt must show."""
+        return self.shown_token.held
+
+
+class ClaimNotices(Asked):
+    """Who claims how many notices, and what a tenant may have."""
+
+    limit: int
+    lease_seconds: float
+    max_attempts: int
+    after_tenant: int | None = None
+    tenant_max: int | None = None
+    own: dict[str, int] | None = None
+    own_max: int | None = None
+    sitting: dict[str, int] | None = None
+    own_times: float | None = None
+
+
+NoticeOrNot: TypeAlias = ClaimedNotice | NotRead
+
+
+class ClaimedNotices(Answer):
+    """What was claimed; one that cannot be read costs no other its attempt."""
+
+    notices: Annotated[tuple[NoticeOrNot, ...], each_by_itself(ClaimedNotice, "notice_id")]
+    now: Moment
+    after_tenant: int
+    more: bool
+    next_due_at: Moment | None
+
+
+async def claim_notices(database: Database, asked: ClaimNotices) -> ClaimedNotices:
+    """Take due notices for one attempt each."""
+    return await call(database, "claim_notices", asked, ClaimedNotices)
+
+
+class BeginNoticeSend(Sending):
+    """The WhatsApp message of a notice, and for whom it must be."""
+
+    notice_id: int
+    token: str
+    lease_seconds: float
+    instance_name: Text | None = None
+    number: Text | None = None
+
+
+class BegunNoticeSend(StoredInstance):
+    """It passed the fence, and this is where it goes."""
+
+    ok: bool
+    message_id: int
+    chosen_id: str | None = None
+    number: str
+
+
+async def begin_notice_send(
+    database: Database, asked: BeginNoticeSend
+) -> BegunNoticeSend | SendRefused:
+    """Pass the fence for the one WhatsApp message of a notice."""
+    return await call_or_refused(database, "begin_notice_send", asked, BegunNoticeSend, SendRefused)
+
+
+class FinishNotice(Asked):
+    """An attempt that told it, or why there was nobody to tell."""
+
+    notice_id: int
+    token: str
+    handler: Literal["n8n", "fallback"]
+    reason: str | None = None
+    url_told: bool | None = None
+
+
+class NoticeFinished(Done):
+    """It is told; `already` before."""
+
+    already: bool | None = None
+
+
+async def finish_notice(database: Database, asked: FinishNotice) -> NoticeFinished | Refusal:
+    """Note that a notice was told."""
+    return await call_or_refused(database, "finish_notice", asked, NoticeFinished, Refusal)
+
+
+class FailNotice(Asked):
+    """An attempt at which somebody could not be told, and when it may be tried again."""
+
+    notice_id: int
+    token: str
+    error: Text
+    away: bool | None = None
+    url_told: bool | None = None
+    max_attempts: int
+    base_seconds: float
+
+
+class NoticeFailed(Answer):
+    """What has become of the notice."""
+
+    state: str
+
+
+async def fail_notice(database: Database, asked: FailNotice) -> NoticeFailed | Refusal:
+    """Note that somebody could not be told."""
+    return await call_or_refused(database, "fail_notice", asked, NoticeFailed, Refusal)

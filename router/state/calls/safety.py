@@ -1,0 +1,51 @@
+"""What may be said and spent: database/schema/0880_safety.sql."""
+
+from typing import Literal
+
+from router.state.calls.model import Asked, Done, Refusal, Text, Values, call_or_refused
+from router.state.database import Database
+
+
+class ReserveBudget(Asked):
+    """An attempt, and how many tokens it may cost at most."""
+
+    turn_id: int
+    token: str
+    tokens: int
+    policy: Values
+
+
+class BudgetRefused(Refusal):
+    """`budget` says which one would be overshot, where it is that."""
+
+    budget: str | None = None
+
+
+async def reserve_budget(database: Database, asked: ReserveBudget) -> Done | BudgetRefused:
+    """Set aside what the attempt may cost, before the LLM is asked."""
+    return await call_or_refused(database, "reserve_budget", asked, Done, BudgetRefused)
+
+
+class RefuseReply(Asked):
+    """An attempt whose reply may not be sent, by which rule, and what it cost."""
+
+    turn_id: int
+    token: str
+    rule: str
+    detail: Text | None = None
+    provider: str | None = None
+    model: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+
+
+class ReplyReplaced(Done):
+    """What the reply has become."""
+
+    outcome: Literal["handoff", "fallback_message"]
+    session_id: int
+
+
+async def refuse_reply(database: Database, asked: RefuseReply) -> ReplyReplaced | Refusal:
+    """Note that the reply may not be sent."""
+    return await call_or_refused(database, "refuse_reply", asked, ReplyReplaced, Refusal)

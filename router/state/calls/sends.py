@@ -1,0 +1,237 @@
+"""What is sent: the fence, and what is known of it afterwards. database/schema/0500_sends.sql."""
+
+from typing import Literal, TypeAlias
+
+from router.state.calls.model import (
+    Answer,
+    Asked,
+    Done,
+    Ids,
+    Items,
+    Moment,
+    Refusal,
+    StoredInstance,
+    Text,
+    Values,
+    call,
+    call_or_refused,
+)
+from router.state.calls.turns import MadeReply
+from router.state.database import Database
+
+Outcome: TypeAlias = Literal["sent", "not_sent", "unknown"]
+
+
+class Sending(Asked):
+    """What is about to be sent, as every fence writes it down."""
+
+    body: Text
+    kind: str | None = None
+    identity: str | None = None
+    told_as: tuple[str, ...] | None = None
+    upload_seconds: float | None = None
+
+
+class BegunSend(Answer):
+    """A send that passed the fence."""
+
+    ok: bool
+    message_id: int
+    jid: str
+    chosen_id: str | None = None
+
+
+class SendRefused(Refusal):
+    """A fence said no, and perhaps which message of before is why."""
+
+    message_id: int | None = None
+    wa_id: str | None = None
+    jid: str | None = None
+    kind: str | None = None
+    body: str | None = None
+    sent_at: Moment | None = None
+    part: int | None = None
+    by: str | None = None
+    at: Moment | None = None
+
+
+class BeginSend(Sending):
+    """A part of a reply that is about to be sent; all of it, where it is not written down yet."""
+
+    turn_id: int
+    token: str
+    part: int
+    said_so_far: Text | None = None
+    lease_seconds: float
+    reply: MadeReply | None = None
+
+
+async def begin_send(database: Database, asked: BeginSend) -> BegunSend | SendRefused:
+    """Pass the fence for a part of a reply."""
+    return await call_or_refused(database, "begin_send", asked, BegunSend, SendRefused)
+
+
+class BeginHumanSend(Sending):
+    """What a human of the business is about to say."""
+
+    tenant_id: int
+    session_id: int
+    seen_message_id: int | None = None
+    knowingly: bool | None = None
+    author: Text | None = None
+    reason: Text | None = None
+
+
+class BegunHumanSend(BegunSend, StoredInstance):
+    """The same, and where the tenant's instance is."""
+
+
+async def begin_human_send(
+    database: Database, asked: BeginHumanSend
+) -> BegunHumanSend | SendRefused:
+    """Pass the fence for a human, for whom a pause is no obstacle."""
+    return await call_or_refused(database, "begin_human_send", asked, BegunHumanSend, SendRefused)
+
+
+class OfSend(Asked):
+    """Which send something is told of."""
+
+    tenant_id: int
+    message_id: int
+
+
+class FinishSend(OfSend):
+    """Evolution has taken it, under this id."""
+
+    wa_id: Text
+    jid: Text | None = None
+    status: Text | None = None
+    policy: Values | None = None
+
+
+class SendFinished(Answer):
+    """What has become of its turn; `id_taken`: the id is another message's."""
+
+    turn_state: str | None
+    id_taken: bool | None = None
+
+
+async def finish_send(database: Database, asked: FinishSend) -> SendFinished:
+    """Record that a message of ours has left."""
+    return await call(database, "finish_send", asked, SendFinished)
+
+
+class FailSend(OfSend):
+    """It certainly did not leave."""
+
+    chosen_id: str | None = None
+    policy: Values | None = None
+
+
+async def fail_send(database: Database, asked: FailSend) -> Done:
+    """Record that a message of ours certainly did not leave."""
+    return await call(database, "fail_send", asked, Done)
+
+
+class DoubtSend(OfSend):
+    """Nobody knows whether it left, and why; with the attempt whose send it was."""
+
+    turn_id: int | None = None
+    token: str | None = None
+    error: Text
+    check_after: float
+
+
+async def doubt_send(database: Database, asked: DoubtSend) -> Done | Refusal:
+    """Record that nobody knows how a send ended."""
+    return await call_or_refused(database, "doubt_send", asked, Done, Refusal)
+
+
+class SettleSend(Asked):
+    """What an attempt found out about a send of its turn."""
+
+    turn_id: int
+    token: str
+    message_id: int
+    outcome: Outcome
+    wa_id: Text | None = None
+    error: Text | None = None
+    check_after: float
+    give_up_hours: int
+    late_seconds: float | None = None
+    policy: Values | None = None
+
+
+class SendSettled(Answer):
+    """What has become of the turn; `id_taken`: the id is another message's."""
+
+    turn_state: str | None
+    id_taken: bool | None = None
+
+
+async def settle_send(database: Database, asked: SettleSend) -> SendSettled | Refusal:
+    """Settle a send in doubt of a turn."""
+    return await call_or_refused(database, "settle_send", asked, SendSettled, Refusal)
+
+
+class ClaimDoubts(Asked):
+    """How many sends in doubt are claimed, and for how long."""
+
+    limit: int
+    lease_seconds: float
+    after_seconds: float
+
+
+class ClaimedDoubt(StoredInstance):
+    """One send without a turn, of which nobody knows how it ended."""
+
+    message_id: int
+    session_id: int
+    jids: Items[str]
+    kind: str
+    body: str
+    told_as: Items[str] | None = None
+    chosen_id: str | None = None
+    identity: str | None = None
+    send_began_at: Moment
+    upload_seconds: float | None = None
+    ours: Ids
+    theirs: Ids
+
+
+class ClaimedDoubts(Answer):
+    """What was claimed, and when the next is due."""
+
+    sends: Items[ClaimedDoubt]
+    now: Moment
+    next_due_at: Moment | None
+
+
+async def claim_doubts(database: Database, asked: ClaimDoubts) -> ClaimedDoubts:
+    """Take sends in doubt that no turn looks up."""
+    return await call(database, "claim_doubts", asked, ClaimedDoubts)
+
+
+class SettleDoubt(Asked):
+    """What was found out about a send that belongs to no turn."""
+
+    tenant_id: int
+    message_id: int
+    outcome: Outcome
+    wa_id: Text | None = None
+    check_after: float
+    give_up_hours: int
+    late_seconds: float
+    policy: Values | None = None
+
+
+class DoubtSettled(Answer):
+    """It is settled, or looked up later; `id_taken`: the id is another message's."""
+
+    ok: bool
+    id_taken: bool | None = None
+
+
+async def settle_doubt(database: Database, asked: SettleDoubt) -> DoubtSettled:
+    """Settle a send in doubt that belongs to no turn."""
+    return await call(database, "settle_doubt", asked, DoubtSettled)

@@ -1,0 +1,206 @@
+"""Turns, from their claim to their end: database/schema/0400_turns.sql and 0899_version.sql."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.model import (
+    Answer,
+    Asked,
+    Done,
+    Items,
+    Moment,
+    NotRead,
+    Refusal,
+    Text,
+    call,
+    call_or_refused,
+    each_by_itself,
+)
+from router.state.database import Database
+
+
+class ClaimTurns(Asked):
+    """Who claims how many turns, and what a tenant may have."""
+
+    limit: int
+    lease_seconds: float
+    max_attempts: int
+    history_limit: int
+    worker: str
+    after_tenant: int | None = None
+    tenant_max: int | None = None
+    n8n_max_in_flight: int | None = None
+    own: dict[str, int] | None = None
+    own_max: int | None = None
+    sitting: dict[str, int] | None = None
+    own_times: float | None = None
+    answer_within_minutes: float | None = None
+
+
+class UnreadableTurn(Answer):
+    """A turn whose context the state could not put together; it was put off."""
+
+    turn_id: int
+    tenant_id: int
+    error: str
+
+
+class TooOld(Answer):
+    """A turn that ended, for what it answers is too old."""
+
+    turn_id: int
+    tenant_id: int
+    session_id: int
+
+
+ClaimedOrNot: TypeAlias = ClaimedTurn | NotRead
+
+
+class ClaimedTurns(Answer):
+    """What was claimed; one that cannot be read costs no other its attempt."""
+
+    turns: Annotated[tuple[ClaimedOrNot, ...], each_by_itself(ClaimedTurn, "turn_id")]
+    unreadable: Items[UnreadableTurn] = ()
+    too_old: Items[TooOld]
+    now: Moment
+    after_tenant: int
+    more: bool
+    taken: int
+    next_due_at: Moment | None
+
+
+async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
+    """Take due turns for one attempt each."""
+    return await call(database, "claim_turns", asked, ClaimedTurns)
+
+
+class MadeReply(Asked):
+    """A whole reply, who made it, and what it cost."""
+
+    parts: tuple[Text, ...]
+    handler: Literal["n8n", "fallback"]
+    provider: str | None = None
+    model: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+
+
+class SaveReply(MadeReply):
+    """An attempt, and the reply that it made."""
+
+    turn_id: int
+    token: str
+
+
+async def save_reply(database: Database, asked: SaveReply) -> Done | Refusal:
+    """Write a reply down before any of it is sent."""
+    return await call_or_refused(database, "save_reply", asked, Done, Refusal)
+
+
+class FailTurn(Asked):
+    """An attempt that did not work, why, and when it may be tried again."""
+
+    turn_id: int
+    token: str
+    kind: Literal["transient", "permanent", "away"]
+    error: Text
+    away: Literal["llm", "evolution"] | None = None
+    retry_after: float | None = None
+    tokens: int | None = None
+    message_id: int | None = None
+    check_after: float | None = None
+    max_attempts: int
+    base_seconds: float
+    answer_within_minutes: float | None = None
+
+
+class TurnFailed(Answer):
+    """What has become of the turn, and when it is tried again."""
+
+    state: str
+    run_after: Moment | None = None
+
+
+async def fail_turn(database: Database, asked: FailTurn) -> TurnFailed | Refusal:
+    """End an attempt that did not work."""
+    return await call_or_refused(database, "fail_turn", asked, TurnFailed, Refusal)
+
+
+class BeginAnew(Asked):
+    """An attempt."""
+
+    turn_id: int
+    token: str
+
+
+async def begin_anew(database: Database, asked: BeginAnew) -> Done | Refusal:
+    """Have a reply made anew, of which nothing is on the phone or in doubt."""
+    return await call_or_refused(database, "begin_anew", asked, Done, Refusal)
+
+
+class HeldTurn(Asked):
+    """An attempt under way."""
+
+    turn_id: int
+    token: str
+
+
+class RenewTurns(Asked):
+    """What a worker works on, and how long its leases are to last."""
+
+    turns: tuple[HeldTurn, ...]
+    worker: str
+    lease_seconds: float
+
+
+class TurnsRenewed(Answer):
+    """The turns that are closed, or that another attempt has."""
+
+    lost: Items[int]
+
+
+async def renew_turns(database: Database, asked: RenewTurns) -> TurnsRenewed:
+    """Renew the leases of a worker's turns."""
+    return await call(database, "renew_turns", asked, TurnsRenewed)
+
+
+class ReleaseTurn(Asked):
+    """An attempt."""
+
+    turn_id: int
+    token: str
+
+
+async def release_turn(database: Database, asked: ReleaseTurn) -> Done | Refusal:
+    """Give a turn back unharmed."""
+    return await call_or_refused(database, "release_turn", asked, Done, Refusal)
+
+
+class FinishTurn(Asked):
+    """An attempt that has nothing more to say, why, and what it cost."""
+
+    turn_id: int
+    token: str
+    reason: Text | None = None
+    check_after: float | None = None
+    provider: Text | None = None
+    model: Text | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+
+
+class TurnFinished(Done):
+    """It is closed: `already` before; or it stays open, for a send is `in_doubt`."""
+
+    already: bool | None = None
+    in_doubt: bool | None = None
+
+
+async def finish_turn(database: Database, asked: FinishTurn) -> TurnFinished | Refusal:
+    """Close a turn with nothing more to say."""
+    return await call_or_refused(database, "finish_turn", asked, TurnFinished, Refusal)
+
+
+async def call_routers(database: Database) -> Done:
+    """Call other routers: this one has no place for what is due."""
+    return await call(database, "call_routers", None, Done)
