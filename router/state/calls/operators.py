@@ -23,7 +23,7 @@ class AsOperator(Asked):
 
     caller: Values
     function: str
-    argument: Values
+    argument: Values | None = None
 
 
 class DoneForCaller(Answer):
