@@ -17,7 +17,9 @@ from router.evolution.errors import EvolutionError
 from router.intake.gap_repair import GapReport, repair_gap
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
+from router.state.calls.tenants import ListTenants, list_tenants
 from router.state.database import Database
+from router.state.pages import all_items
 from router.tenants.instance import InstanceKeys, find_instance
 from router.tenants.policy import policy
 from scripts.running import run
@@ -65,15 +67,9 @@ async def _instances(database: Database, instance: str | None) -> AsyncIterator[
     if instance is not None:
         yield instance
         return
-    cursor = None
-    while True:
-        page = await database.call("list_tenants", {"cursor": cursor})
-        for tenant in page["items"]:
-            if tenant["is_active"]:
-                yield tenant["instance_name"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
+    async for tenant in all_items(list_tenants, database, ListTenants()):
+        if tenant.is_active:
+            yield tenant.instance_name
 
 
 def _told(report: GapReport) -> str:

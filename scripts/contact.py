@@ -15,6 +15,7 @@ from pathlib import Path
 from router.configuration.settings import Settings
 from router.people.hashing import ContactHashes
 from router.people.requests import Person, erase_contact, export_contact
+from router.state.calls.tenants import GetTenant, get_tenant
 from router.state.database import Database, Json
 from scripts.operators import as_script
 from scripts.running import CannotGoOn, run
@@ -26,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     async def work(settings: Settings, state: Database) -> int:
         database = as_script(state)
-        tenant = await database.call("get_tenant", {"instance_name": given.instance})
-        person = Person.known_as(tenant["tenant"]["id"], given.number)
+        found = await get_tenant(database, GetTenant(instance_name=given.instance))
+        person = Person.known_as(found.tenant.id, given.number)
         if given.command == "export":
             return await export(database, person, given.out)
         return await erase(
@@ -51,10 +52,10 @@ async def erase(database: Database, hashes: ContactHashes, person: Person, out: 
     if out is not None:
         await export(database, person, out)
     erased = await erase_contact(database, hashes, person)
-    rows = (f"{count} {name}" for name, count in sorted(erased["erased"].items()) if count)
+    rows = (f"{count} {name}" for name, count in sorted(erased.erased.items()) if count)
     print(f"Erased: {', '.join(rows)}.")
-    if erased["execution_ids"]:
-        print(f"n8n worked on it in the executions {', '.join(erased['execution_ids'])}.")
+    if erased.execution_ids:
+        print(f"n8n worked on it in the executions {', '.join(erased.execution_ids)}.")
     return 0
 
 

@@ -8,13 +8,17 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from router.api.bound_database import CallersDatabase
 from router.configuration.settings import Settings
 from router.gate.identity import make_api_key, script_caller
-from router.state.database import Database, Json
+from router.state.calls import api_keys, audit, members
+from router.state.calls.api_keys import ApiKey
+from router.state.calls.tenants import GetTenant, get_tenant
+from router.state.database import Database
+from router.state.pages import all_items
 from scripts.running import run
 
 _ROLES = ("viewer", "operator", "admin")
@@ -55,66 +59,70 @@ async def new_key(database: Database, given: argparse.Namespace) -> int:
     new = make_api_key()
     tenants = [await _tenant_id(database, name) for name in given.tenant]
     days = given.days
-    argument = {
-        "name": given.name,
-        "role": given.role,
-        "tenant_ids": None if given.every_tenant else tenants,
-        "expires_at": (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None,
-        "key_hash": new.key_hash,
-        "starts_with": new.starts_with,
-    }
-    kept = (await database.call("create_api_key", argument))["api_key"]
+    asked = api_keys.CreateApiKey(
+        name=given.name,
+        role=given.role,
+        tenant_ids=None if given.every_tenant else tuple(tenants),
+        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+        key_hash=new.key_hash,
+        starts_with=new.starts_with,
+    )
+    kept = (await api_keys.create_api_key(database, asked)).api_key
     print(new.key.get_secret_value())
-    print(f"This is key {kept['id']}, {given.role} of {_reach(kept)}. It is not shown again: only")
+    print(f"This is key {kept.id}, {given.role} of {_reach(kept)}. It is not shown again: only")
     print("its hash is kept. Show it as X-API-Key or as Authorization: Bearer.")
     return 0
 
 
 async def show_keys(database: Database) -> int:
     """List the keys: whose they are and until when they hold, never what they are."""
-    keys = [key async for key in _all(database, "list_api_keys", {})]
+    first = api_keys.ListApiKeys()
+    keys = [key async for key in all_items(api_keys.list_api_keys, database, first)]
     if not keys:
         print("There is no key but those of API_KEYS: python -m scripts.operators new-key NAME …")
     for key in keys:
-        used = f"used {key['last_used_at'][:16]}" if key["last_used_at"] else "never used"
+        used = f"used {to_the_minute(key.last_used_at)}" if key.last_used_at else "never used"
         print(
-            f"{key['id']:>6}  {key['starts_with']}...  {key['role']:<8}  {_reach(key)}"
-            f"  {key['name']}  {used}  {_state(key)}"
+            f"{key.id:>6}  {key.starts_with}...  {key.role:<8}  {_reach(key)}"
+            f"  {key.name}  {used}  {_state(key)}"
         )
     return 0
 
 
 async def revoke_key(database: Database, key_id: int) -> int:
     """Refuse a key from now on."""
-    revoked = (await database.call("revoke_api_key", {"api_key_id": key_id}))["api_key"]
-    print(f"Key {key_id} ({revoked['name']}) {_state(revoked)}.")
+    asked = api_keys.RevokeApiKey(api_key_id=key_id)
+    revoked = (await api_keys.revoke_api_key(database, asked)).api_key
+    print(f"Key {key_id} ({revoked.name}) {_state(revoked)}.")
     return 0
 
 
 async def show_members(database: Database, instance: str) -> int:
     """List the users of Supabase Auth that may see a tenant."""
-    argument = {"tenant_id": await _tenant_id(database, instance)}
-    members = (await database.call("list_members", argument))["items"]
-    if not members:
+    asked = members.ListMembers(tenant_id=await _tenant_id(database, instance))
+    found = (await members.list_members(database, asked)).items
+    if not found:
         print(f"{instance} has no member: python -m scripts.operators set-member {instance} …")
-    for member in members:
-        print(f"{member['user_id']}  {member['role']:<8}  since {member['created_at'][:16]}")
+    for member in found:
+        since = to_the_minute(member.created_at)
+        print(f"{member.user_id}  {member.role:<8}  since {since}")
     return 0
 
 
 async def set_member(database: Database, given: argparse.Namespace) -> int:
     """Give a user a role in a tenant."""
     tenant_id = await _tenant_id(database, given.instance)
-    argument = {"tenant_id": tenant_id, "user_id": given.user_id, "role": given.role}
-    await database.call("set_member", argument)
+    asked = members.SetMember(tenant_id=tenant_id, user_id=given.user_id, role=given.role)
+    await members.set_member(database, asked)
     print(f"{given.user_id} is {given.role} of {given.instance} from now on.")
     return 0
 
 
 async def remove_member(database: Database, given: argparse.Namespace) -> int:
     """Take a user's role in a tenant."""
-    argument = {"tenant_id": await _tenant_id(database, given.instance), "user_id": given.user_id}
-    removed = (await database.call("remove_member", argument))["removed"]
+    tenant_id = await _tenant_id(database, given.instance)
+    asked = members.RemoveMember(tenant_id=tenant_id, user_id=given.user_id)
+    removed = (await members.remove_member(database, asked)).removed
     is_now = "is no longer" if removed else "was not"
     print(f"{given.user_id} {is_now} a member of {given.instance}.")
     return 0
@@ -122,46 +130,45 @@ async def remove_member(database: Database, given: argparse.Namespace) -> int:
 
 async def show_audit(database: Database, given: argparse.Namespace) -> int:
     """List who did what, the newest first."""
-    argument: Json = {"limit": min(given.lines, 200)}
-    if given.instance:
-        argument["tenant_id"] = await _tenant_id(database, given.instance)
+    tenant_id = await _tenant_id(database, given.instance) if given.instance else None
+    first = audit.ListAudit(tenant_id=tenant_id, limit=min(given.lines, 200))
     shown = 0
-    async for line in _all(database, "list_audit", argument):
-        about = [f"{n}={line[n]}" for n in ("tenant_id", "session_id", "turn_id") if line[n]]
-        detail = json.dumps(line["detail"], ensure_ascii=False) if line["detail"] else ""
-        who = f"{line['caller_kind']} {line['caller']}"
-        print("  ".join((line["at"][:19], who, line["action"], *about, detail)).rstrip())
+    async for line in all_items(audit.list_audit, database, first):
+        ids = {
+            "tenant_id": line.tenant_id, "session_id": line.session_id, "turn_id": line.turn_id
+        }  # fmt: skip
+        about = [f"{name}={number}" for name, number in ids.items() if number]
+        detail = json.dumps(line.detail, ensure_ascii=False) if line.detail else ""
+        who = f"{line.caller_kind} {line.caller}"
+        when = f"{line.at:%Y-%m-%dT%H:%M:%S}"
+        print("  ".join((when, who, line.action, *about, detail)).rstrip())
         shown += 1
         if shown == given.lines:
             break
     return 0
 
 
-async def _all(database: Database, function: str, argument: Json) -> AsyncIterator[Json]:
-    cursor = None
-    while True:
-        page = await database.call(function, {**argument, "cursor": cursor})
-        for item in page["items"]:
-            yield item
-        if (cursor := page["next_cursor"]) is None:
-            return
-
-
 async def _tenant_id(database: Database, instance: str) -> int:
-    return int((await database.call("get_tenant", {"instance_name": instance}))["tenant"]["id"])
+    return (await get_tenant(database, GetTenant(instance_name=instance))).tenant.id
 
 
-def _reach(key: Json) -> str:
-    if key["every_tenant"]:
+def to_the_minute(moment: datetime) -> str:
+    """Return the time as a list shows it."""
+    return f"{moment:%Y-%m-%dT%H:%M}"
+
+
+def _reach(key: ApiKey) -> str:
+    if key.every_tenant:
         return "every tenant"
-    return "tenant " + ",".join(str(tenant_id) for tenant_id in key["tenant_ids"])
+    return "tenant " + ",".join(str(tenant_id) for tenant_id in key.tenant_ids or ())
 
 
-def _state(key: Json) -> str:
-    if key["revoked_at"]:
-        return f"was revoked {key['revoked_at'][:16]}"
-    if key["expires_at"]:
-        return f"{'holds until' if key['is_active'] else 'is over since'} {key['expires_at'][:16]}"
+def _state(key: ApiKey) -> str:
+    if key.revoked_at:
+        return f"was revoked {to_the_minute(key.revoked_at)}"
+    if key.expires_at:
+        until = to_the_minute(key.expires_at)
+        return f"{'holds until' if key.is_active else 'is over since'} {until}"
     return "holds"
 
 

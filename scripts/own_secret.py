@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.intake.own_secrets import make_secret, secret_hash
+from router.state.calls.webhook_secrets import (
+    ListWebhookSecrets,
+    RetireWebhookSecret,
+    list_webhook_secrets,
+    retire_webhook_secret,
+)
 from router.state.database import Database
 from router.tenants.instance import TenantInstance
 from scripts.tenant_secrets import add_secret
@@ -43,11 +49,11 @@ async def set_own_secret(way: Way, *, rotate: bool) -> None:
             {SECRET_HEADER: new.secret.get_secret_value()},
         )
     except EvolutionError:
-        print(f"Webhook secret {kept['id']} was made, but may not be set: run this again.")
+        print(f"Webhook secret {kept.id} was made, but may not be set: run this again.")
         raise
-    print(f"Evolution shows the tenant's webhook secret {kept['id']} (...{kept['ends_with']}).")
+    print(f"Evolution shows the tenant's webhook secret {kept.id} (...{kept.ends_with}).")
     if rotate:
-        await _retire_others(way, kept["id"])
+        await _retire_others(way, kept.id)
 
 
 async def _shown(way: Way) -> str | None:
@@ -59,11 +65,12 @@ async def _shown(way: Way) -> str | None:
 
 
 async def _retire_others(way: Way, kept_id: int) -> None:
-    about = {"tenant_id": way.tenant.tenant_id}
-    for item in (await way.database.call("list_webhook_secrets", about))["items"]:
-        if item["id"] != kept_id and item["retires_at"] is None:
-            await way.database.call(
-                "retire_webhook_secret",
-                {**about, "webhook_secret_id": item["id"], "after_hours": _OVERLAP_HOURS},
+    tenant_id = way.tenant.tenant_id
+    found = await list_webhook_secrets(way.database, ListWebhookSecrets(tenant_id=tenant_id))
+    for item in found.items:
+        if item.id != kept_id and item.retires_at is None:
+            asked = RetireWebhookSecret(
+                tenant_id=tenant_id, webhook_secret_id=item.id, after_hours=_OVERLAP_HOURS
             )
-            print(f"Webhook secret {item['id']} holds for another {_OVERLAP_HOURS} hours.")
+            await retire_webhook_secret(way.database, asked)
+            print(f"Webhook secret {item.id} holds for another {_OVERLAP_HOURS} hours.")

@@ -10,7 +10,8 @@ key; 1: some could not be read, with the reason.
 import sys
 
 from router.configuration.settings import Settings
-from router.state.database import Database, Json
+from router.state.calls.sealed import ListSealed, Reseal, SealedKey, list_sealed, reseal
+from router.state.database import Database
 from router.tenants.sealing import CannotOpen, Vault, place_of_key
 from scripts.running import CannotGoOn, run, takes_no_arguments
 
@@ -24,34 +25,29 @@ async def rotate(settings: Settings, database: Database) -> int:
             " set it for the router and here (openssl rand -hex 32 makes one)"
         )
     after = resealed = current = failed = 0
-    while items := (await database.call("list_sealed", {"after": after}))["items"]:
+    while items := (await list_sealed(database, ListSealed(after=after))).items:
         for item in items:
-            after = item["tenant_id"]
-            if vault.is_current(item["value"]):
+            after = item.tenant_id
+            if vault.is_current(item.value.get_secret_value()):
                 current += 1
                 continue
             try:
                 is_resealed = await _reseal(database, vault, item)
             except CannotOpen as error:
                 failed += 1
-                print(f"tenant {after}, {item['column']}: {error}", file=sys.stderr)
+                print(f"tenant {after}, {item.column}: {error}", file=sys.stderr)
             else:
                 resealed += is_resealed
     print(f"{resealed} keys encrypted anew, {current} were already, {failed} cannot be read")
     return 1 if failed else 0
 
 
-async def _reseal(database: Database, vault: Vault, item: Json) -> bool:
+async def _reseal(database: Database, vault: Vault, item: SealedKey) -> bool:
     """Return false where the tenant was given another key meanwhile: that one is encrypted."""
-    place = place_of_key(item["column"], item["tenant_id"])
-    plain = vault.open(item["value"], place).get_secret_value()
-    argument = {
-        "tenant_id": item["tenant_id"],
-        "column": item["column"],
-        "old": item["value"],
-        "new": vault.seal(plain, place),
-    }
-    return bool((await database.call("reseal", argument))["changed"])
+    place, old = place_of_key(item.column, item.tenant_id), item.value.get_secret_value()
+    new = vault.seal(vault.open(old, place).get_secret_value(), place)
+    asked = Reseal(tenant_id=item.tenant_id, column=item.column, old=old, new=new)
+    return (await reseal(database, asked)).changed
 
 
 if __name__ == "__main__":

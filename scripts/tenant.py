@@ -13,7 +13,9 @@ from pathlib import Path
 from router.configuration.settings import Settings
 from router.errors import Invalid
 from router.safety.patterns import BadPattern, check_patterns
-from router.state.database import Database, Json
+from router.state.calls.tenants import GetTenant, ListTenants, Tenant, get_tenant, list_tenants
+from router.state.database import Database
+from router.state.pages import all_items
 from router.tenants import saving
 from router.tenants.sealing import KEY_COLUMNS
 from scripts.connecting import Connection, connect
@@ -65,21 +67,21 @@ async def add(settings: Settings, database: Database, given: argparse.Namespace)
     if given.key is not None:
         values["evo_api_key"] = _key(given.key, "evo_api_key")
     created = await saving.create_tenant(database, settings, values)
-    print(f"Tenant {created['id']} has the instance {created['instance_name']}.")
-    print(f"Next: python -m scripts.tenant connect {created['instance_name']}")
+    print(f"Tenant {created.id} has the instance {created.instance_name}.")
+    print(f"Next: python -m scripts.tenant connect {created.instance_name}")
     return 0
 
 
 async def change(settings: Settings, database: Database, given: argparse.Namespace) -> int:
     """Change what is given of a tenant."""
     values = _values(given)
-    tenant = (await database.call("get_tenant", {"instance_name": given.name}))["tenant"]
-    changed = await saving.change_tenant(database, settings, tenant["id"], values)
+    tenant = (await get_tenant(database, GetTenant(instance_name=given.name))).tenant
+    changed = (await saving.change_tenant(database, settings, tenant.id, values)).model_dump()
     for name in sorted(values):
         if name in KEY_COLUMNS:
             print(f"{name} is {'set' if changed[f'{name}_set'] else 'not set'}")
         else:
-            print(f"{name} = {changed[name]!r}")
+            print(f"{name} = {_shown(changed[name])!r}")
     return 0
 
 
@@ -88,13 +90,7 @@ async def show(database: Database) -> int:
     rows: list[tuple[str, ...]] = [
         ("ID", "INSTANCE", "EVOLUTION", "KEY", "LLM", "ACTIVE", "CONNECTION")
     ]
-    cursor = None
-    while True:
-        page = await database.call("list_tenants", {"cursor": cursor})
-        rows += [_row(tenant) for tenant in page["items"]]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
+    rows += [_row(tenant) async for tenant in all_items(list_tenants, database, ListTenants())]
     if len(rows) == 1:
         print("There is no tenant yet: python -m scripts.tenant add NAME --server URL --key KEY")
         return 0
@@ -106,16 +102,26 @@ async def show(database: Database) -> int:
     return 0
 
 
-def _row(tenant: Json) -> tuple[str, ...]:
-    model = f"/{tenant['llm_model']}" if tenant["llm_model"] else ""
+def _shown(value: object) -> object:
+    """Return a value as it was given: a list, a number without a needless point."""
+    match value:
+        case tuple():
+            return list(value)
+        case float() if value.is_integer():
+            return int(value)
+    return value
+
+
+def _row(tenant: Tenant) -> tuple[str, ...]:
+    model = f"/{tenant.llm_model}" if tenant.llm_model else ""
     return (
-        str(tenant["id"]),
-        tenant["instance_name"],
-        tenant["evo_server_url"],
-        "own" if tenant["evo_api_key_set"] else "default",
-        f"{tenant['llm_provider']}{model}",
-        "yes" if tenant["is_active"] else "no",
-        tenant["connection_state"] or "not known",
+        str(tenant.id),
+        tenant.instance_name,
+        tenant.evo_server_url,
+        "own" if tenant.evo_api_key_set else "default",
+        f"{tenant.llm_provider}{model}",
+        "yes" if tenant.is_active else "no",
+        tenant.connection_state or "not known",
     )
 
 

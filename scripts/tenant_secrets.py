@@ -3,7 +3,11 @@
 import argparse
 
 from router.intake.own_secrets import NewSecret, make_secret
-from router.state.database import Database, Json
+from router.state.calls import webhook_secrets
+from router.state.calls.tenants import GetTenant, get_tenant
+from router.state.calls.webhook_secrets import WebhookSecret
+from router.state.database import Database
+from scripts.operators import to_the_minute
 
 _MADE_BY = "scripts.tenant"
 
@@ -11,15 +15,16 @@ _MADE_BY = "scripts.tenant"
 async def show_secrets(database: Database, name: str) -> int:
     """List an instance's secrets: until when each holds, never what it is."""
     tenant_id = await _tenant_id(database, name)
-    items = (await database.call("list_webhook_secrets", {"tenant_id": tenant_id}))["items"]
+    asked = webhook_secrets.ListWebhookSecrets(tenant_id=tenant_id)
+    items = (await webhook_secrets.list_webhook_secrets(database, asked)).items
     if not items:
         print(
             f"{name} has no webhook secret of its own: python -m scripts.tenant new-secret {name}"
         )
     for item in items:
         print(
-            f"{item['id']:>6}  ...{item['ends_with']}  made {item['created_at'][:16]}"
-            f" by {item['created_by'] or 'nobody known'}  {_state(item)}"
+            f"{item.id:>6}  ...{item.ends_with}  made {to_the_minute(item.created_at)}"
+            f" by {item.created_by or 'nobody known'}  {_state(item)}"
         )
     return 0
 
@@ -30,7 +35,7 @@ async def new_secret(database: Database, name: str, retire_others_after: float |
     new = make_secret()
     kept = await add_secret(database, tenant_id, new, retire_others_after)
     print(f"{new.secret.get_secret_value()}")
-    print(f"This is webhook secret {kept['id']} of {name}. It is not shown again: only its hash is")
+    print(f"This is webhook secret {kept.id} of {name}. It is not shown again: only its hash is")
     print("kept. Have Evolution send it as the header X-Webhook-Secret (not as jwt_key), or let")
     print(f"  python -m scripts.tenant connect {name} --rotate")
     print("make and set one.")
@@ -39,26 +44,26 @@ async def new_secret(database: Database, name: str, retire_others_after: float |
 
 async def retire_secret(database: Database, name: str, secret_id: int, after: float) -> int:
     """Have a secret refused after so many hours."""
-    argument = {"webhook_secret_id": secret_id, "after_hours": after}
-    argument["tenant_id"] = await _tenant_id(database, name)
-    retired = (await database.call("retire_webhook_secret", argument))["webhook_secret"]
+    asked = webhook_secrets.RetireWebhookSecret(
+        tenant_id=await _tenant_id(database, name), webhook_secret_id=secret_id, after_hours=after
+    )
+    retired = (await webhook_secrets.retire_webhook_secret(database, asked)).webhook_secret
     print(f"Webhook secret {secret_id} of {name} {_state(retired)}.")
     return 0
 
 
 async def add_secret(
     database: Database, tenant_id: int, new: NewSecret, retire_others_after: float | None
-) -> Json:
+) -> WebhookSecret:
     """Have a new secret accepted for the tenant. Returns what is known of it."""
-    argument = {
-        "tenant_id": tenant_id,
-        "secret_hash": new.secret_hash,
-        "ends_with": new.ends_with,
-        "created_by": _MADE_BY,
-        "retire_others_after_hours": retire_others_after,
-    }
-    kept: Json = (await database.call("add_webhook_secret", argument))["webhook_secret"]
-    return kept
+    asked = webhook_secrets.AddWebhookSecret(
+        tenant_id=tenant_id,
+        secret_hash=new.secret_hash,
+        ends_with=new.ends_with,
+        created_by=_MADE_BY,
+        retire_others_after_hours=retire_others_after,
+    )
+    return (await webhook_secrets.add_webhook_secret(database, asked)).webhook_secret
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -78,12 +83,11 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 async def _tenant_id(database: Database, name: str) -> int:
-    found = await database.call("get_tenant", {"instance_name": name})
-    return int(found["tenant"]["id"])
+    return (await get_tenant(database, GetTenant(instance_name=name))).tenant.id
 
 
-def _state(item: Json) -> str:
-    if item["retires_at"] is None:
+def _state(item: WebhookSecret) -> str:
+    if item.retires_at is None:
         return "is accepted"
-    until = item["retires_at"][:16]
-    return f"is accepted until {until}" if item["is_active"] else f"is refused since {until}"
+    until = to_the_minute(item.retires_at)
+    return f"is accepted until {until}" if item.is_active else f"is refused since {until}"

@@ -1,33 +1,18 @@
 """The audit log: who did what. It is written by SQL, in the transaction of what was done."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from router.api.dependencies import TheLists
-from router.api.models import Page
 from router.api.moments import Moment
 from router.api.queries import LARGEST_ID, ListQuery
+from router.state.calls import audit
+from router.state.calls.audit import AuditLine
+from router.state.calls.shown import Page
 
 router = APIRouter(tags=["access"])
-CallerKind = Literal["deployment", "script", "key", "user", "owner", "contact", "ai", "cron"]
-
-
-class AuditLine(BaseModel):
-    """One thing that was done."""
-
-    id: int
-    at: datetime
-    tenant_id: int | None
-    caller_kind: CallerKind
-    caller: str = Field(description="The key's name, the user's id, or who wrote")
-    api_key_id: int | None = Field(description="Which key, where one of the state's called")
-    action: str = Field(description="What was done, such as pause_session or change_tenant")
-    session_id: int | None
-    turn_id: int | None
-    detail: dict[str, Any] = Field(description="What was asked for or changed; never a secret")
 
 
 class AuditQuery(ListQuery):
@@ -45,4 +30,4 @@ class AuditQuery(ListQuery):
 @router.get("/audit", summary="List who did what, newest first")
 async def list_audit(query: Annotated[AuditQuery, Query()], database: TheLists) -> Page[AuditLine]:
     """Pauses by the owner, the AI and the scheduler are in it, too."""
-    return Page[AuditLine].model_validate(await database.call("list_audit", query.argument()))
+    return await audit.list_audit(database, audit.ListAudit(**query.model_dump()))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from router.errors import TooSlow
 from router.gate.identity import CallerIdentity
+from router.state.calls.operators import AsOperator, as_operator
 from router.state.database import Database, Json
 
 
@@ -18,10 +19,8 @@ class CallersDatabase:
 
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         """See `Database.call`; also raises UnknownCaller and NotAllowed."""
-        asked = {"caller": self.caller.claim, "function": function, "argument": argument}
-        answer = await self.database.call("as_operator", asked)
-        result: Json = answer["result"]
-        return result
+        asked = AsOperator(caller=self.caller.claim, function=function, argument=argument)
+        return (await as_operator(self.database, asked)).result
 
 
 @dataclass(frozen=True, slots=True)

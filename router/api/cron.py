@@ -9,12 +9,14 @@ from fastapi import APIRouter, Depends, Security
 from fastapi.security import APIKeyHeader
 
 from router.api.dependencies import TheSettings, TheUpkeep, TheWake
-from router.api.models import AutoResumed, Pruned
+from router.api.models import AutoResumed
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.gate.keys import same_secret
 from router.http.errors import Unauthorised
 from router.logs.events import Action, log_event
+from router.state.calls import pauses, retention
+from router.state.calls.retention import Pruned
 from router.state.database import Database, Json
 from router.tenants.policy import policy
 
@@ -70,10 +72,10 @@ async def run_auto_resume(database: Database, settings: Settings, *, seconds: fl
     Raises DatabaseAway; the pauses that were ended until then stay so.
     """
     rules = policy(settings)
-    due = await database.call("pauses_over", {"policy": rules})
+    due = await pauses.pauses_over(database, pauses.PausesOver(policy=rules))
     ending = EndingPauses(database, rules)
     ends = time.monotonic() + seconds
-    ids = deque(due["session_ids"])
+    ids = deque(due.session_ids)
     while ids and time.monotonic() < ends:
         await ending.end([ids.popleft() for _ in range(min(_PAUSES_A_CALL, len(ids)))])
     if ending.failed:
@@ -88,9 +90,7 @@ async def run_auto_resume(database: Database, settings: Settings, *, seconds: fl
         resumed=ending.resumed,
         turns=ending.turns,
     )
-    return AutoResumed(
-        resumed=ending.resumed, turns=ending.turns, more=bool(ids) or bool(due["more"])
-    )
+    return AutoResumed(resumed=ending.resumed, turns=ending.turns, more=bool(ids) or due.more)
 
 
 class EndingPauses:
@@ -125,12 +125,11 @@ class EndingPauses:
             self.failed.append(session_id)
 
     async def _call(self, session_ids: list[int]) -> None:
-        answer = await self._database.call(
-            "auto_resume", {"policy": self._policy, "session_ids": session_ids}
-        )
-        self.resumed += answer["resumed"]
-        self.turns += answer["turns"]
-        self.failed += answer["failed"]
+        asked = pauses.AutoResume(policy=self._policy, session_ids=tuple(session_ids))
+        ended = await pauses.auto_resume(self._database, asked)
+        self.resumed += ended.resumed
+        self.turns += ended.turns
+        self.failed += ended.failed
         self._in_a_row = 0
 
 
@@ -139,14 +138,19 @@ async def run_prune(database: Database, settings: Settings, *, seconds: float) -
 
     Raises DatabaseAway; what was pruned until then stays pruned.
     """
-    argument = {
-        "events_days": settings.events_retention_days,
-        "retention_days": settings.retention_days,
-    }
+    asked = retention.Prune(
+        events_days=settings.events_retention_days, retention_days=settings.retention_days
+    )
     ends = time.monotonic() + seconds
-    done = Pruned.model_validate(await database.call("prune", argument))
+    done = await retention.prune(database, asked)
     while done.more and time.monotonic() < ends:
-        batch = Pruned.model_validate(await database.call("prune", argument))
-        done = done.plus(batch)
+        done = _together(done, await retention.prune(database, asked))
     log_event(_log, Action.PRUNED, "Pruned what is past its time", **done.model_dump())
     return done
+
+
+def _together(done: Pruned, next_batch: Pruned) -> Pruned:
+    """Return what both have done; whether there is more, the later one knows."""
+    counts = done.model_dump(exclude={"more"})
+    both = {name: count + getattr(next_batch, name) for name, count in counts.items()}
+    return Pruned(**both, more=next_batch.more)

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Path
 
 from router.api.dependencies import TheDatabase, TheEvolution, TheSettings, TheTests
 from router.api.instance_check import InstanceTest
-from router.api.models import InstanceCheck, QrCodeShown
+from router.api.models import InstanceCheck
 from router.outbound.client import open_tenant_http
+from router.state.calls.tenants import GetQrcode, QrCodeShown
+from router.state.calls.tenants import get_qrcode as last_qrcode
 
 router = APIRouter(tags=["instances"])
 _Name = Annotated[str, Path(max_length=200, description="Evolution's name of the instance")]
@@ -47,4 +49,4 @@ async def try_instance(
 @router.get("/instances/{name}/qrcode", summary="The QR code that Evolution last sent")
 async def get_qrcode(name: _Name, database: TheDatabase) -> QrCodeShown:
     """404 where there is none: the phone is connected, or Evolution has sent none yet."""
-    return QrCodeShown.model_validate(await database.call("get_qrcode", {"instance_name": name}))
+    return await last_qrcode(database, GetQrcode(instance_name=name))

@@ -1,7 +1,7 @@
 """Pausing and resuming, of a session or of a contact who may have none yet."""
 
 import logging
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
@@ -16,11 +16,13 @@ from router.api.dependencies import (
     TheSettings,
     TheWake,
 )
-from router.api.models import PausedSession, ResumedSession, Session
 from router.api.moments import Moment
 from router.errors import Invalid
 from router.logs.events import Action, log_event
-from router.state.database import Json
+from router.state.calls import pauses as calls
+from router.state.calls.model import Values
+from router.state.calls.pauses import PausedSession, ResumedSession
+from router.state.calls.reading import PauseSource, Session
 from router.tenants.policy import policy
 from router.whatsapp.numbers import contact_jids
 
@@ -56,8 +58,15 @@ def _wish(
 _Wish = Annotated[PauseWish, Depends(_wish)]
 
 
+class _ByOperator(TypedDict):
+    """What every pause and resume of the API has in common."""
+
+    source: PauseSource
+    policy: Values
+
+
 class _Pauses:
-    """Carries out what the four endpoints ask for."""
+    """What the four endpoints have in common: what is asked, what follows, what is logged."""
 
     def __init__(
         self,
@@ -68,36 +77,31 @@ class _Pauses:
         caller: Caller,
         hashes: TheHashes,
     ) -> None:
-        self._database = database
+        self.database = database
         self._settings = settings
         self._wake = wake
         self._abandon = abandon
         self._caller = caller
         self._hashes = hashes
 
-    async def pause(self, function: str, who: Json, wish: PauseWish) -> PausedSession:
-        """Call `function` for the session or contact that `who` names."""
-        answer = await self._database.call(
-            function, {**self._argument(who), **wish.model_dump(mode="json")}
-        )
-        paused = PausedSession.model_validate(answer)
+    @property
+    def asked(self) -> _ByOperator:
+        """Say who pauses, and by which rules a pause ends."""
+        return {"source": "operator", "policy": policy(self._settings)}
+
+    def paused(self, paused: PausedSession) -> PausedSession:
+        """Stop what is being made for the session, and log it."""
         self._abandon(paused.session.id)
         self._say(Action.PAUSED, "paused by an operator", paused.session)
         return paused
 
-    async def resume(self, function: str, who: Json) -> ResumedSession:
-        """Call `function` for the session or contact that `who` names."""
-        resumed = ResumedSession.model_validate(
-            await self._database.call(function, self._argument(who))
-        )
+    def resumed(self, resumed: ResumedSession) -> ResumedSession:
+        """Have what waited answered, and log it."""
         if resumed.turn_id is not None:
             self._wake()
         if resumed.resumed:
             self._say(Action.RESUMED, "resumed by an operator", resumed.session)
         return resumed
-
-    def _argument(self, who: Json) -> Json:
-        return {**who, "source": "operator", "policy": policy(self._settings)}
 
     def _say(self, action: Action, message: str, session: Session) -> None:
         log_event(
@@ -124,8 +128,10 @@ async def pause_session(
     `until` replaces what was asked before; the time that a human's message asks for stays, and so
     may end it later: see `pause_ends_at`. A resume ends all.
     """
-    who = {"tenant_id": tenant_id, "session_id": session_id}
-    return await pauses.pause("pause_session", who, wish)
+    asked = calls.PauseSession(
+        tenant_id=tenant_id, session_id=session_id, **pauses.asked, **wish.model_dump()
+    )
+    return pauses.paused(await calls.pause_session(pauses.database, asked))
 
 
 @router.post("/sessions/{session_id}/resume", summary="Let the AI answer again")
@@ -133,7 +139,8 @@ async def resume_session(
     session_id: PathId, tenant_id: TenantId, pauses: _ThePauses
 ) -> ResumedSession:
     """What the customer wrote meanwhile and nobody answered is answered if it is recent."""
-    return await pauses.resume("resume_session", {"tenant_id": tenant_id, "session_id": session_id})
+    asked = calls.ResumeSession(tenant_id=tenant_id, session_id=session_id, **pauses.asked)
+    return pauses.resumed(await calls.resume_session(pauses.database, asked))
 
 
 @router.post("/contacts/{number}/pause", summary="Silence the AI for a contact")
@@ -141,8 +148,10 @@ async def pause_contact(
     number: _Number, tenant_id: TenantId, wish: _Wish, pauses: _ThePauses
 ) -> PausedSession:
     """Work before the contact has ever written, and for every JID of the number."""
-    who = {"tenant_id": tenant_id, "jids": contact_jids(number)}
-    return await pauses.pause("pause_contact", who, wish)
+    asked = calls.PauseContact(
+        tenant_id=tenant_id, jids=contact_jids(number), **pauses.asked, **wish.model_dump()
+    )
+    return pauses.paused(await calls.pause_contact(pauses.database, asked))
 
 
 @router.post("/contacts/{number}/resume", summary="Let the AI answer a contact again")
@@ -150,5 +159,5 @@ async def resume_contact(
     number: _Number, tenant_id: TenantId, pauses: _ThePauses
 ) -> ResumedSession:
     """The same as resuming the contact's session."""
-    who = {"tenant_id": tenant_id, "jids": contact_jids(number)}
-    return await pauses.resume("resume_contact", who)
+    asked = calls.ResumeContact(tenant_id=tenant_id, jids=contact_jids(number), **pauses.asked)
+    return pauses.resumed(await calls.resume_contact(pauses.database, asked))

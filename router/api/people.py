@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from router.api.dependencies import (
     Caller,
@@ -25,37 +25,26 @@ from router.people.requests import (
     erase_contact,
     exported_rows,
 )
-from router.state.database import Database, Json
+from router.state.calls.people import ContactHead, ErasedContact, Row
+from router.state.database import Database
 
 router = APIRouter(tags=["people's data"])
 _log = logging.getLogger(__name__)
 _Number = Annotated[
     str, Path(max_length=60, description="Phone number with country code, or JID (also a group's)")
 ]
-_Rows = list[dict[str, Any]]
+_Rows = tuple[Row, ...]
 
 
-class ExportedContact(BaseModel):
+class ExportedContact(ContactHead):
     """All that is stored of a contact, under any of its identities."""
 
-    tenant_id: int
-    exported_at: str
-    identities: list[str] = Field(description="Every JID under which the contact is known")
-    sessions: _Rows
     messages: _Rows
     archived_messages: _Rows = Field(description="Messages that were put away")
     turns: _Rows = Field(description="The work of making each reply, with its errors")
     notices: _Rows = Field(description="What the business's people were told of the contact")
     spending: _Rows = Field(description="Turns and tokens of each day")
     events: _Rows = Field(description="The webhooks taken, and what was decided of each")
-
-
-class ErasedContact(BaseModel):
-    """What was erased."""
-
-    erased: dict[str, int] = Field(description="Rows of each table")
-    session_ids: list[int]
-    execution_ids: list[str] = Field(description="n8n's executions that worked on it")
 
 
 @router.post(
@@ -91,9 +80,9 @@ async def export(
     )
 
 
-async def _written(database: Database, contact: Json) -> AsyncIterator[bytes]:
+async def _written(database: Database, contact: ContactHead) -> AsyncIterator[bytes]:
     """Give the text of an ExportedContact as it is read; what breaks off is no JSON."""
-    yield orjson.dumps(contact)[:-1]
+    yield orjson.dumps(contact.model_dump())[:-1]
     for name in EXPORTED:
         yield b',"' + name.encode() + b'":['
         begins = b""
@@ -117,8 +106,7 @@ async def erase(
 ) -> ErasedContact:
     """Cannot be undone. What the contact wrote before does not come back; they may write anew."""
     person = Person.known_as(tenant_id, number)
-    answer = await erase_contact(database, hashes, person)
-    erased = ErasedContact.model_validate(answer)
+    erased = await erase_contact(database, hashes, person)
     for session_id in erased.session_ids:
         abandon(session_id)
     wake_eraser()

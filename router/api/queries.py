@@ -8,9 +8,8 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from router.api.models import Sender, TurnState
 from router.api.moments import Moment
-from router.state.database import Json
+from router.state.calls.reading import Sender, TurnState
 
 LARGEST_ID = 2**63 - 1
 _MessageSince = Annotated[
@@ -25,10 +24,6 @@ class ListQuery(BaseModel, extra="forbid"):
     cursor: str | None = Field(
         default=None, max_length=300, description="next_cursor of the page before"
     )
-
-    def argument(self) -> Json:
-        """Return the query as the SQL functions take it."""
-        return self.model_dump(mode="json")
 
 
 class OwnListQuery(ListQuery):

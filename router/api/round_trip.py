@@ -16,6 +16,7 @@ from router.api.webhook_check import is_ours, shown_url, webhook_url
 from router.configuration.settings import Settings
 from router.evolution.client import WebhookSettings
 from router.outbound.checked import AddressRefused
+from router.state.calls.instances import GetInstance, get_instance
 from router.state.database import Database
 
 _PATIENCE = 10.0  # seconds for a probe
@@ -88,10 +89,9 @@ class RoundTrip:
                 f"the probe posted to {address} was refused, as it came from here: whether"
                 " Evolution may send from where it is, only its own events show"
             )
-        found = await self.database.call(
-            "get_instance", {"instance_name": name, "probe": probe.mark}
-        )
-        if fault := fault_of(answer, has_arrived=bool(found.get("probe_arrived"))):
+        asked = GetInstance(instance_name=name, probe=probe.mark)
+        found = await get_instance(self.database, asked)
+        if fault := fault_of(answer, has_arrived=found.probe_arrived):
             return CheckStep(step=step, ok=False, detail=f"{address} {fault}", cure=cure)
         return CheckStep(step=step, ok=True, detail=f"a probe posted to {address} has arrived")
 

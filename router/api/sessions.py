@@ -3,8 +3,10 @@
 from fastapi import APIRouter
 
 from router.api.dependencies import PathId, TenantId, TheDatabase, TheLists, TheSettings
-from router.api.models import Message, Page, Session
 from router.api.queries import AskedMessages, AskedSessions
+from router.state.calls import reading
+from router.state.calls.reading import Message, Session
+from router.state.calls.shown import Page
 from router.tenants.policy import policy
 
 router = APIRouter(tags=["sessions"])
@@ -15,8 +17,8 @@ async def list_sessions(
     query: AskedSessions, database: TheLists, settings: TheSettings
 ) -> Page[Session]:
     """Sessions that have no message yet come last."""
-    argument = {**query.argument(), "policy": policy(settings)}
-    return Page[Session].model_validate(await database.call("list_sessions", argument))
+    asked = reading.ListSessions(**query.model_dump(), policy=policy(settings))
+    return await reading.list_sessions(database, asked)
 
 
 @router.get("/sessions/{session_id}", summary="Read a session")
@@ -24,9 +26,8 @@ async def get_session(
     session_id: PathId, tenant_id: TenantId, database: TheDatabase, settings: TheSettings
 ) -> Session:
     """Say among the rest whether it is paused, by whom, and until when."""
-    argument = {"tenant_id": tenant_id, "session_id": session_id, "policy": policy(settings)}
-    answer = await database.call("get_session", argument)
-    return Session.model_validate(answer["session"])
+    asked = reading.GetSession(tenant_id=tenant_id, session_id=session_id, policy=policy(settings))
+    return (await reading.get_session(database, asked)).session
 
 
 @router.get("/sessions/{session_id}/messages", summary="List a session's messages, newest first")
@@ -34,8 +35,8 @@ async def list_session_messages(
     session_id: PathId, query: AskedMessages, database: TheLists
 ) -> Page[Message]:
     """In the order of the conversation: by `sent_at`, WhatsApp's own time."""
-    argument = {**query.argument(), "session_id": session_id}
-    return Page[Message].model_validate(await database.call("list_messages", argument))
+    asked = reading.ListMessages(**query.model_dump(), session_id=session_id)
+    return await reading.list_messages(database, asked)
 
 
 @router.get("/messages", summary="List a tenant's messages, newest first")
@@ -44,4 +45,4 @@ async def list_messages(query: AskedMessages, database: TheLists) -> Page[Messag
 
     A page of long messages ends before its `limit`, after 500,000 characters.
     """
-    return Page[Message].model_validate(await database.call("list_messages", query.argument()))
+    return await reading.list_messages(database, reading.ListMessages(**query.model_dump()))

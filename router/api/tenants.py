@@ -8,10 +8,14 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 
 from router.api.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
-from router.api.models import Page, Spending, Tenant, TenantStats
 from router.api.queries import LARGEST_ID, AskedSpending, AskedTenants
 from router.logs.events import Action, log_event
 from router.safety.patterns import check_patterns
+from router.state.calls import retention, spending, tenants
+from router.state.calls.retention import TenantStats
+from router.state.calls.shown import Page
+from router.state.calls.spending import Spending
+from router.state.calls.tenants import Tenant
 from router.tenants import saving
 from router.tenants.policy import budgets
 
@@ -135,7 +139,7 @@ class NewTenant(TenantValues):
 @router.get("/tenants", summary="List the tenants")
 async def list_tenants(query: AskedTenants, database: TheLists) -> Page[Tenant]:
     """In the order of creation."""
-    return Page[Tenant].model_validate(await database.call("list_tenants", query.argument()))
+    return await tenants.list_tenants(database, tenants.ListTenants(**query.model_dump()))
 
 
 @router.post("/tenants", status_code=201, summary="Create a tenant")
@@ -143,8 +147,7 @@ async def create_tenant(
     tenant: NewTenant, database: TheDatabase, settings: TheSettings, caller: Caller
 ) -> Tenant:
     """409: another tenant has the instance. 422: which value is wrong, and how."""
-    answer = await saving.create_tenant(database, settings, tenant.given())
-    created = Tenant.model_validate(answer)
+    created = await saving.create_tenant(database, settings, tenant.given())
     _say(Action.TENANT_CREATED, "tenant created", created, caller, tenant)
     return created
 
@@ -152,8 +155,7 @@ async def create_tenant(
 @router.get("/tenants/{tenant_id}", summary="Read a tenant")
 async def get_tenant(tenant_id: PathId, database: TheDatabase) -> Tenant:
     """Say that there is a key of Evolution, never which."""
-    answer = await database.call("get_tenant", {"tenant_id": tenant_id})
-    return Tenant.model_validate(answer["tenant"])
+    return (await tenants.get_tenant(database, tenants.GetTenant(tenant_id=tenant_id))).tenant
 
 
 @router.patch("/tenants/{tenant_id}", summary="Change a tenant")
@@ -165,8 +167,7 @@ async def change_tenant(
     caller: Caller,
 ) -> Tenant:
     """Change what is given and nothing else; it holds from the next message on."""
-    answer = await saving.change_tenant(database, settings, tenant_id, values.given())
-    changed = Tenant.model_validate(answer)
+    changed = await saving.change_tenant(database, settings, tenant_id, values.given())
     _say(Action.TENANT_CHANGED, "tenant changed", changed, caller, values)
     return changed
 
@@ -176,15 +177,17 @@ async def get_spending(
     tenant_id: PathId, query: AskedSpending, database: TheDatabase, settings: TheSettings
 ) -> Spending:
     """Turns and tokens of this day (UTC), of the tenant or of one session, and what is allowed."""
-    argument = {**query.model_dump(), "tenant_id": tenant_id, "policy": budgets(settings)}
-    return Spending.model_validate(await database.call("get_spending", argument))
+    asked = spending.GetSpending(
+        **query.model_dump(), tenant_id=tenant_id, policy=budgets(settings)
+    )
+    return await spending.get_spending(database, asked)
 
 
 @router.get("/tenants/{tenant_id}/stats", summary="Read how much is stored")
 async def get_tenant_stats(tenant_id: PathId, database: TheDatabase) -> TenantStats:
     """Count the rows, which takes a while where there are millions; bytes are estimated."""
-    answer = await database.call("get_tenant_stats", {"tenant_id": tenant_id})
-    return TenantStats.model_validate(answer["stats"])
+    asked = retention.GetTenantStats(tenant_id=tenant_id)
+    return (await retention.get_tenant_stats(database, asked)).stats
 
 
 def _say(action: Action, message: str, tenant: Tenant, caller: str, values: TenantValues) -> None:

@@ -7,10 +7,13 @@ from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import Caller, PathId, TenantId, TheDatabase, TheLists, TheWake
-from router.api.models import Page, Retries, Turn, TurnWithMessages
 from router.api.moments import Moment
 from router.api.queries import AskedTurns
 from router.logs.events import Action, log_event
+from router.state.calls import reading, retries
+from router.state.calls.reading import Turn, TurnWithMessages
+from router.state.calls.retries import Retries
+from router.state.calls.shown import Page
 
 router = APIRouter(tags=["turns"])
 _log = logging.getLogger(__name__)
@@ -42,14 +45,14 @@ _Which = Annotated[ManyDead, Body()]
 @router.get("/turns", summary="List a tenant's turns, newest first")
 async def list_turns(query: AskedTurns, database: TheLists) -> Page[Turn]:
     """`state=dead` lists what needs a human."""
-    return Page[Turn].model_validate(await database.call("list_turns", query.argument()))
+    return await reading.list_turns(database, reading.ListTurns(**query.model_dump()))
 
 
 @router.get("/turns/{turn_id:int}", summary="Read a turn")
 async def get_turn(turn_id: PathId, tenant_id: TenantId, database: TheDatabase) -> TurnWithMessages:
     """With the messages that it answers, the parts of its reply, and its last error."""
-    answer = await database.call("get_turn", {"tenant_id": tenant_id, "turn_id": turn_id})
-    return TurnWithMessages.model_validate(answer["turn"])
+    asked = reading.GetTurn(tenant_id=tenant_id, turn_id=turn_id)
+    return (await reading.get_turn(database, asked)).turn
 
 
 @router.post("/turns/{turn_id}/retry", summary="Try a dead turn again")
@@ -57,8 +60,8 @@ async def retry_turn(
     turn_id: PathId, tenant_id: TenantId, database: TheDatabase, wake: TheWake, caller: Caller
 ) -> Turn:
     """Give it fresh attempts, due at once. 409: it is not dead, or its session is paused."""
-    answer = await database.call("retry_turn", {"tenant_id": tenant_id, "turn_id": turn_id})
-    turn = Turn.model_validate(answer["turn"])
+    asked = retries.RetryTurn(tenant_id=tenant_id, turn_id=turn_id)
+    turn = (await retries.retry_turn(database, asked)).turn
     wake()
     log_event(
         _log,
@@ -81,16 +84,16 @@ async def retry_turns(
     Again with `next_cursor` while there is one. A call that is repeated finds those that it has
     retried no longer dead.
     """
-    argument = {**which.model_dump(mode="json"), "tenant_id": tenant_id}
-    retries = Retries.model_validate(await database.call("retry_turns", argument))
-    if retries.retried:
+    asked = retries.RetryTurns(**which.model_dump(), tenant_id=tenant_id)
+    done = await retries.retry_turns(database, asked)
+    if done.retried:
         wake()
     log_event(
         _log,
         Action.TURN_RETRIED,
-        f"{retries.retried} dead turns get fresh attempts",
+        f"{done.retried} dead turns get fresh attempts",
         tenant_id=tenant_id,
-        left=retries.left,
+        left=done.left,
         caller=caller,
     )
-    return retries
+    return done

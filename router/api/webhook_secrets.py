@@ -1,7 +1,6 @@
 """Tenants' own webhook secrets: to list, make and retire them."""
 
 import logging
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Response
@@ -11,6 +10,8 @@ from router.api.dependencies import Caller, PathId, TheDatabase
 from router.api.queries import LARGEST_ID
 from router.intake.own_secrets import make_secret
 from router.logs.events import Action, log_event
+from router.state.calls import webhook_secrets
+from router.state.calls.webhook_secrets import WebhookSecret, WebhookSecrets
 
 router = APIRouter(prefix="/tenants/{tenant_id}/webhook-secrets", tags=["tenants"])
 _log = logging.getLogger(__name__)
@@ -18,28 +19,10 @@ _Hours = Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False, strict=True)
 _SecretId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 
-class WebhookSecret(BaseModel):
-    """What is known of a secret that Evolution shows with a tenant's webhooks."""
-
-    id: int
-    tenant_id: int
-    ends_with: str = Field(description="Its last characters, to know it by")
-    created_by: str | None
-    created_at: datetime
-    retires_at: datetime | None = Field(description="From when on it is refused; null: never")
-    is_active: bool
-
-
 class NewWebhookSecret(WebhookSecret):
     """A secret that was just made."""
 
     secret: str = Field(description="Shown this once: it is kept as a hash only")
-
-
-class WebhookSecrets(BaseModel):
-    """A tenant's secrets, the newest first."""
-
-    items: list[WebhookSecret]
 
 
 class Making(BaseModel, extra="forbid"):
@@ -59,8 +42,8 @@ class Retiring(BaseModel, extra="forbid"):
 @router.get("", summary="List a tenant's webhook secrets")
 async def list_webhook_secrets(tenant_id: PathId, database: TheDatabase) -> WebhookSecrets:
     """Say which there are and until when they hold, never what they are."""
-    answer = await database.call("list_webhook_secrets", {"tenant_id": tenant_id})
-    return WebhookSecrets.model_validate(answer)
+    asked = webhook_secrets.ListWebhookSecrets(tenant_id=tenant_id)
+    return await webhook_secrets.list_webhook_secrets(database, asked)
 
 
 @router.post("", status_code=201, summary="Make a webhook secret")
@@ -73,20 +56,20 @@ async def make_webhook_secret(
 ) -> NewWebhookSecret:
     """It holds at once, and so do those that there are already, until they are retired."""
     new = make_secret()
-    argument = {
-        "tenant_id": tenant_id,
-        "secret_hash": new.secret_hash,
-        "ends_with": new.ends_with,
-        "created_by": caller,
+    asked = webhook_secrets.AddWebhookSecret(
+        tenant_id=tenant_id,
+        secret_hash=new.secret_hash,
+        ends_with=new.ends_with,
+        created_by=caller,
         **(making or Making()).model_dump(),
-    }
-    kept = (await database.call("add_webhook_secret", argument))["webhook_secret"]
+    )
+    kept = (await webhook_secrets.add_webhook_secret(database, asked)).webhook_secret
     log_event(
         _log, Action.WEBHOOK_SECRET_MADE, "webhook secret made",
-        tenant_id=tenant_id, webhook_secret_id=kept["id"], caller=caller,
+        tenant_id=tenant_id, webhook_secret_id=kept.id, caller=caller,
     )  # fmt: skip
     response.headers["Cache-Control"] = "no-store"
-    return NewWebhookSecret(**kept, secret=new.secret.get_secret_value())
+    return NewWebhookSecret(**kept.model_dump(), secret=new.secret.get_secret_value())
 
 
 @router.post("/{webhook_secret_id}/retire", summary="Retire a webhook secret")
@@ -98,14 +81,14 @@ async def retire_webhook_secret(
     retiring: Annotated[Retiring | None, Body()] = None,
 ) -> WebhookSecret:
     """Refuse it from then on (within ten seconds). 409: every webhook would be refused."""
-    argument = {
-        "tenant_id": tenant_id,
-        "webhook_secret_id": webhook_secret_id,
+    asked = webhook_secrets.RetireWebhookSecret(
+        tenant_id=tenant_id,
+        webhook_secret_id=webhook_secret_id,
         **(retiring or Retiring()).model_dump(),
-    }
-    retired = (await database.call("retire_webhook_secret", argument))["webhook_secret"]
+    )
+    retired = (await webhook_secrets.retire_webhook_secret(database, asked)).webhook_secret
     log_event(
         _log, Action.WEBHOOK_SECRET_RETIRED, "webhook secret retired",
         tenant_id=tenant_id, webhook_secret_id=webhook_secret_id, caller=caller,
     )  # fmt: skip
-    return WebhookSecret.model_validate(retired)
+    return retired

@@ -16,7 +16,7 @@ from router.gate.keys import caller_of
 from router.gate.user_tokens import UserTokens
 from router.http.errors import Unauthorised
 from router.logs.scrubber import shield_secret
-from router.state.database import Json
+from router.state.calls.operators import Claim
 
 _PREFIX = "hfk_"
 _RANDOM_BYTES = 32
@@ -30,7 +30,7 @@ class CallerIdentity:
     """A caller: `name` is for the log, `claim` is what SQL's `as_operator` takes as `caller`."""
 
     name: str
-    claim: Json
+    claim: Claim
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,22 @@
 """What is done with all of one contact's data: found, exported, erased."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 from router.errors import Conflict
 from router.people.hashing import ContactHashes
+from router.state.calls import people
+from router.state.calls.people import ContactHead, ErasedContact, ExportList, Row
 from router.state.database import Database, Json
+from router.state.pages import all_pages
 from router.whatsapp.jids import is_group, normalise_jid
 from router.whatsapp.numbers import contact_jids
 
 _TRIES = 3
 _PAGE = 200
-EXPORTED = {
+EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "messages": ("messages",),
     "archived_messages": ("archived_messages",),
     "turns": ("turns",),
@@ -21,6 +25,13 @@ EXPORTED = {
     "events": ("events", "archived_events", "changes"),
 }
 """The lists of an export, and which ones of the state's each is made of."""
+
+
+class Named(TypedDict):
+    """Whom a call is about."""
+
+    tenant_id: int
+    jids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +48,32 @@ class Person:
         return cls(tenant_id, (jid,) if is_group(jid) else contact_jids(contact))
 
     @property
-    def named(self) -> Json:
+    def named(self) -> Named:
         """What the SQL functions are told of whom it is about."""
         return {"tenant_id": self.tenant_id, "jids": self.jids}
 
 
-async def begin_export(database: Database, person: Person) -> Json:
+async def begin_export(database: Database, person: Person) -> ContactHead:
     """Return what is known of the person, but for the rows of `EXPORTED`. Raises NotFound."""
-    answer = await database.call("export_contact", {**person.named, "rows_follow": True})
-    contact: Json = answer["contact"]
-    return contact
+    asked = people.ExportContact(**person.named, rows_follow=True)
+    return (await people.export_contact(database, asked)).contact
 
 
-async def exported_rows(database: Database, contact: Json, name: str) -> AsyncIterator[list[Json]]:
+async def exported_rows(
+    database: Database, contact: ContactHead, name: str
+) -> AsyncIterator[tuple[Row, ...]]:
     """Give the rows of one of `EXPORTED`, some at a time: there may be any number.
 
     Each page is a call of its own, so that nobody waits long for a connection or a session.
     """
-    for session in contact["sessions"]:
+    for session_id in contact.session_ids:
         for part in EXPORTED[name]:
-            asked = {
-                "tenant_id": contact["tenant_id"],
-                "session_id": session["id"],
-                "list": part,
-                "limit": _PAGE,
-            }
-            cursor = None
-            while True:
-                page = await database.call("export_rows", {**asked, "cursor": cursor})
-                if page["items"]:
-                    yield page["items"]
-                if (cursor := page["next_cursor"]) is None:
-                    break
+            asked = people.ExportRows(
+                tenant_id=contact.tenant_id, session_id=session_id, list=part, limit=_PAGE
+            )
+            async for rows in all_pages(people.export_rows, database, asked):
+                if rows:
+                    yield rows
 
 
 async def export_contact(database: Database, person: Person) -> Json:
@@ -78,10 +83,10 @@ async def export_contact(database: Database, person: Person) -> Json:
         name: [row async for page in exported_rows(database, contact, name) for row in page]
         for name in EXPORTED
     }
-    return {**contact, **rows}
+    return {**contact.model_dump(mode="json"), **rows}
 
 
-async def erase_contact(database: Database, hashes: ContactHashes, person: Person) -> Json:
+async def erase_contact(database: Database, hashes: ContactHashes, person: Person) -> ErasedContact:
     """Erase the person for good; return what was erased. Raises NotFound, Invalid and Conflict.
 
     Much is erased in parts, the oldest first: a call that is broken off is to be made again. The
@@ -91,16 +96,15 @@ async def erase_contact(database: Database, hashes: ContactHashes, person: Perso
     erased: Counter[str] = Counter()
     has_more = True
     while has_more:
-        part = await database.call("erase_history", person.named)
-        erased.update(part["erased"])
-        has_more = part["more"]
+        part = await people.erase_history(database, people.EraseHistory(**person.named))
+        erased.update(part.erased)
+        has_more = part.more
     for last_try in [False] * (_TRIES - 1) + [True]:
-        found = await database.call("find_contact", person.named)
-        known: Sequence[str] = found["identities"]
-        by_jid = hashes.by_jid({*person.jids, *known})
+        known = await people.find_contact(database, people.FindContact(**person.named))
+        by_jid = hashes.by_jid({*person.jids, *known.identities})
+        asked = people.EraseContact(**person.named, hashes=by_jid, erased=dict(erased))
         try:
-            asked = {**person.named, "hashes": by_jid, "erased": erased}
-            return await database.call("erase_contact", asked)
+            return await people.erase_contact(database, asked)
         except Conflict:
             if last_try:
                 raise

@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from router.configuration.servers import Servers, shown_server
 from router.configuration.settings import Settings
 from router.logs.events import Action, log_event
 from router.logs.people import shown_instance
 from router.running.loops import safely
+from router.state.calls.tenants import OtherServer, TenantsElsewhere, tenants_elsewhere
 from router.state.database import Database
 
 _log = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ class LostServers:
     async def _look(self) -> tuple[Lost, ...]:
         now = time.monotonic()
         if self._found_at is None or now - self._found_at > _LIFE:
-            answer = await self._database.call("tenants_elsewhere", {"named": list(self._named)})
-            self._found = lost_tenants(answer["servers"], self._named, has_key=self._has_key)
+            asked = TenantsElsewhere(named=self._named)
+            elsewhere = await tenants_elsewhere(self._database, asked)
+            self._found = lost_tenants(elsewhere.servers, self._named, has_key=self._has_key)
             self._found_at = now
         return self._found
 
@@ -66,12 +67,12 @@ class LostServers:
 
 
 def lost_tenants(
-    found: Sequence[dict[str, Any]], named: Sequence[str], *, has_key: bool
+    found: Sequence[OtherServer], named: Sequence[str], *, has_key: bool
 ) -> tuple[Lost, ...]:
     """Say what is wrong with each of the servers that the state found, if anything is."""
     servers = Servers.of(named)
     return tuple(
-        Lost(each["tenants"], tuple(map(shown_instance, each["instances"])), line)
+        Lost(each.tenants, tuple(map(shown_instance, each.instances)), line)
         for each in found
         if (line := _sentence(each, servers, named, has_key=has_key)) is not None
     )
@@ -103,13 +104,13 @@ def _listed(names: Sequence[str], tenants: int) -> str:
 
 
 def _sentence(
-    each: dict[str, Any], servers: Servers, named: Sequence[str], *, has_key: bool
+    each: OtherServer, servers: Servers, named: Sequence[str], *, has_key: bool
 ) -> str | None:
-    url: str = each["evo_server_url"]
-    who = _listed([shown_instance(name) for name in each["instances"]], each["tenants"])
+    url = each.evo_server_url
+    who = _listed([shown_instance(name) for name in each.instances], each.tenants)
     if (fault := servers.fault_of(url)) is not None:
         return f"{who}: nothing is asked of {shown_server(url)}, for evo_server_url {fault}"
-    if each["own_key"] or not has_key or servers.has(url):
+    if each.own_key or not has_key or servers.has(url):
         return None
     line = ",".join((*named, shown_server(url)))
     return (

@@ -7,7 +7,7 @@ deployment allows at most goes along.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import SecretStr
 
@@ -16,6 +16,9 @@ from router.configuration.servers import Servers
 from router.configuration.settings import Settings
 from router.errors import Invalid
 from router.logs.scrubber import shield_secret
+from router.state.calls import tenants
+from router.state.calls.model import Values
+from router.state.calls.tenants import Tenant
 from router.state.database import Database, Json
 from router.tenants.policy import ceilings, policy
 from router.tenants.sealing import KEY_COLUMNS, Vault, place_of_key
@@ -24,39 +27,47 @@ _ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
 _KEY = re.compile(r"[!#-&(-\[\]-~]{6,500}")
 
 
-async def create_tenant(database: Database, settings: Settings, values: Mapping[str, Any]) -> Json:
+class _Rules(TypedDict):
+    ceilings: Values
+    policy: Values
+
+
+async def create_tenant(
+    database: Database, settings: Settings, values: Mapping[str, Any]
+) -> Tenant:
     """Create a tenant of the values, as SQL's create_tenant does. Returns the tenant.
 
     Raises Invalid for an address that cannot be right, and whatever that raises.
     """
     _check(settings, values)
-    argument: Json = {"values": values, **_rules(settings)}
     vault = Vault(settings.secrets_key)
+    tenant_id, stored = None, values
     if vault.has_key and any(values.get(column) for column in KEY_COLUMNS):
         # What is sealed is bound to its row, so the row's id comes first.
-        tenant_id = (await database.call("reserve_tenant", {}))["tenant_id"]
-        argument |= {"tenant_id": tenant_id, "values": _sealed(vault, tenant_id, values)}
-    created: Json = (await database.call("create_tenant", argument))["tenant"]
+        tenant_id = (await tenants.reserve_tenant(database)).tenant_id
+        stored = _sealed(vault, tenant_id, values)
+    asked = tenants.CreateTenant(tenant_id=tenant_id, values=stored, **_rules(settings))
+    created = (await tenants.create_tenant(database, asked)).tenant
     _shield(values)
     return created
 
 
 async def change_tenant(
     database: Database, settings: Settings, tenant_id: int, values: Mapping[str, Any]
-) -> Json:
+) -> Tenant:
     """Change what is given of a tenant, as SQL's change_tenant does. Returns the tenant.
 
     Raises Invalid for an address that cannot be right, and whatever that raises.
     """
     _check(settings, values)
     sealed = _sealed(Vault(settings.secrets_key), tenant_id, values)
-    argument = {"tenant_id": tenant_id, "values": sealed, **_rules(settings)}
-    changed: Json = (await database.call("change_tenant", argument))["tenant"]
+    asked = tenants.ChangeTenant(tenant_id=tenant_id, values=sealed, **_rules(settings))
+    changed = (await tenants.change_tenant(database, asked)).tenant
     _shield(values)
     return changed
 
 
-def _rules(settings: Settings) -> Json:
+def _rules(settings: Settings) -> _Rules:
     """Return what the deployment allows, and what holds where the tenant says nothing."""
     return {"ceilings": ceilings(settings), "policy": policy(settings)}
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from router.errors import Conflict, NotFound
 from router.people.hashing import ContactHashes
 from router.people.requests import Person, erase_contact, export_contact
+from router.state.calls.people import ErasedContact
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, Conversation, held
@@ -65,7 +66,7 @@ def person(tenant_id: int = 1, contact: str = NUMBER) -> Person:
     return Person.known_as(tenant_id, contact)
 
 
-async def erase(talk: Conversation, contact: str = NUMBER, tenant_id: int = 1) -> Json:
+async def erase(talk: Conversation, contact: str = NUMBER, tenant_id: int = 1) -> ErasedContact:
     return await erase_contact(talk.database, HASHES, person(tenant_id, contact))
 
 
@@ -189,7 +190,7 @@ async def test_a_long_history_is_erased_in_parts_and_leaves_no_trace(talk: Conve
     erased = await erase_contact(Watched(), HASHES, person())
     assert [part["erased"].get("messages") for part in parts] == [500, 500, 500, None]
     assert [part["more"] for part in parts] == [True, True, True, False]
-    assert (erased["erased"]["messages"], erased["erased"]["events"] > 2200) == (2203, True)
+    assert (erased.erased["messages"], erased.erased["events"] > 2200) == (2203, True)
     await assert_no_trace(talk)
     assert "many" not in (await dump(talk)).lower()
     again = talk.message("bolo 2200", wa_id="MANY2200", ago=1440)
@@ -206,7 +207,7 @@ async def test_of_an_erasure_that_was_broken_off_nothing_comes_back_that_was_era
     assert part == {"erased": {"messages": 2, "events": 2}, "more": True}
     assert [body for _, body in await talk.sayings()] == ["bolo 2", "bolo 3", "bolo 4"]
     assert not (await talk.database.call("erase_history", {**person().named, "batch": 2}))["more"]
-    assert (await erase(talk))["erased"]["messages"] == 3
+    assert (await erase(talk)).erased["messages"] == 3
 
 
 async def archive_all(talk: Conversation) -> None:
@@ -226,7 +227,7 @@ async def test_archived_messages_are_exported_and_erased_where_there_are_any(tal
     contact = await export_contact(talk.database, person())
     assert contact["messages"] == []
     assert [row["body"] for row in contact["archived_messages"]] == ["bolo de ontem"]
-    assert (await erase(talk))["erased"]["messages_archive"] == 1
+    assert (await erase(talk)).erased["messages_archive"] == 1
     left = await talk.sql("select body from messages_archive")
     assert [row["body"] for row in left] == ["de outra pessoa"]
 
@@ -245,8 +246,8 @@ async def test_an_erasure_leaves_no_trace_in_any_table(talk: Conversation):
     await a_long_story(talk)
     await told_to_staff(talk)
     erased = await erase(talk)
-    assert erased["execution_ids"] == ["4711"]
-    counts = erased["erased"]
+    assert erased.execution_ids == ("4711",)
+    counts = erased.erased
     assert (counts["sessions"], counts["messages"], counts["turns"]) == (1, 3, 2)
     assert (counts["notices"], counts["spending"], counts["session_identities"]) == (1, 1, 2)
     await assert_no_trace(talk)
@@ -453,7 +454,7 @@ async def test_a_merged_contacts_notices_are_erased_too(talk: Conversation):
     for turn in turns:
         await talk.database.call("hand_off", {**held(turn), "reason": "bolo", "summary": "x"})
     await talk.ingest(talk.message("sou eu", jids=(MARIA, MARIA_LID)))
-    assert (await erase(talk))["erased"]["notices"] == 2
+    assert (await erase(talk)).erased["notices"] == 2
     await assert_no_trace(talk)
 
 

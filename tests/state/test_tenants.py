@@ -6,6 +6,7 @@ import pytest
 
 from router.configuration.servers import Servers
 from router.errors import Conflict, Invalid, NotFound
+from router.state.calls.tenants import TenantsElsewhere, tenants_elsewhere
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from router.tenants.lost_servers import lost_tenants, sentences
@@ -348,8 +349,8 @@ async def test_whatever_the_router_calls_a_fault_of_an_address_is_found(database
             "insert into tenants (instance_name, evo_server_url, evo_api_key) values ($1, $2, 'k')",
             f"t{number}", url,
         )  # fmt: skip
-    found = (await database.call("tenants_elsewhere", {"named": []}))["servers"]
-    assert {each["evo_server_url"] for each in found} == set(FAULTY)
+    found = (await tenants_elsewhere(database, TenantsElsewhere(named=()))).servers
+    assert {each.evo_server_url for each in found} == set(FAULTY)
     told = sentences(lost_tenants(found, (), has_key=True))
     assert len(told) == len(FAULTY)
     assert "pass" not in " ".join(told)

@@ -5,6 +5,8 @@ from pydantic import SecretStr
 
 from router.configuration.servers import Servers, shown_server
 from router.evolution.errors import EvolutionRefused
+from router.state.calls.model import StoredInstance
+from router.state.calls.tenants import OtherServer
 from router.tenants.instance import InstanceKeys
 from router.tenants.lost_servers import lost_tenants, sentences, summary
 from router.tenants.sealing import Vault
@@ -158,17 +160,15 @@ def keys(*servers: str) -> InstanceKeys:
     return InstanceKeys(KEY, Vault(()), Servers.of(servers))
 
 
-def tenant(url: str, own: str | None = None) -> dict[str, object]:
-    return {
-        "tenant_id": 1, "instance_name": "shop", "evo_server_url": url, "evo_api_key": own,
-    }  # fmt: skip
+def tenant(url: str, own: str | None = None) -> StoredInstance:
+    key = None if own is None else SecretStr(own)
+    return StoredInstance(tenant_id=1, instance_name="shop", evo_server_url=url, evo_api_key=key)
 
 
-def group(url: str, *names: str, own_key: bool = False, tenants: int = 0) -> dict[str, object]:
-    return {
-        "evo_server_url": url, "own_key": own_key, "tenants": tenants or len(names),
-        "instances": list(names),
-    }  # fmt: skip
+def group(url: str, *names: str, own_key: bool = False, tenants: int = 0) -> OtherServer:
+    return OtherServer(
+        evo_server_url=url, own_key=own_key, tenants=tenants or len(names), instances=names
+    )
 
 
 @pytest.mark.parametrize("name", [".", ".."])

@@ -1,0 +1,70 @@
+"""Keys of the API: database/schema/0840_keys_and_members.sql."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Items, Moment, Text, call
+from router.state.calls.shown import AskedPage, Page, Time
+from router.state.database import Database
+
+Role = Literal["viewer", "operator", "admin"]
+
+
+class ApiKey(Answer):
+    """What is known of a key."""
+
+    id: int
+    name: str
+    starts_with: str = Field(description="Its first characters, to know it by")
+    role: Role
+    every_tenant: bool
+    tenant_ids: Items[int] | None = Field(description="null: every tenant")
+    created_by: str | None
+    created_at: Time
+    expires_at: Time | None
+    revoked_at: Time | None
+    last_used_at: Time | None = Field(description="To the minute")
+    is_active: bool
+
+
+class KeptKey(Answer):
+    """A key that was made or revoked."""
+
+    api_key: ApiKey
+
+
+class ListApiKeys(AskedPage):
+    """Which part of the list."""
+
+
+class CreateApiKey(Asked):
+    """What a key is to be; `tenant_ids` None: for every tenant, which is said, not left out."""
+
+    name: Text
+    key_hash: str
+    starts_with: str
+    role: Role
+    tenant_ids: tuple[int, ...] | None
+    expires_at: Moment | None = None
+
+
+class RevokeApiKey(Asked):
+    """Which key."""
+
+    api_key_id: int
+
+
+async def list_api_keys(database: Database, asked: ListApiKeys) -> Page[ApiKey]:
+    """Return some of the keys that the caller may manage, the newest first. Raises Invalid."""
+    return await call(database, "list_api_keys", asked, Page[ApiKey])
+
+
+async def create_api_key(database: Database, asked: CreateApiKey) -> KeptKey:
+    """Make a key. Raises NotAllowed, NotFound and Invalid."""
+    return await call(database, "create_api_key", asked, KeptKey)
+
+
+async def revoke_api_key(database: Database, asked: RevokeApiKey) -> KeptKey:
+    """Refuse a key from now on. Raises NotFound."""
+    return await call(database, "revoke_api_key", asked, KeptKey)

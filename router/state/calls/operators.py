@@ -1,0 +1,38 @@
+"""Whatever somebody asks for over the API: judged, done and audited in one transaction.
+
+database/schema/0830_operators.sql.
+"""
+
+from typing import Literal, Required, TypedDict
+
+from router.state.calls.model import Answer, Asked, Values, call
+from router.state.database import Database, Json
+
+
+class Claim(TypedDict, total=False):
+    """Who calls: `kind` says what is told besides."""
+
+    kind: Required[Literal["deployment", "script", "key", "user"]]
+    name: str
+    key_hash: str
+    user_id: str
+
+
+class AsOperator(Asked):
+    """Who calls, which function, with what."""
+
+    caller: Values
+    function: str
+    argument: Values | None = None
+
+
+class DoneForCaller(Answer):
+    """The caller's name, and what the function answered."""
+
+    caller: str
+    result: Json
+
+
+async def as_operator(database: Database, asked: AsOperator) -> DoneForCaller:
+    """Call a function for somebody. Raises UnknownCaller, NotAllowed, and what that raises."""
+    return await call(database, "as_operator", asked, DoneForCaller)

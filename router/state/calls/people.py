@@ -1,0 +1,125 @@
+"""All of one contact's data: found, given out, erased. database/schema/0895_people.sql."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Items, Text, call
+from router.state.calls.shown import AskedPage, Page
+from router.state.database import Database
+
+Row = dict[str, Any]
+"""Whatever the state has of one thing: an export leaves nothing out."""
+
+ExportList = Literal[
+    "messages",
+    "archived_messages",
+    "turns",
+    "notices",
+    "spending",
+    "events",
+    "archived_events",
+    "changes",
+]
+
+
+class FindContact(Asked):
+    """Whom, by JIDs that may be known."""
+
+    tenant_id: int
+    jids: tuple[Text, ...]
+
+
+class FoundContact(Answer):
+    """Under which JIDs somebody is known, and in which sessions."""
+
+    session_ids: Items[int]
+    identities: Items[str]
+
+
+class ExportContact(FindContact):
+    """Whom; with `rows_follow`, what belongs to a session is asked for by `export_rows`."""
+
+    rows_follow: bool | None = None
+
+
+class ContactHead(Answer):
+    """Who it is whose data is given out."""
+
+    tenant_id: int
+    exported_at: str
+    identities: Items[str] = Field(description="Every JID under which the contact is known")
+    sessions: Items[Row]
+
+    @property
+    def session_ids(self) -> Items[int]:
+        """Their ids."""
+        return tuple(session["id"] for session in self.sessions)
+
+
+class BegunExport(Answer):
+    """What is given out first."""
+
+    contact: ContactHead
+
+
+class ExportRows(AskedPage):
+    """Which list of which session."""
+
+    tenant_id: int
+    session_id: int
+    list: ExportList
+
+
+class EraseHistory(FindContact):
+    """Whose, and how many messages at once."""
+
+    batch: int | None = None
+
+
+class ErasedHistory(Answer):
+    """How many rows of each table; and whether there are so many left that it is to go on."""
+
+    erased: dict[str, int]
+    more: bool
+
+
+class EraseContact(FindContact):
+    """Whom; the hashes that stay of each JID; and what was erased of it before."""
+
+    hashes: Mapping[str, Sequence[str]]
+    erased: Mapping[str, int] | None = None
+
+
+class ErasedContact(Answer):
+    """What was erased."""
+
+    erased: dict[str, int] = Field(description="Rows of each table")
+    session_ids: Items[int]
+    execution_ids: Items[str] = Field(description="n8n's executions that worked on it")
+
+
+async def find_contact(database: Database, asked: FindContact) -> FoundContact:
+    """Return under which JIDs a contact is known. Raises NotFound."""
+    return await call(database, "find_contact", asked, FoundContact)
+
+
+async def export_contact(database: Database, asked: ExportContact) -> BegunExport:
+    """Return who it is. Raises NotFound."""
+    return await call(database, "export_contact", asked, BegunExport)
+
+
+async def export_rows(database: Database, asked: ExportRows) -> Page[Row]:
+    """Return some rows of a list. Raises NotFound."""
+    return await call(database, "export_rows", asked, Page[Row])
+
+
+async def erase_history(database: Database, asked: EraseHistory) -> ErasedHistory:
+    """Erase some of the oldest messages of a contact that has many. Raises NotFound."""
+    return await call(database, "erase_history", asked, ErasedHistory)
+
+
+async def erase_contact(database: Database, asked: EraseContact) -> ErasedContact:
+    """Erase a contact. Raises NotFound, and Conflict where a JID of theirs has no hash."""
+    return await call(database, "erase_contact", asked, ErasedContact)

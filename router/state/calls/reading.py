@@ -1,0 +1,182 @@
+"""What operators read: sessions, messages, turns. database/schema/0700_reading.sql."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Items, Moment, Text, Values, call
+from router.state.calls.shown import AskedPage, Page, Time
+from router.state.database import Database
+
+PauseSource = Literal["owner", "operator", "contact", "ai", "cron"]
+TurnState = Literal["pending", "running", "sending", "sent", "cancelled", "dead"]
+Sender = Literal["contact", "owner", "ai", "client", "auto", "operator"]
+
+
+class Session(Answer):
+    """One tenant's conversation with one contact (or group)."""
+
+    id: int
+    tenant_id: int
+    chat: Literal["contact", "group"]
+    phone_jid: str | None
+    lid: str | None
+    identities: Items[str] = Field(description="Every JID under which the contact is known")
+    contact_name: str | None
+    is_paused: bool
+    pause_source: PauseSource | None
+    pause_reason: str | None
+    paused_at: Time | None
+    paused_until: Time | None = Field(description="The end that an operator has set")
+    pause_indefinite: bool
+    pause_ends_at: Time | None = Field(
+        default=None, description="When the pause ends by itself; null if never"
+    )
+    resumed_at: Time | None
+    resume_source: PauseSource | None
+    last_human_at: Time | None
+    last_message_at: Time | None
+    last_contact_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+class Message(Answer):
+    """One WhatsApp message, in or out."""
+
+    id: int
+    tenant_id: int
+    session_id: int
+    turn_id: int | None
+    wa_id: str | None
+    from_me: bool
+    sender: Sender
+    kind: str
+    body: str
+    media: dict[str, Any] | None
+    quoted: dict[str, Any] | None
+    author_name: str | None
+    expects_reply: bool
+    status: str | None = Field(description="WhatsApp's delivery state; error: not delivered")
+    error_code: str | None = Field(description="WhatsApp's code for that, where Evolution tells it")
+    sent_at: Time
+    edited_at: Time | None
+    deleted_at: Time | None
+    part: int | None = Field(description="Which part of a turn's reply, from 0")
+    send_state: Literal["sending", "sent", "unknown", "failed"] | None
+    created_at: Time
+
+
+class Turn(Answer):
+    """The work of making one reply."""
+
+    id: int
+    tenant_id: int
+    session_id: int
+    state: TurnState
+    reason: str | None
+    run_after: Time
+    attempt: int
+    lease_until: Time | None
+    worker: str | None
+    handler: Literal["n8n", "fallback"] | None
+    reply: Items[str] | None
+    incomplete: bool
+    undelivered: int = Field(description="How many parts of the reply WhatsApp did not deliver")
+    error_kind: str | None
+    error: str | None
+    provider: str | None
+    model: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    correlation_id: str | None
+    created_at: Time
+    claimed_at: Time | None
+    finished_at: Time | None
+    updated_at: Time
+
+
+class TurnWithMessages(Turn):
+    """A turn, the messages that it answers and the parts of its reply."""
+
+    messages: Items[Message]
+
+
+class ListSessions(AskedPage):
+    """Which sessions; `policy` says when a pause ends where the tenant does not."""
+
+    tenant_id: int
+    paused: bool | None = None
+    contact: Text | None = None
+    active_since: Moment | None = None
+    policy: Values | None = None
+
+
+class GetSession(Asked):
+    """Which session."""
+
+    tenant_id: int
+    session_id: int
+    policy: Values | None = None
+
+
+class FoundSession(Answer):
+    """A session."""
+
+    session: Session
+
+
+class ListMessages(AskedPage):
+    """Which messages: a session's, or all of the tenant."""
+
+    tenant_id: int
+    session_id: int | None = None
+    sender: Sender | None = None
+    from_me: bool | None = None
+    since: Moment | None = None
+
+
+class ListTurns(AskedPage):
+    """Which turns."""
+
+    tenant_id: int
+    state: TurnState | None = None
+    session_id: int | None = None
+
+
+class GetTurn(Asked):
+    """Which turn."""
+
+    tenant_id: int
+    turn_id: int
+
+
+class FoundTurn(Answer):
+    """A turn."""
+
+    turn: TurnWithMessages
+
+
+async def list_sessions(database: Database, asked: ListSessions) -> Page[Session]:
+    """Return some of a tenant's sessions, newest activity first. Raises NotFound and Invalid."""
+    return await call(database, "list_sessions", asked, Page[Session])
+
+
+async def get_session(database: Database, asked: GetSession) -> FoundSession:
+    """Return a session. Raises NotFound."""
+    return await call(database, "get_session", asked, FoundSession)
+
+
+async def list_messages(database: Database, asked: ListMessages) -> Page[Message]:
+    """Return some messages, newest first. Raises NotFound and Invalid."""
+    return await call(database, "list_messages", asked, Page[Message])
+
+
+async def list_turns(database: Database, asked: ListTurns) -> Page[Turn]:
+    """Return some of a tenant's turns, newest first. Raises NotFound and Invalid."""
+    return await call(database, "list_turns", asked, Page[Turn])
+
+
+async def get_turn(database: Database, asked: GetTurn) -> FoundTurn:
+    """Return a turn with its messages. Raises NotFound."""
+    return await call(database, "get_turn", asked, FoundTurn)

@@ -1,0 +1,66 @@
+"""How long data is kept, and how much there is: database/schema/0890_lifecycle.sql."""
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, call
+from router.state.calls.shown import Time
+from router.state.database import Database
+
+
+class Prune(Asked):
+    """How many rows at once, and how long what is kept; `retention_days` None: for ever."""
+
+    batch: int | None = None
+    events_days: int | None = None
+    retention_days: int | None = None
+
+
+class Pruned(Answer):
+    """What one run of prune has done: how many rows of each kind."""
+
+    events: int
+    messages_deleted: int
+    messages_archived: int
+    turns: int
+    notices: int
+    spending: int
+    erased_messages: int
+    more: bool = Field(description="The run's time was over before everything was done")
+
+
+class GetTenantStats(Asked):
+    """Whose."""
+
+    tenant_id: int
+
+
+class Amount(Answer):
+    """How much of a table is one tenant's."""
+
+    rows: int
+    bytes: int = Field(description="Estimated, without indexes")
+
+
+class TenantStats(Answer):
+    """How much is stored of a tenant."""
+
+    tables: dict[str, Amount]
+    bytes: int
+    oldest_message_at: Time | None
+    pruned_before: Time | None = Field(description="What was sent before is archived or gone")
+
+
+class FoundStats(Answer):
+    """That of one tenant."""
+
+    stats: TenantStats
+
+
+async def prune(database: Database, asked: Prune) -> Pruned:
+    """Archive or delete some of what is past its time. Raises Invalid."""
+    return await call(database, "prune", asked, Pruned)
+
+
+async def get_tenant_stats(database: Database, asked: GetTenantStats) -> FoundStats:
+    """Return how much is stored of a tenant. Raises NotFound."""
+    return await call(database, "get_tenant_stats", asked, FoundStats)

@@ -1,0 +1,56 @@
+"""Dead turns that a person wants to be tried again: database/schema/0450_retries.sql."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Moment, Text, call
+from router.state.calls.reading import Turn
+from router.state.calls.shown import AskedPage
+from router.state.database import Database
+
+
+class RetryTurn(Asked):
+    """Which turn."""
+
+    tenant_id: int
+    turn_id: int
+
+
+class RetriedTurn(Answer):
+    """A turn, as it is now."""
+
+    turn: Turn
+
+
+class RetryTurns(AskedPage):
+    """Which of a tenant's dead turns."""
+
+    tenant_id: int
+    reason: Literal["too_old", "failed"] | None = None
+    error_kind: Text | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class Retries(Answer):
+    """What became of many dead turns that were to be tried again."""
+
+    retried: int = Field(description="How many got fresh attempts")
+    left: int = Field(
+        description="How many could not be retried: their session is paused, or another turn"
+        " answers their messages, or somebody is at them"
+    )
+    next_cursor: str | None = Field(
+        description="There are more: give it with the same filters; null: these were all"
+    )
+
+
+async def retry_turn(database: Database, asked: RetryTurn) -> RetriedTurn:
+    """Give a dead turn fresh attempts. Raises NotFound and Conflict."""
+    return await call(database, "retry_turn", asked, RetriedTurn)
+
+
+async def retry_turns(database: Database, asked: RetryTurns) -> Retries:
+    """Give many dead turns fresh attempts. Raises NotFound and Invalid."""
+    return await call(database, "retry_turns", asked, Retries)

@@ -1,0 +1,33 @@
+"""What tenants have spent: database/schema/0880_safety.sql."""
+
+from datetime import date
+from typing import Annotated
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Values, call
+from router.state.database import Database
+
+
+class GetSpending(Asked):
+    """Whose, and what the deployment allows at most."""
+
+    tenant_id: int
+    session_id: int | None = None
+    policy: Values | None = None
+
+
+class Spending(Answer):
+    """What was spent in a day (UTC), with what is reserved for replies in the making."""
+
+    day: Annotated[date, Field(strict=False)]
+    turns: int
+    tokens: int
+    daily_turns: int | None = Field(description="What is allowed; null: any number")
+    daily_tokens: int | None
+    used_up: str | None = Field(description="The budget that lets no more turn be made, if any")
+
+
+async def get_spending(database: Database, asked: GetSpending) -> Spending:
+    """Return what was spent today. Raises NotFound."""
+    return await call(database, "get_spending", asked, Spending)

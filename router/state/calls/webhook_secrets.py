@@ -1,0 +1,70 @@
+"""Tenants' own webhook secrets, as their hashes: database/schema/0820_secrets.sql."""
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Items, call
+from router.state.calls.shown import Time
+from router.state.database import Database
+
+
+class WebhookSecret(Answer):
+    """What is known of a secret that Evolution shows with a tenant's webhooks."""
+
+    id: int
+    tenant_id: int
+    ends_with: str = Field(description="Its last characters, to know it by")
+    created_by: str | None
+    created_at: Time
+    retires_at: Time | None = Field(description="From when on it is refused; null: never")
+    is_active: bool
+
+
+class WebhookSecrets(Answer):
+    """A tenant's secrets, the newest first."""
+
+    items: Items[WebhookSecret]
+
+
+class ListWebhookSecrets(Asked):
+    """Whose."""
+
+    tenant_id: int
+
+
+class AddWebhookSecret(Asked):
+    """The new one's hash, and how long the others hold (None: until they are retired)."""
+
+    tenant_id: int
+    secret_hash: str
+    ends_with: str
+    created_by: str | None = None
+    retire_others_after_hours: float | None = None
+
+
+class RetireWebhookSecret(Asked):
+    """Which one, and in how many hours (None: at once)."""
+
+    tenant_id: int
+    webhook_secret_id: int
+    after_hours: float | None = None
+
+
+class KeptSecret(Answer):
+    """A secret that was made or retired."""
+
+    webhook_secret: WebhookSecret
+
+
+async def list_webhook_secrets(database: Database, asked: ListWebhookSecrets) -> WebhookSecrets:
+    """Return a tenant's secrets. Raises NotFound."""
+    return await call(database, "list_webhook_secrets", asked, WebhookSecrets)
+
+
+async def add_webhook_secret(database: Database, asked: AddWebhookSecret) -> KeptSecret:
+    """Accept one more. Raises NotFound, Conflict and Invalid."""
+    return await call(database, "add_webhook_secret", asked, KeptSecret)
+
+
+async def retire_webhook_secret(database: Database, asked: RetireWebhookSecret) -> KeptSecret:
+    """Refuse one from then on. Raises NotFound, and Conflict where it is the last."""
+    return await call(database, "retire_webhook_secret", asked, KeptSecret)

@@ -1,0 +1,34 @@
+"""Lists of the state, gone through page by page."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from router.state.calls.shown import AskedPage, Item, Page
+from router.state.database import Database
+
+_AskedPage = TypeVar("_AskedPage", bound=AskedPage)
+
+
+async def all_pages(
+    door: Callable[[Database, _AskedPage], Awaitable[Page[Item]]],
+    database: Database,
+    asked: _AskedPage,
+) -> AsyncIterator[tuple[Item, ...]]:
+    """Give the items of each page, from the one that is asked for; each is a call of its own."""
+    while True:
+        page = await door(database, asked)
+        yield page.items
+        if page.next_cursor is None:
+            return
+        asked = asked.model_copy(update={"cursor": page.next_cursor})
+
+
+async def all_items(
+    door: Callable[[Database, _AskedPage], Awaitable[Page[Item]]],
+    database: Database,
+    asked: _AskedPage,
+) -> AsyncIterator[Item]:
+    """Give every item of the list."""
+    async for items in all_pages(door, database, asked):
+        for item in items:
+            yield item
