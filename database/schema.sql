@@ -11276,11 +11276,17 @@ as $$
         where p_turn.held and p_turn.worker is not null
     )
 
-    select a.began, 4, 'claimed', a.facts from attempts as a
+    select a.began, 4, 'claimed',
+        jsonb_build_object('attempt', a.facts -> 'attempt', 'worker', a.facts -> 'worker')
+    from attempts as a
     union all
-    select a.handler_since, 5, 'handled', a.facts from attempts as a where a.handler_since is not null
+    select a.handler_since, 5, 'handled',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since,outcome,reason,error_kind,error}'::text[]
+    from attempts as a where a.handler_since is not null
     union all
-    select a.ended, 8, 'attempt_ended', a.facts from attempts as a where a.ended is not null
+    select a.ended, 8, 'attempt_ended',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since}'::text[]
+    from attempts as a where a.ended is not null
 $$;
 
 -- The sends of a turn, parts of its reply or begun for an earlier one.
@@ -11721,7 +11727,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '3090c25d042b1946a939ae976d37e258eed105061fb20ecc8be359f5e02b56ce')
+    ('20261125194500', 'v0_2_0', '684c321171a379ce8a4812170ba39482de009826cdde654ec8c8d111fc082308')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -177,7 +177,7 @@ _ENDINGS = {
 
 
 def _attempt_ended(facts: Facts) -> str:
-    outcome = facts["outcome"]
+    outcome = str(facts["outcome"])
     error = error_of(facts)
     why = reason_of(facts.get("reason"))
     said = _ENDINGS.get(outcome, "{number} ended: " + outcome).format(

@@ -11244,11 +11244,17 @@ as $$
         where p_turn.held and p_turn.worker is not null
     )
 
-    select a.began, 4, 'claimed', a.facts from attempts as a
+    select a.began, 4, 'claimed',
+        jsonb_build_object('attempt', a.facts -> 'attempt', 'worker', a.facts -> 'worker')
+    from attempts as a
     union all
-    select a.handler_since, 5, 'handled', a.facts from attempts as a where a.handler_since is not null
+    select a.handler_since, 5, 'handled',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since,outcome,reason,error_kind,error}'::text[]
+    from attempts as a where a.handler_since is not null
     union all
-    select a.ended, 8, 'attempt_ended', a.facts from attempts as a where a.ended is not null
+    select a.ended, 8, 'attempt_ended',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since}'::text[]
+    from attempts as a where a.ended is not null
 $$;
 
 -- The sends of a turn, parts of its reply or begun for an earlier one.
