@@ -2,7 +2,7 @@
 
 `python -m scripts.turn --message WA_ID` begins at a message, by the id that WhatsApp and Evolution
 have for it (key.id). Works on the configured database, through the same SQL function as
-GET /api/turns/{turn_id}/story. No text that anybody wrote is shown. Times are UTC. Exit code 0:
+GET /api/turns/{turn_id}/story. No text of a message is shown. Times are UTC. Exit code 0:
 told; 1: there is no such turn or tenant; 2: the command was not understood.
 """
 

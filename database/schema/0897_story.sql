@@ -1,7 +1,7 @@
 -- HybridFlow: a turn's life, or what became of a message, as an ordered list of happenings.
 --
 -- A happening is {at, kind, …}: facts, of which the reader makes words (router/api/story_words.py). No text
--- that anybody wrote is in it. What is told is what is stored: events are kept for a week, and of a turn of
+-- of a message is in it. What is told is what is stored: events are kept for a week, and of a turn of
 -- before there were attempts the attempts are not known. Each kind of happening is bounded.
 
 -- The turn as its story needs it: no reply, no token.
@@ -14,8 +14,8 @@ as $$
     select to_jsonb(t) from (
         select
             p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
-            p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind, p_turn.error,
-            p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
+            p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
+            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
             p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
     ) as t
 $$;
@@ -261,8 +261,8 @@ $$;
 
 -- tell_turn({tenant_id, turn_id | wa_id})
 -- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
--- has one. Returns {now, is_known, turn?, message?, session?, tenant, was_erased, happenings: [{at, kind, …}]},
--- in their order. is_known false: the tenant knows nothing of such a message. PT404: not this tenant's turn.
+-- has one. Returns {now, is_known, turn?, message?, session?, tenant, was_erased, happenings: [{at, kind,
+-- …}]}, in their order. is_known false: the tenant knows nothing of such a message. PT404: not this tenant's turn.
 -- PT422: neither or both are named.
 create or replace function public.tell_turn(p jsonb)
 returns jsonb
