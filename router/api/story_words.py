@@ -53,6 +53,7 @@ _PEOPLE = {
     "contact": "the contact",
     "ai": "the AI",
     "cron": "the end of its time",
+    "auto": "an automatic greeting",
 }
 _STATUS = {
     "pending": "is on its way to WhatsApp",

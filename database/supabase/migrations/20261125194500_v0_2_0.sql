@@ -11181,8 +11181,8 @@ as $$
     select to_jsonb(m) from (
         select
             p_message.id, p_message.session_id, p_message.turn_id, p_message.wa_id, p_message.from_me,
-            p_message.sender, p_message.kind as message_kind, p_message.expects_reply, p_message.part, p_message.send_state,
-            p_message.sends, p_message.status, p_message.error_code, p_message.undelivered_turns,
+            p_message.sender, p_message.kind as message_kind, p_message.expects_reply, p_message.part,
+            p_message.send_state, p_message.sends, p_message.status, p_message.error_code, p_message.undelivered_turns,
             p_message.sent_at, p_message.created_at, p_message.deleted_at
     ) as m
 $$;
@@ -11412,9 +11412,9 @@ $$;
 
 -- tell_turn({tenant_id, turn_id | wa_id})
 -- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
--- has one. Returns {now, is_known, turn?, message?, session?, tenant, was_erased, happenings: [{at, kind,
--- …}]}, in their order. is_known false: the tenant knows nothing of such a message. PT404: not this tenant's turn.
--- PT422: neither or both are named.
+-- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
+-- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing of
+-- such a message. PT404: not this tenant's turn. PT422: neither or both are named.
 create or replace function public.tell_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -11473,9 +11473,9 @@ begin
 end
 $$;
 
--- find_turn({turn_id} | {wa_id, instance_name?})
--- Whose turn this is, or which tenants know of such a message: {found: [{tenant_id, instance_name}]}, the
--- tenant's named if instance_name is given, whatever it knows. For whoever may see every tenant.
+-- find_turn({turn_id | wa_id, instance_name?})
+-- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant alone,
+-- whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql
