@@ -3423,7 +3423,9 @@ set search_path = ''
 as $$
 declare
     v_result jsonb := hybridflow.after_failure(p_turn, p_session, p);
+    v_turn public.turns;
 begin
+    select * into v_turn from public.turns where id = p_turn.id;
     perform hybridflow.note_attempt(
         p_turn,
         case
@@ -3431,8 +3433,7 @@ begin
             when p ->> 'kind' = 'away' then 'away'
             else 'failed'
         end,
-        hybridflow.clock(), (select t.reason from public.turns as t where t.id = p_turn.id),
-        p ->> 'kind', left(p ->> 'error', 2000)
+        coalesce(v_turn.finished_at, hybridflow.clock()), v_turn.reason, p ->> 'kind', left(p ->> 'error', 2000)
     );
     return v_result;
 end
@@ -11445,8 +11446,8 @@ $$;
 -- tell_turn({tenant_id, turn_id | wa_id})
 -- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
 -- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
--- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing of
--- such a message. PT404: not this tenant's turn. PT422: neither or both are named.
+-- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing
+-- of such a message. PT404: not this tenant's turn. PT422: neither or both are named.
 create or replace function public.tell_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -11506,8 +11507,8 @@ end
 $$;
 
 -- find_turn({turn_id | wa_id, instance_name?})
--- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant alone,
--- whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
+-- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
+-- alone, whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -11727,7 +11728,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'f82f084a11211a7bcf0657ca329e82bf6741e5f93d277d86fb91894239d62bf0')
+    ('20261125194500', 'v0_2_0', '5deb6f3255c73b785f8b7abbc72e29ec354186a6c89cced65b7ddc847104932d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

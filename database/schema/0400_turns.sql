@@ -1271,7 +1271,9 @@ set search_path = ''
 as $$
 declare
     v_result jsonb := hybridflow.after_failure(p_turn, p_session, p);
+    v_turn public.turns;
 begin
+    select * into v_turn from public.turns where id = p_turn.id;
     perform hybridflow.note_attempt(
         p_turn,
         case
@@ -1279,8 +1281,7 @@ begin
             when p ->> 'kind' = 'away' then 'away'
             else 'failed'
         end,
-        hybridflow.clock(), (select t.reason from public.turns as t where t.id = p_turn.id),
-        p ->> 'kind', left(p ->> 'error', 2000)
+        coalesce(v_turn.finished_at, hybridflow.clock()), v_turn.reason, p ->> 'kind', left(p ->> 'error', 2000)
     );
     return v_result;
 end

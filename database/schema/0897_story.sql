@@ -262,8 +262,8 @@ $$;
 -- tell_turn({tenant_id, turn_id | wa_id})
 -- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
 -- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
--- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing of
--- such a message. PT404: not this tenant's turn. PT422: neither or both are named.
+-- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing
+-- of such a message. PT404: not this tenant's turn. PT422: neither or both are named.
 create or replace function public.tell_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -323,8 +323,8 @@ end
 $$;
 
 -- find_turn({turn_id | wa_id, instance_name?})
--- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant alone,
--- whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
+-- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
+-- alone, whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql

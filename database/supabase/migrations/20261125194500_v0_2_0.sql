@@ -3391,7 +3391,9 @@ set search_path = ''
 as $$
 declare
     v_result jsonb := hybridflow.after_failure(p_turn, p_session, p);
+    v_turn public.turns;
 begin
+    select * into v_turn from public.turns where id = p_turn.id;
     perform hybridflow.note_attempt(
         p_turn,
         case
@@ -3399,8 +3401,7 @@ begin
             when p ->> 'kind' = 'away' then 'away'
             else 'failed'
         end,
-        hybridflow.clock(), (select t.reason from public.turns as t where t.id = p_turn.id),
-        p ->> 'kind', left(p ->> 'error', 2000)
+        coalesce(v_turn.finished_at, hybridflow.clock()), v_turn.reason, p ->> 'kind', left(p ->> 'error', 2000)
     );
     return v_result;
 end
@@ -11413,8 +11414,8 @@ $$;
 -- tell_turn({tenant_id, turn_id | wa_id})
 -- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
 -- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
--- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing of
--- such a message. PT404: not this tenant's turn. PT422: neither or both are named.
+-- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing
+-- of such a message. PT404: not this tenant's turn. PT422: neither or both are named.
 create or replace function public.tell_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -11474,8 +11475,8 @@ end
 $$;
 
 -- find_turn({turn_id | wa_id, instance_name?})
--- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant alone,
--- whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
+-- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
+-- alone, whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql
