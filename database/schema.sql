@@ -108,6 +108,7 @@ begin
             select from (values
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
@@ -1057,7 +1058,7 @@ where turn_id is null and send_state in ('sending', 'unknown');
 
 create table if not exists public.turn_attempts (
     id bigint generated always as identity,
-    turn_id bigint not null references public.turns (id) on delete cascade,
+    turn_id bigint not null,
     tenant_id bigint not null,
     attempt integer not null,
     worker text not null,
@@ -1077,7 +1078,7 @@ create table if not exists public.turn_attempts (
 );
 
 comment on table public.turn_attempts is
-'The attempts at turns that have ended. It goes with its turn; tenant_id needs no look at the tenants.';
+'The attempts at turns that have ended. They go with their turn: see forget_attempts.';
 comment on column public.turn_attempts.attempt is
 'Which try it was (1: the first), as its turn counted it then: one that counts as none shares its number.';
 comment on column public.turn_attempts.handler is
@@ -1092,6 +1093,26 @@ comment on column public.turns.handler_since is
 'When `handler` got the turn (n8n), or had its reply made (fallback).';
 
 alter table public.turn_attempts enable row level security;
+
+-- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
+-- lock it again at each attempt's end, though only note_attempt writes here, of a turn that it has locked.
+create or replace function hybridflow.forget_attempts()
+returns trigger
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    delete from public.turn_attempts as a using gone as g where a.turn_id = g.id;
+    return null;
+end
+$$;
+
+create or replace trigger forget_attempts
+after delete on public.turns
+referencing old table as gone
+for each statement
+execute function hybridflow.forget_attempts();
 
 -- In 0.1.0 a turn that was given back kept the name of who had it.
 update public.turns set worker = null
@@ -11728,7 +11749,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '5deb6f3255c73b785f8b7abbc72e29ec354186a6c89cced65b7ddc847104932d')
+    ('20261125194500', 'v0_2_0', 'cc9843cdba4676b2c0c9940939887f8a738e56b8efd53e6022f9d7659c873737')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

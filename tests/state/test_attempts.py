@@ -450,3 +450,16 @@ async def test_attempts_go_with_their_turn(talk: Conversation):
     await talk.travel(days=40)
     done = await talk.database.call("prune", {"retention_days": 30})
     assert (done["turns"], await attempts(talk)) == (1, [])
+
+
+async def test_they_go_with_their_turn_however_that_goes(talk: Conversation):
+    for way in ("delete from turns", "delete from sessions", "delete from tenants"):
+        if way == "delete from turns":
+            await talk.open_shop("bakery")
+        await talk.maria_writes("oi", instance="bakery" if "tenants" in way else "shop")
+        await talk.travel(seconds=11)
+        for turn in await talk.claim():
+            await talk.fail(turn, "permanent")
+        assert len(await attempts(talk)) == 1
+        await talk.sql(way)
+        assert await attempts(talk) == []
