@@ -1103,6 +1103,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
+    if tg_op = 'TRUNCATE' then
+        truncate public.turn_attempts;
+        return null;
+    end if;
     delete from public.turn_attempts as a using gone as g where a.turn_id = g.id;
     return null;
 end
@@ -1111,6 +1115,11 @@ $$;
 create or replace trigger forget_attempts
 after delete on public.turns
 referencing old table as gone
+for each statement
+execute function hybridflow.forget_attempts();
+
+create or replace trigger forget_all_attempts
+after truncate on public.turns
 for each statement
 execute function hybridflow.forget_attempts();
 
@@ -11749,7 +11758,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'cc9843cdba4676b2c0c9940939887f8a738e56b8efd53e6022f9d7659c873737')
+    ('20261125194500', 'v0_2_0', '5ae2522e928f9b75f1c7bff54a34cceedee57e90aa5337a4123ac56bc50a0eef')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

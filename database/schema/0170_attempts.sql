@@ -51,6 +51,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
+    if tg_op = 'TRUNCATE' then
+        truncate public.turn_attempts;
+        return null;
+    end if;
     delete from public.turn_attempts as a using gone as g where a.turn_id = g.id;
     return null;
 end
@@ -59,6 +63,11 @@ $$;
 create or replace trigger forget_attempts
 after delete on public.turns
 referencing old table as gone
+for each statement
+execute function hybridflow.forget_attempts();
+
+create or replace trigger forget_all_attempts
+after truncate on public.turns
 for each statement
 execute function hybridflow.forget_attempts();
 

@@ -1071,6 +1071,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
+    if tg_op = 'TRUNCATE' then
+        truncate public.turn_attempts;
+        return null;
+    end if;
     delete from public.turn_attempts as a using gone as g where a.turn_id = g.id;
     return null;
 end
@@ -1079,6 +1083,11 @@ $$;
 create or replace trigger forget_attempts
 after delete on public.turns
 referencing old table as gone
+for each statement
+execute function hybridflow.forget_attempts();
+
+create or replace trigger forget_all_attempts
+after truncate on public.turns
 for each statement
 execute function hybridflow.forget_attempts();
 
