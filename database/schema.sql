@@ -10733,6 +10733,7 @@ returns jsonb
 language sql
 stable
 set search_path = ''
+set enable_seqscan = off
 as $$
     select hybridflow.turn_json(p_turn.id) || jsonb_build_object(
         'said_so_far', p_turn.said_so_far,
@@ -11758,7 +11759,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '5ae2522e928f9b75f1c7bff54a34cceedee57e90aa5337a4123ac56bc50a0eef')
+    ('20261125194500', 'v0_2_0', 'ba0836b4d2a14e2f2deb440887d6e1a647f2c9ac41f9f1aa706638337fc148fb')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

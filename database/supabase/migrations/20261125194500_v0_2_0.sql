@@ -10701,6 +10701,7 @@ returns jsonb
 language sql
 stable
 set search_path = ''
+set enable_seqscan = off
 as $$
     select hybridflow.turn_json(p_turn.id) || jsonb_build_object(
         'said_so_far', p_turn.said_so_far,
