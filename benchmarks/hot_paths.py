@@ -117,6 +117,7 @@ class Walk:
         page = await self._ask("turns are listed", "list_turns", tenant)
         turn = tenant | {"turn_id": page["items"][0]["id"]}
         await self._ask("a turn is read", "get_turn", turn)
+        await self._ask("a turn's life is told", "tell_turn", turn)
         await self._ask("a session's turns are listed", "list_turns", session)
         await self._ask("spending is read", "get_spending", tenant)
         pause = session | {"source": "operator"}

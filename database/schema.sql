@@ -59,6 +59,7 @@ begin
         ('sessions', array['tenant_id', 'phone_jid', 'lid', 'is_paused', 'last_human_at']),
         ('session_identities', array['tenant_id', 'jid', 'session_id']),
         ('turns', array['tenant_id', 'session_id', 'run_after', 'debounce_until', 'token_hash']),
+        ('turn_attempts', array['turn_id', 'tenant_id', 'attempt', 'began', 'ended', 'outcome']),
         ('messages', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'send_state']),
         ('messages_archive', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'archived_at']),
         ('processed_events', array['tenant_id', 'event_key', 'decision', 'waiting_for']),
@@ -107,6 +108,9 @@ begin
             select from (values
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
+                ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
                 ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
                 ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
                 ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
@@ -143,10 +147,10 @@ begin
                 ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
                 ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
-                ('requeue_turn', 'ii', array['p_turn', 'p_run_after']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'void'),
+                ('requeue_turn', 'iii', array['p_turn', 'p_run_after', 'p_outcome']::text[], array['public.turns', 'timestamptz', 'text']::text[], 0, false, 'void'),
                 ('close_turn', 'iii', array['p_turn_id', 'p_state', 'p_reason']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('await_settlement', 'ii', array['p_turn', 'p_check_after']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
-                ('put_aside', 'ii', array['p_turn_id', 'p_until']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'void'),
+                ('put_aside', 'iii', array['p_turn_id', 'p_until', 'p_outcome']::text[], array['bigint', 'timestamptz', 'text']::text[], 0, false, 'void'),
                 ('stop_turn', 'ii', array['p_turn_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('take_up', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'void'),
                 ('after_settlement', 'ii', array['p_turn_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
@@ -182,6 +186,7 @@ begin
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
                 ('back_off', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'interval'),
+                ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_begun', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('retry_refusal', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
@@ -337,7 +342,7 @@ begin
                 ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
                 ('notice_refusal', 'ii', array['p_notice', 'p_token']::text[], array['public.notices', 'uuid']::text[], 0, false, 'text'),
                 ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
-                ('answer_instead', 'ii', array['p_turn', 'p_message']::text[], array['public.turns', 'text']::text[], 0, false, 'void'),
+                ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
                 ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
@@ -370,6 +375,7 @@ begin
                 ('events_about_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, true, 'public.processed_events'),
                 ('changes_about', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, true, 'public.processed_events'),
                 ('events_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, true, 'public.processed_events'),
+                ('exported_turn', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
                 ('rows_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
                 ('all_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
                 ('said_in_session', 'iiiiittt', array['p_session_id', 'p_archived', 'p_sent_at', 'p_id', 'p_limit', 'id', 'sent_at', 'wa_id']::text[], array['bigint', 'boolean', 'timestamptz', 'bigint', 'integer', 'bigint', 'timestamptz', 'text']::text[], 0, true, null),
@@ -379,6 +385,16 @@ begin
                 ('erase_rows', 'iii', array['p_table', 'p_tenant_id', 'p_session_ids']::text[], array['text', 'bigint', 'bigint[]']::text[], 0, false, 'bigint'),
                 ('bury_contact', 'iii', array['p_tenant_id', 'p_session_ids', 'p_hashes']::text[], array['bigint', 'bigint[]', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_notices', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'bigint'),
+                ('turn_of_story', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
+                ('message_of_story', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('events_of_story', 'iitttt', array['p_tenant_id', 'p_wa_ids', 'at', 'rank', 'kind', 'facts']::text[], array['bigint', 'text[]', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('attempts_of_story', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('sends_of_story', 'itttt', array['p_turn_id', 'at', 'rank', 'kind', 'facts']::text[], array['bigint', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('session_of_story', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('answered_again', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('happenings_of_turn', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('message_told', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('tenant_of_story', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
                 ('apply_grants', 'ii', array['p_tables', 'p_functions']::text[], array['text[]', 'text[]']::text[], 0, false, 'void')
             ) as f (name, modes, names, types, defaults, is_set, result)
             where f.name = p.proname
@@ -407,7 +423,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -462,7 +478,9 @@ do $hybridflow$
 declare
     v_name text;
 begin
-    foreach v_name in array array['chat', 'actor', 'turn_state', 'handler', 'sender', 'send_state'] loop
+    foreach v_name in array array[
+        'chat', 'actor', 'turn_state', 'handler', 'sender', 'send_state', 'attempt_end'
+    ] loop
         if pg_catalog.to_regtype('hybridflow.' || v_name) is null then
             execute format('create domain hybridflow.%I as text', v_name);
         end if;
@@ -708,7 +726,11 @@ begin
             ('turn_state', array['pending', 'running', 'sending', 'sent', 'cancelled', 'dead']),
             ('handler', array['n8n', 'fallback']),
             ('sender', array['contact', 'owner', 'operator', 'ai', 'client', 'auto']),
-            ('send_state', array['sending', 'sent', 'unknown', 'failed'])
+            ('send_state', array['sending', 'sent', 'unknown', 'failed']),
+            ('attempt_end', array[
+                'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
+            ])
         ) as d (name, allowed)
         where not exists (
             select from pg_catalog.pg_constraint as c
@@ -1029,6 +1051,137 @@ create index if not exists messages_to_check
 on public.messages (coalesce(check_at, send_began_at))
 where turn_id is null and send_state in ('sending', 'unknown');
 
+-- ==================== 0170_attempts.sql
+
+-- HybridFlow: the attempts at turns, each written down once, when it has ended.
+--
+-- An attempt is under way while its turn is held and has a worker: until then the turn's own columns tell of
+-- it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an attempt
+-- costs its turn one insert.
+
+create table if not exists public.turn_attempts (
+    id bigint generated always as identity,
+    turn_id bigint not null,
+    tenant_id bigint not null,
+    attempt integer not null,
+    worker text not null,
+    handler hybridflow.handler,
+    handler_since timestamptz,
+    began timestamptz not null,
+    ended timestamptz not null,
+    outcome hybridflow.attempt_end not null,
+    reason text,
+    error_kind text,
+    error text,
+    provider text,
+    model text,
+    tokens_in integer,
+    tokens_out integer,
+    primary key (turn_id, id)
+);
+
+comment on table public.turn_attempts is
+'The attempts at turns that have ended. They go with their turn: see forget_attempts.';
+comment on column public.turn_attempts.attempt is
+'Which try it was (1: the first), as its turn counted it then: one that counts as none shares its number.';
+comment on column public.turn_attempts.handler is
+'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
+comment on column public.turn_attempts.outcome is
+'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
+' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
+comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
+
+alter table public.turns add column if not exists handler_since timestamptz;
+comment on column public.turns.handler_since is
+'When `handler` got the turn (n8n), or had its reply made (fallback).';
+
+alter table public.turn_attempts enable row level security;
+
+-- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
+-- lock it again at each attempt's end, though only note_attempt writes here, of a turn that it has locked.
+create or replace function hybridflow.forget_attempts()
+returns trigger
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    if tg_op = 'TRUNCATE' then
+        truncate public.turn_attempts;
+        return null;
+    end if;
+    delete from public.turn_attempts as a using gone as g where a.turn_id = g.id;
+    return null;
+end
+$$;
+
+create or replace trigger forget_attempts
+after delete on public.turns
+referencing old table as gone
+for each statement
+execute function hybridflow.forget_attempts();
+
+create or replace trigger forget_all_attempts
+after truncate on public.turns
+for each statement
+execute function hybridflow.forget_attempts();
+
+-- In 0.1.0 a turn that was given back kept the name of who had it.
+update public.turns set worker = null
+where waiting and worker is not null;
+
+-- Notes that the attempt at p_turn, as that was during the attempt, has ended. Without a worker there was
+-- none. What the attempt used is what the turn has used since the attempts before.
+create or replace function hybridflow.note_attempt(
+    p_turn public.turns, p_outcome text, p_ended timestamptz, p_reason text, p_error_kind text, p_error text
+)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_handled boolean := coalesce(p_turn.handler_since >= p_turn.claimed_at, false);
+    v_in integer := p_turn.tokens_in;
+    v_out integer := p_turn.tokens_out;
+begin
+    if p_turn.worker is null then
+        return;
+    end if;
+    if v_in > 0 or v_out > 0 then
+        select nullif(v_in - coalesce(sum(a.tokens_in), 0), 0), nullif(v_out - coalesce(sum(a.tokens_out), 0), 0)
+        into v_in, v_out
+        from public.turn_attempts as a where a.turn_id = p_turn.id;
+    end if;
+    insert into public.turn_attempts (
+        turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
+        error, provider, model, tokens_in, tokens_out
+    )
+    values (
+        p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
+        case when v_handled then p_turn.handler_since end, p_turn.claimed_at, p_ended, p_outcome, p_reason,
+        p_error_kind, p_error,
+        case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
+        case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
+        v_in, v_out
+    );
+end
+$$;
+
+-- Notes the attempts at these turns of which nobody said how they ended: their lease ran out.
+create or replace function hybridflow.note_lapsed(p_turn_ids bigint[])
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    perform hybridflow.note_attempt(t, 'lapsed', t.lease_until, null, null, null)
+    from public.turns as t
+    where t.id = any(p_turn_ids) and t.held and t.worker is not null;
+end
+$$;
+
 -- ==================== 0200_sessions.sql
 
 -- HybridFlow: the clock, and who is who.
@@ -1288,7 +1441,7 @@ begin
         update public.turns set beside = true, updated_at = hybridflow.clock() where id = p_turn_id;
         return;
     end if;
-    perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'merged');
 end
 $$;
 
@@ -2110,7 +2263,7 @@ begin
         if found then
             -- The attempt did not fail: it does not count.
             update public.turns set attempt = greatest(attempt - 1, 0) where id = v_running.id;
-            perform hybridflow.requeue_turn(v_running, v_due);
+            perform hybridflow.requeue_turn(v_running, v_due, 'restarted');
         end if;
     end if;
 
@@ -2164,8 +2317,11 @@ $$;
 
 -- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
 -- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
--- session is locked.
-create or replace function hybridflow.requeue_turn(p_turn public.turns, p_run_after timestamptz)
+-- session is locked. p_turn is the turn as it was worked on, and p_outcome how that attempt ended; null:
+-- there was none, or the caller notes it.
+create or replace function hybridflow.requeue_turn(
+    p_turn public.turns, p_run_after timestamptz, p_outcome text
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -2189,20 +2345,36 @@ begin
         stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
         updated_at = v_now
     where id = p_turn.id;
+    if p_outcome in ('refused', 'budget') then
+        perform hybridflow.note_attempt(p_turn, p_outcome, v_now, null, p_turn.error_kind, p_turn.error);
+    elsif p_outcome is not null then
+        perform hybridflow.note_attempt(p_turn, p_outcome, v_now, null, null, null);
+    end if;
 end
 $$;
 
--- Closes a turn for good; the one place that cancels. Its token stays: it opens nothing any more, but a
--- callback that comes twice shows by it that it is the same one.
+-- Closes a turn for good, and with it the attempt that is under way; the one place that cancels. Its token
+-- stays: it opens nothing any more, but a callback that comes twice shows by it that it is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn public.turns;
+    v_failed boolean := p_state = 'dead' or coalesce(p_reason in ('budget', 'reply_refused'), false);
+begin
     update public.turns
-    set state = p_state, reason = p_reason, lease_until = null,
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    set state = p_state, reason = p_reason, lease_until = null, finished_at = v_now, updated_at = v_now
     where id = p_turn_id
+    returning * into v_turn;
+    -- Where nobody was at it, it has no worker.
+    perform hybridflow.note_attempt(
+        v_turn, p_state, v_now, p_reason,
+        case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
+    );
+end
 $$;
 
 -- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
@@ -2216,20 +2388,33 @@ begin
         return false;
     end if;
     perform hybridflow.put_aside(
-        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3))
+        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3)), 'in_doubt'
     );
     return true;
 end
 $$;
 
--- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier).
-create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz)
+-- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier). The
+-- attempt, if one was under way, has ended with p_outcome.
+create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz, p_outcome text)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns set lease_until = p_until, worker = null, updated_at = hybridflow.clock()
-    where id = p_turn_id
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn public.turns;
+    v_failed boolean;
+begin
+    select * into v_turn from public.turns where id = p_turn_id;
+    v_failed := coalesce(v_turn.error_kind = p_outcome, false);  -- else the error is an earlier attempt's
+    update public.turns set lease_until = p_until, worker = null, updated_at = v_now
+    where id = p_turn_id;
+    perform hybridflow.note_attempt(
+        v_turn, p_outcome, v_now, null,
+        case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
+    );
+end
 $$;
 
 -- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
@@ -2458,8 +2643,8 @@ as $$
 declare
     v_error text := 'what a reply is made from could not be read: ' || p_error;
 begin
-    perform hybridflow.put_aside(p_turn.id, hybridflow.clock() + interval '1 minute');
     update public.turns set error_kind = 'unreadable', error = v_error where id = p_turn.id;
+    perform hybridflow.put_aside(p_turn.id, hybridflow.clock() + interval '1 minute', 'unreadable');
     return jsonb_build_object('turn_id', p_turn.id, 'tenant_id', p_turn.tenant_id, 'error', v_error);
 end
 $$;
@@ -2508,33 +2693,36 @@ $$;
 -- does not: its outcome must be found out first.
 create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns
-    set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
-        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id in (
+declare
+    v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts
             and not hybridflow.is_in_doubt(t.id)
         for update skip locked
-    )
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+end
 $$;
 
 -- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
 -- knows what else it wanted to say, and from the start it would repeat itself.
 create or replace function hybridflow.close_dead_flows()
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns
-    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id in (
+declare
+    v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
@@ -2545,7 +2733,14 @@ as $$
                 )
             )
         for update skip locked
-    )
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+end
 $$;
 
 -- How many more turns may be given to n8n now, so that a burst waits here and not there.
@@ -2997,6 +3192,9 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
+    if v_lapsed then
+        perform hybridflow.note_lapsed(v_ids);
+    end if;
     v_old := case
         -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
         when p ->> 'answer_within_minutes' is not null
@@ -3230,7 +3428,8 @@ begin
         v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
     );
     update public.turns
-    set reply = p -> 'parts', handler = p ->> 'handler', provider = p ->> 'provider', model = p ->> 'model',
+    set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        provider = p ->> 'provider', model = p ->> 'model',
         tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
         tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
         updated_at = hybridflow.clock()
@@ -3261,7 +3460,7 @@ as $$
 $$;
 
 -- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
-create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+create or replace function hybridflow.after_failure(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -3279,6 +3478,7 @@ begin
     set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
+        worker = null,  -- it has ended: see end_attempt, which notes it
         waits_for = case
             when not v_away then null
             when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
@@ -3303,12 +3503,36 @@ begin
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead');
     elsif v_spoken then
-        perform hybridflow.put_aside(p_turn.id, v_due);
+        perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
-        perform hybridflow.requeue_turn(p_turn, v_due);
+        perform hybridflow.requeue_turn(p_turn, v_due, null);
     end if;
     return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
+-- The same, and the attempt is noted.
+create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_result jsonb := hybridflow.after_failure(p_turn, p_session, p);
+    v_turn public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn.id;
+    perform hybridflow.note_attempt(
+        p_turn,
+        case
+            when v_result ->> 'state' <> 'pending' then v_result ->> 'state'
+            when p ->> 'kind' = 'away' then 'away'
+            else 'failed'
+        end,
+        coalesce(v_turn.finished_at, hybridflow.clock()), v_turn.reason, p ->> 'kind', left(p ->> 'error', 2000)
+    );
+    return v_result;
 end
 $$;
 
@@ -3366,7 +3590,7 @@ begin
     end if;
     update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
     perform hybridflow.discard_reply((v_held.turn).id);
-    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock());
+    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock(), 'begun_anew');
     return '{"ok": true}';
 end
 $$;
@@ -3421,12 +3645,12 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     v_turn := v_held.turn;
-    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     if v_turn.state = 'running' then
-        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'released');
     else
-        perform hybridflow.put_aside(v_turn.id, hybridflow.clock());
+        perform hybridflow.put_aside(v_turn.id, hybridflow.clock(), 'released');
     end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -3536,7 +3760,7 @@ begin
         where id = p_turn.id;
         perform hybridflow.after_settlement(p_turn.id, null);
     else
-        perform hybridflow.requeue_turn(p_turn, p_due_at);
+        perform hybridflow.requeue_turn(p_turn, p_due_at, null);
     end if;
 end
 $$;
@@ -4362,7 +4586,7 @@ begin
     end if;
     update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
-    perform hybridflow.put_aside((v_held.turn).id, v_check_at);
+    perform hybridflow.put_aside((v_held.turn).id, v_check_at, 'in_doubt');
     return '{"ok": true}';
 end
 $$;
@@ -4425,7 +4649,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.put_aside(
-            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric), 'in_doubt'
         );
     end if;
     return jsonb_build_object(
@@ -7782,6 +8006,8 @@ as $$
     ('list_messages', 'viewer', false, '{}'),
     ('list_turns', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
+    ('tell_turn', 'viewer', false, '{}'),
+    ('find_turn', 'deployment', false, '{}'),
     ('pause_session', 'operator', true, '{until,indefinite}'),
     ('resume_session', 'operator', true, '{}'),
     ('pause_contact', 'operator', true, '{until,indefinite}'),
@@ -8633,7 +8859,7 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     update public.turns
-    set handler = 'n8n', execution_id = null, execution_told_at = null, error = null, error_kind = null,
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
         updated_at = hybridflow.clock(),
         lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
     where id = (v_held.turn).id;
@@ -9713,18 +9939,21 @@ end
 $$;
 
 -- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whoever had it. The session is locked.
-create or replace function hybridflow.answer_instead(p_turn public.turns, p_message text)
+-- due at once, whoever had it. The session is locked. p_outcome is how the attempt has ended.
+create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_turn public.turns;
 begin
-    perform hybridflow.discard_reply(p_turn.id);
-    perform hybridflow.requeue_turn(p_turn, hybridflow.clock());
+    perform hybridflow.discard_reply(p_turn_id);
+    select * into v_turn from public.turns where id = p_turn_id;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), p_outcome);
     update public.turns
     set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
-    where id = p_turn.id;
+    where id = p_turn_id;
 end
 $$;
 
@@ -9843,7 +10072,7 @@ begin
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
         update public.spending set told_at = hybridflow.clock() where id = v_own.id;
-        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+        perform hybridflow.answer_instead(v_turn.id, v_tenant.fallback_message, 'budget');
     end if;
     return jsonb_build_object('refused', 'budget', 'budget', v_budget);
 end
@@ -9923,7 +10152,7 @@ begin
         select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')
     );
     if v_tenant.on_refused_reply = 'fallback_message' and v_tenant.fallback_message is not null and not v_said then
-        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+        perform hybridflow.answer_instead(v_turn.id, v_tenant.fallback_message, 'refused');
         return jsonb_build_object(
             'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
         );
@@ -10753,7 +10982,24 @@ begin
 end
 $$;
 
--- How many rows there are about a contact, but for events.
+-- A turn as an export has it, with the attempts at it.
+create or replace function hybridflow.exported_turn(p_turn public.turns)
+returns jsonb
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select hybridflow.turn_json(p_turn.id) || jsonb_build_object(
+        'said_so_far', p_turn.said_so_far,
+        'attempts', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]')
+            from public.turn_attempts as a where a.turn_id = p_turn.id
+        )
+    )
+$$;
+
+-- How many rows there are about a contact, but for events and for attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -10789,9 +11035,7 @@ as $$
             from public.messages_archive as a where a.session_id = any(p_session_ids)
         ),
         'turns', (
-            select coalesce(jsonb_agg(
-                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
-            ), '[]')
+            select coalesce(jsonb_agg(hybridflow.exported_turn(t) order by t.id), '[]')
             from public.turns as t where t.session_id = any(p_session_ids)
         ),
         'notices', (
@@ -11038,12 +11282,11 @@ begin
             return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
         when 'turns' then
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.id),
-                'item', hybridflow.turn_json(f.id) || jsonb_build_object('said_so_far', f.said_so_far)
-            ) order by f.id)
+                'key', jsonb_build_array((f.turn).id), 'item', hybridflow.exported_turn(f.turn)
+            ) order by (f.turn).id)
             into v_rows
             from (
-                select t.id, t.said_so_far from public.turns as t
+                select t as turn from public.turns as t
                 where t.session_id = v_session_id and t.id > v_after_id order by t.id limit v_limit + 1
             ) as f;
         when 'notices' then
@@ -11230,6 +11473,368 @@ begin
 end
 $$;
 
+-- ==================== 0897_story.sql
+
+-- HybridFlow: a turn's life, or what became of a message, as an ordered list of happenings.
+--
+-- A happening is {at, kind, …}: facts, of which the reader makes words (router/api/story_words.py). No text
+-- of a message is in it. What is told is what is stored: events are kept for a week, and of a turn of
+-- before there were attempts the attempts are not known. Each kind of happening is bounded.
+
+-- The turn as its story needs it: no reply, no token.
+create or replace function hybridflow.turn_of_story(p_turn public.turns)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(t) from (
+        select
+            p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
+            p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
+            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
+            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+    ) as t
+$$;
+
+-- The message as its story needs it: no text.
+create or replace function hybridflow.message_of_story(p_message public.messages)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(m) from (
+        select
+            p_message.id, p_message.session_id, p_message.turn_id, p_message.wa_id, p_message.from_me,
+            p_message.sender, p_message.kind as message_kind, p_message.expects_reply, p_message.part,
+            p_message.send_state, p_message.sends, p_message.status, p_message.error_code, p_message.undelivered_turns,
+            p_message.sent_at, p_message.created_at, p_message.deleted_at
+    ) as m
+$$;
+
+-- What came by webhooks about messages that WhatsApp calls p_wa_ids: how it was judged (judged), or that it
+-- was a send of ours (echo), was edited, deleted, or has come further (tick).
+create or replace function hybridflow.events_of_story(p_tenant_id bigint, p_wa_ids text[])
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select
+        e.processed_at, 3,
+        case
+            when e.event_key like 'messages.update:%' then 'tick'
+            when e.event_key like 'edit:%' then 'edited'
+            when e.event_key like 'delete:%' then 'deleted'
+            when e.decision ->> 'decision' = 'own_message' then 'echo'
+            else 'judged'
+        end,
+        jsonb_build_object(
+            'wa_id', w.wa_id, 'event', e.event, 'outcome', e.decision -> 'outcome',
+            'decision', e.decision -> 'decision', 'due_in', e.decision -> 'due_in',
+            'sender', e.decision -> 'sender', 'turn_id', e.decision -> 'turn_id',
+            'status', case when e.event_key like 'messages.update:%' then substring(e.event_key from '[a-z_]+$') end,
+            'waits', e.waiting_for is not null
+        )
+    from unnest(p_wa_ids) as w (wa_id)
+    cross join lateral (
+        select f.* from hybridflow.events_about_message(p_tenant_id, w.wa_id) as f order by f.id limit 20
+    ) as e
+$$;
+
+-- The attempts at a turn: those that have ended (the newest 100), and the one under way.
+create or replace function hybridflow.attempts_of_story(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 5
+set search_path = ''
+as $$
+    with attempts as materialized (
+        (
+            select to_jsonb(a) as facts, a.began, a.handler_since, a.ended from public.turn_attempts as a
+            where a.turn_id = p_turn.id
+            order by a.id desc limit 100
+        )
+        union all
+        select
+            jsonb_build_object(
+                'attempt', p_turn.attempt, 'worker', p_turn.worker,
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+            ),
+            p_turn.claimed_at,
+            case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,
+            null
+        where p_turn.held and p_turn.worker is not null
+    )
+
+    select a.began, 4, 'claimed',
+        jsonb_build_object('attempt', a.facts -> 'attempt', 'worker', a.facts -> 'worker')
+    from attempts as a
+    union all
+    select a.handler_since, 5, 'handled',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since,outcome,reason,error_kind,error}'::text[]
+    from attempts as a where a.handler_since is not null
+    union all
+    select a.ended, 8, 'attempt_ended',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since}'::text[]
+    from attempts as a where a.ended is not null
+$$;
+
+-- The sends of a turn, parts of its reply or begun for an earlier one.
+create or replace function hybridflow.sends_of_story(p_turn_id bigint)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 5
+set search_path = ''
+as $$
+    with sends as materialized (
+        select m as send from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me
+        order by m.created_at desc, m.id desc limit 100
+    )
+
+    select
+        coalesce((s.send).send_began_at, (s.send).sent_at), 6, 'send',
+        hybridflow.message_of_story(s.send)
+        || jsonb_build_object('was_doubted', (s.send).late_until is not null)
+    from sends as s
+    union all
+    select (s.send).failed_at, 9, 'undelivered', hybridflow.message_of_story(s.send)
+    from sends as s where (s.send).failed_at is not null
+$$;
+
+-- What people and the session did while the turn was not over.
+create or replace function hybridflow.session_of_story(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 5
+set search_path = ''
+as $$
+    with life as materialized (
+        select p_turn.created_at as began, coalesce(p_turn.finished_at, 'infinity') + interval '1 second' as ended
+    )
+
+    (
+        select m.created_at, 7, 'human_wrote', hybridflow.message_of_story(m)
+        from public.messages as m
+        inner join public.tenants as t on t.id = m.tenant_id
+        cross join life as l
+        where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
+            and m.created_at between l.began and l.ended
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+        order by m.sent_at desc, m.id desc limit 20
+    )
+    union all
+    select s.paused_at, 7, 'paused', jsonb_build_object('source', s.pause_source, 'reason', s.pause_reason)
+    from public.sessions as s
+    cross join life as l
+    where s.id = p_turn.session_id and s.paused_at between l.began and l.ended
+    union all
+    select s.resumed_at, 7, 'resumed', jsonb_build_object('source', s.resume_source)
+    from public.sessions as s
+    cross join life as l
+    where s.id = p_turn.session_id and s.resumed_at between l.began and l.ended
+$$;
+
+-- The turns that answered what this one's reply, which was not delivered, was to answer.
+create or replace function hybridflow.answered_again(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select t.created_at, 9, 'answered_again', jsonb_build_object('turn_id', t.id)
+    from public.turns as t
+    where p_turn.undelivered > 0 and t.id in (
+        select m.turn_id
+        from (
+            select l.turn_id, l.undelivered_turns from public.messages as l
+            where l.session_id = p_turn.session_id and l.sent_at <= p_turn.created_at
+            order by l.sent_at desc, l.id desc limit 500
+        ) as m
+        where p_turn.id = any(m.undelivered_turns)
+    )
+$$;
+
+-- All that is known of a turn.
+create or replace function hybridflow.happenings_of_turn(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 50
+set search_path = ''
+as $$
+    with asked as materialized (
+        select m as message from public.messages as m
+        where m.turn_id = p_turn.id and not m.from_me
+        order by m.created_at desc, m.id desc limit 100
+    )
+
+    select (a.message).created_at, 1, 'message', hybridflow.message_of_story(a.message) from asked as a
+    union all
+    select e.* from hybridflow.events_of_story(p_turn.tenant_id, array(
+        select (a.message).wa_id from asked as a where (a.message).wa_id is not null
+        union
+        select s.wa_id from (
+            select m.wa_id from public.messages as m
+            where m.turn_id = p_turn.id and m.from_me and m.wa_id is not null
+            order by m.created_at desc, m.id desc limit 100
+        ) as s
+    )) as e
+    union all
+    select p_turn.created_at, 2, 'turn_made', jsonb_build_object('turn_id', p_turn.id)
+    union all
+    select h.* from hybridflow.attempts_of_story(p_turn) as h
+    union all
+    select h.* from hybridflow.sends_of_story(p_turn.id) as h
+    union all
+    select h.* from hybridflow.session_of_story(p_turn) as h
+    union all
+    select h.* from hybridflow.answered_again(p_turn) as h
+    union all
+    select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
+    union all
+    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    where p_turn.finished_at is not null
+$$;
+
+-- What a message's story begins with: the one that is called so, the contact's before ours.
+create or replace function hybridflow.message_told(p_tenant_id bigint, p_wa_id text)
+returns public.messages
+language sql
+stable
+set search_path = ''
+as $$
+    select m.* from hybridflow.messages_called(p_wa_id) as m
+    where m.tenant_id = p_tenant_id
+    order by m.from_me, m.id limit 1
+$$;
+
+-- What of a tenant tells whether its messages arrive, and are answered.
+create or replace function hybridflow.tenant_of_story(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'instance_name', t.instance_name, 'is_active', t.is_active, 'connection_state', t.connection_state,
+        'connection_changed_at', t.connection_changed_at, 'connection_lost_at', t.connection_lost_at,
+        'caught_up_at', t.caught_up_at, 'pruned_before', t.pruned_before, 'last_event_at', (
+            select e.processed_at from public.processed_events as e
+            where e.tenant_id = t.id and e.event not in ('hybridflow.test', 'gap_repair')
+            order by e.processed_at desc limit 1
+        )
+    )
+    from public.tenants as t
+    where t.id = p_tenant_id
+$$;
+
+-- tell_turn({tenant_id, turn_id | wa_id})
+-- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
+-- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
+-- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing
+-- of such a message. PT404: not this tenant's turn. PT422: neither or both are named.
+create or replace function public.tell_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_wa_id text := p ->> 'wa_id';
+    v_turn public.turns;
+    v_message public.messages;
+    v_happenings jsonb;
+begin
+    perform hybridflow.require_own(p - 'session_id');
+    if (p ->> 'turn_id' is null) = (v_wa_id is null) then
+        raise exception 'name a turn (turn_id) or a message (wa_id)' using errcode = 'PT422';
+    end if;
+    if v_wa_id is not null then
+        v_message := hybridflow.message_told(v_tenant_id, v_wa_id);
+    end if;
+    select * into v_turn from public.turns
+    where id = coalesce((p ->> 'turn_id')::bigint, v_message.turn_id) and tenant_id = v_tenant_id;
+    if v_wa_id is null and v_turn.id is null then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    select coalesce(jsonb_agg(
+        jsonb_strip_nulls(h.facts) || jsonb_build_object('at', h.at, 'kind', h.kind)
+        order by h.at, h.rank, h.facts
+    ), '[]')
+    into v_happenings
+    from (
+        select t.* from hybridflow.happenings_of_turn(v_turn) as t where v_turn.id is not null
+        union
+        select v_message.created_at, 1, 'message', hybridflow.message_of_story(v_message)
+        where v_message.id is not null and (v_turn.id is null or not v_message.from_me)
+        union
+        select e.* from hybridflow.events_of_story(v_tenant_id, array_remove(array[v_wa_id], null)) as e
+    ) as h;
+    return jsonb_build_object(
+        'now', hybridflow.clock(),
+        'is_known', v_turn.id is not null or v_message.id is not null or v_happenings <> '[]',
+        'was_erased', v_wa_id is not null and hybridflow.was_erased(v_tenant_id, v_wa_id),
+        'turn', case when v_turn.id is not null then hybridflow.turn_of_story(v_turn) end,
+        'message', case when v_message.id is not null then hybridflow.message_of_story(v_message) end,
+        'session', (
+            select jsonb_build_object(
+                'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
+                'pause_reason', s.pause_reason, 'paused_at', s.paused_at
+            )
+            from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
+        ),
+        'tenant', hybridflow.tenant_of_story(v_tenant_id),
+        'happenings', v_happenings
+    );
+end
+$$;
+
+-- find_turn({turn_id | wa_id, instance_name?})
+-- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
+-- alone, whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
+create or replace function public.find_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_ids bigint[];
+begin
+    if p ->> 'instance_name' is not null then
+        v_ids := array(select t.id from public.tenants as t where t.instance_name = p ->> 'instance_name');
+    elsif p ->> 'turn_id' is not null then
+        v_ids := array(select t.tenant_id from public.turns as t where t.id = (p ->> 'turn_id')::bigint);
+    else
+        v_ids := array(
+            select m.tenant_id from hybridflow.messages_called(p ->> 'wa_id') as m
+            union
+            select e.tenant_id from public.tenants as t
+            cross join lateral (
+                select f.tenant_id from hybridflow.events_about_message(t.id, p ->> 'wa_id') as f limit 1
+            ) as e
+        );
+    end if;
+    return jsonb_build_object('found', (
+        select coalesce(jsonb_agg(
+            jsonb_build_object('tenant_id', t.id, 'instance_name', t.instance_name) order by t.id
+        ), '[]')
+        from public.tenants as t where t.id = any(v_ids)
+    ));
+end
+$$;
+
 -- ==================== 0899_version.sql
 
 -- HybridFlow: which schema this is, and how routers call one another.
@@ -11325,7 +11930,8 @@ $$;
 
 select hybridflow.apply_grants(
     array[
-        'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
+        'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
+        'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase',
         'erased_contacts', 'erased_messages', 'messages_archive'
@@ -11350,6 +11956,7 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
+        'find_turn', 'tell_turn',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
     ]
 );
@@ -11373,6 +11980,11 @@ from (
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
         ' undelivered, error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
         ' finished_at, updated_at)'
+    ),
+    (
+        'turn_attempts',
+        '(id, turn_id, tenant_id, attempt, handler, handler_since, began, ended, outcome, reason, error_kind,'
+        ' error, provider, model, tokens_in, tokens_out)'
     ),
     (
         'notices',
@@ -11409,7 +12021,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '2cd8eee69d0fa86c9996ba952eac05a8d931c2a1265067082c58671676a09d2d')
+    ('20261125194500', 'v0_2_0', 'ed239ce744850fc866c121b38d3772fce9830aada39838faec1bcce586789b88')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

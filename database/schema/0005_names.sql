@@ -11,6 +11,7 @@ begin
         ('sessions', array['tenant_id', 'phone_jid', 'lid', 'is_paused', 'last_human_at']),
         ('session_identities', array['tenant_id', 'jid', 'session_id']),
         ('turns', array['tenant_id', 'session_id', 'run_after', 'debounce_until', 'token_hash']),
+        ('turn_attempts', array['turn_id', 'tenant_id', 'attempt', 'began', 'ended', 'outcome']),
         ('messages', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'send_state']),
         ('messages_archive', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'archived_at']),
         ('processed_events', array['tenant_id', 'event_key', 'decision', 'waiting_for']),

@@ -16,7 +16,9 @@ do $hybridflow$
 declare
     v_name text;
 begin
-    foreach v_name in array array['chat', 'actor', 'turn_state', 'handler', 'sender', 'send_state'] loop
+    foreach v_name in array array[
+        'chat', 'actor', 'turn_state', 'handler', 'sender', 'send_state', 'attempt_end'
+    ] loop
         if pg_catalog.to_regtype('hybridflow.' || v_name) is null then
             execute format('create domain hybridflow.%I as text', v_name);
         end if;
@@ -262,7 +264,11 @@ begin
             ('turn_state', array['pending', 'running', 'sending', 'sent', 'cancelled', 'dead']),
             ('handler', array['n8n', 'fallback']),
             ('sender', array['contact', 'owner', 'operator', 'ai', 'client', 'auto']),
-            ('send_state', array['sending', 'sent', 'unknown', 'failed'])
+            ('send_state', array['sending', 'sent', 'unknown', 'failed']),
+            ('attempt_end', array[
+                'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
+            ])
         ) as d (name, allowed)
         where not exists (
             select from pg_catalog.pg_constraint as c

@@ -255,7 +255,7 @@ begin
         update public.turns set beside = true, updated_at = hybridflow.clock() where id = p_turn_id;
         return;
     end if;
-    perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'merged');
 end
 $$;
 

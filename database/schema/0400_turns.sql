@@ -25,7 +25,7 @@ begin
         if found then
             -- The attempt did not fail: it does not count.
             update public.turns set attempt = greatest(attempt - 1, 0) where id = v_running.id;
-            perform hybridflow.requeue_turn(v_running, v_due);
+            perform hybridflow.requeue_turn(v_running, v_due, 'restarted');
         end if;
     end if;
 
@@ -79,8 +79,11 @@ $$;
 
 -- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
 -- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
--- session is locked.
-create or replace function hybridflow.requeue_turn(p_turn public.turns, p_run_after timestamptz)
+-- session is locked. p_turn is the turn as it was worked on, and p_outcome how that attempt ended; null:
+-- there was none, or the caller notes it.
+create or replace function hybridflow.requeue_turn(
+    p_turn public.turns, p_run_after timestamptz, p_outcome text
+)
 returns void
 language plpgsql
 set search_path = ''
@@ -104,20 +107,36 @@ begin
         stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
         updated_at = v_now
     where id = p_turn.id;
+    if p_outcome in ('refused', 'budget') then
+        perform hybridflow.note_attempt(p_turn, p_outcome, v_now, null, p_turn.error_kind, p_turn.error);
+    elsif p_outcome is not null then
+        perform hybridflow.note_attempt(p_turn, p_outcome, v_now, null, null, null);
+    end if;
 end
 $$;
 
--- Closes a turn for good; the one place that cancels. Its token stays: it opens nothing any more, but a
--- callback that comes twice shows by it that it is the same one.
+-- Closes a turn for good, and with it the attempt that is under way; the one place that cancels. Its token
+-- stays: it opens nothing any more, but a callback that comes twice shows by it that it is the same one.
 create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn public.turns;
+    v_failed boolean := p_state = 'dead' or coalesce(p_reason in ('budget', 'reply_refused'), false);
+begin
     update public.turns
-    set state = p_state, reason = p_reason, lease_until = null,
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    set state = p_state, reason = p_reason, lease_until = null, finished_at = v_now, updated_at = v_now
     where id = p_turn_id
+    returning * into v_turn;
+    -- Where nobody was at it, it has no worker.
+    perform hybridflow.note_attempt(
+        v_turn, p_state, v_now, p_reason,
+        case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
+    );
+end
 $$;
 
 -- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
@@ -131,20 +150,33 @@ begin
         return false;
     end if;
     perform hybridflow.put_aside(
-        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3))
+        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3)), 'in_doubt'
     );
     return true;
 end
 $$;
 
--- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier).
-create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz)
+-- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier). The
+-- attempt, if one was under way, has ended with p_outcome.
+create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz, p_outcome text)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns set lease_until = p_until, worker = null, updated_at = hybridflow.clock()
-    where id = p_turn_id
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn public.turns;
+    v_failed boolean;
+begin
+    select * into v_turn from public.turns where id = p_turn_id;
+    v_failed := coalesce(v_turn.error_kind = p_outcome, false);  -- else the error is an earlier attempt's
+    update public.turns set lease_until = p_until, worker = null, updated_at = v_now
+    where id = p_turn_id;
+    perform hybridflow.note_attempt(
+        v_turn, p_outcome, v_now, null,
+        case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
+    );
+end
 $$;
 
 -- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
@@ -373,8 +405,8 @@ as $$
 declare
     v_error text := 'what a reply is made from could not be read: ' || p_error;
 begin
-    perform hybridflow.put_aside(p_turn.id, hybridflow.clock() + interval '1 minute');
     update public.turns set error_kind = 'unreadable', error = v_error where id = p_turn.id;
+    perform hybridflow.put_aside(p_turn.id, hybridflow.clock() + interval '1 minute', 'unreadable');
     return jsonb_build_object('turn_id', p_turn.id, 'tenant_id', p_turn.tenant_id, 'error', v_error);
 end
 $$;
@@ -423,33 +455,36 @@ $$;
 -- does not: its outcome must be found out first.
 create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns
-    set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
-        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id in (
+declare
+    v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.attempt >= p_max_attempts
             and not hybridflow.is_in_doubt(t.id)
         for update skip locked
-    )
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+end
 $$;
 
 -- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
 -- knows what else it wanted to say, and from the start it would repeat itself.
 create or replace function hybridflow.close_dead_flows()
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    update public.turns
-    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
-        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
-    where id in (
+declare
+    v_ids bigint[] := array(
         select t.id from public.turns as t
         where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
             and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
@@ -460,7 +495,14 @@ as $$
                 )
             )
         for update skip locked
-    )
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+end
 $$;
 
 -- How many more turns may be given to n8n now, so that a burst waits here and not there.
@@ -912,6 +954,9 @@ begin
             for update of t skip locked
         ) as d
     ) as s;
+    if v_lapsed then
+        perform hybridflow.note_lapsed(v_ids);
+    end if;
     v_old := case
         -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
         when p ->> 'answer_within_minutes' is not null
@@ -1145,7 +1190,8 @@ begin
         v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
     );
     update public.turns
-    set reply = p -> 'parts', handler = p ->> 'handler', provider = p ->> 'provider', model = p ->> 'model',
+    set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        provider = p ->> 'provider', model = p ->> 'model',
         tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
         tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
         updated_at = hybridflow.clock()
@@ -1176,7 +1222,7 @@ as $$
 $$;
 
 -- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
-create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+create or replace function hybridflow.after_failure(p_turn public.turns, p_session public.sessions, p jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -1194,6 +1240,7 @@ begin
     set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
+        worker = null,  -- it has ended: see end_attempt, which notes it
         waits_for = case
             when not v_away then null
             when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
@@ -1218,12 +1265,36 @@ begin
         perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
         return jsonb_build_object('state', 'dead');
     elsif v_spoken then
-        perform hybridflow.put_aside(p_turn.id, v_due);
+        perform hybridflow.put_aside(p_turn.id, v_due, null);
         update public.turns set state = 'sending' where id = p_turn.id;
     else
-        perform hybridflow.requeue_turn(p_turn, v_due);
+        perform hybridflow.requeue_turn(p_turn, v_due, null);
     end if;
     return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
+-- The same, and the attempt is noted.
+create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_result jsonb := hybridflow.after_failure(p_turn, p_session, p);
+    v_turn public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn.id;
+    perform hybridflow.note_attempt(
+        p_turn,
+        case
+            when v_result ->> 'state' <> 'pending' then v_result ->> 'state'
+            when p ->> 'kind' = 'away' then 'away'
+            else 'failed'
+        end,
+        coalesce(v_turn.finished_at, hybridflow.clock()), v_turn.reason, p ->> 'kind', left(p ->> 'error', 2000)
+    );
+    return v_result;
 end
 $$;
 
@@ -1281,7 +1352,7 @@ begin
     end if;
     update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
     perform hybridflow.discard_reply((v_held.turn).id);
-    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock());
+    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock(), 'begun_anew');
     return '{"ok": true}';
 end
 $$;
@@ -1336,12 +1407,12 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     end if;
     v_turn := v_held.turn;
-    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     if v_turn.state = 'running' then
-        perform hybridflow.requeue_turn(v_turn, hybridflow.clock());
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'released');
     else
-        perform hybridflow.put_aside(v_turn.id, hybridflow.clock());
+        perform hybridflow.put_aside(v_turn.id, hybridflow.clock(), 'released');
     end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
     return jsonb_build_object('ok', true);
 end
 $$;

@@ -55,7 +55,7 @@ begin
         where id = p_turn.id;
         perform hybridflow.after_settlement(p_turn.id, null);
     else
-        perform hybridflow.requeue_turn(p_turn, p_due_at);
+        perform hybridflow.requeue_turn(p_turn, p_due_at, null);
     end if;
 end
 $$;

@@ -646,7 +646,7 @@ begin
     end if;
     update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
-    perform hybridflow.put_aside((v_held.turn).id, v_check_at);
+    perform hybridflow.put_aside((v_held.turn).id, v_check_at, 'in_doubt');
     return '{"ok": true}';
 end
 $$;
@@ -709,7 +709,7 @@ begin
         update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
         where id = (v_held.turn).id;
         perform hybridflow.put_aside(
-            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric), 'in_doubt'
         );
     end if;
     return jsonb_build_object(

@@ -141,6 +141,8 @@ as $$
     ('list_messages', 'viewer', false, '{}'),
     ('list_turns', 'viewer', false, '{}'),
     ('get_turn', 'viewer', false, '{}'),
+    ('tell_turn', 'viewer', false, '{}'),
+    ('find_turn', 'deployment', false, '{}'),
     ('pause_session', 'operator', true, '{until,indefinite}'),
     ('resume_session', 'operator', true, '{}'),
     ('pause_contact', 'operator', true, '{until,indefinite}'),

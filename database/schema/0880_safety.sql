@@ -29,18 +29,21 @@ end
 $$;
 
 -- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whoever had it. The session is locked.
-create or replace function hybridflow.answer_instead(p_turn public.turns, p_message text)
+-- due at once, whoever had it. The session is locked. p_outcome is how the attempt has ended.
+create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
 returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_turn public.turns;
 begin
-    perform hybridflow.discard_reply(p_turn.id);
-    perform hybridflow.requeue_turn(p_turn, hybridflow.clock());
+    perform hybridflow.discard_reply(p_turn_id);
+    select * into v_turn from public.turns where id = p_turn_id;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), p_outcome);
     update public.turns
     set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
-    where id = p_turn.id;
+    where id = p_turn_id;
 end
 $$;
 
@@ -159,7 +162,7 @@ begin
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
     else
         update public.spending set told_at = hybridflow.clock() where id = v_own.id;
-        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+        perform hybridflow.answer_instead(v_turn.id, v_tenant.fallback_message, 'budget');
     end if;
     return jsonb_build_object('refused', 'budget', 'budget', v_budget);
 end
@@ -239,7 +242,7 @@ begin
         select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')
     );
     if v_tenant.on_refused_reply = 'fallback_message' and v_tenant.fallback_message is not null and not v_said then
-        perform hybridflow.answer_instead(v_turn, v_tenant.fallback_message);
+        perform hybridflow.answer_instead(v_turn.id, v_tenant.fallback_message, 'refused');
         return jsonb_build_object(
             'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
         );

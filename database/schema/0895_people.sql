@@ -314,7 +314,24 @@ begin
 end
 $$;
 
--- How many rows there are about a contact, but for events.
+-- A turn as an export has it, with the attempts at it.
+create or replace function hybridflow.exported_turn(p_turn public.turns)
+returns jsonb
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select hybridflow.turn_json(p_turn.id) || jsonb_build_object(
+        'said_so_far', p_turn.said_so_far,
+        'attempts', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]')
+            from public.turn_attempts as a where a.turn_id = p_turn.id
+        )
+    )
+$$;
+
+-- How many rows there are about a contact, but for events and for attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -350,9 +367,7 @@ as $$
             from public.messages_archive as a where a.session_id = any(p_session_ids)
         ),
         'turns', (
-            select coalesce(jsonb_agg(
-                hybridflow.turn_json(t.id) || jsonb_build_object('said_so_far', t.said_so_far) order by t.id
-            ), '[]')
+            select coalesce(jsonb_agg(hybridflow.exported_turn(t) order by t.id), '[]')
             from public.turns as t where t.session_id = any(p_session_ids)
         ),
         'notices', (
@@ -599,12 +614,11 @@ begin
             return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
         when 'turns' then
             select array_agg(jsonb_build_object(
-                'key', jsonb_build_array(f.id),
-                'item', hybridflow.turn_json(f.id) || jsonb_build_object('said_so_far', f.said_so_far)
-            ) order by f.id)
+                'key', jsonb_build_array((f.turn).id), 'item', hybridflow.exported_turn(f.turn)
+            ) order by (f.turn).id)
             into v_rows
             from (
-                select t.id, t.said_so_far from public.turns as t
+                select t as turn from public.turns as t
                 where t.session_id = v_session_id and t.id > v_after_id order by t.id limit v_limit + 1
             ) as f;
         when 'notices' then

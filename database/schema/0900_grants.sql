@@ -43,7 +43,8 @@ $$;
 
 select hybridflow.apply_grants(
     array[
-        'tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices',
+        'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
+        'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase',
         'erased_contacts', 'erased_messages', 'messages_archive'
@@ -68,6 +69,7 @@ select hybridflow.apply_grants(
         'revoke_api_key', 'list_members', 'set_member',
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
+        'find_turn', 'tell_turn',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
     ]
 );

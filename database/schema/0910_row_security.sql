@@ -16,6 +16,11 @@ from (
         ' finished_at, updated_at)'
     ),
     (
+        'turn_attempts',
+        '(id, turn_id, tenant_id, attempt, handler, handler_since, began, ended, outcome, reason, error_kind,'
+        ' error, provider, model, tokens_in, tokens_out)'
+    ),
+    (
         'notices',
         '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
         ' url_told_at, handler, error, created_at, finished_at, updated_at)'

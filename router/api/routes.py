@@ -11,6 +11,7 @@ from router.api import (
     pauses,
     people,
     sessions,
+    stories,
     tenants,
     turns,
     webhook_secrets,
@@ -36,7 +37,8 @@ _KEYED = APIRouter(
     },
 )
 for _part in (
-    tenants, webhook_secrets, members, sessions, pauses, people, turns, instances, api_keys, audit
+    tenants, webhook_secrets, members, sessions, pauses, people, turns, stories, instances,
+    api_keys, audit,
 ):  # fmt: skip
     _KEYED.include_router(_part.router)
 

@@ -21,7 +21,7 @@ _REQUEST = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) https?://")
 _PROCFILE = re.compile(r"(?:release|web): ")
 _DRAWN = re.compile(r"[│▼▲─▶]")
 _COMMENT = re.compile(r"(?:^|\s)# .*$")
-_DATA = {"json", "ts", "caddyfile"}  # shown, not typed
+_DATA = {"json", "ts", "caddyfile", "text"}  # shown, not typed
 
 
 @dataclass(frozen=True, slots=True)

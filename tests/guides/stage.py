@@ -46,6 +46,12 @@ async def fill(database_url: str) -> None:
         talk = Conversation(database, name)
         await talk.open_shop()
         await talk.maria_writes("oi", ago=24 * 3600)  # nobody answers it any more
+    await talk.sql(  # the guides' example of a turn
+        "insert into turns (id, tenant_id, session_id, state, reason, run_after, debounce_until,"
+        " finished_at) overriding system value"
+        " select 42, tenant_id, id, 'cancelled', 'takeover', now(), now(), now() from sessions"
+        " where tenant_id = 1"
+    )
     await _make_keys(as_script(database))
     await database.close()
 

@@ -4,6 +4,7 @@ Never two sends for one turn, never a send while paused, never a lost message.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -37,6 +38,19 @@ class Phone:
         return wa_id
 
 
+class Counted(Conversation):
+    """Counts how often each turn was claimed."""
+
+    def __init__(self, database: DirectDatabase) -> None:
+        super().__init__(database)
+        self.claims: Counter[int] = Counter()
+
+    async def claim(self, **how: Any) -> list[Json]:
+        turns = await super().claim(**how)
+        self.claims.update(turn["turn_id"] for turn in turns)
+        return turns
+
+
 class TurnMachine(RuleBasedStateMachine):
     """Everybody who can act on a session, acting in any order."""
 
@@ -45,7 +59,7 @@ class TurnMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.talk = Conversation(self.wait(DirectDatabase.connect(self.url, size=1)))
+        self.talk = Counted(self.wait(DirectDatabase.connect(self.url, size=1)))
         self.wait(self.talk.sql("truncate tenants cascade"))
         self.tenant_id = self.wait(self.talk.open_shop())
         self.wait(self.talk.open_shop("restarting", on_new_message="restart"))
@@ -409,6 +423,22 @@ class TurnMachine(RuleBasedStateMachine):
             )
         )
         assert talking == []
+
+    @invariant()
+    def every_claim_is_an_attempt_that_ended_or_is_under_way(self) -> None:
+        """At most one is under way, and only while its turn is held."""
+        turns = self.wait(
+            self.talk.sql(
+                "select t.id, t.attempt, (t.held and t.worker is not null)::int as open,"
+                " count(a.id) as ended, max(a.attempt) as last from turns t"
+                " left join turn_attempts a on a.turn_id = t.id group by t.id"
+            )
+        )
+        for turn in turns:
+            claims = self.talk.claims[turn["id"]]
+            assert turn["ended"] + turn["open"] == claims, turn
+            assert turn["attempt"] <= claims, turn
+            assert turn["attempt"] <= max(turn["last"] or 0, turn["attempt"] * turn["open"]), turn
 
     @invariant()
     def a_finished_turn_has_said_all_or_says_that_it_is_incomplete(self) -> None:

@@ -13,8 +13,8 @@ from tests.state.conversation import Conversation, Json
 from tests.state.test_people import a_long_story, erase, person
 
 ABOUT_CONTACTS = (
-    *("sessions", "session_identities", "messages", "messages_archive", "turns", "notices"),
-    *("spending", "processed_events"),
+    *("sessions", "session_identities", "messages", "messages_archive", "turns", "turn_attempts"),
+    *("notices", "spending", "processed_events"),
 )
 """What a contact's export, erasure and retention are about."""
 
@@ -60,7 +60,8 @@ KEPT_UNTIL_ERASED = {
 HIDDEN_FROM_MEMBERS = {
     "turns": "token_hash execution_id debounce_until lease_until worker correlation_id"
     " reserved_tokens reserved_on beside stop_reason waits seen_at execution_told_at retried_at"
-    " waits_for waiting held said_so_far",
+    " waits_for waiting held said_so_far handler_since",
+    "turn_attempts": "worker",
     "notices": "token_hash next_at lease_until waiting",
     "processed_events": "id tenant_id event_key event decision waiting_for change processed_at",
 }
@@ -154,6 +155,7 @@ async def test_every_column_about_a_contact_is_exported(talk: Conversation, whol
         contact = await export_contact(talk.database, named)
     names = {"messages_archive": "archived_messages", "processed_events": "events"}
     found = await columns(talk)
+    contact["turn_attempts"] = [each for turn in contact["turns"] for each in turn["attempts"]]
     missing: dict[str, set[str]] = {}
     for table in ABOUT_CONTACTS:
         rows = contact.get(names.get(table, table))

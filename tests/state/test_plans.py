@@ -71,7 +71,7 @@ _WAIT = {
 ENOUGH_ROWS = 250  # that a node of a plan may look at: pages have 50, histories 40, batches 100
 SEARCHED = 1_001  # the same where something is searched: so many are looked at for a page
 GROWING = {
-    *("sessions", "session_identities", "messages", "messages_archive", "turns"),
+    *("sessions", "session_identities", "messages", "messages_archive", "turns", "turn_attempts"),
     *("processed_events", "spending", "notices", "audit_log", "erased_messages"),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from router.api.stories import story_of
 from router.embedded.postgres import EmbeddedPostgres
 from router.state.direct import DirectDatabase
 from router.state.migrations import migrate
@@ -139,6 +140,25 @@ async def test_a_router_of_the_old_release_can_say_that_an_event_was_not_recorde
     answer = await talk.database.call("ingest_events", {"events": [bad], "policy": {}})
     (decision,) = answer["decisions"]
     assert (decision["outcome"], decision["code"], decision["detail"]) == ("failed", "22007", "")
+
+
+async def test_its_turns_tell_what_is_known_and_what_comes_then(talk: Conversation):
+    async def told(turn_id: int) -> tuple[str, list[str]]:
+        asked = {"tenant_id": 1, "turn_id": turn_id}
+        story = story_of(await talk.database.call("tell_turn", asked))
+        return story.answer[0], [each.kind for each in story.happenings]
+
+    assert await talk.value("select count(*) from turn_attempts") == 0
+    answered_then, kinds = await told(3)
+    assert answered_then == "It was answered, in one part."
+    assert kinds == ["message", "turn_made", "send", "closed"]
+    assert (await told(4))[0] == "It got no answer: a human took over the conversation."
+    assert (await told(6))[0].startswith("It got no answer: the turn is dead.")
+    turns = {turn["session"]["session_id"]: turn for turn in await talk.claim()}
+    await talk.finish(turns[1], await talk.begin(turns[1], "Oi 1"), "3EB001")
+    said, kinds = await told(1)
+    assert said == "It was answered, in one part."
+    assert kinds[-3:] == ["send", "attempt_ended", "closed"]
 
 
 async def test_a_pause_of_its_time_ends_as_before(talk: Conversation):

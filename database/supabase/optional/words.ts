@@ -31,6 +31,10 @@ export type Words = {
   tenants: {
     llm_provider: "anthropic" | "openai";
   };
+  turn_attempts: {
+    handler: "n8n" | "fallback" | null;
+    outcome: "sent" | "cancelled" | "dead" | "failed" | "away" | "in_doubt" | "refused" | "budget" | "unreadable" | "released" | "begun_anew" | "restarted" | "merged" | "lapsed";
+  };
   turns: {
     state: "pending" | "running" | "sending" | "sent" | "cancelled" | "dead";
     handler: "n8n" | "fallback" | null;

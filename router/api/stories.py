@@ -1,0 +1,84 @@
+"""Stories: a turn's life, or what became of a message, and why there was an answer or none."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from router.api.dependencies import PathId, TenantId, TheDatabase
+from router.api.models import TurnState
+from router.api.story_answer import answer
+from router.api.story_words import says
+from router.state.database import Json
+
+router = APIRouter(tags=["turns"])
+_WaId = Annotated[
+    str,
+    Query(
+        min_length=1,
+        max_length=250,
+        pattern="^[!-~]+$",
+        description="The message's id, as WhatsApp and Evolution have it (key.id)",
+    ),
+]
+HappeningKind = Literal[
+    "message", "judged", "turn_made", "claimed", "handled", "attempt_ended", "send", "echo", "tick",
+    "undelivered", "edited", "deleted", "human_wrote", "paused", "resumed", "retried",
+    "answered_again", "closed",
+]  # fmt: skip
+
+
+class Happening(BaseModel):
+    """Something that happened to a turn, or to a message."""
+
+    at: datetime
+    kind: HappeningKind
+    says: str = Field(description="The same in words")
+    facts: dict[str, Any] = Field(description="What is known of it: ids, states, errors; no text")
+
+
+class Story(BaseModel):
+    """A turn's life, or what became of a message, in order."""
+
+    answer: list[str] = Field(description="Why there was an answer, or none, in short")
+    is_known: bool = Field(description="false: the tenant knows nothing of such a message")
+    turn_id: int | None = Field(description="The turn; null: the message has none")
+    state: TurnState | None
+    session_id: int | None
+    happenings: list[Happening]
+
+
+def story_of(told: Json) -> Story:
+    """Return what `tell_turn` tells, with its words."""
+    turn, message = told["turn"], told["message"]
+    return Story(
+        answer=answer(told),
+        is_known=told["is_known"],
+        turn_id=None if turn is None else turn["id"],
+        state=None if turn is None else turn["state"],
+        session_id=(turn or message or {}).get("session_id"),
+        happenings=[
+            Happening(
+                at=each["at"],
+                kind=each["kind"],
+                says=says(each),
+                facts={name: fact for name, fact in each.items() if name not in ("at", "kind")},
+            )
+            for each in told["happenings"]
+        ],
+    )
+
+
+@router.get("/turns/{turn_id:int}/story", summary="Read a turn's life")
+async def tell_turn(turn_id: PathId, tenant_id: TenantId, database: TheDatabase) -> Story:
+    """From the webhooks that it answers to the ticks of its reply; no text of any message."""
+    argument = {"tenant_id": tenant_id, "turn_id": turn_id}
+    return story_of(await database.call("tell_turn", argument))
+
+
+@router.get("/messages/story", summary="Read what became of a message")
+async def tell_message(wa_id: _WaId, tenant_id: TenantId, database: TheDatabase) -> Story:
+    """Why it got an answer, or none; also of one that made no turn, or never arrived."""
+    argument = {"tenant_id": tenant_id, "wa_id": wa_id}
+    return story_of(await database.call("tell_turn", argument))

@@ -1,0 +1,182 @@
+"""Why there was an answer, or none: a turn's story, summed up in plain English. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from router.api.story_words import DECISIONS, error_of, person, reason_of, waits_for
+
+_KEPT = "What came by webhooks is kept for 7 days, so why it got none is not known any more."
+_UNRECORDED = (
+    "Nothing is kept of status posts, newsletters, broadcast lists, protocol messages and notes to"
+    " oneself: the router's log has them as webhook_ignored, with the reason."
+)
+
+
+def answer(story: Mapping[str, Any]) -> list[str]:
+    """Return, in sentences, what became of what was asked about; the first says it in short."""
+    if not story["is_known"]:
+        return _never_arrived(story)
+    if story["turn"] is not None:
+        return _of_turn(story)
+    return _without_turn(story)
+
+
+def _never_arrived(story: Mapping[str, Any]) -> list[str]:
+    if story["was_erased"]:
+        return ["The contact's data was erased: of this message nothing is kept."]
+    tenant = story["tenant"]
+    name = tenant["instance_name"]
+    said = ["This message never arrived here, or is not kept any more. What to look at:"]
+    if tenant["connection_lost_at"] is not None:
+        lost = _minute(tenant["connection_lost_at"])
+        said.append(
+            f"- {name} lost its connection to WhatsApp at {lost} ({tenant['connection_state']}):"
+            f" python -m scripts.tenant connect {name}"
+        )
+    if tenant["last_event_at"] is None:
+        said.append(
+            f"- No webhook of {name} has come in the last 7 days: is it set?"
+            f" python -m scripts.tenant connect {name}"
+        )
+    else:
+        said.append(f"- The last webhook of {name} came at {_minute(tenant['last_event_at'])}.")
+    said.append(f"- Does the way work? GET /api/instances/{name}/test-webhook tells, step by step.")
+    said.append(
+        f"- What Evolution stored is fetched by: python -m scripts.catch_up --instance {name}"
+    )
+    if tenant["pruned_before"] is not None:
+        before = _minute(tenant["pruned_before"])
+        said.append(f"- What was sent before {before} is archived or deleted (retention).")
+    said.append(f"- {_UNRECORDED}")
+    return said
+
+
+def _without_turn(story: Mapping[str, Any]) -> list[str]:
+    message = story["message"]
+    judged = [each for each in story["happenings"] if each["kind"] in ("judged", "echo")]
+    decision = judged[0].get("decision") if judged else None
+    if message is not None and message["sender"] == "ai":
+        return ["HybridFlow sent it, and it belongs to no turn: a notice, say."]
+    if message is not None and message["from_me"]:
+        return [f"It was written by {person(message['sender'])}: the AI answers only contacts."]
+    if message is not None and message["deleted_at"] is not None and decision == "turn_pending":
+        return ["It was to be answered, and the contact deleted it."]
+    if decision == "turn_pending":
+        turn_id = judged[0].get("turn_id")
+        return [f"Turn {turn_id} had it, and is past its retention: its life is not kept."]
+    if decision in ("own_message", "known_message") and message is None:
+        return [f"No answer is due: {DECISIONS[decision]}."]
+    if decision is not None:
+        return [f"It got no answer: {DECISIONS.get(decision, decision)}.", *_pause_now(story)]
+    if message is None:
+        return ["The message itself is not kept; what is known of it stands below."]
+    if not message["expects_reply"]:
+        return [f"It got no answer: {DECISIONS['no_reply_needed']}."]
+    return [f"It got no answer of its own. {_KEPT}", *_pause_now(story)]
+
+
+def _pause_now(story: Mapping[str, Any]) -> list[str]:
+    session = story["session"]
+    if session is None or not session["is_paused"]:
+        return []
+    since = f" since {_minute(session['paused_at'])}" if session["paused_at"] else ""
+    why = f" ({session['pause_reason']})" if session["pause_reason"] else ""
+    by = person(session["pause_source"])
+    cure = f"POST /api/sessions/{session['id']}/resume ends that"
+    return [f"The conversation is still paused, by {by}{since}{why}: {cure}."]
+
+
+def _of_turn(story: Mapping[str, Any]) -> list[str]:
+    turn = story["turn"]
+    why = reason_of(turn["reason"])
+    match turn["state"]:
+        case "pending":
+            return _waiting(story)
+        case "running" | "sending":
+            return _under_way(turn)
+        case "sent":
+            return _sent(story)
+        case "cancelled":
+            return [f"It got no answer: {why or 'the turn was cancelled'}.", *_pause_now(story)]
+        case _:
+            error = error_of(turn)
+            cause = "; ".join(each for each in (why, error) if each) or "every attempt failed"
+            return [
+                f"It got no answer: the turn is dead. {_sentence(cause)}",
+                f"POST /api/turns/{turn['id']}/retry?tenant_id={turn['tenant_id']} tries it again.",
+            ]
+
+
+def _sent(story: Mapping[str, Any]) -> list[str]:
+    turn = story["turn"]
+    sends = [each for each in story["happenings"] if each["kind"] == "send"]
+    left = [each for each in sends if each.get("send_state") == "sent"]
+    again = [each["turn_id"] for each in story["happenings"] if each["kind"] == "answered_again"]
+    why = reason_of(turn["reason"])
+    if not left:
+        return [f"Nothing was said: {why or 'its flow ended without a word'}.", *_pause_now(story)]
+    if turn["undelivered"] and all(each.get("status") == "error" for each in left):
+        said = ["A reply was sent, and WhatsApp did not deliver it."]
+        return said + [f"Turn {number} answers again." for number in again]
+    said = [f"It was answered, in {_parts(len(left))}."]
+    if turn["undelivered"]:
+        said.append(f"WhatsApp did not deliver {turn['undelivered']} of them.")
+    if turn["incomplete"]:
+        said.append(f"Not all of the reply was said: {why or 'a part did not leave'}.")
+    elif why is not None:
+        said.append(_sentence(why))
+    return said
+
+
+def _waiting(story: Mapping[str, Any]) -> list[str]:
+    turn = story["turn"]
+    due = _minute(turn["run_after"], seconds=True)
+    away = waits_for(turn["waits_for"])
+    error = error_of(turn)
+    if away is not None:
+        said = f"It waits for {away} to be back; it is tried again at {due}"
+    elif _later(turn["run_after"], story["now"]):
+        said = f"It is to be answered; the next attempt is due at {due}"
+    else:
+        said = (
+            f"It is due since {due}, and no router has taken it yet: is one running, does /health"
+            " say that it is ready, or is the session's reply before still being made?"
+        )
+    return [said + ("" if said.endswith("?") else "."), *_last_error(error)]
+
+
+def _under_way(turn: Mapping[str, Any]) -> list[str]:
+    error = error_of(turn)
+    until = _minute(turn["lease_until"], seconds=True)
+    if turn["worker"] is None:
+        away = waits_for(turn["waits_for"])
+        wait = f", for {away} is away" if away else ""
+        return [f"It is put aside until {until}{wait}; then it goes on.", *_last_error(error)]
+    stop = reason_of(turn["stop_reason"])
+    said = [f"It is being answered now, by {turn['worker']} (attempt {turn['attempt']})."]
+    if stop is not None:
+        said.append(f"It stops when the part that is leaving is settled: {stop}.")
+    return said
+
+
+def _last_error(error: str | None) -> list[str]:
+    return [] if error is None else [f"The last error was: {error}"]
+
+
+def _parts(count: int) -> str:
+    return "one part" if count == 1 else f"{count} parts"
+
+
+def _sentence(text: str) -> str:
+    whole = text[:1].upper() + text[1:]
+    return whole if whole.endswith(".") else f"{whole}."
+
+
+def _later(one: str, other: str) -> bool:
+    return datetime.fromisoformat(one) > datetime.fromisoformat(other)
+
+
+def _minute(moment: str, *, seconds: bool = False) -> str:
+    """Return a moment as it is read: to the minute, in UTC as the state says it."""
+    return moment[: 19 if seconds else 16].replace("T", " ")

@@ -1,0 +1,245 @@
+"""What each happening of a turn's story says, in plain English.
+
+Pure: from the facts that `tell_turn` returns to words. `router.api.story_answer` sums them up.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+DECISIONS = {
+    "turn_pending": "it is to be answered",
+    "paused": "a human had the conversation (it was paused): recorded, not answered",
+    "tenant_inactive": "the tenant was switched off (is_active): recorded, not answered",
+    "staff": "it came from the tenant's notify_number: recorded, never answered by the AI",
+    "no_reply_needed": "recorded; the AI answers nothing of this kind",
+    "too_old": "it was too old when it arrived (ANSWER_WITHIN_MINUTES): recorded, not answered",
+    "flood": "the contact wrote too much at once: recorded, not answered",
+    "loop": "two bots seemed to talk to each other: recorded, and the conversation was paused",
+    "group": "it was written in a group, and the tenant answers no groups: not recorded",
+    "known_message": "it had been recorded before",
+    "own_message": "it is a send of our own",
+    "takeover": "a human of the business wrote: the conversation was paused",
+    "takeover_over": "a human of the business wrote, but that pause was over already",
+    "recorded": "recorded; it pauses nothing",
+    "automatic_reply": "an automatic greeting or answer to a call: recorded; it pauses nothing",
+    "waiting_for_message": "it is kept until the message that it is about arrives",
+}
+"""What the state decided of a webhook, by its word for it."""
+
+REASONS = {
+    "takeover": "a human took over the conversation",
+    "paused": "the conversation was paused",
+    "merged": "its messages went to another turn of the same contact",
+    "deleted": "the contact deleted what was to be answered",
+    "delivered": "the reply before turned out to have arrived",
+    "late": "a reply that was thought lost turned out to have been sent",
+    "budget": "the budget was used up",
+    "reply_refused": "the guard let the reply through to nobody, and a human was asked for",
+    "handoff": "the AI asked for a human",
+    "too_old": "nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)",
+    "in_doubt": "a send's outcome could not be found out; it is not sent again by itself",
+    "flow_failed": "the flow failed after it had said something",
+    "flow_died": "the flow had said something and was never heard of again",
+    "flow_settled": "the flow is gone, and what it had begun is settled",
+}
+"""Why a turn ended as it did, by its `reason`. Others are a flow's own words."""
+
+_PEOPLE = {
+    "owner": "the owner",
+    "operator": "an operator",
+    "client": "another client of Evolution",
+    "contact": "the contact",
+    "ai": "the AI",
+    "cron": "the end of its time",
+    "auto": "an automatic greeting",
+}
+_STATUS = {
+    "pending": "is on its way to WhatsApp",
+    "server_ack": "was taken by WhatsApp",
+    "delivery_ack": "is on the contact's phone",
+    "read": "was read",
+    "played": "was played",
+    "error": "was refused by WhatsApp",
+}
+
+
+def says(happening: Facts) -> str:
+    """Return what happened, as one sentence without its end."""
+    tell = _SAYINGS.get(happening["kind"])
+    return tell(happening) if tell is not None else str(happening["kind"])
+
+
+def reason_of(word: str | None) -> str | None:
+    """Return a turn's `reason` in words."""
+    return None if word is None else REASONS.get(word, word)
+
+
+def waits_for(word: str | None) -> str | None:
+    """Return what a turn waits for (`waits_for`) in words."""
+    if word is None:
+        return None
+    return "the LLM" if word.startswith("llm ") else "Evolution, or its line to WhatsApp,"
+
+
+def error_of(facts: Facts) -> str | None:
+    """Return the error with its kind."""
+    error, kind = facts.get("error"), facts.get("error_kind")
+    if error is None:
+        return kind
+    return str(error) if kind in (None, "budget", "reply_refused") else f"{error} ({kind})"
+
+
+def send_state(facts: Facts) -> str:
+    """Return how far a send has come."""
+    match facts.get("send_state"):
+        case "sent":
+            status = _STATUS.get(facts.get("status") or "", "was taken by Evolution")
+            return f"it {status}"
+        case "failed" if facts.get("was_doubted"):
+            return "it was looked up, and had not left"
+        case "failed":
+            return "it certainly did not leave"
+        case _:
+            return "nobody knows yet whether it left"
+
+
+def part_of(facts: Facts) -> str:
+    """Return which part of the reply it is, counted from one."""
+    part = facts.get("part")
+    return "a part of an earlier reply" if part is None else f"part {part + 1}"
+
+
+def person(word: str | None) -> str:
+    """Return who it was."""
+    return _PEOPLE.get(word or "", word or "somebody")
+
+
+def _message(facts: Facts) -> str:
+    who = person(facts.get("sender"))
+    gone = ", and deleted it later" if facts.get("deleted_at") else ""
+    return f"{who} wrote {_called(facts)}{gone}"
+
+
+def _called(facts: Facts) -> str:
+    kind = facts.get("message_kind", "text")
+    return f"message {facts.get('wa_id') or facts.get('id')} ({kind})"
+
+
+def _judged(facts: Facts) -> str:
+    word = facts.get("decision") or facts.get("outcome") or "nothing"
+    decided = DECISIONS.get(word, word)
+    if word == "too_old" and facts.get("outcome") == "ignored":
+        decided = "it is older than what is kept: not recorded"
+    due = facts.get("due_in")
+    if due is not None and due > 0:
+        decided += f", in {float(due):.1f} s, so that more can be written first"
+    by = "gap repair" if facts.get("event") == "gap_repair" else f"webhook {facts.get('event')}"
+    return f"{by} brought {facts.get('wa_id')}: {decided}"
+
+
+def _claimed(facts: Facts) -> str:
+    return f"attempt {facts['attempt']} began, by {facts['worker']}"
+
+
+def _handled(facts: Facts) -> str:
+    if facts.get("handler") == "n8n":
+        return "it was given to n8n"
+    cost = _cost(facts)
+    return f"the reply was made, passed the guard and was written down{cost}"
+
+
+def _cost(facts: Facts) -> str:
+    llm = " ".join(str(facts[name]) for name in ("provider", "model") if facts.get(name))
+    tokens = [facts.get("tokens_in"), facts.get("tokens_out")]
+    if any(count is not None for count in tokens):
+        used = f"{tokens[0] or 0} tokens in, {tokens[1] or 0} out"
+        llm = f"{llm}, {used}" if llm else used
+    return f" ({llm})" if llm else ""
+
+
+_ENDINGS = {
+    "sent": "{number} ended with the turn: {why}",
+    "cancelled": "{number} was stopped: {why}",
+    "dead": "{number} failed for good: {error}",
+    "failed": "{number} failed and is made again: {error}",
+    "away": "{number} could not go on, and does not count: {error}",
+    "in_doubt": "{number} ended in doubt, for a send had begun and nobody knew how it ended{cause}",
+    "refused": "the guard refused the reply, and the fallback message goes instead: {error}",
+    "budget": "{error}; the fallback message goes instead",
+    "unreadable": "{number} could not begin: {error}",
+    "released": "{number} was given back, for the router stopped; it does not count",
+    "begun_anew": "nothing of the reply had left: it is made anew, and {number} does not count",
+    "restarted": "the contact wrote again: the reply is made anew (on_new_message = restart)",
+    "merged": "the contact became known under two identities: the reply is made anew",
+    "lapsed": "{number} fell silent: its time was over, and nobody said how it ended",
+}
+
+
+def _attempt_ended(facts: Facts) -> str:
+    outcome = str(facts["outcome"])
+    error = error_of(facts)
+    why = reason_of(facts.get("reason"))
+    said = _ENDINGS.get(outcome, "{number} ended: " + outcome).format(
+        number=f"attempt {facts['attempt']}",
+        why=why or ("all was said" if outcome == "sent" else "the turn was cancelled"),
+        error=error or why or "nobody said why",
+        cause=f": {error}" if error else "",
+    )
+    by_flow = outcome in ("sent", "cancelled", "dead") and facts.get("handler") == "n8n"
+    return said + _cost(facts) if by_flow else said
+
+
+def _send(facts: Facts) -> str:
+    times = facts.get("sends") or 1
+    again = f" (begun {times} times)" if times > 1 else ""
+    return f"the fence let {part_of(facts)} through to Evolution{again}; now {send_state(facts)}"
+
+
+def _echo(facts: Facts) -> str:
+    return f"the echo of our own message {facts['wa_id']} came back: it has left"
+
+
+def _tick(facts: Facts) -> str:
+    status = facts.get("status") or ""
+    kept = ", kept until the message is known" if facts.get("waits") else ""
+    return f"tick: {facts['wa_id']} {_STATUS.get(status, status)}{kept}"
+
+
+def _undelivered(facts: Facts) -> str:
+    code = f" (error {facts['error_code']})" if facts.get("error_code") else ""
+    return f"WhatsApp did not deliver {part_of(facts)}{code}"
+
+
+def _paused(facts: Facts) -> str:
+    reason = f": {facts['reason']}" if facts.get("reason") else ""
+    return f"the conversation was paused by {person(facts.get('source'))}{reason}"
+
+
+def _closed(facts: Facts) -> str:
+    why = reason_of(facts.get("reason"))
+    half = ", but not every part of the reply left" if facts.get("incomplete") else ""
+    return f"the turn was closed as {facts['state']}{half}" + (f": {why}" if why else "")
+
+
+_SAYINGS: dict[str, Callable[[Facts], str]] = {
+    "message": _message,
+    "judged": _judged,
+    "turn_made": lambda facts: f"turn {facts['turn_id']} was made",
+    "claimed": _claimed,
+    "handled": _handled,
+    "attempt_ended": _attempt_ended,
+    "send": _send,
+    "echo": _echo,
+    "tick": _tick,
+    "undelivered": _undelivered,
+    "edited": lambda facts: f"{facts['wa_id']} was edited",
+    "deleted": lambda facts: f"{facts['wa_id']} was deleted",
+    "human_wrote": lambda facts: f"{person(facts.get('sender'))} wrote {_called(facts)}",
+    "paused": _paused,
+    "resumed": lambda facts: f"the conversation was resumed by {person(facts.get('source'))}",
+    "retried": lambda _: "somebody had the dead turn tried again, with fresh attempts",
+    "answered_again": lambda facts: f"turn {facts['turn_id']} answers instead",
+    "closed": _closed,
+}

@@ -1,0 +1,80 @@
+"""Tell a turn's life, or why a message got no answer: `python -m scripts.turn 42`.
+
+`python -m scripts.turn --message WA_ID` begins at a message, by the id that WhatsApp and Evolution
+have for it (key.id). Works on the configured database, through the same SQL function as
+GET /api/turns/{turn_id}/story. No text of a message is shown. Times are UTC. Exit code 0:
+told; 1: there is no such turn or tenant; 2: the command was not understood.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC
+
+from router.api.stories import Story, story_of
+from router.configuration.settings import Settings
+from router.state.database import Database, Json
+from scripts.operators import as_script
+from scripts.running import CannotGoOn, run
+
+_UNKNOWN = (
+    "No tenant knows of the message {wa_id}: name the instance that it was written to, and what to"
+    " look at is said: python -m scripts.turn --message {wa_id} --instance NAME"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if (given.turn is None) == (given.message is None):
+        parser.error("give a turn's number, or --message WA_ID")
+    asked = {"turn_id": given.turn} if given.message is None else {"wa_id": given.message}
+
+    async def work(_: Settings, state: Database) -> int:
+        return await tell(as_script(state), asked, given.instance)
+
+    return run(work)
+
+
+async def tell(database: Database, asked: Json, instance: str | None) -> int:
+    """Print the story, one for each tenant that knows of it. Raises CannotGoOn."""
+    found = (await database.call("find_turn", {**asked, "instance_name": instance}))["found"]
+    if not found and instance is not None:
+        raise CannotGoOn(f"there is no tenant with the instance {instance}: scripts.tenant list")
+    if not found and "turn_id" in asked:
+        raise CannotGoOn(f"there is no turn {asked['turn_id']}: it may be past its retention")
+    if not found:
+        raise CannotGoOn(_UNKNOWN.format(**asked))
+    for tenant in found:
+        argument = {**asked, "tenant_id": tenant["tenant_id"]}
+        story = story_of(await database.call("tell_turn", argument))
+        what = f"turn {story.turn_id}" if "turn_id" in asked else f"message {asked['wa_id']}"
+        print("\n".join(told(story, f"{what} of {tenant['instance_name']}")))
+    return 0
+
+
+def told(story: Story, what: str) -> list[str]:
+    """Return the story as lines: what it is about, the answer, and what happened, in order."""
+    state = f", {story.state}" if story.state is not None else ""
+    turn = f", turn {story.turn_id}" if story.turn_id is not None else ""
+    session = f" (session {story.session_id}{turn}{state})" if story.session_id else ""
+    lines = [f"{what[:1].upper()}{what[1:]}{session}", *story.answer]
+    if story.happenings:
+        lines.append("")
+    for each in story.happenings:
+        at = each.at.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds")[:23]
+        lines.append(f"{at}  {each.says}")
+    return lines
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.turn", description=__doc__)
+    parser.add_argument("turn", nargs="?", type=int, help="the turn's number")
+    parser.add_argument("--message", metavar="WA_ID", help="begin at this message instead")
+    parser.add_argument("--instance", metavar="NAME", help="of this tenant only")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
