@@ -1796,9 +1796,7 @@ begin
 end
 $$;
 
--- The locked session that a request of an operator means: by session_id, or by contact (a JID or a
--- phone number), which makes the session if there is none: a pause works before any message.
--- Raises PT404 where the tenant or the session is not the tenant's own.
+-- The locked session that a request of an operator means. Raises PT404 where it is not the tenant's own.
 create or replace function hybridflow.session_of(p jsonb)
 returns public.sessions
 language plpgsql
@@ -1808,12 +1806,6 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_session public.sessions;
 begin
-    if p ? 'contact' then
-        if not exists (select from public.tenants where id = v_tenant_id) then
-            raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
-        end if;
-        return hybridflow.resolve_session(v_tenant_id, array[p ->> 'contact'], 'contact', null);
-    end if;
     select * into v_session from public.sessions
     where id = (p ->> 'session_id')::bigint and tenant_id = v_tenant_id
     for update;
@@ -1824,7 +1816,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
+-- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
 -- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say. `until` takes
 -- the place of what was asked before, and with neither it stays beside; what a human's message asks for stays
@@ -1867,7 +1859,7 @@ begin
 end
 $$;
 
--- resume_session({tenant_id, session_id | contact, source, policy})
+-- resume_session({tenant_id, session_id, source, policy})
 -- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and
 -- nobody answered gets a turn if it is recent. Returns the session and that turn. PT404 as above.
 create or replace function public.resume_session(p jsonb)
@@ -3987,7 +3979,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p - 'contact');
+    v_session public.sessions := hybridflow.session_of(p);
     v_tenant public.tenants;
     v_human public.messages;
     v_message public.messages;
@@ -7165,7 +7157,7 @@ begin
         raise exception 'tenant % has no session with %', v_tenant.id, v_jids[1] using errcode = 'PT404';
     end if;
     v_session := hybridflow.resolve_session(v_tenant.id, v_jids, 'contact', null);
-    return p - 'contact' || jsonb_build_object('session_id', v_session.id);
+    return p || jsonb_build_object('session_id', v_session.id);
 end
 $$;
 
@@ -11147,7 +11139,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '7cd812975486cb35a46e31cd8ad57602066bae6c084cc03f6c520118c5f85e39')
+    ('20261125194500', 'v0_2_0', '0a6730bb3dda31c9ad7ac7a2bb63da415908c97f33af43a2c763cc98562c681e')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

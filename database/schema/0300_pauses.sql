@@ -396,9 +396,7 @@ begin
 end
 $$;
 
--- The locked session that a request of an operator means: by session_id, or by contact (a JID or a
--- phone number), which makes the session if there is none: a pause works before any message.
--- Raises PT404 where the tenant or the session is not the tenant's own.
+-- The locked session that a request of an operator means. Raises PT404 where it is not the tenant's own.
 create or replace function hybridflow.session_of(p jsonb)
 returns public.sessions
 language plpgsql
@@ -408,12 +406,6 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_session public.sessions;
 begin
-    if p ? 'contact' then
-        if not exists (select from public.tenants where id = v_tenant_id) then
-            raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
-        end if;
-        return hybridflow.resolve_session(v_tenant_id, array[p ->> 'contact'], 'contact', null);
-    end if;
     select * into v_session from public.sessions
     where id = (p ->> 'session_id')::bigint and tenant_id = v_tenant_id
     for update;
@@ -424,7 +416,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?})
+-- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until
 -- RESUME_AFTER_HOURS have passed, as after a human's message. Cancels what it was about to say. `until` takes
 -- the place of what was asked before, and with neither it stays beside; what a human's message asks for stays
@@ -467,7 +459,7 @@ begin
 end
 $$;
 
--- resume_session({tenant_id, session_id | contact, source, policy})
+-- resume_session({tenant_id, session_id, source, policy})
 -- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and
 -- nobody answered gets a turn if it is recent. Returns the session and that turn. PT404 as above.
 create or replace function public.resume_session(p jsonb)

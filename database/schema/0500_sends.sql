@@ -351,7 +351,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_session public.sessions := hybridflow.session_of(p - 'contact');
+    v_session public.sessions := hybridflow.session_of(p);
     v_tenant public.tenants;
     v_human public.messages;
     v_message public.messages;
