@@ -1,8 +1,12 @@
 """Evolution's client for tests that both send and look at what was sent."""
 
 from router.evolution.client import EvolutionClient
-from router.evolution.sends import EvolutionSends
+from router.evolution.exchange import Instance
+from router.evolution.sends import EvolutionSends, SentMessage
 
 
 class WholeEvolution(EvolutionSends, EvolutionClient):
     """Both sides of the client, which the router keeps apart."""
+
+    async def send_text(self, instance: Instance, number: str, text: str) -> SentMessage:
+        return await self.send(instance, "message/sendText", {"number": number, "text": text})
