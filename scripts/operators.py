@@ -15,7 +15,7 @@ from router.api.bound_database import CallersDatabase
 from router.configuration.settings import Settings
 from router.gate.identity import make_api_key, script_caller
 from router.state.database import Database, Json
-from scripts.running import run
+from scripts.running import called, run
 
 _ROLES = ("viewer", "operator", "admin")
 
@@ -166,7 +166,7 @@ def _state(key: Json) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.operators", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.operators"), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("keys", help="list the keys of the API")
 
