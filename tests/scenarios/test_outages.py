@@ -173,7 +173,7 @@ async def test_an_llm_that_stays_away_leaves_turns_that_are_too_old_and_can_be_r
         llm.fail(llm.broken(), times=None)
         await stage.maria.writes("tem bolo?")
         await stage.until(PUT_OFF, bool)
-        await stage.sql("update messages set sent_at = sent_at - interval '5 hours'")
+        await stage.time_passes(hours=5)
         (turn,) = await stage.turns_end()
         assert (turn["state"], turn["reason"]) == ("dead", "too_old")
         llm.heal()
