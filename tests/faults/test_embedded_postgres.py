@@ -180,6 +180,7 @@ def test_a_first_start_makes_a_cluster_that_is_safe_and_the_same_everywhere(open
             name: ask(server.dsn, f"show {name}")
             for name in ("data_checksums", "fsync", "listen_addresses", "timezone")
         }
+        assert ask(server.dsn, "show log_line_prefix") == "%m [%p] "
         collation = ask(
             server.dsn, "select datlocale from pg_database where datname = current_database()"
         )
@@ -483,6 +484,33 @@ def test_an_override_names_the_programs_that_are_used(
     monkeypatch.setenv(OVERRIDE, f" {postgres.bin_folder} ")
     with EmbeddedPostgres(folder) as server:
         assert server.bin_folder == postgres.bin_folder
+
+
+def _others() -> list[Path]:
+    """The other PostgreSQLs of this machine, where Debian and its kin put them."""
+    return sorted(folder.parent for folder in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+@pytest.mark.parametrize("programs", _others(), ids=lambda folder: folder.parent.name)
+def test_another_version_makes_its_own_cluster_with_the_same_settings(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, programs: Path
+):
+    monkeypatch.setenv(OVERRIDE, str(programs))
+    with EmbeddedPostgres(open_folder / "postgres") as server:
+        version = str(ask(server.dsn, "show server_version"))
+        assert version.split(".")[0] == programs.parent.name
+        assert ask(server.dsn, "show log_error_verbosity") == "terse"
+        assert ask(server.dsn, "show log_line_prefix") == "%m [%p] "
+        assert ask(server.dsn, "show data_checksums") == "on"
+        assert ask(server.dsn, "select lower('ÁÇÃO')") == "ação"
+        assert ask(
+            server.dsn, "select array(select w from unnest('{b,a,B,á}'::text[]) w order by w)"
+        ) == [
+            "B",
+            "a",
+            "b",
+            "á",
+        ]
 
 
 # Users
