@@ -8,5 +8,8 @@ from router.evolution.sends import EvolutionSends, SentMessage
 class WholeEvolution(EvolutionSends, EvolutionClient):
     """Both sides of the client, which the router keeps apart."""
 
-    async def send_text(self, instance: Instance, number: str, text: str) -> SentMessage:
-        return await self.send(instance, "message/sendText", {"number": number, "text": text})
+    async def send_text(
+        self, instance: Instance, number: str, text: str, **more: str
+    ) -> SentMessage:
+        body = {"number": number, "text": text, **more}
+        return await self.send(instance, "message/sendText", body)

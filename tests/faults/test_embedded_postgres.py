@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 import psutil
@@ -82,7 +82,7 @@ class Program:
         return guard
 
 
-def as_user(user: pwd.struct_passwd | None) -> dict[str, object]:
+def as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
     if user is None:
         return {}
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
@@ -145,10 +145,10 @@ def postmaster_on(folder: Path) -> Postmaster | None:
     return Postmaster.on_cluster(folder / "cluster", lock.pid) if lock else None
 
 
-def ask(dsn: str, *sql: str) -> object:
+def ask(dsn: str, *sql: str) -> Any:
     """Run statements one by one; return the last one's value."""
 
-    async def run() -> object:
+    async def run() -> Any:
         connection = await asyncpg.connect(dsn)
         try:
             return [await connection.fetchval(statement) for statement in sql][-1]
@@ -157,6 +157,10 @@ def ask(dsn: str, *sql: str) -> object:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, run()).result()
+
+
+def replaced(folder: Path, killed: Any) -> Callable[[], object]:
+    return lambda: not killed.alive() and postmaster_on(folder)
 
 
 def starts_of(folder: Path) -> int:
@@ -319,7 +323,7 @@ def test_a_server_killed_with_9_is_started_again_at_the_same_address(folder: Pat
         for _ in range(2):
             killed = postmaster_on(folder)
             killed.send(signal.SIGKILL)
-            until(lambda killed=killed: not killed.alive() and postmaster_on(folder))
+            until(replaced(folder, killed))
             until(lambda: answers(server.dsn))
             assert ask(server.dsn, "select word from kept") == "oi"
 
@@ -498,7 +502,7 @@ def test_another_version_makes_its_own_cluster_with_the_same_settings(
     monkeypatch.setenv(OVERRIDE, str(programs))
     with EmbeddedPostgres(open_folder / "postgres") as server:
         version = str(ask(server.dsn, "show server_version"))
-        assert version.split(".")[0] == programs.parent.name
+        assert version.split(".", maxsplit=1)[0] == programs.parent.name
         assert ask(server.dsn, "show log_error_verbosity") == "terse"
         assert ask(server.dsn, "show log_line_prefix") == "%m [%p] "
         assert ask(server.dsn, "show data_checksums") == "on"

@@ -1,5 +1,6 @@
 """The LLM or WhatsApp is away for a while: nobody is lost, and the newest are answered first."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -28,11 +29,15 @@ def customers(stage: Stage, count: int) -> list[Customer]:
     ]
 
 
+def of_length(number: int) -> Callable[[list[Any]], bool]:
+    return lambda rows: len(rows) == number
+
+
 async def write_in_vain(stage: Stage, those: list[Customer]) -> None:
     """They write, one after the other, and each is put off."""
     for place, each in enumerate(those, 1):
         await each.writes("oi")
-        await stage.until(PUT_OFF, lambda turns, place=place: len(turns) == place)
+        await stage.until(PUT_OFF, of_length(place))
     # WhatsApp tells the time in seconds: here each writes in another one.
     apart = "update sessions set last_contact_at = now() - (9 - id) * interval '1 second'"
     await stage.sql(apart)

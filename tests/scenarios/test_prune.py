@@ -74,7 +74,7 @@ async def test_the_script_works_until_nothing_is_left(office: Office, database_u
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": later, "RETENTION_DAYS": "30"}
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, ROOT / "scripts" / "prune.py"],
+        [sys.executable, str(ROOT / "scripts" / "prune.py")],
         env=environment,
         cwd=ROOT,
         capture_output=True,

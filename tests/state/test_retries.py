@@ -106,7 +106,7 @@ async def test_those_that_died_in_a_certain_time(talk: Conversation):
         at.append(talk.now())
         await dead_turns(talk, 1)
         await talk.travel(hours=1)
-    which = {"since": at[1].isoformat(), "until": at[2].isoformat()}
+    which: Json = {"since": at[1].isoformat(), "until": at[2].isoformat()}
     assert (await retry(talk, **which))["retried"] == 1
     assert await states(talk) == ["dead", "pending", "dead"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -13,7 +14,7 @@ from tests.supabase import TestProject
 class RestDatabase(SupabaseDatabase):
     """Calls go over PostgREST; a test looks behind them through `_pool`, as with the direct one."""
 
-    _pool = None
+    _pool: Any = None
     project: TestProject
 
 

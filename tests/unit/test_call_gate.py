@@ -67,7 +67,7 @@ class Nowhere:
                 raise UnknownCaller("nobody")
             return known
         number = argument.get("turn_id", argument.get("notice_id"))
-        if (tenant := self.tenants.get(number)) is not None:
+        if number is not None and (tenant := self.tenants.get(number)) is not None:
             return {"tenant_id": tenant}
         return {"refused": "stale"}
 
@@ -141,13 +141,13 @@ class Calls:
             self.read += len(chunk)
             return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: Any) -> None:
             answers.append(message)
 
         shown = headers if headers is not None else {"x-api-key": f"the-key-of-{key}"}
         if (body or slow) and "transfer-encoding" not in shown:
             shown = {"content-length": str(len(body)), **shown}
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http",
             "app": self._app,
             "method": method,
