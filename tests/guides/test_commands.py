@@ -48,7 +48,7 @@ ELSEWHERE = {
     "make check": _MAKE_TEST,
     "make coverage": _MAKE_TEST,
     "make clean": "would remove the environment that runs this",
-    "make PYTHON=python3.14 check": "wants that Python",
+    "make check PYTHON=python3.14": "wants that Python",
     "make fix": "changes nothing here: make lint has passed",
     "make lock": "asks an index for what there is: tests/unit/test_locks.py",
     "make lock UPGRADE=1": "asks an index for what there is: tests/unit/test_locks.py",
