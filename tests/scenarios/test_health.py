@@ -2,8 +2,7 @@
 
 import httpx
 
-from router import __version__
-from router import workers
+from router import __version__, workers
 from tests.postgres import make_outdated
 from tests.routers import environment, running_router
 from tests.scenarios.stage import performance

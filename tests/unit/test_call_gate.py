@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -53,7 +54,7 @@ class Nowhere:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def call(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
+    async def call(self, function: str, argument: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append(function)
         self._at_once += 1
         self.most = max(self.most, self._at_once)
