@@ -8,7 +8,7 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_ROOT_USER_ACTION=ignore
 
 WORKDIR /app
-COPY requirements.txt constraints.txt ./
+COPY requirements.txt ./
 RUN pip install -r requirements.txt
 
 # n8n's image runs as user 1000 too: what one writes into a shared volume the other can read, and

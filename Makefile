@@ -7,10 +7,15 @@ N8N ?=
 # test-last-release: the tag of the last release.
 RELEASE ?=
 OF_FILES := migrations history pasted_again upgrade going_back data_about_people words_for_typescript schema
+# lock: uv (pip install uv); no address of an index is written, so that any will do.
+UV ?= uv
+LOCKING := --universal --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet
+# coverage: the folders or files of tests.
+TESTS ?= tests/unit tests/state tests/scenarios
 # audit: STRICT=1 does not pass where the libraries could not be looked up.
 STRICT ?=
 
-.PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit fix schema bench clean
+.PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -22,14 +27,17 @@ help:
 	@echo "make test-last-release RELEASE=v0.2.0"
 	@echo "             the state tests of that release on the schema of now: its routers go on with it"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
+	@echo "make coverage  which lines the tests of decisions and of conversations pass (TESTS=...: of others)"
 	@echo "make audit   bandit over the code, pip-audit over the libraries (STRICT=1: an error, too, where"
 	@echo "             nothing could be looked up)"
 	@echo "make fix     format and repair what a tool can repair"
 	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
+	@echo "make lock    write requirements.txt and requirements-dev.txt from pyproject.toml (needs uv;"
+	@echo "             UPGRADE=1: with the newest versions of what is not named there)"
 	@echo "make bench   measure ingest beside a bare endpoint and pgbench (others: benchmarks/README.md)"
 	@echo "make clean   remove the venv and the caches (not the data)"
 
-.venv/run.done: requirements.txt constraints.txt
+.venv/run.done: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -50,7 +58,7 @@ test: lint types audit
 	$(MAKE) --no-print-directory --jobs=3 test-decisions test-conversations test-faults
 
 test-decisions: .venv/dev.done
-	$(BIN)/python -m pytest tests/unit tests/state tests/properties
+	$(BIN)/python -m pytest tests/unit tests/doubles tests/state tests/properties
 
 test-conversations: .venv/dev.done
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios
@@ -73,6 +81,14 @@ check-unit: .venv/dev.done
 
 check-state: .venv/dev.done
 	$(BIN)/python -m pytest tests/state -m "not twice"
+
+# Shown, and no test of anything. Programs that tests start are counted, too.
+coverage: .venv/dev.done
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not n8n and not twice" $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered
+	$(BIN)/coverage html --quiet
 
 audit: .venv/dev.done
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive router scripts
@@ -97,8 +113,12 @@ schema: .venv/run.done
 	$(BIN)/python -m scripts.build_schema
 	$(BIN)/python -m scripts.n8n schema
 
+lock:
+	$(UV) pip compile pyproject.toml $(LOCKING) $(if $(filter 1,$(UPGRADE)),--upgrade) --output-file requirements.txt
+	$(UV) pip compile pyproject.toml --group dev $(LOCKING) $(if $(filter 1,$(UPGRADE)),--upgrade) --output-file requirements-dev.txt
+
 bench: .venv/dev.done
 	$(BIN)/python -m benchmarks.ingest
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov

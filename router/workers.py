@@ -109,9 +109,7 @@ def put_together(settings: Settings, outside: Outside) -> Workers:
     guard = make_guard(settings, database, http, pools.services, NOTES, notifier.wake)
     budget = Budget(database, budgets(settings))
     keys = InstanceKeys.of(settings)
-    courtesy = Courtesy(
-        unhurried, lambda turn: keys.instance(turn.tenant), settings.typing_seconds
-    )
+    courtesy = Courtesy(unhurried, lambda turn: keys.instance(turn.tenant), settings.typing_seconds)
     whatsapp = Line(evolution, keys)
     dispatcher = make_dispatcher(
         settings, database, sending, maker, guard, budget, courtesy, whatsapp

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.running import CannotGoOn
+from scripts.running import CannotGoOn, called
 
 _COMMAND = (sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off")
 _PATIENCE = 300  # seconds
@@ -44,7 +44,7 @@ class Audit:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.audit", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.audit"), description=__doc__)
     parser.add_argument("--strict", action="store_true", help="all must have been looked up")
     is_strict = parser.parse_args(arguments).strict
     try:

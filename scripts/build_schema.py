@@ -26,6 +26,7 @@ from router.state.migrations import (
     read_migrations,
 )
 from scripts.function_headers import give_way
+from scripts.running import called
 
 SOURCE = MIGRATIONS.parents[1] / "schema"
 SCHEMA = MIGRATIONS.parents[1] / "schema.sql"
@@ -66,7 +67,10 @@ class SourceHasChanged(MigrationError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the files. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Write what is made from database/schema/.")
+    parser = argparse.ArgumentParser(
+        prog=called("scripts.build_schema"),
+        description="Write what is made from database/schema/.",
+    )
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--check", action="store_true", help="only say whether it is up to date")
     wanted.add_argument("--freeze", action="store_true", help="the newest migration is released")

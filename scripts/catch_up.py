@@ -22,7 +22,7 @@ from router.state.database import Database
 from router.state.pages import all_items
 from router.tenants.instance import InstanceKeys, find_instance
 from router.tenants.policy import policy
-from scripts.running import run
+from scripts.running import called, run
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -86,7 +86,7 @@ def _told(report: GapReport) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.catch_up", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.catch_up"), description=__doc__)
     parser.add_argument("--instance", metavar="NAME", help="this one only")
     parser.add_argument(
         "--since",

@@ -18,7 +18,7 @@ from router.people.requests import Person, erase_contact, export_contact
 from router.state.calls.tenants import GetTenant, get_tenant
 from router.state.database import Database, Json
 from scripts.operators import as_script
-from scripts.running import CannotGoOn, run
+from scripts.running import CannotGoOn, called, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def _write(contact: Json, out: Path | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.contact", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.contact"), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     exporting = commands.add_parser("export", help="give out all that is stored of a contact")
     erasing = commands.add_parser("erase", help="erase all of it; this cannot be undone")

@@ -32,6 +32,7 @@ from router.serving.server import server_config
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.server import N8nDidNotStart
+from scripts.running import called
 
 _SECRET = secrets.token_urlsafe(24)
 _PAUSE_SECONDS = 6
@@ -49,7 +50,7 @@ class WentWrong(Exception):
 
 def main() -> int:
     """Play the conversation. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.demo"), description=__doc__)
     parser.add_argument("--llm", choices=["loopback", "anthropic", "openai"], default="loopback")
     parser.add_argument("--n8n", action="store_true", help="n8n makes the replies")
     given = parser.parse_args()

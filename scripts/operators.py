@@ -19,7 +19,7 @@ from router.state.calls.api_keys import ApiKey
 from router.state.calls.tenants import GetTenant, get_tenant
 from router.state.database import Database
 from router.state.pages import all_items
-from scripts.running import run
+from scripts.running import called, run
 
 _ROLES = ("viewer", "operator", "admin")
 
@@ -173,7 +173,7 @@ def _state(key: ApiKey) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.operators", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.operators"), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("keys", help="list the keys of the API")
 

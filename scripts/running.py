@@ -31,7 +31,12 @@ _TOLD = (
 
 def takes_no_arguments(script: str, about: str | None) -> None:
     """Explain the script to who asks for --help, and refuse what else is given, before any work."""
-    argparse.ArgumentParser(prog=f"python -m scripts.{script}", description=about).parse_args()
+    argparse.ArgumentParser(prog=called(f"scripts.{script}"), description=about).parse_args()
+
+
+def called(module: str) -> str:
+    """Return how this program was called, for its usage: `hybridflow NAME`, or as a module."""
+    return sys.argv[0] if sys.argv[0].startswith("hybridflow ") else f"python -m {module}"
 
 
 def run(work: Callable[[Settings, Database], Awaitable[int]]) -> int:

@@ -24,6 +24,7 @@ from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
 from scripts.n8n.server import N8nDidNotStart, N8nServer
+from scripts.running import called
 
 _EVERYWHERE = "0.0.0.0"  # nosec B104  # noqa: S104 - Evolution must reach it
 _TOLD = (
@@ -40,7 +41,7 @@ _TOLD = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.serve", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.serve"), description=__doc__)
     parser.add_argument("--n8n", action="store_true", help="with an n8n beside it")
     given = parser.parse_args(arguments)
     try:

@@ -20,7 +20,7 @@ from router.tenants import saving
 from router.tenants.sealing import KEY_COLUMNS
 from scripts.connecting import Connection, connect
 from scripts.operators import as_script
-from scripts.running import CannotGoOn, run
+from scripts.running import CannotGoOn, called, run
 from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show_secrets
 
 _ASK = "-"
@@ -214,7 +214,7 @@ def _check_values(parser: argparse.ArgumentParser, given: argparse.Namespace) ->
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.tenant", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.tenant"), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     adding = commands.add_parser("add", help="create a tenant")

@@ -13,9 +13,10 @@ from datetime import UTC
 
 from router.api.stories import Story, story_of
 from router.configuration.settings import Settings
-from router.state.database import Database, Json
+from router.state.calls.story import FindTurn, TellTurn, find_turn, tell_turn
+from router.state.database import Database
 from scripts.operators import as_script
-from scripts.running import CannotGoOn, run
+from scripts.running import CannotGoOn, called, run
 
 _UNKNOWN = (
     "No tenant knows of the message {wa_id}: name the instance that it was written to, and what to"
@@ -29,28 +30,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if (given.turn is None) == (given.message is None):
         parser.error("give a turn's number, or --message WA_ID")
-    asked = {"turn_id": given.turn} if given.message is None else {"wa_id": given.message}
 
     async def work(_: Settings, state: Database) -> int:
-        return await tell(as_script(state), asked, given.instance)
+        return await tell(as_script(state), given.turn, given.message, given.instance)
 
     return run(work)
 
 
-async def tell(database: Database, asked: Json, instance: str | None) -> int:
+async def tell(
+    database: Database, turn_id: int | None, wa_id: str | None, instance: str | None
+) -> int:
     """Print the story, one for each tenant that knows of it. Raises CannotGoOn."""
-    found = (await database.call("find_turn", {**asked, "instance_name": instance}))["found"]
+    asked = FindTurn(turn_id=turn_id, wa_id=wa_id, instance_name=instance)
+    found = (await find_turn(database, asked)).found
     if not found and instance is not None:
         raise CannotGoOn(f"there is no tenant with the instance {instance}: scripts.tenant list")
-    if not found and "turn_id" in asked:
-        raise CannotGoOn(f"there is no turn {asked['turn_id']}: it may be past its retention")
+    if not found and turn_id is not None:
+        raise CannotGoOn(f"there is no turn {turn_id}: it may be past its retention")
     if not found:
-        raise CannotGoOn(_UNKNOWN.format(**asked))
+        raise CannotGoOn(_UNKNOWN.format(wa_id=wa_id))
     for tenant in found:
-        argument = {**asked, "tenant_id": tenant["tenant_id"]}
-        story = story_of(await database.call("tell_turn", argument))
-        what = f"turn {story.turn_id}" if "turn_id" in asked else f"message {asked['wa_id']}"
-        print("\n".join(told(story, f"{what} of {tenant['instance_name']}")))
+        about = TellTurn(tenant_id=tenant.tenant_id, turn_id=turn_id, wa_id=wa_id)
+        story = story_of(await tell_turn(database, about))
+        what = f"message {wa_id}" if turn_id is None else f"turn {story.turn_id}"
+        print("\n".join(told(story, f"{what} of {tenant.instance_name}")))
     return 0
 
 
@@ -69,7 +72,7 @@ def told(story: Story, what: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts.turn", description=__doc__)
+    parser = argparse.ArgumentParser(prog=called("scripts.turn"), description=__doc__)
     parser.add_argument("turn", nargs="?", type=int, help="the turn's number")
     parser.add_argument("--message", metavar="WA_ID", help="begin at this message instead")
     parser.add_argument("--instance", metavar="NAME", help="of this tenant only")

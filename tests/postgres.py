@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 import psutil
@@ -120,6 +121,12 @@ def migrated(databases: Databases) -> str:
     databases.wait(migrate(dsn, Path(os.environ.get("SCHEMA_UNDER_TEST") or MIGRATIONS)))
     databases.wait(add_clock(dsn))
     return dsn
+
+
+def later_by(dsn: str, **by: float) -> str:
+    """Return the address for a program whose connections find it so much later."""
+    moved = {"hybridflow.clock_offset": f"{timedelta(**by).total_seconds()} seconds"}
+    return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode(moved, quote_via=quote)}"
 
 
 async def make_outdated(dsn: str) -> None:

@@ -19,7 +19,7 @@ from router.state.database import Connected, Database
 from router.state.entrances import Entrances
 
 
-def nothing(*_: object) -> None:
+def nothing(*_: object, **__: object) -> None:
     """Nobody is told."""
 
 

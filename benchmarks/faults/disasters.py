@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from benchmarks.faults import watch
 from benchmarks.faults.world import World

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from benchmarks.faults import watch
 from benchmarks.faults.conversation import Directory

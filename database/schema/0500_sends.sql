@@ -361,7 +361,7 @@ declare
     v_message public.messages;
 begin
     perform hybridflow.require_keys('begin_human_send', p, '{tenant_id,session_id,body}');
-    v_session := hybridflow.session_of(p - 'contact');
+    v_session := hybridflow.session_of(p);
     select * into v_tenant from public.tenants where id = v_session.tenant_id;
     if not coalesce((p ->> 'knowingly')::boolean, false) then
         select m.* into v_human from public.messages as m

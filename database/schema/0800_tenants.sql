@@ -680,7 +680,7 @@ begin
         raise exception 'tenant % has no session with %', v_tenant.id, v_jids[1] using errcode = 'PT404';
     end if;
     v_session := hybridflow.resolve_session(v_tenant.id, v_jids, 'contact', null);
-    return p - 'contact' || jsonb_build_object('session_id', v_session.id);
+    return p || jsonb_build_object('session_id', v_session.id);
 end
 $$;
 

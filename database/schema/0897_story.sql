@@ -278,6 +278,7 @@ declare
     v_message public.messages;
     v_happenings jsonb;
 begin
+    perform hybridflow.require_keys('tell_turn', p, '{tenant_id,turn_id|wa_id}');
     perform hybridflow.require_own(p - 'session_id');
     if (p ->> 'turn_id' is null) = (v_wa_id is null) then
         raise exception 'name a turn (turn_id) or a message (wa_id)' using errcode = 'PT422';
@@ -335,6 +336,7 @@ as $$
 declare
     v_ids bigint[];
 begin
+    perform hybridflow.require_keys('find_turn', p, '{turn_id|wa_id}');
     if p ->> 'instance_name' is not null then
         v_ids := array(select t.id from public.tenants as t where t.instance_name = p ->> 'instance_name');
     elsif p ->> 'turn_id' is not null then

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import PathId, TenantId, TheDatabase
-from router.api.models import TurnState
 from router.api.story_answer import answer
 from router.api.story_words import says
-from router.state.database import Json
+from router.state.calls.reading import TurnState
+from router.state.calls.story import TellTurn, ToldTurn
+from router.state.calls.story import tell_turn as ask_for_story
 
 router = APIRouter(tags=["turns"])
 _WaId = Annotated[
@@ -49,12 +50,12 @@ class Story(BaseModel):
     happenings: list[Happening]
 
 
-def story_of(told: Json) -> Story:
-    """Return what `tell_turn` tells, with its words."""
-    turn, message = told["turn"], told["message"]
+def story_of(told: ToldTurn) -> Story:
+    """Return what was told, with its words."""
+    turn, message = told.turn, told.message
     return Story(
-        answer=answer(told),
-        is_known=told["is_known"],
+        answer=answer(told.as_told()),
+        is_known=told.is_known,
         turn_id=None if turn is None else turn["id"],
         state=None if turn is None else turn["state"],
         session_id=(turn or message or {}).get("session_id"),
@@ -65,7 +66,7 @@ def story_of(told: Json) -> Story:
                 says=says(each),
                 facts={name: fact for name, fact in each.items() if name not in ("at", "kind")},
             )
-            for each in told["happenings"]
+            for each in told.happenings
         ],
     )
 
@@ -73,12 +74,10 @@ def story_of(told: Json) -> Story:
 @router.get("/turns/{turn_id:int}/story", summary="Read a turn's life")
 async def tell_turn(turn_id: PathId, tenant_id: TenantId, database: TheDatabase) -> Story:
     """From the webhooks that it answers to the ticks of its reply; no text of any message."""
-    argument = {"tenant_id": tenant_id, "turn_id": turn_id}
-    return story_of(await database.call("tell_turn", argument))
+    return story_of(await ask_for_story(database, TellTurn(tenant_id=tenant_id, turn_id=turn_id)))
 
 
 @router.get("/messages/story", summary="Read what became of a message")
 async def tell_message(wa_id: _WaId, tenant_id: TenantId, database: TheDatabase) -> Story:
     """Why it got an answer, or none; also of one that made no turn, or never arrived."""
-    argument = {"tenant_id": tenant_id, "wa_id": wa_id}
-    return story_of(await database.call("tell_turn", argument))
+    return story_of(await ask_for_story(database, TellTurn(tenant_id=tenant_id, wa_id=wa_id)))

@@ -11,6 +11,7 @@ from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.home import Home
 
 SUPERUSER = "postgres"
+_OWN_LOCALES = 17  # the first PostgreSQL that has locales of its own, the same on every machine
 
 # Written into postgresql.conf, so `alter system` may change them. Sized for a small machine.
 _SETTINGS = {
@@ -57,6 +58,8 @@ def make_cluster(home: Home, binaries: Binaries) -> bool:
             " /etc/passwd",
             printed,
         )
+    with (unfinished / "postgresql.conf").open("a", encoding="utf-8") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
     unfinished.rename(home.cluster)
     return True
 
@@ -74,14 +77,17 @@ def read_password(home: Home) -> str:
 
 
 def _initdb(binaries: Binaries, folder: Path, password: Path) -> list[str | Path]:
-    settings = [part for pair in _SETTINGS.items() for part in ("--set", "=".join(pair))]
+    # Before 17 it is the system's C.UTF-8 that knows the cases of all letters.
+    if int(binaries.major) >= _OWN_LOCALES:
+        letters: tuple[str, ...] = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8")
+    else:
+        letters = ("--lc-ctype", "C.UTF-8")
     return [
         binaries.program("initdb"),
         *("--pgdata", folder, "--username", SUPERUSER, "--pwfile", password),
         *("--auth", "scram-sha-256", "--data-checksums", "--no-instructions"),
         *("--encoding", "UTF8", "--locale", "C"),
-        *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
-        *settings,
+        *letters,
     ]
 
 

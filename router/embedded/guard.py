@@ -64,15 +64,11 @@ class Guard:
                 listen_tcp=self._order["listen_tcp"],
                 settings=self._order["settings"],
             )
-            started = self._server.bring_up()
+            self._server.bring_up()
         return {
             "dsn": self._server.address.dsn(read_password(self.home)),
-            "started_here": started,
             "folder": str(self.home.folder),
             "bin_folder": str(self._binaries.folder),
-            "sockets": str(self._server.address.sockets),
-            "port": self._server.address.port,
-            "tcp": self._server.address.tcp,
         }
 
     def watch(self, gone: threading.Event, ending: threading.Event) -> None:

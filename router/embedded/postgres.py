@@ -8,19 +8,16 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from router.embedded.address import Address
 from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.home import SYSTEM_FOLDER
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 240.0  # longer than the guard's own patience with the server
-_LOOK_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -75,11 +72,6 @@ class EmbeddedPostgres:
         return str(self._facts()["dsn"])
 
     @property
-    def started_here(self) -> bool:
-        """Whether this program started the server; False if it joined one that ran already."""
-        return bool(self._facts()["started_here"])
-
-    @property
     def folder(self) -> Path:
         """Where the data really is (see the class on root)."""
         return Path(self._facts()["folder"])
@@ -113,25 +105,6 @@ class EmbeddedPostgres:
             running, self._running = self._running, None
             _dismiss(running.guard, running.complaints)
 
-    def ensure_running(self, seconds: float = 30.0) -> None:
-        """Return when the server answers, started again if need be.
-
-        That is so after a crash, and after its guard was killed. Raises EmbeddedPostgresError if it
-        does not answer within `seconds`.
-        """
-        if self._running is not None and self._running.guard.poll() is not None:
-            self.stop()
-        self.start()
-        deadline = time.monotonic() + seconds
-        while not self._answers():
-            if time.monotonic() > deadline:
-                raise EmbeddedPostgresError(
-                    f"the PostgreSQL on {self.folder}",
-                    f"it has not answered for {seconds:g} seconds",
-                    f"See {self.folder / 'server.log'}; most often the disk is full",
-                )
-            time.sleep(_LOOK_SECONDS)
-
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -157,11 +130,6 @@ class EmbeddedPostgres:
                 f"the PostgreSQL on {self._order['folder']}", "it is not started", "Start it first"
             )
         return self._running.facts
-
-    def _answers(self) -> bool:
-        facts = self._facts()
-        address = Address(Path(facts["sockets"]), facts["port"], tcp=facts["tcp"])
-        return address.answers(self.bin_folder / "pg_isready")
 
 
 def _spawn_guard(complaints: IO[bytes]) -> "subprocess.Popen[bytes]":

@@ -45,15 +45,14 @@ class Server:
             raise AssertionError("the server has not been brought up")
         return self._address
 
-    def bring_up(self) -> bool:
-        """Return when a server answers. Returns whether it was launched (not running already)."""
+    def bring_up(self) -> None:
+        """Return when a server answers: launched, or running already."""
         if self._join():
-            return False
+            return
         self._refuse_if_unseen()
         self._remove_stale_locks()
         self._rotate_log()
         self._launch_until_ready()
-        return True
 
     def alive(self) -> bool:
         """Whether the server's process runs."""

@@ -37,19 +37,6 @@ class EvolutionSends(Exchange):
     Every method raises EvolutionRefused or EvolutionAway; `send` also SendInDoubt.
     """
 
-    async def send_text(
-        self, instance: Instance, number: str, text: str, *, message_id: str | None = None
-    ) -> SentMessage:
-        """Send a text at once. Done only if Evolution gives the message's id (`key.id`).
-
-        From 2.4 on Evolution takes the id that is asked for; before, and on other channels than
-        Baileys, it makes its own.
-        """
-        body = {"number": number, "text": text}
-        if message_id is not None:
-            body["messageId"] = message_id
-        return await self.send(instance, "message/sendText", body)
-
     async def send(
         self,
         instance: Instance,
@@ -57,9 +44,11 @@ class EvolutionSends(Exchange):
         body: Mapping[str, Any],
         seconds: float | None = None,
     ) -> SentMessage:
-        """Send anything that Evolution sends: `message/sendMedia`, …; `body` has the number.
+        """Send anything that Evolution sends: `message/sendText`, …; `body` has the number.
 
-        `seconds` is how long all of it may take, where that is not the client's own time-out.
+        Done only if Evolution gives the message's id (`key.id`). From 2.4 on it takes the one that
+        `body` asks for as `messageId`; before, and on other channels than Baileys, it makes its
+        own. `seconds` is how long all of it may take, where that is not the client's own time-out.
         """
         sent = await self._post(instance, path, body, seconds)
         answer = object_in(read_answer(sent.content, most=most_values(sent), is_send=True))

@@ -47,13 +47,6 @@ class Verdict(StrEnum):
     WRONG = "the secret is wrong"
 
 
-def authorise(
-    headers: Mapping[str, str], query_token: str | None, secrets: Sequence[str], now: float
-) -> bool:
-    """Whether the request presents one of the secrets. `now` in Unix seconds. Never raises."""
-    return examine(headers, query_token, secrets, now) is Verdict.ACCEPTED
-
-
 def examine(
     headers: Mapping[str, str],
     query_token: str | None,
@@ -63,6 +56,7 @@ def examine(
 ) -> Verdict:
     """Return the verdict on a request: every candidate is compared with every secret, always.
 
+    `now` is in Unix seconds. Never raises.
     `hashes` are secrets of which only the SHA-256 (in hex) is known: no JWT can be verified with
     them.
     """

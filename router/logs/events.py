@@ -57,7 +57,6 @@ class Action(StrEnum):
     MIGRATED = "migrated"
     DATABASE_AWAY = "database_away"
     SCHEMA_DIFFERS = "schema_differs"  # the database has an older or newer schema
-    DATABASE_BACK = "database_back"
     CONNECTIONS_REFUSED = "connections_refused"  # beyond a bound; `count` since the last line
     CONNECTIONS_REPLACED = "connections_replaced"  # a pool had lost many of its connections
     TENANT_CREATED = "tenant_created"

@@ -76,11 +76,6 @@ def kind_of(jid: str) -> JidKind:
     return _KINDS.get(server, JidKind.OTHER)
 
 
-def is_lid(jid: str) -> bool:
-    """Whether the JID is a person's LID."""
-    return kind_of(jid) is JidKind.LID
-
-
 def is_group(jid: str) -> bool:
     """Whether the JID is a group's."""
     return kind_of(jid) is JidKind.GROUP

@@ -31,7 +31,7 @@ from scripts.n8n.launch import fill, n8n_home, running_n8n
 from scripts.n8n.library import WORKFLOWS, CommandFailed, export_all
 from scripts.n8n.schema import write_schemas
 from scripts.n8n.server import N8nDidNotStart
-from scripts.running import CannotGoOn, configuration
+from scripts.running import CannotGoOn, called, configuration
 
 _TOLD = (
     asyncpg.PostgresError,
@@ -49,7 +49,7 @@ _TOLD = (
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code. 1: it did not work, and it was said why."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.n8n",
+        prog=called("scripts.n8n"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -66,7 +66,10 @@ async def test_a_connection_that_is_cut_loses_its_request_and_no_other():
 
 
 async def test_a_server_that_is_not_there_loses_all():
-    async with server(asyncio.sleep) as url:
+    async def never(number: int, writer: asyncio.StreamWriter) -> None:
+        raise AssertionError(number)
+
+    async with server(never) as url:
         pass
     load = await run_load(url, "X: y", connections=3, total=10, contacts=10)
     assert load.answers == {"lost": 10}

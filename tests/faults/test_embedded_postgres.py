@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import asyncpg
 import psutil
@@ -35,8 +35,7 @@ listening = socket.create_server(("127.0.0.1", 0))
 listening.set_inheritable(True)
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
-facts = {"dsn": server.dsn, "started_here": server.started_here}
-print(json.dumps(facts), flush=True)
+print(json.dumps({"dsn": server.dsn}), flush=True)
 sys.stdin.readline()
 if sys.argv[2] == "stops":
     server.stop()
@@ -58,9 +57,7 @@ class Program:
             start_new_session=True,
             **as_user(user),
         )
-        facts = json.loads(self.process.stdout.readline() or "{}")
-        self.dsn: str = facts.get("dsn", "")
-        self.started_here: bool | None = facts.get("started_here")
+        self.dsn: str = json.loads(self.process.stdout.readline() or "{}").get("dsn", "")
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +82,7 @@ class Program:
         return guard
 
 
-def as_user(user: pwd.struct_passwd | None) -> dict[str, object]:
+def as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
     if user is None:
         return {}
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
@@ -148,10 +145,10 @@ def postmaster_on(folder: Path) -> Postmaster | None:
     return Postmaster.on_cluster(folder / "cluster", lock.pid) if lock else None
 
 
-def ask(dsn: str, *sql: str) -> object:
+def ask(dsn: str, *sql: str) -> Any:
     """Run statements one by one; return the last one's value."""
 
-    async def run() -> object:
+    async def run() -> Any:
         connection = await asyncpg.connect(dsn)
         try:
             return [await connection.fetchval(statement) for statement in sql][-1]
@@ -160,6 +157,15 @@ def ask(dsn: str, *sql: str) -> object:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, run()).result()
+
+
+def replaced(folder: Path, killed: Any) -> Callable[[], object]:
+    return lambda: not killed.alive() and postmaster_on(folder)
+
+
+def starts_of(folder: Path) -> int:
+    """How often a server was started on a data folder since its log was made."""
+    return (folder / "server.log").read_text().count("database system is ready to accept")
 
 
 def answers(dsn: str) -> bool:
@@ -174,11 +180,11 @@ def answers(dsn: str) -> bool:
 
 def test_a_first_start_makes_a_cluster_that_is_safe_and_the_same_everywhere(open_folder: Path):
     with EmbeddedPostgres(open_folder / "data" / "postgres") as server:
-        assert server.started_here
         shown = {
             name: ask(server.dsn, f"show {name}")
             for name in ("data_checksums", "fsync", "listen_addresses", "timezone")
         }
+        assert ask(server.dsn, "show log_line_prefix") == "%m [%p] "
         collation = ask(
             server.dsn, "select datlocale from pg_database where datname = current_database()"
         )
@@ -207,8 +213,8 @@ def test_the_data_and_the_password_are_closed_to_others(folder: Path):
 def test_a_later_start_finds_what_was_committed(folder: Path):
     with EmbeddedPostgres(folder) as server:
         ask(server.dsn, "create table kept (word text)", "insert into kept values ('oi')")
+    assert postmaster_on(folder) is None
     with EmbeddedPostgres(folder) as server:
-        assert server.started_here
         assert ask(server.dsn, "select word from kept") == "oi"
 
 
@@ -257,8 +263,9 @@ async def test_a_start_that_is_cancelled_leaves_no_server_behind(folder: Path):
 
 
 def test_a_second_program_joins_and_the_last_to_leave_stops_the_server(folder: Path):
+    before = starts_of(folder)
     with Program(folder) as first, EmbeddedPostgres(folder) as second:
-        assert (first.started_here, second.started_here) == (True, False)
+        assert starts_of(folder) == before + 1
         assert first.dsn == second.dsn
         first.end()
         assert answers(second.dsn)
@@ -270,7 +277,8 @@ def test_two_programs_that_start_at_one_moment_share_a_new_data_folder(open_fold
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(Program, [folder, folder])
     with first, second:
-        assert {first.started_here, second.started_here} == {True, False}
+        assert starts_of(folder) == 1
+        assert first.dsn == second.dsn
         assert answers(first.dsn)
         first.end()
         second.end()
@@ -301,10 +309,11 @@ def test_program_guard_and_server_killed_together_lose_nothing_committed(folder:
     with Program(folder) as program:
         ask(program.dsn, "create table kept (word text)", "insert into kept values ('oi')")
         program.guard().kill()
-        postmaster_on(folder).send(signal.SIGKILL)
+        killed = postmaster_on(folder)
+        killed.send(signal.SIGKILL)
         program.kill()
     with EmbeddedPostgres(folder) as server:
-        assert server.started_here
+        assert postmaster_on(folder).pid != killed.pid
         assert ask(server.dsn, "select word from kept") == "oi"
 
 
@@ -314,8 +323,8 @@ def test_a_server_killed_with_9_is_started_again_at_the_same_address(folder: Pat
         for _ in range(2):
             killed = postmaster_on(folder)
             killed.send(signal.SIGKILL)
-            until(lambda killed=killed: not killed.alive() and postmaster_on(folder))
-            server.ensure_running()
+            until(replaced(folder, killed))
+            until(lambda: answers(server.dsn))
             assert ask(server.dsn, "select word from kept") == "oi"
 
 
@@ -333,12 +342,12 @@ def test_a_server_whose_guard_was_killed_is_joined_and_stopped_like_any_other(fo
         program.kill()
     orphan = postmaster_on(folder)
     with EmbeddedPostgres(folder) as server:
-        assert not server.started_here
         assert postmaster_on(folder).pid == orphan.pid
+        assert answers(server.dsn)
     assert postmaster_on(folder) is None
 
 
-def test_ensure_running_replaces_a_guard_that_was_killed(folder: Path):
+def test_a_program_whose_guard_was_killed_gets_another_when_it_starts_anew(folder: Path):
     with EmbeddedPostgres(folder) as server:
         (guard,) = [
             child
@@ -347,7 +356,8 @@ def test_ensure_running_replaces_a_guard_that_was_killed(folder: Path):
         ]
         guard.kill()
         guard.wait()
-        server.ensure_running()
+        server.stop()
+        server.start()
         assert answers(server.dsn)
     assert postmaster_on(folder) is None
 
@@ -412,7 +422,7 @@ def test_a_pid_file_that_names_another_process_does_not_stop_a_start(folder: Pat
         (folder / "sockets" / ".s.PGSQL.5432").touch()
         (folder / "sockets" / ".s.PGSQL.5432.lock").write_text(f"{other.pid}\n{cluster}\n")
         with EmbeddedPostgres(folder) as server:
-            assert server.started_here
+            assert postmaster_on(folder).pid != other.pid
             assert answers(server.dsn)
         assert (other.poll() is None) is (state == "alive")
 
@@ -425,7 +435,7 @@ def test_a_pid_file_that_names_another_folders_server_is_not_believed(
         f"{theirs.pid}\n{folder / 'cluster'}\n1700000000\n5432\n{theirs.socket_folder}\n\n\nready\n"
     )
     with EmbeddedPostgres(folder) as server:
-        assert server.started_here
+        assert postmaster_on(folder).pid != theirs.pid
         assert server.dsn != postgres.dsn
     assert answers(postgres.dsn)
 
@@ -480,6 +490,33 @@ def test_an_override_names_the_programs_that_are_used(
         assert server.bin_folder == postgres.bin_folder
 
 
+def _others() -> list[Path]:
+    """The other PostgreSQLs of this machine, where Debian and its kin put them."""
+    return sorted(folder.parent for folder in Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+@pytest.mark.parametrize("programs", _others(), ids=lambda folder: folder.parent.name)
+def test_another_version_makes_its_own_cluster_with_the_same_settings(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, programs: Path
+):
+    monkeypatch.setenv(OVERRIDE, str(programs))
+    with EmbeddedPostgres(open_folder / "postgres") as server:
+        version = str(ask(server.dsn, "show server_version"))
+        assert version.split(".", maxsplit=1)[0] == programs.parent.name
+        assert ask(server.dsn, "show log_error_verbosity") == "terse"
+        assert ask(server.dsn, "show log_line_prefix") == "%m [%p] "
+        assert ask(server.dsn, "show data_checksums") == "on"
+        assert ask(server.dsn, "select lower('ÁÇÃO')") == "áção"
+        assert ask(
+            server.dsn, "select array(select w from unnest('{b,a,B,á}'::text[]) w order by w)"
+        ) == [
+            "B",
+            "a",
+            "b",
+            "á",
+        ]
+
+
 # Users
 
 
@@ -498,14 +535,12 @@ def test_a_user_and_root_take_turns_on_the_users_folder(open_folder: Path):
     os.chown(open_folder, user.pw_uid, user.pw_gid)
     folder = open_folder / "postgres"
     with Program(folder, user=user) as program:
-        assert program.started_here
         ask(program.dsn, "create table kept (word text)", "insert into kept values ('oi')")
         program.end()
     with EmbeddedPostgres(folder) as server:
         assert psutil.Process(postmaster_on(folder).pid).username() == "daemon"
         assert ask(server.dsn, "select word from kept") == "oi"
     with Program(folder, user=user) as program:
-        assert program.started_here
         assert ask(program.dsn, "select word from kept") == "oi"
         program.end()
 

@@ -17,7 +17,7 @@ from tests.scenarios.stage import Stage
     ids=["no answer", "cut", "500", "unreadable"],
 )
 @pytest.mark.parametrize("webhooks", ["after", "never"])
-async def test_a_message_that_was_taken_is_not_sent_again(stage: Stage, lost, webhooks: str):
+async def test_a_message_that_was_taken_is_not_sent_again(stage: Stage, lost, webhooks):
     stage.shop.tells_sends = webhooks
     stage.shop.fail("sendText", lost)
     await stage.maria.writes("tem bolo?")

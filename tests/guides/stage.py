@@ -59,7 +59,7 @@ async def fill(database_url: str) -> None:
 async def _make_keys(database: Database) -> None:
     for number in range(3):
         key = {"name": f"key {number}", "role": "viewer", "tenant_ids": [1], "expires_at": None}
-        secret = {"ends_with": f"000{number}", "created_by": "a guide"}
+        secret: dict[str, object] = {"ends_with": f"000{number}", "created_by": "a guide"}
         secret |= {"retire_others_after_hours": None}
         hashed = f"{number:064x}"
         key |= {"key_hash": hashed, "starts_with": f"hfk_0000000{number}"}

@@ -24,7 +24,10 @@ class _Flow:
         return self
 
     def begins(self, mode: str = "onReceived") -> "_Flow":
-        parameters = {"httpMethod": "POST", "path": f"{self.name}/hybridflow-turn"}
+        parameters: dict[str, object] = {
+            "httpMethod": "POST",
+            "path": f"{self.name}/hybridflow-turn",
+        }
         parameters |= {"authentication": "headerAuth", "responseMode": mode, "options": {}}
         return self.add(
             *("n8n-nodes-base.webhook", 2.1, parameters), webhookId=self.name, credentials=_KEY

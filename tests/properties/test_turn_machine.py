@@ -6,6 +6,7 @@ Never two sends for one turn, never a send while paused, never a lost message.
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from router.errors import NotFound
 from router.state.database import Json
 from router.state.direct import DirectDatabase
 from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, answered, held
@@ -176,24 +178,20 @@ class TurnMachine(RuleBasedStateMachine):
     def operator_pauses(self) -> None:
         self.wait(
             self.talk.database.call(
-                "pause_session",
-                {"tenant_id": self.tenant_id, "contact": MARIA, "source": "operator"},
+                "pause_contact",
+                {"tenant_id": self.tenant_id, "jids": [MARIA], "source": "operator"},
             )
         )
 
     @rule()
     def operator_resumes(self) -> None:
-        self.wait(
-            self.talk.database.call(
-                "resume_session",
-                {
-                    "tenant_id": self.tenant_id,
-                    "contact": MARIA,
-                    "source": "operator",
-                    "policy": POLICY,
-                },
+        who = {"tenant_id": self.tenant_id, "jids": [MARIA]}
+        with suppress(NotFound):  # of whom nothing is known
+            self.wait(
+                self.talk.database.call(
+                    "resume_contact", {**who, "source": "operator", "policy": POLICY}
+                )
             )
-        )
 
     @rule(seconds=st.sampled_from([1, 3, 11, 61]))
     def time_passes(self, seconds: int) -> None:

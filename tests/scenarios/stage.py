@@ -1,8 +1,10 @@
 """The whole of HybridFlow on loopback: the phones, Evolution, the router, the LLM."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -24,6 +26,14 @@ BOTH_HANDLERS = pytest.mark.parametrize(
 )
 
 
+# What the state's clock is then. A router's connections take no setting of a test's.
+_MOVED_CLOCK = """
+    create or replace function hybridflow.clock() returns timestamptz
+    language sql volatile set search_path = ''
+    as $$ select clock_timestamp() + interval '{seconds} seconds' $$
+"""
+
+
 class Stage:
     """A shop with a customer, Maria, and whatever looks into the state behind them."""
 
@@ -34,6 +44,7 @@ class Stage:
         self.llm = llm
         self.database = database
         self.router_url = router_url
+        self.offset = timedelta()
         self.shop: Business
         self.maria: Customer
         self.tenant_id: int
@@ -107,14 +118,12 @@ class Stage:
     async def paused(self) -> bool:
         return any(session["is_paused"] for session in await self.sessions())
 
-    async def hours_pass(self, hours: float) -> None:
-        """What happened so far happened so long ago."""
-        pauses = ("last_human_at", "paused_at", "pause_asked_at", "pause_written_at")
-        for column in (*pauses, "last_message_at", "last_contact_at"):
-            await self.sql(
-                f"update sessions set {column} = {column} - make_interval(mins => $1)",
-                int(hours * 60),
-            )
+    async def time_passes(self, **by: float) -> None:
+        """Move the clocks of the state and of Evolution forward, for every connection there is."""
+        self.offset += timedelta(**by)
+        seconds = self.offset.total_seconds()
+        await self.sql(_MOVED_CLOCK.format(seconds=seconds))
+        self.evolution.now = lambda: time.time() + seconds
 
     async def cron_runs(self) -> dict[str, Any]:
         return await self.post("/cron/auto-resume", {"X-Cron-Secret": CRON_SECRET})

@@ -36,7 +36,7 @@ async def has_server(stage: Stage, url: str, key: str | None = None) -> None:
 async def dies(stage: Stage) -> str:
     await stage.maria.writes("Oi!")
     (turn,) = await stage.until(
-        "select state, error from turns", lambda rows: rows and rows[0]["state"] == "dead"
+        "select state, error from turns", lambda rows: bool(rows) and rows[0]["state"] == "dead"
     )
     return str(turn["error"])
 

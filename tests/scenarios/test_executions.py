@@ -96,6 +96,6 @@ async def test_a_crash_is_told_of_an_execution_alone(stage: Stage, n8n, text: st
 
 
 async def erase_maria(stage: Stage) -> dict[str, list[str]]:
-    return await stage.post(  # type: ignore[no-any-return]
+    return await stage.post(
         "/api/contacts/5511955550001/erase", params={"tenant_id": stage.tenant_id}
     )

@@ -2,7 +2,7 @@
 
 import httpx
 
-from router import workers
+from router import __version__, workers
 from tests.postgres import make_outdated
 from tests.routers import environment, running_router
 from tests.scenarios.stage import performance
@@ -18,7 +18,7 @@ async def test_health_says_what_is_checked(database_url: str):
     assert answer.status_code == 200
     health = answer.json()
     assert health["ok"] is True
-    assert health["version"] == "0.1.0"
+    assert health["version"] == __version__
     assert health["timestamp"]
     assert health["checks"] == {
         "database": {"status": "ok", "message": "Connected to PostgreSQL"},

@@ -163,9 +163,12 @@ async def test_what_a_flow_has_shown_takes_no_connection_from_look_ups(
 
     monkeypatch.setattr(EvolutionSends, "send_presence", spy)
     pools: list[TenantPools] = []
-    monkeypatch.setattr(
-        "router.workers.TenantPools", lambda *of: pools.append(TenantPools(*of)) or pools[0]
-    )
+
+    def made(*given: Any) -> TenantPools:
+        pools.append(TenantPools(*given))
+        return pools[0]
+
+    monkeypatch.setattr("router.workers.TenantPools", made)
     async with playing(database_url, evolution, llm, n8n) as stage:
         await stage.maria.writes("tem bolo?")
         flow = await given(stage, n8n)

@@ -17,7 +17,7 @@ from router.configuration.settings import load_settings
 from router.embedded.ports import free_port
 from router.evolution.client import WebhookSettings
 from router.http.services import provide
-from router.intake.auth import authorise
+from router.intake.auth import Verdict, examine
 from router.intake.routes import router as webhook_router
 from router.state.opening import open_database
 from scripts.connecting import Connection, connect
@@ -335,7 +335,7 @@ async def test_the_probe_carries_what_evolution_would_send(office: Office, shop:
     assert got.headers["x-own"] == "1"
     assert got.headers["host"] == other.url.removeprefix("http://")
     assert "jwt_key" not in got.headers
-    assert authorise(got.headers, None, ["theirs"], time.time())
+    assert examine(got.headers, None, ["theirs"], time.time()) is Verdict.ACCEPTED
 
 
 async def test_a_private_address_is_not_posted_to(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -44,7 +45,7 @@ async def test_without_configured_keys_the_api_is_closed(database_url: str):
 )
 async def test_a_missing_or_wrong_key_is_refused(office: Office, headers: dict[str, str]):
     async with httpx.AsyncClient(transport=office.api._transport, base_url="http://r") as stranger:
-        raw = {name: value.encode() for name, value in headers.items()}
+        raw = {name.encode(): value.encode() for name, value in headers.items()}
         answer = await stranger.get("/api/tenants", headers=raw)
     assert answer.status_code == 401
     assert set(answer.json()["error"]) == {"code", "message"}
@@ -390,10 +391,11 @@ async def test_a_database_that_is_away_is_503_with_retry_after():
     class Away:
         connections = 10
 
-        async def call(self, function: str, argument: object) -> object:
+        async def call(self, function: str, argument: object) -> Any:
             raise DatabaseAway("the database did not answer")
 
-    app = build_app(api_services(settings_with({}), Away(), None, None))
+    nothing: Any = None
+    app = build_app(api_services(settings_with({}), Away(), nothing, nothing))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://r", headers={"X-API-Key": KEY}
     ) as caller:

@@ -1,5 +1,6 @@
 """The LLM or WhatsApp is away for a while: nobody is lost, and the newest are answered first."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -28,11 +29,15 @@ def customers(stage: Stage, count: int) -> list[Customer]:
     ]
 
 
+def of_length(number: int) -> Callable[[list[Any]], bool]:
+    return lambda rows: len(rows) == number
+
+
 async def write_in_vain(stage: Stage, those: list[Customer]) -> None:
     """They write, one after the other, and each is put off."""
     for place, each in enumerate(those, 1):
         await each.writes("oi")
-        await stage.until(PUT_OFF, lambda turns, place=place: len(turns) == place)
+        await stage.until(PUT_OFF, of_length(place))
     # WhatsApp tells the time in seconds: here each writes in another one.
     apart = "update sessions set last_contact_at = now() - (9 - id) * interval '1 second'"
     await stage.sql(apart)
@@ -173,7 +178,7 @@ async def test_an_llm_that_stays_away_leaves_turns_that_are_too_old_and_can_be_r
         llm.fail(llm.broken(), times=None)
         await stage.maria.writes("tem bolo?")
         await stage.until(PUT_OFF, bool)
-        await stage.sql("update messages set sent_at = sent_at - interval '5 hours'")
+        await stage.time_passes(hours=5)
         (turn,) = await stage.turns_end()
         assert (turn["state"], turn["reason"]) == ("dead", "too_old")
         llm.heal()

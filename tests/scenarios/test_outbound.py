@@ -177,7 +177,7 @@ async def test_a_reply_to_an_address_that_is_not_allowed_never_leaves_and_says_w
     async with performance(database_url, evolution, llm, ALLOWED_NETWORKS="none") as stage:
         await stage.maria.writes("Oi!")
         (turn,) = await stage.until(
-            "select state, error from turns", lambda rows: rows and rows[0]["state"] == "dead"
+            "select state, error from turns", lambda rows: bool(rows) and rows[0]["state"] == "dead"
         )
         assert "does not lead to a public address" in turn["error"]
         assert stage.maria.replies == []
@@ -193,7 +193,7 @@ async def test_a_notice_is_not_posted_to_an_address_inside(
             " values (1, 'connection_lost', '{\"state\": \"close\"}', now())"
         )
         (notice,) = await stage.until(
-            "select error from notices", lambda rows: rows and rows[0]["error"] is not None
+            "select error from notices", lambda rows: bool(rows) and rows[0]["error"] is not None
         )
     assert "does not lead to a public address" in notice["error"]
     assert receiver.received == []

@@ -153,7 +153,7 @@ async def erase(stage: Stage) -> Any:
 
 
 async def minutes_pass(stage: Stage) -> None:
-    await stage.sql("update erased_contacts set erased_at = erased_at - interval '5 minutes'")
+    await stage.time_passes(minutes=5)
 
 
 async def everything(stage: Stage) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import later_by
 from tests.scenarios.office import CRON_SECRET, Office, open_office
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,12 +70,11 @@ async def test_how_much_is_stored_of_a_tenant(office: Office):
 
 
 async def test_the_script_works_until_nothing_is_left(office: Office, database_url: str):
-    await office.talk.sql("update messages set sent_at = sent_at - interval '40 days'")
-    await office.talk.sql("update messages set created_at = created_at - interval '40 days'")
-    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "RETENTION_DAYS": "30"}
+    later = later_by(database_url, days=40)
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": later, "RETENTION_DAYS": "30"}
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, ROOT / "scripts" / "prune.py"],
+        [sys.executable, str(ROOT / "scripts" / "prune.py")],
         env=environment,
         cwd=ROOT,
         capture_output=True,

@@ -66,7 +66,7 @@ async def test_what_was_sent_is_recorded_as_its_echo_tells_it(stage: Stage, n8n,
 @pytest.mark.parametrize("told", ["after", "never"])
 @pytest.mark.parametrize("send", _KINDS)
 async def test_a_send_whose_answer_was_lost_is_ours_and_not_repeated(
-    stage: Stage, n8n, send: Send, told: str
+    stage: Stage, n8n, send: Send, told
 ):
     stage.shop.tells_sends = told
     await stage.maria.writes("tem bolo?")

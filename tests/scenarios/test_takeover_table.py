@@ -52,9 +52,9 @@ async def test_t3_the_owner_writes_while_nothing_happens(stage: Stage):
 
 async def test_t4_the_pause_runs_out_and_the_ai_is_back(stage: Stage):
     await stage.shop.owner.writes(stage.maria, "oi")
-    await stage.hours_pass(1.9)
+    await stage.time_passes(hours=1.9)
     assert (await stage.cron_runs())["resumed"] == 0
-    await stage.hours_pass(0.2)
+    await stage.time_passes(hours=0.2)
     assert (await stage.cron_runs())["resumed"] == 1
     await stage.maria.writes("tem pão?")
     await stage.maria.answered()
@@ -62,9 +62,10 @@ async def test_t4_the_pause_runs_out_and_the_ai_is_back(stage: Stage):
 
 async def test_t4_what_was_asked_during_the_pause_is_answered_once_it_is_over(stage: Stage):
     await stage.shop.owner.writes(stage.maria, "oi, um instante")
+    await stage.time_passes(hours=1.9)
     await stage.maria.writes("quanto custa o bolo?")
     await stage.turns_end()
-    await stage.hours_pass(2.1)
+    await stage.time_passes(hours=0.2)
     await stage.cron_runs()
     await stage.maria.answered()
     request = stage.llm.requests[-1]

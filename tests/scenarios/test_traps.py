@@ -9,7 +9,7 @@ pytestmark = BOTH_HANDLERS
 
 
 @pytest.mark.parametrize("when", ["before", "after", "never"])
-async def test_our_own_send_is_never_a_takeover_whenever_its_webhook_comes(stage: Stage, when: str):
+async def test_our_own_send_is_never_a_takeover_whenever_its_webhook_comes(stage: Stage, when):
     stage.shop.tells_sends = when
     await stage.maria.writes("oi")
     await stage.maria.answered()

@@ -154,7 +154,7 @@ async def test_several_in_a_row_are_told_to_the_staff_once_and_warned_of(
     await line.stage.change(notify_number=ANA, notify_url=f"{tickets.url}/hook")
     assert (await line.get("/health"))["checks"]["delivery"]["message"].startswith("no tenant")
     await line.is_refused()
-    await line.stage.sql("update notices set next_at = now()")
+    await line.stage.time_passes(minutes=10)
     (told,) = await ana.answered()
     assert told.startswith(
         f"WhatsApp did not deliver the last 3 replies (to 3 contacts) of {line.shop.name}."

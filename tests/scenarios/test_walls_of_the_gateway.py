@@ -15,8 +15,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from loopback.evolution import failures
+from loopback.faults import wrong_answer
 from loopback.server import LoopbackServer
-from router.n8n import gateway
+from router.n8n.requests import understood
 from tests.fixtures.sends import PNG
 from tests.scenarios.flow import Flow, given, n8n, playing, stage
 from tests.scenarios.stage import Stage
@@ -186,7 +187,7 @@ async def test_what_a_hostile_server_answers_of_a_send_is_no_5xx(stage: Stage, n
             [[]],
         )
     ):
-        stage.shop.fail("sendText", failures.wrong_answer(201, body, after=True))
+        stage.shop.fail("sendText", wrong_answer(201, body, after=True))
         answer = await flow.sends(f"Temos {number}!")
         assert answer.status_code in (201, 409), answer.text
         rows = await stage.sql("select send_state from messages where from_me order by id")
@@ -321,16 +322,15 @@ async def test_what_takes_long_is_done_beside_the_loop_and_never_for_a_closed_tu
     flow = await maria_asks(stage, n8n)
     begun, end = threading.Event(), threading.Event()
     worked_on: list[tuple[str, int]] = []
-    really = gateway.understood
 
     def slowly(path: str, written: bytes, contact: tuple[str, ...]) -> object:
         worked_on.append((threading.current_thread().name[:16], len(written)))
         begun.set()
         if len(written) > 4000:
             assert end.wait(30)
-        return really(path, written, contact)
+        return understood(path, written, contact)
 
-    monkeypatch.setattr(gateway, "understood", slowly)
+    monkeypatch.setattr("router.n8n.gateway.understood", slowly)
     bodies: list[tuple[str, dict[str, Any]]] = [
         ("message/sendText", {"text": "Temos! " * 1000}),
         ("message/sendMedia", {"mediatype": "image", "media": "A" * 100_000}),

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from router.state.database import Json
-from router.state.direct import DirectDatabase
 
 MARIA = "5511955550001@s.whatsapp.net"
 MARIA_LID = "201955550001001@lid"
@@ -22,7 +21,8 @@ POLICY = {
 class Conversation:
     """Talks to one database. Times are given as seconds (or a timedelta) before now."""
 
-    def __init__(self, database: DirectDatabase, instance: str = "shop") -> None:
+    def __init__(self, database: Any, instance: str = "shop") -> None:
+        """`database` is a DirectDatabase, or a RestDatabase with a pool beside it."""
         self.database = database
         self.instance = instance
         self._ids = itertools.count(1)

@@ -6,14 +6,14 @@ from tests.state.conversation import MARIA, MARIA_LID, POLICY, Conversation, ans
 
 async def resume(talk: Conversation, jid: str = MARIA) -> Json:
     return await talk.database.call(
-        "resume_session",
-        {"tenant_id": 1, "contact": jid, "source": "operator", "policy": POLICY},
+        "resume_contact",
+        {"tenant_id": 1, "jids": [jid], "source": "operator", "policy": POLICY},
     )
 
 
 async def pause(talk: Conversation, jid: str = MARIA) -> Json:
     return await talk.database.call(
-        "pause_session", {"tenant_id": 1, "contact": jid, "source": "operator"}
+        "pause_contact", {"tenant_id": 1, "jids": [jid], "source": "operator"}
     )
 
 

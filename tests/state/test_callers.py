@@ -512,12 +512,12 @@ async def test_only_the_deployment_gives_a_tenant_the_deployments_key(talk: Conv
         with pytest.raises(NotAllowed, match="EVOLUTION_API_KEY is the deployment's"):
             await change(admin, **values)
     await change(admin, evo_server_url=elsewhere, evo_api_key="its-own")
-    for values in (
+    for kept in (
         {"evo_api_key": None}, {"evo_api_key": ""},
         {"evo_api_key": None, "evo_server_url": "https://evolution.example"},
     ):  # fmt: skip
         with pytest.raises(NotAllowed, match="EVOLUTION_API_KEY is the deployment's"):
-            await change(admin, **values)
+            await change(admin, **kept)
     await change(BOSS, evo_api_key=None, evo_server_url="https://evolution.example")
     await change(admin, evo_api_key=None, evo_server_url="https://evolution.example")  # as it is
 

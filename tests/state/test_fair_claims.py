@@ -178,10 +178,11 @@ async def test_a_round_goes_on_where_the_last_one_ended(database: DirectDatabase
 
 async def test_what_is_too_old_is_not_answered(talk: Conversation):
     for number in range(6):
+        if number == 4:
+            await talk.travel(hours=2)
         await talk.maria_writes("oi", jids=[f"55119000000{number}@s.whatsapp.net"])
     await talk.travel(seconds=11)
-    await talk.sql("update messages set sent_at = sent_at - interval '2 hours' where turn_id <= 4")
-    await talk.sql("update turns set retried_at = now() where id = 4")
+    await talk.sql("update turns set retried_at = hybridflow.clock() where id = 4")
     claimed = await claim(talk, 20, answer_within_minutes=60)
     assert {turn["turn_id"] for turn in claimed["turns"]} == {4, 5, 6}
     assert claimed["more"]
@@ -191,8 +192,7 @@ async def test_what_is_too_old_is_not_answered(talk: Conversation):
 
 async def test_nor_by_the_tenants_own_rule(talk: Conversation):
     await talk.maria_writes("oi", jids=[MARIA])
-    await talk.travel(seconds=11)
-    await talk.sql("update messages set sent_at = sent_at - interval '2 hours'")
+    await talk.travel(hours=2)
     await talk.sql("update tenants set answer_within_minutes = 180")
     assert len((await claim(talk, 20, answer_within_minutes=60))["turns"]) == 1
 

@@ -48,10 +48,10 @@ async def test_an_operators_pause_stays_and_is_an_operators(talk: Conversation):
     turn, begun = await leaving(talk)
     until = (talk.now()).replace(microsecond=0).isoformat()
     await talk.database.call(
-        "pause_session",
+        "pause_contact",
         {
             "tenant_id": 1,
-            "contact": MARIA,
+            "jids": [MARIA],
             "source": "operator",
             "until": until.replace(until[:4], str(int(until[:4]) + 1)),
         },

@@ -117,8 +117,8 @@ async def test_what_a_human_typed_on_a_phone_is_no_echo_of_ours(
 async def test_what_a_human_wrote_before_the_send_is_no_echo_of_it(talk: Conversation, how: str):
     await talk.owner_writes("bom dia", wa_id=WEB, ago=3600)
     await talk.database.call(
-        "resume_session",
-        {"tenant_id": 1, "contact": MARIA, "source": "operator", "policy": POLICY},
+        "resume_contact",
+        {"tenant_id": 1, "jids": [MARIA], "source": "operator", "policy": POLICY},
     )
     turn, begun = await leaving(talk)
     assert (await settled(talk, turn, begun, WEB, how))["id_taken"] is True

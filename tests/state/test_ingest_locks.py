@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import pytest
 
 from router.state.database import Json
@@ -31,7 +30,7 @@ async def shop(database_url: str) -> AsyncIterator[Conversation]:
 
 
 @asynccontextmanager
-async def held(talk: Conversation, jid: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+async def held(talk: Conversation, jid: str) -> AsyncIterator[Any]:
     """Somebody else's transaction that holds the contact's session."""
     async with talk.database._pool.acquire() as connection, connection.transaction():
         await connection.execute("set local deadlock_timeout = '100ms'")

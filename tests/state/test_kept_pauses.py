@@ -285,10 +285,10 @@ async def test_pauses_without_an_end_are_none_that_may_be_over(talk: Conversatio
     """Of an earlier end that they had there is nothing left to be looked at, again and again."""
     for number in range(101):
         contact = f"55119{number:08}@s.whatsapp.net"
-        who = {"tenant_id": 1, "contact": contact, "source": "operator", "policy": POLICY}
+        who = {"tenant_id": 1, "jids": [contact], "source": "operator", "policy": POLICY}
         until = (talk.now() + timedelta(hours=1)).isoformat()
-        await talk.database.call("pause_session", {**who, "until": until})
-        await talk.database.call("pause_session", {**who, "indefinite": True})
+        await talk.database.call("pause_contact", {**who, "until": until})
+        await talk.database.call("pause_contact", {**who, "indefinite": True})
     await talk.travel(days=2)
     over = await talk.database.call("pauses_over", {"policy": POLICY})
     assert (over["session_ids"], over["more"]) == ([], False)
@@ -299,7 +299,7 @@ async def test_an_end_does_not_shorten_what_the_owner_asked_for_under_0_1_0(talk
     await talk.owner_writes("deixa comigo")
     await talk.sql("update sessions set pause_written_at = null, pause_asked_at = null")
     until = (talk.now() + timedelta(minutes=5)).isoformat()
-    who = {"tenant_id": 1, "contact": MARIA, "source": "operator", "policy": POLICY}
-    paused = (await talk.database.call("pause_session", {**who, "until": until}))["session"]
+    who = {"tenant_id": 1, "jids": [MARIA], "source": "operator", "policy": POLICY}
+    paused = (await talk.database.call("pause_contact", {**who, "until": until}))["session"]
     ends = datetime.fromisoformat(paused["pause_ends_at"])
     assert ends > talk.now() + timedelta(hours=1)

@@ -1,7 +1,8 @@
 """Sequences of events that broke a promise: messages lost, answered twice, turns without an end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -293,7 +294,7 @@ async def test_what_was_written_in_a_pause_is_answered_whatever_ends_it(talk: Co
 
 
 async def merged_while_it_waits(
-    talk: Conversation, database_url: str, waiting: Callable[[], Awaitable[Json]]
+    talk: Conversation, database_url: str, waiting: Callable[[], Coroutine[Any, Any, Json]]
 ) -> Json:
     """Merge Maria's two sessions in a transaction that ends when somebody waits for it."""
     event = talk.message("oi de novo", jids=[MARIA, MARIA_LID])

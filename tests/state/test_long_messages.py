@@ -49,14 +49,13 @@ async def test_no_text_is_stored_longer_than_whatsapp_lets_it_be(
     talk: Conversation, field: str, letter: str
 ):
     long = letter * 200_000
-    event = talk.message("olá")
-    event |= {
+    fields: dict[str, dict[str, Any]] = {
         "text": {"text": long},
         "author_name": {"author_name": long},
         "quoted": {"quoted": {"wa_id": "Q", "text": long}},
         "media": {"media": {"mimetype": long, "caption": long, "seconds": 3, "file_name": long}},
-    }[field]
-    await talk.ingest(event)
+    }
+    await talk.ingest(talk.message("olá") | fields[field])
 
     (row,) = await talk.sql("select body, quoted::text, media::text, author_name from messages")
     (session,) = await talk.sql("select contact_name from sessions")

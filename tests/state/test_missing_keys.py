@@ -127,7 +127,7 @@ async def test_so_it_does_for_what_stands_in_a_list_or_an_object(
     before = await everything(told)
     header = headers()[name]
     shape = header.argument.nested[key]
-    given = VALUES.get(key, {})
+    given: Any = VALUES.get(key, {})
     item = given[0] if isinstance(given, list) else given
     for inner in shape.required:
         for missing in spoilt(dict.fromkeys(shape.required, "something") | item, inner):

@@ -1,7 +1,7 @@
 """People's data: what an export holds, what an erasure leaves, and that nothing comes back."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -70,7 +70,7 @@ async def erase(talk: Conversation, contact: str = NUMBER, tenant_id: int = 1) -
     return await erase_contact(talk.database, HASHES, person(tenant_id, contact))
 
 
-async def erase_long_ago(talk: Conversation, **how: Any) -> Json:
+async def erase_long_ago(talk: Conversation, **how: Any) -> ErasedContact:
     """Erase, and let the seconds pass within which a message still counts as written before."""
     erased = await erase(talk, **how)
     await talk.travel(seconds=30)
@@ -475,7 +475,9 @@ async def test_erasing_and_ingesting_at_the_same_time_leave_no_half_person(
             assert await ingest(talk, first) == ["turn_pending"]
             late = [HASHES.added_to(e) for e in (linked, change("edit", first["wa_id"], text="x"))]
             argument: Json = {"policy": {}}
-            jobs = [router.call("ingest_events", {**argument, "events": [event]}) for event in late]
+            jobs: list[Awaitable[object]] = [
+                router.call("ingest_events", {**argument, "events": [event]}) for event in late
+            ]
             jobs.insert(place % 3, erase_contact(router, HASHES, person()))
             await asyncio.gather(*jobs)
             # Whether it came before or after: nobody is left.

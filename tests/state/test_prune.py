@@ -171,7 +171,7 @@ async def test_the_oldest_go_first(talk: Conversation):
     await talk.set_rule("retention_days", 30)
     for text in ("um", "dois", "três"):
         await talk.maria_writes(text)
-        await talk.sql("update messages set created_at = created_at - interval '1 day'")
+        await talk.travel(minutes=1)
     await talk.answer()
     await talk.travel(days=40)
     await prune(talk, batch=2)

@@ -1,7 +1,5 @@
 """Many dead turns are tried again by one call: which, how many, in which order."""
 
-from datetime import timedelta
-
 import asyncpg
 import pytest
 
@@ -103,11 +101,12 @@ async def test_only_those_that_are_asked_for(talk: Conversation, which: Json, re
 
 
 async def test_those_that_died_in_a_certain_time(talk: Conversation):
-    await dead_turns(talk, 3)
-    at = [talk.now() - timedelta(hours=hours) for hours in (3, 2, 1)]
-    for number, moment in enumerate(at, 1):
-        await talk.sql("update turns set finished_at = $1 where id = $2", moment, number)
-    which = {"since": at[1].isoformat(), "until": at[2].isoformat()}
+    at = []
+    for _ in range(3):
+        at.append(talk.now())
+        await dead_turns(talk, 1)
+        await talk.travel(hours=1)
+    which: Json = {"since": at[1].isoformat(), "until": at[2].isoformat()}
     assert (await retry(talk, **which))["retried"] == 1
     assert await states(talk) == ["dead", "pending", "dead"]
 

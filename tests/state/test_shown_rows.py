@@ -97,7 +97,7 @@ async def test_every_key_of_a_row_is_shown_or_named_as_left_out(
     )
     row = inside(answer["result"], path)
     assert set(row) - LEFT_OUT.get(model, set()) == set(model.model_fields)
-    assert model.model_validate(row)
+    model.model_validate(row)
 
 
 async def test_pruning_tells_every_count(talk: Conversation):

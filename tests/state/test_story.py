@@ -7,6 +7,7 @@ import pytest
 
 from router.api.stories import Story, story_of
 from router.errors import Invalid, NotFound
+from router.state.calls.story import ToldTurn
 from router.state.database import Json
 from scripts.turn import told
 from tests.state.conversation import JOAO, POLICY, Conversation, held
@@ -19,7 +20,9 @@ LLM = {"provider": "anthropic", "model": "claude", "tokens_in": 30, "tokens_out"
 
 
 async def tell(talk: Conversation, **what: object) -> Story:
-    return story_of(await talk.database.call("tell_turn", {"tenant_id": 1, **what}))
+    return story_of(
+        ToldTurn.model_validate(await talk.database.call("tell_turn", {"tenant_id": 1, **what}))
+    )
 
 
 def lines(story: Story, what: str = "turn 1 of shop") -> list[str]:

@@ -182,7 +182,7 @@ async def test_an_operators_pause_with_its_own_end_or_none_at_all(talk: Conversa
 async def test_a_pause_made_before_any_message_holds(talk: Conversation):
     tenant_id = await talk.value("select id from tenants")
     await talk.database.call(
-        "pause_session", {"tenant_id": tenant_id, "contact": MARIA, "source": "operator"}
+        "pause_contact", {"tenant_id": tenant_id, "jids": [MARIA], "source": "operator"}
     )
     assert (await talk.maria_writes("oi"))["decision"] == "paused"
 

@@ -1,6 +1,7 @@
 """Tenants in the state: made and changed as they should be, and what their gaps are."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ async def test_every_rule_of_the_table_has_its_own_words(talk: Conversation):
 
 async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     rows = await talk.sql("select unnest(hybridflow.tenant_settings()) as name")
-    wanted = {"instance_name": "nova", "evo_server_url": "http://e", "evo_api_key": "k"}
+    wanted: Json = {"instance_name": "nova", "evo_server_url": "http://e", "evo_api_key": "k"}
     wanted |= {"system_prompt": "s", "llm_provider": "openai", "llm_model": "m", "llm_api_key": "l"}
     wanted |= {"llm_max_tokens": 9, "is_active": False, "debounce_seconds": 1.5}
     wanted |= {"resume_after_hours": 0.5, "answer_within_minutes": 5, "auto_reply_seconds": 2}
@@ -253,7 +254,7 @@ async def test_without_a_key_of_its_own_a_tenant_may_move(database):
     assert (await change(database, evo_server_url="https://nova.example"))["id"]
 
 
-CEILINGS = {
+CEILINGS: dict[str, Any] = {
     "daily_turns": 10, "daily_tokens": 1000, "contact_daily_turns": 5, "llm_max_tokens": 800,
     "llm_models": ["claude-small", "gpt-small"],
 }  # fmt: skip
@@ -272,12 +273,12 @@ async def test_the_deployments_limit_is_the_most_that_a_tenant_may_be_given(data
     await create(database)
     most = CEILINGS[name]
     with pytest.raises(Invalid, match=f"{name} must be at most {most}, .* {name.upper()}"):
-        await within(database, **{name: most + 1})
+        await within(database, None, **{name: most + 1})
     values = NEW | {"instance_name": "nova", name: most + 1}
     with pytest.raises(Invalid, match=f"{name} must be at most"):
         await database.call("create_tenant", {"values": values, "ceilings": CEILINGS})
     for value in (most, most - 1, None):
-        assert (await within(database, **{name: value}))[name] == value
+        assert (await within(database, None, **{name: value}))[name] == value
 
 
 async def test_where_the_deployment_has_no_limit_a_tenant_may_have_any(database):
@@ -373,8 +374,8 @@ async def test_what_waits_and_what_gets_too_old_are_compared_with_what_holds(
         with pytest.raises(Invalid, match="debounce_seconds"):
             await change(database, shop["id"], **values)
     policy = {"debounce_seconds": 100, "answer_within_minutes": 1}
-    for values in ({"answer_within_minutes": None}, {"debounce_seconds": None, **policy}):
-        argument = {"tenant_id": shop["id"], "values": values, "policy": policy}
+    for own in ({"answer_within_minutes": None}, {"debounce_seconds": None, **policy}):
+        argument = {"tenant_id": shop["id"], "values": own, "policy": policy}
         with pytest.raises(Invalid, match="debounce_seconds"):
             await database.call("change_tenant", argument)
     await change(database, shop["id"], debounce_seconds=600, answer_within_minutes=15)

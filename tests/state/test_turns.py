@@ -196,10 +196,12 @@ async def test_two_claimers_at_the_same_moment_never_get_the_same_turn(
 ):
     for number in range(30):
         await talk.maria_writes("oi", jids=[f"55119{number:08}@s.whatsapp.net"])
-    await talk.sql("update turns set run_after = now() - interval '1 second'")
     claimers = [await DirectDatabase.connect(database_url, size=1) for _ in range(4)]
+    routers = [talk, *map(Conversation, claimers)]
     try:
-        claimed = await asyncio.gather(*(Conversation(c).claim(limit=20) for c in claimers))
+        for router in routers:
+            await router.travel(seconds=11)
+        claimed = await asyncio.gather(*(router.claim(limit=20) for router in routers[1:]))
     finally:
         for claimer in claimers:
             await claimer.close()

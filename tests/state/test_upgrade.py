@@ -7,6 +7,7 @@ import pytest
 
 from router.api.stories import story_of
 from router.embedded.postgres import EmbeddedPostgres
+from router.state.calls.story import ToldTurn
 from router.state.direct import DirectDatabase
 from router.state.migrations import migrate
 from scripts.build_schema import SCHEMA
@@ -145,7 +146,7 @@ async def test_a_router_of_the_old_release_can_say_that_an_event_was_not_recorde
 async def test_its_turns_tell_what_is_known_and_what_comes_then(talk: Conversation):
     async def told(turn_id: int) -> tuple[str, list[str]]:
         asked = {"tenant_id": 1, "turn_id": turn_id}
-        story = story_of(await talk.database.call("tell_turn", asked))
+        story = story_of(ToldTurn.model_validate(await talk.database.call("tell_turn", asked)))
         return story.answer[0], [each.kind for each in story.happenings]
 
     assert await talk.value("select count(*) from turn_attempts") == 0

@@ -5,6 +5,7 @@ Both compare every answer that passes with the header of its function: see `test
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -27,7 +28,7 @@ class OpenDatabase(DirectDatabase):
 class RestDatabase(SupabaseDatabase):
     """Calls go over PostgREST; a test looks behind them through `_pool`, as with the direct one."""
 
-    _pool = None
+    _pool: Any = None
     project: TestProject
 
     async def call(self, function: str, argument: Mapping[str, object]) -> Json:

@@ -1,7 +1,5 @@
 """How much the state reads for one call: rows, not seconds."""
 
-import asyncpg
-
 from router.state.database import Json
 from tests.state.conversation import Conversation
 
@@ -13,7 +11,6 @@ _ROWS = """
 
 async def rows_read(talk: Conversation, function: str, argument: Json) -> int:
     """Make the call, and return how many rows of tables it has looked at."""
-    connection: asyncpg.Connection[asyncpg.Record]
     async with talk.database._pool.acquire() as connection, connection.transaction():
         await connection.execute("set local statement_timeout = '60s'")
         before: int = await connection.fetchval(_ROWS)

@@ -71,7 +71,7 @@ async def test_what_is_large_is_looked_at_beside_the_event_loop(monkeypatch: pyt
         threads.append(work)
         return await seen(work, *arguments)
 
-    monkeypatch.setattr(json_bounds.asyncio, "to_thread", noted)
+    monkeypatch.setattr("router.http.json_bounds.asyncio.to_thread", noted)
     await json_bounds.require_few_values(b'"' + b"a" * 900_000 + b'"', 10)
     assert threads == []
     with pytest.raises(TooMuch):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -54,7 +55,7 @@ class Nowhere:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def call(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
+    async def call(self, function: str, argument: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append(function)
         self._at_once += 1
         self.most = max(self.most, self._at_once)
@@ -68,7 +69,7 @@ class Nowhere:
                 raise UnknownCaller("nobody")
             return known
         number = argument.get("turn_id", argument.get("notice_id"))
-        if (tenant := self.tenants.get(number)) is not None:
+        if number is not None and (tenant := self.tenants.get(number)) is not None:
             return LOOKED_AT | {"tenant_id": tenant}
         return {"refused": "stale"}
 
@@ -142,13 +143,13 @@ class Calls:
             self.read += len(chunk)
             return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: Any) -> None:
             answers.append(message)
 
         shown = headers if headers is not None else {"x-api-key": f"the-key-of-{key}"}
         if (body or slow) and "transfer-encoding" not in shown:
             shown = {"content-length": str(len(body)), **shown}
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http",
             "app": self._app,
             "method": method,

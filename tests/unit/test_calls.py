@@ -3,7 +3,7 @@
 import ast
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +15,13 @@ from pydantic import BaseModel
 from router.errors import DatabaseFault
 from router.state.calls import model
 from router.state.calls.gaps import CaughtUp, caught_up
-from router.state.calls.model import Answer, Refusal
+from router.state.calls.model import Answer, NotRead, Refusal
 from router.state.calls.safety import RefuseReply, refuse_reply
 from router.state.calls.sends import BeginSend, FailSend
 from router.state.calls.turns import (
     ClaimTurns,
     HeldTurn,
     MadeReply,
-    NotRead,
     RenewTurns,
     claim_turns,
 )
@@ -213,9 +212,9 @@ class Told:
 
     def __init__(self, **answer: object) -> None:
         self.answer: Json = answer
-        self.asked: list[tuple[str, Json]] = []
+        self.asked: list[tuple[str, Mapping[str, object]]] = []
 
-    async def call(self, function: str, argument: Json) -> Json:
+    async def call(self, function: str, argument: Mapping[str, object]) -> Json:
         self.asked.append((function, argument))
         return self.answer
 

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
 from types import NoneType
@@ -35,7 +35,8 @@ _APPLICATIONS = ("app", "_app", "application", "_application")
 
 def reads_of_state(source: str) -> list[int]:
     """The lines that reach for the state of an application or a request, by whatever way."""
-    return sorted(node.lineno for node in ast.walk(ast.parse(source)) if _reads(node))
+    nodes: Iterator[Any] = ast.walk(ast.parse(source))
+    return sorted(node.lineno for node in nodes if _reads(node))
 
 
 def _reads(node: ast.AST) -> bool:
@@ -120,7 +121,7 @@ def nothing_untyped(kind: Any) -> bool:
 
 
 def test_services_are_frozen_and_typed():
-    kinds = [Services, *parts_of_services()]
+    kinds: list[Any] = [Services, *parts_of_services()]
     assert len(set(kinds)) == len(kinds)  # each is found by its type
     for kind in kinds:
         if hasattr(kind, "__dataclass_fields__"):
@@ -130,9 +131,10 @@ def test_services_are_frozen_and_typed():
 
 def test_every_part_of_the_services_is_given_out_but_what_is_not_used():
     names = [field.name for field in fields(Services)]
-    whole = Services(**{name: f"the part {name}" for name in names})
+    made: Any = Services
+    whole = made(**{name: f"the part {name}" for name in names})
     assert whole.parts == tuple(f"the part {name}" for name in names)
-    without = Services(**{name: None if name == "flows" else name for name in names})
+    without = made(**{name: None if name == "flows" else name for name in names})
     assert None not in without.parts
     assert len(without.parts) == len(names) - 1
     with pytest.raises(FrozenInstanceError):
@@ -216,7 +218,7 @@ async def test_a_webhook_gets_its_services_once_and_nothing_is_solved_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ):
     class Database:
-        async def call(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
+        async def call(self, function: str, argument: Mapping[str, Any]) -> dict[str, Any]:
             if function == "webhook_guards":
                 return {"now": "2026-11-26", "next": None, "guards": []}
             decision = {"outcome": "recorded", "decision": "turn_pending", "session_id": 1}

@@ -96,9 +96,8 @@ async def test_no_error_has_the_detail_or_the_hint(
 
 
 async def test_while_it_is_away_the_log_says_why_once(caplog: pytest.LogCaptureFixture) -> None:
-    database = DirectDatabase(
-        FailingPool(ConnectionRefusedError("[Errno 111] at 10.0.0.7")), ADDRESS
-    )  # type: ignore[arg-type]
+    failing: Any = FailingPool(ConnectionRefusedError("[Errno 111] at 10.0.0.7"))
+    database = DirectDatabase(failing, ADDRESS)
     for _ in range(50):
         with pytest.raises(DatabaseAway) as raised:
             await database.call("claim_turns", {})

@@ -30,7 +30,7 @@ class Round:
         }  # fmt: skip
 
 
-def begin_attempt(_: object) -> Any:
+def begin_attempt(*_: object) -> Any:
     raise AssertionError("there is nothing to begin")
 
 

@@ -162,7 +162,7 @@ OF_THE_INSTANCE = {
     "instance_delete__named": {"type": "removed", "event": "instance.delete"},
 }
 
-EXPECTED = MESSAGES | CHANGES | OF_THE_INSTANCE
+EXPECTED: dict[str, Any] = MESSAGES | CHANGES | OF_THE_INSTANCE
 
 IGNORED = {
     "messages_upsert__status_post": "status post",

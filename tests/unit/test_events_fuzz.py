@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.intake.events import NotAnEnvelope, parse_webhook
-from router.whatsapp.bounds import LONGEST_TEXT
+from router.whatsapp.lengths import LONGEST_TEXT
 from tests.fixtures import NAMES, SWOLLEN, swell, webhook
 
 CUSTOMER = "5521955501234@s.whatsapp.net"
@@ -94,7 +94,8 @@ def check(body: dict[str, Any]) -> None:
     assert bool(parsed.events) != bool(parsed.ignored)
     for text in (parsed.event, parsed.ignored or ""):
         text.encode()
-    for event in parsed.events:
+    events: Any = parsed.events
+    for event in events:
         stored = json.dumps(event, allow_nan=False, ensure_ascii=False)
         stored.encode()
         assert "\\u0000" not in json.dumps(event).replace("\\\\", "")

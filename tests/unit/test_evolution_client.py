@@ -279,12 +279,12 @@ async def test_a_message_is_found_by_its_id_however_often_it_is_stored(
 async def test_an_id_of_ones_own_choice_goes_out_with_a_text(
     client: WholeEvolution, shop: Business
 ) -> None:
-    sent = await client.send_text(at(shop), MARIA, "x", message_id="3EB0OURS")
+    sent = await client.send_text(at(shop), MARIA, "x", messageId="3EB0OURS")
     assert shop.calls("sendText")[0].body["messageId"] == "3EB0OURS"
     assert sent.wa_id != "3EB0OURS"  # this is 2.3
     with Evolution(version="2.4.0") as newer:
         shop = newer.instance("shop")
-        sent = await client.send_text(at(shop), MARIA, "x", message_id="3EB0OURS")
+        sent = await client.send_text(at(shop), MARIA, "x", messageId="3EB0OURS")
     assert sent.wa_id == "3EB0OURS"
 
 

@@ -38,7 +38,9 @@ def test_a_conversation_played_again_under_another_number_meets_the_same():
 
 
 def test_every_act_happens_at_every_moment_that_people_have():
-    seen = Counter((step.moment, step.act) for plan in plans() for step in plan.steps)
+    seen: Counter[tuple[str, str]] = Counter(
+        (step.moment, step.act) for plan in plans() for step in plan.steps
+    )
     moments = ("then", "llm", "send", "part", "answered", "looked")
     for act in ("owner", "pauses", "client", "owner_reacts"):
         for moment in moments:

@@ -50,7 +50,8 @@ def http(everything: Everything) -> httpx.AsyncClient:
     app = FastAPI()
     app.include_router(router)
     settings = load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None)
-    looked_at = LookedAt(settings, everything, everything, everything, n8n=None)
+    others: Any = everything
+    looked_at = LookedAt(settings, everything, others, others, n8n=None)
     provide(app, HealthChecks(looked_at))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://router")
 

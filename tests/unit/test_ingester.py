@@ -1,7 +1,8 @@
 """Webhooks wait for the state in turn, whichever instance sends how many."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ class Ledger:
         self.go_on = asyncio.Event()
         self._busy = busy
 
-    async def call(self, function: str, argument: Json) -> Json:
+    async def call(self, function: str, argument: Mapping[str, Any]) -> Json:
         self.calls.append(argument["events"])
         self.patience.append(argument["patience_ms"])
         call = len(self.calls)
@@ -174,7 +175,7 @@ class Poisoned:
         self._error = error
         self._slow = slow
 
-    async def call(self, function: str, argument: Json) -> Json:
+    async def call(self, function: str, argument: Mapping[str, Any]) -> Json:
         instances = [e["instance"] for e in argument["events"]]
         self.calls.append(instances)
         await asyncio.sleep(0)
@@ -218,7 +219,7 @@ async def test_while_the_database_is_away_nobody_is_asked_about_one_by_one(error
     class Away:
         calls = 0
 
-        async def call(self, function: str, argument: Json) -> Json:
+        async def call(self, function: str, argument: Mapping[str, Any]) -> Json:
             self.calls += 1
             await asyncio.sleep(0)
             raise error
@@ -240,7 +241,7 @@ class Limited:
         self.calls = 0
         self.meanwhile: Callable[[], None] = lambda: None
 
-    async def call(self, function: str, argument: Json) -> Json:
+    async def call(self, function: str, argument: Mapping[str, Any]) -> Json:
         self.calls += 1
         self.meanwhile()
         await asyncio.sleep(0)

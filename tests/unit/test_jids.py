@@ -11,7 +11,6 @@ from router.whatsapp.jids import (
     chat_of,
     identities,
     is_group,
-    is_lid,
     kind_of,
     normalise_jid,
     number_of,
@@ -71,7 +70,6 @@ def test_every_spelling_of_an_address_becomes_one(written: str, normal: str):
 )
 def test_the_kind_of_an_address_is_told_by_its_server_and_its_digits(jid: str, kind: JidKind):
     assert kind_of(jid) is kind
-    assert is_lid(jid) is (kind is JidKind.LID)
     assert is_group(jid) is (kind is JidKind.GROUP)
 
 

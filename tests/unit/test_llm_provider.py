@@ -10,10 +10,10 @@ from loopback.anthropic import Anthropic
 from loopback.faults import Fault, wrong_answer
 from loopback.openai import OpenAI
 from loopback.replies import empty, refusal
+from router.configuration.variables import LONGEST_RETRY_AFTER
 from router.llm.anthropic import AnthropicProvider
 from router.llm.openai import OpenAiProvider
 from router.llm.provider import (
-    LONGEST_RETRY_AFTER,
     LlmAway,
     LlmEmpty,
     LlmMisconfigured,

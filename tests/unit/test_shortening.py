@@ -1,6 +1,7 @@
 """Media that stands in an answer is cut short as it comes, and nothing else is."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,12 @@ def shortened(body: bytes, piece: int = 1000, most: int = 1_000_000) -> bytes:
 
 @pytest.mark.parametrize("piece", [99, LONG - 1, LONG, LONG + 1, 1_000_000])
 def test_only_what_is_longer_than_any_id_or_sentence_is_cut(piece: int):
-    said = {"key": {"id": "3EB0"}, "a": "A" * LONG, "b": "B-_+/=" * LONG, "c": ["C" * 9] * 9}
+    said: dict[str, Any] = {
+        "key": {"id": "3EB0"},
+        "a": "A" * LONG,
+        "b": "B-_+/=" * LONG,
+        "c": ["C" * 9] * 9,
+    }
     found = json.loads(shortened(json.dumps(said).encode(), piece))
     assert found == said | {"b": said["b"][:LONG]}
 

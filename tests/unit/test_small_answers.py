@@ -17,11 +17,12 @@ from router.evolution.sends import EvolutionSends
 from router.outbound import bounds
 from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
+from tests.evolution import WholeEvolution
 from tests.scenarios.hostile import saying, server
 
 NUMBER = "5511999990001"
 CALLS: dict[str, Callable[[httpx.AsyncClient, Instance], Awaitable[object]]] = {
-    "a text": lambda http, shop: EvolutionSends(http).send_text(shop, NUMBER, "hello"),
+    "a text": lambda http, shop: WholeEvolution(http).send_text(shop, NUMBER, "hello"),
     "a picture": lambda http, shop: EvolutionSends(http).send(
         shop, "message/sendMedia", {"number": NUMBER, "mediatype": "image", "media": "QUJD"}
     ),

@@ -1,6 +1,7 @@
 """Whatever the state may say of a turn has its words."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def turn(**how: object) -> dict[str, object]:
     return {**whole, **how}
 
 
-def told(*happenings: dict[str, object], **how: object) -> str:
+def told(*happenings: Mapping[str, object], **how: object) -> str:
     story = {
         "is_known": True, "turn": turn(**how), "message": None, "session": None,
         "now": "2026-01-02T03:00:00+00:00", "happenings": list(happenings),

@@ -8,7 +8,8 @@ import asyncio
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -22,17 +23,18 @@ from router.http.callers import Callers
 from router.http.services import provide
 from router.intake import events, routes
 from router.intake.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
+from router.intake.readers.envelope import open_envelope
 from router.intake.rejections import Rejected
 from router.whatsapp import choices
 from router.whatsapp.bounds import (
     LONGEST_JID,
-    LONGEST_TEXT,
     MOST_IN_A_LIST,
     MOST_OF_AN_ITEM,
     bounded,
 )
 from router.whatsapp.content import innermost, read_content
 from router.whatsapp.jids import normalise_jid
+from router.whatsapp.lengths import LONGEST_TEXT
 from tests.fixtures import NAMES, webhook
 from tests.services import intake_services
 
@@ -79,6 +81,17 @@ def message(**content: Any) -> dict[str, Any]:
     return body
 
 
+def only_event(body: dict[str, Any]) -> dict[str, Any]:
+    (event,) = parse_webhook("padaria", body).events
+    return dict(event)
+
+
+def only_item(body: dict[str, Any]) -> dict[str, Any]:
+    ((item,),) = open_webhook("padaria", body).pieces
+    assert item is not None
+    return dict(item)
+
+
 def characters_worked_on(function: Callable[[], Any]) -> int:
     """How many characters the strings had together whose methods were called meanwhile."""
     total = 0
@@ -110,7 +123,7 @@ def test_no_field_of_any_event_is_worked_on_beyond_its_bound(name: str, shape: s
         for item in piece:
             assert max(map(len, strings(item)), default=0) <= LONGEST_TEXT
             assert sum(map(len, strings(item))) <= MOST_CHARACTERS
-        worked = characters_worked_on(lambda piece=piece: read_piece(opened.envelope, piece))
+        worked = characters_worked_on(partial(read_piece, opened.envelope, piece))
         assert worked <= 20 * MOST_CHARACTERS
 
 
@@ -146,7 +159,8 @@ def test_a_jid_that_is_too_long_is_nobodys(place: str, filler: str):
             parsed = parse_webhook("padaria", body)
         except NotAnEnvelope:
             continue
-        assert not any(somebody in jid for event in parsed.events for jid in event["jids"])
+        jids: list[Any] = [event["jids"] for event in parsed.events]
+        assert not any(somebody in jid for each in jids for jid in each)
 
 
 def test_an_id_that_is_too_long_is_none():
@@ -155,7 +169,7 @@ def test_an_id_that_is_too_long_is_none():
     with pytest.raises(NotAnEnvelope, match="no id"):
         parse_webhook("padaria", body)
     body = message(reactionMessage={"text": "👍", "key": {"id": "3A" * 200}})
-    (event,) = parse_webhook("padaria", body).events
+    event = only_event(body)
     assert event["quoted"] is None
 
 
@@ -175,9 +189,9 @@ TEXTS: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
 @pytest.mark.parametrize(("name", "content"), TEXTS)
 def test_what_whatsapp_lets_people_write_is_kept_whole_and_more_is_cut_with_a_mark(name, content):
     longest = "ã" * (LONGEST_TEXT - 100)
-    (event,) = parse_webhook("padaria", message(**content(longest))).events
+    event = only_event(message(**content(longest)))
     assert longest in event["text"]
-    (event,) = parse_webhook("padaria", message(**content("ã" * 90_000))).events
+    event = only_event(message(**content("ã" * 90_000)))
     assert len(event["text"]) == LONGEST_TEXT
     assert "[…]" in event["text"][-10:]
 
@@ -185,7 +199,7 @@ def test_what_whatsapp_lets_people_write_is_kept_whole_and_more_is_cut_with_a_ma
 def test_a_name_is_cut():
     body = message(conversation="oi")
     body["data"]["pushName"] = "Bea " * 100
-    (event,) = parse_webhook("padaria", body).events
+    event = only_event(body)
     assert len(event["author_name"]) == 200
     assert event["author_name"].endswith("…")
 
@@ -193,7 +207,7 @@ def test_a_name_is_cut():
 def test_of_a_card_that_is_too_long_no_number_is_cut():
     numbers = [f"55119{n:08}" for n in range(10_000)]
     card = "BEGIN:VCARD\nFN:Bea\n" + "".join(f"TEL:{number}\n" for number in numbers)
-    (event,) = parse_webhook("padaria", message(contactMessage={"vcard": card})).events
+    event = only_event(message(contactMessage={"vcard": card}))
     told = event["text"].removesuffix(" […]").removeprefix("[contact card: Bea, ").split(", ")
     assert set(told[:-1]) <= set(numbers)
     assert len(told) > 100
@@ -202,14 +216,12 @@ def test_of_a_card_that_is_too_long_no_number_is_cut():
 def test_many_texts_are_together_no_longer_than_one_may_be():
     names = [{"optionName": "o" * 1000} for _ in range(10_000)]
     body = message(pollCreationMessage={"name": "?", "options": names})
-    ((item,),) = open_webhook("padaria", body).pieces
-    assert item is not None
+    item = only_item(body)
     assert len(item["message"]["pollCreationMessage"]["options"]) == MOST_IN_A_LIST
     assert sum(map(len, strings(item))) <= MOST_CHARACTERS
     sections = [{"rows": [{"title": "t" * 20_000}] * 300}] * 300
-    ((item,),) = open_webhook("padaria", message(listMessage={"sections": sections})).pieces
+    item = only_item(message(listMessage={"sections": sections}))
     assert sum(map(len, strings(item))) <= MOST_CHARACTERS
-    assert item is not None
     assert item["key"]["id"], "what identifies is there whatever stands beside it"
 
 
@@ -222,8 +234,7 @@ def test_a_field_whose_name_is_too_long_is_left_out():
 def test_what_identifies_is_kept_behind_any_number_of_texts():
     body = message(**{f"x{n}": {"text": "t" * LONGEST_TEXT} for n in range(20)})
     body["data"] = {"message": body["data"]["message"], **body["data"]}
-    ((item,),) = open_webhook("padaria", body).pieces
-    assert item is not None
+    item = only_item(body)
     assert item["key"]["remoteJid"] == body["data"]["key"]["remoteJid"]
 
 
@@ -247,20 +258,20 @@ def test_json_in_a_text_is_counted_before_it_is_parsed(
     else:
         buttons = [{name: text} for _ in range(900)]
         body = message(interactiveMessage={"nativeFlowMessage": {"buttons": buttons}})
-        assert parse_webhook("padaria", body)
+        parse_webhook("padaria", body)
     assert sum(parsed) <= 1_000
 
 
 def test_the_json_of_a_real_button_is_read():
     button = {"buttonParamsJson": '{"display_text":"Quero"}'}
     body = message(interactiveMessage={"nativeFlowMessage": {"buttons": [button]}})
-    (event,) = parse_webhook("padaria", body).events
+    event = only_event(body)
     assert "Quero" in event["text"]
 
 
 def test_the_envelope_is_opened_once_however_many_items_it_has(monkeypatch: pytest.MonkeyPatch):
-    opened: list[object] = []
-    real = events.open_envelope
+    opened: list[Any] = []
+    real = open_envelope
     monkeypatch.setattr(
         events, "open_envelope", lambda *given: (opened.append(given), real(*given))[1]
     )
@@ -310,7 +321,7 @@ class Database:
     def __init__(self) -> None:
         self.recorded: list[dict[str, Any]] = []
 
-    async def call(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
+    async def call(self, function: str, argument: Mapping[str, Any]) -> dict[str, Any]:
         if function == "webhook_guards":
             return {"now": "2026-11-26", "next": None, "guards": []}
         self.recorded += argument["events"]
@@ -415,7 +426,7 @@ async def test_every_way_to_write_the_path_is_one_sender(path: str):
         names.append(sender)
         return reading(*given, sender=sender, most=most)
 
-    post.bodies.reading = noting
+    post.bodies.reading = noting  # type: ignore[method-assign,assignment]
     await asyncio.sleep(0)
     post.rates._counters.reset()
     assert (await post.http.post(f"/webhook/{path}", json=text)).status_code == 200

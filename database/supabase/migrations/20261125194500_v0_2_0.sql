@@ -1964,9 +1964,7 @@ begin
 end
 $$;
 
--- The locked session that a request of an operator means: by session_id, or by contact (a JID or a
--- phone number), which makes the session if there is none: a pause works before any message.
--- Raises PT404 where the tenant or the session is not the tenant's own.
+-- The locked session that a request of an operator means. Raises PT404 where it is not the tenant's own.
 create or replace function hybridflow.session_of(p jsonb)
 returns public.sessions
 language plpgsql
@@ -1976,12 +1974,6 @@ declare
     v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
     v_session public.sessions;
 begin
-    if p ->> 'contact' is not null then
-        if not exists (select from public.tenants where id = v_tenant_id) then
-            raise exception 'there is no tenant %', v_tenant_id using errcode = 'PT404';
-        end if;
-        return hybridflow.resolve_session(v_tenant_id, array[p ->> 'contact'], 'contact', null);
-    end if;
     select * into v_session from public.sessions
     where id = (p ->> 'session_id')::bigint and tenant_id = v_tenant_id
     for update;
@@ -1992,7 +1984,7 @@ begin
 end
 $$;
 
--- pause_session({tenant_id, session_id | contact, source, reason?, until?, indefinite?, policy?})
+-- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
 -- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
 -- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
 -- asked before, and with neither it stays beside; what a human's message asks for stays always, and
@@ -2009,7 +2001,7 @@ declare
     v_for_ever boolean := coalesce((p ->> 'indefinite')::boolean, false);
     v_cancelled integer;
 begin
-    perform hybridflow.require_keys('pause_session', p, '{tenant_id,session_id|contact,source}');
+    perform hybridflow.require_keys('pause_session', p, '{tenant_id,session_id,source}');
     v_session := hybridflow.session_of(p);
     if v_until <= hybridflow.clock() then
         raise exception 'until must be in the future, not %', p ->> 'until' using errcode = 'PT422';
@@ -2037,7 +2029,7 @@ begin
 end
 $$;
 
--- resume_session({tenant_id, session_id | contact, source, policy})
+-- resume_session({tenant_id, session_id, source, policy})
 -- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
 -- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
 -- turn (null: none). PT404 as above.
@@ -2051,7 +2043,7 @@ declare
     v_session public.sessions;
     v_turn_id bigint;
 begin
-    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id|contact,source,policy}');
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id,source,policy}');
     v_session := hybridflow.session_of(p);
     if v_session.is_paused then
         perform hybridflow.end_pause(v_session.id, p ->> 'source');
@@ -4269,7 +4261,7 @@ declare
     v_message public.messages;
 begin
     perform hybridflow.require_keys('begin_human_send', p, '{tenant_id,session_id,body}');
-    v_session := hybridflow.session_of(p - 'contact');
+    v_session := hybridflow.session_of(p);
     select * into v_tenant from public.tenants where id = v_session.tenant_id;
     if not coalesce((p ->> 'knowingly')::boolean, false) then
         select m.* into v_human from public.messages as m
@@ -7538,7 +7530,7 @@ begin
         raise exception 'tenant % has no session with %', v_tenant.id, v_jids[1] using errcode = 'PT404';
     end if;
     v_session := hybridflow.resolve_session(v_tenant.id, v_jids, 'contact', null);
-    return p - 'contact' || jsonb_build_object('session_id', v_session.id);
+    return p || jsonb_build_object('session_id', v_session.id);
 end
 $$;
 
@@ -11723,6 +11715,7 @@ declare
     v_message public.messages;
     v_happenings jsonb;
 begin
+    perform hybridflow.require_keys('tell_turn', p, '{tenant_id,turn_id|wa_id}');
     perform hybridflow.require_own(p - 'session_id');
     if (p ->> 'turn_id' is null) = (v_wa_id is null) then
         raise exception 'name a turn (turn_id) or a message (wa_id)' using errcode = 'PT422';
@@ -11780,6 +11773,7 @@ as $$
 declare
     v_ids bigint[];
 begin
+    perform hybridflow.require_keys('find_turn', p, '{turn_id|wa_id}');
     if p ->> 'instance_name' is not null then
         v_ids := array(select t.id from public.tenants as t where t.instance_name = p ->> 'instance_name');
     elsif p ->> 'turn_id' is not null then

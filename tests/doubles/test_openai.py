@@ -10,7 +10,7 @@ from loopback.openai import OpenAI
 from loopback.replies import empty, filtered, refusal, truncated
 
 MODEL = "gpt-5.4-mini"
-OI = [{"role": "system", "content": "Seja breve."}, {"role": "user", "content": "oi"}]
+OI: Any = [{"role": "system", "content": "Seja breve."}, {"role": "user", "content": "oi"}]
 
 
 @pytest.fixture
@@ -28,8 +28,10 @@ async def client(llm: OpenAI) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 async def chat(client: openai.AsyncOpenAI, messages: Any = OI, **options: Any) -> Any:
-    options = {"model": MODEL, "max_completion_tokens": 256} | options
-    return await client.chat.completions.create(messages=messages, **options)
+    create: Any = client.chat.completions.create
+    return await create(
+        **{"model": MODEL, "max_completion_tokens": 256, "messages": messages} | options
+    )
 
 
 async def test_the_default_answer_shows_which_messages_it_answers(

@@ -169,10 +169,11 @@ async def test_presence_and_read_marks_are_for_baileys_only(
     typing = {"number": MARIA, "presence": "composing", "delay": 1200}
     answer = await api.post("/chat/sendPresence/shop", json=typing)
     assert (answer.status_code, answer.json()) == (201, {"presence": "composing"})
-    for name, channel, why in (
+    refused: tuple[tuple[str, Any, str], ...] = (
         ("cloud", "WHATSAPP-BUSINESS", "Method not available on WhatsApp Business API"),
         ("own", "EVOLUTION", "Method not available on Evolution Channel"),
-    ):
+    )
+    for name, channel, why in refused:
         other = evolution.instance(name, channel=channel)
         key = {"apikey": other.token}
         answer = await api.post(f"/chat/sendPresence/{name}", json=typing, headers=key)

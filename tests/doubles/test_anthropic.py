@@ -12,7 +12,7 @@ from loopback.anthropic import Anthropic
 from loopback.replies import empty, refusal, truncated
 
 MODEL = "claude-haiku-5-5"
-OI = [{"role": "user", "content": "oi"}]
+OI: Any = [{"role": "user", "content": "oi"}]
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ async def client(llm: Anthropic) -> AsyncIterator[anthropic.AsyncAnthropic]:
 
 
 async def ask(client: anthropic.AsyncAnthropic, messages: Any = OI, **options: Any) -> Any:
-    options = {"model": MODEL, "max_tokens": 256} | options
-    return await client.messages.create(messages=messages, **options)
+    create: Any = client.messages.create
+    return await create(**{"model": MODEL, "max_tokens": 256, "messages": messages} | options)
 
 
 async def test_the_default_answer_shows_which_messages_it_answers(

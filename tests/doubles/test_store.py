@@ -97,7 +97,7 @@ async def test_a_time_filters_only_from_both_sides(
     maria.writes("after")
     since = iso(NOON + 30)
     assert len(texts(await find(api, where={"messageTimestamp": {"gte": since}}))) == 2
-    both = {"messageTimestamp": {"gte": since, "lte": iso(NOON + 600)}}
+    both: dict[str, Any] = {"messageTimestamp": {"gte": since, "lte": iso(NOON + 600)}}
     assert texts(await find(api, where=both)) == ["after"]
     both = {"messageTimestamp": {"gte": (NOON + 30) * 1000, "lte": (NOON + 600) * 1000}}
     assert texts(await find(api, where=both)) == ["after"]

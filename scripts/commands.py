@@ -1,0 +1,95 @@
+"""Every command under one name: `hybridflow COMMAND …`, or `python -m scripts COMMAND …`.
+
+Each is a program of its own, too: `hybridflow tenant list` is `python -m scripts.tenant list`.
+The list below is all that `hybridflow --help` reads, so that it answers at once.
+"""
+
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from router import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program of the project, and what it is for in one line."""
+
+    module: str
+    about: str
+
+
+def _scripts(**abouts: str) -> dict[str, Command]:
+    return {
+        name.replace("_", "-"): Command(f"scripts.{name}", about) for name, about in abouts.items()
+    }
+
+
+GROUPS: Mapping[str, Mapping[str, Command]] = {
+    "run it": _scripts(
+        serve="start HybridFlow on this machine: schema, secrets, router (--n8n: and n8n)",
+        demo="play the whole job with WhatsApp and the LLM on loopback; needs no account",
+        migrate="bring the database to this version's schema",
+        n8n="install, start and fill an n8n for the router",
+    ),
+    "run it on a platform, after migrate": {
+        "router": Command("router.serving", "serve; changes no schema and makes no secrets"),
+    },
+    "businesses and people": _scripts(
+        tenant="add, list, change and connect tenants; their webhook secrets",
+        operators="keys of the API, members of tenants, the audit log",
+        contact="export or erase all that is stored of one contact",
+    ),
+    "now and then": _scripts(
+        turn="tell a turn's life, or why a message got no answer",
+        auto_resume="end every pause that has run out (every 15 minutes)",
+        prune="archive or delete what is past its time (once a night)",
+        catch_up="fetch from Evolution what no webhook has brought",
+        rotate_secrets="encrypt the tenants' keys anew, after SECRETS_KEY was set or changed",
+    ),
+    "for developers, in a checkout": _scripts(
+        build_schema="write what is made from database/schema/; freeze a release",
+        audit="look for known weaknesses in the libraries that are installed",
+    ),
+}
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+_USAGE = """\
+usage: hybridflow COMMAND [ARGUMENT ...]
+       hybridflow COMMAND --help
+       hybridflow --version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that is named. Returns the exit code; most commands exit by themselves."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(listing())
+        return 0
+    if given[0] == "--version":
+        print(f"hybridflow {__version__}")
+        return 0
+    return _run(given[0].replace("_", "-"), given[1:])
+
+
+def listing() -> str:
+    """Return what `hybridflow --help` says: each command with its line."""
+    width = max(len(name) for name in COMMANDS)
+    parts = [_USAGE]
+    for title, group in GROUPS.items():
+        lines = (f"  {name:{width}}  {command.about}" for name, command in group.items())
+        parts.append("\n".join([f"{title}:", *lines]) + "\n")
+    return "\n".join(parts).rstrip()
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    command = COMMANDS.get(name)
+    if command is None:
+        sys.stderr.write(
+            f"hybridflow has no command {name!r}: hybridflow --help lists those that there are\n"
+        )
+        return 2
+    sys.argv = [f"hybridflow {name}", *arguments]
+    runpy.run_module(command.module, run_name="__main__")
+    return 0
