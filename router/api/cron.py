@@ -144,7 +144,8 @@ async def run_prune(database: Database, settings: Settings, *, seconds: float) -
     ends = time.monotonic() + seconds
     done = await retention.prune(database, asked)
     while done.more and time.monotonic() < ends:
-        done = _together(done, await retention.prune(database, asked))
+        batch = await retention.prune(database, asked)
+        done = _together(done, batch)
     log_event(_log, Action.PRUNED, "Pruned what is past its time", **done.model_dump())
     return done
 

@@ -403,7 +403,7 @@ async def test_nobody_reads_another_tenants(talk: Conversation):
 
 @pytest.mark.parametrize("what", [{}, {"turn_id": 1, "wa_id": "AC01"}])
 async def test_one_thing_is_named(talk: Conversation, what: Json):
-    with pytest.raises(Invalid, match="name a turn"):
+    with pytest.raises(Invalid, match="turn"):
         await tell(talk, **what)
 
 
