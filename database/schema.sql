@@ -216,6 +216,7 @@ begin
                 ('doubt_context', 'i', array['p_send']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
                 ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('likeness_of', 'iii', array['p_one', 'p_other', 'p_is_same']::text[], array['text[]', 'text[]', 'boolean']::text[], 0, false, 'numeric'),
                 ('likeness', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'numeric'),
                 ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
                 ('status_rank', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'integer'),
@@ -231,6 +232,7 @@ begin
                 ('ingest_change', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hasten', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('ingest_connection', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('spellings', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text[]'),
                 ('sends_that_say', 'iii', array['p_tenant_id', 'p_event', 'p_at']::text[], array['bigint', 'jsonb', 'timestamptz']::text[], 0, true, 'public.messages'),
                 ('find_own', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('recognise_own', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -313,6 +315,7 @@ begin
                 ('member_behind', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'uuid'),
                 ('api_key_json', 'i', array['p_key']::text[], array['public.api_keys']::text[], 0, false, 'jsonb'),
                 ('audit_of_key', 'i', array['p_key']::text[], array['public.api_keys']::text[], 0, false, 'jsonb'),
+                ('make_room_for_key', 'i', array['p_tenants']::text[], array['bigint[]']::text[], 0, false, 'void'),
                 ('may_manage', 'ii', array['p_caller', 'p_key']::text[], array['jsonb', 'public.api_keys']::text[], 0, false, 'boolean'),
                 ('user_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'uuid'),
                 ('audit_wanted', 'ii', array['p_line', 'p']::text[], array['public.audit_log', 'jsonb']::text[], 0, false, 'boolean'),
@@ -4804,8 +4807,9 @@ as $$
     )
 $$;
 
--- How alike two texts are, from 0 to 1: the share of their words that both have.
-create or replace function hybridflow.likeness(p_one text, p_other text)
+-- How alike two texts are, each given by its words (and itself, where it has none), from 0 to 1: the share of
+-- their words that both have.
+create or replace function hybridflow.likeness_of(p_one text[], p_other text[], p_is_same boolean)
 returns numeric
 language sql
 immutable
@@ -4813,15 +4817,26 @@ set search_path = ''
 as $$
     with common as (
         select
-            cardinality(hybridflow.words_of(p_one)) + cardinality(hybridflow.words_of(p_other)) as words,
+            cardinality(p_one) + cardinality(p_other) as words,
             (
-                select count(*) from unnest(hybridflow.words_of(p_one)) as w
-                where w = any(hybridflow.words_of(p_other))
+                select count(*)
+                from (select unnest(p_one) intersect select unnest(p_other)) as w
             ) as shared
     )
 
-    select case when words = 0 then (p_one = p_other)::integer else shared::numeric / (words - shared) end
+    select case when words = 0 then p_is_same::integer else shared::numeric / (words - shared) end
     from common
+$$;
+
+create or replace function hybridflow.likeness(p_one text, p_other text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select hybridflow.likeness_of(
+        hybridflow.words_of(p_one), hybridflow.words_of(p_other), p_one = p_other
+    )
 $$;
 
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
@@ -4829,6 +4844,7 @@ $$;
 -- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
+-- More than a hundred count as a hundred, whatever a tenant says: each of its messages would be dear for all.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -4837,9 +4853,12 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_replies integer := coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6);
+    v_replies integer := least(
+        coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6), 100
+    );
     v_since timestamptz;
     v_ends timestamptz[];
+    v_words text[];
 begin
     if v_replies = 0 then
         return false;
@@ -4865,17 +4884,22 @@ begin
     );
     if v_ends[v_replies] <= v_since then
         return false;
-    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
-        select count(*) filter (
-            where l.kind = 'text' and hybridflow.likeness(l.body, p_event ->> 'text') >= 0.8
-        ) * 2 >= v_replies
-        from (
-            select m.body, m.kind from public.messages as m
-            where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
-            order by m.sent_at desc, m.id desc limit v_replies
-        ) as l
-    ) then
-        return true;
+    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 then
+        v_words := hybridflow.words_of(p_event ->> 'text');
+        if (
+            select count(*) filter (
+                where l.kind = 'text' and hybridflow.likeness_of(
+                    hybridflow.words_of(l.body), v_words, l.body = p_event ->> 'text'
+                ) >= 0.8
+            ) * 2 >= v_replies
+            from (
+                select m.body, m.kind from public.messages as m
+                where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
+                order by m.sent_at desc, m.id desc limit v_replies
+            ) as l
+        ) then
+            return true;
+        end if;
     end if;
     return coalesce((
         select t.finished_at > v_since
@@ -5181,8 +5205,31 @@ begin
 end
 $$;
 
+-- The JIDs that plain_number takes for the same: the JID itself and, of a number that has one, its other
+-- spelling.
+create or replace function hybridflow.spellings(p_jid text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_jid, nullif(hybridflow.plain_number(p_jid), p_jid), case
+        when p_jid ~ '^55(3[1-9]|[4-9][0-9])[789][0-9]{7}@s[.]whatsapp[.]net$'
+            then left(p_jid, 4) || '9' || substr(p_jid, 5)
+        when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
+        when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
+    end], null)
+$$;
+
+create index if not exists messages_not_known_of_session
+on public.messages (session_id, send_began_at)
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+
 -- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
--- it, or, where either has none, in the same words. Words are compared by their hash, which an index has.
+-- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
+-- its telling a send is looked for in the sessions that the event names, and, where it names none that is
+-- known, for a LID may be anybody's, in all. However many there are, no more than the newest thousand are
+-- read of a session, of all, and of those that have the words.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
@@ -5190,31 +5237,57 @@ stable
 rows 1
 set search_path = ''
 set enable_seqscan = off
+set enable_sort = off
 as $$
 declare
     v_telling text := p_event ->> 'telling';
+    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    v_sessions bigint[];
     v_words text;
 begin
-    if v_telling is not null then
-        return query select m.* from public.messages as m
-        where m.tenant_id = p_tenant_id and m.wa_id is null
-            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
-            and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
-            and v_telling = any(m.told_as);
-    end if;
-    if exists (
+    if not exists (
         select from public.messages as m
         where m.tenant_id = p_tenant_id and m.wa_id is null
             and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
             and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
-            and (v_telling is null or m.told_as is null)
     ) then
-        v_words := md5(hybridflow.folded(p_event ->> 'text'));
-        return query select m.* from public.messages as m
+        return;  -- nearly always
+    end if;
+    if v_telling is not null then
+        v_sessions := array(
+            select i.session_id
+            from unnest(v_jids) as j
+            cross join lateral unnest(hybridflow.spellings(j)) as k (jid)
+            inner join public.session_identities as i on i.tenant_id = p_tenant_id and i.jid = k.jid
+        );
+        return query select n.* from (select distinct unnest(v_sessions) as id) as s
+        cross join lateral (
+            select m.* from public.messages as m
+            where m.session_id = s.id and m.wa_id is null
+                and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+                and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+            order by m.send_began_at desc limit 1000
+        ) as n
+        where v_telling = any(n.told_as);
+        if v_sessions = '{}' and not exists (select from unnest(v_jids) as j where j not like '%@lid') then
+            return query select n.* from (
+                select m.* from public.messages as m
+                where m.tenant_id = p_tenant_id and m.wa_id is null
+                    and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+                    and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+                order by m.send_began_at desc limit 1000
+            ) as n
+            where v_telling = any(n.told_as);
+        end if;
+    end if;
+    v_words := md5(hybridflow.folded(p_event ->> 'text'));
+    return query select n.* from (
+        select m.* from public.messages as m
         where m.tenant_id = p_tenant_id and md5(hybridflow.folded(m.body)) = v_words and m.wa_id is null
             and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
-            and (v_telling is null or m.told_as is null);
-    end if;
+        limit 1000
+    ) as n
+    where v_telling is null or n.told_as is null;
 end
 $$;
 
@@ -7115,6 +7188,11 @@ begin
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
     end loop;
     perform hybridflow.check_lists(p_values);
+    -- Each of its events is handed on with the whole row of its tenant.
+    if length(p_values ->> 'system_prompt') > 100000 then
+        raise exception 'system_prompt may have 100,000 characters, not %', length(p_values ->> 'system_prompt')
+            using errcode = 'PT422';
+    end if;
 exception
     when data_exception then
         raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
@@ -8067,9 +8145,14 @@ begin
             elsif v_key.expires_at <= hybridflow.clock() then
                 raise exception 'the API key % has expired', v_key.name using errcode = 'PT401';
             end if;
+            -- Where another call of the key has noted it, and goes on for long, that is not waited for.
             update public.api_keys set last_used_at = hybridflow.clock()
-            where id = v_key.id
-                and (last_used_at is null or last_used_at < hybridflow.clock() - interval '1 minute');
+            where id = (
+                select k.id from public.api_keys as k
+                where k.id = v_key.id
+                    and (k.last_used_at is null or k.last_used_at < hybridflow.clock() - interval '1 minute')
+                for no key update skip locked
+            );
             return jsonb_build_object(
                 'kind', 'key', 'made_by', v_key.made_by, 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
                 'every_tenant', v_key.every_tenant
@@ -8386,10 +8469,45 @@ as $$
     )
 $$;
 
+-- Makes room for one more key of each of these tenants: of keys that have ended, it keeps the newest 500.
+-- Raises PT409 where it has 500 that hold. Several at the same moment may be some more.
+create or replace function hybridflow.make_room_for_key(p_tenants bigint[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint;
+    v_now timestamptz := hybridflow.clock();
+begin
+    foreach v_tenant_id in array p_tenants loop
+        continue when (
+            select count(*) < 500 from (
+                select from public.api_key_tenants as t where t.tenant_id = v_tenant_id limit 500
+            ) as few
+        );
+        delete from public.api_keys where id in (
+            select k.id from public.api_keys as k
+            inner join public.api_key_tenants as t on t.api_key_id = k.id
+            where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
+            order by k.id desc offset 500
+        );
+        if (
+            select count(*) >= 500 from public.api_keys as k
+            inner join public.api_key_tenants as t on t.api_key_id = k.id
+            where t.tenant_id = v_tenant_id and k.revoked_at is null and coalesce(k.expires_at > v_now, true)
+        ) then
+            raise exception 'tenant % has 500 keys already: revoke one first', v_tenant_id
+                using errcode = 'PT409';
+        end if;
+    end loop;
+end
+$$;
+
 -- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids: [id] | null, expires_at?})
 -- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key, audit, audit_tenants}. The
 -- caller must be admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at
--- the latest. PT422: which value cannot be.
+-- the latest. PT409: a tenant has 500 already; PT422: which value cannot be.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -8426,6 +8544,7 @@ begin
         raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
     end if;
     perform hybridflow.check_name('the name of a key', p ->> 'name');
+    perform hybridflow.make_room_for_key(coalesce(v_tenants, '{}'));
     insert into public.api_keys (
         name, key_hash, starts_with, role, every_tenant, created_by, made_by, made_with, created_at, expires_at
     )
@@ -8466,7 +8585,7 @@ $$;
 
 -- list_api_keys({caller, limit?, cursor?})
 -- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, revoked
--- ones included.
+-- ones included. Of an admin of some tenants only theirs are looked at, however many others have.
 create or replace function public.list_api_keys(p jsonb)
 returns jsonb
 language plpgsql
@@ -8476,6 +8595,7 @@ as $$
 declare
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
+    v_tenants bigint[] := hybridflow.tenants_of(p -> 'caller', 'admin');
     v_rows jsonb[];
 begin
     perform hybridflow.require_keys('list_api_keys', p, '{caller}');
@@ -8484,9 +8604,22 @@ begin
     ) order by f.id desc)
     into v_rows
     from (
-        select k.* from public.api_keys as k
-        where k.id < v_before and hybridflow.may_manage(p -> 'caller', k)
-        order by k.id desc limit v_limit + 1
+        (
+            select k.* from public.api_keys as k
+            where v_tenants is null and k.id < v_before
+            order by k.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select k.* from public.api_keys as k
+            where k.id < v_before and not k.every_tenant and k.id = any(array(
+                select t.api_key_id from public.api_key_tenants as t where t.tenant_id = any(v_tenants)
+            )) and not exists (
+                select from public.api_key_tenants as t
+                where t.api_key_id = k.id and t.tenant_id <> all(v_tenants)
+            )
+            order by k.id desc limit v_limit + 1
+        )
     ) as f;
     return hybridflow.page('api_keys', v_rows, v_limit);
 end
@@ -9084,7 +9217,8 @@ $$;
 -- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
 -- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
--- since. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
+-- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
+-- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
 -- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
@@ -9120,6 +9254,9 @@ begin
     order by m.part limit 1;
     if v_part is null then
         v_part := hybridflow.next_part((p ->> 'turn_id')::bigint);
+        if v_part >= 500 then
+            return '{"refused": "too_many_sends"}';
+        end if;
         if v_held.refusal is null and not (v_held.session).is_paused and (v_held.turn).stop_reason is null
             and (p ->> 'next_part')::integer <> v_part
         then
@@ -12015,7 +12152,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '1ad3e83d1ba56de41be70171673abdd9eab949723ada380503a31c97a9fcad04')
+    ('20261125194500', 'v0_2_0', 'cf56800d164efb33cb111c5ae03e4ff6124d8871fb7523c411414966fdd72a16')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -79,7 +79,7 @@ def _services(settings: Settings, outside: Outside, workers: Workers) -> Service
     callers = Callers(settings.trusted_proxies)
     looked_at = LookedAt(settings, entrances.upkeep, outside.pools, workers.lost, workers.n8n)
     return Services(
-        gate=GateServices(tokens, entrances.look_ups),
+        gate=GateServices(tokens, entrances.look_ups, entrances.turns),
         health=HealthChecks(looked_at),
         intake=IntakeServices(
             settings=settings,

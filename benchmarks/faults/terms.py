@@ -57,6 +57,7 @@ class Terms:
             "MAX_CONCURRENT_TURNS": "40",
             "LOOP_REPLIES": "0",
             "API_CALLS_PER_MINUTE": "1000000",
+            "FLOW_CALLS_PER_MINUTE": "1000000",
             "ADDRESS_CALLS_PER_MINUTE": "1000000",
             "TENANT_WEBHOOKS_PER_MINUTE": "1000000",
             "CONTACT_MESSAGES_PER_MINUTE": "1000000",

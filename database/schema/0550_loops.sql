@@ -16,8 +16,9 @@ as $$
     )
 $$;
 
--- How alike two texts are, from 0 to 1: the share of their words that both have.
-create or replace function hybridflow.likeness(p_one text, p_other text)
+-- How alike two texts are, each given by its words (and itself, where it has none), from 0 to 1: the share of
+-- their words that both have.
+create or replace function hybridflow.likeness_of(p_one text[], p_other text[], p_is_same boolean)
 returns numeric
 language sql
 immutable
@@ -25,15 +26,26 @@ set search_path = ''
 as $$
     with common as (
         select
-            cardinality(hybridflow.words_of(p_one)) + cardinality(hybridflow.words_of(p_other)) as words,
+            cardinality(p_one) + cardinality(p_other) as words,
             (
-                select count(*) from unnest(hybridflow.words_of(p_one)) as w
-                where w = any(hybridflow.words_of(p_other))
+                select count(*)
+                from (select unnest(p_one) intersect select unnest(p_other)) as w
             ) as shared
     )
 
-    select case when words = 0 then (p_one = p_other)::integer else shared::numeric / (words - shared) end
+    select case when words = 0 then p_is_same::integer else shared::numeric / (words - shared) end
     from common
+$$;
+
+create or replace function hybridflow.likeness(p_one text, p_other text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select hybridflow.likeness_of(
+        hybridflow.words_of(p_one), hybridflow.words_of(p_other), p_one = p_other
+    )
 $$;
 
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
@@ -41,6 +53,7 @@ $$;
 -- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
+-- More than a hundred count as a hundred, whatever a tenant says: each of its messages would be dear for all.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -49,9 +62,12 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-    v_replies integer := coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6);
+    v_replies integer := least(
+        coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6), 100
+    );
     v_since timestamptz;
     v_ends timestamptz[];
+    v_words text[];
 begin
     if v_replies = 0 then
         return false;
@@ -77,17 +93,22 @@ begin
     );
     if v_ends[v_replies] <= v_since then
         return false;
-    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 and (
-        select count(*) filter (
-            where l.kind = 'text' and hybridflow.likeness(l.body, p_event ->> 'text') >= 0.8
-        ) * 2 >= v_replies
-        from (
-            select m.body, m.kind from public.messages as m
-            where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
-            order by m.sent_at desc, m.id desc limit v_replies
-        ) as l
-    ) then
-        return true;
+    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 then
+        v_words := hybridflow.words_of(p_event ->> 'text');
+        if (
+            select count(*) filter (
+                where l.kind = 'text' and hybridflow.likeness_of(
+                    hybridflow.words_of(l.body), v_words, l.body = p_event ->> 'text'
+                ) >= 0.8
+            ) * 2 >= v_replies
+            from (
+                select m.body, m.kind from public.messages as m
+                where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
+                order by m.sent_at desc, m.id desc limit v_replies
+            ) as l
+        ) then
+            return true;
+        end if;
     end if;
     return coalesce((
         select t.finished_at > v_since

@@ -287,8 +287,31 @@ begin
 end
 $$;
 
+-- The JIDs that plain_number takes for the same: the JID itself and, of a number that has one, its other
+-- spelling.
+create or replace function hybridflow.spellings(p_jid text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_jid, nullif(hybridflow.plain_number(p_jid), p_jid), case
+        when p_jid ~ '^55(3[1-9]|[4-9][0-9])[789][0-9]{7}@s[.]whatsapp[.]net$'
+            then left(p_jid, 4) || '9' || substr(p_jid, 5)
+        when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
+        when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
+    end], null)
+$$;
+
+create index if not exists messages_not_known_of_session
+on public.messages (session_id, send_began_at)
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+
 -- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
--- it, or, where either has none, in the same words. Words are compared by their hash, which an index has.
+-- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
+-- its telling a send is looked for in the sessions that the event names, and, where it names none that is
+-- known, for a LID may be anybody's, in all. However many there are, no more than the newest thousand are
+-- read of a session, of all, and of those that have the words.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
@@ -296,31 +319,57 @@ stable
 rows 1
 set search_path = ''
 set enable_seqscan = off
+set enable_sort = off
 as $$
 declare
     v_telling text := p_event ->> 'telling';
+    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    v_sessions bigint[];
     v_words text;
 begin
-    if v_telling is not null then
-        return query select m.* from public.messages as m
-        where m.tenant_id = p_tenant_id and m.wa_id is null
-            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
-            and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
-            and v_telling = any(m.told_as);
-    end if;
-    if exists (
+    if not exists (
         select from public.messages as m
         where m.tenant_id = p_tenant_id and m.wa_id is null
             and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
             and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
-            and (v_telling is null or m.told_as is null)
     ) then
-        v_words := md5(hybridflow.folded(p_event ->> 'text'));
-        return query select m.* from public.messages as m
+        return;  -- nearly always
+    end if;
+    if v_telling is not null then
+        v_sessions := array(
+            select i.session_id
+            from unnest(v_jids) as j
+            cross join lateral unnest(hybridflow.spellings(j)) as k (jid)
+            inner join public.session_identities as i on i.tenant_id = p_tenant_id and i.jid = k.jid
+        );
+        return query select n.* from (select distinct unnest(v_sessions) as id) as s
+        cross join lateral (
+            select m.* from public.messages as m
+            where m.session_id = s.id and m.wa_id is null
+                and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+                and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+            order by m.send_began_at desc limit 1000
+        ) as n
+        where v_telling = any(n.told_as);
+        if v_sessions = '{}' and not exists (select from unnest(v_jids) as j where j not like '%@lid') then
+            return query select n.* from (
+                select m.* from public.messages as m
+                where m.tenant_id = p_tenant_id and m.wa_id is null
+                    and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+                    and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+                order by m.send_began_at desc limit 1000
+            ) as n
+            where v_telling = any(n.told_as);
+        end if;
+    end if;
+    v_words := md5(hybridflow.folded(p_event ->> 'text'));
+    return query select n.* from (
+        select m.* from public.messages as m
         where m.tenant_id = p_tenant_id and md5(hybridflow.folded(m.body)) = v_words and m.wa_id is null
             and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
-            and (v_telling is null or m.told_as is null);
-    end if;
+        limit 1000
+    ) as n
+    where v_telling is null or n.told_as is null;
 end
 $$;
 

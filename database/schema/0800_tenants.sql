@@ -233,6 +233,11 @@ begin
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
     end loop;
     perform hybridflow.check_lists(p_values);
+    -- Each of its events is handed on with the whole row of its tenant.
+    if length(p_values ->> 'system_prompt') > 100000 then
+        raise exception 'system_prompt may have 100,000 characters, not %', length(p_values ->> 'system_prompt')
+            using errcode = 'PT422';
+    end if;
 exception
     when data_exception then
         raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';

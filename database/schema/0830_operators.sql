@@ -210,9 +210,14 @@ begin
             elsif v_key.expires_at <= hybridflow.clock() then
                 raise exception 'the API key % has expired', v_key.name using errcode = 'PT401';
             end if;
+            -- Where another call of the key has noted it, and goes on for long, that is not waited for.
             update public.api_keys set last_used_at = hybridflow.clock()
-            where id = v_key.id
-                and (last_used_at is null or last_used_at < hybridflow.clock() - interval '1 minute');
+            where id = (
+                select k.id from public.api_keys as k
+                where k.id = v_key.id
+                    and (k.last_used_at is null or k.last_used_at < hybridflow.clock() - interval '1 minute')
+                for no key update skip locked
+            );
             return jsonb_build_object(
                 'kind', 'key', 'made_by', v_key.made_by, 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
                 'every_tenant', v_key.every_tenant

@@ -138,10 +138,45 @@ as $$
     )
 $$;
 
+-- Makes room for one more key of each of these tenants: of keys that have ended, it keeps the newest 500.
+-- Raises PT409 where it has 500 that hold. Several at the same moment may be some more.
+create or replace function hybridflow.make_room_for_key(p_tenants bigint[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint;
+    v_now timestamptz := hybridflow.clock();
+begin
+    foreach v_tenant_id in array p_tenants loop
+        continue when (
+            select count(*) < 500 from (
+                select from public.api_key_tenants as t where t.tenant_id = v_tenant_id limit 500
+            ) as few
+        );
+        delete from public.api_keys where id in (
+            select k.id from public.api_keys as k
+            inner join public.api_key_tenants as t on t.api_key_id = k.id
+            where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
+            order by k.id desc offset 500
+        );
+        if (
+            select count(*) >= 500 from public.api_keys as k
+            inner join public.api_key_tenants as t on t.api_key_id = k.id
+            where t.tenant_id = v_tenant_id and k.revoked_at is null and coalesce(k.expires_at > v_now, true)
+        ) then
+            raise exception 'tenant % has 500 keys already: revoke one first', v_tenant_id
+                using errcode = 'PT409';
+        end if;
+    end loop;
+end
+$$;
+
 -- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids: [id] | null, expires_at?})
 -- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key, audit, audit_tenants}. The
 -- caller must be admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at
--- the latest. PT422: which value cannot be.
+-- the latest. PT409: a tenant has 500 already; PT422: which value cannot be.
 create or replace function public.create_api_key(p jsonb)
 returns jsonb
 language plpgsql
@@ -178,6 +213,7 @@ begin
         raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
     end if;
     perform hybridflow.check_name('the name of a key', p ->> 'name');
+    perform hybridflow.make_room_for_key(coalesce(v_tenants, '{}'));
     insert into public.api_keys (
         name, key_hash, starts_with, role, every_tenant, created_by, made_by, made_with, created_at, expires_at
     )
@@ -218,7 +254,7 @@ $$;
 
 -- list_api_keys({caller, limit?, cursor?})
 -- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, revoked
--- ones included.
+-- ones included. Of an admin of some tenants only theirs are looked at, however many others have.
 create or replace function public.list_api_keys(p jsonb)
 returns jsonb
 language plpgsql
@@ -228,6 +264,7 @@ as $$
 declare
     v_limit integer := hybridflow.page_size(p);
     v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
+    v_tenants bigint[] := hybridflow.tenants_of(p -> 'caller', 'admin');
     v_rows jsonb[];
 begin
     perform hybridflow.require_keys('list_api_keys', p, '{caller}');
@@ -236,9 +273,22 @@ begin
     ) order by f.id desc)
     into v_rows
     from (
-        select k.* from public.api_keys as k
-        where k.id < v_before and hybridflow.may_manage(p -> 'caller', k)
-        order by k.id desc limit v_limit + 1
+        (
+            select k.* from public.api_keys as k
+            where v_tenants is null and k.id < v_before
+            order by k.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select k.* from public.api_keys as k
+            where k.id < v_before and not k.every_tenant and k.id = any(array(
+                select t.api_key_id from public.api_key_tenants as t where t.tenant_id = any(v_tenants)
+            )) and not exists (
+                select from public.api_key_tenants as t
+                where t.api_key_id = k.id and t.tenant_id <> all(v_tenants)
+            )
+            order by k.id desc limit v_limit + 1
+        )
     ) as f;
     return hybridflow.page('api_keys', v_rows, v_limit);
 end

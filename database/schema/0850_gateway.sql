@@ -249,7 +249,8 @@ $$;
 -- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
 -- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
--- since. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
+-- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
+-- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
 -- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
 create or replace function public.begin_flow_send(p jsonb)
 returns jsonb
@@ -285,6 +286,9 @@ begin
     order by m.part limit 1;
     if v_part is null then
         v_part := hybridflow.next_part((p ->> 'turn_id')::bigint);
+        if v_part >= 500 then
+            return '{"refused": "too_many_sends"}';
+        end if;
         if v_held.refusal is null and not (v_held.session).is_paused and (v_held.turn).stop_reason is null
             and (p ->> 'next_part')::integer <> v_part
         then

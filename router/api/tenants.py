@@ -77,7 +77,12 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
         description="Regular expressions (RE2; case does not count) that no reply may match;"
         " so many and so simple that all are looked for in a moment",
     )
-    max_reply_characters: int | None = Field(default=None, gt=0, le=_LARGEST)
+    max_reply_characters: int | None = Field(
+        default=None,
+        gt=0,
+        le=_LARGEST,
+        description="Beyond MAX_REPLY_CHARACTERS, 100,000 at most count",
+    )
     leak_characters: int | None = Field(
         default=None,
         ge=0,

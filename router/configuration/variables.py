@@ -157,6 +157,7 @@ class Variables(BaseSettings):
     tenant_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.75
     api_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     address_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 3000
+    flow_calls_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
     tenant_webhooks_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
     contact_messages_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
     max_connections: Annotated[int, Field(ge=10, le=100_000)] = 2000

@@ -35,6 +35,7 @@ from router.http.errors import error_response
 from router.http.services import find
 from router.sharing.rates import Rates, per_minute
 from router.state.database import Database
+from router.state.entrances import on_behalf_of
 
 _FLOW = "flow"
 SHORT_FLOW = 65_536  # bytes of a flow's body that are read before its turn is looked at
@@ -47,7 +48,8 @@ class CallLimits:
     """Calls a minute for each caller and tenant; calls at once; bytes, depth and number of values.
 
     `address_calls_per_minute` are for one caller in all tenants, and for all that one address sends
-    without a right credential. `flow_bytes` is for what flows send that may carry media.
+    without a right credential. `flow_calls_per_minute` are for all flows of a tenant, and
+    `flow_bytes` is for what they send that may carry media.
     """
 
     calls_per_minute: int
@@ -57,6 +59,7 @@ class CallLimits:
     flow_bytes: int
     max_depth: int
     max_values: int = 20_000
+    flow_calls_per_minute: int = 6000
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,15 @@ class Admission:
             raise Answered(refusal)
         limits, memory = self._limits, self._memory
         sender = await self._sender_of_flow(scope, block)
+        rate = per_minute(limits.flow_calls_per_minute)
+        _require(self._rates.exceeded(rate, "flow", sender))
         place = None if may_be_large(scope) else Own.REPORTS
         if place is not None or _is_short(scope):
             most = min(SHORT_FLOW, limits.max_bytes if place else limits.flow_bytes)
             return Admitted(_FLOW, memory.short, sender, most, place)
         try:
-            await require_held(scope, token_of(scope), _look_ups(scope))
+            with on_behalf_of(sender):  # it is its tenant's turn that is looked at
+                await require_held(scope, token_of(scope), find(scope, GateServices).turns)
         except Unwanted as unwanted:
             raise Answered(unwanted.answer) from unwanted
         return Admitted(_FLOW, memory.flows, sender, limits.flow_bytes, place)

@@ -19,6 +19,7 @@ def call_limits(settings: Settings) -> CallLimits:
     return CallLimits(
         calls_per_minute=settings.api_calls_per_minute,
         address_calls_per_minute=settings.address_calls_per_minute,
+        flow_calls_per_minute=settings.flow_calls_per_minute,
         at_once=settings.max_concurrent_requests,
         max_bytes=settings.max_request_bytes,
         flow_bytes=settings.max_webhook_bytes,

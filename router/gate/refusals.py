@@ -7,6 +7,7 @@ _REASONS = {
     "superseded": "this is closed",
     "stale": "another attempt has this, or its lease has run out",
     "in_doubt": "this may be on the phone already; the router finds out",
+    "too_many_sends": "the turn has sent 500 messages already: there is no end of them",
     "no_number": "the tenant has no notify_number",
     "reply_refused": "this may not be sent; the turn's error says by which rule",
 }

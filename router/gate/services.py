@@ -8,7 +8,11 @@ from router.state.database import Database
 
 @dataclass(frozen=True, slots=True)
 class GateServices:
-    """Who knows the credentials that callers show: `look_ups` is the state, for that alone."""
+    """Who knows the credentials that callers show: `look_ups` is the state, for that alone.
+
+    Turns of which something large is to be sent are looked at by the entrance of `turns`.
+    """
 
     user_tokens: UserTokens
     look_ups: Database
+    turns: Database

@@ -1,12 +1,13 @@
 """Bodies of requests, read within bounds: of time, of bytes, and of how many are on their way.
 
 A body that comes drop by drop must not hold what others need, and bodies must not fill the memory
-together. Whoever sends them: nobody is trusted to be quick.
+together. Whoever sends them: nobody is trusted to be quick. So whoever has room in the memory and
+is slow makes room for others, by whatever name it sends.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -31,10 +32,14 @@ class TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """A body has `seconds` to come, and one more for each `bytes_a_second` that have come."""
+    """A body has `seconds` to come, and one more for each `bytes_a_second` that have come.
+
+    Where there is no room for others, it has `undisturbed` seconds.
+    """
 
     seconds: float = 20.0
     bytes_a_second: int = 50_000
+    undisturbed: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,17 @@ class BodyLimits:
     patience: Patience = Patience()
 
 
+@dataclass(slots=True, eq=False)
+class _Arrival:
+    """A body on its way, since when it is, and how much of it is here."""
+
+    sender: str
+    since: float
+    deadline: asyncio.Timeout
+    held: int = 0
+    was_cut: bool = False
+
+
 class Bodies:
     """The bodies of one kind that a process is reading, or has read and not yet done with.
 
@@ -59,6 +75,7 @@ class Bodies:
         self._limits = limits
         self._callers = callers
         self._arriving: Counter[str] = Counter()
+        self._arrivals: dict[_Arrival, None] = {}  # the oldest first
         self._held: Counter[str] = Counter()
         self._held_by_all = 0
 
@@ -70,10 +87,9 @@ class Bodies:
 
         Raises TooMuch, and ClientDisconnect where the caller went away first.
         """
-        body = bytearray()
+        body = await self._read(scope, receive, sender, most)
         try:
-            await self._read(scope, receive, body, sender, most)
-            yield bytes(body)
+            yield body
         finally:
             self._let_go(sender, len(body))
 
@@ -82,19 +98,30 @@ class Bodies:
         """Count what was made of a body, of so many bytes, until the block ends. Raises TooMuch."""
         if number > self._limits.held_bytes // 2:
             raise TooMuch(413, "too_large", "what the body says takes too much memory")
-        self._hold(sender, number)
-        try:
+        with self.keeping_more(sender) as keep:
+            keep(number)
             yield
-        finally:
-            self._let_go(sender, number)
 
-    async def _read(
-        self, scope: Scope, receive: Receive, body: bytearray, sender: str, most: int
-    ) -> None:
+    @contextmanager
+    def keeping_more(self, sender: str) -> Iterator[Callable[[int], None]]:
+        """Give what counts bytes as they come to be, until the block ends; it raises TooMuch."""
+        kept = 0
+
+        def keep(number: int) -> None:
+            nonlocal kept
+            self._hold(sender, number)
+            kept += number
+
+        try:
+            yield keep
+        finally:
+            self._let_go(sender, kept)
+
+    async def _read(self, scope: Scope, receive: Receive, sender: str, most: int) -> bytes:
         headers = Headers(scope=scope)
         declared = headers.get("content-length")
         if declared is None and "transfer-encoding" not in headers:
-            return  # the server has seen that there is none
+            return b""  # the server has seen that there is none
         too_large = TooMuch(413, "too_large", f"a body may have at most {most} bytes")
         if declared is not None and declared.isdigit() and int(declared) > most:
             raise too_large
@@ -103,7 +130,7 @@ class Bodies:
             raise TooMuch(429, "too_many_at_once", "wait until your other bodies have arrived", 1)
         self._arriving[block] += 1
         try:
-            await self._receive_all(receive, body, sender, most, too_large)
+            return await self._receive_all(receive, sender, most, too_large)
         except TimeoutError:
             message = "the body did not come in time: send it faster"
             raise TooMuch(408, "too_slow", message) from None
@@ -111,33 +138,74 @@ class Bodies:
             _take_off(self._arriving, block, 1)
 
     async def _receive_all(
-        self, receive: Receive, body: bytearray, sender: str, most: int, too_large: TooMuch
-    ) -> None:
-        patience = self._limits.patience
-        began = asyncio.get_running_loop().time()
-        async with asyncio.timeout(patience.seconds) as deadline:
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise ClientDisconnect  # half a request is none
-                chunk = message.get("body", b"")
-                if len(body) + len(chunk) > most:
-                    raise too_large
-                self._hold(sender, len(chunk))
-                body += chunk
-                if not message.get("more_body", False):
-                    return
-                granted = patience.seconds + len(body) / patience.bytes_a_second
-                deadline.reschedule(began + granted)
+        self, receive: Receive, sender: str, most: int, too_large: TooMuch
+    ) -> bytes:
+        async with asyncio.timeout(self._limits.patience.seconds) as deadline:
+            arrival = _Arrival(sender, asyncio.get_running_loop().time(), deadline)
+            self._arrivals[arrival] = None
+            try:
+                return await self._gather(receive, arrival, most, too_large)
+            except BaseException:
+                self._let_go(sender, arrival.held)
+                raise
+            finally:
+                del self._arrivals[arrival]
 
-    def _hold(self, sender: str, number: int) -> None:
+    async def _gather(
+        self, receive: Receive, arrival: _Arrival, most: int, too_large: TooMuch
+    ) -> bytes:
+        patience = self._limits.patience
+        body = bytearray()
+        while True:
+            message = await receive()
+            if arrival.was_cut:
+                raise TimeoutError
+            if message["type"] != "http.request":
+                raise ClientDisconnect  # half a request is none
+            chunk = message.get("body", b"")
+            if len(body) + len(chunk) > most:
+                raise too_large
+            self._hold(arrival.sender, len(chunk), arrival)
+            arrival.held += len(chunk)
+            body += chunk
+            if not message.get("more_body", False):
+                return bytes(body)
+            granted = patience.seconds + len(body) / patience.bytes_a_second
+            arrival.deadline.reschedule(arrival.since + granted)
+
+    def _hold(self, sender: str, number: int, by: _Arrival | None = None) -> None:
+        """Count bytes of a sender's; where there is no room, whoever is slow makes some."""
         most = self._limits.held_bytes
-        if self._held_by_all + number > most:
-            raise TooMuch(503, "busy", "too many large bodies are being worked on: try again", 5)
-        if self._held[sender] + number > most // 2:
-            raise TooMuch(429, "too_many_at_once", "wait until your other bodies are done", 5)
+        while self._held_by_all + number > most:
+            if not self._make_room(None, by):
+                text = "too many large bodies are being worked on: try again"
+                raise TooMuch(503, "busy", text, 5)
+        while self._held[sender] + number > most // 2:
+            if not self._make_room(sender, by):
+                text = "wait until your other bodies are done"
+                raise TooMuch(429, "too_many_at_once", text, 5)
         self._held[sender] += number
         self._held_by_all += number
+
+    def _make_room(self, sender: str | None, by: _Arrival | None) -> bool:
+        """Cut a body that has been coming for long, longer than `by`: of whose sender has most."""
+        if not self._arrivals:
+            return False
+        late = asyncio.get_running_loop().time() - self._limits.patience.undisturbed
+        able: list[_Arrival] = []
+        for each in self._arrivals:
+            if each is by or each.since > late:
+                break
+            if each.held and sender in (None, each.sender):
+                able.append(each)
+        if not able:
+            return False
+        cut = max(able, key=lambda each: self._held[each.sender])
+        self._let_go(cut.sender, cut.held)
+        cut.held, cut.was_cut = 0, True
+        if not cut.deadline.expired():
+            cut.deadline.reschedule(0)
+        return True
 
     def _let_go(self, sender: str, number: int) -> None:
         self._held_by_all -= number

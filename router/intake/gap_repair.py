@@ -41,6 +41,7 @@ _MOST_PASSED_OVER = 50  # each is asked for five times; nobody's Evolution has s
 _HEAVIEST = 32 * 1024 * 1024  # characters of what is kept until it is ingested
 _OF_A_RECORD = 1000  # characters that each counts for beside its own
 _PAGE_SECONDS = 10.0  # that Evolution has for a page, to its last byte
+_MOST_SECONDS = 300.0  # and for all of them: others wait for the place
 _EVENTS_PER_CALL = 20  # webhooks are recorded between two calls
 _MOST_ROUNDS = 200  # in which a contact's session may be held by somebody else
 _MARGIN_SECONDS = 600  # WhatsApp's clock, Evolution's and the database's are not one
@@ -152,6 +153,8 @@ async def _list_stored(
     that one is read again.
     """
     instance = tenant.reachable()
+    clock = asyncio.get_running_loop().time
+    ends = clock() + _MOST_SECONDS
     found: dict[Any, _Stored] = {}
     weight = 0
 
@@ -176,6 +179,8 @@ async def _list_stored(
             if pages.turned >= most or pages.asked >= _MOST_ASKED or weight > _HEAVIEST:
                 return pages, False
             if len(pages.passed_over) >= _MOST_PASSED_OVER:
+                return pages, False
+            if pages.asked and clock() >= ends:
                 return pages, False
             goes_on = await turn(pages)
         return pages, True

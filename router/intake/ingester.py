@@ -8,11 +8,13 @@ one round trip for dozens.
 There are a few such streams, so that one call is carried out while another is committed, and
 webhooks are read here while the state works; all that is said in one chat goes the same stream, one
 after the other. An instance whose events alone took too long goes a stream apart for a while, where
-each call is about one instance: it keeps no other's messages back again.
+each call is about one instance: it keeps no other's messages back again. One that comes back and is
+as slow as before goes apart for twice as long: each time that it is found out others wait.
 """
 
-import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from zlib import crc32
 
 from router.intake.stream import Reporting, Stream, instance_of
@@ -21,7 +23,26 @@ from router.state.database import Database, Json
 
 STREAMS = 2  # with the one apart, and one for the guards: as many connections as webhooks may have
 PATIENCE_MS = 50  # that a call waits for a lock which somebody else holds
-_APART_FOR = 60.0  # seconds
+_APART_FOR = 60.0  # seconds, at first
+_LONGEST_APART = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """Until when an instance goes apart, and for how many seconds that is."""
+
+    until: float
+    seconds: float
+
+    def again(self, now: float) -> "_Apart":
+        """Return it for one that is slow again: back among the others, for twice as long."""
+        twice = min(2 * self.seconds, _LONGEST_APART)
+        seconds = twice if now >= self.until else self.seconds
+        return _Apart(now + seconds, seconds)
+
+    def is_forgotten(self, now: float) -> bool:
+        """Whether it was quick for as long as it had been apart."""
+        return now >= self.until + self.seconds
 
 
 class Ingester:
@@ -32,14 +53,19 @@ class Ingester:
         database: Database,
         policy: Mapping[str, object],
         on_decision: Callable[[Json, Decision], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take `on_decision(event, decision)`: called after each commit; its faults are logged."""
+        """Take `on_decision(event, decision)`: called after each commit; its faults are logged.
+
+        `clock` gives seconds.
+        """
         self._database = database
         self._policy = dict(policy)
         reporting = Reporting(self._ask, on_decision, self._set_apart)
         self._streams = tuple(Stream(reporting) for _ in range(STREAMS))
         self._apart = Stream(reporting, instances=1)
-        self._apart_until: dict[str, float] = {}
+        self._slow: dict[str, _Apart] = {}
+        self._clock = clock
 
     async def ingest(self, events: Sequence[Json]) -> list[Decision]:
         """Return one decision for each event, in order, when they are committed.
@@ -59,17 +85,21 @@ class Ingester:
             await stream.drain()
 
     def _stream_for(self, events: Sequence[Json]) -> Stream:
-        if not self._apart_until:
-            return self._streams[stream_of(events)]
-        instance = instance_of(events)
-        until = self._apart_until.get(instance, 0.0)
-        if until > asyncio.get_running_loop().time():
-            return self._apart
-        self._apart_until.pop(instance, None)
+        if self._slow and (apart := self._slow.get(instance_of(events))) is not None:
+            now = self._clock()
+            if now < apart.until:
+                return self._apart
+            if apart.is_forgotten(now):
+                del self._slow[instance_of(events)]
         return self._streams[stream_of(events)]
 
     def _set_apart(self, instance: str) -> None:
-        self._apart_until[instance] = asyncio.get_running_loop().time() + _APART_FOR
+        now = self._clock()
+        before = self._slow.get(instance)
+        if before is None or before.is_forgotten(now):
+            self._slow[instance] = _Apart(now + _APART_FOR, _APART_FOR)
+        else:
+            self._slow[instance] = before.again(now)
 
     async def _ask(self, events: list[Json]) -> Sequence[Decision]:
         asked = IngestEvents(events, self._policy, PATIENCE_MS)

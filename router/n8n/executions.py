@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.execution_ids import is_execution_id
+from router.outbound.answers import beginning, read_json
 from router.running.loops import Loop
 from router.state.calls.executions import (
     ClaimExecutionsToErase,
@@ -110,12 +111,14 @@ class ExecutionEraser:
             return "n8n does not take N8N_PUBLIC_API_KEY for deleting executions: make a new key"
         if answer.status_code == 404:
             return f"n8n's public API is not at {self._api.url}: set N8N_PUBLIC_API_URL"
-        return f"n8n answered {answer.status_code}: {scrubbed(answer.text)[:100]}"
+        return (
+            f"n8n answered {answer.status_code}: {scrubbed(beginning(answer.content, 1000))[:100]}"
+        )
 
 
 def _knows_none(answer: httpx.Response) -> bool:
     """Whether the API has no such execution; what is no API has no such page, in other words."""
     try:
-        return answer.status_code == 404 and answer.json() == {"message": "Not Found"}
+        return answer.status_code == 404 and read_json(answer.content) == {"message": "Not Found"}
     except ValueError:
         return False

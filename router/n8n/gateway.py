@@ -24,7 +24,7 @@ from router.http.bodies import TooMuch
 from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices, TheServices
-from router.n8n.media import emptied, filled, media_size
+from router.n8n.media import emptied, filled
 from router.n8n.notice_routes import send_notice
 from router.n8n.requests import body_of, understood, written_of
 from router.n8n.texts import texts_of
@@ -38,6 +38,7 @@ from router.sharing.shares import TENANT, Shares
 from router.state.calls.flows import LookAtTurn, TurnOfFlow, look_at_turn
 from router.state.calls.model import Refusal
 from router.state.database import Database, Json
+from router.state.entrances import acts_for
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
 from router.tenants.instance import InstanceKeys
 
@@ -83,13 +84,14 @@ async def call_evolution(
     path = f"{group}/{method}"
     try:
         if (notice := read_notice_token(request.headers.get("apikey", ""))) is not None:
-            with _place(services.places, "notices"):
-                body = await body_of(request)
-                return await send_notice(services.outbox, notice, path, instance, body)
+            body = await body_of(request)
+            tenant = acts_for() or "notices"  # whose its token is, as the gate has found out
+            with _place(services.places, tenant):
+                return await send_notice(services.outbox, notice, tenant, path, instance, body)
         desk = await _Desk.open(request, services, instance)
         contact = services.hashes.in_log(desk.turn.jids)
         correlation_id = desk.turn.correlation_id or f"turn-{desk.token.turn_id}"
-        places = _place(services.places, desk.turn.tenant_id)
+        places = _place(services.places, f"tenant {desk.turn.tenant_id}")
         with bind_correlation(correlation_id, contact), desk.counted(), places:
             return await desk.carry_out(path, await written_of(request))
     except Refused as refused:
@@ -163,23 +165,22 @@ class _Desk:
         if path == PRESENCE_PATH:
             return await self._show_presence(asked)
         await self._check(messages, self._services.guard.check)
-        if all(self._is_begun(message) for message in messages):
-            messages = tuple(emptied(asked, message) for message in messages)
-        else:
-            messages = await self._prepare(asked, messages)
-        with self._kept(messages):
+        with self._keeping() as keep:
+            if all(self._is_begun(message) for message in messages):
+                messages = tuple(emptied(asked, message) for message in messages)
+            else:
+                messages = await self._prepare(asked, messages, keep)
             for place in range(len(messages)):
                 sent = await self._send_first(messages[place:])
         return as_evolution(sent, messages[-1])
 
     @contextmanager
-    def _kept(self, messages: tuple[Outgoing, ...]) -> Iterator[None]:
-        """Count the media that are in memory while they are sent. Raises Refused."""
-        # Once in the message, once in the request that carries it.
-        size = 2 * sum(media_size(message) for message in messages)
+    def _keeping(self) -> Iterator[Callable[[int], None]]:
+        """Give what counts a media that is in memory, from its first byte on. Raises Refused."""
         try:
-            with self._services.media_bodies.keeping(str(self.turn.tenant_id), size):
-                yield
+            bodies = self._services.media_bodies
+            with bodies.keeping_more(str(self.turn.tenant_id)) as keep:
+                yield keep
         except TooMuch as error:
             why = "too many media are being sent: try again soon"
             raise Refused(503, "Service Unavailable", why, "busy") from error
@@ -203,7 +204,9 @@ class _Desk:
         """Find out what became of the turn meanwhile. Raises Refused: nothing is read for it."""
         self.turn = await _looked_at(self._services.database, self.token)
 
-    async def _prepare(self, asked: Asked, messages: tuple[Outgoing, ...]) -> tuple[Outgoing, ...]:
+    async def _prepare(
+        self, asked: Asked, messages: tuple[Outgoing, ...], keep: Callable[[int], None]
+    ) -> tuple[Outgoing, ...]:
         """Have all that takes time behind us before the fence: the media, and what was asked for.
 
         Between the fence and the phone a human could write.
@@ -211,7 +214,7 @@ class _Desk:
         until = monotonic() + asked.delay
         tenant_id = self.turn.tenant_id
         ready = [
-            await filled(asked, each, self._services.media, tenant_id, self._beside)
+            await filled(asked, each, self._services.media, tenant_id, self._beside, keep)
             for each in messages
         ]
         await asyncio.sleep(max(0.0, until - monotonic()))

@@ -12,6 +12,7 @@ from router.logs.events import Action, log_event
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import FlowTerms, build_payload
+from router.outbound.answers import beginning, read_json
 from router.replies.making import HandedOver, Reply, ReplyMaker
 from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
@@ -147,7 +148,7 @@ class N8nHandler:
             self.breaker.worked()
             await self._note_execution(turn, answer)
             return True
-        said = f"n8n answered {answer.status_code}: {answer.text[:200]}"
+        said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
         if answer.is_server_error:
             # The flow may have spoken before it died: the attempt fails, and the state knows more.
             self.breaker.failed(monotonic())
@@ -160,7 +161,7 @@ class N8nHandler:
     async def _note_execution(self, turn: ClaimedTurn, answer: httpx.Response) -> None:
         """Write down which execution has the turn, where the flow says so as it begins."""
         try:
-            said = answer.json()
+            said = read_json(answer.content)
         except ValueError:
             return
         execution = said.get("execution_id") if isinstance(said, dict) else None

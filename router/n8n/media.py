@@ -20,19 +20,26 @@ Beside: TypeAlias = Callable[[Callable[[], Outgoing]], Awaitable[Outgoing]]
 
 
 async def filled(
-    asked: Asked, message: Outgoing, source: MediaSource, tenant_id: int, beside: Beside
+    asked: Asked,
+    message: Outgoing,
+    source: MediaSource,
+    tenant_id: int,
+    beside: Beside,
+    keep: Callable[[int], None],
 ) -> Outgoing:
-    """Return the message with its media's bytes in it. Raises Refused.
+    """Return the message with its media's bytes in it. Raises Refused, and what `keep` raises.
 
-    It stays the same message: one whose media is at an address goes by that.
+    It stays the same message: one whose media is at an address goes by that. `keep` counts what is
+    held of it, as that comes: in base64, in the message and in the request that carries it.
     """
     if asked.media is None:
         return message
     name, given = asked.media, str(asked.body[asked.media]).strip()
     if not is_address(given):
+        keep(2 * len(given))
         return await beside(lambda: _with_content(asked, message, _decoded(name, given)))
     try:
-        content = await source.fetch(given, tenant_id)
+        content = await source.fetch(given, tenant_id, lambda number: keep(_kept_of(number)))
     except NoMedia as error:
         raise _refusal(name, error) from error
     return await beside(lambda: _with_content(asked, message, content))
@@ -45,9 +52,8 @@ def emptied(asked: Asked, message: Outgoing) -> Outgoing:
     return replace(message, body={**message.body, asked.media: ""}, is_emptied=True)
 
 
-def media_size(message: Outgoing) -> int:
-    """Return how long the longest text of a message is: its media, if it has one."""
-    return max((len(each) for each in message.body.values() if isinstance(each, str)), default=0)
+def _kept_of(number: int) -> int:
+    return number * 8 // 3 + 8
 
 
 def _with_content(asked: Asked, message: Outgoing, content: bytes) -> Outgoing:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from router.logs.events import Action, log_event
 from router.n8n.handler import KEY_HEADER, N8nHandler
 from router.notices.payload import build_payload
+from router.outbound.answers import beginning
 from router.state.calls.notices import ClaimedNotice, NoticeKind
 
 _log = logging.getLogger(__name__)
@@ -70,4 +71,4 @@ class NoticeFlows:
         # theirs.
         if answer.is_success:
             return None
-        return f"n8n answered {answer.status_code}: {answer.text[:200]}"
+        return f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"

@@ -57,9 +57,9 @@ async def done(services: TheServices, notice_id: int, token: _Token) -> JSONResp
 
 
 async def send_notice(
-    outbox: Outbox, token: NoticeToken, path: str, instance: str, body: Json
+    outbox: Outbox, token: NoticeToken, tenant: str, path: str, instance: str, body: Json
 ) -> JSONResponse:
-    """Send for a notice, as the gateway: 201 as Evolution answers. Raises Refused.
+    """Send for a notice of a tenant, as the gateway: 201 as Evolution answers. Raises Refused.
 
     One in doubt is answered so, too, without an id: a notice is not told twice on a guess.
     """
@@ -72,6 +72,7 @@ async def send_notice(
     number = as_text(told.get("number"))
     speaker = notice(
         token,
+        tenant,
         instance_name=clean(instance),
         number=normalise_jid(number) if number else None,
     )

@@ -144,7 +144,11 @@ class Delivery:
         self._sending = True
         try:
             await self._desk.outbox.send(
-                notice(self._notice.shown_token, instance_name=self._notice.instance_name),
+                notice(
+                    self._notice.shown_token,
+                    f"tenant {self.tenant_id}",
+                    instance_name=self._notice.instance_name,
+                ),
                 Outgoing.plain(say(self._notice)),
             )
         except SendStopped as stopped:

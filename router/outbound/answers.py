@@ -55,6 +55,14 @@ def read_json(body: bytes, deepest: int = _DEEPEST, most: int = MOST_VALUES) -> 
     return found
 
 
+def beginning(body: bytes, most: int) -> str:
+    """Return how a text begins, read as UTF-8 whatever it says of itself.
+
+    It may name an encoding that takes the square of its length to be read, such as punycode.
+    """
+    return body[: 4 * most].decode(errors="replace")[:most]
+
+
 async def beside_the_loop(size: int, work: Callable[[], T]) -> T:
     """Return what `work` makes of so many bytes; of many in a thread, one after the other."""
     if size <= _LARGE:

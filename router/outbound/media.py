@@ -7,6 +7,7 @@ the deployment's own, the size and the time have an end, and Evolution is given 
 
 import asyncio
 import re
+from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -51,12 +52,17 @@ class MediaSource:
         self._wait = wait
         self._at_once = InTurn(_AT_ONCE)
 
-    async def fetch(self, url: str, tenant_id: int) -> bytes:
-        """Return what stands at the address. Raises NoMedia."""
+    async def fetch(
+        self, url: str, tenant_id: int, count: Callable[[int], None] = lambda _: None
+    ) -> bytes:
+        """Return what stands at the address. Raises NoMedia.
+
+        `count` is told of bytes as they are promised or come, and may raise what ends it.
+        """
         try:
             async with self._at_once.taken(tenant_id, self._wait):
                 async with asyncio.timeout(self._seconds):
-                    return await self._read(url, tenant_id)
+                    return await self._read(url, tenant_id, count)
         except TooManyAtOnce as error:
             raise NoMedia("as many media are being fetched as may be", is_away=True) from error
         except TimeoutError as error:
@@ -72,18 +78,24 @@ class MediaSource:
         except httpx.HTTPError as error:
             raise NoMedia(f"it cannot be fetched: {type(error).__name__}", is_away=True) from error
 
-    async def _read(self, url: str, tenant_id: int) -> bytes:
+    async def _read(self, url: str, tenant_id: int, count: Callable[[int], None]) -> bytes:
         _judge_address(url)
         # As it is: what opens to more than it is has no size that could be known before.
         headers = {"Accept-Encoding": "identity"}
         bounds = {"longest": self._most, **for_tenant(tenant_id)}
         async with self._http.stream("GET", url, headers=headers, extensions=bounds) as answer:
             _judge(answer)
+            if (counted := _declared(answer)) > self._most:
+                raise self._too_long()
+            count(counted)  # at once: of two that have no room together one gets it
             content = bytearray()
             async for chunk in answer.aiter_raw():
-                content += chunk
-                if len(content) > self._most:
+                if len(content) + len(chunk) > self._most:
                     raise self._too_long()
+                if (more := len(content) + len(chunk) - counted) > 0:
+                    count(more)
+                    counted += more
+                content += chunk
         if not content:
             raise NoMedia("there is nothing in it")
         return bytes(content)
@@ -117,6 +129,11 @@ def _judge_address(url: str) -> None:
         raise NoMedia("it is not an address: it names no host")
     if "@" in parts.netloc:
         raise NoMedia("an address must not carry a user name or password")
+
+
+def _declared(answer: httpx.Response) -> int:
+    length = answer.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else 0
 
 
 def _judge(answer: httpx.Response) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from router.safety.leaks import leaks
 from router.safety.patterns import BadPattern, first_match
-from router.safety.rules import ReplyDefaults
+from router.safety.rules import ReplyDefaults, longest_reply
 from router.state.calls.claimed_turn import ReplyRules
 
 Rule = Literal["too_long", "forbidden_pattern", "prompt_leak", "moderation", "moderation_away"]
@@ -27,7 +27,7 @@ def judge_reply(
 
     A pattern that cannot be used counts as matched: a rule that is there is never passed over.
     """
-    longest = rules.max_characters or defaults.max_characters
+    longest = longest_reply(rules.max_characters, defaults)
     if len(text) > longest:
         return Objection("too_long", f"{len(text)} characters, {longest} are allowed")
     try:

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+_MOST_CHARACTERS = 100_000
+"""Of a reply, where a tenant allows itself more than the deployment: all of it is read each time
+that a flow says more."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplyDefaults:
@@ -11,3 +15,10 @@ class ReplyDefaults:
     leak_characters: int
     system_prompt: str
     notes: str
+
+
+def longest_reply(own: int | None, defaults: ReplyDefaults) -> int:
+    """Return how many characters a whole reply may have, where a tenant has a rule of its `own`."""
+    if own is None:
+        return defaults.max_characters
+    return min(own, max(_MOST_CHARACTERS, defaults.max_characters))

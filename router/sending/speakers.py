@@ -61,7 +61,8 @@ class Speaker:
     """One who has something to say.
 
     `fence` decides whether it may. It is asked through `database`, or through the router's own
-    where that is None. `holder` is whose share of the places its sends take, as far as it is known.
+    where that is None. `holder` is whose share of the places its sends take: the tenant, under one
+    name for all, never told by what a caller says, such as the instance in a path.
     `line` is the tenant's instance as the state has it; None where the fence answers with it.
     `turn` is what a turn's attempt shows when its send is in doubt. One that `is_renewed` is an
     attempt of this process: its lease is renewed while it sends.
@@ -90,7 +91,9 @@ def reply_part(turn: ClaimedTurn, part: int, reply: MadeReply | None = None) -> 
             return begun
         return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn.tenant)
 
-    return Speaker(fence, turn.tenant.instance_name, turn.tenant, turn.held, is_renewed=True)
+    return Speaker(
+        fence, f"tenant {turn.tenant.tenant_id}", turn.tenant, turn.held, is_renewed=True
+    )
 
 
 def flow(token: TurnToken, turn: TurnOfFlow, text: str, next_part: int) -> Speaker:
@@ -113,13 +116,17 @@ def flow(token: TurnToken, turn: TurnOfFlow, text: str, next_part: int) -> Speak
             return begun
         return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn)
 
-    return Speaker(fence, turn.instance_name, turn, token.held)
+    return Speaker(fence, f"tenant {turn.tenant_id}", turn, token.held)
 
 
 def notice(
-    token: NoticeToken, *, instance_name: str | None = None, number: str | None = None
+    token: NoticeToken,
+    tenant: str | None = None,
+    *,
+    instance_name: str | None = None,
+    number: str | None = None,
 ) -> Speaker:
-    """Return who tells the staff a notice; the instance and the number that it must be for."""
+    """Return who tells a tenant's staff a notice; what instance and number it must be for."""
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
         asked = BeginNoticeSend(
@@ -135,7 +142,7 @@ def notice(
         # A number that somebody typed is put right by Evolution, a JID is right already.
         return Passed(begun.message_id, begun.number, begun.chosen_id, begun)
 
-    return Speaker(fence, instance_name)
+    return Speaker(fence, tenant)
 
 
 @dataclass(frozen=True, slots=True)

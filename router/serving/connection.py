@@ -160,7 +160,7 @@ class Connection(HttpToolsProtocol):
         """It reads again."""
         self._write_until = None
         if self._is_answering:
-            self._door.works(self)
+            self._note_work()
         else:
             self._door.rests(self)
         super().resume_writing()
@@ -190,7 +190,7 @@ class Connection(HttpToolsProtocol):
         self._is_answering = True
         self._flow.held = bool(self.pipeline)
         self._until = None
-        self._door.works(self)
+        self._note_work()
 
     def on_body(self, body: bytes) -> None:
         """Hand it on."""
@@ -201,7 +201,9 @@ class Connection(HttpToolsProtocol):
         """The request is there."""
         self._has_told = self._is_whole = True
         super().on_message_complete()
-        if not self._is_answering:  # it was answered before its body was there
+        if self._is_answering:
+            self._note_work()
+        else:  # it was answered before its body was there
             self._rest()
 
     # --- what the answer tells
@@ -244,10 +246,18 @@ class Connection(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._flow.held = bool(self.pipeline)
             self._start_asgi_task(cycle, app)
+            self._note_work()
         else:
             self._flow.held = False
             self._rest()
         self.flow.resume_reading()
+
+    def _note_work(self) -> None:
+        """Tell the door: who waits for a body that is not there yet does no work of ours."""
+        if self._answered is not None and self._answered.more_body:
+            self._door.arrives(self)
+        else:
+            self._door.works(self)
 
     def _rest(self) -> None:
         seconds = self._bounds.idle_seconds if self._is_whole else self._bounds.linger_seconds

@@ -33,16 +33,16 @@ class Guest(Protocol):
         """Cut the connection at once."""
 
 
-_SILENT, _RESTING, _STALLED = range(3)
+_SILENT, _RESTING, _STALLED, _ARRIVING = range(4)
 _NEWCOMERS = 4  # a quarter of the places is theirs who have just come
 
 
 class _Idle:
-    """Connections that do nothing, of each kind in the order in which they began to."""
+    """Connections that may make room, of each kind in the order in which they came to be so."""
 
     def __init__(self, places: int) -> None:
         self._newcomers = places // _NEWCOMERS
-        self._kinds: tuple[OrderedDict[Guest, None], ...] = tuple(OrderedDict() for _ in range(3))
+        self._kinds: tuple[OrderedDict[Guest, None], ...] = tuple(OrderedDict() for _ in range(4))
 
     def note(self, guest: Guest, kind: int) -> None:
         self.forget(guest)
@@ -53,20 +53,21 @@ class _Idle:
             kind.pop(guest, None)
 
     def first_to_go(self) -> Guest | None:
-        silent, resting, stalled = self._kinds
-        order = (resting, stalled, silent)
+        silent, resting, stalled, arriving = self._kinds
+        order = (resting, stalled, arriving, silent)
         if len(silent) > self._newcomers:
-            order = (silent, resting, stalled)
+            order = (silent, resting, stalled, arriving)
         return next((guest for kind in order for guest in kind), None)
 
 
 class Door:
     """The connections of one process.
 
-    Where places are short, whoever does nothing makes room: first who never sent a whole request,
-    then who rests after one, then who reads nothing of its answer, of each the longest so. But a
-    quarter of the places is for those who have just come, so that each has time to ask. Who works
-    stays, however many come with nothing to ask.
+    Where places are short, whoever does nothing makes room: first who never sent a whole head of a
+    request, then who rests after one, then who reads nothing of its answer, then whose body is not
+    there yet, of each the longest so. But a quarter of the places is for those who have just come,
+    so that each has time to ask. Whose request is there stays, however many come with nothing to
+    ask.
     """
 
     def __init__(self, bounds: Bounds, callers: Callers) -> None:
@@ -125,6 +126,10 @@ class Door:
     def stalls(self, guest: Guest) -> None:
         """Note that a connection reads nothing of its answer."""
         self._note(guest, _STALLED)
+
+    def arrives(self, guest: Guest) -> None:
+        """Note that a connection has a request whose body is not all there yet."""
+        self._note(guest, _ARRIVING)
 
     def works(self, guest: Guest) -> None:
         """Note that a connection has a request that is being answered: it stays."""

@@ -1,6 +1,7 @@
 """How much one may have under way at once, of whatever is counted by a key."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -64,14 +65,29 @@ class InTurn:
 
 
 class Shared(Generic[T]):
-    """Does for many at once what is the same for all: who asks meanwhile gets the same answer."""
+    """Does for many at once what is the same for all: who asks meanwhile gets the same answer.
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    It is done again no sooner than `pause` seconds after its end; who asks before then waits, and
+    gets no answer of before it asked.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]], pause: float = 0.0) -> None:
         self._work = work
+        self._pause = pause
+        self._again_at = -math.inf
         self._working: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
         """Return what comes of it; whoever goes away stops it for nobody. Raises what it raises."""
         if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work(), name="for all who ask")
+            self._working = asyncio.create_task(self._do(), name="for all who ask")
         return await asyncio.shield(self._working)
+
+    async def _do(self) -> T:
+        clock = asyncio.get_running_loop().time
+        if (wait := self._again_at - clock()) > 0:
+            await asyncio.sleep(wait)
+        try:
+            return await self._work()
+        finally:
+            self._again_at = clock() + self._pause

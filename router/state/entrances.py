@@ -70,6 +70,12 @@ def on_behalf_of(holder: Hashable) -> Iterator[None]:
         _holder.reset(token)
 
 
+def acts_for() -> str | None:
+    """Return on whose behalf the work is done that asks this, where it has a name."""
+    holder = _holder.get()
+    return holder if isinstance(holder, str) else None
+
+
 class Places:
     """The connections, as places that calls take."""
 

@@ -276,13 +276,19 @@ async def test_whoever_has_nothing_but_monstrous_records_is_not_looked_through_f
     assert (report.failed, report.complete) == (2, False)
 
 
-async def test_what_is_kept_until_it_is_recorded_has_a_bound(
-    talk: Conversation, client: WholeEvolution, shop: Business, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bound", [("_HEAVIEST", 100_000), ("_MOST_SECONDS", 0.0)])
+async def test_what_is_kept_until_it_is_recorded_has_a_bound_and_so_has_the_time(
+    talk: Conversation,
+    client: WholeEvolution,
+    shop: Business,
+    monkeypatch: pytest.MonkeyPatch,
+    bound: tuple[str, float],
 ):
     start = time.time() - 3000
     for number in range(230):
         shop.customer(f"55119555{number % 7:05}").writes(str(number), at=start + number)
-    monkeypatch.setattr("router.intake.gap_repair._HEAVIEST", 100_000)
+    name, most = bound
+    monkeypatch.setattr(f"router.intake.gap_repair.{name}", most)
     report = await repair(talk, client, shop)
     assert (report.listed, report.new, report.complete) == (100, 100, False)
 

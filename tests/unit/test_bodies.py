@@ -156,6 +156,95 @@ async def test_a_reader_that_is_stopped_leaves_nothing_behind():
     assert await read(some, sending(b"a")) == b"a"
 
 
+# --- slow ones that fill the memory
+
+
+async def settled() -> None:
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class Drop:
+    """A body of which something comes when it is told to."""
+
+    def __init__(self, some: Bodies, sender: str) -> None:
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
+        self.read = asyncio.create_task(read(some, self._receive, sender))
+
+    async def _receive(self):
+        return {"type": "http.request", "body": await self._chunks.get(), "more_body": True}
+
+    async def says(self, number: int) -> "Drop":
+        self._chunks.put_nowait(b"a" * number)
+        await settled()
+        return self
+
+    def status(self) -> int | None:
+        error = self.read.exception() if self.read.done() else None
+        return error.status if isinstance(error, TooMuch) else None
+
+
+AT_ONCE = Patience(undisturbed=0)
+
+
+async def test_slow_bodies_by_many_names_make_room_for_whoever_is_quick():
+    some = bodies(held_bytes=1000, patience=AT_ONCE)
+    slow = [await Drop(some, f"made up {number}").says(400) for number in range(2)]
+    assert len(await read(some, sending(b"a" * 300), "quiet")) == 300
+    await settled()
+    assert [each.status() for each in slow] == [408, None]
+    with some.keeping("quiet", 300):  # as much is what is made of it
+        assert len(await read(some, sending(b"a" * 200), "quiet")) == 200
+        assert len(await read(some, sending(b"a" * 100, b"a" * 400), "other")) == 500
+    await asyncio.wait([each.read for each in slow])
+    assert [each.status() for each in slow] == [408, 408]
+    assert (some._held, some._held_by_all, some._arrivals) == ({}, 0, {})
+
+
+async def test_slow_bodies_in_somebody_elses_name_keep_theirs_out_no_longer_than_others():
+    some = bodies(held_bytes=1000, patience=AT_ONCE)
+    slow = await Drop(some, "quiet").says(450)
+    assert len(await read(some, sending(b"a" * 300), "quiet")) == 300
+    await asyncio.wait([slow.read])
+    assert slow.status() == 408
+
+
+async def test_who_has_most_of_the_memory_makes_room_first():
+    some = bodies(held_bytes=1000, patience=AT_ONCE)
+    steady = await Drop(some, "steady").says(300)
+    slow = [await Drop(some, "slow").says(250) for _ in range(2)]
+    assert len(await read(some, sending(b"a" * 300), "quiet")) == 300
+    await settled()
+    assert [each.status() for each in (steady, *slow)] == [None, 408, None]
+    for each in (steady, slow[1]):
+        each.read.cancel()
+
+
+async def test_nobody_is_cut_who_has_just_begun_nor_for_one_that_is_older_or_not_there():
+    some = bodies(held_bytes=1000)
+    begun = [await Drop(some, f"{number}").says(450) for number in range(2)]
+    with pytest.raises(TooMuch) as refused:
+        await read(some, sending(b"a" * 200), "quiet")
+    assert refused.value.status == 503
+    assert [each.status() for each in begun] == [None, None]
+    for each in begun:
+        each.read.cancel()
+
+    some = bodies(held_bytes=1000, patience=AT_ONCE)
+    old, young = [await Drop(some, name).says(450) for name in ("old", "young")]
+    await old.says(40)
+    await old.says(100)
+    assert (old.status(), young.status()) == (503, None)
+    idle = await Drop(some, "idle").says(0)
+    with some.keeping("kept", 200):
+        assert len(await read(some, sending(b"a" * 100, b"a" * 400), "quiet")) == 500
+    await asyncio.wait([young.read])
+    assert (young.status(), idle.status()) == (408, None)
+    idle.read.cancel()
+    await asyncio.wait([idle.read])
+    assert (some._held, some._held_by_all, some._arrivals) == ({}, 0, {})
+
+
 # --- what is made of them
 
 

@@ -26,6 +26,7 @@ from router.http.bodies import Bodies, BodyLimits, Patience
 from router.http.callers import Callers
 from router.http.services import provide
 from router.sharing.rates import Rates
+from router.state.entrances import acts_for
 from tests.fixtures.looked_at import LOOKED_AT
 
 LIMITS = CallLimits(
@@ -74,6 +75,18 @@ class Nowhere:
         return {"refused": "stale"}
 
 
+class Turns:
+    """The entrance by which turns are worked on; it notes for whom it is asked."""
+
+    def __init__(self, database: Nowhere) -> None:
+        self.asked: list[tuple[str | None, str]] = []
+        self._database = database
+
+    async def call(self, function: str, argument: Mapping[str, Any]) -> dict[str, Any]:
+        self.asked.append((acts_for(), function))
+        return await self._database.call(function, argument)
+
+
 class Calls:
     """A gate, an application that answers with what it was given, and callers with slow bodies."""
 
@@ -100,9 +113,10 @@ class Calls:
         self.read = 0
         self.status = 200  # of what the application answers
         self.database = Nowhere()
+        self.turns = Turns(self.database)
         tokens = UserTokens(httpx.AsyncClient(), TokenRules(None, None, SecretStr("s" * 40)))
         self._app = FastAPI()
-        provide(self._app, GateServices(tokens, self.database))
+        provide(self._app, GateServices(tokens, self.database, self.turns))
         self.go = asyncio.Event()
         self.go.set()
 
@@ -660,3 +674,32 @@ async def test_one_caller_has_a_limit_over_all_tenants():
     ask = partial(calls.ask, "a", path="/api/sessions", method="GET")
     statuses = [(await ask(query=f"tenant_id={number}"))[0] for number in range(10)]
     assert statuses == [200] * 8 + [429] * 2
+
+
+@pytest.mark.parametrize("path", [GATEWAY, "/n8n/turns/1/extend", "/n8n/notices/1/done"])
+async def test_flows_of_one_tenant_call_so_often_however_many_their_turns_and_none_of_another(
+    path: str,
+):
+    calls = Calls(flow_calls_per_minute=3)
+    calls.database.tenants = {1: 7, 2: 7, 3: 8}
+
+    async def status_of(number: int) -> int:
+        return (await calls.ask(headers={"apikey": token_of(number)}, path=path))[0]
+
+    assert [await status_of(number) for number in (1, 2, 1, 2, 1)] == [200, 200, 200, 503, 503]
+    _, wait, body = await calls.ask(headers={"apikey": token_of(1)}, path=path)
+    assert int(wait) > 0
+    assert b"too_many_calls" in body
+    assert await status_of(3) == 200
+
+
+async def test_a_large_request_is_looked_at_at_its_tenants_cost_and_not_among_the_look_ups(
+    monkeypatch,
+):
+    """Else a tenant's flows would take what new keys and tokens are looked up with."""
+    monkeypatch.setattr("router.gate.admission.SHORT_FLOW", 100)
+    calls = Calls()
+    calls.database.tenants = {1: 7}
+    body = b'"' + b"x" * 400 + b'"'
+    assert (await calls.ask(headers={"apikey": FLOW}, body=body, path=GATEWAY))[0] == 200
+    assert calls.turns.asked == [("tenant 7", "look_at_turn")]

@@ -545,3 +545,75 @@ async def test_who_is_broken_off_by_the_end_of_the_server_leaves_no_traceback(
     assert await gone(reader)
     assert [line for line in caplog.messages if "Exception" in line or "ASGI" in line] == []
     writer.close()
+
+
+# --- bodies that are not there yet
+
+
+async def test_however_many_bodies_come_drop_by_drop_who_has_sent_its_request_is_served():
+    door = Door(BOUNDS, Callers(()))
+    crowd = [Guest(f"198.51.100.{number}") for number in range(10)]
+    for guest in crowd:
+        door.enter(guest)
+        door.arrives(guest)
+    newcomers = [Guest(f"203.0.113.{number}") for number in range(4)]
+    for guest in newcomers:
+        assert door.enter(guest)
+        door.works(guest)
+    assert [guest.is_away for guest in crowd] == [True] * 4 + [False] * 6
+    for number in range(1000):
+        late = Guest(f"2001:db8:0:{number:x}::1")
+        assert door.enter(late)
+        door.arrives(late)
+    assert not any(guest.is_away for guest in newcomers)
+
+
+POSTED = POST % 3 + b"abc"
+
+
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [
+        (POST % 3, b"abc"),
+        (POST % 3 + b"a", b"bc"),
+        (CHUNKED + b"2\r\nab\r\n", b"0\r\n\r\n"),
+        (GET + POST % 3 + b"a", b"bc"),
+        (POSTED + POST % 3 + b"a", b"bc"),
+    ],
+    ids=["no byte", "a byte", "a chunk", "behind a request", "behind a body"],
+)
+async def test_a_connection_works_from_when_its_body_is_there(
+    world: World, said: bytes, then: bytes
+):
+    reader, writer = await world.dial()
+    writer.write(said)
+    whole = said.count(b" /x ") - 1
+    for _ in range(whole):
+        await reader.readuntil(b"ok")
+    while len(world.asked) < whole + 1:
+        await asyncio.sleep(0.01)
+    (connection,) = world.state.connections
+    assert world.door._idle.first_to_go() is connection
+    world.go.clear()
+    writer.write(then)
+    while world.door._idle.first_to_go() is not None:
+        await asyncio.sleep(0.01)
+    world.go.set()
+    await reader.readuntil(b"ok")
+    writer.close()
+
+
+async def test_who_is_answered_stays_whatever_it_sends_in_advance(world: World):
+    world.go.clear()
+    reader, writer = await world.dial()
+    writer.write(GET)
+    while not world.asked:
+        await asyncio.sleep(0.01)
+    writer.write(POST % 3 + b"a")
+    (connection,) = world.state.connections
+    while not connection.pipeline:
+        await asyncio.sleep(0.01)
+    assert world.door._idle.first_to_go() is None
+    world.go.set()
+    await reader.readuntil(b"ok")
+    writer.close()

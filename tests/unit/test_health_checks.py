@@ -11,6 +11,7 @@ from router.configuration.settings import load_settings
 from router.errors import DatabaseAway
 from router.http.health import HealthChecks, LookedAt, router
 from router.http.services import provide
+from router.sharing.at_once import Shared
 from router.state.schema_version import SCHEMA_VERSION
 
 
@@ -80,3 +81,26 @@ async def test_who_asks_afterwards_is_told_how_it_is_then(
     for is_away, status in ((False, 200), (True, 503), (False, 200)):
         everything.is_away = is_away
         assert (await http.get("/health")).status_code == status
+
+
+async def test_however_often_it_is_asked_it_is_looked_few_times_and_never_answered_of_before():
+    looks = 0
+    changed = False
+
+    async def look() -> bool:
+        nonlocal looks
+        looks += 1
+        return changed
+
+    shared = Shared(look, pause=3600)
+    assert await shared.get() is False
+    changed = True
+    asking = [asyncio.create_task(shared.get()) for _ in range(50)]
+    await settled()
+    assert looks == 1
+    assert not any(each.done() for each in asking)
+    for each in asking:
+        each.cancel()
+    shared = Shared(look, pause=0.01)
+    assert [await shared.get() for _ in range(3)] == [True] * 3
+    assert looks == 4

@@ -1,6 +1,7 @@
 """Webhooks wait for the state in turn, whichever instance sends how many."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -212,6 +213,34 @@ async def test_an_instance_whose_events_take_too_long_fails_alone_and_goes_apart
     with pytest.raises(DatabaseTooSlow):
         await again
     assert all(len(set(call)) == 1 for call in state.calls)
+
+
+async def test_one_that_comes_back_and_is_slow_again_goes_apart_for_twice_as_long():
+    now = 0.0
+    slow = of_stream(0, "slow")
+    state = Poisoned(DatabaseTooSlow("late"), slow["instance"])
+    ingester = Ingester(state, {}, lambda *_: None, clock=lambda: now)
+    slow_calls: list[float] = []
+
+    async def it_sends_among_others() -> bool:
+        """Whether others had to be asked about again."""
+        state.calls.clear()
+        others = [of_stream(0, prefix) for prefix in ("a", "b", "c")]
+        tasks = [asyncio.create_task(ingester.ingest([each])) for each in (slow, *others)]
+        assert isinstance((await asyncio.gather(*tasks, return_exceptions=True))[0], Exception)
+        return any(slow["instance"] in call and len(set(call)) > 1 for call in state.calls)
+
+    while now < 36_000:
+        if await it_sends_among_others():
+            slow_calls.append(now)
+        now += 10
+    gaps = [later - earlier for earlier, later in itertools.pairwise(slow_calls)]
+    assert gaps[:6] == sorted(gaps[:6])
+    assert len(slow_calls) < 20
+    now += 40_000  # in which it was quick
+    assert await it_sends_among_others()
+    now += 70
+    assert await it_sends_among_others()
 
 
 @pytest.mark.parametrize("error", [DatabaseAway("no answer"), DatabaseTooSlow("late")])

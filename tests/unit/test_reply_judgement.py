@@ -4,6 +4,7 @@ import asyncio
 import sys
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, get_ident
 from types import FrameType
@@ -42,8 +43,13 @@ DEFAULTS = ReplyDefaults(
 )
 
 
-def rule(text: str, prompt: str | None = PROMPT, **own: object) -> str | None:
-    objection = judge_reply(text, prompt, ReplyRules.model_validate(own), DEFAULTS)
+LONG = replace(DEFAULTS, max_characters=10**6)
+
+
+def rule(
+    text: str, prompt: str | None = PROMPT, defaults: ReplyDefaults = DEFAULTS, **own: object
+) -> str | None:
+    objection = judge_reply(text, prompt, ReplyRules.model_validate(own), defaults)
     return objection.rule if objection else None
 
 
@@ -58,6 +64,14 @@ def test_a_reply_over_the_tenants_or_the_deployments_length_does_not() -> None:
     assert rule("a" * 1001) == "too_long"
     assert rule("a" * 1001, max_characters=2000) is None
     assert rule("a" * 51, max_characters=50) == "too_long"
+
+
+def test_a_tenant_that_allows_itself_replies_without_an_end_gets_one() -> None:
+    """All that a turn has said is read again at each of its sends."""
+    assert rule("a" * 100_000, max_characters=2**31 - 1) is None
+    assert rule("a" * 100_001, max_characters=2**31 - 1) == "too_long"
+    assert rule("a" * 10**6, defaults=LONG, max_characters=2**31 - 1) is None
+    assert rule("a" * (10**6 + 1), defaults=LONG, max_characters=2**31 - 1) == "too_long"
 
 
 @pytest.mark.parametrize(
@@ -283,10 +297,10 @@ def test_looking_for_patterns_ends_after_a_moment(monkeypatch: pytest.MonkeyPatc
 
 def test_no_single_search_takes_long() -> None:
     """A pattern's steps times the characters: neither alone says how long it takes."""
-    assert rule("b" * 25_000, forbidden_patterns=[GREEDY], max_characters=10**6) is None
+    assert rule("b" * 25_000, defaults=LONG, forbidden_patterns=[GREEDY]) is None
     for text in ("a" * 60_000, "á" * 30_000, "b" * 500_000):
-        assert rule(text, forbidden_patterns=[GREEDY], max_characters=10**6) == "forbidden_pattern"
-    assert rule("a" * 500_000, forbidden_patterns=["pix"], max_characters=10**6) is None
+        assert rule(text, defaults=LONG, forbidden_patterns=[GREEDY]) == "forbidden_pattern"
+    assert rule("a" * 500_000, defaults=LONG, forbidden_patterns=["pix"]) is None
 
 
 class NoDatabase:
