@@ -4,9 +4,8 @@ BIN := .venv/bin
 LLM ?= loopback
 # run, demo: N8N=1 brings up n8n, too. test: N8N=0 leaves out what needs it.
 N8N ?=
-# test-last-release: the tag of the last release.
+# test-last-release: another release than the last, by tag or commit.
 RELEASE ?=
-OF_FILES := migrations history pasted_again upgrade going_back data_about_people words_for_typescript schema
 # lock: uv (pip install uv); no address of an index is written, so that any will do.
 UV ?= uv
 LOCKING := --universal --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet
@@ -24,8 +23,9 @@ help:
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
 	@echo "             those that need n8n; those over the real PostgREST run where it is at hand)"
-	@echo "make test-last-release RELEASE=v0.2.0"
-	@echo "             the state tests of that release on the schema of now: its routers go on with it"
+	@echo "make test-last-release"
+	@echo "             the state tests of the last release on the schema of now, for its routers go on"
+	@echo "             with it (a part of make test; RELEASE=v0.2.0: of another release)"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
 	@echo "make coverage  which lines the tests of decisions and of conversations pass (TESTS=...: of others)"
 	@echo "make audit   bandit over the code, pip-audit over the libraries (STRICT=1: an error, too, where"
@@ -59,6 +59,7 @@ test: lint types audit
 
 test-decisions: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/doubles tests/state tests/properties
+	$(BIN)/python -m tests.last_release
 
 test-conversations: .venv/dev.done
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios
@@ -66,12 +67,8 @@ test-conversations: .venv/dev.done
 test-faults: .venv/dev.done
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/faults tests/guides tests/benchmarks tests/n8n
 
-# Left out are those that look at a release's own files and catalogue.
 test-last-release: .venv/dev.done
-	test -d .hybridflow/$(RELEASE) || git worktree add --detach .hybridflow/$(RELEASE) $(RELEASE)
-	cd .hybridflow/$(RELEASE) && SCHEMA_UNDER_TEST=$(CURDIR)/database/supabase/migrations \
-		$(CURDIR)/$(BIN)/python -m pytest tests/state -m "not twice" \
-		$(addprefix --ignore=tests/state/test_,$(addsuffix .py,$(OF_FILES)))
+	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))
 
 check: lint types
 	$(MAKE) --no-print-directory --jobs=2 check-unit check-state

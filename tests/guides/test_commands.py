@@ -55,7 +55,7 @@ ELSEWHERE = {
     "pip install -r requirements-dev.txt": "asks an index: the Makefile does it",
     "pip install --no-deps .": "asks an index: tests/scenarios/test_installed.py",
     "make lint": _MAKE_TEST,
-    "make test-last-release RELEASE=v0.2.0": "needs the tag; its way: tests/state/test_history.py",
+    "make test-last-release": "a part of make test",
     "make audit": "asks for advisories on the network: tests/unit/test_audit.py",
     "make audit STRICT=1": "asks for advisories on the network: tests/unit/test_audit.py",
     "make bench": _SMALL,
