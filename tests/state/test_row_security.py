@@ -14,11 +14,13 @@ from tests.state.test_callers import ANA, BOSS, call
 NOBODY = {"kind": "user", "user_id": "0198c0de-0000-7000-8000-000000000000"}
 READABLE = (
     *("tenants", "sessions", "session_identities", "messages", "turns", "notices", "spending"),
+    "turn_attempts",
     *("messages_archive", "memberships", "audit_log"),
 )
 SECRET_COLUMNS = {
     "tenants": ("evo_api_key", "notify_url", "moderation_url", "qr_code", "pairing_code"),
     "turns": ("token_hash", "execution_id"),
+    "turn_attempts": ("worker",),
     "notices": ("token_hash",),
 }
 
@@ -58,6 +60,10 @@ async def two_shops(talk: Conversation) -> int:
     await talk.sql(
         "insert into notices (tenant_id, kind, facts, next_at)"
         " select id, 'handoff', '{}', now() from tenants"
+    )
+    await talk.sql(
+        "insert into turn_attempts (turn_id, tenant_id, attempt, worker, began, ended, outcome)"
+        " select id, tenant_id, 1, 'w', now(), now(), 'cancelled' from turns"
     )
     await talk.sql("insert into spending (tenant_id, day) select id, current_date from tenants")
     await talk.sql(
