@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
@@ -37,7 +38,7 @@ from router.sending.presence import Presence
 from router.sharing.places import SendPlaces
 from router.state.entrances import Entrances
 from router.state.listening import Listening
-from router.state.opening import open_database
+from router.state.opening import open_database, wait_for_schema
 from router.tenants.instance import InstanceKeys
 from router.tenants.lost_servers import LostServers
 from router.tenants.policy import budgets, policy
@@ -136,18 +137,22 @@ def put_together(settings: Settings, outside: Outside) -> Workers:
 def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[asyncio.Task[None]]":
     """Let the loops run, each in a task; whatever is slow keeps none of them up."""
     loading = asyncio.create_task(_load(settings, outside.providers), name="loading")
-    until = None if settings.n8n_enabled else loading
-    dispatcher = workers.dispatcher
+    serves = asyncio.create_task(_schema_serves(settings, outside.entrances), name="schema")
+    dispatcher, notifier = workers.dispatcher, workers.notifier
+    # No turn is claimed before the SDK is there: it would wait for that within its lease.
+    before_turns = (serves,) if settings.n8n_enabled else (serves, loading)
     database = outside.entrances.turns.database
     return [
         loading,
+        serves,
         asyncio.create_task(workers.lost.warn(), name="lost servers"),
-        asyncio.create_task(_dispatch(dispatcher, until), name="dispatcher"),
+        asyncio.create_task(_after(before_turns, dispatcher.run), name="dispatcher"),
+        asyncio.create_task(_after((serves,), notifier.run), name="notifier"),
         *(
             asyncio.create_task(loop.run(), name=type(loop).__name__.lower())
             for loop in (
                 Listening(database, dispatcher.help),
-                *(dispatcher.heartbeat, workers.sending.settler, workers.notifier, workers.eraser),
+                *(dispatcher.heartbeat, workers.sending.settler, workers.eraser),
             )
         ),
     ]
@@ -177,8 +182,15 @@ async def _load(settings: Settings, providers: Mapping[str, LlmProvider]) -> Non
             await safely(providers[name].load, f"the SDK of {name} could not be loaded")
 
 
-async def _dispatch(dispatcher: Dispatcher, until: "asyncio.Task[None] | None") -> None:
-    """Claim no turn before the SDK is there: it would wait for that within its lease."""
-    if until is not None:
-        await asyncio.wait([until])
-    await dispatcher.run()
+async def _schema_serves(settings: Settings, entrances: Entrances) -> None:
+    """Return when the schema is no older than this program, as far as anybody can say."""
+    look = partial(wait_for_schema, entrances.upkeep, settings.poll_seconds)
+    await safely(look, "the schema was not looked at")
+
+
+async def _after(
+    before: "Iterable[asyncio.Task[None]]", run: Callable[[], Awaitable[None]]
+) -> None:
+    """Run a loop when these have ended, however they did."""
+    await asyncio.wait(before)
+    await run()

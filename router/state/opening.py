@@ -73,3 +73,25 @@ async def _look_at(database: Database) -> None:
         raise ConfigurationError({"database": refusal})
     if said := schema_fault(checked) or schema_advice(checked):
         log_event(_log, Action.SCHEMA_DIFFERS, said, level=logging.WARNING)
+
+
+async def wait_for_schema(database: Database, pause: float) -> None:
+    """Return when the schema serves this program, or where nobody can say; it looks again.
+
+    What another schema gives out as claimed may not be what is read here: each claim would use up
+    an attempt at turns that nobody makes. Raises nothing of the state's.
+    """
+    told = False
+    while True:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                fault = schema_fault(await check_database(database))
+        except (TimeoutError, StateError):
+            return  # whoever claims is told
+        if fault is None:
+            return
+        if not told:
+            said = f"no turn is answered and no notice is told until then: {fault}"
+            log_event(_log, Action.SCHEMA_DIFFERS, said, level=logging.WARNING)
+            told = True
+        await asyncio.sleep(pause)
