@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from router.llm.provider import LlmRefused, LlmReply, Prompt
+from router.llm.provider import LlmRefused, LlmReply, Prompt, model_told, tokens_told
 from router.llm.sdk import SdkProvider
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ class AnthropicProvider(SdkProvider["AsyncAnthropic"]):
         return LlmReply(
             text="".join(block.text for block in answer.content if block.type == "text"),
             provider=self.name,
-            model=answer.model,
-            tokens_in=answer.usage.input_tokens,
-            tokens_out=answer.usage.output_tokens,
+            model=model_told(answer.model),
+            tokens_in=tokens_told(answer.usage.input_tokens),
+            tokens_out=tokens_told(answer.usage.output_tokens),
             truncated=answer.stop_reason in ("max_tokens", "model_context_window_exceeded"),
         )
 

@@ -10,7 +10,14 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from router.llm.provider import LlmAway, LlmRefused, LlmReply, Prompt
+from router.llm.provider import (
+    LlmAway,
+    LlmRefused,
+    LlmReply,
+    Prompt,
+    model_told,
+    tokens_told,
+)
 from router.llm.sdk import SdkProvider
 
 if TYPE_CHECKING:
@@ -62,9 +69,9 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
         return LlmReply(
             text="".join([choice.message.content or ""]),  # a text, or TypeError
             provider=self.name,
-            model=answer.model,
-            tokens_in=usage.prompt_tokens if usage else 0,
-            tokens_out=usage.completion_tokens if usage else 0,
+            model=model_told(answer.model),
+            tokens_in=tokens_told(getattr(usage, "prompt_tokens", None)),
+            tokens_out=tokens_told(getattr(usage, "completion_tokens", None)),
             truncated=choice.finish_reason == "length",
         )
 

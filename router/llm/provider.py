@@ -17,6 +17,10 @@ from tenacity.stop import stop_base
 
 from router.configuration.variables import LONGEST_RETRY_AFTER
 from router.logs.scrubber import scrubbed
+from router.whatsapp.clean import as_line
+
+_MOST_TOKENS = 100_000_000  # of one reply
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,21 @@ def read_retry_after(header: str | None) -> float | None:
     except ValueError:
         return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def tokens_told(count: object) -> int:
+    """Return a number of tokens as a provider tells it; 0 for what is none, or nobody could store.
+
+    The SDKs do not check it, and its reply, which was paid for, is worth more than its count.
+    """
+    if isinstance(count, bool) or not isinstance(count, int | float):
+        return 0
+    return int(count) if 0 <= count <= _MOST_TOKENS else 0
+
+
+def model_told(name: object) -> str:
+    """Return the name of a model as a provider tells it."""
+    return as_line(name)[:_LONGEST_NAME] or "not told"
 
 
 def hide(key: SecretStr, text: str) -> str:

@@ -18,6 +18,7 @@ from router.llm.provider import (
     Prompt,
     PromptMessage,
 )
+from router.state.calls.turns import MadeReply
 
 KEY = "sk-made-up-key-000000000001"
 PROMPT = Prompt(
@@ -189,6 +190,38 @@ async def test_a_compatible_server_that_counts_no_tokens_will_do(
     server.fail(wrong_answer(200, {"model": "llama", "choices": [choice]}))
     reply = await provider.complete(PROMPT, model=None, max_tokens=300)
     assert (reply.text, reply.model, reply.tokens_in, reply.tokens_out) == ("Sim", "llama", 0, 0)
+
+
+NO_COUNT = [{}, 7, {"prompt_tokens": None, "completion_tokens": None}] + [
+    {"prompt_tokens": count, "completion_tokens": count}
+    for count in ("7", [7], True, -7, 10**12, 1e300)
+]
+
+
+@pytest.mark.parametrize("usage", NO_COUNT, ids=repr)
+@pytest.mark.parametrize("model", [None, 7, ["llama"], ""], ids=repr)
+async def test_what_no_count_and_no_name_is_costs_no_reply(
+    server: OpenAI, provider: OpenAiProvider, usage: object, model: object
+) -> None:
+    """It was paid for: whoever wrote it down would refuse it, and it would be made again."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": "Sim"}}
+    server.fail(wrong_answer(200, {"model": model, "choices": [choice], "usage": usage}))
+    reply = await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert (reply.text, reply.model, reply.tokens_in, reply.tokens_out) == (
+        "Sim", "not told", 0, 0
+    )  # fmt: skip
+    MadeReply(
+        parts=(reply.text,), handler="fallback", provider=reply.provider, model=reply.model,
+        tokens_in=reply.tokens_in, tokens_out=reply.tokens_out,
+    )  # fmt: skip
+
+
+async def test_half_a_token_is_none(server: OpenAI, provider: OpenAiProvider) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": "Sim"}}
+    usage = {"prompt_tokens": 12.5, "completion_tokens": 3.0}
+    server.fail(wrong_answer(200, {"model": "llama", "choices": [choice], "usage": usage}))
+    reply = await provider.complete(PROMPT, model=None, max_tokens=300)
+    assert (reply.tokens_in, reply.tokens_out) == (12, 3)
 
 
 @pytest.mark.parametrize(
