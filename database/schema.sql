@@ -217,7 +217,6 @@ begin
                 ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
                 ('likeness_of', 'iii', array['p_one', 'p_other', 'p_is_same']::text[], array['text[]', 'text[]', 'boolean']::text[], 0, false, 'numeric'),
-                ('likeness', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'numeric'),
                 ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
                 ('status_rank', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'integer'),
                 ('later_status', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'text'),
@@ -4826,17 +4825,6 @@ as $$
 
     select case when words = 0 then p_is_same::integer else shared::numeric / (words - shared) end
     from common
-$$;
-
-create or replace function hybridflow.likeness(p_one text, p_other text)
-returns numeric
-language sql
-immutable
-set search_path = ''
-as $$
-    select hybridflow.likeness_of(
-        hybridflow.words_of(p_one), hybridflow.words_of(p_other), p_one = p_other
-    )
 $$;
 
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
@@ -12152,7 +12140,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'cf56800d164efb33cb111c5ae03e4ff6124d8871fb7523c411414966fdd72a16')
+    ('20261125194500', 'v0_2_0', 'a5b2453540740b51f25817a9285b262739cebb4b4a31a92f3a0bd2a33dd0ea48')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

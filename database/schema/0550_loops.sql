@@ -37,17 +37,6 @@ as $$
     from common
 $$;
 
-create or replace function hybridflow.likeness(p_one text, p_other text)
-returns numeric
-language sql
-immutable
-set search_path = ''
-as $$
-    select hybridflow.likeness_of(
-        hybridflow.words_of(p_one), hybridflow.words_of(p_other), p_one = p_other
-    )
-$$;
-
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
 -- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
 -- messages were nearly the same as this one; or five times as many replies, whatever was said. Short

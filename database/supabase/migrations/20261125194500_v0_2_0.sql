@@ -185,7 +185,6 @@ begin
                 ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
                 ('likeness_of', 'iii', array['p_one', 'p_other', 'p_is_same']::text[], array['text[]', 'text[]', 'boolean']::text[], 0, false, 'numeric'),
-                ('likeness', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'numeric'),
                 ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
                 ('status_rank', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'integer'),
                 ('later_status', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'text'),
@@ -4794,17 +4793,6 @@ as $$
 
     select case when words = 0 then p_is_same::integer else shared::numeric / (words - shared) end
     from common
-$$;
-
-create or replace function hybridflow.likeness(p_one text, p_other text)
-returns numeric
-language sql
-immutable
-set search_path = ''
-as $$
-    select hybridflow.likeness_of(
-        hybridflow.words_of(p_one), hybridflow.words_of(p_other), p_one = p_other
-    )
 $$;
 
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
