@@ -1,11 +1,10 @@
-"""Who may post webhooks for which tenant, kept at hand so that no webhook costs a query.
+"""A cache of webhook secrets and networks of all tenants, refreshed every 10 s.
 
-The state gives the guards of all tenants that have one, in pages, when the first webhook comes, and
-from then on what changed; that holds for some seconds. However many webhooks come, for whatever
-names and with whatever secrets, that is at most one query in ten seconds, and two a second while
-webhooks are being refused: nothing is refused for good (Evolution does not repeat what got a 401 or
-403) before the newest guards have been asked. So a new secret holds at once, and a retired one for
-ten seconds at most.
+The first webhook loads all of them, in pages; later refreshes load what changed. However many
+webhooks come, with any names and secrets, that is at most one query in ten seconds, or two a second
+while webhooks are being refused: before a refusal that is final (Evolution does not retry a 401 or
+403), the cache is refreshed. So a new secret works at once, and a retired one for ten seconds at
+most.
 """
 
 import asyncio

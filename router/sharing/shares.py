@@ -42,9 +42,9 @@ class Shares:
         return Place(self, claims)
 
     async def take(self, claims: Claims, wait: float | None) -> "Place":
-        """Return a place. Raises TimeoutError where none may be had within `wait` seconds.
+        """Return a place. Raises TimeoutError if none is free within `wait` seconds.
 
-        None: it is waited for however long it takes.
+        With None it waits as long as it takes.
         """
         if (place := self.take_now(claims)) is not None:
             return place

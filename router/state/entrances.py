@@ -22,7 +22,7 @@ _holder: ContextVar[Hashable] = ContextVar("for whom the state is called", defau
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of ten connections: how many are kept, how many may be had, and how many by one holder.
+    """Of ten connections: how many are kept, how many may be taken, and how many by one holder.
 
     A place is waited for `patience` seconds.
     """

@@ -88,7 +88,9 @@ def fault(code: str, message: str, function: str) -> DatabaseFault:
 
 def missing(function: str) -> DatabaseAway:
     """Return the error for a schema that is not there, or older than this program."""
-    return DatabaseAway(f"{function}: the database has not this program's schema: {APPLY_SCHEMA}")
+    return DatabaseAway(
+        f"{function}: the schema is missing or older than this version: {APPLY_SCHEMA}"
+    )
 
 
 def unstorable() -> Invalid:
