@@ -1,6 +1,6 @@
 """What PostgreSQL's error codes mean for a caller: the same over either transport. Pure.
 
-A StateError may become an answer to whoever asks, so it says in words of ours what the code means.
+A StateError may become a response, so it says in words of ours what the code means.
 Only what our own functions raise (`PT…`) is passed on as it is. What PostgreSQL says goes to the
 log, and there, too, without what can hold a row or a value: DETAIL never, the message of the
 classes that repeat no values.

@@ -141,6 +141,6 @@ def _is_jwt(key: str) -> bool:
 async def _drop_authorization(request: httpx.Request) -> None:
     """The newer keys (sb_secret_…) are no JWTs: they go as `apikey`, and as nothing else.
 
-    supabase-py shows every key as a bearer token, too, which whoever wants a JWT there refuses.
+    supabase-py also sends every key as a bearer token; programs that expect a JWT there refuse it.
     """
     del request.headers["Authorization"]

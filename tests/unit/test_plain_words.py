@@ -21,6 +21,7 @@ PHRASES = {
     r"\bshall\b": "must, will",
     r"hitherto|whereof|thereof|whereby|heretofore|thereupon": "a common word",
     r"\bto be had\b|\bmay be had\b": "is available",
+    r"nobody but": "only",
     r"\bbear (?:that|to be)\b": "is safe to repeat; tolerates",
 }
 ALL_OF = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES), re.IGNORECASE)
