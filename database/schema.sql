@@ -10333,7 +10333,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read by nobody but an export.';
+'Messages older than their tenant''s retention: kept, and read only by exports.';
 
 alter table public.messages_archive
 add column if not exists identity text,
@@ -12140,7 +12140,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'a5b2453540740b51f25817a9285b262739cebb4b4a31a92f3a0bd2a33dd0ea48')
+    ('20261125194500', 'v0_2_0', '76b4f38c3857175f4edb8c66ab6515915904f677a63fc1b6c6d8197d2f4b0fd8')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -18,8 +18,8 @@ from router.http.bodies import Bodies
 from router.http.callers import Callers
 from router.http.health import HealthChecks, LookedAt
 from router.intake.dependencies import IntakeServices
-from router.intake.guards import Guards
 from router.intake.rejections import Rejections
+from router.intake.webhook_access import AccessCache
 from router.logs.events import Action, log_event
 from router.n8n.dependencies import FlowServices
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
@@ -84,7 +84,7 @@ def _services(settings: Settings, outside: Outside, workers: Workers) -> Service
         intake=IntakeServices(
             settings=settings,
             callers=callers,
-            guards=Guards(entrances.webhooks),
+            access=AccessCache(entrances.webhooks),
             rates=Rates(),
             bodies=Bodies(webhook_limits(settings), callers),
             hashes=workers.hashes,

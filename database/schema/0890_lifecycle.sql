@@ -47,7 +47,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read by nobody but an export.';
+'Messages older than their tenant''s retention: kept, and read only by exports.';
 
 alter table public.messages_archive
 add column if not exists identity text,

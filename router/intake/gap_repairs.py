@@ -1,4 +1,4 @@
-"""Gap repairs in the background: few at a time, whoever's Evolution hangs or refuses.
+"""Gap repairs in the background: few at a time, even if some servers hang or refuse.
 
 After a start everybody's gap is repaired, and after a restart of Evolution those of all its
 instances: thousands of repairs, none of which may cost a webhook or a reply its place. So they are

@@ -21,7 +21,9 @@ from router.intake.stream import Reporting, Stream, instance_of
 from router.state.calls.intake import Decision, IngestEvents, ingest_events
 from router.state.database import Database, Json
 
-STREAMS = 2  # with the one apart, and one for the guards: as many connections as webhooks may have
+STREAMS = (
+    2  # with the one apart, and one for the access cache: as many connections as webhooks may have
+)
 PATIENCE_MS = 50  # that a call waits for a lock which somebody else holds
 _APART_FOR = 60.0  # seconds, at first
 _LONGEST_APART = 3600.0

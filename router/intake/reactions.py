@@ -1,7 +1,7 @@
-"""What this process does at once about a decision that it has just had committed.
+"""In-process side effects after a commit.
 
-Nothing here is needed for a right outcome: another process would find the same in the database by
-itself. It is what makes the answer quick and spares an LLM call that the fence would waste.
+Nothing here is needed for a correct outcome: every process finds the same in the database. It
+makes the reply quick, and saves an LLM call whose reply the fence would refuse.
 """
 
 import logging

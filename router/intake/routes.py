@@ -68,9 +68,9 @@ router = APIRouter(
     tags=["webhook"],
     responses={
         401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
-        403: {"model": ErrorBody, "description": "It does not come from where it may"},
+        403: {"model": ErrorBody, "description": "The caller's network is not allowed"},
         413: {"model": ErrorBody, "description": "The body is too large"},
-        422: {"model": ErrorBody, "description": "It is no event of this instance"},
+        422: {"model": ErrorBody, "description": "Not an event of this instance"},
         429: {"model": ErrorBody, "description": "Too many; Retry-After says when again"},
         503: {"model": ErrorBody, "description": "Not recorded: send it again"},
     },
@@ -82,14 +82,22 @@ _MOST_DIGITS = 40  # of a number that is taken exactly
 _MOST_OF_A_NUMBER = 400
 
 
-@router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
+@router.post(
+    "/webhook/{instance_name}",
+    operation_id="receive_webhook",
+    summary="Receive a webhook of Evolution API",
+)
 @router.post("/webhook/{instance_name}/", include_in_schema=False)
-@router.post("/webhook/{instance_name}/{event}", summary="The same, with byEvents")
+@router.post(
+    "/webhook/{instance_name}/{event}",
+    operation_id="receive_webhook_by_event",
+    summary="Receive a webhook, with byEvents",
+)
 @router.post("/webhook/{instance_name}//{event}", include_in_schema=False)
 async def receive_webhook(
     request: Request, services: TheServices, instance_name: str, event: str | None = None
 ) -> Response:
-    """Answer when the event is committed or deliberately ignored; never wait for an LLM."""
+    """Answers when the event is committed or ignored; never waits for an LLM."""
     del event  # the body names its event; the path segment only repeats it
     try:
         return await _take(request, services, named_instance(instance_name))

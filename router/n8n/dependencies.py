@@ -37,7 +37,7 @@ class FlowServices:
     places: Shares
     at_once: AtOnce
     bench: Bench
-    wake: Callable[[], None]  # whoever claims turns
+    wake: Callable[[], None]  # the dispatcher that claims turns
     wake_notices: Callable[[], None]
 
 

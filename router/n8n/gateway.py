@@ -88,12 +88,12 @@ async def call_evolution(
             tenant = acts_for() or "notices"  # whose its token is, as the gate has found out
             with _place(services.places, tenant):
                 return await send_notice(services.outbox, notice, tenant, path, instance, body)
-        desk = await _Desk.open(request, services, instance)
-        contact = services.hashes.in_log(desk.turn.jids)
-        correlation_id = desk.turn.correlation_id or f"turn-{desk.token.turn_id}"
-        places = _place(services.places, f"tenant {desk.turn.tenant_id}")
-        with bind_correlation(correlation_id, contact), desk.counted(), places:
-            return await desk.carry_out(path, await written_of(request))
+        call = await _FlowRequest.open(request, services, instance)
+        contact = services.hashes.in_log(call.turn.jids)
+        correlation_id = call.turn.correlation_id or f"turn-{call.token.turn_id}"
+        places = _place(services.places, f"tenant {call.turn.tenant_id}")
+        with bind_correlation(correlation_id, contact), call.counted(), places:
+            return await call.carry_out(path, await written_of(request))
     except Refused as refused:
         return refused.answer()
 
@@ -122,7 +122,7 @@ async def _looked_at(database: Database, token: TurnToken) -> TurnOfFlow:
     return turn
 
 
-class _Desk:
+class _FlowRequest:
     """One request of a flow, with what it may act on."""
 
     def __init__(self, services: FlowServices, token: TurnToken, turn: TurnOfFlow) -> None:
@@ -132,7 +132,7 @@ class _Desk:
         self.turn = turn
 
     @classmethod
-    async def open(cls, request: Request, services: FlowServices, instance: str) -> "_Desk":
+    async def open(cls, request: Request, services: FlowServices, instance: str) -> "_FlowRequest":
         """Find the turn by the token that the request shows. Raises Refused."""
         token = read_token(request.headers.get("apikey", ""))
         if token is None:

@@ -1,8 +1,8 @@
 """The way out: fence, send, record, in that order and with nothing in between.
 
-Whoever speaks, the state has written the message down before Evolution is asked, so whatever comes
-back of it is recognised. Failing to record is not failing to send: what has left is recorded as
-soon as the state can be reached. A send is never broken off half-way; who waited for it may go.
+The state has recorded every message before Evolution is asked, so its echo is always recognised.
+Failing to record is not failing to send: what has left is recorded as soon as the state can be
+reached. A send is never interrupted; its caller may go.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ class Outbox:
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Whoever settles doubts sets `doubted`: it is called whenever a send is in doubt."""
+        """The settler of doubts sets `doubted`: it is called whenever a send is in doubt."""
         self.doubted: Callable[[], None] = lambda: None
         self._database = database
         self._evolution = evolution
@@ -161,7 +161,7 @@ class Outbox:
             instance=instance or await self._instance_begun(passed),
         )
         if message.is_emptied:
-            # What it repeats has failed in the meantime: whoever asks again brings the media.
+            # What it repeats has failed in the meantime: a new request brings the media.
             await self._fail(begun, EvolutionAway("the same message was not sent a moment ago"))
         if self._clock() - asked_at > self._terms.times.patience:
             # A human may have written since, and nobody would know.
@@ -236,7 +236,7 @@ class Outbox:
         asked: _OfSend,
         seconds: float = _NOTED_FOR,
     ) -> None:
-        """Tell the state, for as long as that takes; whoever waits for it does not for ever."""
+        """Tell the state, as long as that takes; callers wait for it with a limit."""
         tell = partial(door, self._database, asked)
         telling = _kept(self._records, self._insist(tell, asked, seconds))
         await asyncio.wait({telling}, timeout=_PATIENCE)
@@ -281,7 +281,7 @@ def _refusal(answer: SendRefused, message: Outgoing) -> Sent | InDoubt:
 
 
 def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Return the work begun; it is kept until it ends, whoever waits for it."""
+    """Return the work begun; it is kept until it ends, even if nobody waits for it."""
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
@@ -290,7 +290,7 @@ def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyn
 
 
 def _heard(task: asyncio.Task[Any]) -> None:
-    """Take note of how a task ended: whoever waited for it may have gone."""
+    """Take note of how a task ended: its caller may have gone."""
     if not task.cancelled():
         task.exception()
 

@@ -73,7 +73,7 @@ def _rules(settings: Settings) -> _Rules:
 
 
 def _shield(values: Mapping[str, Any]) -> None:
-    """Keep its keys out of the log, now that whoever gave them was let to."""
+    """Keep its keys out of the log, now that the caller was allowed to set them."""
     for column in KEY_COLUMNS:
         if key := values.get(column):
             shield_secret(SecretStr(key))

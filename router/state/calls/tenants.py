@@ -10,7 +10,7 @@ from router.state.database import Database
 
 
 class Tenant(Answer):
-    """One business: one Evolution instance, its prompt, provider and rules."""
+    """One business: one Evolution instance, its prompt, provider and settings."""
 
     id: int
     instance_name: str
@@ -31,12 +31,16 @@ class Tenant(Answer):
     unanswered_kinds: Items[str]
     on_new_message: Literal["queue", "restart"]
     notify_number: str | None
-    notify_url: str | None = Field(description="null also for whoever is no admin of it")
+    notify_url: str | None = Field(
+        description="Only shown to admins of the tenant; null for others"
+    )
     notify_url_set: bool
     forbidden_patterns: Items[str]
     max_reply_characters: int | None
     leak_characters: int | None
-    moderation_url: str | None = Field(description="null also for whoever is no admin of it")
+    moderation_url: str | None = Field(
+        description="Only shown to admins of the tenant; null for others"
+    )
     moderation_url_set: bool
     on_refused_reply: Literal["handoff", "fallback_message"]
     fallback_message: str | None
@@ -108,7 +112,7 @@ class GetQrcode(Asked):
     instance_name: Text
 
 
-class QrCodeShown(Answer):
+class QrCode(Answer):
     """The QR code that Evolution last sent."""
 
     instance_name: str
@@ -140,9 +144,13 @@ class OtherServers(Answer):
     servers: Items[OtherServer]
 
 
-async def list_tenants(database: Database, asked: ListTenants) -> Page[Tenant]:
+class TenantPage(Page[Tenant]):
+    """A page of tenants."""
+
+
+async def list_tenants(database: Database, asked: ListTenants) -> TenantPage:
     """Return some of the tenants that the caller may see. Raises Invalid."""
-    return await call(database, "list_tenants", asked, Page[Tenant])
+    return await call(database, "list_tenants", asked, TenantPage)
 
 
 async def get_tenant(database: Database, asked: GetTenant) -> FoundTenant:
@@ -165,9 +173,9 @@ async def change_tenant(database: Database, asked: ChangeTenant) -> FoundTenant:
     return await call(database, "change_tenant", asked, FoundTenant)
 
 
-async def get_qrcode(database: Database, asked: GetQrcode) -> QrCodeShown:
+async def get_qrcode(database: Database, asked: GetQrcode) -> QrCode:
     """Return the QR code that came last. Raises NotFound."""
-    return await call(database, "get_qrcode", asked, QrCodeShown)
+    return await call(database, "get_qrcode", asked, QrCode)
 
 
 async def tenants_elsewhere(database: Database, asked: TenantsElsewhere) -> OtherServers:
