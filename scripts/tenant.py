@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from router.configuration.declaring import Declared
+from router.configuration.declaring import Declared, Form, named
 from router.configuration.settings import Settings
 from router.configuration.tenant_settings import SETTINGS
 from router.errors import Invalid
@@ -243,8 +243,8 @@ def _parser() -> argparse.ArgumentParser:
         "values",
         nargs="*",
         metavar="name=value",
-        help="name= takes the value away; system_prompt=@file reads it; evo_api_key=- and"
-        " llm_api_key=- ask for it",
+        help=f"name= takes the value away; {_each('text', '=@file')} reads it; {_each('key', '=-')}"
+        f" asks for it. There are {', '.join(sorted(each.name for each in SETTINGS))}",
     )
     _add_prompt(setting)
 
@@ -259,6 +259,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_commands(commands)
     return parser
+
+
+def _each(form: Form, given: str) -> str:
+    return " or ".join(f"{name}{given}" for name in named(SETTINGS, form))
 
 
 def _add_prompt(command: argparse.ArgumentParser) -> None:

@@ -199,3 +199,12 @@ def test_the_command_line_takes_each_away_again():
     for setting in SETTINGS:
         empty = [] if setting.is_list and not setting.nullable else None
         assert command.values_of([f"{setting.name}="]) == {setting.name: empty}
+
+
+def test_the_command_line_says_which_there_are(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["set", "--help"])
+    said = capsys.readouterr().out
+    listed = "".join(said.partition("There are")[2].partition("options:")[0].split()).split(",")
+    assert set(listed) == NAMES
+    assert "evo_api_key=- or llm_api_key=-" in " ".join(said.split())
