@@ -204,7 +204,7 @@ def test_the_command_line_takes_each_away_again():
 def test_the_command_line_says_which_there_are(capsys):
     with pytest.raises(SystemExit):
         command.main(["set", "--help"])
-    said = capsys.readouterr().out
-    listed = "".join(said.partition("There are")[2].partition("options:")[0].split()).split(",")
+    said = " ".join(capsys.readouterr().out.split())
+    listed = said.partition("There are ")[2].partition(" options:")[0].split(", ")
     assert set(listed) == NAMES
-    assert "evo_api_key=- or llm_api_key=-" in " ".join(said.split())
+    assert "evo_api_key=- or llm_api_key=-" in said
