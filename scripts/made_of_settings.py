@@ -64,7 +64,7 @@ def settings_sql(settings: Sequence[Declared] = SETTINGS) -> str:
                 _sizes(
                     (setting.name, f"array[{setting.most}, {setting.longest}]")
                     for setting in settings
-                    if setting.form == "names"
+                    if setting.form == "names" and setting.most and setting.longest
                 ),
                 returns="jsonb",
             ),
@@ -74,7 +74,7 @@ def settings_sql(settings: Sequence[Declared] = SETTINGS) -> str:
                 _sizes(
                     (setting.name, str(setting.longest))
                     for setting in settings
-                    if setting.form == "text"
+                    if setting.form == "text" and setting.longest
                 ),
                 returns="jsonb",
             ),

@@ -167,6 +167,12 @@ def test_what_holds_without_a_value_is_one_that_it_could_have():
         assert setting.nullable or setting.required or setting.default is not None, setting.name
 
 
+def test_a_list_has_the_form_of_one_and_its_bounds():
+    for setting in SETTINGS:
+        assert setting.is_list == (setting.form in ("names", "lines")), setting.name
+        assert setting.form != "names" or (setting.most and setting.longest), setting.name
+
+
 def test_sqls_own_defaults_are_the_deployments():
     """A function that is told no policy goes by these."""
     rules = {each.name: each.variable for each in SETTINGS if each.deployment == "rule"}
