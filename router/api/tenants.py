@@ -1,16 +1,13 @@
 """Tenants: to list, read, create and change them."""
 
 import logging
-from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
-from pydantic.json_schema import SkipJsonSchema
 
 from router.api.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
-from router.api.queries import LARGEST_ID, AskedSpending, AskedTenants
+from router.api.queries import AskedSpending, AskedTenants
+from router.api.tenant_values import NewTenant, TenantValues
 from router.logs.events import Action, log_event
-from router.safety.patterns import check_patterns
 from router.state.calls import retention, spending, tenants
 from router.state.calls.retention import TenantStats
 from router.state.calls.spending import Spending
@@ -19,126 +16,7 @@ from router.tenants import saving
 from router.tenants.policy import budgets
 
 router = APIRouter(tags=["tenants"])
-_LARGEST = 2**31 - 1
-Unset = SkipJsonSchema[None]
-"""For what always has a value: it may be left out, and null is refused."""
-
 _log = logging.getLogger(__name__)
-
-
-class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
-    """A tenant's settings. What is left out stays as it is; null restores the default."""
-
-    instance_name: str | Unset = None
-    evo_server_url: str | Unset = Field(default=None, examples=["https://evolution.example.com"])
-    evo_api_key: SecretStr | None = Field(
-        default=None, description="Write-only; without it EVOLUTION_API_KEY is used"
-    )
-    system_prompt: str | None = None
-    llm_provider: Literal["anthropic", "openai"] | Unset = None
-    llm_api_key: SecretStr | None = Field(
-        default=None,
-        description="Its own key of llm_provider, write-only; replies are then made without n8n."
-        " Without it the deployment's key is used",
-    )
-    llm_model: str | None = None
-    llm_max_tokens: int | None = Field(default=None, gt=0, le=_LARGEST)
-    is_active: bool | Unset = None
-    debounce_seconds: float | None = Field(default=None, ge=0, le=3600)
-    resume_after_hours: float | None = Field(default=None, gt=0, le=87_600)
-    answer_within_minutes: float | None = Field(default=None, gt=0, le=525_600)
-    auto_reply_seconds: Annotated[float, Field(ge=0, le=86_400)] | Unset = Field(
-        default=None,
-        description="An owner's message within this time after the customer's is an automatic one",
-    )
-    other_client_takeover: bool | Unset = None
-    answer_groups: bool | Unset = None
-    unanswered_kinds: (
-        Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=50)] | Unset
-    ) = Field(default=None, examples=[["sticker"]])
-    on_new_message: Literal["queue", "restart"] | Unset = None
-    notify_number: str | None = Field(
-        default=None,
-        examples=["5511955559999"],
-        description="Who gets notices by WhatsApp: a number or a group's JID. The AI does not"
-        " answer messages from there",
-    )
-    notify_url: str | None = Field(
-        default=None,
-        examples=["https://tickets.example.com/hook"],
-        description="A webhook for notices: handoffs, a lost connection",
-    )
-
-    forbidden_patterns: (
-        Annotated[list[str], Field(max_length=50), AfterValidator(check_patterns)] | Unset
-    ) = Field(
-        default=None,
-        examples=[["pix", r"\bR\$ ?\d{4,}"]],
-        description="Regular expressions (RE2; case does not count) that no reply may match."
-        " 422 if they are too expensive to search for",
-    )
-    max_reply_characters: int | None = Field(
-        default=None,
-        gt=0,
-        le=_LARGEST,
-        description="A tenant may have more than MAX_REPLY_CHARACTERS, but at most 100,000",
-    )
-    leak_characters: int | None = Field(
-        default=None,
-        ge=0,
-        le=_LARGEST,
-        description="A reply that quotes so many characters of the system prompt is a leak",
-    )
-    moderation_url: str | None = Field(
-        default=None, description="A service that decides whether a reply may be sent"
-    )
-    on_refused_reply: Literal["handoff", "fallback_message"] | Unset = None
-    fallback_message: str | None = Field(
-        default=None,
-        description="Sent in place of a refused reply, and once a day when a budget is used up",
-    )
-    loop_replies: int | None = Field(
-        default=None, ge=0, le=_LARGEST, description="0: loops are not looked for"
-    )
-    loop_minutes: float | None = Field(default=None, gt=0, le=1440)
-    daily_turns: int | None = Field(default=None, ge=0, le=_LARGEST)
-    daily_tokens: int | None = Field(default=None, ge=0, le=LARGEST_ID)
-    contact_daily_turns: int | None = Field(default=None, ge=0, le=_LARGEST)
-    contact_daily_tokens: int | None = Field(default=None, ge=0, le=LARGEST_ID)
-    webhook_networks: list[Annotated[str, Field(max_length=60)]] | None = Field(
-        default=None,
-        max_length=50,
-        examples=[["203.0.113.0/24"]],
-        description="The networks that webhooks may come from, within WEBHOOK_NETWORKS; null: any",
-    )
-    shared_webhook_secret: bool | Unset = Field(
-        default=None,
-        description="false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold",
-    )
-    retention_days: int | None = Field(
-        default=None,
-        ge=1,
-        le=36_500,
-        description="Days that messages and turns are kept; null: RETENTION_DAYS, or for ever",
-    )
-    on_retention: Literal["archive", "delete"] | Unset = Field(
-        default=None, description="What happens to older messages; older turns are deleted"
-    )
-
-    def given(self) -> dict[str, Any]:
-        """Return what the request says, ready for the state."""
-        values = self.model_dump(exclude_unset=True)
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in values.items()
-        }
-
-
-class NewTenant(TenantValues):
-    """A tenant to be created."""
-
-    instance_name: str
-    evo_server_url: str = Field(examples=["https://evolution.example.com"])
 
 
 @router.get("/tenants", summary="List the tenants")

@@ -247,14 +247,22 @@ begin
                 ('messages_of_session', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('messages_of_tenant', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('tenant_settings', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('tenant_keys', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_for_admins', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_of_deployment', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('untold_settings', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_followed', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('list_bounds', '', array[]::text[], array[]::text[], 0, false, 'jsonb'),
+                ('text_bounds', '', array[]::text[], array[]::text[], 0, false, 'jsonb'),
+                ('tenant_rule', 'i', array['p_constraint']::text[], array['text']::text[], 0, false, 'text'),
+                ('store_settings', 'i', array['p_new']::text[], array['public.tenants']::text[], 0, false, 'public.tenants'),
                 ('tenant_json', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('tenant_seen_by', 'ii', array['p_caller', 'p_tenant']::text[], array['jsonb', 'public.tenants']::text[], 0, false, 'jsonb'),
                 ('tenant_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.tenants'),
                 ('check_name', 'ii', array['p_what', 'p_name']::text[], array['text', 'text']::text[], 0, false, 'void'),
-                ('check_lists', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('check_sizes', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
                 ('check_waiting', 'iii', array['p_tenant', 'p_values', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
                 ('check_tenant_values', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
-                ('tenant_rule', 'i', array['p_constraint']::text[], array['text']::text[], 0, false, 'text'),
                 ('write_tenant', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.tenants'),
                 ('check_key_stays', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
                 ('is_deployment', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'boolean'),
@@ -499,24 +507,6 @@ create table if not exists public.tenants (
 );
 
 comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
-comment on column public.tenants.auto_reply_seconds is
-'Seconds after a customer''s message in which an owner''s message is WhatsApp''s own greeting; 0: none.';
-comment on column public.tenants.other_client_takeover is
-'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
-comment on column public.tenants.unanswered_kinds is
-'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
-comment on column public.tenants.on_new_message is
-'A message during a running turn waits for the next (queue) or starts it again (restart).';
-comment on column public.tenants.notify_number is
-'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
-comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
-comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
-comment on column public.tenants.llm_api_key is
-'Its own key of llm_provider, encrypted likewise; its replies are made without n8n.';
-comment on column public.tenants.webhook_networks is
-'The networks that its webhooks may come from; null: any.';
-comment on column public.tenants.shared_webhook_secret is
-'Its webhooks may show EVOLUTION_WEBHOOK_SHARED_SECRET; false: only a secret of its own.';
 comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (
@@ -838,19 +828,24 @@ constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
 add column if not exists contact_daily_tokens bigint
 constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
 
-comment on column public.tenants.forbidden_patterns is
-'Regular expressions (RE2, case does not count) of which a reply may match none.';
-comment on column public.tenants.leak_characters is
-'So many characters of the system prompt in one piece make a reply a leak; 0: it is not looked for.';
-comment on column public.tenants.moderation_url is 'A service that is asked whether a reply may be sent.';
-comment on column public.tenants.on_refused_reply is
-'A reply that may not be sent becomes a handoff, or the fallback_message.';
-comment on column public.tenants.fallback_message is
-'What the contact gets in place of a refused reply, and once a day when a budget is used up.';
-comment on column public.tenants.loop_replies is
-'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: no guard.';
-comment on column public.tenants.daily_turns is 'Turns that may be made in a day (UTC).';
-comment on column public.tenants.contact_daily_turns is 'The same for each of its contacts.';
+-- What stands in later files' hands, here so that the columns have one order in every database. A new
+-- setting's column goes to the end, with a check of the name `tenants_<column>_check`; what it means and who
+-- may set it is declared in router/configuration/tenant_settings.py.
+alter table public.tenants
+add column if not exists caught_up_at timestamptz,
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz,
+add column if not exists guard_changed_at timestamptz not null default '-infinity';
+
+comment on column public.tenants.caught_up_at is
+'Gap repair has asked Evolution for everything that was sent before this.';
+comment on column public.tenants.pruned_before is
+'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+comment on column public.tenants.guard_changed_at is
+'When it last changed who may post its webhooks: routers ask for what changed.';
 
 alter table public.turns
 add column if not exists reserved_tokens bigint,
@@ -6907,16 +6902,12 @@ begin
 end
 $$;
 
--- ==================== 0800_tenants.sql
+-- ==================== 0790_tenant_settings.sql
 
--- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+-- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
+-- router/configuration/tenant_settings.py; change that, not this.
 
--- Up to when it is known that no message is missing (see gap_start).
-alter table public.tenants add column if not exists caught_up_at timestamptz;
-comment on column public.tenants.caught_up_at is
-'Gap repair has asked Evolution for everything that was sent before this.';
-
--- What an operator may set of a tenant.
+-- What may be set of a tenant.
 create or replace function hybridflow.tenant_settings()
 returns text[]
 language sql
@@ -6924,32 +6915,302 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_api_key', 'llm_model',
-        'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
-        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
-        'notify_number', 'notify_url',
-        'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
-        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens',
-        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
-    ]
+        'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
+        'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
+        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message', 'notify_number',
+        'notify_url', 'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url',
+        'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
+        'retention_days', 'on_retention', 'evo_api_key', 'llm_api_key'
+    ]::text[]
 $$;
 
--- A tenant as the API shows it: that there is a key, not which; the QR code has its own function.
+-- Keys: never shown, only whether there is one.
+create or replace function hybridflow.tenant_keys()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- Shown to the tenant's admins; to others only whether there is one.
+create or replace function hybridflow.settings_for_admins()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'notify_url', 'moderation_url'
+    ]::text[]
+$$;
+
+-- What the deployment alone may change.
+create or replace function hybridflow.settings_of_deployment()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name'
+    ]::text[]
+$$;
+
+-- Of what the audit log tells only that it has changed.
+create or replace function hybridflow.untold_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_server_url', 'notify_url', 'moderation_url', 'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- What members read directly, as row security lets them.
+create or replace function hybridflow.settings_followed()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
+        'resume_after_hours', 'answer_within_minutes'
+    ]::text[]
+$$;
+
+-- How many names a list may have, and how long each may be.
+create or replace function hybridflow.list_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'unanswered_kinds', array[50, 60], 'webhook_networks', array[50, 60]
+    )
+$$;
+
+-- How many characters a text may have.
+create or replace function hybridflow.text_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'system_prompt', 100000
+    )
+$$;
+
+-- What a tenant's value must be, by the name of the constraint that it broke.
+create or replace function hybridflow.tenant_rule(p_constraint text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case p_constraint
+        when 'tenants_instance_name_check'
+            then 'instance_name must not be empty or have a slash in it'
+        when 'tenants_evo_server_url_check'
+            then 'evo_server_url must begin with http:// or https://'
+        when 'tenants_llm_provider_check'
+            then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check'
+            then 'llm_max_tokens must be more than 0'
+        when 'tenants_debounce_seconds_check'
+            then 'debounce_seconds must be from 0 to 3600'
+        when 'tenants_resume_after_hours_check'
+            then 'resume_after_hours must be more than 0 and at most 87600'
+        when 'tenants_answer_within_minutes_check'
+            then 'answer_within_minutes must be more than 0 and at most 525600'
+        when 'tenants_auto_reply_seconds_check'
+            then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_on_new_message_check'
+            then 'on_new_message must be queue or restart'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_notify_url_check'
+            then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check'
+            then 'forbidden_patterns must be 50 at most, of 10000 characters together'
+        when 'tenants_max_reply_characters_check'
+            then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check'
+            then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check'
+            then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check'
+            then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check'
+            then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check'
+            then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check'
+            then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check'
+            then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check'
+            then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check'
+            then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check'
+            then 'contact_daily_tokens must not be negative'
+        when 'tenants_webhook_networks_check'
+            then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_retention_days_check'
+            then 'retention_days must be from 1 to 36500'
+        when 'tenants_on_retention_check'
+            then 'on_retention must be archive or delete'
+        else 'a value breaks the rule ' || p_constraint
+    end
+$$;
+
+-- Stores all settings of a tenant that is there. Returns it as it is then.
+create or replace function hybridflow.store_settings(p_new public.tenants)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_stored public.tenants;
+begin
+    update public.tenants
+    set
+        instance_name = p_new.instance_name, evo_server_url = p_new.evo_server_url,
+        system_prompt = p_new.system_prompt, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
+        llm_max_tokens = p_new.llm_max_tokens, is_active = p_new.is_active,
+        debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
+        answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
+        other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
+        unanswered_kinds = p_new.unanswered_kinds, on_new_message = p_new.on_new_message,
+        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
+        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
+        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
+        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
+        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
+        contact_daily_tokens = p_new.contact_daily_tokens, webhook_networks = p_new.webhook_networks,
+        shared_webhook_secret = p_new.shared_webhook_secret, retention_days = p_new.retention_days,
+        on_retention = p_new.on_retention, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        updated_at = hybridflow.clock()
+    where id = p_new.id
+    returning * into v_stored;
+    return v_stored;
+end
+$$;
+
+comment on column public.tenants.instance_name is
+'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
+comment on column public.tenants.evo_server_url is
+'Where Evolution runs: scheme, host and port';
+comment on column public.tenants.system_prompt is
+'What the AI is told of its work, before the conversation';
+comment on column public.tenants.llm_provider is
+'Whose model makes the replies';
+comment on column public.tenants.llm_model is
+'Which model; without an llm_api_key of its own, one that the deployment allows';
+comment on column public.tenants.llm_max_tokens is
+'Tokens that a reply may have; with an llm_api_key of its own, also more than '
+'LLM_MAX_TOKENS';
+comment on column public.tenants.is_active is
+'false: record everything, answer nothing';
+comment on column public.tenants.debounce_seconds is
+'Seconds of quiet that end a customer''s burst of messages';
+comment on column public.tenants.resume_after_hours is
+'Hours after the business''s last own message until the AI answers again';
+comment on column public.tenants.answer_within_minutes is
+'Minutes after which an unanswered message is too old to be answered';
+comment on column public.tenants.auto_reply_seconds is
+'An owner''s message this soon after the customer''s is WhatsApp Business''s own greeting or '
+'away message, not a takeover; 0: none is';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
+comment on column public.tenants.answer_groups is
+'Groups are answered, too';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next turn (queue), or starts it again '
+'(restart)';
+comment on column public.tenants.notify_number is
+'Staff to be told by WhatsApp of a handoff, and of replies that are not delivered: a number '
+'or a group''s JID; the AI answers nothing that comes from there';
+comment on column public.tenants.notify_url is
+'A webhook that is told of handoffs and of a lost connection';
+comment on column public.tenants.forbidden_patterns is
+'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
+'simple that all are looked for in a moment';
+comment on column public.tenants.max_reply_characters is
+'Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count';
+comment on column public.tenants.leak_characters is
+'So many characters of the system prompt in one piece make a reply a leak; 0: it is not '
+'looked for';
+comment on column public.tenants.moderation_url is
+'A service that is asked whether a reply may be sent, besides MODERATION_URL';
+comment on column public.tenants.on_refused_reply is
+'What becomes of a reply that may not be sent: a human is asked for, or the '
+'fallback_message is sent instead';
+comment on column public.tenants.fallback_message is
+'In place of a refused reply; and once a day when a budget is used up';
+comment on column public.tenants.loop_replies is
+'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
+'no guard';
+comment on column public.tenants.loop_minutes is
+'The minutes in which loop_replies count';
+comment on column public.tenants.daily_turns is
+'Turns that may be made in a day (UTC)';
+comment on column public.tenants.daily_tokens is
+'Tokens that may be used in a day (UTC)';
+comment on column public.tenants.contact_daily_turns is
+'Turns that may be made in a day (UTC) for each of its contacts';
+comment on column public.tenants.contact_daily_tokens is
+'Tokens that may be used in a day (UTC) for each of its contacts';
+comment on column public.tenants.webhook_networks is
+'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+comment on column public.tenants.shared_webhook_secret is
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+comment on column public.tenants.retention_days is
+'Days that messages and turns are kept';
+comment on column public.tenants.on_retention is
+'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
+'are deleted';
+comment on column public.tenants.evo_api_key is
+'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
+'the servers that EVOLUTION_SERVERS names';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, written and never read; its replies are then made without '
+'n8n. Without one the deployment''s serves';
+
+-- ==================== 0800_tenants.sql
+
+-- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+
+-- A tenant as the API shows it: of keys that there is one, not which; of its own services' addresses besides;
+-- the QR code has its own function.
 create or replace function hybridflow.tenant_json(p_tenant public.tenants)
 returns jsonb
 language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant)
-        - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
-        || jsonb_build_object(
-            'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
-            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> '',
-            'notify_url_set', coalesce(p_tenant.notify_url, '') <> '',
-            'moderation_url_set', coalesce(p_tenant.moderation_url, '') <> ''
+    with stored as materialized (select to_jsonb(p_tenant) as tenant)
+
+    select s.tenant
+        - (hybridflow.tenant_keys() || array['qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at'])
+        || (
+            select jsonb_object_agg(k || '_set', coalesce(s.tenant ->> k, '') <> '')
+            from unnest(hybridflow.tenant_keys() || hybridflow.settings_for_admins()) as k
         )
+    from stored as s
 $$;
 
 -- A tenant as a caller may see it (every value, without one): the addresses of its own services, in which a
@@ -6964,7 +7225,9 @@ begin
     if p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, p_tenant.id), 'admin') then
         return hybridflow.tenant_json(p_tenant);
     end if;
-    return hybridflow.tenant_json(p_tenant) || '{"notify_url": null, "moderation_url": null}';
+    return hybridflow.tenant_json(p_tenant) || (
+        select jsonb_object_agg(k, 'null'::jsonb) from unnest(hybridflow.settings_for_admins()) as k
+    );
 end
 $$;
 
@@ -7068,8 +7331,8 @@ end
 $$;
 
 -- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
--- webhook, or message, of the tenant.
-create or replace function hybridflow.check_lists(p_values jsonb)
+-- webhook, or message, of the tenant; and for a text: each event is handed on with its tenant's whole row.
+create or replace function hybridflow.check_sizes(p_values jsonb)
 returns void
 language plpgsql
 immutable
@@ -7077,18 +7340,27 @@ set search_path = ''
 as $$
 declare
     v_name text;
+    v_bound jsonb;
 begin
-    for v_name in
-        select k from unnest(array['unanswered_kinds', 'webhook_networks']) as k
-        where jsonb_typeof(p_values -> k) = 'array'
+    for v_name, v_bound in
+        select b.key, b.value from jsonb_each(hybridflow.list_bounds()) as b
+        where jsonb_typeof(p_values -> b.key) = 'array'
     loop
-        if jsonb_array_length(p_values -> v_name) > 50 then
-            raise exception '% may name at most 50, not %', v_name, jsonb_array_length(p_values -> v_name)
-                using errcode = 'PT422';
+        if jsonb_array_length(p_values -> v_name) > (v_bound ->> 0)::integer then
+            raise exception '% may name at most %, not %',
+                v_name, v_bound ->> 0, jsonb_array_length(p_values -> v_name) using errcode = 'PT422';
         elsif exists (
-            select from jsonb_array_elements_text(p_values -> v_name) as t (v) where length(t.v) > 60
+            select from jsonb_array_elements_text(p_values -> v_name) as t (v)
+            where length(t.v) > (v_bound ->> 1)::integer
         ) then
-            raise exception '% may have no name of more than 60 characters', v_name using errcode = 'PT422';
+            raise exception '% may have no name of more than % characters', v_name, v_bound ->> 1
+                using errcode = 'PT422';
+        end if;
+    end loop;
+    for v_name, v_bound in select b.key, b.value from jsonb_each(hybridflow.text_bounds()) as b loop
+        if length(p_values ->> v_name) > v_bound::integer then
+            raise exception '% may have % characters, not %', v_name,
+                to_char(v_bound::integer, 'FM999,999,999'), length(p_values ->> v_name) using errcode = 'PT422';
         end if;
     end loop;
 end
@@ -7143,58 +7415,14 @@ begin
     for v_name in select k from jsonb_object_keys(p_values) as k loop
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
     end loop;
-    perform hybridflow.check_lists(p_values);
-    -- Each of its events is handed on with the whole row of its tenant.
-    if length(p_values ->> 'system_prompt') > 100000 then
-        raise exception 'system_prompt may have 100,000 characters, not %', length(p_values ->> 'system_prompt')
-            using errcode = 'PT422';
-    end if;
+    perform hybridflow.check_sizes(p_values);
 exception
     when data_exception then
         raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
 end
 $$;
 
--- What a tenant's value must be, by the name of the constraint that it broke.
-create or replace function hybridflow.tenant_rule(p_constraint text)
-returns text
-language sql
-immutable
-set search_path = ''
-as $$
-    select case p_constraint
-        when 'tenants_instance_name_check' then 'instance_name must not be empty or have a slash in it'
-        when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
-        when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
-        when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'
-        when 'tenants_debounce_seconds_check' then 'debounce_seconds must be from 0 to 3600'
-        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0 and at most 87600'
-        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0 and at most 525600'
-        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must be from 0 to 86400'
-        when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
-        when 'tenants_notify_number_check'
-            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
-        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
-        when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
-        when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
-        when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
-        when 'tenants_leak_characters_check' then 'leak_characters must not be negative'
-        when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
-        when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
-        when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
-        when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
-        when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
-        when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
-        when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
-        when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
-        when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
-        when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
-        when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
-        else 'a value breaks the rule ' || p_constraint
-    end
-$$;
-
--- Gives tenant p_tenant_id the values, which have been checked as far as their names and types go.
+-- Gives the tenant the values, which have been checked as far as their names and types go.
 create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
 returns public.tenants
 language plpgsql
@@ -7203,28 +7431,8 @@ as $$
 declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
-    update public.tenants
-    set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
-        evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
-        llm_provider = v_new.llm_provider, llm_api_key = v_new.llm_api_key, llm_model = v_new.llm_model,
-        llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
-        debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
-        answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
-        other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
-        unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
-        notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
-        forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
-        leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
-        on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
-        loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
-        daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
-        contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
-        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
-        retention_days = v_new.retention_days, on_retention = v_new.on_retention,
-        updated_at = hybridflow.clock()
-    where id = p_tenant.id
-    returning * into v_new;
-    return v_new;
+    v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    return hybridflow.store_settings(v_new);
 end
 $$;
 
@@ -7267,8 +7475,9 @@ end
 $$;
 
 -- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
--- which instance the tenant is, for whose webhooks it gets; and whether EVOLUTION_API_KEY, which opens every
--- instance of a server, serves it. Nothing of other tenants is looked at: the answer tells nothing of them.
+-- such a setting (which instance the tenant is, for whose webhooks it gets); or whether EVOLUTION_API_KEY,
+-- which opens every instance of a server, serves it. Nothing of other tenants is looked at: the answer tells
+-- nothing of them.
 create or replace function hybridflow.check_deployments_own(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb
 )
@@ -7281,13 +7490,16 @@ declare
     v_key text := case
         when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
     end;
+    v_name text;
 begin
     if hybridflow.is_deployment(p_caller) then
         return;
-    elsif p_values ? 'instance_name'
-        and p_values ->> 'instance_name' is distinct from p_tenant.instance_name
-    then
-        raise exception 'instance_name says whose webhooks a tenant gets: renaming needs a key of the deployment'
+    end if;
+    select k into v_name from unnest(hybridflow.settings_of_deployment()) as k
+    where p_values ? k and p_values ->> k is distinct from to_jsonb(p_tenant) ->> k
+    order by k limit 1;
+    if v_name is not null then
+        raise exception '% is the deployment''s: to change it needs a key of the deployment', v_name
             using errcode = 'PT403';
     elsif coalesce(v_key, '') = '' and (
         coalesce(p_tenant.evo_api_key, '') <> ''
@@ -7360,7 +7572,7 @@ immutable
 set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
-        when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        when n.key = any(hybridflow.untold_settings()) then '{}'
         else jsonb_strip_nulls(jsonb_build_object(
             'from', hybridflow.told_shortly(to_jsonb(p_old) -> n.key), 'to', hybridflow.told_shortly(n.value)
         ))
@@ -10254,20 +10466,6 @@ $$;
 
 -- HybridFlow: how long data is kept, and how much of it there is.
 
-alter table public.tenants
-add column if not exists retention_days integer
-constraint tenants_retention_days_check check (retention_days between 1 and 36500),
-add column if not exists on_retention text not null default 'archive'
-constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
-add column if not exists pruned_before timestamptz;
-
-comment on column public.tenants.retention_days is
-'Days that messages and turns are kept; null: RETENTION_DAYS, or for ever.';
-comment on column public.tenants.on_retention is
-'Messages that are older are moved to messages_archive (archive) or deleted. Turns are deleted.';
-comment on column public.tenants.pruned_before is
-'A message sent before this may have been pruned: one that is not known is not recorded any more.';
-
 create table if not exists public.messages_archive (
     id bigint primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -10644,10 +10842,6 @@ $$;
 
 -- HybridFlow: the webhooks' guards, as routers keep them at hand.
 
-alter table public.tenants add column if not exists guard_changed_at timestamptz not null default '-infinity';
-comment on column public.tenants.guard_changed_at is
-'When it last changed who may post its webhooks: routers ask for what changed.';
-
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
 -- Whatever changes a tenant's guard, by whatever way, notes when.
@@ -10676,7 +10870,7 @@ after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
 -- One tenant's guard, as routers know it. Each webhook is compared with all of it: of networks there are no
--- more than may be set (see check_lists), whoever wrote them.
+-- more than may be set (see check_sizes), whoever wrote them.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql
@@ -12082,9 +12276,8 @@ from (
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',
-    '(id, instance_name, is_active, system_prompt, llm_provider, llm_model, debounce_seconds,'
-    ' resume_after_hours, answer_within_minutes, connection_state, connection_changed_at,'
-    ' connection_lost_at, created_at, updated_at)'
+    '(id, ' || array_to_string(hybridflow.settings_followed(), ', ')
+    || ', connection_state, connection_changed_at, connection_lost_at, created_at, updated_at)'
 );
 select hybridflow.let_members_read(
     'audit_log', 'tenant_id in (select hybridflow.my_tenants(''admin''))'
