@@ -64,7 +64,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     stack.callback(services.intake.rejections.tell)
     stack.push_async_callback(end_tasks, begin(settings, outside, workers), _LOOPS_GRACE)
     stack.push_async_callback(stop, workers)
-    workers.repairs.begin_all()
+    workers.intake.repairs.begin_all()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
@@ -88,7 +88,7 @@ def _services(settings: Settings, outside: Outside, workers: Workers) -> Service
             rates=Rates(),
             bodies=Bodies(webhook_limits(settings), callers),
             hashes=workers.hashes,
-            ingester=workers.ingester,
+            ingester=workers.intake.ingester,
             rejections=Rejections(),
         ),
         api=ApiServices(
