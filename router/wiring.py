@@ -29,6 +29,7 @@ from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
+from router.tenants.instance import InstanceKeys
 from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ def _for_flows(
         presence=workers.presence,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
         media_bodies=Bodies(media_limits(settings), callers),
+        keys=InstanceKeys.of(settings),
         hashes=workers.hashes,
         silent=workers.n8n.silent,
         places=Shares(max(1, settings.max_concurrent_requests // 2)),

@@ -37,11 +37,10 @@ from router.sharing.rates import Rates
 from router.state.entrances import Entrances
 from router.state.listening import Listening
 from router.state.opening import open_database
-from router.tenants.instance import InstanceKeys
 from router.tenants.lost_servers import LostServers
 from router.tenants.policy import budgets
 from router.turns.dispatcher import Dispatcher
-from router.turns.line import Line
+from router.turns.line import Lines
 from router.turns.opening import make_dispatcher
 
 _log = logging.getLogger(__name__)
@@ -106,11 +105,9 @@ def put_together(settings: Settings, outside: Outside) -> Workers:
     notifier = make_notifier(settings, database, pools.services, sending.outbox, flows)
     guard = make_guard(settings, database, http, pools.services, NOTES, notifier.wake)
     budget = Budget(database, budgets(settings))
-    keys = InstanceKeys.of(settings)
-    courtesy = Courtesy(unhurried, lambda turn: keys.instance(turn.tenant), settings.typing_seconds)
-    whatsapp = Line(evolution, keys)
+    courtesy = Courtesy(unhurried, settings.typing_seconds)
     dispatcher = make_dispatcher(
-        settings, database, sending, maker, guard, budget, courtesy, whatsapp
+        settings, database, sending, maker, guard, budget, courtesy, Lines(evolution)
     )
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
