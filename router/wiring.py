@@ -29,6 +29,7 @@ from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
+from router.tenants.instance import InstanceKeys
 from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     stack.callback(services.intake.rejections.tell)
     stack.push_async_callback(end_tasks, begin(settings, outside, workers), _LOOPS_GRACE)
     stack.push_async_callback(stop, workers)
-    workers.repairs.begin_all()
+    workers.intake.repairs.begin_all()
     for line in settings.warnings():
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
@@ -88,7 +89,7 @@ def _services(settings: Settings, outside: Outside, workers: Workers) -> Service
             rates=Rates(),
             bodies=Bodies(webhook_limits(settings), callers),
             hashes=workers.hashes,
-            ingester=workers.ingester,
+            ingester=workers.intake.ingester,
             rejections=Rejections(),
         ),
         api=ApiServices(
@@ -119,6 +120,7 @@ def _for_flows(
         presence=workers.presence,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
         media_bodies=Bodies(media_limits(settings), callers),
+        keys=InstanceKeys.of(settings),
         hashes=workers.hashes,
         silent=workers.n8n.silent,
         places=Shares(max(1, settings.max_concurrent_requests // 2)),

@@ -10,6 +10,7 @@ from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 from router.intake.dependencies import IntakeServices
 from router.intake.ingester import Ingester
+from router.intake.marks import Marks
 from router.intake.rejections import Rejections
 from router.intake.webhook_access import AccessCache
 from router.people.hashing import ContactHashes
@@ -28,14 +29,16 @@ def intake_services(
 ) -> IntakeServices:
     """Take webhooks into `database`; nothing is done about what is decided."""
     callers = Callers(settings.trusted_proxies)
+    hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
+    marks = Marks(hashes, Rates(), settings.contact_messages_per_minute)
     return IntakeServices(
         settings=settings,
         callers=callers,
         access=AccessCache(database),
         rates=Rates(),
         bodies=bodies or Bodies(BodyLimits(), callers),
-        hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
-        ingester=Ingester(database, {}, nothing),
+        hashes=hashes,
+        ingester=Ingester(database, {}, marks, nothing),
         rejections=Rejections(),
     )
 

@@ -30,14 +30,11 @@ class Reactions:
     """Wakes the dispatcher, stops replies that nobody needs any more, starts gap repairs."""
 
     def __init__(
-        self,
-        turns: Turns,
-        begin_gap_repair: Callable[[str], None],
-        wake_notices: Callable[[], None],
-        hashes: ContactHashes,
+        self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
+        """Whoever repairs gaps sets `reconnected`: it is called with the instance's name."""
+        self.reconnected: Callable[[str], None] = lambda _: None
         self._turns = turns
-        self._begin_gap_repair = begin_gap_repair
         self._wake_notices = wake_notices
         self._hashes = hashes
 
@@ -106,4 +103,4 @@ class Reactions:
             self._turns.wake()  # what waited for the line is due now
             self._wake_notices()
         if decision.reconnected:
-            self._begin_gap_repair(event["instance"])
+            self.reconnected(event["instance"])

@@ -180,14 +180,10 @@ async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> 
             taken.ignored = parsed.ignored
             await asyncio.sleep(0)
             continue
-        for item in parsed.events:
-            item["correlation_id"] = taken.correlation_id
-            _mark_flood(services, item)
         if not taken.decisions:
             taken.contact = hashes.in_log(parsed.events[0].get("jids"))
-        events = [hashes.added_to(event) for event in parsed.events]
         try:
-            decisions = await services.ingester.ingest(events)
+            decisions = await services.ingester.ingest(parsed.events, taken.correlation_id)
         except DatabaseAway as error:
             raise Rejected(
                 503, "database_away", f"not all was recorded, send it again: {error}"
@@ -218,15 +214,6 @@ def _hold_back(services: IntakeServices, instance: str) -> None:
         raise Rejected(
             429, "too_many_webhooks", f"too many webhooks of {instance!r}: send it later", wait
         )
-
-
-def _mark_flood(services: IntakeServices, item: dict[str, Any]) -> None:
-    if item["type"] != "message" or item["from_me"] or not item["jids"]:
-        return
-    limit = per_minute(services.settings.contact_messages_per_minute)
-    wait = services.rates.exceeded(limit, "contact", item["instance"], item["jids"][0])
-    if wait is not None:
-        item["flood"] = True
 
 
 async def _read(request: Request, services: IntakeServices, instance: str) -> tuple[Webhook, int]:

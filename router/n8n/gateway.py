@@ -40,7 +40,6 @@ from router.state.calls.model import Refusal
 from router.state.database import Database, Json
 from router.state.entrances import acts_for
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
-from router.tenants.instance import InstanceKeys
 
 router = APIRouter(
     prefix="/n8n/evolution",
@@ -130,6 +129,7 @@ class _FlowRequest:
         self._next_part = 0  # of the turn, when the guard judged what it had said
         self.token = token
         self.turn = turn
+        self._line = services.keys.line(turn)  # opened once, however much the request sends
 
     @classmethod
     async def open(cls, request: Request, services: FlowServices, instance: str) -> "_FlowRequest":
@@ -278,7 +278,7 @@ class _FlowRequest:
 
     async def _send(self, message: Outgoing) -> Sent | None:
         """Send one message; None: more was said since it was judged. Raises Refused."""
-        speaker = flow(self.token, self.turn, texts_of(message.body), self._next_part)
+        speaker = flow(self.token, self._line, texts_of(message.body), self._next_part)
         try:
             sent = await self._services.outbox.send(speaker, message)
         except SendStopped as stopped:
@@ -304,6 +304,6 @@ class _FlowRequest:
 
     def _instance(self) -> Instance:
         try:
-            return InstanceKeys.of(self._services.settings).instance(self.turn)
+            return self._line.instance()
         except EvolutionError as error:
             raise Refused(401, "Unauthorized", str(error), "key") from error

@@ -66,6 +66,7 @@ class Delivery:
         self._notice = notice
         self._services = services
         self._sending = False
+        self._stopped = False
 
     @property
     def tenant_id(self) -> int:
@@ -73,19 +74,31 @@ class Delivery:
         return self._notice.tenant_id
 
     def stop(self) -> bool:
-        """Return whether the task may be cancelled at once: not while a message leaves."""
-        return not self._sending
+        """Begin nothing more. True: cancel the task; not while a message leaves."""
+        was_stopped, self._stopped = self._stopped, True
+        return not self._sending and not was_stopped
 
     async def run(self) -> None:
         """Tell it, and tell the state how that ended. What is cut off comes back with its lease."""
         try:
-            await self._run()
+            await (self._give_back() if self._stopped else self._run())
         except StateError as error:
             self._log_failure(f"a notice was not recorded: {error}")
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - one notice must not end the others
             self._log_failure(f"a notice could not be told: {error!r}", error)
+
+    async def _give_back(self) -> None:
+        """Nobody was told and nothing tried: another router may tell it at once."""
+        asked = FailNotice(
+            **self._notice.held,
+            error="the router was stopped before it told anybody",
+            away=True,
+            max_attempts=self._services.max_attempts,
+            base_seconds=0,
+        )
+        await fail_notice(self._services.database, asked)
 
     async def _run(self) -> None:
         notice = self._notice

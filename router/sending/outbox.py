@@ -24,7 +24,7 @@ from router.sending.outgoing import Outgoing
 from router.sending.speakers import Passed, Sending, Speaker
 from router.sending.times import SendTimes, upload_seconds
 from router.sharing.places import NoPlace, SendPlaces
-from router.state.calls.model import Answer, StoredInstance
+from router.state.calls.model import Answer
 from router.state.calls.sends import (
     DoubtSend,
     FailSend,
@@ -37,7 +37,7 @@ from router.state.calls.sends import (
     finish_send,
 )
 from router.state.database import Database
-from router.tenants.instance import InstanceKeys
+from router.tenants.instance import InstanceKeys, TenantLine
 from router.whatsapp.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
@@ -126,9 +126,10 @@ class Outbox:
             await self._fail(begun, left)
         return await self._doubt(speaker, begun, message, left)
 
-    def _instance(self, line: StoredInstance) -> Instance:
+    @staticmethod
+    def _instance(line: TenantLine) -> Instance:
         try:
-            return self._keys.instance(line)
+            return line.instance()
         except EvolutionError as error:
             raise SendFailed(error) from error
 

@@ -145,15 +145,16 @@ begin
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
-                ('turn_refusal', 'ii', array['p_turn', 'p_token']::text[], array['public.turns', 'uuid']::text[], 0, false, 'text'),
-                ('lock_turn', 'ioo', array['p_turn_id', 'turn', 'session']::text[], array['bigint', 'public.turns', 'public.sessions']::text[], 0, false, null),
-                ('hold_turn', 'iiooo', array['p_turn_id', 'p_token', 'turn', 'session', 'refusal']::text[], array['bigint', 'uuid', 'public.turns', 'public.sessions', 'text']::text[], 0, false, null),
+                ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
+                ('lock_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
+                ('hold_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('llm_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('line_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('newest_put_off', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'bigint[]'),
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
-                ('back_off', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'interval'),
+                ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_begun', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
@@ -318,11 +319,13 @@ begin
                 ('notice_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
                 ('next_to_tell', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
-                ('notice_refusal', 'ii', array['p_notice', 'p_token']::text[], array['public.notices', 'uuid']::text[], 0, false, 'text'),
+                ('notice_refusal', 'ii', array['p_notice', 'p']::text[], array['public.notices', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hold_notice', 'ioo', array['p', 'notice', 'refused']::text[], array['jsonb', 'public.notices', 'jsonb']::text[], 0, false, null),
                 ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
                 ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
+                ('book_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
                 ('used_up', 'iiiiii', array['p_tenant', 'p_all', 'p_own', 'p_policy', 'p_turns', 'p_tokens']::text[], array['public.tenants', 'public.spending', 'public.spending', 'jsonb', 'integer', 'bigint']::text[], 0, false, 'text'),
                 ('was_pruned', 'ii', array['p_tenant_id', 'p_sent_at']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -3206,51 +3209,74 @@ begin
 end
 $$;
 
--- Why whoever shows p_token may not act for the turn, or null. 'stale': the turn is not theirs (any more), be
--- it that a newer attempt has it, that the lease ran out, or that there is none; to a token that is not the
--- turn's own nothing more is said. A turn that was closed keeps its last one. 'paused', 'superseded' (closed
--- or merged).
-create or replace function hybridflow.turn_refusal(p_turn public.turns, p_token uuid)
-returns text
-language sql
+-- Why whoever shows p.token may not act for the turn, as every function answers it: {refused: reason}, or
+-- null. 'stale': the turn is not theirs (any more), be it that a newer attempt has it, that the lease ran
+-- out, or that there is none; to a token that is not the turn's own nothing more is said. A turn that was
+-- closed keeps its last one. 'paused', 'superseded' (closed or merged).
+create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
 volatile
 set search_path = ''
 as $$
-    select case
-        when p_turn.id is null or p_turn.state = 'pending' or p_token is null
-            or p_turn.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
-        when p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then 'paused'
-        when p_turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
-        when p_turn.lease_until <= hybridflow.clock() then 'stale'
-    end
+begin
+    if p_turn.id is null or p_turn.state = 'pending' or p ->> 'token' is null
+        or p_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then
+        return '{"refused": "paused"}';
+    elsif p_turn.state in ('cancelled', 'sent', 'dead') then
+        return '{"refused": "superseded"}';
+    elsif p_turn.lease_until <= hybridflow.clock() then
+        return '{"refused": "stale"}';
+    end if;
+    return null;
+end
 $$;
 
--- A turn, locked together with its session (session first). For who need not hold it: the router itself,
--- which tells of a send that a former attempt began.
+-- Why a turn that is held may say no more: what a human or a pause stopped it for; null where it may.
+create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
+returns text
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(p_turn.stop_reason, case when p_session.is_paused then 'paused' end);
+end
+$$;
+
+-- The turn p.turn_id, locked together with its session (session first); `refused` says why who shows p.token
+-- may not act for it, see turn_refusal. For who need not hold it: the router itself, which tells of a send
+-- that a former attempt began.
 create or replace function hybridflow.lock_turn(
-    p_turn_id bigint, out turn public.turns, out session public.sessions
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_id bigint := (p ->> 'turn_id')::bigint;
 begin
     loop
         select s.* into session from public.sessions as s
         inner join public.turns as t on t.session_id = s.id
-        where t.id = p_turn_id
+        where t.id = v_id
         for update of s;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
+        exit when found or not exists (select from public.turns as t where t.id = v_id);
     end loop;
-    select * into turn from public.turns where id = p_turn_id for update;
+    select * into turn from public.turns where id = v_id for update;
+    refused := hybridflow.turn_refusal(turn, p);
 end
 $$;
 
--- The turn that a handler holds with p_token, locked as by lock_turn. `refusal` says why it may not go on,
--- see turn_refusal. Whose token is not the turn's own gets no lock and waits for none: it may be a flow that
--- names another tenant's turn.
+-- The turn that a handler holds with p.token, locked as by lock_turn, which says why it may not go on. Whose
+-- token is not the turn's own gets no lock and waits for none: it may be a flow that names another tenant's
+-- turn.
 create or replace function hybridflow.hold_turn(
-    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
 language plpgsql
 set search_path = ''
@@ -3259,13 +3285,17 @@ declare
     v_locked record;
 begin
     if exists (
-        select from public.turns as t where t.id = p_turn_id and t.token_hash = hybridflow.hash_token(p_token)
+        select from public.turns as t
+        where t.id = (p ->> 'turn_id')::bigint
+            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     ) then
-        v_locked := hybridflow.lock_turn(p_turn_id);
+        v_locked := hybridflow.lock_turn(p);
         turn := v_locked.turn;
         session := v_locked.session;
+        refused := v_locked.refused;
+    else
+        refused := hybridflow.turn_refusal(turn, p);
     end if;
-    refusal := hybridflow.turn_refusal(turn, p_token);
 end
 $$;
 
@@ -3375,20 +3405,15 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif (v_held.turn).reply = p -> 'parts' then
         return jsonb_build_object('ok', true);
     end if;
-    perform hybridflow.settle_budget(
-        v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
-    );
+    perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
-        provider = p ->> 'provider', model = p ->> 'model',
-        tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
-        tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -3399,21 +3424,15 @@ begin
 end
 $$;
 
--- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
--- away it is never long: nobody may tell us when they are back.
-create or replace function hybridflow.back_off(p_turn public.turns, p jsonb)
-returns interval
+-- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
+-- p_most, with jitter, so that what failed together does not come again together.
+create or replace function hybridflow.back_off(p_base numeric, p_times integer, p_most numeric)
+returns numeric
 language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.seconds(greatest(
-        case when p ->> 'kind' = 'away'
-            then least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.waits, 10)), 30)
-            else least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.attempt, 10) - 1), 900)
-        end * (0.75 + random() / 2)::numeric,
-        (p ->> 'retry_after')::numeric
-    ))
+    select least(p_base * power(2::numeric, least(p_times, 9)), p_most) * (0.75 + random() / 2)::numeric
 $$;
 
 -- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
@@ -3428,11 +3447,20 @@ declare
     v_spoken boolean := exists (
         select from public.messages where turn_id = p_turn.id and send_state = 'sent'
     );
-    v_due timestamptz := hybridflow.clock() + hybridflow.back_off(p_turn, p);
+    v_base numeric := (p ->> 'base_seconds')::numeric;
+    v_due timestamptz := hybridflow.clock() + hybridflow.seconds(greatest(
+        -- Nobody may tell us when what is away is back: it is never asked late.
+        case when v_away then hybridflow.back_off(v_base, p_turn.waits, 30)
+            else hybridflow.back_off(v_base, p_turn.attempt - 1, 900)
+        end,
+        (p ->> 'retry_after')::numeric
+    ));
+    v_stopped text := hybridflow.stopped_for(p_turn, p_session);
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
     set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        reserved_tokens = case when p ->> 'tokens' is null then reserved_tokens end,
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
         worker = null,  -- it has ended: see end_attempt, which notes it
@@ -3450,8 +3478,8 @@ begin
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         return jsonb_build_object('state', 'sent');
-    elsif p_session.is_paused or p_turn.stop_reason is not null then
-        perform hybridflow.stop_turn(p_turn.id, coalesce(p_turn.stop_reason, 'paused'));
+    elsif v_stopped is not null then
+        perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
@@ -3516,9 +3544,9 @@ begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     return hybridflow.end_attempt(v_held.turn, v_held.session, p);
 end
@@ -3537,9 +3565,9 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('begin_anew', p, '{turn_id,token}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
         select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
     ) then
@@ -3597,9 +3625,9 @@ declare
     v_turn public.turns;
 begin
     perform hybridflow.require_keys('release_turn', p, '{turn_id,token}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     if v_turn.state = 'running' then
@@ -3628,23 +3656,15 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     if (v_held.turn).state = 'sent'
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'already', true);
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
-    perform hybridflow.settle_budget(v_held.turn, coalesce(
-        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
-        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
-    ));
-    update public.turns
-    set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
-        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
-    where id = (v_held.turn).id;
+    perform hybridflow.book_cost(v_held.turn, p);
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
@@ -4193,6 +4213,7 @@ declare
     v_saved jsonb;
     v_held record;
     v_turn public.turns;
+    v_stopped text;
     v_message public.messages;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
@@ -4206,13 +4227,14 @@ begin
             return v_saved;
         end if;
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    if (v_held.session).is_paused or v_turn.stop_reason is not null then
-        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
     end if;
 
@@ -4528,18 +4550,16 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
     v_held record;
-    v_refusal text;
 begin
     perform hybridflow.require_keys('doubt_send', p, '{tenant_id|turn_id,message_id,error,check_after}');
-    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
-    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn(p);
     update public.messages as m
     set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
     where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
     if p ->> 'turn_id' is null then
         return '{"ok": true}';
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
@@ -4576,23 +4596,21 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
-    v_refusal text;
     v_message public.messages;
     v_taken boolean := false;
 begin
     perform hybridflow.require_keys(
         'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
     );
-    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
-    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn(p);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
         perform hybridflow.require_keys('settle_send', p, '{wa_id}');
         v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
     elsif p ->> 'outcome' = 'not_sent' then
@@ -9147,9 +9165,9 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('forward_turn', p, '{turn_id,token,lease_seconds}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns
     set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
@@ -9240,11 +9258,11 @@ declare
 begin
     perform hybridflow.require_keys('begin_flow', p, '{turn_id,token,execution_id}');
     perform hybridflow.check_execution_id(p ->> 'execution_id');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     v_is_told := (p ->> 'by_n8n')::boolean
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);
-    if v_held.refusal is not null and v_is_told is not true then
-        return jsonb_build_object('refused', v_held.refusal);
+    if v_held.refused is not null and v_is_told is not true then
+        return v_held.refused;
     elsif v_is_told is not true
         and not hybridflow.may_claim_execution(p ->> 'execution_id', (v_held.session).tenant_id)
     then
@@ -9339,20 +9357,20 @@ set search_path = ''
 as $$
 declare
     v_turn public.turns;
-    v_refusal text;
+    v_refused jsonb;
     v_result jsonb;
 begin
     perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
-    v_refusal := hybridflow.turn_refusal(v_turn, (p ->> 'token')::uuid);
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
     end if;
     select jsonb_build_object(
         'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-        'is_paused', s.is_paused or v_turn.stop_reason is not null,
+        'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
@@ -9405,9 +9423,9 @@ begin
         perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
     end if;
     -- The lock of the session keeps two requests of one flow from taking the same part.
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id
@@ -9425,8 +9443,8 @@ begin
         if v_part >= 500 then
             return '{"refused": "too_many_sends"}';
         end if;
-        if v_held.refusal is null and not (v_held.session).is_paused and (v_held.turn).stop_reason is null
-            and (p ->> 'next_part')::integer <> v_part
+        if (p ->> 'next_part')::integer <> v_part
+            and hybridflow.stopped_for(v_held.turn, v_held.session) is null
         then
             return '{"refused": "judge_again"}';
         end if;
@@ -9465,9 +9483,9 @@ declare
     v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
 begin
     perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
     where id = (v_held.turn).id
@@ -9489,13 +9507,13 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     if hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
@@ -10008,19 +10026,38 @@ begin
 end
 $$;
 
--- Why nobody may act on the notice by this token: 'unknown_notice', 'stale' (it was given out anew),
--- 'superseded' (it is closed); null where one may.
-create or replace function hybridflow.notice_refusal(p_notice public.notices, p_token uuid)
-returns text
-language sql
+-- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
+-- 'stale' (it was given out anew), 'superseded' (it is closed); null where one may.
+create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
+returns jsonb
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_notice.id is null then 'unknown_notice'
-        when p_token is null or p_notice.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
-        when p_notice.state <> 'pending' then 'superseded'
-    end
+begin
+    if p_notice.id is null then
+        return '{"refused": "unknown_notice"}';
+    elsif p ->> 'token' is null
+        or p_notice.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_notice.state <> 'pending' then
+        return '{"refused": "superseded"}';
+    end if;
+    return null;
+end
+$$;
+
+-- The notice that p names, locked; `refused` says why who shows p.token may not act on it, see
+-- notice_refusal.
+create or replace function hybridflow.hold_notice(p jsonb, out notice public.notices, out refused jsonb)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    refused := hybridflow.notice_refusal(notice, p);
+end
 $$;
 
 -- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
@@ -10043,41 +10080,37 @@ declare
     v_tenant public.tenants;
     v_session public.sessions;
     v_message public.messages;
-    v_refusal text;
+    v_held record;
+    v_refused jsonb;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
-    v_refusal := case
-        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
-            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
-        when v_tenant.instance_name <> p ->> 'instance_name' then 'instance'
-        when v_tenant.notify_number is null then 'no_number'
-        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then 'number'
-    end;
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
+        when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
+        when v_tenant.notify_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then '{"refused": "number"}'
+    end::jsonb);
+    if v_refused is not null then
+        return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
         v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
         case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
     );
-    select * into v_notice from public.notices where id = v_notice.id for update;
-    v_refusal := case
-        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
-            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
-        when v_notice.number_told_at is not null then 'already_sent'
-        when v_notice.lease_until <= v_now then 'stale'
-    end;
-    if v_refusal = 'already_sent' then
+    v_held := hybridflow.hold_notice(p);
+    v_notice := v_held.notice;
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', v_refusal, 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
             'body', v_message.body
         );
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_notice.lease_until <= v_now then
+        return '{"refused": "stale"}';
     end if;
 
     v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
@@ -10105,22 +10138,20 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_notice public.notices;
-    v_refusal text;
+    v_held record;
 begin
     perform hybridflow.require_keys('finish_notice', p, '{notice_id,token,handler}');
-    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
-    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
-    if v_refusal = 'superseded' and v_notice.state = 'delivered' then
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused ->> 'refused' = 'superseded' and (v_held.notice).state = 'delivered' then
         return '{"ok": true, "already": true}';
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.notices
     set state = 'delivered', reason = p ->> 'reason', handler = p ->> 'handler', error = null, lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
         finished_at = v_now, updated_at = v_now
-    where id = v_notice.id;
+    where id = (v_held.notice).id;
     return '{"ok": true}';
 end
 $$;
@@ -10137,18 +10168,16 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_notice public.notices;
-    v_refusal text;
+    v_held record;
     v_away boolean;
     v_dead boolean;
-    v_delay numeric;
 begin
     perform hybridflow.require_keys('fail_notice', p, '{notice_id,token,error,max_attempts,base_seconds}');
-    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
-    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_notice.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_notice := v_held.notice;
     v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
     v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
     update public.notices
@@ -10156,7 +10185,9 @@ begin
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         error = left(p ->> 'error', 2000), lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
-        next_at = v_now + hybridflow.seconds(least(v_delay, case when v_away then 60 else 900 end)),
+        next_at = v_now + hybridflow.seconds(hybridflow.back_off(
+            (p ->> 'base_seconds')::numeric, v_notice.attempt - 1, case when v_away then 60 else 900 end
+        )),
         finished_at = case when v_dead then v_now end, updated_at = v_now
     where id = v_notice.id;
     return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
@@ -10265,21 +10296,45 @@ as $$
     returning *
 $$;
 
--- The cost of the attempt is known: p_tokens take the place of what was reserved.
+-- p_tokens take the place of what was reserved for the attempt, if they are known; whoever calls this clears
+-- the turn's reservation.
 create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    if p_turn.reserved_tokens is null or p_tokens is null then
+    if p_turn.reserved_tokens is not null and p_tokens is not null then
+        update public.spending
+        set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
+            and (session_id is null or session_id = p_turn.session_id);
+    end if;
+end
+$$;
+
+-- What the attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}. It takes the place
+-- of what was reserved, and is added to what the turn has cost so far.
+create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_in integer := (p ->> 'tokens_in')::integer;
+    v_out integer := (p ->> 'tokens_out')::integer;
+    v_spent bigint := coalesce(v_in::bigint + v_out, v_in, v_out);
+begin
+    if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;
     end if;
-    update public.spending
-    set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
-    where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
-        and (session_id is null or session_id = p_turn.session_id);
-    update public.turns set reserved_tokens = null where id = p_turn.id;
+    perform hybridflow.settle_budget(p_turn, v_spent);
+    update public.turns
+    set reserved_tokens = case when v_spent is null then reserved_tokens end,
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
+        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out)
+    where id = p_turn.id;
 end
 $$;
 
@@ -10343,9 +10398,9 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'tokens', p ->> 'policy') > 0 then
         perform hybridflow.require_keys('reserve_budget', p, '{turn_id,token,tokens,policy}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     v_new := (v_turn.reserved_on is null)::integer;
@@ -10432,18 +10487,15 @@ declare
     v_said boolean;
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
-    perform hybridflow.settle_budget(v_turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint);
+    perform hybridflow.book_cost(v_turn, p);
     update public.turns
-    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000),
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
-        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000)
     where id = v_turn.id;
     v_said := exists (
         select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')

@@ -159,6 +159,13 @@ class NotRead:
     fault: str
 
 
+def readable(item: _Answer | NotRead) -> _Answer:
+    """Return the item. Raises DatabaseFault, if it could not be read."""
+    if isinstance(item, NotRead):
+        raise DatabaseFault(item.fault)
+    return item
+
+
 def each_by_itself(item: type[_Answer], name: str) -> PlainValidator:
     """Return how a list is read of which one bad item must cost no other; `name` is its id's key.
 
