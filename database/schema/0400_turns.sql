@@ -1313,6 +1313,7 @@ begin
     perform hybridflow.note_attempt(
         p_turn,
         case
+            when v_turn.finished_at is not null then v_turn.state
             when v_result ->> 'state' <> 'pending' then v_result ->> 'state'
             when p ->> 'kind' = 'away' then 'away'
             else 'failed'

@@ -1133,6 +1133,14 @@ begin
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
         v_in, v_out
     );
+    if p_turn.waits >= 100 then
+        -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
+        delete from public.turn_attempts
+        where turn_id = p_turn.id and id = (
+            select min(a.id) from public.turn_attempts as a
+            where a.turn_id = p_turn.id and a.outcome = 'away' and a.tokens_in is null and a.tokens_out is null
+        );
+    end if;
 end
 $$;
 
@@ -3511,6 +3519,7 @@ begin
     perform hybridflow.note_attempt(
         p_turn,
         case
+            when v_turn.finished_at is not null then v_turn.state
             when v_result ->> 'state' <> 'pending' then v_result ->> 'state'
             when p ->> 'kind' = 'away' then 'away'
             else 'failed'
@@ -8672,12 +8681,21 @@ begin
                 select from public.api_key_tenants as t where t.tenant_id = v_tenant_id limit 500
             ) as few
         );
-        delete from public.api_keys where id in (
+        with ended as (
             select k.id from public.api_keys as k
             inner join public.api_key_tenants as t on t.api_key_id = k.id
             where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
             order by k.id desc offset 500
-        );
+        ), shared as (  -- another tenant's list has it, too
+            delete from public.api_key_tenants as t using ended as e
+            where t.api_key_id = e.id and t.tenant_id = v_tenant_id and exists (
+                select from public.api_key_tenants as o where o.api_key_id = e.id and o.tenant_id <> v_tenant_id
+            )
+            returning t.api_key_id as id
+        )
+
+        delete from public.api_keys as k using ended as e
+        where k.id = e.id and k.id not in (select s.id from shared as s);
         if (
             select count(*) >= 500 from public.api_keys as k
             inner join public.api_key_tenants as t on t.api_key_id = k.id
