@@ -1,5 +1,6 @@
 """How few steps there are from a customer's message to the reply, and what each is for."""
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -34,6 +35,9 @@ async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
     database_url: str, evolution: Evolution, llm: Anthropic, called: list[str]
 ):
     async with performance(database_url, evolution, llm, **NEVER) as stage:
+        async with asyncio.timeout(20):
+            while "claim_turns" not in called:  # the one of the start
+                await asyncio.sleep(0.01)
         called.clear()
         socket = stage.shop.hold_socket()
         await stage.maria.writes("tem bolo?")
