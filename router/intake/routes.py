@@ -12,7 +12,6 @@ turn.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +32,7 @@ from router.http.json_bounds import require_few_values, require_shallow
 from router.http.services import find
 from router.http.weight import weight_of
 from router.intake.admission import admit, named_instance
+from router.intake.decoding import decode
 from router.intake.dependencies import IntakeServices, TheServices
 from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piece
 from router.intake.rejections import Rejected
@@ -78,8 +78,6 @@ router = APIRouter(
 _log = logging.getLogger(__name__)
 _MOST_VALUES = 100_000  # in one webhook
 _LARGE = 32_768  # bytes; what is larger is parsed beside the event loop
-_MOST_DIGITS = 40  # of a number that is taken exactly
-_MOST_OF_A_NUMBER = 400
 
 
 @router.post(
@@ -240,7 +238,7 @@ async def _read(request: Request, services: IntakeServices, instance: str) -> tu
 
 def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
     """Parse and bound a body, beside the event loop where it is large."""
-    body = _decode(raw)
+    body = decode(raw)
     require_shallow(body, raw, most_deep)
     if not isinstance(body, dict):
         raise NotAnEnvelope("the body is not a JSON object")
@@ -263,35 +261,6 @@ def _kept(bodies: Bodies, instance: str, weight: int) -> Iterator[None]:
 
 def _sender(instance: str) -> str:
     return f"webhooks of {instance}"
-
-
-def _decode(raw: bytes) -> object:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return _decode_leniently(raw)
-
-
-def _decode_leniently(raw: bytes) -> object:
-    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
-
-    On a long number Python works for long, and it is none of WhatsApp's.
-    """
-    try:
-        text = raw.decode("utf-8", "surrogatepass")
-        return json.loads(text, parse_int=_integer, parse_float=_fraction)
-    except (ValueError, RecursionError) as error:
-        raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
-
-
-def _integer(digits: str) -> float:
-    return int(digits) if len(digits) <= _MOST_DIGITS else _fraction(digits)
-
-
-def _fraction(digits: str) -> float:
-    if len(digits) > _MOST_OF_A_NUMBER:
-        raise ValueError(f"a number has more than {_MOST_OF_A_NUMBER} characters")
-    return float(digits)
 
 
 def _require_recorded(instance_name: str, decisions: Sequence[Decision]) -> None:
