@@ -394,6 +394,7 @@ begin
                 ('said_in_session', 'iiiiittt', array['p_session_id', 'p_archived', 'p_sent_at', 'p_id', 'p_limit', 'id', 'sent_at', 'wa_id']::text[], array['bigint', 'boolean', 'timestamptz', 'bigint', 'integer', 'bigint', 'timestamptz', 'text']::text[], 0, true, null),
                 ('page_of_said', 'iiii', array['p_list', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
                 ('page_of_events', 'iiiii', array['p_list', 'p_tenant_id', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
+                ('page_of_attempts', 'iii', array['p_session_id', 'p_after', 'p_limit']::text[], array['bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
                 ('page_of_changes', 'iiiii', array['p_tenant_id', 'p_session_id', 'p_jids', 'p_after_id', 'p_limit']::text[], array['bigint', 'bigint', 'text[]', 'bigint', 'integer']::text[], 0, false, 'jsonb'),
                 ('erase_rows', 'iii', array['p_table', 'p_tenant_id', 'p_session_ids']::text[], array['text', 'bigint', 'bigint[]']::text[], 0, false, 'bigint'),
                 ('bury_contact', 'iii', array['p_tenant_id', 'p_session_ids', 'p_hashes']::text[], array['bigint', 'bigint[]', 'jsonb']::text[], 0, false, 'void'),
@@ -5238,8 +5239,8 @@ where wa_id is null and (send_state in ('sending', 'unknown') or late_until is n
 -- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
 -- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
 -- its telling a send is looked for in the sessions that the event names, and, where it names none that is
--- known, for a LID may be anybody's, in all. However many there are, no more than the newest thousand are
--- read of a session, of all, and of those that have the words.
+-- known, for a LID may be anybody's, in all. However many there are, at most a thousand are read: the newest
+-- of a session and of all; of those that have the words any thousand, for their index has no order.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
@@ -7222,7 +7223,7 @@ comment on column public.tenants.fallback_message is
 'In place of a refused reply; and once a day when a budget is used up';
 comment on column public.tenants.loop_replies is
 'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
-'no guard';
+'no loop is looked for; more than 100 count as 100';
 comment on column public.tenants.loop_minutes is
 'The minutes in which loop_replies count';
 comment on column public.tenants.daily_turns is
@@ -11363,24 +11364,17 @@ begin
 end
 $$;
 
--- A turn as an export has it, with the attempts at it.
+-- A turn as an export has it; the attempts at it are a list of their own.
 create or replace function hybridflow.exported_turn(p_turn public.turns)
 returns jsonb
 language sql
 stable
 set search_path = ''
-set enable_seqscan = off
 as $$
-    select hybridflow.turn_json(p_turn.id) || jsonb_build_object(
-        'said_so_far', p_turn.said_so_far,
-        'attempts', (
-            select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]')
-            from public.turn_attempts as a where a.turn_id = p_turn.id
-        )
-    )
+    select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
 $$;
 
--- How many rows there are about a contact, but for events and for attempts at turns.
+-- How many rows there are about a contact, except events and attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -11399,7 +11393,8 @@ as $$
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, notices, spending, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
+-- events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -11419,6 +11414,12 @@ as $$
             select coalesce(jsonb_agg(hybridflow.exported_turn(t) order by t.id), '[]')
             from public.turns as t where t.session_id = any(p_session_ids)
         ),
+        'turn_attempts', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.turn_id, a.id), '[]')
+            from public.turns as t
+            inner join public.turn_attempts as a on a.turn_id = t.id
+            where t.session_id = any(p_session_ids)
+        ),
         'notices', (
             select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
@@ -11436,9 +11437,9 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, notices?, spending?, events?}, audit}. With
--- rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks
--- nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?, events?},
+-- audit}. With rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be
+-- a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -11594,6 +11595,62 @@ begin
 end
 $$;
 
+-- A page of the attempts at a session's turns for export_rows, likewise. It goes through p_limit turns, and
+-- may end within the attempts at one.
+create or replace function hybridflow.page_of_attempts(p_session_id bigint, p_after jsonb, p_limit integer)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_seen integer := 0;
+    v_last jsonb;
+    v_attempt_id bigint := (p_after ->> 1)::bigint;
+    v_turn_id bigint;
+    a record;
+begin
+    for v_turn_id in
+        select t.id from public.turns as t
+        where t.session_id = p_session_id
+            -- the turn that is not done, once more
+            and t.id > coalesce((p_after ->> 0)::bigint, 0) - case when v_attempt_id is null then 0 else 1 end
+        order by t.id limit p_limit + 1
+    loop
+        if v_seen = p_limit then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+            );
+        end if;
+        for a in
+            select f.id from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id > coalesce(v_attempt_id, 0)
+            order by f.id
+        loop
+            if v_size >= 500000 then
+                return jsonb_build_object(
+                    'items', to_jsonb(v_items),
+                    'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+                );
+            end if;
+            select to_jsonb(f) into v_item from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id = a.id;
+            v_items := v_items || v_item;
+            v_size := v_size + octet_length(v_item::text);
+            v_last := jsonb_build_array(v_turn_id, a.id);
+        end loop;
+        v_attempt_id := null;
+        v_seen := v_seen + 1;
+        v_last := jsonb_build_array(v_turn_id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
 -- A page of what waits for a contact's messages, for export_rows, likewise.
 create or replace function hybridflow.page_of_changes(
     p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
@@ -11635,9 +11692,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices or spending; its events by the messages that they were about (events: a page goes through
--- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
--- PT404: not this tenant's. PT422: there is no such list.
+-- turns, notices or spending; the attempts at its turns (turn_attempts: a page goes through `limit` turns);
+-- its events by the messages that they were about (events: a page goes through `limit` messages;
+-- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
+-- tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -11661,6 +11719,8 @@ begin
             return hybridflow.page_of_said(v_list, v_session_id, v_after, v_limit);
         when 'events', 'archived_events' then
             return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
+        when 'turn_attempts' then
+            return hybridflow.page_of_attempts(v_session_id, v_after, v_limit);
         when 'turns' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array((f.turn).id), 'item', hybridflow.exported_turn(f.turn)
@@ -12403,7 +12463,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '5b5a9cba131383cc66d534328bd3f4e2a8b85a5e256d73aa2b7fdd7ef3b9240f')
+    ('20261125194500', 'v0_2_0', '56eef64750780d10cc7570db031171e2b033dacf19adfc010f52bb6e9c4df4f7')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -310,8 +310,8 @@ where wa_id is null and (send_state in ('sending', 'unknown') or late_until is n
 -- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
 -- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
 -- its telling a send is looked for in the sessions that the event names, and, where it names none that is
--- known, for a LID may be anybody's, in all. However many there are, no more than the newest thousand are
--- read of a session, of all, and of those that have the words.
+-- known, for a LID may be anybody's, in all. However many there are, at most a thousand are read: the newest
+-- of a session and of all; of those that have the words any thousand, for their index has no order.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
