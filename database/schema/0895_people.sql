@@ -279,7 +279,7 @@ as $$
 $$;
 
 -- The events that were about a contact's messages, or wait for one. An event that is about no message is
--- about no contact either, and whoever prunes a message prunes its events.
+-- about no contact either, and pruning a message prunes its events.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
 language sql
@@ -765,7 +765,7 @@ $$;
 
 -- erase_history({tenant_id, jids: [jid], batch?})
 -- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
--- and the events about them, so that erase_contact has not all of them to delete at once: other calls wait
+-- and the events about them, so that erase_contact need not delete all of them at once: other calls wait
 -- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
 create or replace function public.erase_history(p jsonb)
 returns jsonb
@@ -818,7 +818,7 @@ $$;
 
 -- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
 -- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
--- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
+-- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, however it comes.
 -- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
 -- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
 -- find_contact. PT409: it is known under a JID that has no hash: find it again.

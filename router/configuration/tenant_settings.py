@@ -20,7 +20,7 @@ from router.configuration.declaring import (
     declared_in,
 )
 
-_FOR_ADMINS = "null also for whoever is no admin of it"
+_FOR_ADMINS = "null also for callers who are not its admins"
 
 
 class TenantSettings(BaseModel):

@@ -30,7 +30,7 @@ class UndeliveredReplies(Answer):
 
 
 class InstanceFound(StoredInstance):
-    """How to reach it, how it is guarded, and how it fared of late."""
+    """How to reach it, who may post its webhooks, and what has failed recently."""
 
     is_active: bool
     llm_provider: str
