@@ -126,11 +126,12 @@ class Stage:
         self.evolution.now = lambda: time.time() + seconds
 
     async def time_comes_to(self, moments: str) -> None:
-        """Move the clocks to the last moment that a query of one column gives, if it is not past."""
+        """Move the clocks to the last moment that a query gives, if it is still to come."""
         (row,) = await self.sql(
-            f"select extract(epoch from max(at) - hybridflow.clock()) as left from ({moments}) as m (at)"
+            "select extract(epoch from max(at) - hybridflow.clock()) as seconds"
+            f" from ({moments}) as m (at)"
         )
-        await self.time_passes(seconds=max(0.0, float(row["left"] or 0)) + 0.01)
+        await self.time_passes(seconds=max(0.0, float(row["seconds"] or 0)) + 0.01)
 
     async def cron_runs(self) -> dict[str, Any]:
         return await self.post("/cron/auto-resume", {"X-Cron-Secret": CRON_SECRET})

@@ -26,8 +26,10 @@ async def talk(database_url: str) -> AsyncIterator[Conversation]:
 async def turns_with_attempts(talk: Conversation, turns: int, attempts: int, letters: int) -> None:
     await talk.sql("update turns set state = 'cancelled', finished_at = now()")
     await talk.sql(
-        "insert into turns (tenant_id, session_id, state, run_after, created_at, finished_at)"
-        " select 1, 1, 'cancelled', now(), now(), now() from generate_series(2, $1::integer)",
+        "insert into turns"
+        " (tenant_id, session_id, state, run_after, debounce_until, created_at, finished_at)"
+        " select 1, 1, 'cancelled', now(), now(), now(), now()"
+        " from generate_series(2, $1::integer)",
         turns,
     )
     await talk.sql(
