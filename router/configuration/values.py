@@ -37,7 +37,7 @@ def read_url(text: str) -> str:
     parts = _split(text)
     if parts.scheme not in ("http", "https"):
         raise ValueError(
-            f"{shown(text)} is not an http address. Write it in full, such as https://host.example"
+            f"{shown(text)} is not an http URL. Write it in full, such as https://host.example"
         )
     if parts.username is not None or parts.password is not None:
         raise ValueError("the URL carries a user name or password. Leave them out")
