@@ -221,7 +221,7 @@ def _split(text: str) -> SplitResult:
     except ValueError:
         port_is_legal = False
     if not port_is_legal or re.search(r"[\s\x00-\x1f]", text):
-        raise ValueError(f"{shown(text)} is not an address. Check host, port and spaces")
+        raise ValueError(f"{shown(text)} is not a URL. Check host, port and spaces")
     if parts.scheme and not parts.hostname:
         raise ValueError(
             f"{shown(text)} has no host. Write it in full, such as https://host.example"

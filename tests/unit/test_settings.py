@@ -216,7 +216,7 @@ def test_supabases_address_and_key_need_each_other(url, key):
         ("https://", "no host"),
         ("https://abc .supabase.co", "spaces"),
         ("https://abc.supabase.co:port", "port"),
-        ("https://[::1", "not an address"),
+        ("https://[::1", "not a URL"),
     ],
 )
 def test_a_wrong_supabase_address_is_refused_with_a_hint(url, hint):
