@@ -104,8 +104,8 @@ class Play:
 
     async def time_comes(self) -> None:
         """What waits, or is under way, is due now."""
-        await self.stage.time_comes_to(
-            "select greatest(next_at, lease_until) from notices where state = 'pending'"
+        await self.stage.sql(
+            "update notices set next_at = now(), lease_until = now() where state = 'pending'"
         )
 
     async def ends(self, state: str = "delivered") -> dict[str, Any]:
