@@ -364,7 +364,12 @@ async def test_of_what_a_notify_url_answers_nothing_is_unpacked(
 
     def noted(headers: httpx.Headers, longest: int) -> Callable[[bytes], Iterable[bytes]]:
         del headers, longest
-        return lambda piece: unpacked.append(piece) or ()
+
+        def unpack(piece: bytes) -> Iterable[bytes]:
+            unpacked.append(piece)
+            return ()
+
+        return unpack
 
     class State:
         def __init__(self) -> None:
