@@ -324,6 +324,17 @@ as $$
     select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
 $$;
 
+-- The attempts at a turn.
+create or replace function hybridflow.attempts_at(p_turn_id bigint)
+returns setof public.turn_attempts
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select a.* from public.turn_attempts as a where a.turn_id = p_turn_id
+$$;
+
 -- How many rows there are about a contact, except events and attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
@@ -367,7 +378,7 @@ as $$
         'turn_attempts', (
             select coalesce(jsonb_agg(to_jsonb(a) order by a.turn_id, a.id), '[]')
             from public.turns as t
-            inner join public.turn_attempts as a on a.turn_id = t.id
+            cross join lateral hybridflow.attempts_at(t.id) as a
             where t.session_id = any(p_session_ids)
         ),
         'notices', (

@@ -357,6 +357,7 @@ begin
                 ('changes_about', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, true, 'public.processed_events'),
                 ('events_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, true, 'public.processed_events'),
                 ('exported_turn', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
+                ('attempts_at', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, true, 'public.turn_attempts'),
                 ('rows_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
                 ('all_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
                 ('said_in_session', 'iiiiittt', array['p_session_id', 'p_archived', 'p_sent_at', 'p_id', 'p_limit', 'id', 'sent_at', 'wa_id']::text[], array['bigint', 'boolean', 'timestamptz', 'bigint', 'integer', 'bigint', 'timestamptz', 'text']::text[], 0, true, null),
@@ -11342,6 +11343,17 @@ as $$
     select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
 $$;
 
+-- The attempts at a turn.
+create or replace function hybridflow.attempts_at(p_turn_id bigint)
+returns setof public.turn_attempts
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select a.* from public.turn_attempts as a where a.turn_id = p_turn_id
+$$;
+
 -- How many rows there are about a contact, except events and attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
@@ -11385,7 +11397,7 @@ as $$
         'turn_attempts', (
             select coalesce(jsonb_agg(to_jsonb(a) order by a.turn_id, a.id), '[]')
             from public.turns as t
-            inner join public.turn_attempts as a on a.turn_id = t.id
+            cross join lateral hybridflow.attempts_at(t.id) as a
             where t.session_id = any(p_session_ids)
         ),
         'notices', (
