@@ -48,6 +48,8 @@ class Reactions:
         match decision.decision:
             case "turn_pending":
                 self._turns.wake(float(decision.due_in or 0))
+            case "edit_applied" | "delete_applied" if decision.due_in is not None:
+                self._turns.wake(decision.due_in)  # its reply is made anew
             case "own_message":
                 self._turns.wake()
             case "takeover":

@@ -193,18 +193,23 @@ begin
                 ('lock_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('apply_waiting', 'iii', array['p_tenant_id', 'p_message_id', 'p_wa_id']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'boolean'),
                 ('cancel_deleted_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('reread_turn', 'iii', array['p_turn_id', 'p_tenant', 'p_policy']::text[], array['bigint', 'public.tenants', 'jsonb']::text[], 0, false, 'numeric'),
                 ('message_meant', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('whose_change', 'i', array['p_change']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('await_message', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'jsonb'),
-                ('ingest_change', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('ingest_change', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hasten', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('ingest_connection', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('spellings', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('spellings_typed', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('known_as', 'ii', array['p_tenant_id', 'p_jid']::text[], array['bigint', 'text']::text[], 0, false, 'text'),
                 ('sends_that_say', 'iii', array['p_tenant_id', 'p_event', 'p_at']::text[], array['bigint', 'jsonb', 'timestamptz']::text[], 0, true, 'public.messages'),
                 ('find_own', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('recognise_own', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('known_own', 'iiii', array['p_tenant', 'p_message', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.messages', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('insert_message', 'iiiii', array['p_session', 'p_event', 'p_sender', 'p_at', 'p_turn_id']::text[], array['public.sessions', 'jsonb', 'text', 'timestamptz', 'bigint']::text[], 0, false, 'bigint'),
+                ('is_greeting', 'iii', array['p_tenant', 'p_session', 'p_at']::text[], array['public.tenants', 'public.sessions', 'timestamptz']::text[], 0, false, 'boolean'),
+                ('judge_greetings_again', 'iiii', array['p_tenant', 'p_session', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'timestamptz', 'jsonb']::text[], 0, false, 'boolean'),
                 ('judge_business_message', 'iiiioo', array['p_tenant', 'p_session', 'p_event', 'p_at', 'sender', 'takeover']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'text', 'boolean']::text[], 0, false, null),
                 ('ingest_business_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_contact_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
@@ -4984,6 +4989,43 @@ as $$
     )
 $$;
 
+-- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
+-- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
+-- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. Returns
+-- in how many seconds the turn is due, null where it goes on as it was.
+create or replace function hybridflow.reread_turn(
+    p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_debounce numeric := coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2);
+begin
+    select * into v_turn from public.turns where id = p_turn_id and state in ('pending', 'running') for update;
+    if v_turn.id is null or hybridflow.has_spoken(v_turn.id) or hybridflow.is_in_doubt(v_turn.id) then
+        return null;
+    elsif not exists (
+        select from public.messages as m where m.turn_id = v_turn.id and not m.from_me and m.deleted_at is null
+    ) then
+        perform hybridflow.close_turn(v_turn.id, 'cancelled', 'deleted');
+        return null;
+    end if;
+    if v_turn.claimed_at is not null then
+        perform hybridflow.widen_turn(v_turn.id);
+    end if;
+    if v_turn.state = 'pending' then
+        return null;
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
+    select * into v_turn from public.turns where id = p_turn_id;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock() + hybridflow.seconds(v_debounce), 'restarted');
+    return v_debounce;
+end
+$$;
+
 -- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
 create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
 returns public.messages
@@ -5044,13 +5086,14 @@ $$;
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
 -- Returns the decision; what is to be kept, with the event, is its `change`.
-create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_due_in numeric;
 begin
     if v_message.id is null then
         -- The session comes first, as for whoever learns how a send of it is called.
@@ -5068,16 +5111,21 @@ begin
     end if;
     perform from public.sessions where id = v_message.session_id for update;
     if not exists (select from public.messages where id = v_message.id) then
-        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
+        return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if p_event ->> 'type' = 'delete' and not v_message.from_me then
-        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
+    if not v_message.from_me and exists (
+        select from public.messages as m
+        where m.id = v_message.id and (m.body <> v_message.body or (m.deleted_at is null) <> (v_message.deleted_at is null))
+    ) then
+        v_due_in := hybridflow.reread_turn(
+            (select m.turn_id from public.messages as m where m.id = v_message.id), p_tenant, p_policy
+        );
     end if;
-    return jsonb_build_object(
+    return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
-        'session_id', v_message.session_id, 'message_id', v_message.id
-    );
+        'session_id', v_message.session_id, 'message_id', v_message.id, 'due_in', v_due_in
+    ));
 end
 $$;
 
@@ -5175,6 +5223,41 @@ as $$
         when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
         when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
     end], null)
+$$;
+
+-- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
+-- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same, and a
+-- test compares the two.
+create or replace function hybridflow.spellings_typed(p_jid text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_jid, case
+        when p_jid ~ '^55[1-9]{2}9[6-9][0-9]{7}@s[.]whatsapp[.]net$' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^55[1-9]{2}[6-9][0-9]{7}@s[.]whatsapp[.]net$' then left(p_jid, 4) || '9' || substr(p_jid, 5)
+        when p_jid ~ '^(521|549)[0-9]{10}@s[.]whatsapp[.]net$' then left(p_jid, 2) || substr(p_jid, 4)
+        when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
+        when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
+    end], null)
+$$;
+
+-- How the tenant knows whom p_jid names, which somebody typed: as it is, or by its other spelling.
+create or replace function hybridflow.known_as(p_tenant_id bigint, p_jid text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select i.jid from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = any(hybridflow.spellings_typed(p_jid))
+            order by i.jid <> p_jid limit 1
+        ),
+        p_jid
+    )
 $$;
 
 create index if not exists messages_not_known_of_session
@@ -5348,8 +5431,12 @@ set search_path = ''
 as $$
 declare
     v_turn_id bigint := p_message.turn_id;
+    v_session public.sessions;
 begin
-    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+    select * into v_session from public.sessions where id = p_message.session_id;
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto')
+        and not hybridflow.is_greeting(p_tenant, v_session, p_message.sent_at)
+    then
         update public.messages set sender = 'client' where id = p_message.id;
         if p_message.sender = 'auto' and p_tenant.other_client_takeover
             and p_message.kind not in ('reaction', 'poll_vote')
@@ -5403,6 +5490,88 @@ begin
 end
 $$;
 
+-- Whether a message of the business's side at p_at may be a greeting or away message of WhatsApp Business (or
+-- of another client of Evolution's API): it comes no later than auto_reply_seconds after a message of the
+-- contact, any of them, or after our own first send into the chat, which sets it off as well. WhatsApp tells
+-- times in whole seconds; it greets again after 14 days of silence. No more than the newest hundred messages
+-- of those seconds are looked at.
+create or replace function hybridflow.is_greeting(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz
+)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_from timestamptz := p_at - hybridflow.seconds(p_tenant.auto_reply_seconds);
+    v_ours timestamptz;
+    v_any boolean;
+begin
+    if p_tenant.auto_reply_seconds = 0 then
+        return false;
+    elsif p_session.last_contact_at between v_from and p_at then
+        return true;
+    end if;
+    select bool_or(w.sender = 'contact'), min(w.sent_at) filter (where w.sender in ('ai', 'operator'))
+    into v_any, v_ours
+    from (
+        select m.sender, m.sent_at from public.messages as m
+        where m.session_id = p_session.id
+            and m.sent_at >= date_trunc('second', v_from) and m.sent_at < date_trunc('second', p_at) + interval '1 second'
+        order by m.sent_at desc, m.id desc limit 100
+    ) as w
+    where w.sender <> 'contact' or w.sent_at between v_from and p_at;
+    return coalesce(v_any, false) or (v_ours is not null and not exists (
+        select from (
+            select m.from_me from public.messages as m
+            where m.session_id = p_session.id
+                and m.sent_at < v_ours and m.sent_at > v_ours - interval '14 days'
+            order by m.sent_at desc, m.id desc limit 100
+        ) as b
+        where b.from_me
+    ));
+end
+$$;
+
+-- A message of the contact of p_at is recorded late: what was taken for a human's takeover, and came within
+-- auto_reply_seconds after it, was a greeting. Its takeover is undone.
+create or replace function hybridflow.judge_greetings_again(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_greeting record;
+    v_since timestamptz;
+begin
+    if p_tenant.auto_reply_seconds = 0 or p_session.last_human_at is null or p_session.last_human_at < p_at then
+        return false;
+    end if;
+    for v_greeting in
+        update public.messages set sender = 'auto'
+        where id = any(array(
+            select m.id from public.messages as m
+            where m.session_id = p_session.id and m.from_me and m.sender in ('owner', 'operator', 'client')
+                and m.sent_at between p_at and p_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
+            order by m.sent_at desc, m.id desc limit 100
+        )) and sender <> 'operator' and kind not in ('reaction', 'poll_vote')
+        returning id, created_at
+    loop
+        if hybridflow.withdraw_pause(p_session.id, v_greeting.id) then
+            v_since := v_greeting.created_at;
+        end if;
+    end loop;
+    if v_since is null then
+        return false;
+    end if;
+    perform hybridflow.undo_takeover(p_session.id, v_since, p_policy);
+    return true;
+end
+$$;
+
 -- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
 -- sender; p_takeover is true for a human.
 create or replace function hybridflow.judge_business_message(
@@ -5410,23 +5579,20 @@ create or replace function hybridflow.judge_business_message(
     out sender text, out takeover boolean
 )
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
 begin
     takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
-    if p_event ->> 'origin' = 'send' then
-        sender := 'client';
-        takeover := takeover and p_tenant.other_client_takeover;
-    elsif p_event ->> 'status' = 'PENDING' then
+    if p_event ->> 'origin' <> 'send' and p_event ->> 'status' = 'PENDING' then
         sender := 'auto';  -- Evolution's own, such as its reply to a call
         takeover := false;
-    elsif p_tenant.auto_reply_seconds > 0
-        and p_at between p_session.last_contact_at
-            and p_session.last_contact_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
-    then
-        sender := 'auto';  -- a greeting or away message of WhatsApp Business
+    elsif hybridflow.is_greeting(p_tenant, p_session, p_at) then
+        sender := 'auto';
         takeover := false;
+    elsif p_event ->> 'origin' = 'send' then
+        sender := 'client';
+        takeover := takeover and p_tenant.other_client_takeover;
     else
         sender := 'owner';
     end if;
@@ -5573,6 +5739,9 @@ begin
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
     end if;
+    if hybridflow.judge_greetings_again(p_tenant, v_session, v_at, p_policy) then
+        select * into v_session from public.sessions where id = v_session.id;
+    end if;
     return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
 end
 $$;
@@ -5694,8 +5863,8 @@ begin
 
     v_decision := case p_event ->> 'type'
         when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
-        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
-        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event, p_policy)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event, p_policy)
         when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
         when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
         else hybridflow.ingest_connection(v_known.tenant, p_event)
@@ -9449,7 +9618,7 @@ as $$
     end
 $$;
 
--- Whether the session is the one with the staff.
+-- Whether the session is the one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -9458,7 +9627,8 @@ set search_path = ''
 as $$
     select exists (
         select from public.session_identities as i
-        where i.tenant_id = p_tenant.id and i.jid = hybridflow.staff_jid(p_tenant) and i.session_id = p_session_id
+        where i.tenant_id = p_tenant.id and i.session_id = p_session_id
+            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
     )
 $$;
 
@@ -9841,14 +10011,14 @@ begin
             then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
         when v_tenant.instance_name <> p ->> 'instance_name' then 'instance'
         when v_tenant.notify_number is null then 'no_number'
-        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then 'number'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then 'number'
     end;
     if v_refusal is not null then
         return jsonb_build_object('refused', v_refusal);
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
         case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
     );
     select * into v_notice from public.notices where id = v_notice.id for update;
