@@ -5146,9 +5146,10 @@ begin
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if not v_message.from_me and exists (
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
         select from public.messages as m
-        where m.id = v_message.id and (m.body <> v_message.body or (m.deleted_at is null) <> (v_message.deleted_at is null))
+        where m.id = v_message.id
+            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
     ) then
         v_due_in := hybridflow.reread_turn(
             (select m.turn_id from public.messages as m where m.id = v_message.id), p_tenant, p_policy
@@ -5258,8 +5259,8 @@ as $$
 $$;
 
 -- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
--- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same, and a
--- test compares the two.
+-- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same, as a
+-- test shows.
 create or replace function hybridflow.spellings_typed(p_jid text)
 returns text[]
 language sql
@@ -6382,7 +6383,7 @@ as $$
         'answer_since', hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-    ))
+    ), p_policy)
 $$;
 
 -- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
@@ -12310,7 +12311,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '59cb5fdbcf0deafe150156aca98c880ac8cf3fe095aeed0dd0785c787954cc3b')
+    ('20261125194500', 'v0_2_0', 'f3037081ab771081eca2a395078948b58c4b1e9eb7123be6bfea9140ec27d35d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -235,9 +235,10 @@ begin
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if not v_message.from_me and exists (
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
         select from public.messages as m
-        where m.id = v_message.id and (m.body <> v_message.body or (m.deleted_at is null) <> (v_message.deleted_at is null))
+        where m.id = v_message.id
+            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
     ) then
         v_due_in := hybridflow.reread_turn(
             (select m.turn_id from public.messages as m where m.id = v_message.id), p_tenant, p_policy
@@ -347,8 +348,8 @@ as $$
 $$;
 
 -- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
--- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same, and a
--- test compares the two.
+-- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same, as a
+-- test shows.
 create or replace function hybridflow.spellings_typed(p_jid text)
 returns text[]
 language sql

@@ -90,7 +90,7 @@ async def test_a_deletion_of_all_that_is_answered_cancels_it(talk: Conversation)
     assert (await deletes(talk, "AC01"))["due_in"] == 2
     assert "refused" in await talk.save(turn, "Olá")
     turn = await talk.claim_one()
-    assert answered(turn) == ["tem bolo?"]
+    assert answered(turn) == ["[deleted message]", "tem bolo?"]
     await deletes(talk, "AC02")
     assert await talk.turn_states() == ["cancelled"]
     assert (await talk.begin(turn, "Temos"))["refused"] == "superseded"
