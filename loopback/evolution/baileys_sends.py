@@ -206,7 +206,7 @@ def _button(button: Json) -> Json:
             what = label | {"phone_number": button.get("phoneNumber")}
         case "pix":
             key = {"merchant_name": button.get("name"), "key": button.get("key")}
-            kind = _PIX_KEYS.get(button.get("keyType"))
+            kind = _PIX_KEYS.get(str(button.get("keyType")))
             code = {"type": "pix_static_code", "pix_static_code": key | {"key_type": kind}}
             nothing = {"value": 0, "offset": 100}
             item = {"name": "", "amount": nothing, "quantity": 0, "sale_amount": nothing}

@@ -56,7 +56,7 @@ def _told(content: Mapping[str, object]) -> str:
     buttons = list(_buttons(content))
     labels = [label for label in _labels(content, buttons) if label]
     offered = bracketed("offers", " / ".join(labels)) if labels else ""
-    paid = [told for button in buttons for told in payments_of(button)]
+    paid = [each for button in buttons for each in payments_of(button)]
     return "\n".join(filter(None, (*words, offered, *paid)))
 
 
@@ -89,8 +89,8 @@ def _buttons(content: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
 def _labels(content: Mapping[str, object], buttons: list[Mapping[str, object]]) -> Iterator[str]:
     for button in buttons:
         yield from labels_of(button)
-    for button in as_list(content.get("hydratedButtons"))[:_MOST_BUTTONS]:
-        for kind in as_object(button).values():
+    for hydrated in as_list(content.get("hydratedButtons"))[:_MOST_BUTTONS]:
+        for kind in as_object(hydrated).values():
             fields = as_object(kind)
             detail = exact(fields.get("url")) or exact(fields.get("phoneNumber"))
             yield with_detail(as_line(fields.get("displayText")), detail)
