@@ -112,8 +112,9 @@ $$;
 
 -- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
 -- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
--- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. Returns
--- in how many seconds the turn is due, null where it goes on as it was.
+-- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
+-- ten such changes the reply is made as it is. Returns in how many seconds the turn is due, null where it
+-- goes on as it was.
 create or replace function hybridflow.reread_turn(
     p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
 )
@@ -132,6 +133,14 @@ begin
         select from public.messages as m where m.turn_id = v_turn.id and not m.from_me and m.deleted_at is null
     ) then
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'deleted');
+        return null;
+    end if;
+    if v_turn.state = 'running' and 10 <= (
+        select count(*) from (
+            select a.id from public.turn_attempts as a
+            where a.turn_id = v_turn.id and a.outcome = 'restarted' limit 10
+        ) as r
+    ) then
         return null;
     end if;
     if v_turn.claimed_at is not null then
@@ -348,8 +357,8 @@ as $$
 $$;
 
 -- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
--- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same, as a
--- test shows.
+-- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same,
+-- as a test shows.
 create or replace function hybridflow.spellings_typed(p_jid text)
 returns text[]
 language sql

@@ -117,3 +117,15 @@ async def test_a_tenant_may_wait_as_long_as_it_waits_for_more(talk: Conversation
     decision = await edits(talk, "AC01", "olá", edited_at=talk.now().isoformat())
     assert decision["due_in"] == 30
     assert POLICY["debounce_seconds"] != 30
+
+
+async def test_changes_without_end_do_not_keep_it_from_being_answered(talk: Conversation):
+    await talk.maria_writes("Quero 0 bolos", wa_id="AC01")
+    restarts = 0
+    for number in range(1, 15):
+        turn = await talk.claim_one()
+        if "due_in" not in await edits(talk, "AC01", f"Quero {number} bolos"):
+            break
+        restarts += 1
+    assert restarts == 10
+    assert "refused" not in await talk.save(turn, "Anotado")
