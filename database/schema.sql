@@ -218,7 +218,14 @@ begin
                 ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
                 ('likeness_of', 'iii', array['p_one', 'p_other', 'p_is_same']::text[], array['text[]', 'text[]', 'boolean']::text[], 0, false, 'numeric'),
+                ('sentences_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('answers_evenly', 'iiii', array['p_session_id', 'p_text', 'p_since', 'p_replies']::text[], array['bigint', 'text', 'timestamptz', 'integer']::text[], 0, false, 'boolean'),
+                ('pause_for_loop', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'void'),
                 ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
+                ('stranger_waits_until', 'iii', array['p_tenant', 'p_session', 'p_since']::text[], array['public.tenants', 'public.sessions', 'timestamptz']::text[], 0, false, 'timestamptz'),
+                ('waits_for_stranger', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'boolean'),
+                ('await_album', 'iiii', array['p_session', 'p_pictures', 'p_at', 'p_cap']::text[], array['public.sessions', 'integer', 'timestamptz', 'numeric']::text[], 0, false, 'timestamptz'),
+                ('await_next_picture', 'iiii', array['p_session', 'p_kind', 'p_debounce', 'p_cap']::text[], array['public.sessions', 'text', 'numeric', 'numeric']::text[], 0, false, 'numeric'),
                 ('status_rank', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'integer'),
                 ('later_status', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'text'),
                 ('was_delivered', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'boolean'),
@@ -227,6 +234,7 @@ begin
                 ('apply_waiting', 'iii', array['p_tenant_id', 'p_message_id', 'p_wa_id']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'boolean'),
                 ('cancel_deleted_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('reread_turn', 'iii', array['p_turn_id', 'p_tenant', 'p_policy']::text[], array['bigint', 'public.tenants', 'jsonb']::text[], 0, false, 'numeric'),
+                ('answer_edit', 'iiii', array['p_tenant', 'p_message_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('message_meant', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('whose_change', 'i', array['p_change']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('await_message', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'jsonb'),
@@ -729,7 +737,7 @@ begin
             ('send_state', array['sending', 'sent', 'unknown', 'failed']),
             ('attempt_end', array[
                 'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
-                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
+                'released', 'begun_anew', 'restarted', 'merged', 'held_back', 'lapsed'
             ])
         ) as d (name, allowed)
         where not exists (
@@ -878,7 +886,12 @@ constraint tenants_retention_days_check check (retention_days between 1 and 3650
 add column if not exists on_retention text not null default 'archive'
 constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
 add column if not exists pruned_before timestamptz,
-add column if not exists guard_changed_at timestamptz not null default '-infinity';
+add column if not exists guard_changed_at timestamptz not null default '-infinity',
+add column if not exists answer_edits boolean not null default false,
+add column if not exists answered_kinds text[] not null default '{}'
+constraint tenants_answered_kinds_check check (answered_kinds <@ array['reaction', 'poll_vote']),
+add column if not exists unknown_lid_minutes numeric not null default 3
+constraint tenants_unknown_lid_minutes_check check (unknown_lid_minutes between 0 and 60);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -933,10 +946,16 @@ $$;
 -- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
 alter table public.sessions
 add column if not exists pause_asked_at timestamptz,
-add column if not exists pause_written_at timestamptz;
+add column if not exists pause_written_at timestamptz,
+add column if not exists awaited_pictures integer,
+add column if not exists awaited_until timestamptz;
 
 comment on column public.sessions.pause_asked_at is
 'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+comment on column public.sessions.awaited_pictures is
+'How many pictures of an announced album have not come yet; its answer waits for them, see awaited_until.';
+comment on column public.sessions.awaited_until is
+'How long an answer waits for them at most.';
 comment on column public.sessions.pause_written_at is
 'When the last message was written by which a human of the business took over. Of this pause.';
 
@@ -1093,7 +1112,7 @@ comment on column public.turn_attempts.handler is
 'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
 comment on column public.turn_attempts.outcome is
 'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
-' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
+' counts; nor do released, begun_anew, restarted, merged, held_back. lapsed: nobody said how it ended.';
 comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
 
 alter table public.turns add column if not exists handler_since timestamptz;
@@ -1421,6 +1440,11 @@ begin
         last_human_at = greatest(s.last_human_at, v_from.last_human_at),
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        awaited_pictures = case
+            when s.awaited_until >= v_from.awaited_until or v_from.awaited_until is null then s.awaited_pictures
+            else v_from.awaited_pictures
+        end,
+        awaited_until = greatest(s.awaited_until, v_from.awaited_until),
         erased_before = greatest(s.erased_before, v_from.erased_before),
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
@@ -4282,6 +4306,8 @@ begin
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return jsonb_build_object('refused', 'stale');
     end if;
 
     select * into v_message from public.messages
@@ -4854,9 +4880,90 @@ as $$
     from common
 $$;
 
+-- The whole sentences of a text, of three words or more, as words_of tells words.
+create or replace function hybridflow.sentences_of(p_text text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(
+        select distinct s.words
+        from (
+            select btrim(regexp_replace(
+                regexp_replace(p, '[0-9]+', '0', 'g'), '[^[:alnum:]]+', ' ', 'g'
+            )) as words
+            from regexp_split_to_table(lower(left(p_text, 1000)), '[.!?…\n]+') as p
+        ) as s
+        where s.words like '% % %'
+    )
+$$;
+
+-- Whether p_replies of our replies since p_since were each answered as a machine answers, though it varies
+-- its words: half of its last messages share a whole sentence with this one, or each of its answers came
+-- after nearly the same time. People take now a moment, now a minute; of the times of theirs the spread is
+-- about as large as the mean.
+create or replace function hybridflow.answers_evenly(
+    p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
+)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    with asked as materialized (
+        select least(p_replies, 60) as few, hybridflow.sentences_of(p_text) as sentences
+    ),
+
+    lately as materialized (
+        select m.from_me, m.kind, m.body, m.sent_at, m.id from public.messages as m
+        where m.session_id = p_session_id and m.sent_at > p_since
+        order by m.sent_at desc, m.id desc limit 360
+    ),
+
+    theirs as (
+        select
+            l.kind, l.body, row_number() over (order by l.sent_at desc, l.id desc) as nth,
+            extract(epoch from l.sent_at - lag(l.sent_at) over (order by l.sent_at, l.id)) as pause
+        from lately as l
+        where not l.from_me
+    ),
+
+    counted as (
+        select
+            a.few, count(*) as messages,
+            count(*) filter (where hybridflow.sentences_of(t.body) && a.sentences) as alike,
+            count(t.pause) filter (where length(btrim(t.body)) >= 10) as pauses,
+            avg(t.pause) as mean, stddev_pop(t.pause) as spread
+        from asked as a
+        inner join theirs as t on t.nth <= a.few
+        where t.kind = 'text'
+        group by a.few
+    )
+
+    select coalesce(bool_or(c.messages >= c.few and (
+        c.alike * 2 >= c.few or (c.pauses >= c.few - 1 and c.mean >= 5 and c.spread < 0.2 * c.mean)
+    )), false)
+    from counted as c
+$$;
+
+-- Two bots talk to each other in the session: it is paused, and the people of the business are told.
+create or replace function hybridflow.pause_for_loop(p_session public.sessions)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.pause_for_human(
+        p_session, 'two bots seem to talk to each other: the same again and again', null
+    );
+end
+$$;
+
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
 -- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
--- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
+-- messages were nearly the same as this one; or five times as many replies, whatever was said; or, in six
+-- times as long, three times as many, each answered as a machine does (see answers_evenly). Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
 -- More than a hundred count as a hundred, whatever a tenant says: each of its messages would be dear for all.
@@ -4871,7 +4978,9 @@ declare
     v_replies integer := least(
         coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6), 100
     );
+    v_minutes numeric := hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10);
     v_since timestamptz;
+    v_long_since timestamptz;
     v_ends timestamptz[];
     v_words text[];
 begin
@@ -4886,18 +4995,19 @@ begin
             order by l.id desc limit v_replies * 5
         ) as t
         where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
-        order by t.id desc limit v_replies
+        order by t.id desc limit v_replies * 3
     ) as e;
     if v_ends[v_replies] is null then
         return false;
     end if;
-    v_since := greatest(
-        hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
-        ),
-        p_session.resumed_at
-    );
-    if v_ends[v_replies] <= v_since then
+    v_since := greatest(hybridflow.clock() - hybridflow.seconds(60 * v_minutes), p_session.resumed_at);
+    v_long_since := greatest(hybridflow.clock() - hybridflow.seconds(360 * v_minutes), p_session.resumed_at);
+    if v_ends[v_replies * 3] > v_long_since and p_event ->> 'kind' = 'text'
+        and length(btrim(p_event ->> 'text')) >= 10
+        and hybridflow.answers_evenly(p_session.id, p_event ->> 'text', v_long_since, v_replies * 3)
+    then
+        return true;
+    elsif v_ends[v_replies] <= v_since then
         return false;
     elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 then
         v_words := hybridflow.words_of(p_event ->> 'text');
@@ -4926,6 +5036,146 @@ begin
         where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc offset v_replies * 5 - 1 limit 1
     ), false);
+end
+$$;
+
+-- ==================== 0580_waits.sql
+
+-- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether this
+-- contact is the one whom a human wrote to. Each wait has an end.
+
+create index if not exists sessions_known_by_lid_alone
+on public.sessions (tenant_id, last_human_at)
+where phone_jid is null and lid is not null and last_human_at is not null;
+
+-- Until when an answer to the session waits, p_since being when it was asked for; null: it need not. A human
+-- of the business wrote to a chat of which nobody knows more than a LID, and nobody ever wrote there: it may
+-- be this contact's, whose LID is not known and who was written with in the half hour before. Counted from
+-- whichever came first, the answer's being asked for or that message, but not from before the message: so it
+-- waits for unknown_lid_minutes at most, however much the human goes on writing.
+create or replace function hybridflow.stranger_waits_until(
+    p_tenant public.tenants, p_session public.sessions, p_since timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_wait interval := hybridflow.seconds(60 * p_tenant.unknown_lid_minutes);
+    v_at timestamptz;
+begin
+    if p_session.lid is not null or p_session.chat <> 'contact' or p_tenant.unknown_lid_minutes = 0 then
+        return null;
+    end if;
+    select s.last_human_at into v_at
+    from (
+        select l.last_human_at, l.last_contact_at from public.sessions as l
+        where l.tenant_id = p_tenant.id and l.phone_jid is null and l.lid is not null
+            and l.last_human_at > hybridflow.clock() - v_wait
+        order by l.last_human_at desc limit 100
+    ) as s
+    where s.last_contact_at is null
+    order by s.last_human_at desc limit 1;
+    if v_at is null or not exists (
+        select from public.messages as m
+        where m.session_id = p_session.id and m.sent_at between v_at - interval '30 minutes' and v_at
+    ) then
+        return null;
+    end if;
+    return least(v_at, p_since) + v_wait;
+end
+$$;
+
+-- The fence's part in that: a turn that has said nothing, and whose contact may be whom a human wrote to,
+-- goes back to be due when the wait is over; a reply that is made is kept, and the attempt does not count.
+-- Returns whether it waits. Turn and session are locked.
+create or replace function hybridflow.waits_for_stranger(p_turn public.turns, p_session public.sessions)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz;
+begin
+    if p_turn.state <> 'running' or p_session.lid is not null then
+        return false;
+    end if;
+    v_until := hybridflow.stranger_waits_until(
+        (select t from public.tenants as t where t.id = p_session.tenant_id), p_session, p_turn.created_at
+    );
+    if v_until is null or v_until <= hybridflow.clock() then
+        return false;
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = p_turn.id;
+    perform hybridflow.requeue_turn(p_turn, v_until, 'held_back');
+    return true;
+end
+$$;
+
+-- The contact announced an album of so many pictures: an answer waits for those that are not there yet, a
+-- minute at most. WhatsApp tells of it before its pictures or among them. Returns when the turn that waits
+-- already is due, null where there is none. The session is locked.
+create or replace function hybridflow.await_album(
+    p_session public.sessions, p_pictures integer, p_at timestamptz, p_cap numeric
+)
+returns timestamptz
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + interval '1 minute';
+    v_left integer := least(p_pictures, 100) - (
+        select count(*) from (
+            select m.kind, m.from_me from public.messages as m
+            where m.session_id = p_session.id and m.sent_at >= p_at - interval '2 seconds'
+            order by m.sent_at desc, m.id desc limit 100
+        ) as l
+        where l.kind in ('image', 'video') and not l.from_me
+    );
+    v_due timestamptz;
+begin
+    if p_at < v_now - interval '1 minute' or v_left <= 0 then
+        return null;
+    end if;
+    update public.sessions set awaited_pictures = v_left, awaited_until = v_until where id = p_session.id;
+    update public.turns
+    set debounce_until = greatest(debounce_until, v_until),
+        run_after = greatest(run_after, v_now + hybridflow.seconds(p_cap))
+    where session_id = p_session.id and waiting and claimed_at is null
+    returning run_after into v_due;
+    return v_due;
+end
+$$;
+
+-- One more message of the contact came while pictures are awaited. Returns how many seconds its answer waits
+-- for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message. With
+-- the last picture the turn that waits is due again as after any message. The session is locked.
+create or replace function hybridflow.await_next_picture(
+    p_session public.sessions, p_kind text, p_debounce numeric, p_cap numeric
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_left integer := p_session.awaited_pictures - (p_kind in ('image', 'video'))::integer;
+begin
+    if coalesce(p_session.awaited_pictures, 0) = 0 or p_session.awaited_until <= v_now then
+        return null;
+    end if;
+    update public.sessions set awaited_pictures = v_left where id = p_session.id and awaited_pictures <> v_left;
+    if v_left = 0 then
+        update public.turns set run_after = least(run_after, v_now + hybridflow.seconds(p_debounce))
+        where session_id = p_session.id and waiting and claimed_at is null;
+        return null;
+    end if;
+    update public.turns set debounce_until = greatest(debounce_until, p_session.awaited_until)
+    where session_id = p_session.id and waiting and claimed_at is null;
+    return greatest(p_debounce, least(p_cap, extract(epoch from p_session.awaited_until - v_now)));
 end
 $$;
 
@@ -5089,6 +5339,53 @@ begin
 end
 $$;
 
+-- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
+-- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
+-- new text anyway. Returns {turn_id?, due_in?, decision?}. The session is locked.
+create or replace function hybridflow.answer_edit(
+    p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_message from public.messages where id = p_message_id;
+    select * into v_session from public.sessions where id = v_message.session_id;
+    if not p_tenant.is_active or v_session.is_paused or not v_message.expects_reply
+        or v_message.kind = any(p_tenant.unanswered_kinds)
+        or v_message.edited_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or not exists (
+            select from public.turns as t where t.id = v_message.turn_id and t.state not in ('pending', 'running')
+        )
+    then
+        return '{}';
+    elsif hybridflow.is_loop(
+        p_tenant, v_session, jsonb_build_object('kind', v_message.kind, 'text', v_message.body), p_policy
+    ) then
+        perform hybridflow.pause_for_loop(v_session);
+        return '{"decision": "loop"}';
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), p_event ->> 'correlation_id', v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message_id;
+    return jsonb_build_object(
+        'turn_id', v_turn.turn_id, 'due_in', extract(epoch from v_turn.due - v_now)
+    );
+end
+$$;
+
 -- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
 create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
 returns public.messages
@@ -5156,7 +5453,9 @@ set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_turn_id bigint;
     v_due_in numeric;
+    v_answer jsonb := '{}';
 begin
     if v_message.id is null then
         -- The session comes first, as for whoever learns how a send of it is called.
@@ -5182,14 +5481,16 @@ begin
         where m.id = v_message.id
             and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
     ) then
-        v_due_in := hybridflow.reread_turn(
-            (select m.turn_id from public.messages as m where m.id = v_message.id), p_tenant, p_policy
-        );
+        select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
+        v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
+        if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
+            v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
+        end if;
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
         'session_id', v_message.session_id, 'message_id', v_message.id, 'due_in', v_due_in
-    ));
+    )) || v_answer;
 end
 $$;
 
@@ -5689,7 +5990,11 @@ begin
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
         'session_id', p_session.id, 'message_id', v_message_id
-    );
+    ) || case
+        when v_decision = 'takeover' and p_session.phone_jid is null and p_session.last_contact_at is null
+            and p_session.lid is not null then '{"stranger": true}'
+        else '{}'
+    end::jsonb;
 end
 $$;
 
@@ -5707,12 +6012,17 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    -- What somebody does to a message of ours may be an answer to it.
+    v_expects_reply boolean := coalesce(
+        (p_event ->> 'expects_reply')::boolean
+        or ((p_event ->> 'about_ours')::boolean and p_event ->> 'kind' = any(p_tenant.answered_kinds)),
+        false
+    );
     v_decision text := case
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
-        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
-            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(
             p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
         )::double precision) then 'too_old'
@@ -5720,33 +6030,44 @@ declare
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
+    v_debounce numeric := coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2);
+    v_cap numeric := coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10);
+    v_wait numeric;
     v_turn record;
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
+        if p_session.awaited_pictures > 0 then
+            v_wait := hybridflow.await_next_picture(p_session, p_event ->> 'kind', v_debounce, v_cap);
+        end if;
+        if p_session.lid is null then
+            v_wait := greatest(v_wait, extract(
+                epoch from hybridflow.stranger_waits_until(p_tenant, p_session, v_now) - v_now
+            ));
+        end if;
         v_turn := hybridflow.join_turn(
-            p_tenant, p_session.id,
-            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
-            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
-            p_event ->> 'correlation_id', v_now
+            p_tenant, p_session.id, greatest(v_debounce, v_wait), v_cap, p_event ->> 'correlation_id', v_now
         );
         v_turn_id := v_turn.turn_id;
         v_due_in := extract(epoch from v_turn.due - v_now);
+    elsif p_event ->> 'pictures' is not null then
+        v_due_in := extract(epoch from hybridflow.await_album(
+            p_session, (p_event ->> 'pictures')::integer, p_at, greatest(v_debounce, v_cap)
+        ) - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
         perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
-        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
+        v_expects_reply := false;  -- nor is it answered after a pause
     end if;
+    p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
-        perform hybridflow.pause_for_human(
-            p_session, 'two bots seem to talk to each other: the same again and again', null
-        );
+        perform hybridflow.pause_for_loop(p_session);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
@@ -5953,14 +6274,14 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, media?, quoted?, origin?, status?, telling?, author_name?, participant_name?, sent_at?,
--- edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash],
--- flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, media?, quoted?, origin?, status?, telling?, author_name?,
+-- participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?,
+-- correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, duplicate?, code?, constraint?,
--- detail?, error?}]} in the order given. A bad event fails alone: {outcome: 'failed', code, constraint},
--- without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
+-- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
 -- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
 -- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
 -- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
@@ -6634,7 +6955,8 @@ stable
 set search_path = ''
 as $$
     select to_jsonb(s) - array[
-        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
+        'awaited_pictures', 'awaited_until'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -7155,11 +7477,12 @@ as $$
     select array[
         'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
         'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
-        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message', 'notify_number',
-        'notify_url', 'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url',
-        'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
-        'retention_days', 'on_retention', 'evo_api_key', 'llm_api_key'
+        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds', 'answer_edits',
+        'unknown_lid_minutes', 'on_new_message', 'notify_number', 'notify_url', 'forbidden_patterns',
+        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
+        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
+        'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
+        'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -7232,7 +7555,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'unanswered_kinds', array[50, 60], 'webhook_networks', array[50, 60]
+        'unanswered_kinds', array[50, 60], 'answered_kinds', array[2, 60], 'webhook_networks', array[50, 60]
     )
 $$;
 
@@ -7272,6 +7595,10 @@ as $$
             then 'answer_within_minutes must be more than 0 and at most 525600'
         when 'tenants_auto_reply_seconds_check'
             then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_answered_kinds_check'
+            then 'answered_kinds must name reaction or poll_vote'
+        when 'tenants_unknown_lid_minutes_check'
+            then 'unknown_lid_minutes must be from 0 to 60'
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
@@ -7329,16 +7656,18 @@ begin
         debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
         answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
         other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
-        unanswered_kinds = p_new.unanswered_kinds, on_new_message = p_new.on_new_message,
-        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
-        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
-        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
-        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
-        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
-        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
-        contact_daily_tokens = p_new.contact_daily_tokens, webhook_networks = p_new.webhook_networks,
-        shared_webhook_secret = p_new.shared_webhook_secret, retention_days = p_new.retention_days,
-        on_retention = p_new.on_retention, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        unanswered_kinds = p_new.unanswered_kinds, answered_kinds = p_new.answered_kinds,
+        answer_edits = p_new.answer_edits, unknown_lid_minutes = p_new.unknown_lid_minutes,
+        on_new_message = p_new.on_new_message, notify_number = p_new.notify_number,
+        notify_url = p_new.notify_url, forbidden_patterns = p_new.forbidden_patterns,
+        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
+        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
+        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
+        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
+        webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -7377,6 +7706,14 @@ comment on column public.tenants.answer_groups is
 'Groups are answered, too';
 comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn';
+comment on column public.tenants.answered_kinds is
+'Which of reaction and poll_vote start a turn, where they are about a message or a poll of '
+'the business';
+comment on column public.tenants.answer_edits is
+'A message that the contact changes after it was answered is answered again';
+comment on column public.tenants.unknown_lid_minutes is
+'Minutes that answers wait at most after a human wrote to a chat of which no more than a '
+'LID is known, in conversations of just now whose LID is not known; 0: they do not';
 comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';
@@ -12584,7 +12921,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'b196a17383e96cf453c0549e8bfccabb10b21f0672e0dfde97d760f468937812')
+    ('20261125194500', 'v0_2_0', '1d8c573602238b1b05e118ae4b53046b29f7124e93ad26d347ac958c660f6951')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

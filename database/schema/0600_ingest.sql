@@ -156,6 +156,53 @@ begin
 end
 $$;
 
+-- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
+-- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
+-- new text anyway. Returns {turn_id?, due_in?, decision?}. The session is locked.
+create or replace function hybridflow.answer_edit(
+    p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_message from public.messages where id = p_message_id;
+    select * into v_session from public.sessions where id = v_message.session_id;
+    if not p_tenant.is_active or v_session.is_paused or not v_message.expects_reply
+        or v_message.kind = any(p_tenant.unanswered_kinds)
+        or v_message.edited_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or not exists (
+            select from public.turns as t where t.id = v_message.turn_id and t.state not in ('pending', 'running')
+        )
+    then
+        return '{}';
+    elsif hybridflow.is_loop(
+        p_tenant, v_session, jsonb_build_object('kind', v_message.kind, 'text', v_message.body), p_policy
+    ) then
+        perform hybridflow.pause_for_loop(v_session);
+        return '{"decision": "loop"}';
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), p_event ->> 'correlation_id', v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message_id;
+    return jsonb_build_object(
+        'turn_id', v_turn.turn_id, 'due_in', extract(epoch from v_turn.due - v_now)
+    );
+end
+$$;
+
 -- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
 create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
 returns public.messages
@@ -223,7 +270,9 @@ set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_turn_id bigint;
     v_due_in numeric;
+    v_answer jsonb := '{}';
 begin
     if v_message.id is null then
         -- The session comes first, as for whoever learns how a send of it is called.
@@ -249,14 +298,16 @@ begin
         where m.id = v_message.id
             and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
     ) then
-        v_due_in := hybridflow.reread_turn(
-            (select m.turn_id from public.messages as m where m.id = v_message.id), p_tenant, p_policy
-        );
+        select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
+        v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
+        if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
+            v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
+        end if;
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
         'session_id', v_message.session_id, 'message_id', v_message.id, 'due_in', v_due_in
-    ));
+    )) || v_answer;
 end
 $$;
 
@@ -756,7 +807,11 @@ begin
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
         'session_id', p_session.id, 'message_id', v_message_id
-    );
+    ) || case
+        when v_decision = 'takeover' and p_session.phone_jid is null and p_session.last_contact_at is null
+            and p_session.lid is not null then '{"stranger": true}'
+        else '{}'
+    end::jsonb;
 end
 $$;
 
@@ -774,12 +829,17 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    -- What somebody does to a message of ours may be an answer to it.
+    v_expects_reply boolean := coalesce(
+        (p_event ->> 'expects_reply')::boolean
+        or ((p_event ->> 'about_ours')::boolean and p_event ->> 'kind' = any(p_tenant.answered_kinds)),
+        false
+    );
     v_decision text := case
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
-        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
-            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(
             p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
         )::double precision) then 'too_old'
@@ -787,33 +847,44 @@ declare
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
+    v_debounce numeric := coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2);
+    v_cap numeric := coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10);
+    v_wait numeric;
     v_turn record;
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
+        if p_session.awaited_pictures > 0 then
+            v_wait := hybridflow.await_next_picture(p_session, p_event ->> 'kind', v_debounce, v_cap);
+        end if;
+        if p_session.lid is null then
+            v_wait := greatest(v_wait, extract(
+                epoch from hybridflow.stranger_waits_until(p_tenant, p_session, v_now) - v_now
+            ));
+        end if;
         v_turn := hybridflow.join_turn(
-            p_tenant, p_session.id,
-            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
-            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
-            p_event ->> 'correlation_id', v_now
+            p_tenant, p_session.id, greatest(v_debounce, v_wait), v_cap, p_event ->> 'correlation_id', v_now
         );
         v_turn_id := v_turn.turn_id;
         v_due_in := extract(epoch from v_turn.due - v_now);
+    elsif p_event ->> 'pictures' is not null then
+        v_due_in := extract(epoch from hybridflow.await_album(
+            p_session, (p_event ->> 'pictures')::integer, p_at, greatest(v_debounce, v_cap)
+        ) - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
         perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
-        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
+        v_expects_reply := false;  -- nor is it answered after a pause
     end if;
+    p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
-        perform hybridflow.pause_for_human(
-            p_session, 'two bots seem to talk to each other: the same again and again', null
-        );
+        perform hybridflow.pause_for_loop(p_session);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
@@ -1020,14 +1091,14 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, media?, quoted?, origin?, status?, telling?, author_name?, participant_name?, sent_at?,
--- edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash],
--- flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, media?, quoted?, origin?, status?, telling?, author_name?,
+-- participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?,
+-- correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, duplicate?, code?, constraint?,
--- detail?, error?}]} in the order given. A bad event fails alone: {outcome: 'failed', code, constraint},
--- without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
+-- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
 -- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
 -- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
 -- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:

@@ -152,6 +152,37 @@ class TenantSettings(BaseModel):
             form="names",
         ),
     ]
+    answered_kinds: Annotated[
+        Names,
+        Setting(
+            about="Which of reaction and poll_vote start a turn, where they are about a message or"
+            " a poll of the business",
+            default=(),
+            most=2,
+            longest=60,
+            must="name reaction or poll_vote",
+            example=["poll_vote"],
+            form="names",
+        ),
+    ]
+    answer_edits: Annotated[
+        bool,
+        Setting(
+            about="A message that the contact changes after it was answered is answered again",
+            default=False,
+        ),
+    ]
+    unknown_lid_minutes: Annotated[
+        float,
+        Setting(
+            about="Minutes that answers wait at most after a human wrote to a chat of which no more"
+            " than a LID is known, in conversations of just now whose LID is not known; 0: they do"
+            " not",
+            default=3,
+            ge=0,
+            le=60,
+        ),
+    ]
     on_new_message: Annotated[
         Literal["queue", "restart"],
         Setting(

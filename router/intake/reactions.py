@@ -32,8 +32,12 @@ class Reactions:
     def __init__(
         self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
-        """Whoever repairs gaps sets `reconnected`: it is called with the instance's name."""
+        """Whoever repairs gaps sets `reconnected`: it is called with the instance's name.
+
+        Whoever asks Evolution about LIDs sets `unknown_lid`, which is called with that as well.
+        """
         self.reconnected: Callable[[str], None] = lambda _: None
+        self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
         self._turns = turns
         self._wake_notices = wake_notices
         self._hashes = hashes
@@ -74,6 +78,8 @@ class Reactions:
             source="owner",
             contact=self._hashes.in_log(event.get("jids")),
         )
+        if decision.stranger:
+            self.unknown_lid(event["instance"], event["jids"][0])
 
     def _on_loop(self, event: Json, decision: Decision) -> None:
         self._abandon(decision)

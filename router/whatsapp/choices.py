@@ -78,6 +78,7 @@ def read_reaction(content: Mapping[str, object]) -> Reading:
         f"[reacted {emoji}]" if emoji else "[took a reaction back]",
         expects_reply=False,
         about=_id_in(content.get("key")),
+        about_ours=bool(emoji) and _is_ours(content.get("key")),
     )
 
 
@@ -90,11 +91,17 @@ def read_poll_vote(content: Mapping[str, object]) -> Reading:
         bracketed("voted", names) if names else "[voted in a poll]",
         expects_reply=False,
         about=_id_in(content.get("pollCreationMessageKey")),
+        about_ours=bool(names) and _is_ours(content.get("pollCreationMessageKey")),
     )
 
 
 def _id_in(key: object) -> str | None:
     return as_line(as_object(key).get("id")) or None
+
+
+def _is_ours(key: object) -> bool:
+    """Whether the business sent what the key names: keys are told from its side."""
+    return as_object(key).get("fromMe") is True
 
 
 def read_poll(content: Mapping[str, object]) -> Reading:

@@ -35,7 +35,6 @@ _MENU_FIELDS = frozenset({"body", "buttons", "sections"})
 
 # Fields of a message that a reader of the conversation would not see.
 _SILENT = frozenset({
-    "albumMessage",  # announces pictures that come as messages of their own
     "contextInfo",
     "encCommentMessage",
     "encEventResponseMessage",

@@ -3,7 +3,8 @@
 A step is one of: `message` (a webhook of one message: `message`, `from_me`, `ago` in seconds, `id`,
 `event`, `status`, `jid`, `context`), `edit` and `delete` (of the message `id`), `llm` (what it
 answers next), `hold` (whether its answers are held back), `asked` (wait until it was asked so
-often), `settle` (until no turn is under way), `resumes` (until the pause is over).
+often), `settle` (until no turn is under way), `resumes` (until the pause is over), `later` (so many
+seconds pass), `waits` (until a turn waits for minutes).
 """
 
 import itertools
@@ -99,6 +100,16 @@ class Player:
 
     async def _settle(self, _: object) -> None:
         await self._stage.turns_end()
+
+    async def _later(self, seconds: float) -> None:
+        await self._stage.time_passes(seconds=seconds)
+
+    async def _waits(self, _: object) -> None:
+        await self._stage.until(
+            "select id from turns where waiting"
+            " and run_after > hybridflow.clock() + interval '1 minute'",
+            bool,
+        )
 
     async def _resumes(self, _: object) -> None:
         await self._stage.until("select id from sessions where is_paused", bool)
