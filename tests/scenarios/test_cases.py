@@ -135,7 +135,8 @@ async def seen(stage: Stage, what: str, value: Any) -> Any:
         case "decisions":
             rows = await stage.sql(
                 "select decision ->> 'decision' as d from processed_events"
-                " where decision ->> 'decision' <> 'own_message' order by id"
+                " where decision ->> 'decision' not in ('own_message', 'status_applied')"
+                " order by id"
             )
             return [
                 row["d"] for row in rows if row["d"] is not None and "connection" not in row["d"]
