@@ -6281,11 +6281,12 @@ $$;
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
 -- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
--- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
--- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
--- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
--- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
--- 'ignored', decision: 'erased'}, and leaves no trace.
+-- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
+-- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
+-- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
+-- has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what
+-- an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no
+-- trace.
 --
 -- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
 -- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about the
@@ -12921,7 +12922,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '1d8c573602238b1b05e118ae4b53046b29f7124e93ad26d347ac958c660f6951')
+    ('20261125194500', 'v0_2_0', '55ea75fb3519af0d0ba701b2265953da0346021bdfa0152e624e0d83288d5dda')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

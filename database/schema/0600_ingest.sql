@@ -1098,11 +1098,12 @@ $$;
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
 -- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
 -- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
--- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
--- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
--- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
--- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
--- 'ignored', decision: 'erased'}, and leaves no trace.
+-- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
+-- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
+-- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
+-- has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what
+-- an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no
+-- trace.
 --
 -- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
 -- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about the
