@@ -13,6 +13,8 @@ LOCKING := --universal --generate-hashes --no-annotate --no-emit-index-url --cus
 TESTS ?= tests/unit tests/state tests/scenarios
 # audit: STRICT=1 does not pass where the libraries could not be looked up.
 STRICT ?=
+# Some containers set it: each of the hundreds of processes that tests start would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 
@@ -22,9 +24,9 @@ help:
 	@echo "             LLM=anthropic|openai: with a real one)"
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
-	@echo "             those that need n8n; those over the real PostgREST run where it is at hand)"
+	@echo "             those that need n8n; those over the real PostgREST run where it is there)"
 	@echo "make test-last-release"
-	@echo "             the state tests of the last release on the schema of now, for its routers go on"
+	@echo "             the state tests of the last release on the current schema, for its routers go on"
 	@echo "             with it (a part of make test; RELEASE=v0.2.0: of another release)"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
 	@echo "make coverage  which lines the tests of decisions and of conversations pass (TESTS=...: of others)"

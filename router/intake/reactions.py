@@ -32,9 +32,9 @@ class Reactions:
     def __init__(
         self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
-        """Whoever repairs gaps sets `reconnected`: it is called with the instance's name.
+        """Gap repair sets `reconnected`: it is called with the instance's name.
 
-        Whoever asks Evolution about LIDs sets `unknown_lid`, which is called with that as well.
+        `unknown_lid` is set by Pairs, and called with an instance's name and a LID.
         """
         self.reconnected: Callable[[str], None] = lambda _: None
         self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
