@@ -738,7 +738,7 @@ begin
             ('send_state', array['sending', 'sent', 'unknown', 'failed']),
             ('attempt_end', array[
                 'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
-                'released', 'begun_anew', 'restarted', 'merged', 'held_back', 'lapsed'
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
             ])
         ) as d (name, allowed)
         where not exists (
@@ -1113,7 +1113,7 @@ comment on column public.turn_attempts.handler is
 'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
 comment on column public.turn_attempts.outcome is
 'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
-' counts; nor do released, begun_anew, restarted, merged, held_back. lapsed: nobody said how it ended.';
+' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
 comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
 
 alter table public.turns add column if not exists handler_since timestamptz;
@@ -5110,7 +5110,7 @@ begin
         return false;
     end if;
     update public.turns set attempt = greatest(attempt - 1, 0) where id = p_turn.id;
-    perform hybridflow.requeue_turn(p_turn, v_until, 'held_back');
+    perform hybridflow.requeue_turn(p_turn, v_until, 'begun_anew');
     return true;
 end
 $$;
@@ -12984,7 +12984,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'b313fdde9a6c18a1511c6780a47fd7faf2bdb18ad0fd1db8dc48fa19ebdd6fe0')
+    ('20261125194500', 'v0_2_0', '50a56aab657d0c196c464f873addf307ed326cf77b86869681cb6bafa9815e63')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -249,7 +249,7 @@ begin
             ('send_state', array['sending', 'sent', 'unknown', 'failed']),
             ('attempt_end', array[
                 'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
-                'released', 'begun_anew', 'restarted', 'merged', 'held_back', 'lapsed'
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
             ])
         ) as d (name, allowed)
         where not exists (

@@ -33,7 +33,7 @@ comment on column public.turn_attempts.handler is
 'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
 comment on column public.turn_attempts.outcome is
 'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
-' counts; nor do released, begun_anew, restarted, merged, held_back. lapsed: nobody said how it ended.';
+' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
 comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
 
 alter table public.turns add column if not exists handler_since timestamptz;

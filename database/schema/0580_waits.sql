@@ -66,7 +66,7 @@ begin
         return false;
     end if;
     update public.turns set attempt = greatest(attempt - 1, 0) where id = p_turn.id;
-    perform hybridflow.requeue_turn(p_turn, v_until, 'held_back');
+    perform hybridflow.requeue_turn(p_turn, v_until, 'begun_anew');
     return true;
 end
 $$;

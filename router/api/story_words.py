@@ -172,8 +172,6 @@ _ENDINGS = {
     "released": "{number} was given back, for the router stopped; it does not count",
     "begun_anew": "nothing of the reply had left: it is made again, and {number} does not count",
     "restarted": "the contact wrote again, or changed what they wrote: the reply is made again",
-    "held_back": "a human wrote to a chat that may be this one: the reply waits, and {number} does"
-    " not count",
     "merged": "the contact became known under two identities: the reply is made again",
     "lapsed": "{number} fell silent: its time was over, and nobody said how it ended",
 }

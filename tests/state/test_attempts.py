@@ -376,7 +376,7 @@ WAYS: list[tuple[Callable[[Conversation], Awaitable[None]], list[tuple[int, str,
     (is_made_anew, [(1, "begun_anew", None)]),
     (starts_again_with_a_new_message, [(1, "restarted", None)]),
     (makes_way_for_a_merge, [(1, "merged", None)]),
-    (waits_for_a_stranger, [(1, "held_back", None)]),
+    (waits_for_a_stranger, [(1, "begun_anew", None)]),
     (falls_silent, [(1, "lapsed", None)]),
     (falls_silent_for_the_last_time, [(1, "lapsed", None)]),
     (falls_silent_after_its_flow_spoke, [(1, "lapsed", None)]),
@@ -407,7 +407,7 @@ async def test_every_word_for_an_end_is_one_that_happens():
     words = {outcome for _, expected in WAYS for _, outcome, _ in expected}
     assert words == {
         *("sent", "cancelled", "dead", "failed", "away", "in_doubt", "refused", "budget"),
-        *("unreadable", "released", "begun_anew", "restarted", "merged", "held_back", "lapsed"),
+        *("unreadable", "released", "begun_anew", "restarted", "merged", "lapsed"),
     }
 
 

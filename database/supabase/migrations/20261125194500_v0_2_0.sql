@@ -706,7 +706,7 @@ begin
             ('send_state', array['sending', 'sent', 'unknown', 'failed']),
             ('attempt_end', array[
                 'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
-                'released', 'begun_anew', 'restarted', 'merged', 'held_back', 'lapsed'
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
             ])
         ) as d (name, allowed)
         where not exists (
@@ -1081,7 +1081,7 @@ comment on column public.turn_attempts.handler is
 'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
 comment on column public.turn_attempts.outcome is
 'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
-' counts; nor do released, begun_anew, restarted, merged, held_back. lapsed: nobody said how it ended.';
+' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
 comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
 
 alter table public.turns add column if not exists handler_since timestamptz;
@@ -5078,7 +5078,7 @@ begin
         return false;
     end if;
     update public.turns set attempt = greatest(attempt - 1, 0) where id = p_turn.id;
-    perform hybridflow.requeue_turn(p_turn, v_until, 'held_back');
+    perform hybridflow.requeue_turn(p_turn, v_until, 'begun_anew');
     return true;
 end
 $$;
