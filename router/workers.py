@@ -156,6 +156,7 @@ async def stop(workers: Workers) -> None:
     stops: Mapping[str, Callable[[], Awaitable[None]]] = {
         "what flows in": workers.intake.ingester.drain,
         "gap repair": workers.intake.repairs.stop,
+        "LIDs": workers.intake.pairs.stop,
         "courtesy": workers.courtesy.stop,
         "erasing": workers.eraser.stop,
         "notices": workers.notifier.stop,

@@ -40,7 +40,12 @@ constraint tenants_retention_days_check check (retention_days between 1 and 3650
 add column if not exists on_retention text not null default 'archive'
 constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
 add column if not exists pruned_before timestamptz,
-add column if not exists guard_changed_at timestamptz not null default '-infinity';
+add column if not exists guard_changed_at timestamptz not null default '-infinity',
+add column if not exists answer_edits boolean not null default false,
+add column if not exists answered_kinds text[] not null default '{}'
+constraint tenants_answered_kinds_check check (answered_kinds <@ array['reaction', 'poll_vote']),
+add column if not exists unknown_lid_minutes numeric not null default 3
+constraint tenants_unknown_lid_minutes_check check (unknown_lid_minutes between 0 and 60);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

@@ -4,10 +4,16 @@
 -- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
 alter table public.sessions
 add column if not exists pause_asked_at timestamptz,
-add column if not exists pause_written_at timestamptz;
+add column if not exists pause_written_at timestamptz,
+add column if not exists awaited_pictures integer,
+add column if not exists awaited_until timestamptz;
 
 comment on column public.sessions.pause_asked_at is
 'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+comment on column public.sessions.awaited_pictures is
+'How many pictures of an announced album have not come yet; its answer waits for them, see awaited_until.';
+comment on column public.sessions.awaited_until is
+'How long an answer waits for them at most.';
 comment on column public.sessions.pause_written_at is
 'When the last message was written by which a human of the business took over. Of this pause.';
 

@@ -222,6 +222,11 @@ begin
         last_human_at = greatest(s.last_human_at, v_from.last_human_at),
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        awaited_pictures = case
+            when s.awaited_until >= v_from.awaited_until or v_from.awaited_until is null then s.awaited_pictures
+            else v_from.awaited_pictures
+        end,
+        awaited_until = greatest(s.awaited_until, v_from.awaited_until),
         erased_before = greatest(s.erased_before, v_from.erased_before),
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()

@@ -319,6 +319,8 @@ begin
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return jsonb_build_object('refused', 'stale');
     end if;
 
     select * into v_message from public.messages

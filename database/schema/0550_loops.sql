@@ -37,9 +37,90 @@ as $$
     from common
 $$;
 
+-- The whole sentences of a text, of three words or more, as words_of tells words.
+create or replace function hybridflow.sentences_of(p_text text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(
+        select distinct s.words
+        from (
+            select btrim(regexp_replace(
+                regexp_replace(p, '[0-9]+', '0', 'g'), '[^[:alnum:]]+', ' ', 'g'
+            )) as words
+            from regexp_split_to_table(lower(left(p_text, 1000)), '[.!?…\n]+') as p
+        ) as s
+        where s.words like '% % %'
+    )
+$$;
+
+-- Whether p_replies of our replies since p_since were each answered as a machine answers, though it varies
+-- its words: half of its last messages share a whole sentence with this one, or each of its answers came
+-- after nearly the same time. People take now a moment, now a minute; of the times of theirs the spread is
+-- about as large as the mean.
+create or replace function hybridflow.answers_evenly(
+    p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
+)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    with asked as materialized (
+        select least(p_replies, 60) as few, hybridflow.sentences_of(p_text) as sentences
+    ),
+
+    lately as materialized (
+        select m.from_me, m.kind, m.body, m.sent_at, m.id from public.messages as m
+        where m.session_id = p_session_id and m.sent_at > p_since
+        order by m.sent_at desc, m.id desc limit 360
+    ),
+
+    theirs as (
+        select
+            l.kind, l.body, row_number() over (order by l.sent_at desc, l.id desc) as nth,
+            extract(epoch from l.sent_at - lag(l.sent_at) over (order by l.sent_at, l.id)) as pause
+        from lately as l
+        where not l.from_me
+    ),
+
+    counted as (
+        select
+            a.few, count(*) as messages,
+            count(*) filter (where hybridflow.sentences_of(t.body) && a.sentences) as alike,
+            count(t.pause) filter (where length(btrim(t.body)) >= 10) as pauses,
+            avg(t.pause) as mean, stddev_pop(t.pause) as spread
+        from asked as a
+        inner join theirs as t on t.nth <= a.few
+        where t.kind = 'text'
+        group by a.few
+    )
+
+    select coalesce(bool_or(c.messages >= c.few and (
+        c.alike * 2 >= c.few or (c.pauses >= c.few - 1 and c.mean >= 5 and c.spread < 0.2 * c.mean)
+    )), false)
+    from counted as c
+$$;
+
+-- Two bots talk to each other in the session: it is paused, and the people of the business are told.
+create or replace function hybridflow.pause_for_loop(p_session public.sessions)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.pause_for_human(
+        p_session, 'two bots seem to talk to each other: the same again and again', null
+    );
+end
+$$;
+
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
 -- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
--- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
+-- messages were nearly the same as this one; or five times as many replies, whatever was said; or, in six
+-- times as long, three times as many, each answered as a machine does (see answers_evenly). Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
 -- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
@@ -54,7 +135,9 @@ declare
     v_replies integer := least(
         coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6), 100
     );
+    v_minutes numeric := hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10);
     v_since timestamptz;
+    v_long_since timestamptz;
     v_ends timestamptz[];
     v_words text[];
 begin
@@ -69,18 +152,19 @@ begin
             order by l.id desc limit v_replies * 5
         ) as t
         where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
-        order by t.id desc limit v_replies
+        order by t.id desc limit v_replies * 3
     ) as e;
     if v_ends[v_replies] is null then
         return false;
     end if;
-    v_since := greatest(
-        hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
-        ),
-        p_session.resumed_at
-    );
-    if v_ends[v_replies] <= v_since then
+    v_since := greatest(hybridflow.clock() - hybridflow.seconds(60 * v_minutes), p_session.resumed_at);
+    v_long_since := greatest(hybridflow.clock() - hybridflow.seconds(360 * v_minutes), p_session.resumed_at);
+    if v_ends[v_replies * 3] > v_long_since and p_event ->> 'kind' = 'text'
+        and length(btrim(p_event ->> 'text')) >= 10
+        and hybridflow.answers_evenly(p_session.id, p_event ->> 'text', v_long_since, v_replies * 3)
+    then
+        return true;
+    elsif v_ends[v_replies] <= v_since then
         return false;
     elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 then
         v_words := hybridflow.words_of(p_event ->> 'text');

@@ -110,6 +110,99 @@ as $$
     )
 $$;
 
+-- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
+-- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
+-- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
+-- ten such changes the reply is made as it is. Returns in how many seconds the turn is due, null where it
+-- goes on as it was.
+create or replace function hybridflow.reread_turn(
+    p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_debounce numeric := coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2);
+begin
+    select * into v_turn from public.turns where id = p_turn_id and state in ('pending', 'running') for update;
+    if v_turn.id is null or hybridflow.has_spoken(v_turn.id) or hybridflow.is_in_doubt(v_turn.id) then
+        return null;
+    elsif not exists (
+        select from public.messages as m where m.turn_id = v_turn.id and not m.from_me and m.deleted_at is null
+    ) then
+        perform hybridflow.close_turn(v_turn.id, 'cancelled', 'deleted');
+        return null;
+    end if;
+    if v_turn.state = 'running' and 10 <= (
+        select count(*) from (
+            select a.id from public.turn_attempts as a
+            where a.turn_id = v_turn.id and a.outcome = 'restarted' limit 10
+        ) as r
+    ) then
+        return null;
+    end if;
+    if v_turn.claimed_at is not null then
+        perform hybridflow.widen_turn(v_turn.id);
+    end if;
+    if v_turn.state = 'pending' then
+        return null;
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
+    select * into v_turn from public.turns where id = p_turn_id;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock() + hybridflow.seconds(v_debounce), 'restarted');
+    return v_debounce;
+end
+$$;
+
+-- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
+-- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
+-- new text anyway. Returns {turn_id?, due_in?, decision?}. The session is locked.
+create or replace function hybridflow.answer_edit(
+    p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_message from public.messages where id = p_message_id;
+    select * into v_session from public.sessions where id = v_message.session_id;
+    if not p_tenant.is_active or v_session.is_paused or not v_message.expects_reply
+        or v_message.kind = any(p_tenant.unanswered_kinds)
+        or v_message.edited_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or not exists (
+            select from public.turns as t where t.id = v_message.turn_id and t.state not in ('pending', 'running')
+        )
+    then
+        return '{}';
+    elsif hybridflow.is_loop(
+        p_tenant, v_session, jsonb_build_object('kind', v_message.kind, 'text', v_message.body), p_policy
+    ) then
+        perform hybridflow.pause_for_loop(v_session);
+        return '{"decision": "loop"}';
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), p_event ->> 'correlation_id', v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message_id;
+    return jsonb_build_object(
+        'turn_id', v_turn.turn_id, 'due_in', extract(epoch from v_turn.due - v_now)
+    );
+end
+$$;
+
 -- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
 create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
 returns public.messages
@@ -170,13 +263,16 @@ $$;
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: the sender could be the contact, rewriting what the LLM will read.
 -- Returns the decision; what is to be kept, with the event, is its `change`.
-create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_turn_id bigint;
+    v_due_in numeric;
+    v_answer jsonb := '{}';
 begin
     if v_message.id is null then
         -- The session comes first, as in finish_send, which learns a send's id.
@@ -194,16 +290,24 @@ begin
     end if;
     perform from public.sessions where id = v_message.session_id for update;
     if not exists (select from public.messages where id = v_message.id) then
-        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
+        return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if p_event ->> 'type' = 'delete' and not v_message.from_me then
-        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
+        select from public.messages as m
+        where m.id = v_message.id
+            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+    ) then
+        select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
+        v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
+        if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
+            v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
+        end if;
     end if;
-    return jsonb_build_object(
+    return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
-        'session_id', v_message.session_id, 'message_id', v_message.id
-    );
+        'session_id', v_message.session_id, 'message_id', v_message.id, 'due_in', v_due_in
+    )) || v_answer;
 end
 $$;
 
@@ -301,6 +405,41 @@ as $$
         when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
         when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
     end], null)
+$$;
+
+-- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
+-- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same,
+-- as a test shows.
+create or replace function hybridflow.spellings_typed(p_jid text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_jid, case
+        when p_jid ~ '^55[1-9]{2}9[6-9][0-9]{7}@s[.]whatsapp[.]net$' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^55[1-9]{2}[6-9][0-9]{7}@s[.]whatsapp[.]net$' then left(p_jid, 4) || '9' || substr(p_jid, 5)
+        when p_jid ~ '^(521|549)[0-9]{10}@s[.]whatsapp[.]net$' then left(p_jid, 2) || substr(p_jid, 4)
+        when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
+        when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
+    end], null)
+$$;
+
+-- How the tenant knows whom p_jid names, which somebody typed: as it is, or by its other spelling.
+create or replace function hybridflow.known_as(p_tenant_id bigint, p_jid text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select i.jid from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = any(hybridflow.spellings_typed(p_jid))
+            order by i.jid <> p_jid limit 1
+        ),
+        p_jid
+    )
 $$;
 
 create index if not exists messages_not_known_of_session
@@ -474,8 +613,12 @@ set search_path = ''
 as $$
 declare
     v_turn_id bigint := p_message.turn_id;
+    v_session public.sessions;
 begin
-    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+    select * into v_session from public.sessions where id = p_message.session_id;
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto')
+        and not hybridflow.is_greeting(p_tenant, v_session, p_message.sent_at)
+    then
         update public.messages set sender = 'client' where id = p_message.id;
         if p_message.sender = 'auto' and p_tenant.other_client_takeover
             and p_message.kind not in ('reaction', 'poll_vote')
@@ -529,6 +672,88 @@ begin
 end
 $$;
 
+-- Whether a message of the business's side at p_at may be a greeting or away message of WhatsApp Business (or
+-- of another client of Evolution's API): it comes no later than auto_reply_seconds after a message of the
+-- contact, any of them, or after our own first send into the chat, which sets it off as well. WhatsApp tells
+-- times in whole seconds; it greets again after 14 days of silence. No more than the newest hundred messages
+-- of those seconds are looked at.
+create or replace function hybridflow.is_greeting(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz
+)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_from timestamptz := p_at - hybridflow.seconds(p_tenant.auto_reply_seconds);
+    v_ours timestamptz;
+    v_any boolean;
+begin
+    if p_tenant.auto_reply_seconds = 0 then
+        return false;
+    elsif p_session.last_contact_at between v_from and p_at then
+        return true;
+    end if;
+    select bool_or(w.sender = 'contact'), min(w.sent_at) filter (where w.sender in ('ai', 'operator'))
+    into v_any, v_ours
+    from (
+        select m.sender, m.sent_at from public.messages as m
+        where m.session_id = p_session.id
+            and m.sent_at >= date_trunc('second', v_from) and m.sent_at < date_trunc('second', p_at) + interval '1 second'
+        order by m.sent_at desc, m.id desc limit 100
+    ) as w
+    where w.sender <> 'contact' or w.sent_at between v_from and p_at;
+    return coalesce(v_any, false) or (v_ours is not null and not exists (
+        select from (
+            select m.from_me from public.messages as m
+            where m.session_id = p_session.id
+                and m.sent_at < v_ours and m.sent_at > v_ours - interval '14 days'
+            order by m.sent_at desc, m.id desc limit 100
+        ) as b
+        where b.from_me
+    ));
+end
+$$;
+
+-- A message of the contact of p_at is recorded late: what was taken for a human's takeover, and came within
+-- auto_reply_seconds after it, was a greeting. Its takeover is undone.
+create or replace function hybridflow.judge_greetings_again(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_greeting record;
+    v_since timestamptz;
+begin
+    if p_tenant.auto_reply_seconds = 0 or p_session.last_human_at is null or p_session.last_human_at < p_at then
+        return false;
+    end if;
+    for v_greeting in
+        update public.messages set sender = 'auto'
+        where id = any(array(
+            select m.id from public.messages as m
+            where m.session_id = p_session.id and m.from_me and m.sender in ('owner', 'operator', 'client')
+                and m.sent_at between p_at and p_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
+            order by m.sent_at desc, m.id desc limit 100
+        )) and sender <> 'operator' and kind not in ('reaction', 'poll_vote')
+        returning id, created_at
+    loop
+        if hybridflow.withdraw_pause(p_session.id, v_greeting.id) then
+            v_since := v_greeting.created_at;
+        end if;
+    end loop;
+    if v_since is null then
+        return false;
+    end if;
+    perform hybridflow.undo_takeover(p_session.id, v_since, p_policy);
+    return true;
+end
+$$;
+
 -- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
 -- sender; p_takeover is true for a human.
 create or replace function hybridflow.judge_business_message(
@@ -536,23 +761,20 @@ create or replace function hybridflow.judge_business_message(
     out sender text, out takeover boolean
 )
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
 begin
     takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
-    if p_event ->> 'origin' = 'send' then
-        sender := 'client';
-        takeover := takeover and p_tenant.other_client_takeover;
-    elsif p_event ->> 'status' = 'PENDING' then
+    if p_event ->> 'origin' <> 'send' and p_event ->> 'status' = 'PENDING' then
         sender := 'auto';  -- Evolution's own, such as its reply to a call
         takeover := false;
-    elsif p_tenant.auto_reply_seconds > 0
-        and p_at between p_session.last_contact_at
-            and p_session.last_contact_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
-    then
-        sender := 'auto';  -- a greeting or away message of WhatsApp Business
+    elsif hybridflow.is_greeting(p_tenant, p_session, p_at) then
+        sender := 'auto';
         takeover := false;
+    elsif p_event ->> 'origin' = 'send' then
+        sender := 'client';
+        takeover := takeover and p_tenant.other_client_takeover;
     else
         sender := 'owner';
     end if;
@@ -585,7 +807,11 @@ begin
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
         'session_id', p_session.id, 'message_id', v_message_id
-    );
+    ) || case
+        when v_decision = 'takeover' and p_session.phone_jid is null and p_session.last_contact_at is null
+            and p_session.lid is not null then '{"stranger": true}'
+        else '{}'
+    end::jsonb;
 end
 $$;
 
@@ -603,12 +829,17 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    -- What somebody does to a message of ours may be an answer to it.
+    v_expects_reply boolean := coalesce(
+        (p_event ->> 'expects_reply')::boolean
+        or ((p_event ->> 'about_ours')::boolean and p_event ->> 'kind' = any(p_tenant.answered_kinds)),
+        false
+    );
     v_decision text := case
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
-        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
-            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(
             p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
         )::double precision) then 'too_old'
@@ -616,33 +847,44 @@ declare
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
+    v_debounce numeric := coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2);
+    v_cap numeric := coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10);
+    v_wait numeric;
     v_turn record;
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
+        if p_session.awaited_pictures > 0 then
+            v_wait := hybridflow.await_next_picture(p_session, p_event ->> 'kind', v_debounce, v_cap);
+        end if;
+        if p_session.lid is null then
+            v_wait := greatest(v_wait, extract(
+                epoch from hybridflow.stranger_waits_until(p_tenant, p_session, v_now) - v_now
+            ));
+        end if;
         v_turn := hybridflow.join_turn(
-            p_tenant, p_session.id,
-            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
-            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
-            p_event ->> 'correlation_id', v_now
+            p_tenant, p_session.id, greatest(v_debounce, v_wait), v_cap, p_event ->> 'correlation_id', v_now
         );
         v_turn_id := v_turn.turn_id;
         v_due_in := extract(epoch from v_turn.due - v_now);
+    elsif p_event ->> 'pictures' is not null then
+        v_due_in := extract(epoch from hybridflow.await_album(
+            p_session, (p_event ->> 'pictures')::integer, p_at, greatest(v_debounce, v_cap)
+        ) - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
         perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
-        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
+        v_expects_reply := false;  -- nor is it answered after a pause
     end if;
+    p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
-        perform hybridflow.pause_for_human(
-            p_session, 'two bots seem to talk to each other: the same again and again', null
-        );
+        perform hybridflow.pause_for_loop(p_session);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
@@ -698,6 +940,9 @@ begin
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
+    end if;
+    if hybridflow.judge_greetings_again(p_tenant, v_session, v_at, p_policy) then
+        select * into v_session from public.sessions where id = v_session.id;
     end if;
     return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
 end
@@ -820,8 +1065,8 @@ begin
 
     v_decision := case p_event ->> 'type'
         when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
-        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
-        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event, p_policy)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event, p_policy)
         when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
         when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
         else hybridflow.ingest_connection(v_known.tenant, p_event)
@@ -846,18 +1091,19 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, media?, quoted?, origin?, status?, telling?, author_name?, participant_name?, sent_at?,
--- edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash],
--- flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, media?, quoted?, origin?, status?, telling?, author_name?,
+-- participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?,
+-- correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, duplicate?, code?, constraint?,
--- detail?, error?}]} in the order given. A bad event fails alone: {outcome: 'failed', code, constraint},
--- without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
--- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
--- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
--- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
--- 'ignored', decision: 'erased'}, and leaves no trace.
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
+-- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
+-- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
+-- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
+-- has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what
+-- an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no
+-- trace.
 --
 -- A caller with many events gives patience_ms, too. Then nothing is waited for longer than that, and after
 -- the first wait without success only for a moment: {outcome: 'busy'}, nothing was done about the

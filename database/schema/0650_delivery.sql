@@ -349,7 +349,7 @@ as $$
         'answer_since', hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-    ))
+    ), p_policy)
 $$;
 
 -- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One

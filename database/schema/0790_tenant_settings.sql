@@ -11,11 +11,12 @@ as $$
     select array[
         'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
         'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
-        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message', 'notify_number',
-        'notify_url', 'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url',
-        'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
-        'retention_days', 'on_retention', 'evo_api_key', 'llm_api_key'
+        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds', 'answer_edits',
+        'unknown_lid_minutes', 'on_new_message', 'notify_number', 'notify_url', 'forbidden_patterns',
+        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
+        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
+        'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
+        'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -88,7 +89,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'unanswered_kinds', array[50, 60], 'webhook_networks', array[50, 60]
+        'unanswered_kinds', array[50, 60], 'answered_kinds', array[2, 60], 'webhook_networks', array[50, 60]
     )
 $$;
 
@@ -128,6 +129,10 @@ as $$
             then 'answer_within_minutes must be more than 0 and at most 525600'
         when 'tenants_auto_reply_seconds_check'
             then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_answered_kinds_check'
+            then 'answered_kinds must name reaction or poll_vote'
+        when 'tenants_unknown_lid_minutes_check'
+            then 'unknown_lid_minutes must be from 0 to 60'
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
@@ -185,16 +190,18 @@ begin
         debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
         answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
         other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
-        unanswered_kinds = p_new.unanswered_kinds, on_new_message = p_new.on_new_message,
-        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
-        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
-        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
-        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
-        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
-        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
-        contact_daily_tokens = p_new.contact_daily_tokens, webhook_networks = p_new.webhook_networks,
-        shared_webhook_secret = p_new.shared_webhook_secret, retention_days = p_new.retention_days,
-        on_retention = p_new.on_retention, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        unanswered_kinds = p_new.unanswered_kinds, answered_kinds = p_new.answered_kinds,
+        answer_edits = p_new.answer_edits, unknown_lid_minutes = p_new.unknown_lid_minutes,
+        on_new_message = p_new.on_new_message, notify_number = p_new.notify_number,
+        notify_url = p_new.notify_url, forbidden_patterns = p_new.forbidden_patterns,
+        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
+        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
+        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
+        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
+        webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -224,14 +231,23 @@ comment on column public.tenants.resume_after_hours is
 comment on column public.tenants.answer_within_minutes is
 'Minutes after which an unanswered message is too old to be answered';
 comment on column public.tenants.auto_reply_seconds is
-'An owner''s message this soon after the customer''s is WhatsApp Business''s own greeting or '
-'away message, not a takeover; 0: none is';
+'What the business''s side says this soon after any message of the customer, or after our '
+'own first send into the chat, is a greeting or away message (of WhatsApp Business, or of '
+'another client of Evolution), not a takeover; 0: none is';
 comment on column public.tenants.other_client_takeover is
 'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
 comment on column public.tenants.answer_groups is
 'Groups are answered, too';
 comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn';
+comment on column public.tenants.answered_kinds is
+'Which of reaction and poll_vote start a turn, where they are about a message or a poll of '
+'the business';
+comment on column public.tenants.answer_edits is
+'A message that the contact changes after it was answered is answered again';
+comment on column public.tenants.unknown_lid_minutes is
+'Minutes that answers wait at most after a human wrote to a chat of which no more than a '
+'LID is known, in conversations of just now whose LID is not known; 0: they do not';
 comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';

@@ -31,7 +31,7 @@ as $$
     end
 $$;
 
--- Whether the session is the one with the staff.
+-- Whether the session is the one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -40,7 +40,8 @@ set search_path = ''
 as $$
     select exists (
         select from public.session_identities as i
-        where i.tenant_id = p_tenant.id and i.jid = hybridflow.staff_jid(p_tenant) and i.session_id = p_session_id
+        where i.tenant_id = p_tenant.id and i.session_id = p_session_id
+            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
     )
 $$;
 
@@ -441,14 +442,14 @@ begin
     v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
         when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
         when v_tenant.notify_number is null then '{"refused": "no_number"}'
-        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then '{"refused": "number"}'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then '{"refused": "number"}'
     end::jsonb);
     if v_refused is not null then
         return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
         case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
     );
     v_held := hybridflow.hold_notice(p);

@@ -33,6 +33,7 @@ from loopback.evolution.media import (
 )
 
 _BUTTONS = {"reply": "quick_reply", "copy": "cta_copy", "url": "cta_url", "call": "cta_call"}
+_PIX_KEYS = {"phone": "PHONE", "email": "EMAIL", "cpf": "CPF", "cnpj": "CNPJ", "random": "EVP"}
 _BLANK = re.compile(r"\s*")
 _VOICE = "audio/ogg; codecs=opus"
 _SECONDS = 2
@@ -205,8 +206,20 @@ def _button(button: Json) -> Json:
             what = label | {"phone_number": button.get("phoneNumber")}
         case "pix":
             key = {"merchant_name": button.get("name"), "key": button.get("key")}
-            code = {"type": "pix_static_code", "pix_static_code": key}
-            what = {"currency": button.get("currency"), "payment_settings": [code]}
+            kind = _PIX_KEYS.get(str(button.get("keyType")))
+            code = {"type": "pix_static_code", "pix_static_code": key | {"key_type": kind}}
+            nothing = {"value": 0, "offset": 100}
+            item = {"name": "", "amount": nothing, "quantity": 0, "sale_amount": nothing}
+            order = {"status": "pending", "subtotal": nothing, "order_type": "ORDER"}
+            what = {
+                "currency": button.get("currency"),
+                "total_amount": nothing,
+                "reference_id": uuid.uuid4().hex[:11].upper(),
+                "type": "physical-goods",
+                "order": order | {"items": [item]},
+                "payment_settings": [code],
+                "share_payment_status": False,
+            }
             return {"name": "payment_info", "buttonParamsJson": _json(what)}
         case _:
             return {"buttonParamsJson": ""}

@@ -171,7 +171,7 @@ _ENDINGS = {
     "unreadable": "{number} could not begin: {error}",
     "released": "{number} was given back, for the router stopped; it does not count",
     "begun_anew": "nothing of the reply had left: it is made again, and {number} does not count",
-    "restarted": "the contact wrote again: the reply is made again (on_new_message = restart)",
+    "restarted": "the contact wrote again, or changed what they wrote: the reply is made again",
     "merged": "the contact became known under two identities: the reply is made again",
     "lapsed": "{number} fell silent: its time was over, and nobody said how it ended",
 }

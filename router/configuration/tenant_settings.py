@@ -124,8 +124,9 @@ class TenantSettings(BaseModel):
     auto_reply_seconds: Annotated[
         float,
         Setting(
-            about="An owner's message this soon after the customer's is WhatsApp Business's own"
-            " greeting or away message, not a takeover; 0: none is",
+            about="What the business's side says this soon after any message of the customer, or"
+            " after our own first send into the chat, is a greeting or away message (of WhatsApp"
+            " Business, or of another client of Evolution), not a takeover; 0: none is",
             default=0,
             ge=0,
             le=86_400,
@@ -149,6 +150,37 @@ class TenantSettings(BaseModel):
             longest=60,
             example=["sticker"],
             form="names",
+        ),
+    ]
+    answered_kinds: Annotated[
+        Names,
+        Setting(
+            about="Which of reaction and poll_vote start a turn, where they are about a message or"
+            " a poll of the business",
+            default=(),
+            most=2,
+            longest=60,
+            must="name reaction or poll_vote",
+            example=["poll_vote"],
+            form="names",
+        ),
+    ]
+    answer_edits: Annotated[
+        bool,
+        Setting(
+            about="A message that the contact changes after it was answered is answered again",
+            default=False,
+        ),
+    ]
+    unknown_lid_minutes: Annotated[
+        float,
+        Setting(
+            about="Minutes that answers wait at most after a human wrote to a chat of which no more"
+            " than a LID is known, in conversations of just now whose LID is not known; 0: they do"
+            " not",
+            default=3,
+            ge=0,
+            le=60,
         ),
     ]
     on_new_message: Annotated[

@@ -141,7 +141,7 @@ class Variables(BaseSettings):
 
     # What a reply may say
     max_reply_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
-    leak_characters: Annotated[int, Field(ge=0, le=100_000)] = 200
+    leak_characters: Annotated[int, Field(ge=0, le=100_000)] = 1000
     moderation_url: _Url | None = None
     moderation_api_key: _Secret | None = None
     moderation_timeout: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = 3

@@ -99,16 +99,18 @@ class EvolutionClient(Exchange):
         since: datetime | None = None,
         until: datetime | None = None,
         wa_id: str | None = None,
+        other_jid: str | None = None,
     ) -> MessagePage:
         """List what Evolution stored, of one chat or of all, newest first.
 
         A chat is found by the JID that its messages are stored under, so a person who has a LID is
-        asked for twice. One id may have several records. An edited message has the time of its
-        edit, a deleted one has no `message`. Raises AnswerTooLarge where a smaller page may do; one
-        of a single record may be as long as a media.
+        asked for twice; `other_jid` is the one that stands beside it. One id may have several
+        records. An edited message has the time of its edit, a deleted one has no `message`. Raises
+        AnswerTooLarge where a smaller page may do; one of a single record may be as long as a
+        media.
         """
         where: dict[str, Any] = {}
-        if key := _given(remoteJid=jid, id=wa_id):
+        if key := _given(remoteJid=jid, id=wa_id, remoteJidAlt=other_jid):
             where["key"] = key
         if since is not None or until is not None:
             # Evolution applies the range only if it has both ends.

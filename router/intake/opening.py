@@ -8,10 +8,12 @@ from router.evolution.client import EvolutionClient
 from router.intake.gap_repairs import GapRepairs
 from router.intake.ingester import Ingester
 from router.intake.marks import Marks
+from router.intake.pairs import Pairs
 from router.intake.reactions import Reactions, Turns
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates
 from router.state.entrances import Entrances
+from router.tenants.instance import InstanceKeys
 from router.tenants.policy import policy
 
 
@@ -21,6 +23,7 @@ class Intake:
 
     ingester: Ingester
     repairs: GapRepairs
+    pairs: Pairs
 
 
 def open_intake(
@@ -41,4 +44,6 @@ def open_intake(
     ingester = Ingester(entrances.webhooks, policy(settings), marks, reactions)
     repairs = GapRepairs(entrances.repairs, history, settings, marks, reactions)
     reactions.reconnected = repairs.begin
-    return Intake(ingester, repairs)
+    pairs = Pairs(entrances.repairs, history, ingester, InstanceKeys.of(settings))
+    reactions.unknown_lid = pairs.ask
+    return Intake(ingester, repairs, pairs)

@@ -32,8 +32,12 @@ class Reactions:
     def __init__(
         self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
-        """Gap repair sets `reconnected`: it is called with the instance's name."""
+        """Gap repair sets `reconnected`: it is called with the instance's name.
+
+        `unknown_lid` is set by Pairs, and called with an instance's name and a LID.
+        """
         self.reconnected: Callable[[str], None] = lambda _: None
+        self.unknown_lid: Callable[[str, str], None] = lambda _, __: None
         self._turns = turns
         self._wake_notices = wake_notices
         self._hashes = hashes
@@ -45,6 +49,8 @@ class Reactions:
         match decision.decision:
             case "turn_pending":
                 self._turns.wake(float(decision.due_in or 0))
+            case "edit_applied" | "delete_applied" if decision.due_in is not None:
+                self._turns.wake(decision.due_in)  # its reply is made anew
             case "own_message":
                 self._turns.wake()
             case "takeover":
@@ -72,6 +78,8 @@ class Reactions:
             source="owner",
             contact=self._hashes.in_log(event.get("jids")),
         )
+        if decision.stranger:
+            self.unknown_lid(event["instance"], event["jids"][0])
 
     def _on_loop(self, event: Json, decision: Decision) -> None:
         self._abandon(decision)

@@ -6,10 +6,11 @@ Chat Completions, not Responses: every OpenAI-compatible server speaks it.
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import SecretStr
+
+from router.llm.limits import LimitNames, limit_name, other_name
 from router.llm.provider import (
     LlmAway,
     LlmRefused,
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
 
-_REASONING = re.compile(r"(o\d|gpt-[5-9]|gpt-\d\d)")
-
-
 class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
     """Asks OpenAI, or a compatible server at `base_url`.
 
@@ -36,6 +34,18 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
 
     name = "openai"
     answer_is = "completion"
+    _limits: LimitNames
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        """See SdkProvider."""
+        super().__init__(*args, **given)
+        self._limits = LimitNames()
+
+    def with_key(self, key: SecretStr) -> Self:
+        """See LlmProvider."""
+        provider = super().with_key(key)
+        provider._limits = self._limits  # noqa: SLF001 - the same server's
+        return provider
 
     def _connect(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI
@@ -50,12 +60,18 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
     async def _ask(
         self, client: AsyncOpenAI, prompt: Prompt, model: str, max_tokens: int
     ) -> ChatCompletion:
-        turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
-        return await client.chat.completions.create(
-            model=model,
-            messages=[{"role": "system", "content": prompt.system}, *turns],
-            extra_body={limit_name(self._base_url, model): max_tokens},
-        )
+        from openai import BadRequestError, UnprocessableEntityError
+
+        name = self._limits.learnt(model) or limit_name(self._base_url, model)
+        try:
+            return await _asked(client, prompt, model, {name: max_tokens})
+        except (BadRequestError, UnprocessableEntityError) as error:
+            other = other_name(name, error.body)
+            if other is None:
+                raise
+            answer = await _asked(client, prompt, model, {other: max_tokens})
+        self._limits.learn(model, other)
+        return answer
 
     def _read(self, answer: ChatCompletion) -> LlmReply:
         if not answer.choices:
@@ -63,11 +79,14 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
         choice = answer.choices[0]
         if choice.message.refusal:
             raise LlmRefused("the model declined to answer")
+        finish: str = choice.finish_reason  # some servers have more words than OpenAI
+        if finish == "error" or getattr(choice, "error", None):
+            raise LlmAway("openai broke off its answer with an error")
         if choice.finish_reason == "content_filter":
             raise LlmRefused("stopped by the content filter")
         usage = answer.usage
         return LlmReply(
-            text="".join([choice.message.content or ""]),  # a text, or TypeError
+            text=_text(choice.message.content),
             provider=self.name,
             model=model_told(answer.model),
             tokens_in=tokens_told(getattr(usage, "prompt_tokens", None)),
@@ -82,14 +101,35 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
         _ask_nobody()
 
 
-def limit_name(base_url: str | None, model: str) -> str:
-    """Return how the server at this URL calls the limit of tokens; None is OpenAI itself.
+async def _asked(
+    client: AsyncOpenAI, prompt: Prompt, model: str, limit: dict[str, int]
+) -> ChatCompletion:
+    turns: list[Any] = [{"role": m.role, "content": m.text} for m in prompt.messages]
+    return await client.chat.completions.create(
+        model=model,
+        messages=[{"role": "system", "content": prompt.system}, *turns],
+        extra_body=limit,
+    )
 
-    OpenAI's reasoning models refuse the old name, also behind a proxy; many other servers know no
-    other.
+
+def _text(content: object) -> str:
+    """Return what is said; some servers say it in chunks, with others of reasoning between them.
+
+    Raises TypeError where it is neither.
     """
-    is_openai = base_url is None or urlsplit(base_url).hostname == "api.openai.com"
-    return "max_completion_tokens" if is_openai or _REASONING.match(model) else "max_tokens"
+    if not isinstance(content, list):
+        return "".join([content or ""])  # type: ignore[list-item]
+    return "".join(_chunk(chunk) for chunk in content)
+
+
+def _chunk(chunk: object) -> str:
+    kind = chunk.get("type", "text") if isinstance(chunk, dict) else "text"
+    if kind not in ("text", "output_text"):
+        return ""
+    text = chunk.get("text") if isinstance(chunk, dict) else chunk
+    if not isinstance(text, str):
+        raise TypeError("a chunk without a text")
+    return text
 
 
 def _ask_nobody() -> None:

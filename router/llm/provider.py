@@ -1,7 +1,7 @@
 """What HybridFlow asks of an LLM provider, and what its failures mean."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from pydantic import SecretStr
@@ -16,11 +16,15 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from router.configuration.variables import LONGEST_RETRY_AFTER
+from router.llm.reasoning import without_reasoning
 from router.logs.scrubber import scrubbed
 from router.whatsapp.clean import as_line
 
 _MOST_TOKENS = 100_000_000  # of one reply
 _LONGEST_NAME = 200
+
+_MORE_ROOM = 4  # times the limit, where a model used all of it up and said nothing
+_MOST_ROOM = 32_000  # tokens of such an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,10 @@ class LlmRefused(LlmError):
 
 class LlmMisconfigured(LlmError):
     """The key, the model or the request is wrong: somebody has to change the configuration."""
+
+
+class LlmOutOfRoom(LlmError):
+    """It used up all the tokens that it may and said nothing: asked again, it will do the same."""
 
 
 class LlmProvider(Protocol):
@@ -151,10 +159,50 @@ async def _complete(
         reraise=True,
     ):
         with attempt:
-            reply = await provider.complete(prompt, model=model, max_tokens=max_tokens)
-            if not reply.text.strip():
+            reply = await _said(provider, prompt, model, max_tokens)
+            if reply.truncated and not reply.text:
+                reply = await _asked_with_more_room(provider, prompt, model, max_tokens, reply)
+            if not reply.text:
                 raise LlmEmpty(f"{provider.name} answered without a word")
     return reply
+
+
+async def _said(
+    provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int
+) -> LlmReply:
+    """Ask once, and return the answer without what the model thought aloud."""
+    reply = await provider.complete(prompt, model=model, max_tokens=max_tokens)
+    return replace(reply, text=without_reasoning(reply.text).strip())
+
+
+async def _asked_with_more_room(
+    provider: LlmProvider, prompt: Prompt, model: str | None, max_tokens: int, before: LlmReply
+) -> LlmReply:
+    """Ask once more, with a larger limit: a model that reasons spends tokens before it speaks.
+
+    Raises LlmOutOfRoom where that does not help, and so would be paid for again and again.
+    """
+    room = min(_MORE_ROOM * max_tokens, _MOST_ROOM)
+    if room <= max_tokens:
+        raise _out_of_room(provider, max_tokens)
+    try:
+        reply = await _said(provider, prompt, model, room)
+    except LlmMisconfigured as error:  # so many tokens are more than the model gives
+        raise _out_of_room(provider, max_tokens) from error
+    if reply.truncated and not reply.text:
+        raise _out_of_room(provider, room)
+    return replace(
+        reply,
+        tokens_in=min(reply.tokens_in + before.tokens_in, _MOST_TOKENS),
+        tokens_out=min(reply.tokens_out + before.tokens_out, _MOST_TOKENS),
+    )
+
+
+def _out_of_room(provider: LlmProvider, limit: int) -> LlmOutOfRoom:
+    return LlmOutOfRoom(
+        f"{provider.name} used up {limit} tokens, presumably by reasoning, and said nothing: raise"
+        " LLM_MAX_TOKENS (or the tenant's llm_max_tokens), or use a model that reasons less"
+    )
 
 
 _backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_RETRY_AFTER)
@@ -204,6 +252,39 @@ def hide(key: SecretStr, text: str) -> str:
     """Return what a provider said, short and without the key, which some servers repeat."""
     shown = key.get_secret_value()
     return scrubbed(text.replace(shown, "…") if shown else text)[:300]
+
+
+_STATUS_OF = {
+    "authentication_error": 401,
+    "billing_error": 402,
+    "context_length_exceeded": 400,
+    "insufficient_quota": 402,
+    "invalid_api_key": 401,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+}  # what the providers call their own errors
+
+
+def judge_told(provider: str, error: object, hidden: SecretStr) -> LlmError:
+    """Return what an `error` means that stands in an answer whose status is 200.
+
+    It is judged by its code, as some proxies put the status there; without one it may pass.
+    """
+    fields = error if isinstance(error, dict) else {}
+    message = hide(hidden, str(fields.get("message") or "no reason given"))
+    for name in ("code", "status", "type"):
+        code = fields.get(name)
+        status = _STATUS_OF.get(code) if isinstance(code, str) else code
+        if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
+            status = int(code)
+        if isinstance(status, int) and 400 <= status < 600:
+            return judge_status(provider, status, message, None)
+    return LlmAway(f"{provider} answered 200 with an error: {message}")
 
 
 def judge_status(provider: str, status: int, message: str, retry_after: str | None) -> LlmError:

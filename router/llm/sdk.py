@@ -9,7 +9,15 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from pydantic import SecretStr
 
 from router.llm.loading import InThread, rehearse
-from router.llm.provider import LlmAway, LlmMisconfigured, LlmReply, Prompt, hide, judge_status
+from router.llm.provider import (
+    LlmAway,
+    LlmMisconfigured,
+    LlmReply,
+    Prompt,
+    hide,
+    judge_status,
+    judge_told,
+)
 
 
 class _Client(Protocol):
@@ -87,6 +95,9 @@ class SdkProvider(ABC, Generic[C]):
             raise LlmMisconfigured(f"{key} holds what no HTTP header may") from error
         except ValueError as error:  # the SDK lets broken JSON through as it is
             raise LlmAway(f"{self.name}: its answer is no JSON") from error
+        told = getattr(answer, "error", None)
+        if told:
+            raise judge_told(self.name, told, self._api_key)
         try:
             return self._read(answer)
         except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered

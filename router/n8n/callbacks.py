@@ -13,10 +13,11 @@ from typing import Annotated, Literal, TypedDict, TypeVar
 
 from fastapi import Header, Path
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from router.configuration.settings import Settings
 from router.http.part import part
+from router.llm.reasoning import without_reasoning
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.dependencies import FlowServices, TheServices
@@ -53,6 +54,7 @@ router = part(
 _Answer = TypeVar("_Answer", bound=Answer)
 _log = logging.getLogger(__name__)
 _LONGEST_EXTENSION = 900.0
+_WANTS_HUMAN = "the AI asked for a human"
 
 FailureKind = Literal[
     "llm_rate_limited",
@@ -76,6 +78,8 @@ _AWAY: Mapping[str, Literal["llm", "evolution"]] = {
 _HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
 """The beginning of what is told of an LLM that refused this one request, and is not down."""
 
+# What a model wrote, without what it thought aloud: people will read it.
+_Written = Annotated[str, AfterValidator(without_reasoning)]
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Execution = Annotated[str, Path(pattern=EXECUTION_ID, description="n8n's `$execution.id`")]
 _Token = Annotated[str, Header(alias="apikey", description="The turn's token")]
@@ -97,7 +101,7 @@ class Crash(BaseModel):
 class Done(BaseModel):
     """The flow has said all it had to say, even nothing; and what it cost, where it knows."""
 
-    reason: str | None = Field(default=None, max_length=200)
+    reason: _Written | None = Field(default=None, max_length=200)
     provider: str | None = Field(default=None, max_length=100)
     model: str | None = Field(default=None, max_length=200)
     tokens_in: int | None = Field(default=None, ge=0, le=100_000_000)
@@ -115,8 +119,8 @@ class Failure(BaseModel):
 class Handoff(BaseModel):
     """The AI asks for a human."""
 
-    reason: str = Field(default="the AI asked for a human", max_length=500)
-    summary: str | None = Field(default=None, max_length=2000)
+    reason: _Written = Field(default=_WANTS_HUMAN, max_length=500)
+    summary: _Written | None = Field(default=None, max_length=2000)
 
 
 class Extension(BaseModel):
@@ -216,7 +220,8 @@ async def hand_off(
     told = body or Handoff()
 
     async def ask(database: Database, held: Held) -> HandedOff | Refusal:
-        asked = HandOff(**held, reason=told.reason, summary=told.summary)
+        reason = told.reason.strip() or _WANTS_HUMAN
+        asked = HandOff(**held, reason=reason, summary=told.summary)
         return await hand_turn_off(database, asked)
 
     answer = await _call(services, turn_id, token, ask)

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from fastapi import Request
 
 from router.gate.refusals import Refused
 from router.n8n.fields import BadField
+from router.n8n.texts import thought_out
 from router.n8n.whitelist import (
     PRESENCE_PATH,
     Asked,
@@ -74,11 +76,12 @@ def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
     if not is_known(path):
         raise Refused(404, "Not Found", f"the gateway does not offer {path}", "path")
     try:
-        return read_request(path, body, contact)
+        asked = read_request(path, body, contact)
     except BadField as error:
         raise _bad(error.name, str(error)) from error
     except NotTheContacts as error:
         raise Refused(403, "Forbidden", str(error), error.name) from error
+    return replace(asked, body=thought_out(asked.body))
 
 
 def notice_of(body: Json) -> Json:

@@ -1,7 +1,9 @@
-"""What a person will read of a request to Evolution API."""
+"""What a person will read of a request to Evolution API, and what of it nobody should."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from router.llm.reasoning import without_reasoning
 from router.whatsapp.clean import clean
 
 # At the top of a body alone, what is no text: which message it is about, and the bytes of a media.
@@ -25,6 +27,26 @@ def texts_of(body: Mapping[str, object]) -> str:
     """Return every text of the request, a line each: captions, titles, buttons, file names."""
     said = [value for name, value in body.items() if name not in _UNREAD]
     return "\n".join(clean(text) for text in _walk(said))
+
+
+def thought_out(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request without what a model thought aloud, in whichever text it did."""
+    return {
+        name: value if name in _UNREAD else _without_reasoning(value)
+        for name, value in body.items()
+    }
+
+
+def _without_reasoning(value: Any) -> Any:
+    match value:
+        case str(text):
+            return without_reasoning(text)
+        case dict(fields):
+            return {name: _without_reasoning(inner) for name, inner in fields.items()}
+        case list(items):
+            return [_without_reasoning(item) for item in items]
+        case _:
+            return value
 
 
 def _walk(body: object) -> Iterator[str]:

@@ -35,6 +35,7 @@ from router.outbound.media import is_address, name_in
 from router.sending.telling import PATHS
 from router.whatsapp.clean import JsonObject, as_list, as_object, as_text, clean
 from router.whatsapp.jids import is_group, normalise_jid
+from router.whatsapp.numbers import spellings_of
 
 _MEDIA_PATH = "message/sendMedia"
 PRESENCE_PATH = "chat/sendPresence"
@@ -217,7 +218,9 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
         if not found.get(name):
             raise BadField(name, "it is missing")
     for name, jid in _named(found):
-        if jid not in contact and not (name == "mentioned" and is_group(contact[0])):
+        # A number that a person typed into a flow; where to send is for the fence to say.
+        known = spellings_of(jid) if name == "number" else (jid,)
+        if set(known).isdisjoint(contact) and not (name == "mentioned" and is_group(contact[0])):
             raise NotTheContacts(name)
     delay = found.pop("delay", 0)
     found.pop("number", None)

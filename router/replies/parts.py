@@ -2,6 +2,7 @@
 
 import asyncio
 
+from router.llm.reasoning import without_reasoning
 from router.replies.forgeries import strip_marks
 from router.whatsapp.clean import clean
 from router.whatsapp.markdown import to_whatsapp
@@ -17,10 +18,10 @@ async def prepared(text: str) -> tuple[str, ...]:
 
 
 def parts_of(text: str) -> tuple[str, ...]:
-    """Return the parts in which a reply is sent: no marks of the prompt, no Markdown.
+    """Return the parts in which a reply is sent: without reasoning, marks, Markdown.
 
     No text: no parts.
     """
     if len(text) > _LONGEST:
         return (clean(text),)
-    return split_reply(to_whatsapp(strip_marks(clean(text))))
+    return split_reply(to_whatsapp(strip_marks(without_reasoning(clean(text)))))

@@ -175,8 +175,15 @@ def _button_text(body: Body) -> str:
 def _native(button: Mapping[str, object]) -> JsonObject:
     name = _BUTTONS.get(as_text(button.get("type")), "quick_reply")
     if name == "payment_info":  # Evolution gives it no label
-        return {"name": name, "buttonParamsJson": "{}"}
-    shown = {"display_text": as_text(button.get("displayText"))}
+        kind = _PIX_KEYS.get(as_text(button.get("keyType")))
+        key = _given(button, "key", merchant_name="name") | ({"key_type": kind} if kind else {})
+        return {
+            "name": name,
+            "buttonParamsJson": json.dumps({"payment_settings": [{"pix_static_code": key}]}),
+        }
+    shown = {"display_text": as_text(button.get("displayText"))} | _given(
+        button, url="url", merchant_url="url", copy_code="copyCode", phone_number="phoneNumber"
+    )
     return {"name": name, "buttonParamsJson": json.dumps(shown)}
 
 
@@ -190,6 +197,7 @@ def _given(body: Body, *names: str, **renamed: str) -> JsonObject:
     return {new: body[old] for new, old in wanted.items() if body.get(old)}  # type: ignore[misc]
 
 
+_PIX_KEYS = {"phone": "PHONE", "email": "EMAIL", "cpf": "CPF", "cnpj": "CNPJ", "random": "EVP"}
 _BUTTONS = {
     "reply": "quick_reply",
     "copy": "cta_copy",

@@ -72,6 +72,7 @@ _BOUNDS: Mapping[str, _Bound] = {
     **dict.fromkeys(("paramsJson", "buttonParamsJson"), _Bound(LONGEST_TEXT, "whole")),
     "vcard": _Bound(LONGEST_TEXT, "lines"),
     "code": _Bound(_LONGEST_LABEL, "whole"),  # what a QR code says
+    "url": _Bound(_LONGEST_LABEL, "whole"),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Readers of what is chosen (buttons, lists, forms, reactions, votes) and of what is offered.
+"""Readers of what is chosen: buttons, lists, forms, reactions, votes.
 
 A choice is told in the words that the customer saw and tapped, without brackets: for the
 conversation it is what they said.
@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable, Mapping
 
 from router.whatsapp.clean import as_line, as_list, as_object, as_text
-from router.whatsapp.elements import too_many
-from router.whatsapp.lengths import LONGEST_TEXT
+from router.whatsapp.native import parameters_of
 from router.whatsapp.reading import DASH, Reader, Reading, bracketed
 
-_MOST_PARAMETERS = 1_000  # values in JSON that stands in a text: no form has as many
 _NO_ANSWERS = ("flow_token", "id")
+_DEEPEST = 4  # groups of answers within each other
+_LARGEST = 1e15
 
 
 def _choice(kind: str, shown: str, chosen_id: object) -> Reading:
@@ -40,35 +40,34 @@ def read_interactive_reply(content: Mapping[str, object]) -> Reading:
     """Read `interactiveResponseMessage`: a quick reply, or a form (WhatsApp Flow) filled in."""
     shown = as_text(as_object(content.get("body")).get("text")).strip()
     flow = as_object(content.get("nativeFlowResponseMessage"))
-    answers = _parameters(flow.get("paramsJson"))
+    answers = parameters_of(flow.get("paramsJson"))
     form = "; ".join(_answers(answers))
     if form:
         return Reading("interactive_reply", bracketed("form filled in", form))
     return _choice("interactive_reply", shown, answers.get("id") or flow.get("name"))
 
 
-def _parameters(text: object) -> Mapping[str, object]:
-    """Read JSON that stands in a text: its values were not counted with those of the webhook."""
-    if not isinstance(text, str) or len(text) > LONGEST_TEXT:
-        return {}
-    if too_many(text.encode("utf-8", "surrogatepass"), _MOST_PARAMETERS):
-        return {}
-    try:
-        return as_object(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _answers(parameters: Mapping[str, object]) -> Iterable[str]:
+def _answers(parameters: Mapping[str, object], depth: int = 0) -> Iterable[str]:
     for name, value in parameters.items():
-        if name in _NO_ANSWERS:
+        if name in _NO_ANSWERS and not depth:
             continue
-        if isinstance(value, list):
-            value = ", ".join(filter(None, map(as_line, value)))  # noqa: PLW2901 - several boxes ticked
-        if isinstance(value, int | float) and abs(value) < 1e15:
-            value = json.dumps(value)  # noqa: PLW2901 - a number or a tick
-        if isinstance(value, str) and value.strip():
-            yield f"{as_line(name)}: {as_line(value)}"
+        answer = _answer(value, depth)
+        if answer:
+            yield f"{as_line(name)}: {answer}"
+
+
+def _answer(value: object, depth: int) -> str:
+    match value:
+        case str(text):
+            return as_line(text)
+        case bool() | int() | float():  # a number, or a box that is ticked or not
+            return json.dumps(value) if abs(value) < _LARGEST else ""
+        case list(items) if depth < _DEEPEST:
+            return ", ".join(filter(None, (_answer(item, depth + 1) for item in items)))
+        case dict(fields) if depth < _DEEPEST:
+            return "; ".join(_answers(fields, depth + 1))
+        case _:
+            return ""
 
 
 def read_reaction(content: Mapping[str, object]) -> Reading:
@@ -79,6 +78,7 @@ def read_reaction(content: Mapping[str, object]) -> Reading:
         f"[reacted {emoji}]" if emoji else "[took a reaction back]",
         expects_reply=False,
         about=_id_in(content.get("key")),
+        about_ours=bool(emoji) and _is_ours(content.get("key")),
     )
 
 
@@ -91,11 +91,17 @@ def read_poll_vote(content: Mapping[str, object]) -> Reading:
         bracketed("voted", names) if names else "[voted in a poll]",
         expects_reply=False,
         about=_id_in(content.get("pollCreationMessageKey")),
+        about_ours=bool(names) and _is_ours(content.get("pollCreationMessageKey")),
     )
 
 
 def _id_in(key: object) -> str | None:
     return as_line(as_object(key).get("id")) or None
+
+
+def _is_ours(key: object) -> bool:
+    """Whether the business sent what the key names: keys are told from its side."""
+    return as_object(key).get("fromMe") is True
 
 
 def read_poll(content: Mapping[str, object]) -> Reading:
@@ -109,50 +115,6 @@ def read_poll(content: Mapping[str, object]) -> Reading:
     )
 
 
-def read_menu(content: Mapping[str, object]) -> Reading:
-    """Read what a business offers (buttons, lists, templates): its words and what can be tapped."""
-    template = as_object(content.get("hydratedTemplate") or content.get("hydratedFourRowTemplate"))
-    content = {**content, **template}
-    words = [_words(content.get(name)) for name in _MENU_WORDS]
-    labels = [label for label in _labels(content) if label]
-    text = "\n".join(word for word in words if word)
-    offered = bracketed("offers", " / ".join(labels)) if labels else ""
-    shown = "\n".join(filter(None, (text, offered)))
-    return Reading("text", shown) if shown else Reading("unsupported", "[menu]")
-
-
-_MENU_WORDS = (
-    "title",
-    "hydratedTitleText",
-    "header",
-    "description",
-    "contentText",
-    "hydratedContentText",
-    "body",
-)
-
-
-def _words(value: object) -> str:
-    fields = as_object(value)
-    return (
-        as_text(value or "").strip() or as_text(fields.get("text") or fields.get("title")).strip()
-    )
-
-
-def _labels(content: Mapping[str, object]) -> Iterable[str]:
-    flow = as_object(content.get("nativeFlowMessage"))
-    for button in as_list(content.get("buttons")) + as_list(flow.get("buttons")):
-        fields = as_object(button)
-        named = as_object(fields.get("buttonText")).get("displayText") or fields.get("displayText")
-        yield as_line(named or _parameters(fields.get("buttonParamsJson")).get("display_text"))
-    for button in as_list(content.get("hydratedButtons")):
-        for kind in as_object(button).values():
-            yield as_line(as_object(kind).get("displayText"))
-    for section in as_list(content.get("sections")):
-        for row in as_list(as_object(section).get("rows")):
-            yield as_line(as_object(row).get("title"))
-
-
 READERS: dict[str, Reader] = {
     "listResponseMessage": read_list_reply,
     "buttonsResponseMessage": read_button_reply,
@@ -164,8 +126,4 @@ READERS: dict[str, Reader] = {
     "pollCreationMessageV2": read_poll,
     "pollCreationMessageV3": read_poll,
     "pollCreationMessageV5": read_poll,
-    "buttonsMessage": read_menu,
-    "listMessage": read_menu,
-    "templateMessage": read_menu,
-    "interactiveMessage": read_menu,
 }

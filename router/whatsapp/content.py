@@ -9,15 +9,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from router.whatsapp import cards, choices, media
+from router.whatsapp import cards, choices, media, menus
 from router.whatsapp.bounds import cut_text
 from router.whatsapp.clean import JsonObject, as_line, as_object, as_text
 from router.whatsapp.lengths import LONGEST_TEXT
 from router.whatsapp.reading import DASH, Reader, Reading, bracketed
 
-_READERS: dict[str, Reader] = {**media.READERS, **choices.READERS, **cards.READERS}
+_READERS: dict[str, Reader] = {
+    **media.READERS,
+    **choices.READERS,
+    **menus.READERS,
+    **cards.READERS,
+}
 _KNOWN = frozenset({*_READERS, "conversation", "extendedTextMessage", "protocolMessage"})
 _MOST_WRAPPERS = 8
+_AD_SOURCE = re.compile(r"(?:^|_)ads?\Z", re.IGNORECASE)  # ctwa_ad, FB_Ads
 _SIMPLE_NAME = re.compile(r"[A-Za-z0-9]{1,60}")
 
 # The Cloud channel passes the tapped label on as plain text, and says only here what it was.
@@ -29,7 +35,6 @@ _MENU_FIELDS = frozenset({"body", "buttons", "sections"})
 
 # Fields of a message that a reader of the conversation would not see.
 _SILENT = frozenset({
-    "albumMessage",  # announces pictures that come as messages of their own
     "contextInfo",
     "encCommentMessage",
     "encEventResponseMessage",
@@ -106,7 +111,7 @@ def _read_unknown(message: Mapping[str, object], message_type: object) -> Readin
     if message_type in media.READERS and ("mediaUrl" in message or "base64" in message):
         return media.READERS[message_type](message)
     if message_type in _MENU_TYPES and not _MENU_FIELDS.isdisjoint(message):
-        return choices.read_menu(message)
+        return menus.read_menu(message)
     if message_type in _TEXT_KINDS:  # the answer to a form of the Cloud API, which Evolution drops
         return _unsupported(message_type)
     return None
@@ -120,18 +125,22 @@ def _unsupported(name: str) -> Reading:
 def context_of(data: Mapping[str, object], message: Mapping[str, object]) -> Mapping[str, object]:
     """Return the contextInfo, which says what is quoted and which ad led here.
 
-    It is beside the message (Baileys), in it (Cloud), or in its content (behind a wrapper).
+    It is beside the message (Baileys up to 2.3), in it (Cloud), or in its content (behind a
+    wrapper, and from 2.4 on, which puts other things beside the message): what any of them says,
+    the first that says it.
     """
-    context = data.get("contextInfo")
-    if isinstance(context, dict):
-        return context
-    context = as_object(data.get("message")).get("contextInfo")
-    if isinstance(context, dict):
-        return context
-    for content in message.values():
-        if isinstance(content, dict) and isinstance(content.get("contextInfo"), dict):
-            return as_object(content["contextInfo"])
-    return as_object(message.get("contextInfo"))
+    found = [
+        data.get("contextInfo"),
+        as_object(data.get("message")).get("contextInfo"),
+        *(as_object(content).get("contextInfo") for content in message.values()),
+        message.get("contextInfo"),
+    ]
+    said: dict[str, object] = {}
+    for context in map(as_object, found):
+        for name, value in context.items():
+            if value and name not in said:
+                said[name] = value
+    return said
 
 
 def read_quoted(
@@ -154,6 +163,15 @@ def ad_note(context: Mapping[str, object]) -> str:
     """Return a note in brackets about the ad that the customer came from, or an empty text."""
     ad = context.get("externalAdReply")
     if not isinstance(ad, dict):
-        return ""
+        return _ad_of_conversion(context)
     words = DASH.join(filter(None, (as_line(ad.get("title")), as_line(ad.get("body")))))
     return bracketed("came from the ad", words or as_line(ad.get("sourceUrl")))
+
+
+def _ad_of_conversion(context: Mapping[str, object]) -> str:
+    """Return a note about an ad of which WhatsApp tells no more than that there was one."""
+    sources = (context.get("entryPointConversionSource"), context.get("conversionSource"))
+    if not any(_AD_SOURCE.search(as_line(source)) for source in sources):
+        return ""
+    app = as_line(context.get("entryPointConversionApp"))[:40]
+    return f"[came from an ad ({app})]" if app else "[came from an ad]"

@@ -9,15 +9,22 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TypeAlias
-from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import isPunctChar, isWhiteSpace
 from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_inline import StateInline, image, link
+from markdown_it.rules_inline.state_inline import Delimiter
 from markdown_it.token import Token
 
 Rule: TypeAlias = Callable[[StateInline, bool], bool]
 
+# Where words are not parted by spaces, a mark stands between two letters, and neither is cut.
+_IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_SCHEME = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,20}\Z")
+_REST_OF_ADDRESS = re.compile(r"://[^\s<>\[\]\\`\"]{1,4000}")
+_AFTER_ADDRESS = "*_~.,;:!?)'"  # at its end, where they belong to what stands around it
+_MARKS = {"strong_open": "*", "strong_close": "*", "s_open": "~", "s_close": "~"}
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _LONGEST = 50_000  # characters
 _MOST_BRACKETS = 100  # of one paragraph
@@ -38,13 +45,72 @@ def to_whatsapp(text: str) -> str:
 @cache
 def _parser() -> MarkdownIt:
     # Indented text is no code in a chat, and its HTML is nothing but text.
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable(
+    parser = _Chat("commonmark", {"html": False, "maxNesting": _DEEPEST}).enable(
         ["table", "strikethrough"]
     )
+    parser.inline.ruler.before("text", "address", _address)
+    parser.inline.ruler.at("emphasis", _emphasis)
     parser.inline.ruler.at("link", _unless_absurd(link))
     parser.inline.ruler.at("image", _unless_absurd(image))
     parser.block.ruler.at("table", _table_unless_absurd, {"alt": ["paragraph", "reference"]})
     return parser.disable(["code", "html_block", "html_inline", "lheading", "reference"])
+
+
+class _Chat(MarkdownIt):
+    """Markdown for reading, not for a browser: an address stays as it was written."""
+
+    def normalizeLink(self, url: str) -> str:  # noqa: N802 - the library's name
+        return url
+
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802 - the library's name
+        return link
+
+
+def _emphasis(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
+    """Take two stars for bold also where CommonMark sees a word's middle: `**Preço:**R$ 32`.
+
+    CommonMark wants a space beside such a mark where punctuation stands on its other side, which
+    models do not know, and Chinese and Japanese do not have. All else is the library's rule.
+    """
+    mark = state.src[state.pos]
+    if silent or mark not in "*_":
+        return False
+    found = state.scanDelims(state.pos, mark == "*")
+    opens, closes = found.can_open, found.can_close
+    if found.length > 1:
+        end = state.pos + found.length
+        before = state.src[state.pos - 1] if state.pos > 0 else " "
+        after = state.src[end] if end < state.posMax else " "
+        # __init__ is no word with a bold middle
+        opens = opens or (not _is_space(after) and (mark == "*" or isPunctChar(after)))
+        closes = closes or (not _is_space(before) and (mark == "*" or isPunctChar(before)))
+    for _ in range(found.length):
+        token = state.push("text", "", 0)
+        token.content = mark
+        place = len(state.tokens) - 1
+        state.delimiters.append(Delimiter(ord(mark), found.length, place, -1, opens, closes))
+    state.pos += found.length
+    return True
+
+
+def _is_space(character: str) -> bool:
+    return isWhiteSpace(ord(character)) or character.isspace()
+
+
+def _address(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the library's form
+    """Take the rest of a bare address for a text, whatever marks it has in it."""
+    if state.src[state.pos] != ":":
+        return False
+    found = _REST_OF_ADDRESS.match(state.src, state.pos, state.posMax)
+    if found is None or _SCHEME.search(state.src[max(0, state.pos - 22) : state.pos]) is None:
+        return False
+    address = found[0].rstrip(_AFTER_ADDRESS)
+    if len(address) <= len("://"):
+        return False
+    if not silent:
+        state.append_pending(address)
+    state.pos += len(address)
+    return True
 
 
 def _unless_absurd(rule: Rule) -> Rule:
@@ -114,21 +180,46 @@ def _block(opening: Token, inner: Sequence[Token]) -> str:
             quoted = _blocks(inner)
             return "\n".join(f"> {line}".rstrip() for line in quoted.split("\n") if quoted)
         case "bullet_list_open":
-            return _list(inner, start=None)
+            return _list(inner, ["- "] * _items(inner))
         case "ordered_list_open":
-            return _list(inner, start=int(opening.attrGet("start") or 1))
+            return _list(inner, _numbers(inner))
         case "table_open":
             return _table(inner)
         case _:  # a rule, and whatever else is only for the eye
             return _inline([opening]) if opening.type == "inline" else ""
 
 
-def _list(tokens: Sequence[Token], start: int | None) -> str:
+def _openings(tokens: Sequence[Token]) -> list[Token]:
+    """Return the token that opens each item of a list, not those of the lists inside."""
+    return [
+        token
+        for token in tokens
+        if token.type == "list_item_open" and token.level == tokens[0].level
+    ]
+
+
+def _items(tokens: Sequence[Token]) -> int:
+    return len(_openings(tokens)) if tokens else 0
+
+
+def _numbers(tokens: Sequence[Token]) -> list[str]:
+    """Return the marks of a numbered list: as written, for somebody may choose by them.
+
+    Where all are the same, as Markdown allows, they are counted.
+    """
+    items = _openings(tokens) if tokens else []
+    written = [item.info or "1" for item in items]
+    if len(written) > 1 and len(set(written)) == 1:
+        written = [str(int(written[0]) + place) for place in range(len(written))]
+    return [f"{number}{item.markup} " for number, item in zip(written, items, strict=True)]
+
+
+def _list(tokens: Sequence[Token], marks: Sequence[str]) -> str:
     lines: list[str] = []
     place = number = 0
     while place < len(tokens):
         end = _end_of(tokens, place)
-        mark = "- " if start is None else f"{start + number}{tokens[place].markup} "
+        mark = marks[number]
         body = _item(tokens[place + 1 : end])
         first, *rest = body.split("\n")
         lines += [mark + first, *(f"   {line}".rstrip() for line in rest)]
@@ -165,15 +256,19 @@ def _inline(tokens: Sequence[Token], *, in_bold: bool = False) -> str:
 def _span(children: Sequence[Token], *, in_bold: bool) -> str:
     out: list[str] = []
     links: list[tuple[str, int]] = []
+    marked: list[int] = []  # where each mark that is open stands in `out`
     star_is_italic = in_bold or any(token.type == "strong_open" for token in children)
-    for token in children:
+    for place, token in enumerate(children):
         match token.type:
-            case "strong_open" | "strong_close":
-                out.append("" if in_bold else "*")
+            case "strong_open" | "s_open":
+                is_twice = any(out[at] == _MARKS[token.type] for at in marked)
+                is_shown = not is_twice and not (in_bold and token.type == "strong_open")
+                marked.append(len(out))
+                out.append(_MARKS[token.type] if is_shown else "")
+            case "strong_close" | "s_close":
+                _close_mark(out, marked.pop(), _first_of(children[place + 1 :]))
             case "em_open" | "em_close":
                 out.append("_" if star_is_italic else token.markup)
-            case "s_open" | "s_close":
-                out.append("~")
             case "code_inline":
                 out.append(f"`{token.content}`")
             case "link_open":
@@ -189,6 +284,45 @@ def _span(children: Sequence[Token], *, in_bold: bool) -> str:
     return "".join(out)
 
 
+def _first_of(tokens: Sequence[Token]) -> str:
+    """Return the first character of what follows; a space where nothing does."""
+    for token in tokens:
+        if token.type in ("softbreak", "hardbreak"):
+            return " "
+        if token.content:
+            return "`" if token.type == "code_inline" else token.content[0]
+        if token.type in _MARKS:
+            return _MARKS[token.type]
+    return " "
+
+
+def _close_mark(out: list[str], begin: int, after: str) -> None:
+    """Close the mark that was opened at `begin`.
+
+    WhatsApp shows a mark only between a letter and something else. A space is put in where that
+    tears no word apart; else there is no mark, for it would be shown as a star.
+    """
+    mark, inner = out[begin], "".join(out[begin + 1 :])
+    if not mark or not inner:
+        out[begin] = ""
+        return
+    before = next((piece[-1] for piece in reversed(out[:begin]) if piece), " ")
+    left, right = _gap(before, inner[0]), _gap(after, inner[-1])
+    if left is None or right is None:
+        out[begin:] = [inner]
+    else:
+        out[begin:] = [left + mark, inner, mark + right]
+
+
+def _gap(outer: str, inner: str) -> str | None:
+    """Return what must stand beside a mark between the two; None: it would tear a word apart."""
+    if not outer.isalnum():
+        return ""
+    if not inner.isalnum() or _IDEOGRAPH.match(outer) or _IDEOGRAPH.match(inner):
+        return " "
+    return None
+
+
 def _close_link(out: list[str], href: str, begin: int) -> None:
     label = "".join(out[begin:])
     out[begin:] = [_titled(label, href)]
@@ -196,6 +330,6 @@ def _close_link(out: list[str], href: str, begin: int) -> None:
 
 def _titled(label: str, address: str) -> str:
     bare = address.removeprefix("mailto:").removeprefix("tel:")
-    if not label or label in (address, bare, unquote(bare)):
+    if not label or label in (address, bare):
         return label or bare
     return f"{label} ({bare})" if bare else label

@@ -11,6 +11,8 @@ from router.whatsapp.bounds import cut_label
 from router.whatsapp.clean import JsonObject, as_line, as_number, as_text
 from router.whatsapp.reading import Reader, Reading, bracketed
 
+_MOST_OF_AN_ALBUM = 100
+
 
 def _media(content: Mapping[str, object], *, ptt: bool = False) -> JsonObject:
     return {
@@ -91,7 +93,20 @@ def read_document(content: Mapping[str, object]) -> Reading:
     return Reading("document", text, media=_media(content))
 
 
+def read_album(content: Mapping[str, object]) -> Reading:
+    """Read `albumMessage`, which announces pictures that come as messages of their own."""
+    pictures, videos = (
+        _not_negative(content.get(name)) or 0
+        for name in ("expectedImageCount", "expectedVideoCount")
+    )
+    together = min(pictures + videos, _MOST_OF_AN_ALBUM)
+    told = f"{together} picture{'' if together == 1 else 's'}"
+    text = bracketed("album", told) if together else "[album]"
+    return Reading("album", text, expects_reply=False, pictures=together or None)
+
+
 READERS: dict[str, Reader] = {
+    "albumMessage": read_album,
     "imageMessage": read_image,
     "videoMessage": read_video,
     "ptvMessage": read_video_note,

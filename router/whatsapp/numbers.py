@@ -35,7 +35,17 @@ def contact_jids(contact: str) -> tuple[str, ...]:
             "contact must be a phone number with its country code, such as 5511955550001,"
             f" or a person's JID, not {contact!r}"
         )
-    return tuple(f"{spelling}@s.whatsapp.net" for spelling in _spellings(number))
+    return spellings_of(jid)
+
+
+def spellings_of(jid: str) -> tuple[str, ...]:
+    """Return the JIDs under which WhatsApp may know whom somebody typed so; as typed first.
+
+    SQL's `hybridflow.spellings_typed` does the same.
+    """
+    if kind_of(jid) is not JidKind.PHONE:
+        return (jid,)
+    return tuple(f"{spelling}@s.whatsapp.net" for spelling in _spellings(jid.partition("@")[0]))
 
 
 def _spellings(number: str) -> tuple[str, ...]:

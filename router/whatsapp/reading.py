@@ -12,7 +12,8 @@ class Reading:
     """One message as the state keeps it and the LLM sees it.
 
     `text` is what the person wrote, or what they sent, told in brackets. `about` is the id of the
-    message that a reaction or a vote belongs to.
+    message that a reaction or a vote belongs to; `about_ours`: that message is the business's, and
+    there is something to answer. `pictures` is how many an album is to have.
     """
 
     kind: str
@@ -20,6 +21,8 @@ class Reading:
     expects_reply: bool = True
     media: JsonObject | None = None
     about: str | None = None
+    about_ours: bool = False
+    pictures: int | None = None
 
 
 DASH = " \u2013 "

@@ -13,6 +13,7 @@ _CUTS = (
     re.compile(r"(?P<gap>\s+)"),
 )
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]*_~]*(?=\s|$)|\n")
+_NUMBER_OF_ITEM = re.compile(r"(?:^|\n)[ >*_~]*[0-9]{1,9}[.)]\Z")
 
 
 def split_reply(text: str, limit: int = WHATSAPP_LIMIT) -> tuple[str, ...]:
@@ -39,15 +40,24 @@ def finish_truncated(text: str) -> str:
     A text without an end in its second half is kept, with an ellipsis.
     """
     text = text.strip()
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    ends = [m.end() for m in _SENTENCE_END.finditer(text) if not _ends_with_number(text, m.end())]
     if ends and ends[-1] > len(text) / 2:
         return text[: ends[-1]].rstrip()
     return f"{text}…"
 
 
+def _ends_with_number(text: str, end: int) -> bool:
+    """Whether what ends there is the number of a list's item, which is no sentence."""
+    return _NUMBER_OF_ITEM.search(text[max(0, end - 20) : end]) is not None
+
+
 def _cut(text: str, room: int) -> tuple[str, str]:
     for cut in _CUTS:
-        gaps = [match.span("gap") for match in cut.finditer(text, 0, room + 1)]
+        gaps = [
+            match.span("gap")
+            for match in cut.finditer(text, 0, room + 1)
+            if not _ends_with_number(text, match.start("gap"))
+        ]
         if gaps and gaps[-1][0] > room // 3:
             start, end = gaps[-1]
             return text[:start].rstrip(), text[end:]

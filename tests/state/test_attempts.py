@@ -296,6 +296,13 @@ async def makes_way_for_a_merge(talk: Conversation) -> None:
     await talk.maria_writes("sou eu", jids=(MARIA, MARIA_LID))
 
 
+async def waits_for_a_stranger(talk: Conversation) -> None:
+    turn = await asked(talk)
+    await talk.owner_writes("é a Ana", jids=[MARIA_LID])
+    await talk.save(turn, "Olá!")
+    assert (await talk.begin(turn, "Olá!"))["refused"] == "stale"
+
+
 async def falls_silent(talk: Conversation) -> None:
     await asked(talk)
     await talk.travel(seconds=61)
@@ -369,6 +376,7 @@ WAYS: list[tuple[Callable[[Conversation], Awaitable[None]], list[tuple[int, str,
     (is_made_anew, [(1, "begun_anew", None)]),
     (starts_again_with_a_new_message, [(1, "restarted", None)]),
     (makes_way_for_a_merge, [(1, "merged", None)]),
+    (waits_for_a_stranger, [(1, "begun_anew", None)]),
     (falls_silent, [(1, "lapsed", None)]),
     (falls_silent_for_the_last_time, [(1, "lapsed", None)]),
     (falls_silent_after_its_flow_spoke, [(1, "lapsed", None)]),

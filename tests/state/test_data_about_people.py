@@ -41,7 +41,7 @@ OF_THE_BUSINESS = {
 NOT_EXPORTED = {
     # How the router keeps its promises: times and ids that say nothing of the person.
     "sessions": "pause_message_id pause_asked_at pause_written_at merged_at erased_before"
-    " erasure_checked",
+    " erasure_checked awaited_pictures awaited_until",
     "turns": "token_hash beside seen_at waiting held",
     "messages": "send_began_at identity told_as chosen_id late_until check_at upload_seconds",
     "notices": "token_hash waiting",

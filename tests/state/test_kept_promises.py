@@ -268,9 +268,8 @@ async def test_a_notice_that_never_left_gives_way_to_a_newer_one_of_its_kind(tal
 async def test_whom_gap_repair_took_for_a_greeting_and_is_another_client_takes_over(
     talk: Conversation,
 ):
-    await talk.set_rule("auto_reply_seconds", 5)
     await talk.maria_writes("tem bolo?", ago=2)
-    greeting = await talk.owner_writes("oi, aqui é a Ana", wa_id="3EB0AA", ago=1)
+    greeting = await talk.owner_writes("oi, aqui é a Ana", wa_id="3EB0AA", ago=1, status="PENDING")
     assert greeting["decision"] == "automatic_reply"
     await talk.owner_writes("oi, aqui é a Ana", wa_id="3EB0AA", origin="send", ago=1)
     assert (await talk.session())["is_paused"]

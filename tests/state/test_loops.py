@@ -15,6 +15,7 @@ async def exchange(talk: Conversation, *texts: str) -> list[str]:
         decisions.append(decision["decision"])
         if decision["decision"] == "turn_pending":
             await talk.answer("Como posso ajudar?")
+            await talk.travel(seconds=len(decisions) % 3 * 8)  # nobody is as even as a clock
     return decisions
 
 

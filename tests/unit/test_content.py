@@ -406,7 +406,6 @@ def test_wrappers_without_end_are_not_followed_for_ever():
         {"messageContextInfo": {"messageSecret": {"0": 1}}},
         {"protocolMessage": {"type": "HISTORY_SYNC_NOTIFICATION"}},
         {"secretEncryptedMessage": {"targetMessageKey": {}}},
-        {"albumMessage": {"expectedImageCount": 3}},
         {"encReactionMessage": {"encPayload": "x"}},
         {"base64": "aGk="},
         {"imageMessage": None},

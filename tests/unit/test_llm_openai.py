@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from loopback.faults import Fault, wrong_answer
 from loopback.openai import OpenAI
 from loopback.replies import Reply, empty, filtered, refusal, truncated
-from router.llm.openai import OpenAiProvider, limit_name
+from router.llm.limits import limit_name
+from router.llm.openai import OpenAiProvider
 from router.llm.provider import (
     LlmAway,
     LlmError,

@@ -186,7 +186,14 @@ begin
                 ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
                 ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
                 ('likeness_of', 'iii', array['p_one', 'p_other', 'p_is_same']::text[], array['text[]', 'text[]', 'boolean']::text[], 0, false, 'numeric'),
+                ('sentences_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('answers_evenly', 'iiii', array['p_session_id', 'p_text', 'p_since', 'p_replies']::text[], array['bigint', 'text', 'timestamptz', 'integer']::text[], 0, false, 'boolean'),
+                ('pause_for_loop', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'void'),
                 ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
+                ('stranger_waits_until', 'iii', array['p_tenant', 'p_session', 'p_since']::text[], array['public.tenants', 'public.sessions', 'timestamptz']::text[], 0, false, 'timestamptz'),
+                ('waits_for_stranger', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'boolean'),
+                ('await_album', 'iiii', array['p_session', 'p_pictures', 'p_at', 'p_cap']::text[], array['public.sessions', 'integer', 'timestamptz', 'numeric']::text[], 0, false, 'timestamptz'),
+                ('await_next_picture', 'iiii', array['p_session', 'p_kind', 'p_debounce', 'p_cap']::text[], array['public.sessions', 'text', 'numeric', 'numeric']::text[], 0, false, 'numeric'),
                 ('status_rank', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'integer'),
                 ('later_status', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'text'),
                 ('was_delivered', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'boolean'),
@@ -194,18 +201,24 @@ begin
                 ('lock_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('apply_waiting', 'iii', array['p_tenant_id', 'p_message_id', 'p_wa_id']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'boolean'),
                 ('cancel_deleted_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('reread_turn', 'iii', array['p_turn_id', 'p_tenant', 'p_policy']::text[], array['bigint', 'public.tenants', 'jsonb']::text[], 0, false, 'numeric'),
+                ('answer_edit', 'iiii', array['p_tenant', 'p_message_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('message_meant', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('whose_change', 'i', array['p_change']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('await_message', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'jsonb'),
-                ('ingest_change', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('ingest_change', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('hasten', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
                 ('ingest_connection', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('spellings', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('spellings_typed', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('known_as', 'ii', array['p_tenant_id', 'p_jid']::text[], array['bigint', 'text']::text[], 0, false, 'text'),
                 ('sends_that_say', 'iii', array['p_tenant_id', 'p_event', 'p_at']::text[], array['bigint', 'jsonb', 'timestamptz']::text[], 0, true, 'public.messages'),
                 ('find_own', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
                 ('recognise_own', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('known_own', 'iiii', array['p_tenant', 'p_message', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.messages', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('insert_message', 'iiiii', array['p_session', 'p_event', 'p_sender', 'p_at', 'p_turn_id']::text[], array['public.sessions', 'jsonb', 'text', 'timestamptz', 'bigint']::text[], 0, false, 'bigint'),
+                ('is_greeting', 'iii', array['p_tenant', 'p_session', 'p_at']::text[], array['public.tenants', 'public.sessions', 'timestamptz']::text[], 0, false, 'boolean'),
+                ('judge_greetings_again', 'iiii', array['p_tenant', 'p_session', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'timestamptz', 'jsonb']::text[], 0, false, 'boolean'),
                 ('judge_business_message', 'iiiioo', array['p_tenant', 'p_session', 'p_event', 'p_at', 'sender', 'takeover']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'text', 'boolean']::text[], 0, false, null),
                 ('ingest_business_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
                 ('ingest_contact_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
@@ -843,7 +856,12 @@ constraint tenants_retention_days_check check (retention_days between 1 and 3650
 add column if not exists on_retention text not null default 'archive'
 constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
 add column if not exists pruned_before timestamptz,
-add column if not exists guard_changed_at timestamptz not null default '-infinity';
+add column if not exists guard_changed_at timestamptz not null default '-infinity',
+add column if not exists answer_edits boolean not null default false,
+add column if not exists answered_kinds text[] not null default '{}'
+constraint tenants_answered_kinds_check check (answered_kinds <@ array['reaction', 'poll_vote']),
+add column if not exists unknown_lid_minutes numeric not null default 3
+constraint tenants_unknown_lid_minutes_check check (unknown_lid_minutes between 0 and 60);
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -898,10 +916,16 @@ $$;
 -- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
 alter table public.sessions
 add column if not exists pause_asked_at timestamptz,
-add column if not exists pause_written_at timestamptz;
+add column if not exists pause_written_at timestamptz,
+add column if not exists awaited_pictures integer,
+add column if not exists awaited_until timestamptz;
 
 comment on column public.sessions.pause_asked_at is
 'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+comment on column public.sessions.awaited_pictures is
+'How many pictures of an announced album have not come yet; its answer waits for them, see awaited_until.';
+comment on column public.sessions.awaited_until is
+'How long an answer waits for them at most.';
 comment on column public.sessions.pause_written_at is
 'When the last message was written by which a human of the business took over. Of this pause.';
 
@@ -1386,6 +1410,11 @@ begin
         last_human_at = greatest(s.last_human_at, v_from.last_human_at),
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        awaited_pictures = case
+            when s.awaited_until >= v_from.awaited_until or v_from.awaited_until is null then s.awaited_pictures
+            else v_from.awaited_pictures
+        end,
+        awaited_until = greatest(s.awaited_until, v_from.awaited_until),
         erased_before = greatest(s.erased_before, v_from.erased_before),
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
@@ -4247,6 +4276,8 @@ begin
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return jsonb_build_object('refused', 'stale');
     end if;
 
     select * into v_message from public.messages
@@ -4819,9 +4850,90 @@ as $$
     from common
 $$;
 
+-- The whole sentences of a text, of three words or more, as words_of tells words.
+create or replace function hybridflow.sentences_of(p_text text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(
+        select distinct s.words
+        from (
+            select btrim(regexp_replace(
+                regexp_replace(p, '[0-9]+', '0', 'g'), '[^[:alnum:]]+', ' ', 'g'
+            )) as words
+            from regexp_split_to_table(lower(left(p_text, 1000)), '[.!?…\n]+') as p
+        ) as s
+        where s.words like '% % %'
+    )
+$$;
+
+-- Whether p_replies of our replies since p_since were each answered as a machine answers, though it varies
+-- its words: half of its last messages share a whole sentence with this one, or each of its answers came
+-- after nearly the same time. People take now a moment, now a minute; of the times of theirs the spread is
+-- about as large as the mean.
+create or replace function hybridflow.answers_evenly(
+    p_session_id bigint, p_text text, p_since timestamptz, p_replies integer
+)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    with asked as materialized (
+        select least(p_replies, 60) as few, hybridflow.sentences_of(p_text) as sentences
+    ),
+
+    lately as materialized (
+        select m.from_me, m.kind, m.body, m.sent_at, m.id from public.messages as m
+        where m.session_id = p_session_id and m.sent_at > p_since
+        order by m.sent_at desc, m.id desc limit 360
+    ),
+
+    theirs as (
+        select
+            l.kind, l.body, row_number() over (order by l.sent_at desc, l.id desc) as nth,
+            extract(epoch from l.sent_at - lag(l.sent_at) over (order by l.sent_at, l.id)) as pause
+        from lately as l
+        where not l.from_me
+    ),
+
+    counted as (
+        select
+            a.few, count(*) as messages,
+            count(*) filter (where hybridflow.sentences_of(t.body) && a.sentences) as alike,
+            count(t.pause) filter (where length(btrim(t.body)) >= 10) as pauses,
+            avg(t.pause) as mean, stddev_pop(t.pause) as spread
+        from asked as a
+        inner join theirs as t on t.nth <= a.few
+        where t.kind = 'text'
+        group by a.few
+    )
+
+    select coalesce(bool_or(c.messages >= c.few and (
+        c.alike * 2 >= c.few or (c.pauses >= c.few - 1 and c.mean >= 5 and c.spread < 0.2 * c.mean)
+    )), false)
+    from counted as c
+$$;
+
+-- Two bots talk to each other in the session: it is paused, and the people of the business are told.
+create or replace function hybridflow.pause_for_loop(p_session public.sessions)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.pause_for_human(
+        p_session, 'two bots seem to talk to each other: the same again and again', null
+    );
+end
+$$;
+
 -- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
 -- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
--- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
+-- messages were nearly the same as this one; or five times as many replies, whatever was said; or, in six
+-- times as long, three times as many, each answered as a machine does (see answers_evenly). Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
 -- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
@@ -4836,7 +4948,9 @@ declare
     v_replies integer := least(
         coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6), 100
     );
+    v_minutes numeric := hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10);
     v_since timestamptz;
+    v_long_since timestamptz;
     v_ends timestamptz[];
     v_words text[];
 begin
@@ -4851,18 +4965,19 @@ begin
             order by l.id desc limit v_replies * 5
         ) as t
         where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
-        order by t.id desc limit v_replies
+        order by t.id desc limit v_replies * 3
     ) as e;
     if v_ends[v_replies] is null then
         return false;
     end if;
-    v_since := greatest(
-        hybridflow.clock() - hybridflow.seconds(
-            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
-        ),
-        p_session.resumed_at
-    );
-    if v_ends[v_replies] <= v_since then
+    v_since := greatest(hybridflow.clock() - hybridflow.seconds(60 * v_minutes), p_session.resumed_at);
+    v_long_since := greatest(hybridflow.clock() - hybridflow.seconds(360 * v_minutes), p_session.resumed_at);
+    if v_ends[v_replies * 3] > v_long_since and p_event ->> 'kind' = 'text'
+        and length(btrim(p_event ->> 'text')) >= 10
+        and hybridflow.answers_evenly(p_session.id, p_event ->> 'text', v_long_since, v_replies * 3)
+    then
+        return true;
+    elsif v_ends[v_replies] <= v_since then
         return false;
     elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 then
         v_words := hybridflow.words_of(p_event ->> 'text');
@@ -4891,6 +5006,146 @@ begin
         where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
         order by t.id desc offset v_replies * 5 - 1 limit 1
     ), false);
+end
+$$;
+
+-- ==================== 0580_waits.sql
+
+-- HybridFlow: what an answer waits for, besides the end of a burst: the rest of an album, and whether this
+-- contact is the one whom a human wrote to. Each wait has an end.
+
+create index if not exists sessions_known_by_lid_alone
+on public.sessions (tenant_id, last_human_at)
+where phone_jid is null and lid is not null and last_human_at is not null;
+
+-- Until when an answer to the session waits, p_since being when it was asked for; null: it need not. A human
+-- of the business wrote to a chat of which nobody knows more than a LID, and nobody ever wrote there: it may
+-- be this contact's, whose LID is not known and who was written with in the half hour before. Counted from
+-- whichever came first, the answer's being asked for or that message, but not from before the message: so it
+-- waits for unknown_lid_minutes at most, however much the human goes on writing.
+create or replace function hybridflow.stranger_waits_until(
+    p_tenant public.tenants, p_session public.sessions, p_since timestamptz
+)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_wait interval := hybridflow.seconds(60 * p_tenant.unknown_lid_minutes);
+    v_at timestamptz;
+begin
+    if p_session.lid is not null or p_session.chat <> 'contact' or p_tenant.unknown_lid_minutes = 0 then
+        return null;
+    end if;
+    select s.last_human_at into v_at
+    from (
+        select l.last_human_at, l.last_contact_at from public.sessions as l
+        where l.tenant_id = p_tenant.id and l.phone_jid is null and l.lid is not null
+            and l.last_human_at > hybridflow.clock() - v_wait
+        order by l.last_human_at desc limit 100
+    ) as s
+    where s.last_contact_at is null
+    order by s.last_human_at desc limit 1;
+    if v_at is null or not exists (
+        select from public.messages as m
+        where m.session_id = p_session.id and m.sent_at between v_at - interval '30 minutes' and v_at
+    ) then
+        return null;
+    end if;
+    return least(v_at, p_since) + v_wait;
+end
+$$;
+
+-- The fence's part in that: a turn that has said nothing, and whose contact may be whom a human wrote to,
+-- goes back to be due when the wait is over; a reply that is made is kept, and the attempt does not count.
+-- Returns whether it waits. Turn and session are locked.
+create or replace function hybridflow.waits_for_stranger(p_turn public.turns, p_session public.sessions)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz;
+begin
+    if p_turn.state <> 'running' or p_session.lid is not null then
+        return false;
+    end if;
+    v_until := hybridflow.stranger_waits_until(
+        (select t from public.tenants as t where t.id = p_session.tenant_id), p_session, p_turn.created_at
+    );
+    if v_until is null or v_until <= hybridflow.clock() then
+        return false;
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = p_turn.id;
+    perform hybridflow.requeue_turn(p_turn, v_until, 'begun_anew');
+    return true;
+end
+$$;
+
+-- The contact announced an album of so many pictures: an answer waits for those that are not there yet, a
+-- minute at most. WhatsApp tells of it before its pictures or among them. Returns when the turn that waits
+-- already is due, null where there is none. The session is locked.
+create or replace function hybridflow.await_album(
+    p_session public.sessions, p_pictures integer, p_at timestamptz, p_cap numeric
+)
+returns timestamptz
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + interval '1 minute';
+    v_left integer := least(p_pictures, 100) - (
+        select count(*) from (
+            select m.kind, m.from_me from public.messages as m
+            where m.session_id = p_session.id and m.sent_at >= p_at - interval '2 seconds'
+            order by m.sent_at desc, m.id desc limit 100
+        ) as l
+        where l.kind in ('image', 'video') and not l.from_me
+    );
+    v_due timestamptz;
+begin
+    if p_at < v_now - interval '1 minute' or v_left <= 0 then
+        return null;
+    end if;
+    update public.sessions set awaited_pictures = v_left, awaited_until = v_until where id = p_session.id;
+    update public.turns
+    set debounce_until = greatest(debounce_until, v_until),
+        run_after = greatest(run_after, v_now + hybridflow.seconds(p_cap))
+    where session_id = p_session.id and waiting and claimed_at is null
+    returning run_after into v_due;
+    return v_due;
+end
+$$;
+
+-- One more message of the contact came while pictures are awaited. Returns how many seconds its answer waits
+-- for the next one: p_cap at most, and not beyond awaited_until; null: no longer than for any message. With
+-- the last picture the turn that waits is due again as after any message. The session is locked.
+create or replace function hybridflow.await_next_picture(
+    p_session public.sessions, p_kind text, p_debounce numeric, p_cap numeric
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_left integer := p_session.awaited_pictures - (p_kind in ('image', 'video'))::integer;
+begin
+    if coalesce(p_session.awaited_pictures, 0) = 0 or p_session.awaited_until <= v_now then
+        return null;
+    end if;
+    update public.sessions set awaited_pictures = v_left where id = p_session.id and awaited_pictures <> v_left;
+    if v_left = 0 then
+        update public.turns set run_after = least(run_after, v_now + hybridflow.seconds(p_debounce))
+        where session_id = p_session.id and waiting and claimed_at is null;
+        return null;
+    end if;
+    update public.turns set debounce_until = greatest(debounce_until, p_session.awaited_until)
+    where session_id = p_session.id and waiting and claimed_at is null;
+    return greatest(p_debounce, least(p_cap, extract(epoch from p_session.awaited_until - v_now)));
 end
 $$;
 
@@ -5008,6 +5263,99 @@ as $$
     )
 $$;
 
+-- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
+-- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
+-- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
+-- ten such changes the reply is made as it is. Returns in how many seconds the turn is due, null where it
+-- goes on as it was.
+create or replace function hybridflow.reread_turn(
+    p_turn_id bigint, p_tenant public.tenants, p_policy jsonb
+)
+returns numeric
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_debounce numeric := coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2);
+begin
+    select * into v_turn from public.turns where id = p_turn_id and state in ('pending', 'running') for update;
+    if v_turn.id is null or hybridflow.has_spoken(v_turn.id) or hybridflow.is_in_doubt(v_turn.id) then
+        return null;
+    elsif not exists (
+        select from public.messages as m where m.turn_id = v_turn.id and not m.from_me and m.deleted_at is null
+    ) then
+        perform hybridflow.close_turn(v_turn.id, 'cancelled', 'deleted');
+        return null;
+    end if;
+    if v_turn.state = 'running' and 10 <= (
+        select count(*) from (
+            select a.id from public.turn_attempts as a
+            where a.turn_id = v_turn.id and a.outcome = 'restarted' limit 10
+        ) as r
+    ) then
+        return null;
+    end if;
+    if v_turn.claimed_at is not null then
+        perform hybridflow.widen_turn(v_turn.id);
+    end if;
+    if v_turn.state = 'pending' then
+        return null;
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
+    select * into v_turn from public.turns where id = p_turn_id;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock() + hybridflow.seconds(v_debounce), 'restarted');
+    return v_debounce;
+end
+$$;
+
+-- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
+-- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
+-- new text anyway. Returns {turn_id?, due_in?, decision?}. The session is locked.
+create or replace function hybridflow.answer_edit(
+    p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_session public.sessions;
+    v_turn record;
+begin
+    select * into v_message from public.messages where id = p_message_id;
+    select * into v_session from public.sessions where id = v_message.session_id;
+    if not p_tenant.is_active or v_session.is_paused or not v_message.expects_reply
+        or v_message.kind = any(p_tenant.unanswered_kinds)
+        or v_message.edited_at < v_now - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+        or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
+        or not exists (
+            select from public.turns as t where t.id = v_message.turn_id and t.state not in ('pending', 'running')
+        )
+    then
+        return '{}';
+    elsif hybridflow.is_loop(
+        p_tenant, v_session, jsonb_build_object('kind', v_message.kind, 'text', v_message.body), p_policy
+    ) then
+        perform hybridflow.pause_for_loop(v_session);
+        return '{"decision": "loop"}';
+    end if;
+    v_turn := hybridflow.join_turn(
+        p_tenant, v_session.id,
+        coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+        coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10), p_event ->> 'correlation_id', v_now
+    );
+    update public.messages set turn_id = v_turn.turn_id where id = p_message_id;
+    return jsonb_build_object(
+        'turn_id', v_turn.turn_id, 'due_in', extract(epoch from v_turn.due - v_now)
+    );
+end
+$$;
+
 -- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
 create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
 returns public.messages
@@ -5068,13 +5416,16 @@ $$;
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
 -- may edit what our side said: the sender could be the contact, rewriting what the LLM will read.
 -- Returns the decision; what is to be kept, with the event, is its `change`.
-create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+    v_turn_id bigint;
+    v_due_in numeric;
+    v_answer jsonb := '{}';
 begin
     if v_message.id is null then
         -- The session comes first, as in finish_send, which learns a send's id.
@@ -5092,16 +5443,24 @@ begin
     end if;
     perform from public.sessions where id = v_message.session_id for update;
     if not exists (select from public.messages where id = v_message.id) then
-        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
+        return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
-    if p_event ->> 'type' = 'delete' and not v_message.from_me then
-        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
+    if p_event ->> 'type' in ('edit', 'delete') and not v_message.from_me and exists (
+        select from public.messages as m
+        where m.id = v_message.id
+            and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+    ) then
+        select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
+        v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
+        if p_tenant.answer_edits and p_event ->> 'type' = 'edit' and v_due_in is null then
+            v_answer := hybridflow.answer_edit(p_tenant, v_message.id, p_event, p_policy);
+        end if;
     end if;
-    return jsonb_build_object(
+    return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
-        'session_id', v_message.session_id, 'message_id', v_message.id
-    );
+        'session_id', v_message.session_id, 'message_id', v_message.id, 'due_in', v_due_in
+    )) || v_answer;
 end
 $$;
 
@@ -5199,6 +5558,41 @@ as $$
         when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
         when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
     end], null)
+$$;
+
+-- The JIDs under which WhatsApp may know the number that a person typed as p_jid, as typed first: people
+-- leave digits out, or put them in, where WhatsApp does neither. router/whatsapp/numbers.py does the same,
+-- as a test shows.
+create or replace function hybridflow.spellings_typed(p_jid text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_jid, case
+        when p_jid ~ '^55[1-9]{2}9[6-9][0-9]{7}@s[.]whatsapp[.]net$' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^55[1-9]{2}[6-9][0-9]{7}@s[.]whatsapp[.]net$' then left(p_jid, 4) || '9' || substr(p_jid, 5)
+        when p_jid ~ '^(521|549)[0-9]{10}@s[.]whatsapp[.]net$' then left(p_jid, 2) || substr(p_jid, 4)
+        when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
+        when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
+    end], null)
+$$;
+
+-- How the tenant knows whom p_jid names, which somebody typed: as it is, or by its other spelling.
+create or replace function hybridflow.known_as(p_tenant_id bigint, p_jid text)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(
+        (
+            select i.jid from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = any(hybridflow.spellings_typed(p_jid))
+            order by i.jid <> p_jid limit 1
+        ),
+        p_jid
+    )
 $$;
 
 create index if not exists messages_not_known_of_session
@@ -5372,8 +5766,12 @@ set search_path = ''
 as $$
 declare
     v_turn_id bigint := p_message.turn_id;
+    v_session public.sessions;
 begin
-    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+    select * into v_session from public.sessions where id = p_message.session_id;
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto')
+        and not hybridflow.is_greeting(p_tenant, v_session, p_message.sent_at)
+    then
         update public.messages set sender = 'client' where id = p_message.id;
         if p_message.sender = 'auto' and p_tenant.other_client_takeover
             and p_message.kind not in ('reaction', 'poll_vote')
@@ -5427,6 +5825,88 @@ begin
 end
 $$;
 
+-- Whether a message of the business's side at p_at may be a greeting or away message of WhatsApp Business (or
+-- of another client of Evolution's API): it comes no later than auto_reply_seconds after a message of the
+-- contact, any of them, or after our own first send into the chat, which sets it off as well. WhatsApp tells
+-- times in whole seconds; it greets again after 14 days of silence. No more than the newest hundred messages
+-- of those seconds are looked at.
+create or replace function hybridflow.is_greeting(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz
+)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_from timestamptz := p_at - hybridflow.seconds(p_tenant.auto_reply_seconds);
+    v_ours timestamptz;
+    v_any boolean;
+begin
+    if p_tenant.auto_reply_seconds = 0 then
+        return false;
+    elsif p_session.last_contact_at between v_from and p_at then
+        return true;
+    end if;
+    select bool_or(w.sender = 'contact'), min(w.sent_at) filter (where w.sender in ('ai', 'operator'))
+    into v_any, v_ours
+    from (
+        select m.sender, m.sent_at from public.messages as m
+        where m.session_id = p_session.id
+            and m.sent_at >= date_trunc('second', v_from) and m.sent_at < date_trunc('second', p_at) + interval '1 second'
+        order by m.sent_at desc, m.id desc limit 100
+    ) as w
+    where w.sender <> 'contact' or w.sent_at between v_from and p_at;
+    return coalesce(v_any, false) or (v_ours is not null and not exists (
+        select from (
+            select m.from_me from public.messages as m
+            where m.session_id = p_session.id
+                and m.sent_at < v_ours and m.sent_at > v_ours - interval '14 days'
+            order by m.sent_at desc, m.id desc limit 100
+        ) as b
+        where b.from_me
+    ));
+end
+$$;
+
+-- A message of the contact of p_at is recorded late: what was taken for a human's takeover, and came within
+-- auto_reply_seconds after it, was a greeting. Its takeover is undone.
+create or replace function hybridflow.judge_greetings_again(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_greeting record;
+    v_since timestamptz;
+begin
+    if p_tenant.auto_reply_seconds = 0 or p_session.last_human_at is null or p_session.last_human_at < p_at then
+        return false;
+    end if;
+    for v_greeting in
+        update public.messages set sender = 'auto'
+        where id = any(array(
+            select m.id from public.messages as m
+            where m.session_id = p_session.id and m.from_me and m.sender in ('owner', 'operator', 'client')
+                and m.sent_at between p_at and p_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
+            order by m.sent_at desc, m.id desc limit 100
+        )) and sender <> 'operator' and kind not in ('reaction', 'poll_vote')
+        returning id, created_at
+    loop
+        if hybridflow.withdraw_pause(p_session.id, v_greeting.id) then
+            v_since := v_greeting.created_at;
+        end if;
+    end loop;
+    if v_since is null then
+        return false;
+    end if;
+    perform hybridflow.undo_takeover(p_session.id, v_since, p_policy);
+    return true;
+end
+$$;
+
 -- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
 -- sender; p_takeover is true for a human.
 create or replace function hybridflow.judge_business_message(
@@ -5434,23 +5914,20 @@ create or replace function hybridflow.judge_business_message(
     out sender text, out takeover boolean
 )
 language plpgsql
-immutable
+stable
 set search_path = ''
 as $$
 begin
     takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
-    if p_event ->> 'origin' = 'send' then
-        sender := 'client';
-        takeover := takeover and p_tenant.other_client_takeover;
-    elsif p_event ->> 'status' = 'PENDING' then
+    if p_event ->> 'origin' <> 'send' and p_event ->> 'status' = 'PENDING' then
         sender := 'auto';  -- Evolution's own, such as its reply to a call
         takeover := false;
-    elsif p_tenant.auto_reply_seconds > 0
-        and p_at between p_session.last_contact_at
-            and p_session.last_contact_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
-    then
-        sender := 'auto';  -- a greeting or away message of WhatsApp Business
+    elsif hybridflow.is_greeting(p_tenant, p_session, p_at) then
+        sender := 'auto';
         takeover := false;
+    elsif p_event ->> 'origin' = 'send' then
+        sender := 'client';
+        takeover := takeover and p_tenant.other_client_takeover;
     else
         sender := 'owner';
     end if;
@@ -5483,7 +5960,11 @@ begin
     return jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
         'session_id', p_session.id, 'message_id', v_message_id
-    );
+    ) || case
+        when v_decision = 'takeover' and p_session.phone_jid is null and p_session.last_contact_at is null
+            and p_session.lid is not null then '{"stranger": true}'
+        else '{}'
+    end::jsonb;
 end
 $$;
 
@@ -5501,12 +5982,17 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_paused boolean := p_session.is_paused
         and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    -- What somebody does to a message of ours may be an answer to it.
+    v_expects_reply boolean := coalesce(
+        (p_event ->> 'expects_reply')::boolean
+        or ((p_event ->> 'about_ours')::boolean and p_event ->> 'kind' = any(p_tenant.answered_kinds)),
+        false
+    );
     v_decision text := case
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
-        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
-            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(
             p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
         )::double precision) then 'too_old'
@@ -5514,33 +6000,44 @@ declare
         when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
         else 'turn_pending'
     end;
+    v_debounce numeric := coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2);
+    v_cap numeric := coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10);
+    v_wait numeric;
     v_turn record;
     v_turn_id bigint;
     v_due_in numeric;
     v_message_id bigint;
 begin
     if v_decision = 'turn_pending' then
+        if p_session.awaited_pictures > 0 then
+            v_wait := hybridflow.await_next_picture(p_session, p_event ->> 'kind', v_debounce, v_cap);
+        end if;
+        if p_session.lid is null then
+            v_wait := greatest(v_wait, extract(
+                epoch from hybridflow.stranger_waits_until(p_tenant, p_session, v_now) - v_now
+            ));
+        end if;
         v_turn := hybridflow.join_turn(
-            p_tenant, p_session.id,
-            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
-            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
-            p_event ->> 'correlation_id', v_now
+            p_tenant, p_session.id, greatest(v_debounce, v_wait), v_cap, p_event ->> 'correlation_id', v_now
         );
         v_turn_id := v_turn.turn_id;
         v_due_in := extract(epoch from v_turn.due - v_now);
+    elsif p_event ->> 'pictures' is not null then
+        v_due_in := extract(epoch from hybridflow.await_album(
+            p_session, (p_event ->> 'pictures')::integer, p_at, greatest(v_debounce, v_cap)
+        ) - v_now);
     end if;
     if p_session.is_paused and not v_paused then
         -- Nobody else looks any more at what was written in the pause.
         perform hybridflow.answer_unanswered(p_session.id, p_policy);
     end if;
     if v_decision = 'staff' then
-        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
+        v_expects_reply := false;  -- nor is it answered after a pause
     end if;
+    p_event := p_event || jsonb_build_object('expects_reply', v_expects_reply);
     v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
     if v_decision = 'loop' then
-        perform hybridflow.pause_for_human(
-            p_session, 'two bots seem to talk to each other: the same again and again', null
-        );
+        perform hybridflow.pause_for_loop(p_session);
     end if;
     return jsonb_strip_nulls(jsonb_build_object(
         'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
@@ -5596,6 +6093,9 @@ begin
         return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
     elsif (p_event ->> 'from_me')::boolean then
         return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
+    end if;
+    if hybridflow.judge_greetings_again(p_tenant, v_session, v_at, p_policy) then
+        select * into v_session from public.sessions where id = v_session.id;
     end if;
     return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
 end
@@ -5718,8 +6218,8 @@ begin
 
     v_decision := case p_event ->> 'type'
         when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
-        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
-        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event, p_policy)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event, p_policy)
         when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
         when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
         else hybridflow.ingest_connection(v_known.tenant, p_event)
@@ -5744,18 +6244,19 @@ end
 $$;
 
 -- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
--- expects_reply?, media?, quoted?, origin?, status?, telling?, author_name?, participant_name?, sent_at?,
--- edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash],
--- flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- expects_reply?, about_ours?, pictures?, media?, quoted?, origin?, status?, telling?, author_name?,
+-- participant_name?, sent_at?, edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?,
+-- correlation_id?, hashes?: [hash], flood?, fetched?}], policy, patience_ms?, at_most_ms?})
 -- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
 -- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
--- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, duplicate?, code?, constraint?,
--- detail?, error?}]} in the order given. A bad event fails alone: {outcome: 'failed', code, constraint},
--- without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
--- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
--- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
--- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
--- 'ignored', decision: 'erased'}, and leaves no trace.
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, stranger?, duplicate?, code?,
+-- constraint?, detail?, error?}]} in the order given. `stranger`: a human wrote to a LID that nobody knows.
+-- A bad event fails alone: {outcome: 'failed', code, constraint}, without what the database says of it; one
+-- that lacks what its type needs (see refuse_event) has the code PT422 and an `error` that names the key. The
+-- decision is stored: the same event again gets the same answer with `duplicate`. An instance that no tenant
+-- has: {outcome: 'unknown_instance'}, and nothing is stored. `hashes` of an event stand for its contact; what
+-- an erased contact wrote before its erasure is {outcome: 'ignored', decision: 'erased'}, and leaves no
+-- trace.
 --
 -- A caller with many events gives patience_ms, too. Then nothing is waited for longer than that, and after
 -- the first wait without success only for a moment: {outcome: 'busy'}, nothing was done about the
@@ -6205,7 +6706,7 @@ as $$
         'answer_since', hybridflow.clock() - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
-    ))
+    ), p_policy)
 $$;
 
 -- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
@@ -6425,7 +6926,8 @@ stable
 set search_path = ''
 as $$
     select to_jsonb(s) - array[
-        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
+        'awaited_pictures', 'awaited_until'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -6946,11 +7448,12 @@ as $$
     select array[
         'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
         'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
-        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message', 'notify_number',
-        'notify_url', 'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url',
-        'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
-        'retention_days', 'on_retention', 'evo_api_key', 'llm_api_key'
+        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds', 'answer_edits',
+        'unknown_lid_minutes', 'on_new_message', 'notify_number', 'notify_url', 'forbidden_patterns',
+        'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
+        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
+        'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
+        'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -7023,7 +7526,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'unanswered_kinds', array[50, 60], 'webhook_networks', array[50, 60]
+        'unanswered_kinds', array[50, 60], 'answered_kinds', array[2, 60], 'webhook_networks', array[50, 60]
     )
 $$;
 
@@ -7063,6 +7566,10 @@ as $$
             then 'answer_within_minutes must be more than 0 and at most 525600'
         when 'tenants_auto_reply_seconds_check'
             then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_answered_kinds_check'
+            then 'answered_kinds must name reaction or poll_vote'
+        when 'tenants_unknown_lid_minutes_check'
+            then 'unknown_lid_minutes must be from 0 to 60'
         when 'tenants_on_new_message_check'
             then 'on_new_message must be queue or restart'
         when 'tenants_notify_number_check'
@@ -7120,16 +7627,18 @@ begin
         debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
         answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
         other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
-        unanswered_kinds = p_new.unanswered_kinds, on_new_message = p_new.on_new_message,
-        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
-        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
-        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
-        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
-        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
-        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
-        contact_daily_tokens = p_new.contact_daily_tokens, webhook_networks = p_new.webhook_networks,
-        shared_webhook_secret = p_new.shared_webhook_secret, retention_days = p_new.retention_days,
-        on_retention = p_new.on_retention, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        unanswered_kinds = p_new.unanswered_kinds, answered_kinds = p_new.answered_kinds,
+        answer_edits = p_new.answer_edits, unknown_lid_minutes = p_new.unknown_lid_minutes,
+        on_new_message = p_new.on_new_message, notify_number = p_new.notify_number,
+        notify_url = p_new.notify_url, forbidden_patterns = p_new.forbidden_patterns,
+        max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
+        moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
+        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
+        contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
+        webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
     returning * into v_stored;
@@ -7159,14 +7668,23 @@ comment on column public.tenants.resume_after_hours is
 comment on column public.tenants.answer_within_minutes is
 'Minutes after which an unanswered message is too old to be answered';
 comment on column public.tenants.auto_reply_seconds is
-'An owner''s message this soon after the customer''s is WhatsApp Business''s own greeting or '
-'away message, not a takeover; 0: none is';
+'What the business''s side says this soon after any message of the customer, or after our '
+'own first send into the chat, is a greeting or away message (of WhatsApp Business, or of '
+'another client of Evolution), not a takeover; 0: none is';
 comment on column public.tenants.other_client_takeover is
 'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
 comment on column public.tenants.answer_groups is
 'Groups are answered, too';
 comment on column public.tenants.unanswered_kinds is
 'Kinds of message that are recorded but start no turn';
+comment on column public.tenants.answered_kinds is
+'Which of reaction and poll_vote start a turn, where they are about a message or a poll of '
+'the business';
+comment on column public.tenants.answer_edits is
+'A message that the contact changes after it was answered is answered again';
+comment on column public.tenants.unknown_lid_minutes is
+'Minutes that answers wait at most after a human wrote to a chat of which no more than a '
+'LID is known, in conversations of just now whose LID is not known; 0: they do not';
 comment on column public.tenants.on_new_message is
 'A message during a running turn waits for the next turn (queue), or starts it again '
 '(restart)';
@@ -9699,7 +10217,7 @@ as $$
     end
 $$;
 
--- Whether the session is the one with the staff.
+-- Whether the session is the one with the staff, whichever way their number was typed.
 create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
 returns boolean
 language sql
@@ -9708,7 +10226,8 @@ set search_path = ''
 as $$
     select exists (
         select from public.session_identities as i
-        where i.tenant_id = p_tenant.id and i.jid = hybridflow.staff_jid(p_tenant) and i.session_id = p_session_id
+        where i.tenant_id = p_tenant.id and i.session_id = p_session_id
+            and i.jid = any(hybridflow.spellings_typed(hybridflow.staff_jid(p_tenant)))
     )
 $$;
 
@@ -10109,14 +10628,14 @@ begin
     v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
         when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
         when v_tenant.notify_number is null then '{"refused": "no_number"}'
-        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then '{"refused": "number"}'
+        when p ->> 'number' <> all(hybridflow.spellings_typed(hybridflow.staff_jid(v_tenant))) then '{"refused": "number"}'
     end::jsonb);
     if v_refused is not null then
         return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
-        v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
+        v_tenant.id, array[hybridflow.known_as(v_tenant.id, hybridflow.staff_jid(v_tenant))],
         case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
     );
     v_held := hybridflow.hold_notice(p);

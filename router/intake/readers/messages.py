@@ -68,6 +68,8 @@ def read_message(envelope: Envelope, data: Mapping[str, object]) -> JsonObject |
     event["jids"] = list(jids)
     event["status"] = _STATUSES.get(as_line(data.get("status")))
     event["sent_at"] = as_time(data.get("messageTimestamp"))
+    if reading is not None and not from_me:
+        event |= _what_for(reading)
     if from_me and reading is not None:
         event["telling"] = telling(reading, wa_id)
     return event | _names(data, key, jids[0], from_me=from_me) | said
@@ -90,6 +92,16 @@ def _said(
         "media": reading.media,
         "quoted": read_quoted(context, message, reading.about),
     }
+
+
+def _what_for(reading: Reading) -> JsonObject:
+    """Return what decides whether, and how soon, what says nothing by itself is answered."""
+    told: JsonObject = {}
+    if reading.about_ours:
+        told["about_ours"] = True
+    if reading.pictures:
+        told["pictures"] = reading.pictures
+    return told
 
 
 def _names(

@@ -44,6 +44,7 @@ class Decision:
     sender: str | None = None
     state: str | None = None
     reconnected: bool = False
+    stranger: bool = False
     code: str | None = None
     constraint: str | None = None
     error: str | None = None
@@ -64,6 +65,7 @@ class Decision:
             get("sender"),
             get("state"),
             get("reconnected", False),
+            get("stranger", False),
             get("code"),
             get("constraint"),
             get("error"),

@@ -1,0 +1,94 @@
+"""Takes from what a model wrote the thinking that it did aloud: that is nobody's to read.
+
+Some servers leave the model's reasoning in its text, between tags that each family of models spells
+its own way. A closing tag without an opening one ends a thought that began with the text (the
+opening one stood in the prompt); an opening tag that is never closed begins one that was cut off.
+So nothing between two such tags is ever shown, however they are nested.
+"""
+
+import re
+
+_NAME = (
+    r"(?:[a-z_]{1,20}:)?"  # <seed:think>
+    r"(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|inner[_ ]monologue)"
+)
+# Also full-width, with HTML's entities, or with Markdown's backslash: WhatsApp shows each as a tag.
+_LESS = r"(?:[<\uff1c\u25c1]|&lt;|\\<)\s{0,3}"
+_MORE = r"\s{0,3}(?:[>\uff1e\u25b7]|&gt;|\\>)"
+_ATTRIBUTES = r"(?:[\s/][^<>]{0,200}?)?"
+_THOUGHT = r"(?:think|thinking|thoughts?|reasoning)"
+_OPENING = "|".join((
+    rf"{_LESS}{_NAME}{_ATTRIBUTES}{_MORE}",
+    r"(?-i:\[(?:THINK|THINKING|REASONING)\])",
+    rf"<\|(?:(?:begin|start)_(?:of_)?)?{_THOUGHT}\|>",
+    r"<\|channel\|>\s{0,9}(?:analysis|commentary)\b",  # gpt-oss
+    r"<\|channel>\s{0,9}thought\b",  # Gemma
+))  # fmt: skip
+_CLOSING = "|".join((
+    rf"{_LESS}[/\uff0f]\s{{0,3}}{_NAME}{_MORE}",
+    r"(?-i:\[/(?:THINK|THINKING|REASONING)\])",
+    rf"<\|(?:/|end_(?:of_)?){_THOUGHT}\|>",
+    r"<\|channel\|>\s{0,9}final\b(?:\s{0,9}<\|message\|>)?",
+    r"<channel\|>",
+    r"\Aanalysis(?=[\sA-Z]).{0,60000}?assistantfinal",  # gpt-oss, its control words left out
+))  # fmt: skip
+_TAG = re.compile(rf"(?P<closing>{_CLOSING})|(?P<opening>{_OPENING})", re.IGNORECASE | re.DOTALL)
+# What stands around the answer itself, and is no part of it.
+_AROUND = re.compile(
+    r"<\|(?:return|end|im_end|eot_id|eom_id|(?:begin|end)_of_solution|(?:START|END)_RESPONSE)\|>",
+    re.IGNORECASE,
+)
+_WRAPPED = re.compile(r"\s*<(answer|response|final)>(.*)</\1>\s*", re.IGNORECASE | re.DOTALL)
+_DETAILS = re.compile(
+    r"<details\s[^<>]{0,200}reasoning[^<>]{0,200}>.*?(?:</details>|\Z)", re.IGNORECASE | re.DOTALL
+)
+_SIGNS = re.compile(r"[<\uff1c\u25c1\[]|&lt;|\Aanalysis", re.IGNORECASE)
+
+
+def without_reasoning(text: str) -> str:
+    """Return what a model says to its reader. A text without such tags is returned as it is."""
+    if _SIGNS.search(text) is None:
+        return text
+    shown = _said(_DETAILS.sub("", text))
+    if shown == text:
+        return text
+    shown = _AROUND.sub("", shown)
+    if wrapped := _WRAPPED.fullmatch(shown):
+        shown = wrapped[2]
+    return shown.strip()
+
+
+def _said(text: str) -> str:
+    pieces: list[str] = []
+    thinks = False
+    deeper = before = at = 0
+    for tag in _TAG.finditer(text):
+        if not thinks:
+            pieces.append(text[at : tag.start()])
+        if tag["opening"] is not None:
+            if thinks:
+                deeper += 1
+            else:
+                thinks, before, deeper = True, len(pieces), 0
+        elif thinks:
+            thinks = False
+        elif deeper:  # a thought within a thought: the outer one went on
+            deeper -= 1
+            del pieces[before:]
+        else:
+            pieces.clear()
+        at = tag.end()
+    if not thinks:
+        pieces.append(text[at:])
+    return _joined(pieces)
+
+
+def _joined(pieces: list[str]) -> str:
+    """Put together what stood on both sides of a thought, with a gap as wide as it was there."""
+    whole = ""
+    for piece in pieces:
+        left, right = whole.rstrip(), piece.lstrip()
+        gap = whole[len(left) :] + piece[: len(piece) - len(right)]
+        between = "\n\n" if "\n" in gap else " " if gap else ""
+        whole = left + between + right if left else right
+    return whole
