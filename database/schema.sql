@@ -107,6 +107,7 @@ begin
         where n.nspname = 'hybridflow' and p.prokind = 'f' and not exists (
             select from (values
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
@@ -922,6 +923,56 @@ as $$
     )
 $$;
 
+-- ==================== 0155_hours.sql
+
+-- HybridFlow: a tenant's clock and opening hours, what may be quoted, and what was told of being closed.
+--
+-- When a business is open is the router's to say (router/tenants/hours.py): it alone knows time zones and
+-- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
+
+alter table public.tenants
+add column if not exists facts text
+constraint tenants_facts_check check (length(facts) <= 100000),
+add column if not exists timezone text
+constraint tenants_timezone_check check (length(timezone) between 1 and 64),
+add column if not exists opening_hours jsonb
+constraint tenants_opening_hours_check check (
+    jsonb_typeof(opening_hours) = 'object' and octet_length(opening_hours::text) <= 20000
+),
+add column if not exists away_message text
+constraint tenants_away_message_check check (
+    length(away_message) <= 2000 and length(btrim(away_message)) > 0
+),
+add column if not exists answer_when_closed boolean not null default true;
+
+comment on column public.tenants.facts is
+'What the AI may quote (prices, addresses): it stands beside the system prompt, and is never a leak.';
+comment on column public.tenants.timezone is 'Its clock, by its IANA name; null: DEFAULT_TIMEZONE.';
+comment on column public.tenants.opening_hours is
+'{weekly, exceptions, holidays} as router/tenants/hours.py reads it; null: no hours are known.';
+comment on column public.tenants.away_message is
+'What a contact is told once for each closed stretch, with {time} where it says when that ends.';
+comment on column public.tenants.answer_when_closed is 'The AI goes on while the business is closed.';
+
+alter table public.sessions
+add column if not exists away_until timestamptz,
+add column if not exists away_message_id bigint;
+
+comment on column public.sessions.away_until is
+'When the closed stretch ends of which the contact was told, with away_message_id.';
+
+-- Until when the session's contact was told that the business is closed; null: never, or it did not leave.
+create or replace function hybridflow.told_away_until(p_session public.sessions)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select p_session.away_until where not exists (
+        select from public.messages as m where m.id = p_session.away_message_id and m.send_state = 'failed'
+    )
+$$;
+
 -- ==================== 0160_outbox.sql
 
 -- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
@@ -1411,6 +1462,11 @@ begin
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        away_until = greatest(s.away_until, v_from.away_until),
+        away_message_id = case
+            when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
+            else s.away_message_id
+        end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;
@@ -2600,7 +2656,7 @@ stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt, 'now', hybridflow.clock(),
         'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
         'last_handler', p_turn.handler, 'last_error', p_turn.error, 'waits', p_turn.waits,
         'correlation_id', p_turn.correlation_id,
@@ -2608,12 +2664,15 @@ as $$
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
             'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
-            'reply_rules', hybridflow.reply_rules(t)
+            'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
+            'opening_hours', t.opening_hours, 'away_message', t.away_message,
+            'answer_when_closed', t.answer_when_closed
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
             'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-            'contact_name', hybridflow.cut(s.contact_name, 256)
+            'contact_name', hybridflow.cut(s.contact_name, 256),
+            'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
         'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
@@ -3176,7 +3235,8 @@ begin
         ), 0) < 16000000 as fits
         from (
             select t.id, f.place, (
-                select octet_length(n.system_prompt) from public.tenants as n where n.id = t.tenant_id
+                select octet_length(concat(n.system_prompt, n.facts)) from public.tenants as n
+                where n.id = t.tenant_id
             ) as size
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
@@ -4783,6 +4843,59 @@ begin
         where id = v_message.id;
     end if;
     return '{"ok": true}'::jsonb || hybridflow.told_taken(v_taken);
+end
+$$;
+
+-- ==================== 0510_away.sql
+
+-- HybridFlow: the message that the business is closed.
+
+-- begin_away_send({turn_id, token, opens_at, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence for the message that the business is closed until opens_at, which an attempt at a turn sends
+-- before it has the reply made. It is no part of the turn: it answers nothing, and a doubt about it keeps
+-- no reply back. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
+-- contact was told of this closed stretch, or of one that has not ended yet.
+create or replace function public.begin_away_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_opens_at timestamptz := (p ->> 'opens_at')::timestamptz;
+    v_held record;
+    v_turn public.turns;
+    v_told timestamptz;
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys('begin_away_send', p, '{turn_id,token,opens_at,body,lease_seconds}');
+    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    if v_held.refusal is not null then
+        return jsonb_build_object('refused', v_held.refusal);
+    end if;
+    v_turn := v_held.turn;
+    if (v_held.session).is_paused or v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
+        return jsonb_build_object('refused', 'paused');
+    end if;
+    v_told := hybridflow.told_away_until(v_held.session);
+    if v_told = v_opens_at or v_told > hybridflow.clock() then
+        return jsonb_build_object('refused', 'told');
+    end if;
+
+    v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
+    update public.sessions set away_until = v_opens_at, away_message_id = v_message.id
+    where id = v_turn.session_id;
+    update public.turns
+    set lease_until = greatest(
+        lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
 end
 $$;
 
@@ -6433,7 +6546,8 @@ stable
 set search_path = ''
 as $$
     select to_jsonb(s) - array[
-        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
+        'away_until', 'away_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -6963,7 +7077,8 @@ as $$
         'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
         'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens',
-        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
+        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
+        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed'
     ]
 $$;
 
@@ -7040,7 +7155,7 @@ declare
     v_rows jsonb[];
 begin
     with found as (
-        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+        select t.id, coalesce(sum(octet_length(concat(t.system_prompt, t.facts, t.opening_hours))) over (
             order by t.id rows between unbounded preceding and 1 preceding
         ), 0) < 500000 as fits
         from public.tenants as t
@@ -7221,6 +7336,10 @@ as $$
         when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
         when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
         when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
+        when 'tenants_facts_check' then 'facts may have 100000 characters'
+        when 'tenants_timezone_check' then 'timezone must have from 1 to 64 characters'
+        when 'tenants_opening_hours_check' then 'opening_hours must be an object of at most 20000 bytes'
+        when 'tenants_away_message_check' then 'away_message must have from 1 to 2000 characters'
         when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
         else 'a value breaks the rule ' || p_constraint
     end
@@ -7253,6 +7372,8 @@ begin
         contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
         webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
         retention_days = v_new.retention_days, on_retention = v_new.on_retention,
+        facts = v_new.facts, timezone = v_new.timezone, opening_hours = v_new.opening_hours,
+        away_message = v_new.away_message, answer_when_closed = v_new.answer_when_closed,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;
@@ -9146,7 +9267,7 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
--- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, reply_rules, said:
+-- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, reply_rules, said:
 -- [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
 -- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
 -- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
@@ -9174,7 +9295,7 @@ begin
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
         'is_paused', s.is_paused or v_turn.stop_reason is not null,
         'correlation_id', v_turn.correlation_id,
-        'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
+        'system_prompt', t.system_prompt, 'facts', t.facts, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
             select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
@@ -12059,7 +12180,7 @@ select hybridflow.apply_grants(
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
@@ -12140,7 +12261,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'a5b2453540740b51f25817a9285b262739cebb4b4a31a92f3a0bd2a33dd0ea48')
+    ('20261125194500', 'v0_2_0', '5e2f0f457d81410038a3547608ce2693b53bddf7173ade34446e82faaebf4554')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -6,6 +6,7 @@ Works on the configured database, through the same SQL functions as the REST API
 
 import argparse
 import getpass
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,7 +129,8 @@ def _row(tenant: Tenant) -> tuple[str, ...]:
 def values_of(pairs: Sequence[str]) -> dict[str, object]:
     """Return what `name=value` pairs say; `name=` takes the value away.
 
-    system_prompt and forbidden_patterns (one on each line) can be read from `name=@file`.
+    system_prompt, facts, opening_hours (JSON) and forbidden_patterns (one on each line) can be
+    read from `name=@file`.
 
     Raises Invalid. Whether a tenant has such a value is for the database to say.
     """
@@ -145,8 +147,11 @@ def values_of(pairs: Sequence[str]) -> dict[str, object]:
             values[name] = [
                 network.strip() for network in text.split(",") if network.strip()
             ] or None
-        elif text.startswith("@") and name == "system_prompt":
-            values[name] = _read(Path(text[1:]), "the prompt")
+        elif name == "opening_hours":
+            values[name] = _hours(text)
+        elif text.startswith("@") and name in ("system_prompt", "facts"):
+            what = "the prompt" if name == "system_prompt" else "the facts"
+            values[name] = _read(Path(text[1:]), what)
         else:
             values[name] = text or None
     return values
@@ -169,6 +174,15 @@ def _patterns(text: str) -> list[str]:
         return check_patterns([line for line in lines if line])
     except BadPattern as error:
         raise Invalid(str(error)) from None
+
+
+def _hours(text: str) -> object:
+    """Return opening hours of JSON, given as it stands or from @file; none takes them away."""
+    written = _read(Path(text[1:]), "the opening hours") if text.startswith("@") else text
+    try:
+        return json.loads(written) if written else None
+    except ValueError as error:
+        raise Invalid(f"opening_hours is no JSON: {error}") from None
 
 
 def _read(path: Path, what: str) -> str:

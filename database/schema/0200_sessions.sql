@@ -223,6 +223,11 @@ begin
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        away_until = greatest(s.away_until, v_from.away_until),
+        away_message_id = case
+            when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
+            else s.away_message_id
+        end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;

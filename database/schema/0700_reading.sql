@@ -149,7 +149,8 @@ stable
 set search_path = ''
 as $$
     select to_jsonb(s) - array[
-        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
+        'away_until', 'away_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (

@@ -20,7 +20,8 @@ as $$
         'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
         'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens',
-        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
+        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
+        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed'
     ]
 $$;
 
@@ -97,7 +98,7 @@ declare
     v_rows jsonb[];
 begin
     with found as (
-        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+        select t.id, coalesce(sum(octet_length(concat(t.system_prompt, t.facts, t.opening_hours))) over (
             order by t.id rows between unbounded preceding and 1 preceding
         ), 0) < 500000 as fits
         from public.tenants as t
@@ -278,6 +279,10 @@ as $$
         when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
         when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
         when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
+        when 'tenants_facts_check' then 'facts may have 100000 characters'
+        when 'tenants_timezone_check' then 'timezone must have from 1 to 64 characters'
+        when 'tenants_opening_hours_check' then 'opening_hours must be an object of at most 20000 bytes'
+        when 'tenants_away_message_check' then 'away_message must have from 1 to 2000 characters'
         when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
         else 'a value breaks the rule ' || p_constraint
     end
@@ -310,6 +315,8 @@ begin
         contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
         webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
         retention_days = v_new.retention_days, on_retention = v_new.on_retention,
+        facts = v_new.facts, timezone = v_new.timezone, opening_hours = v_new.opening_hours,
+        away_message = v_new.away_message, answer_when_closed = v_new.answer_when_closed,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;

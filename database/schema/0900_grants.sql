@@ -53,7 +53,7 @@ select hybridflow.apply_grants(
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',

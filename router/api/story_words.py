@@ -38,6 +38,7 @@ REASONS = {
     "budget": "the budget was used up",
     "reply_refused": "the guard let the reply through to nobody, and a human was asked for",
     "handoff": "the AI asked for a human",
+    "closed": "the business was closed, and the AI answers nothing then (answer_when_closed)",
     "too_old": "nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)",
     "in_doubt": "a send's outcome could not be found out; it is not sent again by itself",
     "flow_failed": "the flow failed after it had said something",

@@ -17,6 +17,7 @@ from router.state.calls.shown import Page
 from router.state.calls.spending import Spending
 from router.state.calls.tenants import Tenant
 from router.tenants import saving
+from router.tenants.hours import OpeningHours
 from router.tenants.policy import budgets
 
 router = APIRouter(tags=["tenants"])
@@ -123,6 +124,29 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     )
     on_retention: Literal["archive", "delete"] | Unset = Field(
         default=None, description="What becomes of messages that are older; turns are deleted"
+    )
+    facts: str | None = Field(
+        default=None,
+        description="What the AI may quote, such as prices and addresses: beside system_prompt, and"
+        " never a leak",
+    )
+    timezone: str | None = Field(
+        default=None,
+        examples=["America/Sao_Paulo"],
+        description="By its IANA name; null: DEFAULT_TIMEZONE",
+    )
+    opening_hours: OpeningHours | None = Field(
+        default=None, description="null: whether it is open is not known"
+    )
+    away_message: str | None = Field(
+        default=None,
+        examples=["Estamos fechados. Abrimos {weekday:pt}, {date}, às {time}."],
+        description="Sent once for each closed stretch to whoever writes. {time} is when it opens,"
+        " and has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date}"
+        " ({date:mdy}, {date:iso}) may be",
+    )
+    answer_when_closed: bool | Unset = Field(
+        default=None, description="false: while it is closed there is the away_message at most"
     )
 
     def given(self) -> dict[str, Any]:

@@ -241,6 +241,7 @@ class _Desk:
             session_id=self.turn.session_id,
             system_prompt=self.turn.system_prompt,
             rules=self.turn.reply_rules,
+            facts=self.turn.facts,
         )
         try:
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)

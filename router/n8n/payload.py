@@ -12,10 +12,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.llm.provider import Prompt
+from router.replies.context import Context, context_of
 from router.replies.llm_keys import max_tokens_within
 from router.replies.prompt import transcript_of
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
+from router.tenants.away import weekday
 
 VERSION: Literal[1] = 1
 
@@ -32,6 +34,7 @@ class FlowTenant(_Part):
     llm_provider: str = Field(description="anthropic or openai")
     llm_model: str = Field(description="The tenant's model, or the deployment's for that provider")
     llm_max_tokens: int = Field(description="Tokens that a reply may have")
+    facts: str | None = Field(description="What may be quoted; it stands in the prompt, too")
 
 
 class FlowSession(_Part):
@@ -41,6 +44,24 @@ class FlowSession(_Part):
     chat: Literal["contact", "group"]
     number: str = Field(description="Where a reply goes: the `number` of a sendText")
     contact_name: str | None
+
+
+class FlowContext(_Part):
+    """What is true now, by the clock of the business. Times of opening where hours are set."""
+
+    now: datetime = Field(description="With the offset of its time zone")
+    timezone: str
+    date: str = Field(description="Of `now`, as 2026-11-26")
+    weekday: str = Field(description="In English")
+    time: str = Field(description="As 08:25")
+    is_open: bool | None = Field(description="null: no opening hours are set")
+    opens_at: datetime | None = Field(description="When it opens next, while it is closed")
+    closes_at: datetime | None = Field(description="When it closes next, while it is open")
+    holiday: str | None = Field(description="The public holiday that today is, if it counts")
+    last_wrote_at: datetime | None = Field(
+        description="When the contact last wrote, before they began to now"
+    )
+    last_wrote_days_ago: int | None = Field(description="The same in days of the calendar")
 
 
 class FlowMedia(_Part):
@@ -109,6 +130,7 @@ class TurnPayload(_Part):
     correlation_id: str | None
     tenant: FlowTenant
     session: FlowSession
+    context: FlowContext
     messages: tuple[FlowMessage, ...] = Field(description="What the customer said: to be answered")
     history: tuple[FlowMessage, ...] = Field(description="What was said before, oldest first")
     prompt: FlowPrompt
@@ -121,13 +143,14 @@ class FlowTerms:
 
     `base_url` is where n8n reaches the router, `lease` the seconds that a flow has; `models` (by
     provider) and `max_tokens` hold for tenants that set none; `max_tokens` is also the most, for
-    flows use the deployment's keys.
+    flows use the deployment's keys. `timezone` is for tenants without one.
     """
 
     base_url: str
     lease: float
     models: Mapping[str, str]
     max_tokens: int
+    timezone: str = "UTC"
 
 
 def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPayload:
@@ -145,6 +168,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             llm_provider=turn.tenant.llm_provider,
             llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
             llm_max_tokens=max_tokens_within(turn.tenant, terms.max_tokens),
+            facts=turn.tenant.facts,
         ),
         session=FlowSession(
             session_id=turn.session.session_id,
@@ -152,6 +176,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             number=turn.session.jid,
             contact_name=turn.session.contact_name,
         ),
+        context=_context(context_of(turn, terms.timezone)),
         messages=tuple(_message(m) for m in turn.history if m.in_turn),
         history=tuple(_message(m) for m in turn.history if not m.in_turn),
         prompt=FlowPrompt(
@@ -173,6 +198,23 @@ def _urls(base_url: str, turn_id: int) -> FlowUrls:
         fail=f"{callbacks}/fail",
         handoff=f"{callbacks}/handoff",
         extend=f"{callbacks}/extend",
+    )
+
+
+def _context(context: Context) -> FlowContext:
+    opening, last = context.opening, context.last_wrote_at
+    return FlowContext(
+        now=context.now,
+        timezone=context.zone.key,
+        date=f"{context.now:%Y-%m-%d}",
+        weekday=weekday(context.now),
+        time=f"{context.now:%H:%M}",
+        is_open=None if opening is None else opening.is_open,
+        opens_at=None if opening is None or opening.is_open else opening.changes_at,
+        closes_at=opening.changes_at if opening is not None and opening.is_open else None,
+        holiday=context.holiday,
+        last_wrote_at=last,
+        last_wrote_days_ago=None if last is None else (context.now.date() - last.date()).days,
     )
 
 

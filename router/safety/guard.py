@@ -46,6 +46,7 @@ class Speaker:
     session_id: int
     system_prompt: str | None
     rules: ReplyRules
+    facts: str | None = None
 
 
 class ReplyGuard:
@@ -96,9 +97,10 @@ class ReplyGuard:
         A tenant's replies are then judged one by one; what does not come to it may not be sent.
         """
         whole = "\n\n".join(each for each in (said, text) if each)
-        question = (whole, speaker.system_prompt, speaker.rules, self._defaults)
+        question = (whole, speaker.system_prompt, speaker.rules, self._defaults, speaker.facts)
         prompt = speaker.system_prompt or self._defaults.system_prompt
-        if not speaker.rules.forbidden_patterns and len(whole) + len(prompt) < _LONG:
+        size = len(whole) + len(prompt) + len(speaker.facts or "")
+        if not speaker.rules.forbidden_patterns and size < _LONG:
             return judge_reply(*question)
         try:
             return await self._bench.do(

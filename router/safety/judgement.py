@@ -21,11 +21,16 @@ class Objection:
 
 
 def judge_reply(
-    text: str, system_prompt: str | None, rules: ReplyRules, defaults: ReplyDefaults
+    text: str,
+    system_prompt: str | None,
+    rules: ReplyRules,
+    defaults: ReplyDefaults,
+    facts: str | None = None,
 ) -> Objection | None:
     """Return what stands against the whole of a reply, or None.
 
     A pattern that cannot be used counts as matched: a rule that is there is never passed over.
+    `facts` may be quoted, also where the prompt has the same.
     """
     longest = longest_reply(rules.max_characters, defaults)
     if len(text) > longest:
@@ -40,6 +45,8 @@ def judge_reply(
     if least is None:
         least = defaults.leak_characters
     own = system_prompt or defaults.system_prompt
-    if leaks(own, text, least) or (least and leaks(defaults.notes, text, _LEAKED_NOTES)):
+    if leaks(own, text, least, facts or "") or (
+        least and leaks(defaults.notes, text, _LEAKED_NOTES)
+    ):
         return Objection("prompt_leak", "a long piece of the system prompt, word for word")
     return None

@@ -96,6 +96,7 @@ class TurnOfFlow(StoredInstance):
     is_paused: bool
     correlation_id: str | None
     system_prompt: str | None
+    facts: str | None = None
     reply_rules: ReplyRules
     said: Items[str]
     sends: Items[FlowsSend]

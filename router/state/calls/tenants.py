@@ -1,6 +1,6 @@
 """Tenants: listed, read, created, changed. database/schema/0800_tenants.sql."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,11 @@ class Tenant(Answer):
     shared_webhook_secret: bool
     retention_days: int | None
     on_retention: Literal["archive", "delete"]
+    facts: str | None
+    timezone: str | None
+    opening_hours: dict[str, Any] | None
+    away_message: str | None
+    answer_when_closed: bool
     pruned_before: Time | None
     connection_state: str | None
     connection_reason: int | None
