@@ -71,6 +71,7 @@ begin
         ('memberships', array['tenant_id', 'user_id', 'role', 'created_by']),
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
+        ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
     ) as o (name, columns)
@@ -108,6 +109,8 @@ begin
             select from (values
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
@@ -426,7 +429,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -973,6 +976,63 @@ as $$
     )
 $$;
 
+-- ==================== 0157_kept_by_people.sql
+
+-- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
+
+alter table public.sessions
+add column if not exists labels text[] not null default '{}',
+add column if not exists owner text;
+
+comment on column public.sessions.labels is
+'What people call it by; no-ai: the AI answers nothing there, vip: the AI is told so.';
+comment on column public.sessions.owner is 'Who of the business looks after it; null: nobody in particular.';
+
+create table if not exists public.session_notes (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    body text not null constraint session_notes_body_check check (length(body) between 1 and 4000),
+    author text not null,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.session_notes is
+'What the people of a business note of a conversation; never sent to the contact.';
+create index if not exists session_notes_by_session on public.session_notes (session_id, id desc);
+create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
+alter table public.session_notes enable row level security;
+
+alter table public.tenants
+add column if not exists notes_to_llm boolean not null default false;
+comment on column public.tenants.notes_to_llm is 'The AI is told the notes of a conversation, too.';
+
+-- Whether the AI answers nothing in the session, however much is written there.
+create or replace function hybridflow.is_without_ai(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce((select 'no-ai' = any(s.labels) from public.sessions as s where s.id = p_session_id), false)
+$$;
+
+-- The notes that the AI is told of a session, the oldest first: the newest twenty, where the tenant wants it.
+create or replace function hybridflow.notes_for_llm(p_tenant public.tenants, p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case when p_tenant.notes_to_llm then (
+        select coalesce(jsonb_agg(n.body order by n.id), '[]')
+        from (
+            select w.id, w.body from public.session_notes as w
+            where w.session_id = p_session_id order by w.id desc limit 20
+        ) as n
+    ) else '[]' end
+$$;
+
 -- ==================== 0160_outbox.sql
 
 -- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
@@ -1430,6 +1490,7 @@ begin
     update public.messages_archive set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
+    update public.session_notes set session_id = p_into where session_id = p_from;
     update public.sessions as s
     set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
         lid = coalesce(s.lid, v_from.lid),
@@ -1462,6 +1523,8 @@ begin
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        labels = array(select distinct l from unnest(s.labels || v_from.labels) as l order by l),
+        owner = coalesce(s.owner, v_from.owner),
         away_until = greatest(s.away_until, v_from.away_until),
         away_message_id = case
             when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
@@ -1479,6 +1542,8 @@ begin
     delete from public.sessions where id = p_from;
     if (select is_paused from public.sessions where id = p_into) then
         perform hybridflow.cancel_turns(p_into, 'paused');
+    elsif hybridflow.is_without_ai(p_into) then
+        perform hybridflow.cancel_turns(p_into, 'no_ai');
     end if;
 end
 $$;
@@ -1909,7 +1974,7 @@ begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id
     where s.id = p_session_id;
-    if not v_tenant.is_active then
+    if not v_tenant.is_active or hybridflow.is_without_ai(p_session_id) then
         return null;
     end if;
     v_since := hybridflow.clock() - hybridflow.seconds(
@@ -2672,6 +2737,7 @@ as $$
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
             'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
             'contact_name', hybridflow.cut(s.contact_name, 256),
+            'labels', s.labels, 'notes', hybridflow.notes_for_llm(t, s.id),
             'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
@@ -5626,6 +5692,7 @@ declare
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
+        when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
             or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(
@@ -6143,7 +6210,7 @@ begin
     end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
     v_ids := hybridflow.messages_to_answer_again(v_turn, p_since);
-    if v_ids is null or not v_tenant.is_active then
+    if v_ids is null or not v_tenant.is_active or hybridflow.is_without_ai(v_turn.session_id) then
         return;
     end if;
     v_next_id := (hybridflow.join_turn(
@@ -7053,6 +7120,149 @@ begin
 end
 $$;
 
+-- ==================== 0720_kept_by_people.sql
+
+-- HybridFlow: labels, owners and notes, as people set them.
+
+-- set_labels({tenant_id, session_id, add?: [label], remove?: [label], policy?})
+-- Gives the session labels and takes others away. With 'no-ai' the AI says no more there: what it was about
+-- to say is cancelled. Returns {session, cancelled_turns}. PT404: not this tenant's. PT422: a label that
+-- cannot be, or more than twenty.
+create or replace function public.set_labels(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_add text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'add', 'null'), '[]')));
+    v_remove text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'remove', 'null'), '[]')));
+    v_labels text[];
+    v_wrong text;
+    v_cancelled integer := 0;
+begin
+    perform hybridflow.require_keys('set_labels', p, '{tenant_id,session_id}');
+    select l into v_wrong from unnest(v_add) as l where l !~ '^[a-z0-9][a-z0-9-]{0,39}$' limit 1;
+    if v_wrong is not null then
+        raise exception 'a label has 1 to 40 small letters, digits and hyphens, such as no-ai'
+            using errcode = 'PT422';
+    end if;
+    v_session := hybridflow.session_of(p);
+    v_labels := array(
+        select distinct l from unnest(v_session.labels || v_add) as l where l <> all(v_remove) order by l
+    );
+    if cardinality(v_labels) > 20 then
+        raise exception 'a session may have 20 labels, not %', cardinality(v_labels) using errcode = 'PT422';
+    end if;
+    update public.sessions set labels = v_labels, updated_at = hybridflow.clock() where id = v_session.id;
+    if 'no-ai' = any(v_labels) then
+        v_cancelled := hybridflow.cancel_turns(v_session.id, 'no_ai');
+    end if;
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
+    );
+end
+$$;
+
+-- set_owner({tenant_id, session_id, owner?, policy?})
+-- Says who of the business looks after the session; null: nobody in particular. Returns {session}. PT404: not
+-- this tenant's. PT422: no name.
+create or replace function public.set_owner(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    perform hybridflow.require_keys('set_owner', p, '{tenant_id,session_id}');
+    if not coalesce(length(p ->> 'owner') between 1 and 100, true) then
+        raise exception 'owner must have from 1 to 100 characters' using errcode = 'PT422';
+    end if;
+    perform hybridflow.check_name('owner', p ->> 'owner');
+    v_session := hybridflow.session_of(p);
+    update public.sessions set owner = p ->> 'owner', updated_at = hybridflow.clock() where id = v_session.id;
+    return jsonb_build_object('session', hybridflow.session_json(v_session.id, p -> 'policy'));
+end
+$$;
+
+-- add_note({caller?, tenant_id, session_id, body, author?})
+-- Notes something of the session, for the people of the business. `author` counts where nobody is known to
+-- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or the session has 500 already.
+create or replace function public.add_note(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_note public.session_notes;
+begin
+    perform hybridflow.require_keys('add_note', p, '{tenant_id,session_id,body}');
+    if length(btrim(p ->> 'body')) = 0 or length(p ->> 'body') > 4000 then
+        raise exception 'a note must have from 1 to 4000 characters' using errcode = 'PT422';
+    end if;
+    v_session := hybridflow.session_of(p);
+    if (select count(*) from public.session_notes as n where n.session_id = v_session.id) >= 500 then
+        raise exception 'a session may have 500 notes: remove some' using errcode = 'PT422';
+    end if;
+    insert into public.session_notes (tenant_id, session_id, body, author, created_at)
+    values (
+        v_session.tenant_id, v_session.id, p ->> 'body',
+        left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
+    )
+    returning * into v_note;
+    return jsonb_build_object('note', to_jsonb(v_note));
+end
+$$;
+
+-- list_notes({tenant_id, session_id, limit?, cursor?})
+-- Returns {items, next_cursor}: the notes of a session, the newest first. PT404: not this tenant's.
+create or replace function public.list_notes(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('notes', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_notes', p, '{tenant_id,session_id}');
+    perform hybridflow.require_own(p);
+    select array_agg(
+        jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f)) order by f.id desc
+    )
+    into v_rows
+    from (
+        select n.* from public.session_notes as n
+        where n.session_id = (p ->> 'session_id')::bigint and n.id < v_before
+        order by n.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('notes', v_rows, v_limit);
+end
+$$;
+
+-- remove_note({tenant_id, session_id, note_id})
+-- Returns {removed}: false where there is no such note. PT404: the session is not this tenant's.
+create or replace function public.remove_note(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_removed bigint;
+begin
+    perform hybridflow.require_keys('remove_note', p, '{tenant_id,session_id,note_id}');
+    perform hybridflow.require_own(p);
+    delete from public.session_notes
+    where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
+    returning id into v_removed;
+    return jsonb_build_object('removed', v_removed is not null);
+end
+$$;
+
 -- ==================== 0800_tenants.sql
 
 -- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
@@ -7078,7 +7288,8 @@ as $$
         'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens',
         'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
-        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed'
+        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed',
+        'notes_to_llm'
     ]
 $$;
 
@@ -7374,6 +7585,7 @@ begin
         retention_days = v_new.retention_days, on_retention = v_new.on_retention,
         facts = v_new.facts, timezone = v_new.timezone, opening_hours = v_new.opening_hours,
         away_message = v_new.away_message, answer_when_closed = v_new.answer_when_closed,
+        notes_to_llm = v_new.notes_to_llm,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;
@@ -8194,6 +8406,11 @@ as $$
     ('retry_turn', 'operator', true, '{}'),
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('set_labels', 'operator', true, '{}'),
+    ('set_owner', 'operator', true, '{owner}'),
+    ('list_notes', 'viewer', false, '{}'),
+    ('add_note', 'operator', true, '{}'),
+    ('remove_note', 'operator', true, '{note_id}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('export_rows', 'admin', false, '{}'),
@@ -9267,8 +9484,8 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
--- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, reply_rules, said:
--- [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
+-- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
+-- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
 -- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
 -- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
 -- has the key.
@@ -9295,7 +9512,8 @@ begin
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
         'is_paused', s.is_paused or v_turn.stop_reason is not null,
         'correlation_id', v_turn.correlation_id,
-        'system_prompt', t.system_prompt, 'facts', t.facts, 'reply_rules', hybridflow.reply_rules(t),
+        'system_prompt', t.system_prompt, 'facts', t.facts, 'notes', hybridflow.notes_for_llm(t, s.id),
+        'reply_rules', hybridflow.reply_rules(t),
         'said', (
             select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
@@ -11252,11 +11470,13 @@ as $$
         ),
         'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
         'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
-        'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids))
+        'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids)),
+        'session_notes', (select count(*) from public.session_notes as n where n.session_id = any(p_session_ids))
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, notices, spending, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, notices, spending, session_notes,
+-- events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -11284,6 +11504,10 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
         ),
+        'session_notes', (
+            select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
+            from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
         'events', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
             from hybridflow.events_about(p_tenant_id, p_session_ids, p_jids) as e
@@ -11293,7 +11517,8 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, notices?, spending?, events?}, audit}. With
+-- identities, sessions, messages?, archived_messages?, turns?, notices?, spending?, session_notes?, events?},
+-- audit}. With
 -- rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks
 -- nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
@@ -11492,7 +11717,7 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices or spending; its events by the messages that they were about (events: a page goes through
+-- turns, notices, spending or session_notes; its events by the messages that they were about (events: a page goes through
 -- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
 -- PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
@@ -11544,6 +11769,15 @@ begin
             from (
                 select s.* from public.spending as s
                 where s.session_id = v_session_id and s.id > v_after_id order by s.id limit v_limit + 1
+            ) as f;
+        when 'session_notes' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f)
+            ) order by f.id)
+            into v_rows
+            from (
+                select n.* from public.session_notes as n
+                where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
             ) as f;
         when 'changes' then
             return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
@@ -11695,7 +11929,9 @@ begin
     get diagnostics v_events = row_count;
     v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
-    from unnest(array['messages', 'messages_archive', 'turns', 'spending', 'session_identities']) as t;
+    from unnest(array[
+        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'session_identities'
+    ]) as t;
     select v_counts || coalesce(
         jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
     )
@@ -12174,7 +12410,7 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase',
-        'erased_contacts', 'erased_messages', 'messages_archive'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -12197,6 +12433,7 @@ select hybridflow.apply_grants(
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
+        'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
     ]
 );
@@ -12215,6 +12452,7 @@ from (
     ('session_identities', ''),
     ('messages', ''),
     ('messages_archive', ''),
+    ('session_notes', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
@@ -12261,7 +12499,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '5e2f0f457d81410038a3547608ce2693b53bddf7173ade34446e82faaebf4554')
+    ('20261125194500', 'v0_2_0', '90f64a7f32bbdae09117ebd6bf8a5f1a47964d317980b3910e20c4e9cfd9e234')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

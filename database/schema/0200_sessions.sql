@@ -191,6 +191,7 @@ begin
     update public.messages_archive set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
+    update public.session_notes set session_id = p_into where session_id = p_from;
     update public.sessions as s
     set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
         lid = coalesce(s.lid, v_from.lid),
@@ -223,6 +224,8 @@ begin
         last_message_at = greatest(s.last_message_at, v_from.last_message_at),
         last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        labels = array(select distinct l from unnest(s.labels || v_from.labels) as l order by l),
+        owner = coalesce(s.owner, v_from.owner),
         away_until = greatest(s.away_until, v_from.away_until),
         away_message_id = case
             when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
@@ -240,6 +243,8 @@ begin
     delete from public.sessions where id = p_from;
     if (select is_paused from public.sessions where id = p_into) then
         perform hybridflow.cancel_turns(p_into, 'paused');
+    elsif hybridflow.is_without_ai(p_into) then
+        perform hybridflow.cancel_turns(p_into, 'no_ai');
     end if;
 end
 $$;

@@ -384,6 +384,7 @@ as $$
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
             'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
             'contact_name', hybridflow.cut(s.contact_name, 256),
+            'labels', s.labels, 'notes', hybridflow.notes_for_llm(t, s.id),
             'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),

@@ -607,6 +607,7 @@ declare
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
+        when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not coalesce((p_event ->> 'expects_reply')::boolean, false)
             or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(

@@ -21,7 +21,8 @@ as $$
         'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens',
         'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
-        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed'
+        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed',
+        'notes_to_llm'
     ]
 $$;
 
@@ -317,6 +318,7 @@ begin
         retention_days = v_new.retention_days, on_retention = v_new.on_retention,
         facts = v_new.facts, timezone = v_new.timezone, opening_hours = v_new.opening_hours,
         away_message = v_new.away_message, answer_when_closed = v_new.answer_when_closed,
+        notes_to_llm = v_new.notes_to_llm,
         updated_at = hybridflow.clock()
     where id = p_tenant.id
     returning * into v_new;

@@ -47,7 +47,7 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase',
-        'erased_contacts', 'erased_messages', 'messages_archive'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
@@ -70,6 +70,7 @@ select hybridflow.apply_grants(
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
+        'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
     ]
 );

@@ -44,6 +44,7 @@ class ExportedContact(ContactHead):
     turns: _Rows = Field(description="The work of making each reply, with its errors")
     notices: _Rows = Field(description="What the business's people were told of the contact")
     spending: _Rows = Field(description="Turns and tokens of each day")
+    session_notes: _Rows = Field(description="What the business's people noted of the contact")
     events: _Rows = Field(description="The webhooks taken, and what was decided of each")
 
 

@@ -66,6 +66,7 @@ class SpendingQuery(BaseModel, extra="forbid"):
     session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
 
 
+AskedNotes = Annotated[OwnListQuery, Query()]
 AskedSpending = Annotated[SpendingQuery, Query()]
 AskedTenants = Annotated[ListQuery, Query()]
 AskedSessions = Annotated[SessionsQuery, Query()]

@@ -7,6 +7,7 @@ from router.api import (
     audit,
     cron,
     instances,
+    keeping,
     members,
     pauses,
     people,
@@ -37,7 +38,7 @@ _KEYED = APIRouter(
     },
 )
 for _part in (
-    tenants, webhook_secrets, members, sessions, pauses, people, turns, stories, instances,
+    tenants, webhook_secrets, members, sessions, keeping, pauses, people, turns, stories, instances,
     api_keys, audit,
 ):  # fmt: skip
     _KEYED.include_router(_part.router)

@@ -148,6 +148,9 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
     answer_when_closed: bool | Unset = Field(
         default=None, description="false: while it is closed there is the away_message at most"
     )
+    notes_to_llm: bool | Unset = Field(
+        default=None, description="The AI is told the notes of a session, which it may not repeat"
+    )
 
     def given(self) -> dict[str, Any]:
         """Return what the request says, ready for the state."""

@@ -242,6 +242,7 @@ class _Desk:
             system_prompt=self.turn.system_prompt,
             rules=self.turn.reply_rules,
             facts=self.turn.facts,
+            people_noted=self.turn.notes,
         )
         try:
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)

@@ -44,6 +44,10 @@ class FlowSession(_Part):
     chat: Literal["contact", "group"]
     number: str = Field(description="Where a reply goes: the `number` of a sendText")
     contact_name: str | None
+    labels: tuple[str, ...] = Field(description="What people call it by, such as vip")
+    notes: tuple[str, ...] = Field(
+        description="What people noted, where the tenant has notes_to_llm; not for the contact"
+    )
 
 
 class FlowContext(_Part):
@@ -175,6 +179,8 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             chat=turn.session.chat,
             number=turn.session.jid,
             contact_name=turn.session.contact_name,
+            labels=turn.session.labels,
+            notes=turn.session.notes,
         ),
         context=_context(context_of(turn, terms.timezone)),
         messages=tuple(_message(m) for m in turn.history if m.in_turn),

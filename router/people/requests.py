@@ -22,6 +22,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "turns": ("turns",),
     "notices": ("notices",),
     "spending": ("spending",),
+    "session_notes": ("session_notes",),
     "events": ("events", "archived_events", "changes"),
 }
 """The lists of an export, and which ones of the state's each is made of."""

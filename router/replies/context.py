@@ -34,6 +34,7 @@ class Context:
     holiday: str | None
     contact_name: str | None
     last_wrote_at: datetime | None
+    is_vip: bool = False
 
 
 def context_of(turn: ClaimedTurn, default_zone: str) -> Context:
@@ -50,6 +51,7 @@ def context_of(turn: ClaimedTurn, default_zone: str) -> Context:
         holiday=None if hours is None else hours.holiday_on(now.date()),
         contact_name=None if in_group else turn.session.contact_name,
         last_wrote_at=None if last is None else last.astimezone(zone),
+        is_vip="vip" in turn.session.labels,
     )
 
 
@@ -77,6 +79,8 @@ def sentences(context: Context) -> str:
         told.append(
             f"Before now the customer last wrote {ago}, on {spoken(context.last_wrote_at)}."
         )
+    if context.is_vip:
+        told.append("The business counts this customer among its most important ones.")
     return " ".join(told)
 
 

@@ -47,6 +47,7 @@ class Speaker:
     system_prompt: str | None
     rules: ReplyRules
     facts: str | None = None
+    people_noted: tuple[str, ...] = ()
 
 
 class ReplyGuard:
@@ -97,9 +98,13 @@ class ReplyGuard:
         A tenant's replies are then judged one by one; what does not come to it may not be sent.
         """
         whole = "\n\n".join(each for each in (said, text) if each)
-        question = (whole, speaker.system_prompt, speaker.rules, self._defaults, speaker.facts)
+        question = (
+            whole, speaker.system_prompt, speaker.rules, self._defaults, speaker.facts,
+            speaker.people_noted,
+        )  # fmt: skip
         prompt = speaker.system_prompt or self._defaults.system_prompt
-        size = len(whole) + len(prompt) + len(speaker.facts or "")
+        more = "".join((speaker.facts or "", *speaker.people_noted))
+        size = len(whole) + len(prompt) + len(more)
         if not speaker.rules.forbidden_patterns and size < _LONG:
             return judge_reply(*question)
         try:

@@ -262,6 +262,7 @@ class TurnAttempt:
             system_prompt=tenant.system_prompt,
             rules=tenant.reply_rules,
             facts=tenant.facts,
+            people_noted=self._turn.session.notes,
         )
         await self._shop.guard.check(speaker, "\n\n".join(reply.parts), cost=reply.cost)
 

@@ -14,7 +14,7 @@ from tests.state.test_people import a_long_story, erase, person
 
 ABOUT_CONTACTS = (
     *("sessions", "session_identities", "messages", "messages_archive", "turns", "turn_attempts"),
-    *("notices", "spending", "processed_events"),
+    *("notices", "spending", "processed_events", "session_notes"),
 )
 """What a contact's export, erasure and retention are about."""
 
@@ -28,7 +28,7 @@ OF_THE_BUSINESS = {
     " moderation_url on_refused_reply fallback_message loop_replies loop_minutes daily_turns"
     " daily_tokens contact_daily_turns contact_daily_tokens caught_up_at retention_days"
     " on_retention pruned_before guard_changed_at facts timezone opening_hours away_message"
-    " answer_when_closed",
+    " answer_when_closed notes_to_llm",
     "webhook_secrets": "id tenant_id secret_hash ends_with created_by created_at retires_at",
     "api_keys": "id name key_hash starts_with role every_tenant created_by created_at expires_at"
     " revoked_at last_used_at made_by made_with",
@@ -57,6 +57,7 @@ NOT_EXPORTED = {
 KEPT_UNTIL_ERASED = {
     "sessions": "who wrote stays known, and with it what erasure is asked by",
     "session_identities": "the same",
+    "session_notes": "people keep them, and take them away",
 }
 HIDDEN_FROM_MEMBERS = {
     "turns": "token_hash execution_id debounce_until lease_until worker correlation_id"

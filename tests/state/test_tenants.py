@@ -146,7 +146,7 @@ async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     wanted |= {"shared_webhook_secret": False, "retention_days": 90, "on_retention": "delete"}
     wanted |= {"facts": "Um bolo custa 45.", "timezone": "America/Sao_Paulo"}
     wanted |= {"opening_hours": {"weekly": {"mon": ["09:00-18:00"]}}, "answer_when_closed": False}
-    wanted |= {"away_message": "Abrimos às {time}."}
+    wanted |= {"away_message": "Abrimos às {time}.", "notes_to_llm": True}
     assert {row["name"] for row in rows} == set(wanted)
     changed = await change(talk.database, **wanted)
     shown = {name: value for name, value in wanted.items() if not name.endswith("_api_key")}

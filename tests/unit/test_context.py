@@ -224,3 +224,21 @@ def test_the_reply_is_made_knowing_what_was_said_of_being_closed() -> None:
         ("assistant", "Estamos fechados."),
         ("user", "tem bolo?"),
     ]
+
+
+def test_notes_and_what_they_say_of_a_vip_are_told_to_the_llm_and_to_no_customer() -> None:
+    note = "Mora na Rua das Flores, 12, e paga sempre com atraso de uma semana."
+    asked = now(NOON, said("oi", NOON))
+    session = asked.session.model_copy(
+        update={"labels": ("vip",), "notes": (note, "alérgica\nsim")}
+    )
+    asked = asked.model_copy(update={"session": session})
+    system, messages = told(asked)
+    assert f"- {note}\n- alérgica\n  sim" in system
+    assert "most important" in system
+    assert note not in str(messages)
+    payload = build_payload(asked, prompt_of_turn(asked, RULES), TERMS)
+    assert (payload.session.labels, payload.session.notes[0]) == (("vip",), note)
+    reply = f"Claro! {note}"
+    assert judge_reply(reply, None, ReplyRules(), DEFAULTS) is None
+    assert judge_reply(reply, None, ReplyRules(), DEFAULTS, people_noted=(note,)) is not None

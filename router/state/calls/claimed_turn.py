@@ -40,6 +40,9 @@ class TurnSession(Answer):
     jid: str
     jids: Items[str]
     contact_name: str | None
+    labels: Items[str] = ()
+    notes: Items[str] = ()
+    """What the people of the business noted, where the AI is to know it."""
     away_until: Moment | None = None
     """Until when it was told that the business is closed, if that did not fail."""
 

@@ -97,6 +97,7 @@ class TurnOfFlow(StoredInstance):
     correlation_id: str | None
     system_prompt: str | None
     facts: str | None = None
+    notes: Items[str] = ()
     reply_rules: ReplyRules
     said: Items[str]
     sends: Items[FlowsSend]

@@ -18,6 +18,7 @@ ExportList = Literal[
     "turns",
     "notices",
     "spending",
+    "session_notes",
     "events",
     "archived_events",
     "changes",

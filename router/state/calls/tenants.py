@@ -55,6 +55,7 @@ class Tenant(Answer):
     opening_hours: dict[str, Any] | None
     away_message: str | None
     answer_when_closed: bool
+    notes_to_llm: bool
     pruned_before: Time | None
     connection_state: str | None
     connection_reason: int | None
