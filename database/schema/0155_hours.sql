@@ -4,6 +4,13 @@
 -- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
 
 alter table public.tenants
+-- What 0.1.0 has (see 0800_tenants.sql and 0890_lifecycle.sql) comes first, as where it was upgraded.
+add column if not exists caught_up_at timestamptz,
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz,
 add column if not exists facts text
 constraint tenants_facts_check check (length(facts) <= 100000),
 add column if not exists timezone text

@@ -13,13 +13,14 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_opens_at timestamptz := (p ->> 'opens_at')::timestamptz;
+    v_opens_at timestamptz;
     v_held record;
     v_turn public.turns;
     v_told timestamptz;
     v_message public.messages;
 begin
     perform hybridflow.require_keys('begin_away_send', p, '{turn_id,token,opens_at,body,lease_seconds}');
+    v_opens_at := (p ->> 'opens_at')::timestamptz;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);

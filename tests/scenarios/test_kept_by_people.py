@@ -16,15 +16,15 @@ async def office(database_url: str) -> AsyncIterator[Office]:
 async def test_a_conversation_is_labelled_owned_and_noted(office: Office):
     await office.talk.maria_writes("oi")
     path = "/api/sessions/1"
-    done = await office.post(f"{path}/labels?tenant_id=1", json={"add": ["vip", "no-ai"]})
+    done = await office.post(f"{path}/labels", tenant_id=1, json={"add": ["vip", "no-ai"]})
     assert done["session"]["labels"] == ["no-ai", "vip"]
     assert done["cancelled_turns"] == 1
-    done = await office.post(f"{path}/labels?tenant_id=1", json={"remove": ["no-ai"]})
+    done = await office.post(f"{path}/labels", tenant_id=1, json={"remove": ["no-ai"]})
     assert done["session"]["labels"] == ["vip"]
-    await office.post(f"{path}/labels?tenant_id=1", 422, json={"add": ["Not One"]})
-    note = await office.post(f"{path}/notes?tenant_id=1", 201, json={"body": "alérgica"})
+    await office.post(f"{path}/labels", 422, tenant_id=1, json={"add": ["Not One"]})
+    note = await office.post(f"{path}/notes", 201, tenant_id=1, json={"body": "alérgica"})
     assert (note["body"], note["session_id"]) == ("alérgica", 1)
-    notes = await office.get(f"{path}/notes?tenant_id=1")
+    notes = await office.get(f"{path}/notes", tenant_id=1)
     assert [each["id"] for each in notes["items"]] == [note["id"]]
     gone = await office.api.delete(f"{path}/notes/{note['id']}?tenant_id=1")
     assert gone.json() == {"removed": True}
