@@ -64,7 +64,7 @@ $$;
 
 -- add_note({caller?, tenant_id, session_id, body, author?})
 -- Notes something of the session, for the people of the business. `author` counts where nobody is known to
--- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or the session has 500 already.
+-- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or there are 500 already.
 create or replace function public.add_note(p jsonb)
 returns jsonb
 language plpgsql

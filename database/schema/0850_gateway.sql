@@ -191,10 +191,10 @@ $$;
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
--- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
--- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
--- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
--- has the key.
+-- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused:
+-- reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every text of it,
+-- and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm; for reasons
+-- see turn_refusal. For the router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql

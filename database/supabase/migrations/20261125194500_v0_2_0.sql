@@ -902,6 +902,13 @@ $$;
 -- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
 
 alter table public.tenants
+-- What 0.1.0 has (see 0800_tenants.sql and 0890_lifecycle.sql) comes first, as where it was upgraded.
+add column if not exists caught_up_at timestamptz,
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz,
 add column if not exists facts text
 constraint tenants_facts_check check (length(facts) <= 100000),
 add column if not exists timezone text
@@ -4897,13 +4904,14 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-    v_opens_at timestamptz := (p ->> 'opens_at')::timestamptz;
+    v_opens_at timestamptz;
     v_held record;
     v_turn public.turns;
     v_told timestamptz;
     v_message public.messages;
 begin
     perform hybridflow.require_keys('begin_away_send', p, '{turn_id,token,opens_at,body,lease_seconds}');
+    v_opens_at := (p ->> 'opens_at')::timestamptz;
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
@@ -7156,7 +7164,7 @@ $$;
 
 -- add_note({caller?, tenant_id, session_id, body, author?})
 -- Notes something of the session, for the people of the business. `author` counts where nobody is known to
--- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or the session has 500 already.
+-- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or there are 500 already.
 create or replace function public.add_note(p jsonb)
 returns jsonb
 language plpgsql
@@ -9453,10 +9461,10 @@ $$;
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
--- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
--- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
--- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
--- has the key.
+-- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused:
+-- reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every text of it,
+-- and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm; for reasons
+-- see turn_refusal. For the router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -11685,9 +11693,9 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices, spending or session_notes; its events by the messages that they were about (events: a page goes through
--- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
--- PT404: not this tenant's. PT422: there is no such list.
+-- turns, notices, spending or session_notes; its events by the messages that they were about (events: a page
+-- goes through `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where
+-- it is large. PT404: not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
