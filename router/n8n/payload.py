@@ -34,7 +34,9 @@ class FlowTenant(_Part):
     llm_provider: str = Field(description="anthropic or openai")
     llm_model: str = Field(description="The tenant's model, or the deployment's for that provider")
     llm_max_tokens: int = Field(description="Tokens that a reply may have")
-    facts: str | None = Field(description="What may be quoted; it stands in the prompt, too")
+    facts: str | None = Field(
+        default=None, description="What may be quoted; it stands in the prompt, too"
+    )
 
 
 class FlowSession(_Part):
@@ -44,9 +46,10 @@ class FlowSession(_Part):
     chat: Literal["contact", "group"]
     number: str = Field(description="Where a reply goes: the `number` of a sendText")
     contact_name: str | None
-    labels: tuple[str, ...] = Field(description="What people call it by, such as vip")
+    labels: tuple[str, ...] = Field(default=(), description="What people call it by: vip, say")
     notes: tuple[str, ...] = Field(
-        description="What people noted, where the tenant has notes_to_llm; not for the contact"
+        default=(),
+        description="What people noted, where the tenant has notes_to_llm; not for the contact",
     )
 
 
@@ -134,7 +137,7 @@ class TurnPayload(_Part):
     correlation_id: str | None
     tenant: FlowTenant
     session: FlowSession
-    context: FlowContext
+    context: FlowContext | None = Field(default=None, description="Always there since 0.2.0")
     messages: tuple[FlowMessage, ...] = Field(description="What the customer said: to be answered")
     history: tuple[FlowMessage, ...] = Field(description="What was said before, oldest first")
     prompt: FlowPrompt

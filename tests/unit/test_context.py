@@ -157,6 +157,7 @@ def test_a_flow_gets_the_same() -> None:
     )
     payload = build_payload(asked, prompt_of_turn(asked, RULES), TERMS)
     assert payload.tenant.facts == "Um bolo custa 45 reais."
+    assert payload.context is not None
     assert payload.context.model_dump(mode="json") == {
         "now": "2026-11-26T19:30:00-03:00",
         "timezone": ZONE,
