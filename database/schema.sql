@@ -3782,10 +3782,12 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
+-- tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
--- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
+-- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
+-- seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3823,7 +3825,11 @@ begin
         select from public.messages as m
         where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
     );
-    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    perform hybridflow.close_turn((v_held.turn).id, case
+        when coalesce((p ->> 'unanswered')::boolean, false) and not hybridflow.has_spoken((v_held.turn).id)
+            then 'cancelled'
+        else 'sent'
+    end, p ->> 'reason');
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -12507,7 +12513,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '5d367f4d29a1c4b1d75092fbe833c88dec4c977bde6e929a6343153492293aac')
+    ('20261125194500', 'v0_2_0', 'ceba27fb94a40e14e119c28dbabba4a2d0c4eaf9ab8f6aff2c0ae14f626f8593')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

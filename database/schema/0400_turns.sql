@@ -1422,10 +1422,12 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
+-- tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
--- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
+-- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
+-- seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1463,7 +1465,11 @@ begin
         select from public.messages as m
         where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
     );
-    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    perform hybridflow.close_turn((v_held.turn).id, case
+        when coalesce((p ->> 'unanswered')::boolean, false) and not hybridflow.has_spoken((v_held.turn).id)
+            then 'cancelled'
+        else 'sent'
+    end, p ->> 'reason');
     return jsonb_build_object('ok', true);
 end
 $$;

@@ -185,7 +185,8 @@ class TurnAttempt:
                 return False
         if self._turn.tenant.answer_when_closed:
             return True
-        await finish_turn(self._shop.database, FinishTurn(**self._turn.held, reason="closed"))
+        asked = FinishTurn(**self._turn.held, reason="closed", unanswered=True)
+        await finish_turn(self._shop.database, asked)
         self._log(Action.TURN_CANCELLED, "not answered: the business is closed", reason="closed")
         return False
 

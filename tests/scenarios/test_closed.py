@@ -53,7 +53,7 @@ async def test_the_ai_says_no_more_where_the_tenant_wants_it_so(stage: Stage):
     await stage.maria.writes("alguém aí?")
     turns = await stage.until("select * from turns", lambda rows: len(rows) == 2)
     turns = await stage.turns_end()
-    assert [turn["reason"] for turn in turns] == ["closed", "closed"]
+    assert [(turn["state"], turn["reason"]) for turn in turns] == [("cancelled", "closed")] * 2
     assert stage.maria.replies == [told()]
     assert stage.llm.requests == []
     assert not await stage.paused()

@@ -58,6 +58,15 @@ async def test_other_hours_within_the_stretch_say_it_no_second_time(talk: Conver
     assert await say(talk, turn, tomorrow(talk, 6)) == {"refused": "told"}
 
 
+async def test_what_is_not_answered_while_it_is_closed_counts_as_no_reply(talk: Conversation):
+    for _ in range(8):
+        turn = await asked(talk, "alguém pode me responder?")
+        done = {**held(turn), "reason": "closed", "unanswered": True}
+        assert await talk.database.call("finish_turn", done) == {"ok": True}
+    assert {(t["state"], t["reason"]) for t in await talk.turns()} == {("cancelled", "closed")}
+    assert not (await talk.session())["is_paused"]
+
+
 async def test_the_next_stretch_has_its_own(talk: Conversation):
     turn = await asked(talk)
     await talk.finish(turn, await say(talk, turn, tomorrow(talk)), "3EB0AA")
