@@ -4,17 +4,17 @@
 within a version; new ones may appear.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.llm.provider import Prompt
+from router.llm.provider import Prompt, PromptMessage
 from router.replies.context import Context, context_of
 from router.replies.llm_keys import max_tokens_within
-from router.replies.prompt import transcript_of
+from router.replies.prompt import name_line, transcript_of
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
 from router.tenants.away import weekday
@@ -162,7 +162,8 @@ class FlowTerms:
 
 def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPayload:
     """Return the payload of an attempt."""
-    *before, question = prompt.messages
+    context = context_of(turn, terms.timezone)
+    *before, question = _asked(prompt.messages, name_line(context))
     return TurnPayload(
         turn_id=turn.turn_id,
         attempt=turn.attempt,
@@ -185,7 +186,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             labels=turn.session.labels,
             notes=turn.session.notes,
         ),
-        context=_context(context_of(turn, terms.timezone)),
+        context=_context(context),
         messages=tuple(_message(m) for m in turn.history if m.in_turn),
         history=tuple(_message(m) for m in turn.history if not m.in_turn),
         prompt=FlowPrompt(
@@ -207,6 +208,15 @@ def _urls(base_url: str, turn_id: int) -> FlowUrls:
         fail=f"{callbacks}/fail",
         handoff=f"{callbacks}/handoff",
         extend=f"{callbacks}/extend",
+    )
+
+
+def _asked(messages: Sequence[PromptMessage], name: str | None) -> Sequence[PromptMessage]:
+    """Return the messages, the last of which is what is asked: of one alone, without the name."""
+    if len(messages) > 1 or name is None:
+        return messages
+    return PromptMessage("user", name), PromptMessage(
+        "user", messages[0].text.removeprefix(f"{name}\n")
     )
 
 

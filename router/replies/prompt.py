@@ -90,10 +90,16 @@ def build_prompt(
         merged.insert(0, PromptMessage("user", _OPENING))
     if not merged or merged[-1].role == "assistant":
         merged.append(PromptMessage("user", "[the customer waits for an answer]"))
-    if context is not None and context.contact_name is not None:
-        name = f"[the customer's name on WhatsApp: {_name(context.contact_name)}]"
+    if (name := name_line(context)) is not None:
         merged[0] = PromptMessage("user", _joined("user", [name, merged[0].text]))
     return Prompt(system=_system(system_prompt, facts, notes, context), messages=tuple(merged))
+
+
+def name_line(context: Context | None) -> str | None:
+    """Return the line that begins the first message, where a name is known."""
+    if context is None or not context.contact_name or not context.contact_name.strip():
+        return None
+    return f"[the customer's name on WhatsApp: {_name(context.contact_name)}]"
 
 
 def _system(

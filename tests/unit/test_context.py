@@ -173,6 +173,17 @@ def test_a_flow_gets_the_same() -> None:
     }
 
 
+def test_of_one_message_a_flow_is_asked_that_alone_and_told_the_name_before() -> None:
+    asked = now(NOON, said("tem bolo?", NOON))
+    prompt = build_payload(asked, prompt_of_turn(asked, RULES), TERMS).prompt
+    name = "[the customer's name on WhatsApp: Maria]"
+    assert (prompt.transcript, prompt.question) == (f"user: {name}", "tem bolo?")
+    assert [each.content for each in prompt.messages] == [f"{name}\ntem bolo?"]
+    nameless = now(NOON, said("tem bolo?", NOON), name=" ")
+    prompt = build_payload(nameless, prompt_of_turn(nameless, RULES), TERMS).prompt
+    assert (prompt.transcript, prompt.question) == ("", "tem bolo?")
+
+
 def test_in_a_group_nobody_is_named_for_all() -> None:
     asked = turn(message("oi"), chat="group", timezone=ZONE)
     context = context_of(asked, "UTC")
