@@ -3308,8 +3308,8 @@ begin
         ), 0) < 16000000 as fits
         from (
             select t.id, f.place, (
-                select octet_length(concat(n.system_prompt, n.facts)) from public.tenants as n
-                where n.id = t.tenant_id
+                select coalesce(octet_length(n.system_prompt), 0)::bigint + coalesce(octet_length(n.facts), 0)
+                from public.tenants as n where n.id = t.tenant_id
             ) as size
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
@@ -7380,7 +7380,10 @@ declare
     v_rows jsonb[];
 begin
     with found as (
-        select t.id, coalesce(sum(octet_length(concat(t.system_prompt, t.facts, t.opening_hours))) over (
+        select t.id, coalesce(sum(
+            coalesce(octet_length(t.system_prompt), 0)::bigint + coalesce(octet_length(t.facts), 0)
+            + coalesce(pg_column_size(t.opening_hours), 0)
+        ) over (
             order by t.id rows between unbounded preceding and 1 preceding
         ), 0) < 500000 as fits
         from public.tenants as t
@@ -12513,7 +12516,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'ceba27fb94a40e14e119c28dbabba4a2d0c4eaf9ab8f6aff2c0ae14f626f8593')
+    ('20261125194500', 'v0_2_0', 'c12b718f783b59d7d8844535b6e7acae7e3b48bb65ec4a1783e73c8422c26d32')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

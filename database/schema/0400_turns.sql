@@ -948,8 +948,8 @@ begin
         ), 0) < 16000000 as fits
         from (
             select t.id, f.place, (
-                select octet_length(concat(n.system_prompt, n.facts)) from public.tenants as n
-                where n.id = t.tenant_id
+                select coalesce(octet_length(n.system_prompt), 0)::bigint + coalesce(octet_length(n.facts), 0)
+                from public.tenants as n where n.id = t.tenant_id
             ) as size
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id

@@ -99,7 +99,10 @@ declare
     v_rows jsonb[];
 begin
     with found as (
-        select t.id, coalesce(sum(octet_length(concat(t.system_prompt, t.facts, t.opening_hours))) over (
+        select t.id, coalesce(sum(
+            coalesce(octet_length(t.system_prompt), 0)::bigint + coalesce(octet_length(t.facts), 0)
+            + coalesce(pg_column_size(t.opening_hours), 0)
+        ) over (
             order by t.id rows between unbounded preceding and 1 preceding
         ), 0) < 500000 as fits
         from public.tenants as t

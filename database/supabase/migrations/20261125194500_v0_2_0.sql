@@ -3276,8 +3276,8 @@ begin
         ), 0) < 16000000 as fits
         from (
             select t.id, f.place, (
-                select octet_length(concat(n.system_prompt, n.facts)) from public.tenants as n
-                where n.id = t.tenant_id
+                select coalesce(octet_length(n.system_prompt), 0)::bigint + coalesce(octet_length(n.facts), 0)
+                from public.tenants as n where n.id = t.tenant_id
             ) as size
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
@@ -7348,7 +7348,10 @@ declare
     v_rows jsonb[];
 begin
     with found as (
-        select t.id, coalesce(sum(octet_length(concat(t.system_prompt, t.facts, t.opening_hours))) over (
+        select t.id, coalesce(sum(
+            coalesce(octet_length(t.system_prompt), 0)::bigint + coalesce(octet_length(t.facts), 0)
+            + coalesce(pg_column_size(t.opening_hours), 0)
+        ) over (
             order by t.id rows between unbounded preceding and 1 preceding
         ), 0) < 500000 as fits
         from public.tenants as t
