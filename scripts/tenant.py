@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from router.configuration.declaring import Declared, Form, named
 from router.configuration.settings import Settings
+from router.configuration.tenant_settings import SETTINGS
 from router.errors import Invalid
 from router.safety.patterns import BadPattern, check_patterns
 from router.state.calls.tenants import GetTenant, ListTenants, Tenant, get_tenant, list_tenants
@@ -26,10 +28,6 @@ from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show
 
 _ASK = "-"
 _WITH_VALUES = ("add", "set")
-_ASKED = {
-    "evo_api_key": "Evolution's API key: ",
-    "llm_api_key": "The LLM provider's API key: ",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,35 +124,38 @@ def _row(tenant: Tenant) -> tuple[str, ...]:
     )
 
 
-def values_of(pairs: Sequence[str]) -> dict[str, object]:
+def values_of(pairs: Sequence[str], settings: Sequence[Declared] = SETTINGS) -> dict[str, object]:
     """Return what `name=value` pairs say; `name=` takes the value away.
 
-    system_prompt, facts, opening_hours (JSON) and forbidden_patterns (one on each line) can be
-    read from `name=@file`.
+    A text can be read from `name=@file`, and lines, one of each line of it, and JSON; names have
+    commas between them.
 
     Raises Invalid. Whether a tenant has such a value is for the database to say.
     """
+    declared = {each.name: each for each in settings}
     values: dict[str, object] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise Invalid(f"{pair!r} is not name=value")
-        if name == "unanswered_kinds":
-            values[name] = [kind.strip() for kind in text.split(",") if kind.strip()]
-        elif name == "forbidden_patterns":
-            values[name] = _patterns(text)
-        elif name == "webhook_networks":
-            values[name] = [
-                network.strip() for network in text.split(",") if network.strip()
-            ] or None
-        elif name == "opening_hours":
-            values[name] = _hours(text)
-        elif text.startswith("@") and name in ("system_prompt", "facts"):
-            what = "the prompt" if name == "system_prompt" else "the facts"
-            values[name] = _read(Path(text[1:]), what)
-        else:
-            values[name] = text or None
+        values[name] = _value(declared.get(name), text)
     return values
+
+
+def _value(setting: Declared | None, text: str) -> object:
+    if setting is None or not setting.is_list:
+        if setting is not None and setting.form == "text" and text.startswith("@"):
+            return _read(Path(text[1:]), setting.name)
+        if setting is not None and setting.form == "json":
+            return _json(setting.name, text)
+        return text or None
+    if setting.form == "lines":
+        texts = _lines(setting.name, text)
+    else:
+        texts = [name.strip() for name in text.split(",") if name.strip()]
+    if setting.name == "forbidden_patterns":
+        texts = _patterns(texts)
+    return None if setting.nullable and not texts else texts
 
 
 def _values(given: argparse.Namespace) -> dict[str, object]:
@@ -167,22 +168,26 @@ def _values(given: argparse.Namespace) -> dict[str, object]:
     return values
 
 
-def _patterns(text: str) -> list[str]:
-    """Return one pattern, or, from @file, one of each line; none takes them away."""
-    lines = _read(Path(text[1:]), "the patterns").splitlines() if text.startswith("@") else [text]
-    try:
-        return check_patterns([line for line in lines if line])
-    except BadPattern as error:
-        raise Invalid(str(error)) from None
+def _lines(name: str, text: str) -> list[str]:
+    """Return one text, or, from @file, one of each line; none takes them away."""
+    lines = _read(Path(text[1:]), name).splitlines() if text.startswith("@") else [text]
+    return [line for line in lines if line]
 
 
-def _hours(text: str) -> object:
-    """Return opening hours of JSON, given as it stands or from @file; none takes them away."""
-    written = _read(Path(text[1:]), "the opening hours") if text.startswith("@") else text
+def _json(name: str, text: str) -> object:
+    """Return what JSON says, given as it stands or from @file; none takes it away."""
+    written = _read(Path(text[1:]), name) if text.startswith("@") else text
     try:
         return json.loads(written) if written else None
     except ValueError as error:
-        raise Invalid(f"opening_hours is no JSON: {error}") from None
+        raise Invalid(f"{name} is no JSON: {error}") from None
+
+
+def _patterns(patterns: list[str]) -> list[str]:
+    try:
+        return check_patterns(patterns)
+    except BadPattern as error:
+        raise Invalid(str(error)) from None
 
 
 def _read(path: Path, what: str) -> str:
@@ -204,7 +209,7 @@ def _with_keys(values: dict[str, object]) -> dict[str, object]:
 
 def _key(text: str, column: str) -> str:
     """Return the key given, or ask for it, so that it is in no shell history."""
-    return getpass.getpass(_ASKED[column]) if text == _ASK else text
+    return getpass.getpass(f"{column}: ") if text == _ASK else text
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -250,8 +255,9 @@ def _parser() -> argparse.ArgumentParser:
         "values",
         nargs="*",
         metavar="name=value",
-        help="name= takes the value away; system_prompt=@file reads it; evo_api_key=- and"
-        " llm_api_key=- ask for it",
+        help=f"name= takes the value away; {_each(('text', 'json'), '=@file')} reads it;"
+        f" {_each(('key',), '=-')} asks for it. There are"
+        f" {', '.join(sorted(each.name for each in SETTINGS))}",
     )
     _add_prompt(setting)
 
@@ -266,6 +272,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_commands(commands)
     return parser
+
+
+def _each(forms: Sequence[Form], given: str) -> str:
+    return " or ".join(f"{name}{given}" for name in named(SETTINGS, *forms))
 
 
 def _add_prompt(command: argparse.ArgumentParser) -> None:

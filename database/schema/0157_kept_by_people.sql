@@ -23,10 +23,6 @@ create index if not exists session_notes_by_session on public.session_notes (ses
 create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
 alter table public.session_notes enable row level security;
 
-alter table public.tenants
-add column if not exists notes_to_llm boolean not null default false;
-comment on column public.tenants.notes_to_llm is 'The AI is told the notes of a conversation, too.';
-
 -- Whether the AI answers nothing in the session, however much is written there.
 create or replace function hybridflow.is_without_ai(p_session_id bigint)
 returns boolean

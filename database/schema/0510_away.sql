@@ -16,18 +16,20 @@ declare
     v_opens_at timestamptz;
     v_held record;
     v_turn public.turns;
+    v_stopped text;
     v_told timestamptz;
     v_message public.messages;
 begin
     perform hybridflow.require_keys('begin_away_send', p, '{turn_id,token,opens_at,body,lease_seconds}');
     v_opens_at := (p ->> 'opens_at')::timestamptz;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    if (v_held.session).is_paused or v_turn.stop_reason is not null then
-        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
     end if;
     v_told := hybridflow.told_away_until(v_held.session);

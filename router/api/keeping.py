@@ -15,30 +15,28 @@ from router.api.dependencies import (
 )
 from router.api.queries import AskedNotes
 from router.state.calls import keeping
-from router.state.calls.keeping import LabelledSession, Note
-from router.state.calls.members import Removed
+from router.state.calls.keeping import LabelledSession, Note, NotePage, RemovedNote
 from router.state.calls.reading import Session
-from router.state.calls.shown import Page
 from router.tenants.policy import policy
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["sessions"])
 _Labels = Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=20)]
 
 
-class LabelsChange(BaseModel, extra="forbid"):
+class LabelsRequest(BaseModel, extra="forbid"):
     """Which labels it gets, and which it loses: of small letters, digits and hyphens."""
 
     add: _Labels = Field(default=[], examples=[["vip"]])
     remove: _Labels = Field(default=[], examples=[["no-ai"]])
 
 
-class OwnerChange(BaseModel, extra="forbid"):
+class OwnerRequest(BaseModel, extra="forbid"):
     """Who looks after it; null: nobody in particular."""
 
     owner: str | None = Field(min_length=1, max_length=100)
 
 
-class NewNote(BaseModel, extra="forbid"):
+class NoteRequest(BaseModel, extra="forbid"):
     """What is noted."""
 
     body: str = Field(min_length=1, max_length=4000)
@@ -48,7 +46,7 @@ class NewNote(BaseModel, extra="forbid"):
 async def change_labels(
     session_id: PathId,
     tenant_id: TenantId,
-    labels: LabelsChange,
+    labels: LabelsRequest,
     database: TheDatabase,
     settings: TheSettings,
     abandon: TheAbandon,
@@ -71,7 +69,7 @@ async def change_labels(
 async def change_owner(
     session_id: PathId,
     tenant_id: TenantId,
-    wanted: OwnerChange,
+    wanted: OwnerRequest,
     database: TheDatabase,
     settings: TheSettings,
 ) -> Session:
@@ -83,15 +81,15 @@ async def change_owner(
 
 
 @router.get("/notes", summary="List a session's notes, newest first")
-async def list_notes(session_id: PathId, query: AskedNotes, database: TheLists) -> Page[Note]:
+async def list_notes(session_id: PathId, query: AskedNotes, database: TheLists) -> NotePage:
     """What the people of the business have noted."""
     asked = keeping.ListNotes(**query.model_dump(), session_id=session_id)
     return await keeping.list_notes(database, asked)
 
 
 @router.post("/notes", status_code=201, summary="Note something of a session")
-async def add_note(
-    session_id: PathId, tenant_id: TenantId, note: NewNote, database: TheDatabase
+async def create_note(
+    session_id: PathId, tenant_id: TenantId, note: NoteRequest, database: TheDatabase
 ) -> Note:
     """Never sent to the contact; told to the AI where the tenant has `notes_to_llm`."""
     asked = keeping.AddNote(tenant_id=tenant_id, session_id=session_id, body=note.body)
@@ -101,7 +99,7 @@ async def add_note(
 @router.delete("/notes/{note_id}", summary="Remove a note")
 async def remove_note(
     session_id: PathId, note_id: PathId, tenant_id: TenantId, database: TheDatabase
-) -> Removed:
+) -> RemovedNote:
     """`removed` is false where there is none."""
     asked = keeping.RemoveNote(tenant_id=tenant_id, session_id=session_id, note_id=note_id)
     return await keeping.remove_note(database, asked)

@@ -12,8 +12,11 @@ from typing import Any, TypedDict
 from pydantic import SecretStr, ValidationError
 
 from router.configuration.addresses import Allowed, fault_of
+from router.configuration.declaring import named
+from router.configuration.opening_hours import OpeningHours
 from router.configuration.servers import Servers
 from router.configuration.settings import Settings
+from router.configuration.tenant_settings import SETTINGS
 from router.configuration.zones import zone_of
 from router.errors import Invalid
 from router.logs.scrubber import shield_secret
@@ -22,11 +25,10 @@ from router.state.calls.model import Values
 from router.state.calls.tenants import Tenant
 from router.state.database import Database, Json
 from router.tenants.away import check_away_message
-from router.tenants.hours import OpeningHours
 from router.tenants.policy import ceilings, policy
 from router.tenants.sealing import KEY_COLUMNS, Vault, place_of_key
 
-_ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
+_ADDRESSES = named(SETTINGS, "address")
 _KEY = re.compile(r"[!#-&(-\[\]-~]{6,500}")
 
 
@@ -76,7 +78,7 @@ def _rules(settings: Settings) -> _Rules:
 
 
 def _shield(values: Mapping[str, Any]) -> None:
-    """Keep its keys out of the log, now that whoever gave them was let to."""
+    """Keep its keys out of the log, now that the caller was allowed to set them."""
     for column in KEY_COLUMNS:
         if key := values.get(column):
             shield_secret(SecretStr(key))

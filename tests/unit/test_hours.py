@@ -10,17 +10,10 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from router.configuration.opening_hours import WEEKDAYS, Hours, OpeningHours, compiled
 from router.configuration.zones import zone_of
 from router.tenants.away import away_text, check_away_message
-from router.tenants.hours import (
-    WEEKDAYS,
-    Hours,
-    Opening,
-    OpeningHours,
-    compiled,
-    opening_at,
-    read_hours,
-)
+from router.tenants.hours import Opening, opening_at, read_hours
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 NEW_YORK = ZoneInfo("America/New_York")

@@ -5,7 +5,6 @@ database/schema/0720_kept_by_people.sql.
 
 from pydantic import Field
 
-from router.state.calls.members import Removed
 from router.state.calls.model import Answer, Asked, Text, call
 from router.state.calls.reading import FoundSession, GetSession, Session
 from router.state.calls.shown import AskedPage, Page, Time
@@ -58,6 +57,10 @@ class KeptNote(Answer):
     note: Note
 
 
+class NotePage(Page[Note]):
+    """A page of notes."""
+
+
 class ListNotes(AskedPage):
     """Of which session."""
 
@@ -71,6 +74,12 @@ class RemoveNote(Asked):
     tenant_id: int
     session_id: int
     note_id: int
+
+
+class RemovedNote(Answer):
+    """The result of a removal."""
+
+    removed: bool
 
 
 async def set_labels(database: Database, asked: SetLabels) -> LabelledSession:
@@ -88,11 +97,11 @@ async def add_note(database: Database, asked: AddNote) -> KeptNote:
     return await call(database, "add_note", asked, KeptNote)
 
 
-async def list_notes(database: Database, asked: ListNotes) -> Page[Note]:
+async def list_notes(database: Database, asked: ListNotes) -> NotePage:
     """Return some notes of a session, the newest first. Raises NotFound and Invalid."""
-    return await call(database, "list_notes", asked, Page[Note])
+    return await call(database, "list_notes", asked, NotePage)
 
 
-async def remove_note(database: Database, asked: RemoveNote) -> Removed:
+async def remove_note(database: Database, asked: RemoveNote) -> RemovedNote:
     """Remove a note. Raises NotFound."""
-    return await call(database, "remove_note", asked, Removed)
+    return await call(database, "remove_note", asked, RemovedNote)
