@@ -43,7 +43,7 @@ async def test_hours_that_cannot_be_are_refused_with_what_is_wrong(office: Offic
         ({"opening_hours": {"weekly": {"mon": ["9-18"]}}}, "09:00-18:00"),
         ({"opening_hours": {"weekly": week, "holidays": "XX"}}, "BR-SP"),
         ({"opening_hours": {"weekly": week, "hours": 1}}, "hours"),
-        ({"facts": "x" * 100_001}, "100000"),
+        ({"facts": "x" * 100_001}, "100,000"),
     ):
         refused = await office.patch(path, 422, json=values)
         assert word in str(refused), refused

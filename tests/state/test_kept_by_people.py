@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import Invalid, NotFound
+from router.errors import Conflict, Invalid, NotFound
 from router.state.database import Json
 from tests.state.conversation import JOAO, MARIA, MARIA_LID, POLICY, Conversation, held
 
@@ -70,6 +70,51 @@ async def test_the_end_of_a_pause_answers_nothing_there(talk: Conversation):
     await label(talk, "no-ai")
     asked = {"tenant_id": 1, "session_id": 1, "source": "operator", "policy": POLICY}
     assert (await talk.database.call("resume_session", asked))["turn_id"] is None
+
+
+async def test_a_dead_turn_there_is_not_retried(talk: Conversation):
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one()
+    await talk.fail(turn, kind="permanent")
+    await label(talk, "no-ai")
+    asked = {"tenant_id": 1, "turn_id": turn["turn_id"]}
+    with pytest.raises(Conflict, match="no-ai"):
+        await talk.database.call("retry_turn", asked)
+    many = await talk.database.call("retry_turns", {"tenant_id": 1})
+    assert (many["retried"], many["left"]) == (0, 1)
+    await label(talk, remove=("no-ai",))
+    assert (await talk.database.call("retry_turn", asked))["turn"]["state"] == "pending"
+
+
+async def test_too_many_labels_of_two_that_became_one_can_be_taken_away(talk: Conversation):
+    await talk.maria_writes("oi", jids=[MARIA_LID])
+    await talk.maria_writes("oi de novo", jids=[MARIA])
+    await label(talk, *(f"a{n}" for n in range(20)), session=1)
+    await label(talk, *(f"b{n}" for n in range(20)), session=2)
+    await talk.maria_writes("sou eu", jids=[MARIA, MARIA_LID])
+    kept = (await talk.session())["id"]
+    with pytest.raises(Invalid, match="20 labels"):
+        await label(talk, "mais", session=kept)
+    changed = await label(talk, remove=("a0",), session=kept)
+    assert len(changed["session"]["labels"]) == 39
+
+
+async def test_sessions_are_listed_by_label_and_by_owner(talk: Conversation):
+    await talk.maria_writes("oi")
+    await talk.maria_writes("oi", jids=[JOAO])
+    await label(talk, "vip", "bolos")
+    await talk.database.call("set_owner", {"tenant_id": 1, "session_id": 2, "owner": "Ana"})
+
+    async def listed(**filters: object) -> list[int]:
+        page = await talk.database.call("list_sessions", {"tenant_id": 1, **filters})
+        return sorted(each["id"] for each in page["items"])
+
+    assert await listed(label="vip") == [1]
+    assert await listed(label="vi") == []
+    assert await listed(owner="Ana") == [2]
+    assert await listed(owner="Ana", label="vip") == []
+    assert await listed(owner="Bia") == []
+    assert await listed(label=None, owner=None) == [1, 2]
 
 
 async def test_an_owner_is_a_name_and_can_be_nobody(talk: Conversation):

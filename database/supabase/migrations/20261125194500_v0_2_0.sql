@@ -3832,6 +3832,8 @@ as $$
         when p_turn.state <> 'dead'
             then format('turn %s is %s, only a dead turn can be retried', p_turn.id, p_turn.state)
         when p_session.is_paused then format('session %s is paused: resume it first', p_session.id)
+        when 'no-ai' = any(p_session.labels)
+            then format('session %s has the label no-ai: remove it first', p_session.id)
         when not exists (select from public.messages as m where m.turn_id = p_turn.id and not m.from_me)
             then format('another turn answers the messages of turn %s', p_turn.id)
         when hybridflow.is_begun(p_turn.id)
@@ -3870,7 +3872,7 @@ $$;
 
 -- retry_turn({tenant_id, turn_id})
 -- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
--- PT409: it is not dead, its session is paused, or its messages were given to another turn.
+-- PT409: it is not dead, its session is paused or without AI, or its messages were given to another turn.
 create or replace function public.retry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -6736,7 +6738,7 @@ begin
 end
 $$;
 
--- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
+-- list_sessions({tenant_id, paused?, label?, owner?, contact?, active_since?, policy?, limit?, cursor?})
 -- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
 -- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
 -- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
@@ -6760,7 +6762,8 @@ declare
     v_paused boolean := (p ->> 'paused')::boolean;
     v_limit integer := hybridflow.page_size(p);
     v_look integer := hybridflow.rows_to_look_at(
-        v_limit, v_contact is not null or coalesce(not v_paused, false)
+        v_limit,
+        coalesce(v_contact, p ->> 'label', p ->> 'owner') is not null or coalesce(not v_paused, false)
     );
     v_after jsonb := hybridflow.from_cursor('sessions', p);
     -- Three starts: at the top, after a session with messages, after one without.
@@ -6776,7 +6779,7 @@ begin
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     with looked as materialized (
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_paused is not true
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity')
@@ -6784,7 +6787,7 @@ begin
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_paused and s.is_paused
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity')
@@ -6792,14 +6795,14 @@ begin
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_since is null
                 and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
             order by s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where s.id = any(v_known)
                 and coalesce((s.last_message_at, s.id) < (v_at, v_id), s.id < v_silent_id)
                 and coalesce(s.last_message_at >= v_since, v_since is null)
@@ -6809,7 +6812,9 @@ begin
 
     found as (
         select l.id, l.last_message_at from looked as l
-        where l.is_paused = coalesce(v_paused, l.is_paused) and case
+        where l.is_paused = coalesce(v_paused, l.is_paused)
+            and coalesce(p ->> 'label' = any(l.labels), true)
+            and (p ->> 'owner' is null or l.owner is not distinct from p ->> 'owner') and case
             when v_contact is null or v_known is not null then true
             when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
             else (  -- no exists: it would be looked up in all identities at once
@@ -7135,7 +7140,8 @@ begin
     v_labels := array(
         select distinct l from unnest(v_session.labels || v_add) as l where l <> all(v_remove) order by l
     );
-    if cardinality(v_labels) > 20 then
+    -- Two sessions that became one may have more.
+    if cardinality(v_labels) > greatest(20, cardinality(v_session.labels)) then
         raise exception 'a session may have 20 labels, not %', cardinality(v_labels) using errcode = 'PT422';
     end if;
     update public.sessions set labels = v_labels, updated_at = hybridflow.clock() where id = v_session.id;

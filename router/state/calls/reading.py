@@ -109,6 +109,8 @@ class ListSessions(AskedPage):
 
     tenant_id: int
     paused: bool | None = None
+    label: Text | None = None
+    owner: Text | None = None
     contact: Text | None = None
     active_since: Moment | None = None
     policy: Values | None = None
