@@ -6845,7 +6845,7 @@ begin
     found as (
         select l.id, l.last_message_at from looked as l
         where l.is_paused = coalesce(v_paused, l.is_paused)
-            and coalesce(p ->> 'label' = any(l.labels), true)
+            and (p ->> 'label' is null or p ->> 'label' = any(l.labels))
             and (p ->> 'owner' is null or l.owner is not distinct from p ->> 'owner') and case
             when v_contact is null or v_known is not null then true
             when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
@@ -12784,7 +12784,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '8c718b2288a2899f9a43bb7a362b8a9b25e974fed1336cb780afd7ee696fa435')
+    ('20261125194500', 'v0_2_0', 'b25734ac0433e68f48a14fb31519e46a76f39088b48cb1a376d7a300f09f710d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

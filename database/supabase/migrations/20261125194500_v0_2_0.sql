@@ -6813,7 +6813,7 @@ begin
     found as (
         select l.id, l.last_message_at from looked as l
         where l.is_paused = coalesce(v_paused, l.is_paused)
-            and coalesce(p ->> 'label' = any(l.labels), true)
+            and (p ->> 'label' is null or p ->> 'label' = any(l.labels))
             and (p ->> 'owner' is null or l.owner is not distinct from p ->> 'owner') and case
             when v_contact is null or v_known is not null then true
             when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
