@@ -12059,9 +12059,9 @@ $$;
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
 -- turns, notices, spending or session_notes; the attempts at its turns (turn_attempts: a page goes through
--- `limit` turns); its events by the messages that they were about (events: a page goes through `limit` messages;
--- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
--- tenant's. PT422: there is no such list.
+-- `limit` turns); its events by the messages that they were about (events: a page goes through `limit`
+-- messages; archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404:
+-- not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -12844,7 +12844,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '332f5cac8e1a88e6ad28271b32d77ee6dd6575b12eef867a72cdfcbfb4c4e63c')
+    ('20261125194500', 'v0_2_0', '50915cf7ac8c012dfd4f023f586ba4bc849ba943b7a263cb6f1e70b1079f4bfb')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

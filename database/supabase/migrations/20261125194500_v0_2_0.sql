@@ -12027,9 +12027,9 @@ $$;
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
 -- turns, notices, spending or session_notes; the attempts at its turns (turn_attempts: a page goes through
--- `limit` turns); its events by the messages that they were about (events: a page goes through `limit` messages;
--- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
--- tenant's. PT422: there is no such list.
+-- `limit` turns); its events by the messages that they were about (events: a page goes through `limit`
+-- messages; archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404:
+-- not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
