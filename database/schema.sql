@@ -108,10 +108,10 @@ begin
         where n.nspname = 'hybridflow' and p.prokind = 'f' and not exists (
             select from (values
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
                 ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
-                ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
@@ -938,85 +938,6 @@ as $$
     )
 $$;
 
--- ==================== 0155_hours.sql
-
--- HybridFlow: what a contact was told of the business being closed.
---
--- When a business is open is the router's to say (router/tenants/hours.py): it alone knows time zones and
--- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
-
-alter table public.sessions
-add column if not exists away_until timestamptz,
-add column if not exists away_message_id bigint;
-
-comment on column public.sessions.away_until is
-'When the closed stretch ends of which the contact was told, with away_message_id.';
-
--- Until when the session's contact was told that the business is closed; null: never, or it did not leave.
-create or replace function hybridflow.told_away_until(p_session public.sessions)
-returns timestamptz
-language sql
-stable
-set search_path = ''
-as $$
-    select p_session.away_until where not exists (
-        select from public.messages as m where m.id = p_session.away_message_id and m.send_state = 'failed'
-    )
-$$;
-
--- ==================== 0157_kept_by_people.sql
-
--- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
-
-alter table public.sessions
-add column if not exists labels text[] not null default '{}',
-add column if not exists owner text;
-
-comment on column public.sessions.labels is
-'What people call it by; no-ai: the AI answers nothing there, vip: the AI is told so.';
-comment on column public.sessions.owner is 'Who of the business looks after it; null: nobody in particular.';
-
-create table if not exists public.session_notes (
-    id bigint generated always as identity primary key,
-    tenant_id bigint not null references public.tenants (id) on delete cascade,
-    session_id bigint not null references public.sessions (id) on delete cascade,
-    body text not null constraint session_notes_body_check check (length(body) between 1 and 4000),
-    author text not null,
-    created_at timestamptz not null default now()
-);
-
-comment on table public.session_notes is
-'What the people of a business note of a conversation; never sent to the contact.';
-create index if not exists session_notes_by_session on public.session_notes (session_id, id desc);
-create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
-alter table public.session_notes enable row level security;
-
--- Whether the AI answers nothing in the session, however much is written there.
-create or replace function hybridflow.is_without_ai(p_session_id bigint)
-returns boolean
-language sql
-stable
-set search_path = ''
-as $$
-    select coalesce((select 'no-ai' = any(s.labels) from public.sessions as s where s.id = p_session_id), false)
-$$;
-
--- The notes that the AI is told of a session, the oldest first: the newest twenty, where the tenant wants it.
-create or replace function hybridflow.notes_for_llm(p_tenant public.tenants, p_session_id bigint)
-returns jsonb
-language sql
-stable
-set search_path = ''
-as $$
-    select case when p_tenant.notes_to_llm then (
-        select coalesce(jsonb_agg(n.body order by n.id), '[]')
-        from (
-            select w.id, w.body from public.session_notes as w
-            where w.session_id = p_session_id order by w.id desc limit 20
-        ) as n
-    ) else '[]' end
-$$;
-
 -- ==================== 0160_outbox.sql
 
 -- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
@@ -1147,6 +1068,85 @@ on public.messages (chosen_id) where wa_id is null and chosen_id is not null;
 create index if not exists messages_to_check
 on public.messages (coalesce(check_at, send_began_at))
 where turn_id is null and send_state in ('sending', 'unknown');
+
+-- ==================== 0165_hours.sql
+
+-- HybridFlow: what a contact was told of the business being closed.
+--
+-- When a business is open is the router's to say (router/tenants/hours.py): it alone knows time zones and
+-- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
+
+alter table public.sessions
+add column if not exists away_until timestamptz,
+add column if not exists away_message_id bigint;
+
+comment on column public.sessions.away_until is
+'When the closed stretch ends of which the contact was told, with away_message_id.';
+
+-- Until when the session's contact was told that the business is closed; null: never, or it did not leave.
+create or replace function hybridflow.told_away_until(p_session public.sessions)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select p_session.away_until where not exists (
+        select from public.messages as m where m.id = p_session.away_message_id and m.send_state = 'failed'
+    )
+$$;
+
+-- ==================== 0167_kept_by_people.sql
+
+-- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
+
+alter table public.sessions
+add column if not exists labels text[] not null default '{}',
+add column if not exists owner text;
+
+comment on column public.sessions.labels is
+'What people call it by; no-ai: the AI answers nothing there, vip: the AI is told so.';
+comment on column public.sessions.owner is 'Who of the business looks after it; null: nobody in particular.';
+
+create table if not exists public.session_notes (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    body text not null constraint session_notes_body_check check (length(body) between 1 and 4000),
+    author text not null,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.session_notes is
+'What the people of a business note of a conversation; never sent to the contact.';
+create index if not exists session_notes_by_session on public.session_notes (session_id, id desc);
+create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
+alter table public.session_notes enable row level security;
+
+-- Whether the AI answers nothing in the session, however much is written there.
+create or replace function hybridflow.is_without_ai(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce((select 'no-ai' = any(s.labels) from public.sessions as s where s.id = p_session_id), false)
+$$;
+
+-- The notes that the AI is told of a session, the oldest first: the newest twenty, where the tenant wants it.
+create or replace function hybridflow.notes_for_llm(p_tenant public.tenants, p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case when p_tenant.notes_to_llm then (
+        select coalesce(jsonb_agg(n.body order by n.id), '[]')
+        from (
+            select w.id, w.body from public.session_notes as w
+            where w.session_id = p_session_id order by w.id desc limit 20
+        ) as n
+    ) else '[]' end
+$$;
 
 -- ==================== 0170_attempts.sql
 
@@ -12844,7 +12844,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '50915cf7ac8c012dfd4f023f586ba4bc849ba943b7a263cb6f1e70b1079f4bfb')
+    ('20261125194500', 'v0_2_0', '34faceddba4887d6c52f9f8d3fde156ab22757147268ad276052f11214388fd3')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 
