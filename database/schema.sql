@@ -71,6 +71,7 @@ begin
         ('memberships', array['tenant_id', 'user_id', 'role', 'created_by']),
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
+        ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
     ) as o (name, columns)
@@ -108,6 +109,9 @@ begin
             select from (values
                 ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('told_away_until', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('is_without_ai', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('notes_for_llm', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'jsonb'),
                 ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
                 ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
                 ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
@@ -451,7 +455,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -893,7 +897,20 @@ add column if not exists answer_edits boolean not null default false,
 add column if not exists answered_kinds text[] not null default '{}'
 constraint tenants_answered_kinds_check check (answered_kinds <@ array['reaction', 'poll_vote']),
 add column if not exists unknown_lid_minutes numeric not null default 3
-constraint tenants_unknown_lid_minutes_check check (unknown_lid_minutes between 0 and 60);
+constraint tenants_unknown_lid_minutes_check check (unknown_lid_minutes between 0 and 60),
+add column if not exists facts text,
+add column if not exists timezone text
+constraint tenants_timezone_check check (length(timezone) between 1 and 64),
+add column if not exists opening_hours jsonb
+constraint tenants_opening_hours_check check (
+    jsonb_typeof(opening_hours) = 'object' and octet_length(opening_hours::text) <= 20000
+),
+add column if not exists away_message text
+constraint tenants_away_message_check check (
+    length(away_message) <= 2000 and length(btrim(away_message)) > 0
+),
+add column if not exists answer_when_closed boolean not null default true,
+add column if not exists notes_to_llm boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -1076,6 +1093,85 @@ on public.messages (chosen_id) where wa_id is null and chosen_id is not null;
 create index if not exists messages_to_check
 on public.messages (coalesce(check_at, send_began_at))
 where turn_id is null and send_state in ('sending', 'unknown');
+
+-- ==================== 0165_hours.sql
+
+-- HybridFlow: what a contact was told of the business being closed.
+--
+-- When a business is open is the router's to say (router/tenants/hours.py): it alone knows time zones and
+-- public holidays. Here is judged what needs the state: that a contact is told once for each closed stretch.
+
+alter table public.sessions
+add column if not exists away_until timestamptz,
+add column if not exists away_message_id bigint;
+
+comment on column public.sessions.away_until is
+'When the closed stretch ends of which the contact was told, with away_message_id.';
+
+-- Until when the session's contact was told that the business is closed; null: never, or it did not leave.
+create or replace function hybridflow.told_away_until(p_session public.sessions)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select p_session.away_until where not exists (
+        select from public.messages as m where m.id = p_session.away_message_id and m.send_state = 'failed'
+    )
+$$;
+
+-- ==================== 0167_kept_by_people.sql
+
+-- HybridFlow: what the people of a business keep of a conversation: labels, an owner, notes.
+
+alter table public.sessions
+add column if not exists labels text[] not null default '{}',
+add column if not exists owner text;
+
+comment on column public.sessions.labels is
+'What people call it by; no-ai: the AI answers nothing there, vip: the AI is told so.';
+comment on column public.sessions.owner is 'Who of the business looks after it; null: nobody in particular.';
+
+create table if not exists public.session_notes (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    body text not null constraint session_notes_body_check check (length(body) between 1 and 4000),
+    author text not null,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.session_notes is
+'What the people of a business note of a conversation; never sent to the contact.';
+create index if not exists session_notes_by_session on public.session_notes (session_id, id desc);
+create index if not exists session_notes_by_tenant on public.session_notes (tenant_id);
+alter table public.session_notes enable row level security;
+
+-- Whether the AI answers nothing in the session, however much is written there.
+create or replace function hybridflow.is_without_ai(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce((select 'no-ai' = any(s.labels) from public.sessions as s where s.id = p_session_id), false)
+$$;
+
+-- The notes that the AI is told of a session, the oldest first: the newest twenty, where the tenant wants it.
+create or replace function hybridflow.notes_for_llm(p_tenant public.tenants, p_session_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select case when p_tenant.notes_to_llm then (
+        select coalesce(jsonb_agg(n.body order by n.id), '[]')
+        from (
+            select w.id, w.body from public.session_notes as w
+            where w.session_id = p_session_id order by w.id desc limit 20
+        ) as n
+    ) else '[]' end
+$$;
 
 -- ==================== 0170_attempts.sql
 
@@ -1411,6 +1507,7 @@ begin
     update public.messages_archive set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
+    update public.session_notes set session_id = p_into where session_id = p_from;
     update public.sessions as s
     set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
         lid = coalesce(s.lid, v_from.lid),
@@ -1448,6 +1545,13 @@ begin
         end,
         awaited_until = greatest(s.awaited_until, v_from.awaited_until),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        labels = array(select distinct l from unnest(s.labels || v_from.labels) as l order by l),
+        owner = coalesce(s.owner, v_from.owner),
+        away_until = greatest(s.away_until, v_from.away_until),
+        away_message_id = case
+            when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
+            else s.away_message_id
+        end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;
@@ -1460,6 +1564,8 @@ begin
     delete from public.sessions where id = p_from;
     if (select is_paused from public.sessions where id = p_into) then
         perform hybridflow.cancel_turns(p_into, 'paused');
+    elsif hybridflow.is_without_ai(p_into) then
+        perform hybridflow.cancel_turns(p_into, 'no_ai');
     end if;
 end
 $$;
@@ -1890,7 +1996,7 @@ begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id
     where s.id = p_session_id;
-    if not v_tenant.is_active then
+    if not v_tenant.is_active or hybridflow.is_without_ai(p_session_id) then
         return null;
     end if;
     v_since := hybridflow.clock() - hybridflow.seconds(
@@ -2637,7 +2743,7 @@ stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt, 'now', hybridflow.clock(),
         'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
         'last_handler', p_turn.handler, 'last_error', p_turn.error, 'waits', p_turn.waits,
         'correlation_id', p_turn.correlation_id,
@@ -2645,12 +2751,16 @@ as $$
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
             'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
-            'reply_rules', hybridflow.reply_rules(t)
+            'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
+            'opening_hours', t.opening_hours, 'away_message', t.away_message,
+            'answer_when_closed', t.answer_when_closed
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
             'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-            'contact_name', hybridflow.cut(s.contact_name, 256)
+            'contact_name', hybridflow.cut(s.contact_name, 256),
+            'labels', s.labels, 'notes', hybridflow.notes_for_llm(t, s.id),
+            'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
         'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
@@ -3213,7 +3323,8 @@ begin
         ), 0) < 16000000 as fits
         from (
             select t.id, f.place, (
-                select octet_length(n.system_prompt) from public.tenants as n where n.id = t.tenant_id
+                select coalesce(octet_length(n.system_prompt), 0)::bigint + coalesce(octet_length(n.facts), 0)
+                from public.tenants as n where n.id = t.tenant_id
             ) as size
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
@@ -3712,10 +3823,12 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
+-- tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
--- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
+-- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
+-- seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3745,7 +3858,11 @@ begin
         select from public.messages as m
         where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
     );
-    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    perform hybridflow.close_turn((v_held.turn).id, case
+        when coalesce((p ->> 'unanswered')::boolean, false) and not hybridflow.has_spoken((v_held.turn).id)
+            then 'cancelled'
+        else 'sent'
+    end, p ->> 'reason');
     return jsonb_build_object('ok', true);
 end
 $$;
@@ -3778,6 +3895,8 @@ as $$
         when p_turn.state <> 'dead'
             then format('turn %s is %s, only a dead turn can be retried', p_turn.id, p_turn.state)
         when p_session.is_paused then format('session %s is paused: resume it first', p_session.id)
+        when 'no-ai' = any(p_session.labels)
+            then format('session %s has the label no-ai: remove it first', p_session.id)
         when not exists (select from public.messages as m where m.turn_id = p_turn.id and not m.from_me)
             then format('another turn answers the messages of turn %s', p_turn.id)
         when hybridflow.is_begun(p_turn.id)
@@ -3816,7 +3935,7 @@ $$;
 
 -- retry_turn({tenant_id, turn_id})
 -- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
--- PT409: it is not dead, its session is paused, or its messages were given to another turn.
+-- PT409: it is not dead, its session is paused or without AI, or its messages were given to another turn.
 create or replace function public.retry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -4838,6 +4957,62 @@ begin
         where id = v_message.id;
     end if;
     return '{"ok": true}'::jsonb || hybridflow.told_taken(v_taken);
+end
+$$;
+
+-- ==================== 0510_away.sql
+
+-- HybridFlow: the message that the business is closed.
+
+-- begin_away_send({turn_id, token, opens_at, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds})
+-- The fence for the message that the business is closed until opens_at, which an attempt at a turn sends
+-- before it has the reply made. It is no part of the turn: it answers nothing, and a doubt about it keeps
+-- no reply back. Returns {ok, message_id, chosen_id, jid} or {refused: reason}: as begin_send, or 'told': the
+-- contact was told of this closed stretch, or of one that has not ended yet.
+create or replace function public.begin_away_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_opens_at timestamptz;
+    v_held record;
+    v_turn public.turns;
+    v_stopped text;
+    v_told timestamptz;
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys('begin_away_send', p, '{turn_id,token,opens_at,body,lease_seconds}');
+    v_opens_at := (p ->> 'opens_at')::timestamptz;
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
+        return jsonb_build_object('refused', 'paused');
+    end if;
+    v_told := hybridflow.told_away_until(v_held.session);
+    if v_told = v_opens_at or v_told > hybridflow.clock() then
+        return jsonb_build_object('refused', 'told');
+    end if;
+
+    v_message := hybridflow.begin_message(v_held.session, null, null, 'ai', p);
+    update public.sessions set away_until = v_opens_at, away_message_id = v_message.id
+    where id = v_turn.session_id;
+    update public.turns
+    set lease_until = greatest(
+        lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
 end
 $$;
 
@@ -6024,6 +6199,7 @@ declare
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
+        when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(
             p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
@@ -6555,7 +6731,7 @@ begin
     end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
     v_ids := hybridflow.messages_to_answer_again(v_turn, p_since);
-    if v_ids is null or not v_tenant.is_active then
+    if v_ids is null or not v_tenant.is_active or hybridflow.is_without_ai(v_turn.session_id) then
         return;
     end if;
     v_next_id := (hybridflow.join_turn(
@@ -6959,7 +7135,7 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -7097,7 +7273,7 @@ begin
 end
 $$;
 
--- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
+-- list_sessions({tenant_id, paused?, label?, owner?, contact?, active_since?, policy?, limit?, cursor?})
 -- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
 -- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
 -- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
@@ -7121,7 +7297,8 @@ declare
     v_paused boolean := (p ->> 'paused')::boolean;
     v_limit integer := hybridflow.page_size(p);
     v_look integer := hybridflow.rows_to_look_at(
-        v_limit, v_contact is not null or coalesce(not v_paused, false)
+        v_limit,
+        coalesce(v_contact, p ->> 'label', p ->> 'owner') is not null or coalesce(not v_paused, false)
     );
     v_after jsonb := hybridflow.from_cursor('sessions', p);
     -- Three starts: at the top, after a session with messages, after one without.
@@ -7137,7 +7314,7 @@ begin
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     with looked as materialized (
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_paused is not true
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity')
@@ -7145,7 +7322,7 @@ begin
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_paused and s.is_paused
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity')
@@ -7153,14 +7330,14 @@ begin
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_since is null
                 and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
             order by s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where s.id = any(v_known)
                 and coalesce((s.last_message_at, s.id) < (v_at, v_id), s.id < v_silent_id)
                 and coalesce(s.last_message_at >= v_since, v_since is null)
@@ -7170,7 +7347,9 @@ begin
 
     found as (
         select l.id, l.last_message_at from looked as l
-        where l.is_paused = coalesce(v_paused, l.is_paused) and case
+        where l.is_paused = coalesce(v_paused, l.is_paused)
+            and (p ->> 'label' is null or p ->> 'label' = any(l.labels))
+            and (p ->> 'owner' is null or l.owner is not distinct from p ->> 'owner') and case
             when v_contact is null or v_known is not null then true
             when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
             else (  -- no exists: it would be looked up in all identities at once
@@ -7465,6 +7644,150 @@ begin
 end
 $$;
 
+-- ==================== 0720_kept_by_people.sql
+
+-- HybridFlow: labels, owners and notes, as people set them.
+
+-- set_labels({tenant_id, session_id, add?: [label], remove?: [label], policy?})
+-- Gives the session labels and takes others away. With 'no-ai' the AI says no more there: what it was about
+-- to say is cancelled. Returns {session, cancelled_turns}. PT404: not this tenant's. PT422: a label that
+-- cannot be, or more than twenty.
+create or replace function public.set_labels(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_add text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'add', 'null'), '[]')));
+    v_remove text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'remove', 'null'), '[]')));
+    v_labels text[];
+    v_wrong text;
+    v_cancelled integer := 0;
+begin
+    perform hybridflow.require_keys('set_labels', p, '{tenant_id,session_id}');
+    select l into v_wrong from unnest(v_add) as l where l !~ '^[a-z0-9][a-z0-9-]{0,39}$' limit 1;
+    if v_wrong is not null then
+        raise exception 'a label has 1 to 40 small letters, digits and hyphens, such as no-ai'
+            using errcode = 'PT422';
+    end if;
+    v_session := hybridflow.session_of(p);
+    v_labels := array(
+        select distinct l from unnest(v_session.labels || v_add) as l where l <> all(v_remove) order by l
+    );
+    -- Two sessions that became one may have more.
+    if cardinality(v_labels) > greatest(20, cardinality(v_session.labels)) then
+        raise exception 'a session may have 20 labels, not %', cardinality(v_labels) using errcode = 'PT422';
+    end if;
+    update public.sessions set labels = v_labels, updated_at = hybridflow.clock() where id = v_session.id;
+    if 'no-ai' = any(v_labels) then
+        v_cancelled := hybridflow.cancel_turns(v_session.id, 'no_ai');
+    end if;
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
+    );
+end
+$$;
+
+-- set_owner({tenant_id, session_id, owner?, policy?})
+-- Says who of the business looks after the session; null: nobody in particular. Returns {session}. PT404: not
+-- this tenant's. PT422: no name.
+create or replace function public.set_owner(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    perform hybridflow.require_keys('set_owner', p, '{tenant_id,session_id}');
+    if not coalesce(length(p ->> 'owner') between 1 and 100, true) then
+        raise exception 'owner must have from 1 to 100 characters' using errcode = 'PT422';
+    end if;
+    perform hybridflow.check_name('owner', p ->> 'owner');
+    v_session := hybridflow.session_of(p);
+    update public.sessions set owner = p ->> 'owner', updated_at = hybridflow.clock() where id = v_session.id;
+    return jsonb_build_object('session', hybridflow.session_json(v_session.id, p -> 'policy'));
+end
+$$;
+
+-- add_note({caller?, tenant_id, session_id, body, author?})
+-- Notes something of the session, for the people of the business. `author` counts where nobody is known to
+-- call. Returns {note}. PT404: not this tenant's. PT422: too long, or nothing; or there are 500 already.
+create or replace function public.add_note(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_note public.session_notes;
+begin
+    perform hybridflow.require_keys('add_note', p, '{tenant_id,session_id,body}');
+    if length(btrim(p ->> 'body')) = 0 or length(p ->> 'body') > 4000 then
+        raise exception 'a note must have from 1 to 4000 characters' using errcode = 'PT422';
+    end if;
+    v_session := hybridflow.session_of(p);
+    if (select count(*) from public.session_notes as n where n.session_id = v_session.id) >= 500 then
+        raise exception 'a session may have 500 notes: remove some' using errcode = 'PT422';
+    end if;
+    insert into public.session_notes (tenant_id, session_id, body, author, created_at)
+    values (
+        v_session.tenant_id, v_session.id, p ->> 'body',
+        left(coalesce(p -> 'caller' ->> 'name', p ->> 'author', '?'), 100), hybridflow.clock()
+    )
+    returning * into v_note;
+    return jsonb_build_object('note', to_jsonb(v_note));
+end
+$$;
+
+-- list_notes({tenant_id, session_id, limit?, cursor?})
+-- Returns {items, next_cursor}: the notes of a session, the newest first. PT404: not this tenant's.
+create or replace function public.list_notes(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('notes', p) ->> 0)::bigint, 9223372036854775807);
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_notes', p, '{tenant_id,session_id}');
+    perform hybridflow.require_own(p);
+    select array_agg(
+        jsonb_build_object('key', jsonb_build_array(f.id), 'item', to_jsonb(f)) order by f.id desc
+    )
+    into v_rows
+    from (
+        select n.* from public.session_notes as n
+        where n.session_id = (p ->> 'session_id')::bigint and n.id < v_before
+        order by n.id desc limit v_limit + 1
+    ) as f;
+    return hybridflow.page('notes', v_rows, v_limit);
+end
+$$;
+
+-- remove_note({tenant_id, session_id, note_id})
+-- Returns {removed}: false where there is no such note. PT404: the session is not this tenant's.
+create or replace function public.remove_note(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_removed bigint;
+begin
+    perform hybridflow.require_keys('remove_note', p, '{tenant_id,session_id,note_id}');
+    perform hybridflow.require_own(p);
+    delete from public.session_notes
+    where id = (p ->> 'note_id')::bigint and session_id = (p ->> 'session_id')::bigint
+    returning id into v_removed;
+    return jsonb_build_object('removed', v_removed is not null);
+end
+$$;
+
 -- ==================== 0790_tenant_settings.sql
 
 -- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
@@ -7485,6 +7808,7 @@ as $$
         'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
         'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
         'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
+        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed', 'notes_to_llm',
         'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
@@ -7546,7 +7870,8 @@ set search_path = ''
 as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
-        'resume_after_hours', 'answer_within_minutes'
+        'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
+        'answer_when_closed', 'notes_to_llm'
     ]::text[]
 $$;
 
@@ -7570,7 +7895,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'system_prompt', 100000
+        'system_prompt', 100000, 'facts', 100000, 'away_message', 2000
     )
 $$;
 
@@ -7638,6 +7963,12 @@ as $$
             then 'retention_days must be from 1 to 36500'
         when 'tenants_on_retention_check'
             then 'on_retention must be archive or delete'
+        when 'tenants_timezone_check'
+            then 'timezone must be the IANA''s name of a time zone'
+        when 'tenants_opening_hours_check'
+            then 'opening_hours must be an object of at most 20000 bytes'
+        when 'tenants_away_message_check'
+            then 'away_message must have from 1 to 2000 characters, and {time} among them'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -7669,7 +8000,9 @@ begin
         loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
         contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
         webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
-        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
+        timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
+        answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -7762,6 +8095,22 @@ comment on column public.tenants.retention_days is
 comment on column public.tenants.on_retention is
 'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
 'are deleted';
+comment on column public.tenants.facts is
+'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
+'leak';
+comment on column public.tenants.timezone is
+'The clock of the business, by the IANA''s name';
+comment on column public.tenants.opening_hours is
+'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
+'them';
+comment on column public.tenants.away_message is
+'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
+'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
+'{date:iso}) may be';
+comment on column public.tenants.answer_when_closed is
+'false: while it is closed the AI answers nothing; the away_message is sent';
+comment on column public.tenants.notes_to_llm is
+'The AI is told the notes of a conversation, which it may not repeat';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';
@@ -7836,7 +8185,8 @@ $$;
 
 -- list_tenants({caller?, limit?, cursor?})
 -- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (every one, without a caller),
--- in the order of creation. A page ends before its `limit` where its prompts have 500,000 bytes.
+-- in the order of creation. A page ends before its `limit` where its prompts, facts and hours have 500,000
+-- bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -7850,7 +8200,10 @@ declare
     v_rows jsonb[];
 begin
     with found as (
-        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+        select t.id, coalesce(sum(
+            coalesce(octet_length(t.system_prompt), 0)::bigint + coalesce(octet_length(t.facts), 0)
+            + coalesce(octet_length(t.opening_hours::text), 0)
+        ) over (
             order by t.id rows between unbounded preceding and 1 preceding
         ), 0) < 500000 as fits
         from public.tenants as t
@@ -8832,6 +9185,11 @@ as $$
     ('retry_turn', 'operator', true, '{}'),
     ('retry_turns', 'operator', true, '{}'),
     ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('set_labels', 'operator', true, '{}'),
+    ('set_owner', 'operator', true, '{owner}'),
+    ('list_notes', 'viewer', false, '{}'),
+    ('add_note', 'operator', true, '{}'),
+    ('remove_note', 'operator', true, '{note_id}'),
     ('find_contact', 'admin', false, '{}'),
     ('export_contact', 'admin', true, '{}'),
     ('export_rows', 'admin', false, '{}'),
@@ -9914,11 +10272,11 @@ $$;
 
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
--- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, reply_rules, said:
--- [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
--- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
--- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
--- has the key.
+-- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
+-- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused:
+-- reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every text of it,
+-- and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm; for reasons
+-- see turn_refusal. For the router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -9942,7 +10300,8 @@ begin
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
         'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
         'correlation_id', v_turn.correlation_id,
-        'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
+        'system_prompt', t.system_prompt, 'facts', t.facts, 'notes', hybridflow.notes_for_llm(t, s.id),
+        'reply_rules', hybridflow.reply_rules(t),
         'said', (
             select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
             where m.turn_id = v_turn.id and m.part is not null
@@ -11920,12 +12279,13 @@ as $$
         ),
         'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
         'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
-        'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids))
+        'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids)),
+        'session_notes', (select count(*) from public.session_notes as n where n.session_id = any(p_session_ids))
     )
 $$;
 
 -- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
--- events}.
+-- session_notes, events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -11959,6 +12319,10 @@ as $$
             select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
             from public.spending as s where s.session_id = any(p_session_ids)
         ),
+        'session_notes', (
+            select coalesce(jsonb_agg(to_jsonb(n) order by n.id), '[]')
+            from public.session_notes as n where n.session_id = any(p_session_ids)
+        ),
         'events', (
             select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
             from hybridflow.events_about(p_tenant_id, p_session_ids, p_jids) as e
@@ -11968,9 +12332,9 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?, events?},
--- audit}. With rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be
--- a lot. Locks nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?,
+-- session_notes?, events?}, audit}. With rows_follow only as far as `sessions`: the caller asks export_rows
+-- for the rest, which may be a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -12223,10 +12587,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices or spending; the attempts at its turns (turn_attempts: a page goes through `limit` turns);
--- its events by the messages that they were about (events: a page goes through `limit` messages;
--- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
--- tenant's. PT422: there is no such list.
+-- turns, notices, spending or session_notes; the attempts at its turns (turn_attempts: a page goes through
+-- `limit` turns); its events by the messages that they were about (events: a page goes through `limit`
+-- messages; archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404:
+-- not this tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -12278,6 +12642,15 @@ begin
             from (
                 select s.* from public.spending as s
                 where s.session_id = v_session_id and s.id > v_after_id order by s.id limit v_limit + 1
+            ) as f;
+        when 'session_notes' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f)
+            ) order by f.id)
+            into v_rows
+            from (
+                select n.* from public.session_notes as n
+                where n.session_id = v_session_id and n.id > v_after_id order by n.id limit v_limit + 1
             ) as f;
         when 'changes' then
             return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
@@ -12429,7 +12802,9 @@ begin
     get diagnostics v_events = row_count;
     v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
     select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
-    from unnest(array['messages', 'messages_archive', 'turns', 'spending', 'session_identities']) as t;
+    from unnest(array[
+        'messages', 'messages_archive', 'turns', 'spending', 'session_notes', 'session_identities'
+    ]) as t;
     select v_counts || coalesce(
         jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
     )
@@ -12910,13 +13285,13 @@ select hybridflow.apply_grants(
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
         'executions_to_erase',
-        'erased_contacts', 'erased_messages', 'messages_archive'
+        'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
     ],
     array[
         'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
         'save_reply',
         'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
-        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
@@ -12933,6 +13308,7 @@ select hybridflow.apply_grants(
         'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
         'erase_history', 'erase_contact',
         'find_turn', 'tell_turn',
+        'set_labels', 'set_owner', 'add_note', 'list_notes', 'remove_note',
         'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
     ]
 );
@@ -12951,6 +13327,7 @@ from (
     ('session_identities', ''),
     ('messages', ''),
     ('messages_archive', ''),
+    ('session_notes', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
@@ -12997,7 +13374,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'ce8c44f74ee8cc810f491923a8d7b11ec55d67bb641fb46a3167a7223895a86b')
+    ('20261126145950', 'v0_3_0', '5d74c51d1c1f5ff74334e6252d453bb84cbf882f31154f6f5b9136954d6cb414')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -6,6 +6,7 @@ Works on the configured database, through the same SQL functions as the REST API
 
 import argparse
 import getpass
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,8 +127,8 @@ def _row(tenant: Tenant) -> tuple[str, ...]:
 def values_of(pairs: Sequence[str], settings: Sequence[Declared] = SETTINGS) -> dict[str, object]:
     """Return what `name=value` pairs say; `name=` takes the value away.
 
-    A text can be read from `name=@file`, and lines, one of each line of it; names have commas
-    between them.
+    A text can be read from `name=@file`, and lines, one of each line of it, and JSON; names have
+    commas between them.
 
     Raises Invalid. Whether a tenant has such a value is for the database to say.
     """
@@ -145,6 +146,8 @@ def _value(setting: Declared | None, text: str) -> object:
     if setting is None or not setting.is_list:
         if setting is not None and setting.form == "text" and text.startswith("@"):
             return _read(Path(text[1:]), setting.name)
+        if setting is not None and setting.form == "json":
+            return _json(setting.name, text)
         return text or None
     if setting.form == "lines":
         texts = _lines(setting.name, text)
@@ -169,6 +172,15 @@ def _lines(name: str, text: str) -> list[str]:
     """Return one text, or, from @file, one of each line; none takes them away."""
     lines = _read(Path(text[1:]), name).splitlines() if text.startswith("@") else [text]
     return [line for line in lines if line]
+
+
+def _json(name: str, text: str) -> object:
+    """Return what JSON says, given as it stands or from @file; none takes it away."""
+    written = _read(Path(text[1:]), name) if text.startswith("@") else text
+    try:
+        return json.loads(written) if written else None
+    except ValueError as error:
+        raise Invalid(f"{name} is no JSON: {error}") from None
 
 
 def _patterns(patterns: list[str]) -> list[str]:
@@ -243,8 +255,9 @@ def _parser() -> argparse.ArgumentParser:
         "values",
         nargs="*",
         metavar="name=value",
-        help=f"name= takes the value away; {_each('text', '=@file')} reads it; {_each('key', '=-')}"
-        f" asks for it. There are {', '.join(sorted(each.name for each in SETTINGS))}",
+        help=f"name= takes the value away; {_each(('text', 'json'), '=@file')} reads it;"
+        f" {_each(('key',), '=-')} asks for it. There are"
+        f" {', '.join(sorted(each.name for each in SETTINGS))}",
     )
     _add_prompt(setting)
 
@@ -261,8 +274,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _each(form: Form, given: str) -> str:
-    return " or ".join(f"{name}{given}" for name in named(SETTINGS, form))
+def _each(forms: Sequence[Form], given: str) -> str:
+    return " or ".join(f"{name}{given}" for name in named(SETTINGS, *forms))
 
 
 def _add_prompt(command: argparse.ArgumentParser) -> None:

@@ -45,7 +45,20 @@ add column if not exists answer_edits boolean not null default false,
 add column if not exists answered_kinds text[] not null default '{}'
 constraint tenants_answered_kinds_check check (answered_kinds <@ array['reaction', 'poll_vote']),
 add column if not exists unknown_lid_minutes numeric not null default 3
-constraint tenants_unknown_lid_minutes_check check (unknown_lid_minutes between 0 and 60);
+constraint tenants_unknown_lid_minutes_check check (unknown_lid_minutes between 0 and 60),
+add column if not exists facts text,
+add column if not exists timezone text
+constraint tenants_timezone_check check (length(timezone) between 1 and 64),
+add column if not exists opening_hours jsonb
+constraint tenants_opening_hours_check check (
+    jsonb_typeof(opening_hours) = 'object' and octet_length(opening_hours::text) <= 20000
+),
+add column if not exists away_message text
+constraint tenants_away_message_check check (
+    length(away_message) <= 2000 and length(btrim(away_message)) > 0
+),
+add column if not exists answer_when_closed boolean not null default true,
+add column if not exists notes_to_llm boolean not null default false;
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

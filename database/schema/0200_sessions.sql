@@ -191,6 +191,7 @@ begin
     update public.messages_archive set session_id = p_into where session_id = p_from;
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
+    update public.session_notes set session_id = p_into where session_id = p_from;
     update public.sessions as s
     set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
         lid = coalesce(s.lid, v_from.lid),
@@ -228,6 +229,13 @@ begin
         end,
         awaited_until = greatest(s.awaited_until, v_from.awaited_until),
         erased_before = greatest(s.erased_before, v_from.erased_before),
+        labels = array(select distinct l from unnest(s.labels || v_from.labels) as l order by l),
+        owner = coalesce(s.owner, v_from.owner),
+        away_until = greatest(s.away_until, v_from.away_until),
+        away_message_id = case
+            when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
+            else s.away_message_id
+        end,
         created_at = least(s.created_at, v_from.created_at),
         updated_at = hybridflow.clock()
     where s.id = p_into;
@@ -240,6 +248,8 @@ begin
     delete from public.sessions where id = p_from;
     if (select is_paused from public.sessions where id = p_into) then
         perform hybridflow.cancel_turns(p_into, 'paused');
+    elsif hybridflow.is_without_ai(p_into) then
+        perform hybridflow.cancel_turns(p_into, 'no_ai');
     end if;
 end
 $$;

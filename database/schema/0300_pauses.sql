@@ -251,7 +251,7 @@ begin
     select t.* into v_tenant from public.tenants as t
     inner join public.sessions as s on s.tenant_id = t.id
     where s.id = p_session_id;
-    if not v_tenant.is_active then
+    if not v_tenant.is_active or hybridflow.is_without_ai(p_session_id) then
         return null;
     end if;
     v_since := hybridflow.clock() - hybridflow.seconds(

@@ -368,7 +368,7 @@ stable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt, 'now', hybridflow.clock(),
         'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
         'last_handler', p_turn.handler, 'last_error', p_turn.error, 'waits', p_turn.waits,
         'correlation_id', p_turn.correlation_id,
@@ -376,12 +376,16 @@ as $$
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
             'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
-            'reply_rules', hybridflow.reply_rules(t)
+            'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
+            'opening_hours', t.opening_hours, 'away_message', t.away_message,
+            'answer_when_closed', t.answer_when_closed
         ),
         'session', jsonb_build_object(
             'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
             'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-            'contact_name', hybridflow.cut(s.contact_name, 256)
+            'contact_name', hybridflow.cut(s.contact_name, 256),
+            'labels', s.labels, 'notes', hybridflow.notes_for_llm(t, s.id),
+            'away_until', case when s.away_until is not null then hybridflow.told_away_until(s) end
         ),
         'parts', hybridflow.turn_parts(p_turn.id),
         'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
@@ -944,7 +948,8 @@ begin
         ), 0) < 16000000 as fits
         from (
             select t.id, f.place, (
-                select octet_length(n.system_prompt) from public.tenants as n where n.id = t.tenant_id
+                select coalesce(octet_length(n.system_prompt), 0)::bigint + coalesce(octet_length(n.facts), 0)
+                from public.tenants as n where n.id = t.tenant_id
             ) as size
             from unnest(v_offered) with ordinality as f (id, place)
             inner join public.turns as t on t.id = f.id
@@ -1443,10 +1448,12 @@ begin
 end
 $$;
 
--- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
+-- tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
--- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
+-- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
+-- seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1476,7 +1483,11 @@ begin
         select from public.messages as m
         where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
     );
-    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    perform hybridflow.close_turn((v_held.turn).id, case
+        when coalesce((p ->> 'unanswered')::boolean, false) and not hybridflow.has_spoken((v_held.turn).id)
+            then 'cancelled'
+        else 'sent'
+    end, p ->> 'reason');
     return jsonb_build_object('ok', true);
 end
 $$;

@@ -24,6 +24,8 @@ as $$
         when p_turn.state <> 'dead'
             then format('turn %s is %s, only a dead turn can be retried', p_turn.id, p_turn.state)
         when p_session.is_paused then format('session %s is paused: resume it first', p_session.id)
+        when 'no-ai' = any(p_session.labels)
+            then format('session %s has the label no-ai: remove it first', p_session.id)
         when not exists (select from public.messages as m where m.turn_id = p_turn.id and not m.from_me)
             then format('another turn answers the messages of turn %s', p_turn.id)
         when hybridflow.is_begun(p_turn.id)
@@ -62,7 +64,7 @@ $$;
 
 -- retry_turn({tenant_id, turn_id})
 -- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
--- PT409: it is not dead, its session is paused, or its messages were given to another turn.
+-- PT409: it is not dead, its session is paused or without AI, or its messages were given to another turn.
 create or replace function public.retry_turn(p jsonb)
 returns jsonb
 language plpgsql

@@ -839,6 +839,7 @@ declare
         when not p_tenant.is_active then 'tenant_inactive'
         when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
         when v_paused then 'paused'
+        when 'no-ai' = any(p_session.labels) then 'no_ai'
         when not v_expects_reply or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
         when p_at < v_now - make_interval(secs => 60 * coalesce(
             p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60

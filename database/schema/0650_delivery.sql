@@ -166,7 +166,7 @@ begin
     end if;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
     v_ids := hybridflow.messages_to_answer_again(v_turn, p_since);
-    if v_ids is null or not v_tenant.is_active then
+    if v_ids is null or not v_tenant.is_active or hybridflow.is_without_ai(v_turn.session_id) then
         return;
     end if;
     v_next_id := (hybridflow.join_turn(

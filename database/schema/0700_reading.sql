@@ -150,7 +150,7 @@ set search_path = ''
 as $$
     select to_jsonb(s) - array[
         'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked',
-        'awaited_pictures', 'awaited_until'
+        'awaited_pictures', 'awaited_until', 'away_until', 'away_message_id'
     ] || jsonb_build_object(
         'contact_name', hybridflow.cut(s.contact_name, 256),
         'identities', (
@@ -288,7 +288,7 @@ begin
 end
 $$;
 
--- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
+-- list_sessions({tenant_id, paused?, label?, owner?, contact?, active_since?, policy?, limit?, cursor?})
 -- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
 -- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
 -- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
@@ -312,7 +312,8 @@ declare
     v_paused boolean := (p ->> 'paused')::boolean;
     v_limit integer := hybridflow.page_size(p);
     v_look integer := hybridflow.rows_to_look_at(
-        v_limit, v_contact is not null or coalesce(not v_paused, false)
+        v_limit,
+        coalesce(v_contact, p ->> 'label', p ->> 'owner') is not null or coalesce(not v_paused, false)
     );
     v_after jsonb := hybridflow.from_cursor('sessions', p);
     -- Three starts: at the top, after a session with messages, after one without.
@@ -328,7 +329,7 @@ begin
     perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
     with looked as materialized (
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_paused is not true
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity')
@@ -336,7 +337,7 @@ begin
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_paused and s.is_paused
                 and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
                 and s.last_message_at >= coalesce(v_since, '-infinity')
@@ -344,14 +345,14 @@ begin
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where v_known is null and v_since is null
                 and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
             order by s.id desc limit v_look
         )
         union all
         (
-            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            select s.id, s.last_message_at, s.is_paused, s.contact_name, s.labels, s.owner from public.sessions as s
             where s.id = any(v_known)
                 and coalesce((s.last_message_at, s.id) < (v_at, v_id), s.id < v_silent_id)
                 and coalesce(s.last_message_at >= v_since, v_since is null)
@@ -361,7 +362,9 @@ begin
 
     found as (
         select l.id, l.last_message_at from looked as l
-        where l.is_paused = coalesce(v_paused, l.is_paused) and case
+        where l.is_paused = coalesce(v_paused, l.is_paused)
+            and (p ->> 'label' is null or p ->> 'label' = any(l.labels))
+            and (p ->> 'owner' is null or l.owner is not distinct from p ->> 'owner') and case
             when v_contact is null or v_known is not null then true
             when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
             else (  -- no exists: it would be looked up in all identities at once

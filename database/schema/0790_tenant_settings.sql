@@ -16,6 +16,7 @@ as $$
         'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
         'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
         'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
+        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed', 'notes_to_llm',
         'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
@@ -77,7 +78,8 @@ set search_path = ''
 as $$
     select array[
         'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
-        'resume_after_hours', 'answer_within_minutes'
+        'resume_after_hours', 'answer_within_minutes', 'facts', 'timezone', 'opening_hours', 'away_message',
+        'answer_when_closed', 'notes_to_llm'
     ]::text[]
 $$;
 
@@ -101,7 +103,7 @@ immutable
 set search_path = ''
 as $$
     select jsonb_build_object(
-        'system_prompt', 100000
+        'system_prompt', 100000, 'facts', 100000, 'away_message', 2000
     )
 $$;
 
@@ -169,6 +171,12 @@ as $$
             then 'retention_days must be from 1 to 36500'
         when 'tenants_on_retention_check'
             then 'on_retention must be archive or delete'
+        when 'tenants_timezone_check'
+            then 'timezone must be the IANA''s name of a time zone'
+        when 'tenants_opening_hours_check'
+            then 'opening_hours must be an object of at most 20000 bytes'
+        when 'tenants_away_message_check'
+            then 'away_message must have from 1 to 2000 characters, and {time} among them'
         else 'a value breaks the rule ' || p_constraint
     end
 $$;
@@ -200,7 +208,9 @@ begin
         loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
         contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
         webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
-        retention_days = p_new.retention_days, on_retention = p_new.on_retention,
+        retention_days = p_new.retention_days, on_retention = p_new.on_retention, facts = p_new.facts,
+        timezone = p_new.timezone, opening_hours = p_new.opening_hours, away_message = p_new.away_message,
+        answer_when_closed = p_new.answer_when_closed, notes_to_llm = p_new.notes_to_llm,
         evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
         updated_at = hybridflow.clock()
     where id = p_new.id
@@ -293,6 +303,22 @@ comment on column public.tenants.retention_days is
 comment on column public.tenants.on_retention is
 'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
 'are deleted';
+comment on column public.tenants.facts is
+'What the AI may quote, such as prices and addresses: beside system_prompt, and never a '
+'leak';
+comment on column public.tenants.timezone is
+'The clock of the business, by the IANA''s name';
+comment on column public.tenants.opening_hours is
+'When it is open: weekly windows, exceptions and public holidays, as docs/context.md has '
+'them';
+comment on column public.tenants.away_message is
+'Sent once for each closed stretch to a contact who writes. {time} is when it opens, and '
+'has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date} ({date:mdy}, '
+'{date:iso}) may be';
+comment on column public.tenants.answer_when_closed is
+'false: while it is closed the AI answers nothing; the away_message is sent';
+comment on column public.tenants.notes_to_llm is
+'The AI is told the notes of a conversation, which it may not repeat';
 comment on column public.tenants.evo_api_key is
 'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
 'the servers that EVOLUTION_SERVERS names';

@@ -63,7 +63,8 @@ $$;
 
 -- list_tenants({caller?, limit?, cursor?})
 -- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (every one, without a caller),
--- in the order of creation. A page ends before its `limit` where its prompts have 500,000 bytes.
+-- in the order of creation. A page ends before its `limit` where its prompts, facts and hours have 500,000
+-- bytes.
 create or replace function public.list_tenants(p jsonb)
 returns jsonb
 language plpgsql
@@ -77,7 +78,10 @@ declare
     v_rows jsonb[];
 begin
     with found as (
-        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+        select t.id, coalesce(sum(
+            coalesce(octet_length(t.system_prompt), 0)::bigint + coalesce(octet_length(t.facts), 0)
+            + coalesce(octet_length(t.opening_hours::text), 0)
+        ) over (
             order by t.id rows between unbounded preceding and 1 preceding
         ), 0) < 500000 as fits
         from public.tenants as t

@@ -9,6 +9,7 @@ from (
     ('session_identities', ''),
     ('messages', ''),
     ('messages_archive', ''),
+    ('session_notes', ''),
     (
         'turns',
         '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'

@@ -46,6 +46,7 @@ class ExportedContact(ContactHead):
     turn_attempts: _Rows = Field(description="Each attempt at a turn: when, by whom, how it ended")
     notices: _Rows = Field(description="What the staff were told about the contact")
     spending: _Rows = Field(description="Turns and tokens of each day")
+    session_notes: _Rows = Field(description="What the staff noted about the contact")
     events: _Rows = Field(description="The recorded webhooks and the decision on each")
 
 

@@ -36,6 +36,8 @@ class SessionsQuery(OwnListQuery):
     """Which sessions."""
 
     paused: bool | None = None
+    label: str | None = Field(default=None, max_length=40, description="One of its labels")
+    owner: str | None = Field(default=None, max_length=100, description="Who looks after it")
     contact: str | None = Field(
         default=None,
         max_length=100,
@@ -66,6 +68,7 @@ class SpendingQuery(BaseModel, extra="forbid"):
     session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
 
 
+AskedNotes = Annotated[OwnListQuery, Query()]
 AskedSpending = Annotated[SpendingQuery, Query()]
 AskedTenants = Annotated[ListQuery, Query()]
 AskedSessions = Annotated[SessionsQuery, Query()]

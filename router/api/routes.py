@@ -17,6 +17,7 @@ from router.api import (
     audit,
     cron,
     instances,
+    keeping,
     members,
     pauses,
     people,
@@ -30,8 +31,8 @@ from router.api import (
 ROUTES = tuple(
     route
     for module in (
-        tenants, webhook_secrets, members, sessions, pauses, people, turns, stories, instances,
-        api_keys, audit, cron,
+        tenants, webhook_secrets, members, sessions, keeping, pauses, people, turns, stories,
+        instances, api_keys, audit, cron,
     )
     for route in module.router.routes
 )  # fmt: skip

@@ -57,7 +57,8 @@ def _without_turn(story: Mapping[str, Any]) -> list[str]:
     judged = [each for each in story["happenings"] if each["kind"] in ("judged", "echo")]
     decision = judged[0].get("decision") if judged else None
     if message is not None and message["sender"] == "ai":
-        return ["HybridFlow sent it, and it belongs to no turn: a notice, say."]
+        what = "a notice, say, or that the business is closed"
+        return [f"HybridFlow sent it, and it belongs to no turn: {what}."]
     if message is not None and message["from_me"]:
         return [f"It was written by {person(message['sender'])}: the AI answers only contacts."]
     if message is not None and message["deleted_at"] is not None and decision == "turn_pending":

@@ -16,7 +16,7 @@ INTEGER = 2**31 - 1
 BIGINT = 2**63 - 1
 """The largest numbers that PostgreSQL's types hold: a bound of the column, not of the meaning."""
 
-Form = Literal["value", "address", "key", "text", "names", "lines"]
+Form = Literal["value", "address", "key", "text", "names", "lines", "json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,8 @@ class Setting:
     example: object = None
     form: Form = "value"
     """An address is a URL, checked before it is connected to; a key is sealed and never shown; a
-    text may be read from a file, and lines, too, one of each line; names are set with commas."""
+    text may be read from a file, and lines, too, one of each line, and JSON; names are set with
+    commas."""
     variable: str = ""
     """The deployment's variable of the same meaning, if there is one."""
     deployment: Literal["none", "default", "rule", "most", "budget"] = "none"

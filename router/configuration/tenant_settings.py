@@ -7,7 +7,7 @@ last two by `make schema`. A new setting has two places: its column in
 database/schema/0150_limits.sql, and its field here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr
 
@@ -19,6 +19,7 @@ from router.configuration.declaring import (
     Setting,
     declared_in,
 )
+from router.configuration.opening_hours import OpeningHours
 
 _FOR_ADMINS = "null also for callers who are not its admins"
 
@@ -368,6 +369,71 @@ class TenantSettings(BaseModel):
             about="Messages that are older are moved to messages_archive (archive) or deleted"
             " (delete); turns are deleted",
             default="archive",
+        ),
+    ]
+    facts: Annotated[
+        str | None,
+        Setting(
+            about="What the AI may quote, such as prices and addresses: beside system_prompt, and"
+            " never a leak",
+            otherwise="none",
+            longest=100_000,
+            form="text",
+            followed=True,
+        ),
+    ]
+    timezone: Annotated[
+        str | None,
+        Setting(
+            about="The clock of the business, by the IANA's name",
+            must="be the IANA's name of a time zone",
+            example="America/Sao_Paulo",
+            variable="default_timezone",
+            deployment="default",
+            followed=True,
+        ),
+    ]
+    opening_hours: Annotated[
+        dict[str, Any] | None,
+        Setting(
+            about="When it is open: weekly windows, exceptions and public holidays, as"
+            " docs/context.md has them",
+            otherwise="whether it is open is not known",
+            must="be an object of at most 20000 bytes",
+            asked_as=OpeningHours,
+            example={"weekly": {"mon": ["09:00-12:00", "13:00-18:00"], "fri": ["18:00-02:00"]}},
+            form="json",
+            followed=True,
+        ),
+    ]
+    away_message: Annotated[
+        str | None,
+        Setting(
+            about="Sent once for each closed stretch to a contact who writes. {time} is when it"
+            " opens, and has to be in it; {weekday} (also {weekday:pt}, es, de, fr, it) and {date}"
+            " ({date:mdy}, {date:iso}) may be",
+            otherwise="nothing is said",
+            longest=2000,
+            must="have from 1 to 2000 characters, and {time} among them",
+            example="Estamos fechados. Abrimos {weekday:pt}, {date}, às {time}.",
+            form="text",
+            followed=True,
+        ),
+    ]
+    answer_when_closed: Annotated[
+        bool,
+        Setting(
+            about="false: while it is closed the AI answers nothing; the away_message is sent",
+            default=True,
+            followed=True,
+        ),
+    ]
+    notes_to_llm: Annotated[
+        bool,
+        Setting(
+            about="The AI is told the notes of a conversation, which it may not repeat",
+            default=False,
+            followed=True,
         ),
     ]
     # Of what is not shown, or not to everybody: whether there is a value.

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from router.configuration.addresses import Allowed
 from router.configuration.servers import named_place
+from router.configuration.zones import zone_of
 
 _LONGEST_SHOWN = 40
 _SHORTEST_KEY = 32
@@ -93,6 +94,14 @@ def read_folder(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise ValueError(f"{shown(text)} is not a path. Write it in full") from None
+
+
+def read_zone(text: str) -> str:
+    """Return the name of a time zone."""
+    try:
+        return zone_of(text).key
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} {error}") from None
 
 
 def read_origins(text: str) -> tuple[str, ...]:

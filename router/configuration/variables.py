@@ -121,6 +121,7 @@ class Variables(BaseSettings):
     llm_timeout: _Seconds = 10
     llm_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     default_system_prompt: str = "You are a helpful WhatsApp assistant."
+    default_timezone: Annotated[str, BeforeValidator(values.read_zone)] = "UTC"
     prompt_token_budget: Annotated[int, Field(ge=100, le=1_000_000)] = 6000
     history_messages: Annotated[int, Field(ge=1, le=500)] = 40
 

@@ -36,6 +36,7 @@ class Action(StrEnum):
     TURN_RETRY = "turn_retry"  # an attempt failed and another follows
     TURN_RETRIED = "turn_retried"  # an operator gave a dead turn new attempts
     TURN_DEAD = "turn_dead"  # out of attempts, or it can never work
+    AWAY_TOLD = "away_told"  # a contact was told that the business is closed
     AI_REPLIED = "ai_replied"  # every part of the reply is sent
     AI_FAILED = "ai_failed"  # the LLM gave no reply
     EVOLUTION_SEND_FAILED = "evolution_send_failed"  # Evolution API certainly sent nothing

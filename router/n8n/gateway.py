@@ -242,6 +242,8 @@ class _FlowRequest:
             session_id=self.turn.session_id,
             system_prompt=self.turn.system_prompt,
             rules=self.turn.reply_rules,
+            facts=self.turn.facts,
+            people_noted=self.turn.notes,
         )
         try:
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)

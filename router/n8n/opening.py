@@ -29,6 +29,7 @@ def make_handler(
             lease=settings.n8n_lease_seconds,
             models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
             max_tokens=settings.llm_max_tokens,
+            timezone=settings.default_timezone,
         ),
         wait_for_n8n=settings.n8n_fallback == "queue",
         probe_seconds=settings.n8n_probe_seconds,

@@ -4,18 +4,20 @@
 within a version; new ones may appear.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.llm.provider import Prompt
+from router.llm.provider import Prompt, PromptMessage
+from router.replies.context import Context, context_of
 from router.replies.llm_keys import max_tokens_within
-from router.replies.prompt import transcript_of
+from router.replies.prompt import name_line, transcript_of
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
+from router.tenants.away import weekday
 
 VERSION: Literal[1] = 1
 
@@ -32,6 +34,9 @@ class FlowTenant(_Part):
     llm_provider: str = Field(description="anthropic or openai")
     llm_model: str = Field(description="The tenant's model, or the deployment's for that provider")
     llm_max_tokens: int = Field(description="Tokens that a reply may have")
+    facts: str | None = Field(
+        default=None, description="What may be quoted; it stands in the prompt, too"
+    )
 
 
 class FlowSession(_Part):
@@ -41,6 +46,29 @@ class FlowSession(_Part):
     chat: Literal["contact", "group"]
     number: str = Field(description="Where a reply goes: the `number` of a sendText")
     contact_name: str | None
+    labels: tuple[str, ...] = Field(default=(), description="What people call it by: vip, say")
+    notes: tuple[str, ...] = Field(
+        default=(),
+        description="What people noted, where the tenant has notes_to_llm; not for the contact",
+    )
+
+
+class FlowContext(_Part):
+    """What is true now, by the clock of the business. Times of opening where hours are set."""
+
+    now: datetime = Field(description="With the offset of its time zone")
+    timezone: str
+    date: str = Field(description="Of `now`, as 2026-11-26")
+    weekday: str = Field(description="In English")
+    time: str = Field(description="As 08:25")
+    is_open: bool | None = Field(description="null: no opening hours are set")
+    opens_at: datetime | None = Field(description="When it opens next, while it is closed")
+    closes_at: datetime | None = Field(description="When it closes next, while it is open")
+    holiday: str | None = Field(description="The public holiday that today is, if it counts")
+    last_wrote_at: datetime | None = Field(
+        description="When the contact last wrote, before they began to now"
+    )
+    last_wrote_days_ago: int | None = Field(description="The same in days of the calendar")
 
 
 class FlowMedia(_Part):
@@ -109,6 +137,7 @@ class TurnPayload(_Part):
     correlation_id: str | None
     tenant: FlowTenant
     session: FlowSession
+    context: FlowContext | None = Field(default=None, description="Always there since 0.2.0")
     messages: tuple[FlowMessage, ...] = Field(description="What the customer said: to be answered")
     history: tuple[FlowMessage, ...] = Field(description="What was said before, oldest first")
     prompt: FlowPrompt
@@ -121,18 +150,20 @@ class FlowTerms:
 
     `base_url` is where n8n reaches the router, `lease` the seconds that a flow has; `models` (by
     provider) and `max_tokens` hold for tenants that set none; `max_tokens` is also the most, for
-    flows use the deployment's keys.
+    flows use the deployment's keys. `timezone` is for tenants without one.
     """
 
     base_url: str
     lease: float
     models: Mapping[str, str]
     max_tokens: int
+    timezone: str = "UTC"
 
 
 def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPayload:
     """Return the payload of an attempt."""
-    *before, question = prompt.messages
+    context = context_of(turn, terms.timezone)
+    *before, question = _asked(prompt.messages, name_line(context))
     return TurnPayload(
         turn_id=turn.turn_id,
         attempt=turn.attempt,
@@ -145,13 +176,17 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             llm_provider=turn.tenant.llm_provider,
             llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
             llm_max_tokens=max_tokens_within(turn.tenant, terms.max_tokens),
+            facts=turn.tenant.facts,
         ),
         session=FlowSession(
             session_id=turn.session.session_id,
             chat=turn.session.chat,
             number=turn.session.jid,
             contact_name=turn.session.contact_name,
+            labels=turn.session.labels,
+            notes=turn.session.notes,
         ),
+        context=_context(context),
         messages=tuple(_message(m) for m in turn.history if m.in_turn),
         history=tuple(_message(m) for m in turn.history if not m.in_turn),
         prompt=FlowPrompt(
@@ -173,6 +208,32 @@ def _urls(base_url: str, turn_id: int) -> FlowUrls:
         fail=f"{callbacks}/fail",
         handoff=f"{callbacks}/handoff",
         extend=f"{callbacks}/extend",
+    )
+
+
+def _asked(messages: Sequence[PromptMessage], name: str | None) -> Sequence[PromptMessage]:
+    """Return the messages, the last of which is what is asked: of one alone, without the name."""
+    if len(messages) > 1 or name is None:
+        return messages
+    return PromptMessage("user", name), PromptMessage(
+        "user", messages[0].text.removeprefix(f"{name}\n")
+    )
+
+
+def _context(context: Context) -> FlowContext:
+    opening, last = context.opening, context.last_wrote_at
+    return FlowContext(
+        now=context.now,
+        timezone=context.zone.key,
+        date=f"{context.now:%Y-%m-%d}",
+        weekday=weekday(context.now),
+        time=f"{context.now:%H:%M}",
+        is_open=None if opening is None else opening.is_open,
+        opens_at=None if opening is None or opening.is_open else opening.changes_at,
+        closes_at=opening.changes_at if opening is not None and opening.is_open else None,
+        holiday=context.holiday,
+        last_wrote_at=last,
+        last_wrote_days_ago=None if last is None else (context.now.date() - last.date()).days,
     )
 
 

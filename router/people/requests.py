@@ -23,6 +23,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "turn_attempts": ("turn_attempts",),
     "notices": ("notices",),
     "spending": ("spending",),
+    "session_notes": ("session_notes",),
     "events": ("events", "archived_events", "changes"),
 }
 """The lists of an export, and which ones of the state's each is made of."""

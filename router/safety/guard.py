@@ -46,6 +46,8 @@ class Speaker:
     session_id: int
     system_prompt: str | None
     rules: ReplyRules
+    facts: str | None = None
+    people_noted: tuple[str, ...] = ()
 
 
 class ReplyGuard:
@@ -96,9 +98,14 @@ class ReplyGuard:
         A tenant's replies are then judged one by one; what does not come to it may not be sent.
         """
         whole = "\n\n".join(each for each in (said, text) if each)
-        question = (whole, speaker.system_prompt, speaker.rules, self._defaults)
+        question = (
+            whole, speaker.system_prompt, speaker.rules, self._defaults, speaker.facts,
+            speaker.people_noted,
+        )  # fmt: skip
         prompt = speaker.system_prompt or self._defaults.system_prompt
-        if not speaker.rules.forbidden_patterns and len(whole) + len(prompt) < _LONG:
+        more = "".join((speaker.facts or "", *speaker.people_noted))
+        size = len(whole) + len(prompt) + len(more)
+        if not speaker.rules.forbidden_patterns and size < _LONG:
             return judge_reply(*question)
         try:
             return await self._bench.do(

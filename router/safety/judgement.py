@@ -1,5 +1,6 @@
 """Whether a reply may be sent, as far as that can be told without asking anybody: pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from router.state.calls.claimed_turn import ReplyRules
 
 Rule = Literal["too_long", "forbidden_pattern", "prompt_leak", "moderation", "moderation_away"]
 _LEAKED_NOTES = 80  # characters of our own rules, which no business has a reason to quote
+_LEAKED_OF_PEOPLE = 40  # of what people noted of a customer, which never goes to the customer
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,17 @@ class Objection:
 
 
 def judge_reply(
-    text: str, system_prompt: str | None, rules: ReplyRules, defaults: ReplyDefaults
+    text: str,
+    system_prompt: str | None,
+    rules: ReplyRules,
+    defaults: ReplyDefaults,
+    facts: str | None = None,
+    people_noted: Sequence[str] = (),
 ) -> Objection | None:
     """Return what stands against the whole of a reply, or None.
 
     A pattern that cannot be used counts as matched: a rule that is there is never passed over.
+    `facts` may be quoted, also where the prompt has the same.
     """
     longest = longest_reply(rules.max_characters, defaults)
     if len(text) > longest:
@@ -40,6 +48,10 @@ def judge_reply(
     if least is None:
         least = defaults.leak_characters
     own = system_prompt or defaults.system_prompt
-    if leaks(own, text, least) or (least and leaks(defaults.notes, text, _LEAKED_NOTES)):
+    if leaks(own, text, least, facts or "") or (
+        least and leaks(defaults.notes, text, _LEAKED_NOTES)
+    ):
         return Objection("prompt_leak", "a long piece of the system prompt, word for word")
+    if any(leaks(note, text, _LEAKED_OF_PEOPLE) for note in people_noted):
+        return Objection("prompt_leak", "a long piece of an internal note, word for word")
     return None

@@ -18,12 +18,12 @@ _PRIME = 2**61 - 1
 _BASE = secrets.randbelow(_PRIME - 256) + 256  # nobody can make pieces that look alike
 
 
-def leaks(secret: str, text: str, least: int) -> bool:
+def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
     """Whether `text` has `least` characters of `secret` that stand together there, or all of it.
 
     They may be cut in pieces in the text, with anything between them. Case, punctuation, marks,
-    spaces and what nobody sees do not count, nor as characters. `least` of 0: never. Takes as long
-    as the two are, whatever they say.
+    spaces and what nobody sees do not count, nor as characters. `least` of 0: never. What stands
+    in `free` as well may be said. Takes as long as the three are, whatever they say.
     """
     if not least:
         return False
@@ -33,10 +33,12 @@ def leaks(secret: str, text: str, least: int) -> bool:
         return False
     size = min(least, _PIECE)
     said = {number: at for at, number in enumerate(_numbers(text, size))}
+    free = _folded(free[:_LONGEST])[:_LONGEST]
+    told = set(_numbers(free, size)) if len(free) >= size else set()
     begin = end = 0  # of the secret's characters that were said, without a gap
     for at, number in enumerate(_numbers(secret, size)):
         found = said.get(number)
-        if found is None or text[found : found + size] != secret[at : at + size]:
+        if found is None or number in told or text[found : found + size] != secret[at : at + size]:
             continue
         begin, end = (begin if at <= end else at), at + size
         if end - begin >= least:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeAlias, TypedDict
 
 from router.state.calls.claimed_turn import ClaimedTurn
@@ -9,9 +10,11 @@ from router.state.calls.flows import BeginFlowSend, begin_flow_send
 from router.state.calls.model import Held, StoredInstance
 from router.state.calls.notices import BeginNoticeSend, begin_notice_send
 from router.state.calls.sends import (
+    BeginAwaySend,
     BeginHumanSend,
     BeginSend,
     SendRefused,
+    begin_away_send,
     begin_human_send,
     begin_send,
 )
@@ -95,6 +98,21 @@ def reply_part(
         return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn.tenant)
 
     return Speaker(fence, f"tenant {turn.tenant.tenant_id}", line, turn.held, is_renewed=True)
+
+
+def closed(turn: ClaimedTurn, line: TenantLine, opens_at: datetime) -> Speaker:
+    """Return who says that the business is closed, before the reply to a turn is made."""
+
+    async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
+        asked = BeginAwaySend(
+            **turn.held, **sending.said, opens_at=opens_at, lease_seconds=sending.lease
+        )
+        begun = await begin_away_send(database, asked)
+        if isinstance(begun, SendRefused):
+            return begun
+        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn.tenant)
+
+    return Speaker(fence, f"tenant {turn.tenant.tenant_id}", line, is_renewed=True)
 
 
 def flow(token: TurnToken, line: TenantLine, text: str, next_part: int) -> Speaker:

@@ -9,19 +9,22 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from router.configuration.addresses import Allowed, fault_of
 from router.configuration.declaring import named
+from router.configuration.opening_hours import OpeningHours
 from router.configuration.servers import Servers
 from router.configuration.settings import Settings
 from router.configuration.tenant_settings import SETTINGS
+from router.configuration.zones import zone_of
 from router.errors import Invalid
 from router.logs.scrubber import shield_secret
 from router.state.calls import tenants
 from router.state.calls.model import Values
 from router.state.calls.tenants import Tenant
 from router.state.database import Database, Json
+from router.tenants.away import check_away_message
 from router.tenants.policy import ceilings, policy
 from router.tenants.sealing import KEY_COLUMNS, Vault, place_of_key
 
@@ -90,6 +93,26 @@ def _sealed(vault: Vault, tenant_id: int, values: Mapping[str, Any]) -> Json:
     return {**values, **sealed}
 
 
+def _check_hours(values: Mapping[str, Any]) -> None:
+    """Refuse what could not be read once a reply is made."""
+    try:
+        if (zone := values.get("timezone")) is not None:
+            zone_of(str(zone))
+    except ValueError as error:
+        raise Invalid(f"timezone {error}") from None
+    try:
+        if (hours := values.get("opening_hours")) is not None:
+            OpeningHours.model_validate(hours)
+        if (message := values.get("away_message")) is not None:
+            check_away_message(str(message))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, ("opening_hours", *fault["loc"])))
+        raise Invalid(f"{place}: {fault['msg'].removeprefix('Value error, ')}") from None
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+
+
 def _check(settings: Settings, values: Mapping[str, Any]) -> None:
     """Refuse early what could not be connected to: where a name leads is judged at each call."""
     for column in KEY_COLUMNS:
@@ -98,6 +121,7 @@ def _check(settings: Settings, values: Mapping[str, Any]) -> None:
                 f"{column} is no key: a key has 6 to 500 letters, digits and signs of ASCII,"
                 " without spaces, quotes and backslashes"
             )
+    _check_hours(values)
     allowed = Allowed.of(settings.own_networks)
     for name in _ADDRESSES:
         url = values.get(name)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
 from router.errors import DatabaseAway
@@ -16,6 +17,7 @@ from router.llm.provider import LlmAway, LlmError, LlmFailed, LlmMisconfigured, 
 from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
+from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.llm_keys import llm_of, max_tokens_within
 from router.replies.making import HandedOver, Reply, ReplyMaker
 from router.replies.prompt import PromptRules, prompt_of_turn
@@ -25,7 +27,7 @@ from router.sending.courtesy import Courtesy
 from router.sending.outbox import Outbox
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped
 from router.sending.outgoing import Outgoing, is_plain_text
-from router.sending.speakers import reply_part
+from router.sending.speakers import closed, reply_part
 from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import Refusal
@@ -99,6 +101,7 @@ class TurnAttempt:
         """A reply that was made and is not written down yet: the fence of its first part does."""
         self._stopped = False
         self._began = workshop.reach.now()
+        self._claimed_at = turn.now
 
     def stop(self) -> bool:
         """Give the turn back at the next safe point. True: cancel the task, it sends nothing."""
@@ -148,7 +151,10 @@ class TurnAttempt:
 
     async def _make_reply(self) -> tuple[str, ...] | None:
         await self._require_line()
+        if not await self._may_answer():
+            return None
         await self._seat.sit()
+        self._turn = self._as_of_now()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
         await self._reserve(prompt)
         try:
@@ -168,6 +174,46 @@ class TurnAttempt:
         if reply.provider is not None:
             self._shop.reach.worked(llm_of(self._turn.tenant))
         return reply.parts
+
+    async def _may_answer(self) -> bool:
+        """Tell a contact who writes to a closed business, once; whether the AI answers, too."""
+        self._turn = self._as_of_now()
+        stretch = closed_stretch(self._turn, self._shop.rules.prompt.timezone)
+        if stretch is None:
+            return True
+        if stretch.message is not None and stretch.opens_at is not None:
+            await self._say_closed(stretch.message, stretch.opens_at)
+            if self._stopped:
+                await self._release()
+                return False
+        if self._turn.tenant.answer_when_closed:
+            return True
+        asked = FinishTurn(**self._turn.held, reason="closed", unanswered=True)
+        await finish_turn(self._shop.database, asked)
+        self._log(Action.TURN_CANCELLED, "not answered: the business is closed", reason="closed")
+        return False
+
+    def _as_of_now(self) -> ClaimedTurn:
+        """Return the turn at the state's time: it was claimed a while ago, and has waited."""
+        passed = timedelta(seconds=self._shop.reach.now() - self._began)
+        return self._turn.model_copy(update={"now": self._claimed_at + passed})
+
+    async def _say_closed(self, message: str, opens_at: datetime) -> None:
+        """Say that the business is closed, before anything is made. Raises as a part's send."""
+        await self._stand()
+        self._sending = True
+        try:
+            sent = await self._shop.outbox.send(
+                closed(self._turn, self._line, opens_at), Outgoing.plain(message)
+            )
+        except SendStopped as stopped:
+            if stopped.reason != ALREADY_TOLD:
+                raise
+            return
+        finally:
+            self._sending = False
+        self._log(Action.AWAY_TOLD, "the contact is told that the business is closed")
+        self._turn = with_said(self._turn, message, sent.message_id)
 
     async def _reserve(self, prompt: Prompt) -> None:
         """Reserve what the reply may cost at most. Raises SendStopped where that is refused."""
@@ -219,6 +265,8 @@ class TurnAttempt:
             session_id=self._turn.session.session_id,
             system_prompt=tenant.system_prompt,
             rules=tenant.reply_rules,
+            facts=tenant.facts,
+            people_noted=self._turn.session.notes,
         )
         await self._shop.guard.check(speaker, "\n\n".join(reply.parts), cost=reply.cost)
 

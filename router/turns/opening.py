@@ -45,7 +45,11 @@ def make_dispatcher(
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         rules=AttemptRules(
-            prompt=PromptRules(settings.default_system_prompt, settings.prompt_token_budget),
+            prompt=PromptRules(
+                settings.default_system_prompt,
+                settings.prompt_token_budget,
+                settings.default_timezone,
+            ),
             max_tokens=settings.llm_max_tokens,
             make_timeout=settings.making_seconds,
             max_attempts=settings.turn_max_attempts,

@@ -84,6 +84,9 @@ def copy_of_the_project(folder: Path) -> Path:
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
     _make_venv(copy / ".venv")
     (copy / "prompt.txt").write_text("Seja gentil.\n", encoding="utf-8")
+    (copy / "facts.txt").write_text("Um bolo custa 45 reais.\n", encoding="utf-8")
+    hours = '{"weekly": {"mon": ["09:00-18:00"]}, "holidays": "BR-SP"}'
+    (copy / "hours.json").write_text(hours, encoding="utf-8")
     return copy
 
 

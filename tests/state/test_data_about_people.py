@@ -15,7 +15,7 @@ from tests.state.test_people import a_long_story, erase, person
 
 ABOUT_CONTACTS = (
     *("sessions", "session_identities", "messages", "messages_archive", "turns", "turn_attempts"),
-    *("notices", "spending", "processed_events"),
+    *("notices", "spending", "processed_events", "session_notes"),
 )
 """What a contact's export, erasure and retention are about."""
 
@@ -41,7 +41,7 @@ OF_THE_BUSINESS = {
 NOT_EXPORTED = {
     # How the router keeps its promises: times and ids that say nothing of the person.
     "sessions": "pause_message_id pause_asked_at pause_written_at merged_at erased_before"
-    " erasure_checked awaited_pictures awaited_until",
+    " erasure_checked awaited_pictures awaited_until away_until away_message_id",
     "turns": "token_hash beside seen_at waiting held",
     "messages": "send_began_at identity told_as chosen_id late_until check_at upload_seconds",
     "notices": "token_hash waiting",
@@ -52,6 +52,7 @@ NOT_EXPORTED = {
 KEPT_UNTIL_ERASED = {
     "sessions": "who wrote stays known, and with it what erasure is asked by",
     "session_identities": "the same",
+    "session_notes": "people keep them, and take them away",
 }
 HIDDEN_FROM_MEMBERS = {
     "turns": "token_hash execution_id debounce_until lease_until worker correlation_id"

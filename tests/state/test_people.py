@@ -94,6 +94,8 @@ async def a_long_story(talk: Conversation) -> Json:
     turn = await talk.claim_one()
     policy: Json = {}
     await talk.database.call("reserve_budget", {**held(turn), "tokens": 10, "policy": policy})
+    noted = {"tenant_id": 1, "session_id": turn["session"]["session_id"], "author": "Ana"}
+    await talk.database.call("add_note", {**noted, "body": "mora na Rua das Flores"})
     handed = {**held(turn), "reason": "Maria asks for a human", "summary": "bolo de morango"}
     await talk.database.call("hand_off", handed)
     return first

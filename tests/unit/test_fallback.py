@@ -91,6 +91,7 @@ def turn(*history: dict[str, Any], chat: str = "contact", **tenant: Any) -> Clai
             "turn_id": 1,
             "token": "5b6cf6b0-0000-4000-8000-000000000001",
             "attempt": 1,
+            "now": "2026-11-23T12:00:30Z",
             "last_handler": None,
             "last_error": None,
             "reply": None,
@@ -150,12 +151,16 @@ async def test_on_the_deployments_key_no_tenant_has_more_tokens_than_the_deploym
 async def test_names_are_told_in_groups_only(claude: Anthropic, handler: FallbackHandler) -> None:
     await make(handler, turn())
     await make(handler, turn(chat="group"))
-    assert [asked.messages[-1][1] for asked in claude.requests] == ["Tem pão?", "Maria: Tem pão?"]
+    assert [asked.messages[-1][1] for asked in claude.requests] == [
+        "[the customer's name on WhatsApp: Maria]\nTem pão?",
+        "Maria: Tem pão?",
+    ]
 
 
 async def test_a_quote_is_told(claude: Anthropic, handler: FallbackHandler) -> None:
     await make(handler, turn(message("Sim", quoted={"wa_id": "3EB0", "text": "Quer pão?"})))
-    assert claude.requests[0].messages == (("user", "> Quer pão?\nSim"),)
+    (told,) = claude.requests[0].messages
+    assert told == ("user", "[the customer's name on WhatsApp: Maria]\n> Quer pão?\nSim")
 
 
 async def test_a_long_reply_comes_in_parts(claude: Anthropic, handler: FallbackHandler) -> None:

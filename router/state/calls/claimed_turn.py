@@ -24,6 +24,11 @@ class TurnTenant(StoredInstance):
     llm_api_key: SecretStr | None = None
     llm_model: str | None
     llm_max_tokens: int | None
+    facts: str | None = None
+    timezone: str | None = None
+    opening_hours: dict[str, Any] | None = None
+    away_message: str | None = None
+    answer_when_closed: bool = True
     reply_rules: ReplyRules = ReplyRules()
 
 
@@ -35,6 +40,11 @@ class TurnSession(Answer):
     jid: str
     jids: Items[str]
     contact_name: str | None
+    labels: Items[str] = ()
+    notes: Items[str] = ()
+    """What the people of the business noted, where the AI is to know it."""
+    away_until: Moment | None = None
+    """Until when it was told that the business is closed, if that did not fail."""
 
 
 class TurnMessage(Answer):
@@ -74,6 +84,7 @@ class ClaimedTurn(Answer):
     turn_id: int
     token: str
     attempt: int
+    now: Moment
     last_handler: Literal["n8n", "fallback"] | None = None
     last_error: str | None = None
     waits: int = 0

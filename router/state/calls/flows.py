@@ -96,6 +96,8 @@ class TurnOfFlow(StoredInstance):
     is_paused: bool
     correlation_id: str | None
     system_prompt: str | None
+    facts: str | None = None
+    notes: Items[str] = ()
     reply_rules: ReplyRules
     said: Items[str]
     sends: Items[FlowsSend]

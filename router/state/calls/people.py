@@ -19,6 +19,7 @@ ExportList = Literal[
     "turn_attempts",
     "notices",
     "spending",
+    "session_notes",
     "events",
     "archived_events",
     "changes",

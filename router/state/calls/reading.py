@@ -34,6 +34,8 @@ class Session(Answer):
     )
     resumed_at: Time | None
     resume_source: PauseSource | None
+    labels: Items[str] = Field(description="no-ai: the AI answers nothing there")
+    owner: str | None = Field(description="Who of the business looks after it")
     last_human_at: Time | None
     last_message_at: Time | None
     last_contact_at: Time | None
@@ -107,6 +109,8 @@ class ListSessions(AskedPage):
 
     tenant_id: int
     paused: bool | None = None
+    label: Text | None = None
+    owner: Text | None = None
     contact: Text | None = None
     active_since: Moment | None = None
     policy: Values | None = None

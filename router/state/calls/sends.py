@@ -71,6 +71,20 @@ async def begin_send(database: Database, asked: BeginSend) -> BegunSend | SendRe
     return await call_or_refused(database, "begin_send", asked, BegunSend, SendRefused)
 
 
+class BeginAwaySend(Sending):
+    """The message that a business is closed until `opens_at`."""
+
+    turn_id: int
+    token: str
+    opens_at: Moment
+    lease_seconds: float
+
+
+async def begin_away_send(database: Database, asked: BeginAwaySend) -> BegunSend | SendRefused:
+    """Pass the fence for the message that a business is closed, once for each closed stretch."""
+    return await call_or_refused(database, "begin_away_send", asked, BegunSend, SendRefused)
+
+
 class BeginHumanSend(Sending):
     """What a human of the business is about to say."""
 

@@ -177,11 +177,15 @@ async def release_turn(database: Database, asked: ReleaseTurn) -> Done | Refusal
 
 
 class FinishTurn(Asked):
-    """An attempt that has nothing more to say, why, and what it cost."""
+    """An attempt that has nothing more to say, why, and what it cost.
+
+    `unanswered`: where it has said nothing it is cancelled, and counts as no reply.
+    """
 
     turn_id: int
     token: str
     reason: Text | None = None
+    unanswered: bool | None = None
     check_after: float | None = None
     provider: Text | None = None
     model: Text | None = None

@@ -1,0 +1,13 @@
+"""Time zones by their names; the library tzdata has them where the machine has none."""
+
+from zoneinfo import ZoneInfo
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """Return the time zone of this name. Raises ValueError."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            "is no time zone. Name one as the IANA does, such as America/Sao_Paulo"
+        ) from None

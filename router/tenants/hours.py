@@ -1,0 +1,75 @@
+"""When a business is open, by its own clock: pure. What is stored may come from anywhere.
+
+A time that a clock shows twice is the first of both, and one that it leaps over is as late as if it
+had not leapt (as RFC 5545 has it).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from router.configuration.opening_hours import Hours, OpeningHours, compiled
+
+_LOOKED_AHEAD = 800  # days
+_LONG_OPEN = timedelta(days=8)  # nobody needs to know when so long a time ends
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Whether it is open, and when that changes; None: not for as long as anybody needs to know."""
+
+    is_open: bool
+    changes_at: datetime | None
+
+
+def read_hours(stored: Mapping[str, Any] | None) -> Hours | None:
+    """Return the hours that are stored; None where there are none, or they cannot be read."""
+    if stored is None:
+        return None
+    try:
+        return compiled(OpeningHours.model_validate(stored))
+    except ValidationError:
+        return None
+
+
+def opening_at(hours: Hours, zone: ZoneInfo, now: datetime) -> Opening:
+    """Return whether it is open now, and when that changes."""
+    until: datetime | None = None
+    for begins, ends in _open_times(hours, zone, now):
+        if ends <= now:
+            continue
+        if until is None:
+            if begins > now:
+                return Opening(is_open=False, changes_at=begins.astimezone(zone))
+            until = ends
+        elif begins <= until:
+            until = max(until, ends)
+        else:
+            break
+        if until - now > _LONG_OPEN:
+            return Opening(is_open=True, changes_at=None)
+    if until is None:
+        return Opening(is_open=False, changes_at=None)
+    return Opening(is_open=True, changes_at=until.astimezone(zone))
+
+
+def _open_times(hours: Hours, zone: ZoneInfo, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield from when to when it is open, in the order of their beginnings, from yesterday on."""
+    yesterday = now.astimezone(zone).date() - _DAY
+    for number in range(_LOOKED_AHEAD):
+        day = yesterday + number * _DAY
+        for opens, closes, later in hours.windows_on(day):
+            begins = _moment(day, opens, zone)
+            ends = _moment(day + later * _DAY, closes, zone)
+            if begins < ends:  # a clock that leaps over all of it leaves nothing
+                yield begins, ends
+
+
+def _moment(day: date, at: time, zone: ZoneInfo) -> datetime:
+    """In UTC: two times of one zone are compared by what their clocks show."""
+    return datetime.combine(day, at, zone).astimezone(UTC)
