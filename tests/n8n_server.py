@@ -134,6 +134,7 @@ class TestN8n:
             "N8N_ENABLED": "true",
             "N8N_WEBHOOK_URL": f"{self.server.home.url}/webhook/{flow}".rstrip("/"),
             "N8N_API_KEY": N8N_API_KEY,
+            "N8N_CONTRACT": "gateway" if flow else "answer",
             "N8N_LEASE_SECONDS": "30",
             **more,
         }

@@ -44,6 +44,17 @@ comment on column public.tenants.loop_replies is
 comment on column public.tenants.daily_turns is 'Turns that may be made in a day (UTC).';
 comment on column public.tenants.contact_daily_turns is 'The same for each of its contacts.';
 
+-- Which flow of n8n makes a tenant's replies, and how it gives them; null: the deployment's.
+alter table public.tenants
+add column if not exists n8n_flow text
+constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
+add column if not exists n8n_contract text
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
+comment on column public.tenants.n8n_flow is
+'The path of the webhook of the flow in n8n that makes its replies.';
+comment on column public.tenants.n8n_contract is
+'answer: the flow answers with what is to be said; gateway: it sends by itself, and says when it is done.';
+
 alter table public.turns
 add column if not exists reserved_tokens bigint,
 add column if not exists reserved_on date;

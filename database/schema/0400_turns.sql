@@ -376,6 +376,7 @@ as $$
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
             'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t)
         ),
         'session', jsonb_build_object(
@@ -1164,9 +1165,11 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; the same reply again changes nothing. Returns {ok} or {refused: reason}.
+-- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
+-- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken', its
+-- flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -1185,6 +1188,11 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     elsif (v_held.turn).reply = p -> 'parts' then
         return jsonb_build_object('ok', true);
+    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        select from public.messages as m
+        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+    ) then
+        return '{"refused": "has_spoken"}';
     end if;
     perform hybridflow.settle_budget(
         v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
@@ -1197,7 +1205,10 @@ begin
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
-    if starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
+    if p ->> 'handler' = 'n8n' then
+        -- What a flow answers need not come from the LLM: others are not told.
+        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+    elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     return jsonb_build_object('ok', true);

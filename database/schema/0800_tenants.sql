@@ -18,7 +18,7 @@ as $$
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
         'notify_number', 'notify_url',
         'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
-        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'fallback_message', 'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens',
         'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
     ]
@@ -271,6 +271,9 @@ as $$
         when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
         when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
         when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_n8n_flow_check'
+            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
+        when 'tenants_n8n_contract_check' then 'n8n_contract must be answer or gateway'
         when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
         when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
         when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
@@ -305,6 +308,7 @@ begin
         forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
         leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
         on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
+        n8n_flow = v_new.n8n_flow, n8n_contract = v_new.n8n_contract,
         loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
         daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
         contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
@@ -378,6 +382,12 @@ begin
     then
         raise exception 'instance_name says whose webhooks a tenant gets: renaming needs a key of the deployment'
             using errcode = 'PT403';
+    elsif exists (
+        select from unnest(array['n8n_flow', 'n8n_contract']) as f (name)
+        where p_values ? f.name and p_values ->> f.name is distinct from to_jsonb(p_tenant) ->> f.name
+    ) then
+        raise exception 'n8n_flow and n8n_contract name what runs in the deployment''s n8n: they need a key of the'
+            ' deployment' using errcode = 'PT403';
     elsif coalesce(v_key, '') = '' and (
         coalesce(p_tenant.evo_api_key, '') <> ''
         or (

@@ -248,6 +248,7 @@ $$;
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
 -- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
 -- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
+-- 'superseded' also where the turn has a reply: its flow has answered, and that is being said.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
 -- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
@@ -272,6 +273,8 @@ begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
+    elsif (v_held.turn).reply is not null then
+        return '{"refused": "superseded"}';  -- it has answered: that is being said
     elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id

@@ -97,6 +97,18 @@ class TenantValues(BaseModel, extra="forbid", allow_inf_nan=False, strict=True):
         default=None,
         description="In place of a refused reply; and once a day when a budget is used up",
     )
+    n8n_flow: str | None = Field(
+        default=None,
+        max_length=500,
+        examples=["padaria/hybridflow-turn"],
+        description="The path of the webhook in n8n of the flow that makes its replies; null:"
+        " the deployment's. Needs a key of the deployment",
+    )
+    n8n_contract: Literal["answer", "gateway"] | None = Field(
+        default=None,
+        description="answer: that flow answers with what is to be said; gateway: it sends by"
+        " itself. null: N8N_CONTRACT. Needs a key of the deployment",
+    )
     loop_replies: int | None = Field(
         default=None, ge=0, le=_LARGEST, description="0: no guard against loops"
     )

@@ -15,6 +15,14 @@ from router.n8n.wrappings import BadAnswer
 from router.outbound.media import is_address, name_in
 from router.replies.making import Part
 from router.replies.parts import parts_of
+from router.sending.paths import (
+    CONTACT_PATH,
+    LOCATION_PATH,
+    MEDIA_PATH,
+    REACTION_PATH,
+    STICKER_PATH,
+    VOICE_PATH,
+)
 from router.whatsapp.clean import clean
 
 MOST_MESSAGES = 20
@@ -127,7 +135,7 @@ def _media(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part, 
         body["caption"] = "\n\n".join(parts_of(caption))
     if name and kind in ("document", "audio"):
         body["fileName"] = name
-    return (part("message/sendMedia", body),)
+    return (part(MEDIA_PATH, body),)
 
 
 def _kind_of_media(
@@ -152,12 +160,12 @@ def _kind_of_media(
 
 def _voice(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part, ...]:
     content, _mime = _content(said["audio"], f"{where}.audio")
-    return (part("message/sendWhatsAppAudio", {"audio": content}),)
+    return (part(VOICE_PATH, {"audio": content}),)
 
 
 def _sticker(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part, ...]:
     content, _mime = _content(said["sticker"], f"{where}.sticker")
-    return (part("message/sendSticker", {"sticker": content}),)
+    return (part(STICKER_PATH, {"sticker": content}),)
 
 
 def _reaction(said: Mapping[str, Any], where: str, about: Conversation) -> tuple[Part, ...]:
@@ -168,7 +176,7 @@ def _reaction(said: Mapping[str, Any], where: str, about: Conversation) -> tuple
     if to not in about.from_me:
         raise BadAnswer(f"{where}.to: there is no such message in this turn's conversation")
     key = {"id": to, "remoteJid": about.jid, "fromMe": about.from_me[to]}
-    return (part("message/sendReaction", {"key": key, "reaction": sign}),)
+    return (part(REACTION_PATH, {"key": key, "reaction": sign}),)
 
 
 def _location(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part, ...]:
@@ -181,7 +189,7 @@ def _location(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Par
         "name": _for_people(place["name"], f"{where}.location.name", _LONGEST_LINE),
         "address": _for_people(place["address"], f"{where}.location.address", _LONGEST_LINE),
     }
-    return (part("message/sendLocation", body),)
+    return (part(LOCATION_PATH, body),)
 
 
 def _contact(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part, ...]:
@@ -200,7 +208,7 @@ def _contact(said: Mapping[str, Any], where: str, _: Conversation) -> tuple[Part
     for name in ("organization", "email", "url"):
         if person.get(name):
             card[name] = _for_people(person[name], f"{where}.contact.{name}", _LONGEST_LINE)
-    return (part("message/sendContact", {"contact": [card]}),)
+    return (part(CONTACT_PATH, {"contact": [card]}),)
 
 
 _READERS = {

@@ -35,37 +35,35 @@ _RETRY = re.compile(
     r"(?:try again|retry)[^.\n]{0,40}? (\d{1,4}(?:\.\d+)?) ?s(?:ec|\b)", re.IGNORECASE
 )
 
-_WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE))
-    for kind, pattern in (
-        ("llm_down", r"overloaded|insufficient.capacity"),
+_SAID: tuple[tuple[Kind, str], ...] = (
+    ("llm_down", r"overloaded|insufficient.capacity"),
+    (
+        "llm_key",
+        r"insufficient_quota|exceeded your current quota|credit balance|billing|quota exceeded",
+    ),
+    ("llm_rate_limited", r"rate.?limit|too many requests|too_many_requests"),
+    (
+        "llm_key",
         (
-            "llm_key",
-            r"insufficient_quota|exceeded your current quota|credit balance|billing|quota exceeded",
+            r"invalid.{0,3}x?-?api.?key|incorrect api key|authentication_error|permission_error"
+            r"|authorization failed|unauthori[sz]ed|invalid_api_key|check your credentials"
+            r"|credentials? (?:not found|for .{0,60} (?:not found|missing))"
+            r"|node does not have any credentials|model_not_found|not_found_error"
+            r"|does not exist or you do not have access"
         ),
-        ("llm_rate_limited", r"rate.?limit|too many requests|too_many_requests"),
+    ),
+    ("llm_refused", r"content.?filter|content management policy|safety system|\brefusal\b"),
+    (
+        "llm_down",
         (
-            "llm_key",
-            (
-                r"invalid.{0,3}x?-?api.?key|incorrect api key|authentication_error|permission_error"
-                r"|authorization failed|unauthori[sz]ed|invalid_api_key|check your credentials"
-                r"|credentials? (?:not found|for .{0,60} (?:not found|missing))"
-                r"|node does not have any credentials|model_not_found|not_found_error"
-                r"|does not exist or you do not have access"
-            ),
+            r"econnrefused|econnreset|econnaborted|etimedout|enotfound|eai_again|epipe"
+            r"|socket hang up|connection (?:error|refused|reset|was aborted)|time(?:d)?.?out"
+            r"|service (?:unavailable|was not able to process)|bad gateway|gateway time"
+            r"|fetch failed|api_error|internal server error|cannot be (?:reached|connected)"
         ),
-        ("llm_refused", r"content.?filter|content management policy|safety system|\brefusal\b"),
-        (
-            "llm_down",
-            (
-                r"econnrefused|econnreset|econnaborted|etimedout|enotfound|eai_again|epipe"
-                r"|socket hang up|connection (?:error|refused|reset|was aborted)|time(?:d)?.?out"
-                r"|service (?:unavailable|was not able to process)|bad gateway|gateway time"
-                r"|fetch failed|api_error|internal server error|cannot be (?:reached|connected)"
-            ),
-        ),
-    )
+    ),
 )
+_WORDS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _SAID)
 _BY_STATUS: Mapping[int, Kind] = {
     401: "llm_key",
     402: "llm_key",

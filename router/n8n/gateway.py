@@ -27,8 +27,8 @@ from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.media import emptied, filled
 from router.n8n.notice_routes import send_notice
 from router.n8n.requests import body_of, understood, written_of
-from router.n8n.texts import texts_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
+from router.replies.texts import texts_of
 from router.safety.guard import ReplyRefused, Speaker
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing

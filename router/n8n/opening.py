@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from router.configuration.settings import Settings
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
-from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
+from router.n8n.handler import FlowRules, N8nHandler
 from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.n8n.payload import FlowTerms
 from router.notices.opening import LEASE
@@ -22,16 +22,19 @@ def make_handler(
     """Return what gives turns to n8n; `fallback` makes them while n8n is away."""
     own_url = f"http://localhost:{settings.api_port}"
     rules = FlowRules(
-        webhook_url=f"{settings.n8n_webhook_url}/{TURN_WEBHOOK}",
+        webhooks_url=settings.n8n_webhook_url or "",
         api_key=settings.n8n_api_key or SecretStr(""),
         terms=FlowTerms(
             base_url=settings.n8n_router_url or settings.public_url or own_url,
             lease=settings.n8n_lease_seconds,
             models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
             max_tokens=settings.llm_max_tokens,
+            answer=settings.n8n_answer_seconds,
         ),
         wait_for_n8n=settings.n8n_fallback == "queue",
         probe_seconds=settings.n8n_probe_seconds,
+        contract=settings.n8n_contract,
+        attempt_lease=settings.turn_lease_seconds,
     )
     return N8nHandler(http, database, rules, fallback)
 

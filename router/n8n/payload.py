@@ -7,7 +7,7 @@ within a version; new ones may appear.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +17,7 @@ from router.replies.prompt import transcript_of
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
 
-VERSION: Literal[1] = 1
+Contract: TypeAlias = Literal["answer", "gateway"]
 
 
 class _Part(BaseModel):
@@ -88,7 +88,7 @@ class FlowPrompt(_Part):
 
 
 class FlowUrls(_Part):
-    """Where the flow sends and reports; all take the header `apikey: <token>`."""
+    """Where a flow sends and reports by itself; all take the header `apikey: <token>`."""
 
     gateway: str = Field(description="Base URL in place of Evolution's own")
     began: str
@@ -101,11 +101,21 @@ class FlowUrls(_Part):
 class TurnPayload(_Part):
     """Everything that a workflow needs to answer one turn."""
 
-    version: Literal[1] = VERSION
-    turn_id: int
+    version: Literal[1, 2] = Field(
+        default=1, description="1 by the gateway contract, 2 by the answer contract"
+    )
+    contract: Contract = Field(
+        default="gateway",
+        description="answer: respond with what is to be said, and the router sends it."
+        " gateway: send through urls.gateway, then call urls.done",
+    )
+    turn_id: int = Field(description="A flow may run twice for a turn: key by it what it books")
     attempt: int
     token: str = Field(description="Good for this attempt and this contact, until the lease ends")
-    lease_seconds: float = Field(description="The flow's time; ask for more with `extend`")
+    lease_seconds: float = Field(
+        description="The flow's time: to answer in, or by the gateway contract until its lease"
+        " ends, where `extend` asks for more"
+    )
     correlation_id: str | None
     tenant: FlowTenant
     session: FlowSession
@@ -119,25 +129,30 @@ class TurnPayload(_Part):
 class FlowTerms:
     """What the deployment sets for every turn.
 
-    `base_url` is where n8n reaches the router, `lease` the seconds that a flow has; `models` (by
-    provider) and `max_tokens` hold for tenants that set none; `max_tokens` is also the most, for
-    flows use the deployment's keys.
+    `base_url` is where n8n reaches the router, `lease` the seconds that a flow has that sends by
+    itself, `answer` those of one that answers; `models` (by provider) and `max_tokens` hold for
+    tenants that set none; `max_tokens` is also the most, for flows use the deployment's keys.
     """
 
     base_url: str
     lease: float
     models: Mapping[str, str]
     max_tokens: int
+    answer: float = 90
 
 
-def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPayload:
-    """Return the payload of an attempt."""
+def build_payload(
+    turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms, contract: Contract = "gateway"
+) -> TurnPayload:
+    """Return the payload of an attempt, for a flow of that contract."""
     *before, question = prompt.messages
     return TurnPayload(
+        version=2 if contract == "answer" else 1,
+        contract=contract,
         turn_id=turn.turn_id,
         attempt=turn.attempt,
         token=str(TurnToken(turn.turn_id, turn.token)),
-        lease_seconds=terms.lease,
+        lease_seconds=terms.answer if contract == "answer" else terms.lease,
         correlation_id=turn.correlation_id,
         tenant=FlowTenant(
             tenant_id=turn.tenant.tenant_id,

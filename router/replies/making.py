@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from router.llm.provider import Prompt
+from router.replies.texts import texts_of
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import Cost
 
 Part: TypeAlias = str | Mapping[str, Any]
 """One message of a reply, as it is stored with its turn: a text, or what else Evolution is asked.
 
-`{"path": "message/sendMedia", "body": {…}}`, without the number; or, as the last one, what is done
+`{"path": …, "body": {…}}` as a call of it, without the number; or, as the last one, what is done
 when all of it is said: `{"handoff": {"reason": …, "summary": …}}`.
 """
 
@@ -24,8 +25,14 @@ class Reply:
     handler: Literal["n8n", "fallback"]
     provider: str | None = None
     model: str | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens_in: int | None = 0
+    tokens_out: int | None = 0
+
+    @property
+    def said(self) -> str:
+        """All that the customer will read of it."""
+        texts = (part if isinstance(part, str) else _texts_in(part) for part in self.parts)
+        return "\n\n".join(text for text in texts if text)
 
     @property
     def cost(self) -> Cost:
@@ -40,6 +47,10 @@ class Reply:
 
 class HandedOver:
     """A flow in n8n has the turn: it sends and closes it by itself, or its lease runs out."""
+
+
+def _texts_in(part: Mapping[str, Any]) -> str:
+    return texts_of(part["body"]) if "body" in part else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ process died, the database is away) is brought back by its lease.
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError
@@ -17,7 +18,7 @@ from router.llm.reach import Reach
 from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.llm_keys import llm_of, max_tokens_within
-from router.replies.making import HandedOver, Reply, ReplyMaker
+from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.prompt import PromptRules, prompt_of_turn
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
@@ -28,6 +29,7 @@ from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.speakers import reply_part
 from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.flows import HandOff, hand_off
 from router.state.calls.model import Refusal
 from router.state.calls.turns import (
     BeginAnew,
@@ -45,6 +47,7 @@ from router.state.calls.turns import (
 from router.state.database import Database
 from router.state.entrances import on_behalf_of
 from router.turns.line import Line
+from router.turns.media import PartMedia
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.whatsapp.clean import clean
@@ -53,6 +56,11 @@ _log = logging.getLogger(__name__)
 
 
 Kind = Literal["transient", "permanent", "away"]
+_BOTH = "has_spoken"  # see save_reply
+_SENDS_AND_ANSWERS = (
+    "the flow has sent through the gateway, and its answer is not said besides: a flow that sends by"
+    " itself answers with silence, or has the contract gateway"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,8 @@ class Workshop:
     hashes: ContactHashes
     reach: Reach
     rules: AttemptRules
+    media: PartMedia
+    wake_notices: Callable[[], None]
 
 
 class TurnAttempt:
@@ -133,6 +143,9 @@ class TurnAttempt:
             if parts is not None:
                 await self._send(parts)
         except (SendStopped, ReplyRefused) as stopped:
+            if stopped.reason == _BOTH:
+                await self._fail(LlmFailed(_SENDS_AND_ANSWERS), "transient", Action.AI_FAILED)
+                return
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
             await self._fail(
@@ -143,7 +156,7 @@ class TurnAttempt:
         except LlmError as error:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
 
-    async def _make_reply(self) -> tuple[str, ...] | None:
+    async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
         await self._seat.sit()
         prompt = prompt_of_turn(self._turn, self._shop.rules.prompt)
@@ -161,10 +174,22 @@ class TurnAttempt:
             raise LlmAway("the reply took too long to be made") from error
         if isinstance(reply, HandedOver):
             return None
+        if isinstance(reply, Silence):
+            await self._be_silent(reply)
+            return None
         self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
-        if reply.provider is not None:
+        if reply.provider is not None and reply.handler == "fallback":
+            # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
         return reply.parts
+
+    async def _be_silent(self, silence: Silence) -> None:
+        """Close the turn, for nothing is to be said. Raises SendStopped."""
+        asked = FinishTurn(**self._turn.held, reason=silence.why, **silence.cost)
+        answer = await finish_turn(self._shop.database, asked)
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        self._log(Action.TURN_CANCELLED, "nothing is said: the flow is silent", reason="silence")
 
     async def _reserve(self, prompt: Prompt) -> None:
         """Reserve what the reply may cost at most. Raises SendStopped where that is refused."""
@@ -208,6 +233,8 @@ class TurnAttempt:
         return "transient" if is_too_much else "away"
 
     async def _check(self, reply: Reply) -> None:
+        if not reply.said:
+            return
         tenant = self._turn.tenant
         speaker = Speaker(
             held=self._turn.held,
@@ -217,9 +244,9 @@ class TurnAttempt:
             system_prompt=tenant.system_prompt,
             rules=tenant.reply_rules,
         )
-        await self._shop.guard.check(speaker, "\n\n".join(reply.parts), cost=reply.cost)
+        await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
-    async def _send(self, parts: tuple[str, ...]) -> None:
+    async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.send_state == "sent"}
         for number, body in enumerate(parts):
             if number in done:
@@ -228,18 +255,35 @@ class TurnAttempt:
                 await self._save_reply()
                 await self._release()
                 return
+            if not isinstance(body, str) and "handoff" in body:
+                await self._hand_off(body["handoff"])
+                return
             if not await self._say(number, body):
                 return
         self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully", parts=len(parts))
 
-    async def _say(self, part: int, body: str) -> bool:
+    async def _hand_off(self, called: Mapping[str, Any]) -> None:
+        """Call a human, after all that was to be said. Raises SendStopped."""
+        await self._save_reply()
+        asked = HandOff(
+            **self._turn.held, reason=str(called["reason"]), summary=called.get("summary")
+        )
+        answer = await hand_off(self._shop.database, asked)
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
+        self._shop.wake_notices()
+
+    async def _say(self, part: int, body: Part) -> bool:
         """Send one part. False: nobody knows whether it left, and the turn is put aside."""
+        message = Outgoing.plain(body) if isinstance(body, str) else _outgoing(body)
         speaker = reply_part(self._turn, part, self._unsaved)
         try:
             await self._stand()
-            self._sending = True
-            sent = await self._shop.outbox.send(speaker, Outgoing.plain(body))
-        except SendFailed:
+            async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
+                self._sending = True
+                sent = await self._shop.outbox.send(speaker, ready)
+        except (SendFailed, LlmError):
             with suppress(SendStopped):  # what follows is refused as well
                 await self._save_reply()  # the fence may not have been asked
             raise
@@ -322,6 +366,10 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
+
+
+def _outgoing(part: Mapping[str, Any]) -> Outgoing:
+    return Outgoing.of(part["path"], part["body"])
 
 
 def _is_free(error: Exception) -> bool:

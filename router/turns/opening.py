@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from router.configuration.settings import Settings
 from router.llm.reach import Reach
@@ -18,28 +20,35 @@ from router.tenants.policy import policy
 from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Line
+from router.turns.media import PartMedia
 from router.turns.settling import Settling
 
 
-def make_dispatcher(
-    settings: Settings,
-    database: Database,
-    sending: Sending,
-    maker: ReplyMaker,
-    guard: ReplyGuard,
-    budget: Budget,
-    courtesy: Courtesy,
-    line: Line,
-) -> Dispatcher:
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What replies are made, checked and sent with, as other rooms have made it."""
+
+    sending: Sending
+    maker: ReplyMaker
+    guard: ReplyGuard
+    budget: Budget
+    courtesy: Courtesy
+    line: Line
+    media: PartMedia
+    wake_notices: Callable[[], None]
+
+
+def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dispatcher:
     """Return what claims turns, not running."""
+    sending = tools.sending
     workshop = Workshop(
         database=database,
-        maker=maker,
-        courtesy=courtesy,
-        guard=guard,
-        budget=budget,
+        maker=tools.maker,
+        courtesy=tools.courtesy,
+        guard=tools.guard,
+        budget=tools.budget,
         outbox=sending.outbox,
-        line=line,
+        line=tools.line,
         settling=Settling(
             database,
             sending.looking,
@@ -49,6 +58,8 @@ def make_dispatcher(
         ),
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
+        media=tools.media,
+        wake_notices=tools.wake_notices,
         rules=AttemptRules(
             prompt=PromptRules(settings.default_system_prompt, settings.prompt_token_budget),
             max_tokens=settings.llm_max_tokens,

@@ -25,9 +25,9 @@ OF_THE_BUSINESS = {
     " notify_number notify_url webhook_networks shared_webhook_secret connection_state"
     " connection_reason connection_changed_at connection_lost_at owner_jid qr_code pairing_code"
     " qr_updated_at created_at updated_at forbidden_patterns max_reply_characters leak_characters"
-    " moderation_url on_refused_reply fallback_message loop_replies loop_minutes daily_turns"
-    " daily_tokens contact_daily_turns contact_daily_tokens caught_up_at retention_days"
-    " on_retention pruned_before guard_changed_at",
+    " moderation_url on_refused_reply fallback_message n8n_flow n8n_contract loop_replies"
+    " loop_minutes daily_turns daily_tokens contact_daily_turns contact_daily_tokens"
+    " caught_up_at retention_days on_retention pruned_before guard_changed_at",
     "webhook_secrets": "id tenant_id secret_hash ends_with created_by created_at retires_at",
     "api_keys": "id name key_hash starts_with role every_tenant created_by created_at expires_at"
     " revoked_at last_used_at made_by made_with",

@@ -140,6 +140,7 @@ async def test_every_column_that_is_a_setting_can_be_set(talk: Conversation):
     wanted |= {"forbidden_patterns": ["pix"], "max_reply_characters": 900, "leak_characters": 80}
     wanted |= {"moderation_url": "https://moderation.example", "fallback_message": "Um momento."}
     wanted |= {"on_refused_reply": "fallback_message", "loop_replies": 4, "loop_minutes": 5}
+    wanted |= {"n8n_flow": "nova/hybridflow-turn", "n8n_contract": "gateway"}
     wanted |= {"daily_turns": 5, "daily_tokens": 6, "contact_daily_turns": 7}
     wanted |= {"contact_daily_tokens": 8}
     wanted |= {"webhook_networks": ["203.0.113.0/24", "2001:db8::/32"]}

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -172,7 +173,7 @@ def test_a_handoff_needs_no_words():
         {"handoff": {"reason": "the AI asked for a human", "summary": None}},
     )
     (called,) = read({"handoff": {"summary": "é " * 5000}}).parts
-    assert len(called["handoff"]["summary"]) <= 2000  # type: ignore[index, call-overload]
+    assert len(called["handoff"]["summary"]) <= 2000  # type: ignore[index]
 
 
 @pytest.mark.parametrize("handoff", ["me", True, {"why": "x"}, {"reason": 7}])
@@ -333,7 +334,7 @@ TECHNICAL = [
     "Request failed with status code 500",
     "Something\n    at Object.execute (/usr/lib/node_modules/n8n/dist/x.js:10:12)\n",
     'Traceback (most recent call last):\n  File "a.py", line 3, in <module>\n',
-    "Referenced node doesn’t exist",
+    "Referenced node doesn\u2019t exist",
     "Received tool input did not match expected schema",
     "Model output doesn't fit required format",
 ]
@@ -515,8 +516,7 @@ JSON = st.recursive(
 def test_whatever_json_comes_is_an_answer_or_a_failure(value: Any):
     try:
         found = read_answer(json.dumps(value).encode(), ABOUT)
-    except LlmError as error:
-        assert str(error)
+    except LlmError:
         return
     if isinstance(found, Answered):
         assert bool(found.parts) != (found.silence is not None)
@@ -524,10 +524,8 @@ def test_whatever_json_comes_is_an_answer_or_a_failure(value: Any):
 
 @given(st.binary(max_size=200))
 def test_whatever_bytes_come_are_an_answer_or_a_failure(body: bytes):
-    try:
+    with suppress(LlmError):
         read_answer(body, ABOUT)
-    except LlmError as error:
-        assert str(error)
     assert isinstance(read_failure(500, body), LlmError)
 
 

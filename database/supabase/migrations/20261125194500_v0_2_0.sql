@@ -852,6 +852,17 @@ comment on column public.tenants.loop_replies is
 comment on column public.tenants.daily_turns is 'Turns that may be made in a day (UTC).';
 comment on column public.tenants.contact_daily_turns is 'The same for each of its contacts.';
 
+-- Which flow of n8n makes a tenant's replies, and how it gives them; null: the deployment's.
+alter table public.tenants
+add column if not exists n8n_flow text
+constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
+add column if not exists n8n_contract text
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
+comment on column public.tenants.n8n_flow is
+'The path of the webhook of the flow in n8n that makes its replies.';
+comment on column public.tenants.n8n_contract is
+'answer: the flow answers with what is to be said; gateway: it sends by itself, and says when it is done.';
+
 alter table public.turns
 add column if not exists reserved_tokens bigint,
 add column if not exists reserved_on date;
@@ -2576,6 +2587,7 @@ as $$
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
             'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t)
         ),
         'session', jsonb_build_object(
@@ -3364,9 +3376,11 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; the same reply again changes nothing. Returns {ok} or {refused: reason}.
+-- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
+-- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken', its
+-- flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -3385,6 +3399,11 @@ begin
         return jsonb_build_object('refused', v_held.refusal);
     elsif (v_held.turn).reply = p -> 'parts' then
         return jsonb_build_object('ok', true);
+    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        select from public.messages as m
+        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+    ) then
+        return '{"refused": "has_spoken"}';
     end if;
     perform hybridflow.settle_budget(
         v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
@@ -3397,7 +3416,10 @@ begin
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
-    if starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
+    if p ->> 'handler' = 'n8n' then
+        -- What a flow answers need not come from the LLM: others are not told.
+        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+    elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     return jsonb_build_object('ok', true);
@@ -4180,7 +4202,7 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [text], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
@@ -6929,7 +6951,7 @@ as $$
         'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
         'notify_number', 'notify_url',
         'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
-        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'fallback_message', 'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
         'contact_daily_turns', 'contact_daily_tokens',
         'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
     ]
@@ -7182,6 +7204,9 @@ as $$
         when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
         when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
         when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_n8n_flow_check'
+            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
+        when 'tenants_n8n_contract_check' then 'n8n_contract must be answer or gateway'
         when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
         when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
         when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
@@ -7216,6 +7241,7 @@ begin
         forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
         leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
         on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
+        n8n_flow = v_new.n8n_flow, n8n_contract = v_new.n8n_contract,
         loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
         daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
         contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
@@ -7289,6 +7315,12 @@ begin
     then
         raise exception 'instance_name says whose webhooks a tenant gets: renaming needs a key of the deployment'
             using errcode = 'PT403';
+    elsif exists (
+        select from unnest(array['n8n_flow', 'n8n_contract']) as f (name)
+        where p_values ? f.name and p_values ->> f.name is distinct from to_jsonb(p_tenant) ->> f.name
+    ) then
+        raise exception 'n8n_flow and n8n_contract name what runs in the deployment''s n8n: they need a key of the'
+            ' deployment' using errcode = 'PT403';
     elsif coalesce(v_key, '') = '' and (
         coalesce(p_tenant.evo_api_key, '') <> ''
         or (
@@ -9172,6 +9204,7 @@ $$;
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
 -- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
 -- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
+-- 'superseded' also where the turn has a reply: its flow has answered, and that is being said.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
 -- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
@@ -9196,6 +9229,8 @@ begin
     v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
     if v_held.refusal is not null then
         return jsonb_build_object('refused', v_held.refusal);
+    elsif (v_held.turn).reply is not null then
+        return '{"refused": "superseded"}';  -- it has answered: that is being said
     elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id

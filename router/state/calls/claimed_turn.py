@@ -24,6 +24,8 @@ class TurnTenant(StoredInstance):
     llm_api_key: SecretStr | None = None
     llm_model: str | None
     llm_max_tokens: int | None
+    n8n_flow: str | None = None
+    n8n_contract: Literal["answer", "gateway"] | None = None
     reply_rules: ReplyRules = ReplyRules()
 
 
@@ -77,7 +79,7 @@ class ClaimedTurn(Answer):
     last_handler: Literal["n8n", "fallback"] | None = None
     last_error: str | None = None
     waits: int = 0
-    reply: Items[str] | None
+    reply: Items[str | dict[str, Any]] | None
     correlation_id: str | None
     tenant: TurnTenant
     session: TurnSession

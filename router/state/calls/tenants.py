@@ -40,6 +40,8 @@ class Tenant(Answer):
     moderation_url_set: bool
     on_refused_reply: Literal["handoff", "fallback_message"]
     fallback_message: str | None
+    n8n_flow: str | None
+    n8n_contract: Literal["answer", "gateway"] | None
     loop_replies: int | None
     loop_minutes: float | None
     daily_turns: int | None

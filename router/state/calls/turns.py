@@ -1,6 +1,9 @@
 """Turns, from their claim to their end: database/schema/0400_turns.sql and 0899_version.sql."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
+
+from pydantic import SkipValidation
 
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import (
@@ -75,9 +78,9 @@ async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
 
 
 class MadeReply(Asked):
-    """A whole reply, who made it, and what it cost."""
+    """A whole reply, who made it, and what it cost. A part is a text, or an object: see `Part`."""
 
-    parts: tuple[Text, ...]
+    parts: SkipValidation[tuple[str | Mapping[str, object], ...]]
     handler: Literal["n8n", "fallback"]
     provider: str | None = None
     model: str | None = None
