@@ -30,6 +30,14 @@ def make_handler(
             models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
             max_tokens=settings.llm_max_tokens,
             answer=settings.n8n_answer_seconds,
+            addresses={
+                name: url
+                for name, url in (
+                    ("anthropic", settings.anthropic_base_url),
+                    ("openai", settings.openai_base_url),
+                )
+                if url is not None
+            },
         ),
         wait_for_n8n=settings.n8n_fallback == "queue",
         probe_seconds=settings.n8n_probe_seconds,

@@ -5,7 +5,7 @@ within a version; new ones may appear.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -32,6 +32,10 @@ class FlowTenant(_Part):
     llm_provider: str = Field(description="anthropic or openai")
     llm_model: str = Field(description="The tenant's model, or the deployment's for that provider")
     llm_max_tokens: int = Field(description="Tokens that a reply may have")
+    llm_url: str = Field(
+        default="",
+        description="Where that provider is asked: Anthropic's Messages, OpenAI's Chat Completions",
+    )
 
 
 class FlowSession(_Part):
@@ -139,6 +143,8 @@ class FlowTerms:
     models: Mapping[str, str]
     max_tokens: int
     answer: float = 90
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Where the deployment reaches its providers, without the path; else as they are everywhere."""
 
 
 def build_payload(
@@ -160,6 +166,7 @@ def build_payload(
             llm_provider=turn.tenant.llm_provider,
             llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
             llm_max_tokens=max_tokens_within(turn.tenant, terms.max_tokens),
+            llm_url=_llm_url(turn.tenant.llm_provider, terms.addresses),
         ),
         session=FlowSession(
             session_id=turn.session.session_id,
@@ -177,6 +184,17 @@ def build_payload(
         ),
         urls=_urls(terms.base_url.rstrip("/"), turn.turn_id),
     )
+
+
+_LLM_URLS: Mapping[str, tuple[str, str]] = {
+    "anthropic": ("https://api.anthropic.com", "/v1/messages"),
+    "openai": ("https://api.openai.com/v1", "/chat/completions"),
+}
+
+
+def _llm_url(provider: str, addresses: Mapping[str, str]) -> str:
+    base, path = _LLM_URLS[provider]
+    return addresses.get(provider, base).rstrip("/") + path
 
 
 def _urls(base_url: str, turn_id: int) -> FlowUrls:

@@ -58,8 +58,8 @@ _log = logging.getLogger(__name__)
 Kind = Literal["transient", "permanent", "away"]
 _BOTH = "has_spoken"  # see save_reply
 _SENDS_AND_ANSWERS = (
-    "the flow has sent through the gateway, and its answer is not said besides: a flow that sends by"
-    " itself answers with silence, or has the contract gateway"
+    "the flow has sent through the gateway, and its answer is not said besides: a flow that sends"
+    " by itself answers with silence, or has the contract gateway"
 )
 
 
@@ -104,6 +104,7 @@ class TurnAttempt:
         self._sending = False
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
+        self._is_by_flow = False
         self._stopped = False
         self._began = workshop.reach.now()
 
@@ -143,7 +144,7 @@ class TurnAttempt:
             if parts is not None:
                 await self._send(parts)
         except (SendStopped, ReplyRefused) as stopped:
-            if stopped.reason == _BOTH:
+            if stopped.reason == _BOTH and self._is_by_flow:
                 await self._fail(LlmFailed(_SENDS_AND_ANSWERS), "transient", Action.AI_FAILED)
                 return
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
@@ -177,6 +178,7 @@ class TurnAttempt:
         if isinstance(reply, Silence):
             await self._be_silent(reply)
             return None
+        self._is_by_flow = reply.handler == "n8n"
         self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
         if reply.provider is not None and reply.handler == "fallback":
             # What a flow says need not come from the LLM that it names.

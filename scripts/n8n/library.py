@@ -20,7 +20,7 @@ from scripts.n8n.server import N8nHome, process_environment
 _ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = _ROOT / "n8n_workflows"
 # What a builder copies and changes stays a draft.
-DRAFTS = frozenset({"hybridflowAgent"})
+DRAFTS = frozenset({"hybridflowAgent", "hybridflowGateway"})
 _AT_ONCE = 2
 
 
