@@ -226,7 +226,6 @@ def _router(
         "ANTHROPIC_BASE_URL": llm.url,
         "ALLOWED_NETWORKS": "127.0.0.0/8",
         "N8N_ENABLED": "true",
-        "N8N_CONTRACT": "gateway",
         "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
         "N8N_API_KEY": _SECRET,
         "N8N_ROUTER_URL": f"http://127.0.0.1:{port}",
