@@ -27,6 +27,7 @@ from router.whatsapp.clean import clean
 
 MOST_MESSAGES = 20
 MOST_PARTS = 100
+MOST_BASE64 = 1_500_000  # characters of an answer: it is kept with its turn
 _LONGEST_TEXT = 65_536
 _LONGEST_CAPTION = 1024
 _LONGEST_LINE = 1024
@@ -73,6 +74,12 @@ def messages_of(messages: object, about: Conversation) -> tuple[Part, ...]:
         parts += _message(message, f"messages[{number}]", about)
     if len(parts) > MOST_PARTS:
         raise BadAnswer(f"messages: they are {len(parts)} parts, {MOST_PARTS} are allowed")
+    written = sum(_bytes_in(each) for each in parts)
+    if written > MOST_BASE64:
+        raise BadAnswer(
+            f"messages: the base64 in them has {written} characters, {MOST_BASE64} are allowed:"
+            " give the addresses of what is large"
+        )
     return tuple(parts)
 
 
@@ -94,6 +101,11 @@ _FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "contact": (frozenset(), frozenset()),
 }
 """Of each kind of message what it must have, and may have besides."""
+
+
+def _bytes_in(each: Part) -> int:
+    body = {} if isinstance(each, str) else each["body"]
+    return sum(len(str(body.get(name, ""))) for name in ("media", "audio", "sticker"))
 
 
 def _message(message: object, where: str, about: Conversation) -> tuple[Part, ...]:

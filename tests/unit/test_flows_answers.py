@@ -154,6 +154,12 @@ def test_there_are_so_many_messages_and_no_more():
     assert "21 are too many" in refused({"messages": [{"text": "a"}] * 21})
 
 
+def test_what_is_large_is_given_by_its_address():
+    large = base64.b64encode(b"x" * 600_000).decode()
+    assert read({"messages": [{"audio": large}]}).parts
+    assert "give the addresses" in refused({"messages": [{"audio": large}, {"audio": large}]})
+
+
 def test_a_handoff_comes_last_and_is_said_before():
     answer = read(
         {
