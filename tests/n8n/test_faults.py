@@ -130,7 +130,7 @@ async def test_n8n_slower_than_the_lease(staged):
 
 async def test_a_router_restarted_while_n8n_works(n8n: TestN8n, database_url, evolution, llm):
     n8n.anthropic.leads_to(llm.url)
-    router = RouterProcess(environment(database_url, **n8n.configuration()))
+    router = RouterProcess(environment(database_url, **n8n.configuration("gateway")))
     router.start()
     await router.ready()
     try:
