@@ -6,13 +6,13 @@ up again at once; the router's own death is told by the turn's lease, as for eve
 
 import asyncio
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import httpx
 
 from router.llm.provider import LlmAway, LlmFailed
 from router.n8n.answered_messages import Conversation
-from router.n8n.reply import Answered, Begun, Reading, read_answer, read_failure
+from router.n8n.reply import Reading, read_answer, read_failure
 from router.outbound.answers import beginning
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.healing import POOL_WAIT
@@ -45,9 +45,6 @@ class TookTooLong(LlmFailed):
     """The flow did not answer in time."""
 
 
-Answer: TypeAlias = Answered | Begun
-
-
 async def ask_flow(
     http: httpx.AsyncClient, url: str, content: str, headers: Mapping[str, str], seconds: float
 ) -> httpx.Response:
@@ -69,7 +66,7 @@ async def ask_flow(
         raise N8nDied(f"n8n ended the connection before the flow answered: {error!r}") from error
 
 
-async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) -> Answer:
+async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) -> Reading:
     """Return what a flow has answered. Raises NotTaken, and LlmError: there is no reply."""
     status = answer.status_code
     said = f"n8n answered {status}: {beginning(answer.content, 200)}"

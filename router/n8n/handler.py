@@ -180,10 +180,9 @@ class N8nHandler:
             raise
         self.breaker.worked()
         if not isinstance(said, Answered):
-            return await self._begun(turn, answer)
+            return await self._begun(turn, said.execution_id)
         self.silent.heard_of(turn.turn_id)
-        if said.execution_id is not None:
-            await self._note_execution(turn, answer)
+        await self._note_execution(turn, said.execution_id)
         if said.silence is not None:
             return Silence(said.silence, said.cost)
         return Reply(parts=said.parts, handler="n8n", **_told(said))
@@ -209,7 +208,7 @@ class N8nHandler:
         else:
             self.silent.failed(turn.tenant.tenant_id, monotonic())
 
-    async def _begun(self, turn: ClaimedTurn, answer: httpx.Response) -> HandedOver:
+    async def _begun(self, turn: ClaimedTurn, execution: object) -> HandedOver:
         """Leave the turn to a flow that answers as those do that send by themselves."""
         if not self._has_warned:
             self._has_warned = True
@@ -221,7 +220,7 @@ class N8nHandler:
             )  # fmt: skip
         lease = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
         if not isinstance(await forward_turn(self._database, lease), Refusal):
-            await self._note_execution(turn, answer)
+            await self._note_execution(turn, execution)
         return HandedOver()
 
     @property
@@ -256,7 +255,7 @@ class N8nHandler:
             return True
         if answer.is_success:
             self.breaker.worked()
-            await self._note_execution(turn, answer)
+            await self._note_execution(turn, _execution_in(answer))
             return True
         said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
         if answer.is_server_error:
@@ -266,15 +265,11 @@ class N8nHandler:
         if answer.status_code in _OF_THE_REQUEST:
             log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
             return False
-        return self._refused(said)
+        self._not_taken(turn, NotTaken(said, "flow"))
+        return False
 
-    async def _note_execution(self, turn: ClaimedTurn, answer: httpx.Response) -> None:
-        """Write down which execution has the turn, where the flow says so as it begins."""
-        try:
-            said = read_json(answer.content)
-        except ValueError:
-            return
-        execution = said.get("execution_id") if isinstance(said, dict) else None
+    async def _note_execution(self, turn: ClaimedTurn, execution: object) -> None:
+        """Write down which execution has the turn, where the flow says so."""
         if not execution:
             return
         if not is_execution_id(execution):
@@ -294,6 +289,15 @@ class N8nHandler:
         self.breaker.failed(monotonic())
         log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
         return False
+
+
+def _execution_in(answer: httpx.Response) -> object:
+    """Return what a flow says of its execution as it begins."""
+    try:
+        said = read_json(answer.content)
+    except ValueError:
+        return None
+    return said.get("execution_id") if isinstance(said, dict) else None
 
 
 class _Told(TypedDict):

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 from router.llm.provider import LlmEmpty, LlmError, LlmFailed
 from router.logs.scrubber import scrubbed
 from router.n8n.answered_messages import Conversation, messages_of, text_parts
-from router.n8n.execution_ids import is_execution_id
 from router.n8n.flow_errors import failure_of
 from router.n8n.wrappings import BadAnswer, unwrapped
 from router.outbound.answers import beginning, read_json
@@ -37,12 +36,14 @@ class Answered:
     parts: tuple[Part, ...]
     silence: str | None
     cost: Cost
-    execution_id: str | None = None
+    execution_id: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
     """The flow has begun and will send by itself, as those of the gateway contract do."""
+
+    execution_id: object = None
 
 
 Reading: TypeAlias = Answered | Begun
@@ -87,7 +88,7 @@ def _read(body: bytes, about: Conversation) -> Reading:
             return Begun()
         raise failure_of(error, where="the flow failed")
     if said.keys() - {"usage"} == {"execution_id"}:
-        return Begun()
+        return Begun(said["execution_id"])
     return _answered(said, about)
 
 
@@ -116,9 +117,7 @@ def _answered(said: Mapping[str, Any], about: Conversation) -> Answered:
         raise BadAnswer("silence: it says something as well")
     if silence is None and not parts:
         raise BadAnswer("it says nothing, and does not say that it means to: that is no silence")
-    execution = said.get("execution_id")
-    known = str(execution) if is_execution_id(execution) else None
-    return Answered(parts, silence, cost, known)
+    return Answered(parts, silence, cost, said.get("execution_id"))
 
 
 def _parts(said: Mapping[str, Any], about: Conversation) -> tuple[Part, ...]:

@@ -19,21 +19,14 @@ _FENCED = re.compile(
     r"\A\s*(?:```|~~~)[a-zA-Z]{0,12}[ \t]*\r?\n(.*?)\r?\n?(?:```|~~~)\s*\Z", re.DOTALL
 )
 _LIKE_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[{\"])")
-OF_THE_CONTRACT = frozenset({"text", "messages", "handoff", "silence", "error", "execution_id"})
+OF_THE_CONTRACT = frozenset({"text", "messages", "handoff", "silence", "error"})
 _OF_A_MESSAGE = frozenset({"text", "media", "audio", "sticker", "reaction", "location", "contact"})
 _BESIDE = frozenset(
     {
         *("pairedItem", "binary", "intermediateSteps", "usage", "model", "provider", "index", "id"),
-        *(
-            "tokenUsage",
-            "finish_reason",
-            "finishReason",
-            "logprobs",
-            "status",
-            "metadata",
-            "turn_id",
-        ),
+        *("tokenUsage", "finish_reason", "finishReason", "logprobs", "status", "metadata"),
         *("estimatedTokens", "created", "created_at", "object", "type", "role", "sessionId"),
+        *("turn_id", "execution_id"),
     }
 )
 _INNER = ("json", "output", "response", "result", "answer", "data", "body", "reply")
@@ -95,7 +88,7 @@ def _of_list(items: list[Any], depth: int) -> Said:
 
 def _of_object(found: dict[str, Any], depth: int) -> Said:
     said = {name: value for name, value in found.items() if value is not None}
-    if not said.keys() - _BESIDE:
+    if not said.keys() - _BESIDE and not _execution(said):
         raise BadAnswer("the answer is empty: nothing, null or {} is no silence")
     if (of_llm := _of_llm(said, depth)) is not None:
         return of_llm
@@ -105,7 +98,10 @@ def _of_object(found: dict[str, Any], depth: int) -> Said:
     if len(inner) == 1 and not said.keys() - _BESIDE - {inner[0]}:
         within = _unwrapped(said[inner[0]], depth + 1)
         usage = said.get("usage") or said.get("tokenUsage")
-        return {**within, "usage": usage} if usage and not within.get("usage") else within
+        cost = {"usage": usage} if usage and not within.get("usage") else {}
+        return {**_execution(said), **within, **cost}
+    if _execution(said):
+        return said
     if said.keys() == {"message"} or {"code", "message"} <= said.keys() <= {
         "code",
         "message",
@@ -126,7 +122,9 @@ def _of_contract(said: dict[str, Any], depth: int) -> Said:
         within = _of_text(text, depth + 1)
     else:
         return said
-    return {**{name: said[name] for name in ("usage", "model") if name in said}, **within}
+    beside = ("usage", "model", "execution_id")
+    kept: Said = {name: said[name] for name in beside if name in said}
+    return {**kept, **within}
 
 
 def _of_llm(said: dict[str, Any], depth: int) -> Said | None:
@@ -200,7 +198,11 @@ def _with_cost(said: Said, answer: dict[str, Any], provider: str) -> Said:
     usage = answer.get("usage")
     usage = dict(usage) if isinstance(usage, dict) else {}
     usage = {"provider": provider, "model": answer.get("model"), **usage}
-    return {"usage": usage, **said}
+    return {"usage": usage, **_execution(answer), **said}
+
+
+def _execution(said: Said) -> dict[str, Any]:
+    return {"execution_id": said["execution_id"]} if said.get("execution_id") else {}
 
 
 def _bare(item: object) -> object:

@@ -150,6 +150,29 @@ async def test_an_execution_that_is_named_is_noted():
     assert (name, asked["execution_id"], asked["by_n8n"]) == ("begin_flow", "4711", True)
 
 
+async def test_so_it_is_however_the_answer_is_wrapped_and_what_is_none_is_told(
+    caplog: pytest.LogCaptureFixture,
+):
+    office = Office(says([{"json": {**OK, "execution_id": "4711"}}]))
+    await office.make()
+    assert office.database.asked[1][1]["execution_id"] == "4711"
+    office = Office(says({**OK, "execution_id": "../workflows/7"}))
+    await office.make()
+    assert len(office.database.asked) == 1
+    assert "must answer with `$execution.id`" in caplog.text
+
+
+@pytest.mark.parametrize("contract", ["answer", "gateway"])
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_tenants_own_flow_that_is_closed_says_nothing_of_n8n(contract: str, status: int):
+    office = Office(httpx.Response(status))
+    for _ in range(4):
+        reply = await office.make(turn(n8n_flow="typo", n8n_contract=contract))
+        assert isinstance(reply, Reply)
+    assert len(office.requests) == 3
+    assert not office.handler.breaker.failures
+
+
 @pytest.mark.parametrize("said", [{"execution_id": "7"}, {"message": "Workflow was started"}])
 async def test_a_flow_of_version_1_still_has_its_turn(said: Any, caplog: pytest.LogCaptureFixture):
     office = Office(says(said))

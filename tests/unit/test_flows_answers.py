@@ -407,8 +407,21 @@ def test_a_flow_that_only_says_that_it_has_begun_sends_by_itself():
         b'[{"json": {"execution_id": "4711"}}]',
     ):
         assert isinstance(read_answer(body, ABOUT), Begun)
-    answer = read({"text": "oi", "execution_id": "4711"})
-    assert answer.execution_id == "4711"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"text": "oi"},
+        {"output": "oi"},
+        {"text": '{"text": "oi"}'},
+        {"content": [{"type": "text", "text": "oi"}]},
+        {"choices": [{"message": {"content": "oi"}}]},
+    ],
+)
+def test_an_answer_may_name_its_execution(answer: dict[str, Any]):
+    found = read({**answer, "execution_id": "4711"})
+    assert (found.parts, found.execution_id) == (("oi",), "4711")
 
 
 RATE = '{"type":"error","error":{"type":"rate_limit_error","message":"Number of requests…"}}'
