@@ -3411,8 +3411,8 @@ $$;
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
--- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken', its
--- flow has sent something by itself through the gateway, and answers besides.
+-- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken',
+-- its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -12175,7 +12175,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '1afc2e031cedb2019644e24314c20c361e9d1ff3e67d17bde0a1068af6be6ee9')
+    ('20261125194500', 'v0_2_0', '3ccd4d18eb4eca558a1a95916f376050e3abc4db71e1754cc39775ee75a84a42')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -1168,8 +1168,8 @@ $$;
 -- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
 -- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
--- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken', its
--- flow has sent something by itself through the gateway, and answers besides.
+-- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken',
+-- its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
