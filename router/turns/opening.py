@@ -19,7 +19,7 @@ from router.tenants.instance import InstanceKeys
 from router.tenants.policy import policy
 from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
-from router.turns.line import Line
+from router.turns.line import Lines
 from router.turns.media import PartMedia
 from router.turns.settling import Settling
 
@@ -33,7 +33,7 @@ class Tools:
     guard: ReplyGuard
     budget: Budget
     courtesy: Courtesy
-    line: Line
+    lines: Lines
     media: PartMedia
     wake_notices: Callable[[], None]
 
@@ -48,14 +48,9 @@ def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dis
         guard=tools.guard,
         budget=tools.budget,
         outbox=sending.outbox,
-        line=tools.line,
-        settling=Settling(
-            database,
-            sending.looking,
-            InstanceKeys.of(settings),
-            sending.late,
-            policy(settings),
-        ),
+        lines=tools.lines,
+        keys=InstanceKeys.of(settings),
+        settling=Settling(database, sending.looking, sending.late, policy(settings)),
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         media=tools.media,
