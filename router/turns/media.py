@@ -27,7 +27,7 @@ class PartMedia:
         """Give the message with its media's bytes in it, for the block.
 
         It stays the same message: one whose media is at an address goes by that. Raises LlmFailed
-        where there is nothing to be had there, and SendFailed where too much is held already.
+        where there is nothing at that address, and SendFailed where too much is held already.
         """
         name = next((name for name in _FIELDS if isinstance(message.body.get(name), str)), None)
         if name is None or not is_address(address := str(message.body[name])):
