@@ -189,6 +189,8 @@ begin
                 ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('has_unsent', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('is_cut_off', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('is_begun', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('retry_refusal', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
                 ('revive_turn', 'ii', array['p_turn', 'p_due_at']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'void'),
@@ -338,6 +340,7 @@ begin
                 ('may_claim_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
                 ('said_so_far', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
+                ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
@@ -3696,10 +3699,39 @@ begin
 end
 $$;
 
+-- Whether something was to be said for the turn that certainly did not leave.
+create or replace function hybridflow.has_unsent(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.part is not null
+    )
+$$;
+
+-- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in doubt
+-- (see begin_flow_send). Where that one failed, its flow has been told so.
+create or replace function hybridflow.is_cut_off(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.messages as b on b.turn_id = m.turn_id and b.part = m.part - 1
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.sends = 0 and b.send_state = 'sent'
+    )
+$$;
+
 -- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
 -- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- for in check_after seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on the phone. Returns {ok, already?, in_doubt?,
+-- silent?} or {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3708,6 +3740,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_has_spoken boolean;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
@@ -3724,13 +3757,19 @@ begin
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
-    update public.turns set incomplete = true
-    where id = (v_held.turn).id and exists (
-        select from public.messages as m
-        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
-    );
+    if hybridflow.is_cut_off((v_held.turn).id) then
+        perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
+        return jsonb_build_object('ok', true, 'in_doubt', true);
+    end if;
+    v_has_spoken := hybridflow.has_spoken((v_held.turn).id);
+    if hybridflow.has_unsent((v_held.turn).id) then
+        if not v_has_spoken then
+            return '{"refused": "not_sent"}';
+        end if;
+        update public.turns set incomplete = true where id = (v_held.turn).id;
+    end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
-    return jsonb_build_object('ok', true);
+    return jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
 $$;
 
@@ -9470,14 +9509,48 @@ begin
 end
 $$;
 
+-- Writes down what a flow's send has besides its first message (see begin_flow_send), which is not begun yet:
+-- where the turn ends otherwise, it is among what did not leave.
+create or replace function hybridflow.keep_rest(
+    p_turn public.turns, p_session public.sessions, p_rest jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, sent_at, send_state,
+        send_began_at, sends
+    )
+    select
+        p_session.tenant_id, p_session.id, p_turn.id,
+        hybridflow.next_part(p_turn.id) + (row_number() over (order by r.place))::integer - 1,
+        true, 'ai', r.kind, hybridflow.cut(r.body), r.identity, date_trunc('second', hybridflow.clock()),
+        'failed', hybridflow.clock(), 0
+    from (
+        select distinct on (e.value ->> 'identity')
+            e.value ->> 'kind' as kind, e.value ->> 'body' as body, e.value ->> 'identity' as identity,
+            e.ordinality as place
+        from jsonb_array_elements(p_rest) with ordinality as e
+        order by e.value ->> 'identity', e.ordinality
+    ) as r
+    where not exists (
+        select from public.messages as m
+        where m.turn_id = p_turn.id and m.part is not null and m.identity = r.identity
+    );
+end
+$$;
+
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
--- text?, next_part?, lease_seconds})
+-- text?, next_part?, rest?: [{body, kind, identity}], lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
 -- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
 -- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
--- 'superseded' also where the turn has a reply: its flow has answered, and that is being said.
+-- 'has_answered': the turn has a reply, and that is being said. `rest` is what belongs to it and comes after
+-- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
 -- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
@@ -9503,7 +9576,7 @@ begin
     if v_held.refused is not null then
         return v_held.refused;
     elsif (v_held.turn).reply is not null then
-        return '{"refused": "superseded"}';  -- it has answered: that is being said
+        return '{"refused": "has_answered"}';
     elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id
@@ -9534,6 +9607,9 @@ begin
     v_answer := public.begin_send(
         p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
     );
+    if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
+        perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
+    end if;
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
@@ -9596,6 +9672,8 @@ begin
     if hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
+        update public.turns set incomplete = true
+        where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
@@ -12431,7 +12509,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'c0277e4bb86e551c7c1aa50cee73dc8035affb8fd4da7cbbbeec4f0cb20e1517')
+    ('20261125194500', 'v0_2_0', '33ff737058bc658ae7041b34b61f66a7fd71c9f1f91c9f2b93a3c5d897a48997')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

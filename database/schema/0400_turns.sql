@@ -1454,10 +1454,39 @@ begin
 end
 $$;
 
+-- Whether something was to be said for the turn that certainly did not leave.
+create or replace function hybridflow.has_unsent(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.part is not null
+    )
+$$;
+
+-- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in doubt
+-- (see begin_flow_send). Where that one failed, its flow has been told so.
+create or replace function hybridflow.is_cut_off(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.messages as b on b.turn_id = m.turn_id and b.part = m.part - 1
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.sends = 0 and b.send_state = 'sent'
+    )
+$$;
+
 -- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
 -- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- for in check_after seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on the phone. Returns {ok, already?, in_doubt?,
+-- silent?} or {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1466,6 +1495,7 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_has_spoken boolean;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
@@ -1482,12 +1512,18 @@ begin
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
-    update public.turns set incomplete = true
-    where id = (v_held.turn).id and exists (
-        select from public.messages as m
-        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
-    );
+    if hybridflow.is_cut_off((v_held.turn).id) then
+        perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
+        return jsonb_build_object('ok', true, 'in_doubt', true);
+    end if;
+    v_has_spoken := hybridflow.has_spoken((v_held.turn).id);
+    if hybridflow.has_unsent((v_held.turn).id) then
+        if not v_has_spoken then
+            return '{"refused": "not_sent"}';
+        end if;
+        update public.turns set incomplete = true where id = (v_held.turn).id;
+    end if;
     perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
-    return jsonb_build_object('ok', true);
+    return jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
 $$;

@@ -72,13 +72,13 @@ def read_body(written: bytes) -> Json:
 def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
     """Return what a flow may ask for `contact`, whose JIDs these are. Raises Refused."""
     if not is_known(path):
-        raise Refused(404, "Not Found", f"the gateway does not offer {path}", "path")
+        raise Refused(404, f"the gateway does not offer {path}", "path")
     try:
         return read_request(path, body, contact)
     except BadField as error:
         raise _bad(error.name, str(error)) from error
     except NotTheContacts as error:
-        raise Refused(403, "Forbidden", str(error), error.name) from error
+        raise Refused(403, str(error), error.name) from error
 
 
 def notice_of(body: Json) -> Json:
@@ -120,7 +120,7 @@ def _mentioned(body: Mapping[str, Any], part: str, *, is_only: bool) -> Json:
 
 
 def _bad(name: str, why: str) -> Refused:
-    return Refused(400, "Bad Request", why, name)
+    return Refused(400, why, name)
 
 
 def _no_number(name: str) -> NoReturn:

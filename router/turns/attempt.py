@@ -64,6 +64,9 @@ _SENDS_AND_ANSWERS = (
 )
 
 
+_NOT_SENT = "the flow is silent, and nothing of what it sent through the gateway has left"
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptRules:
     """Times in seconds. `max_tokens` are a reply's, where the deployment's key pays for it."""
@@ -192,6 +195,8 @@ class TurnAttempt:
         """Close the turn, for nothing is to be said. Raises SendStopped."""
         asked = FinishTurn(**self._turn.held, reason=silence.why, **silence.cost)
         answer = await finish_turn(self._shop.database, asked)
+        if isinstance(answer, Refusal) and answer.refused == "not_sent":
+            raise LlmFailed(_NOT_SENT)
         if isinstance(answer, Refusal):
             raise SendStopped(answer.refused)
         self._log(Action.TURN_CANCELLED, "nothing is said: the flow is silent", reason="silence")

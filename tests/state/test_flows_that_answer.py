@@ -45,7 +45,7 @@ async def test_what_certainly_did_not_leave_does_not_stand_in_the_way(talk: Conv
 async def test_a_flow_that_has_answered_sends_nothing_besides(talk: Conversation):
     turn = await flow_of(talk)
     await answers(talk, turn)
-    assert await says(talk, turn, "a", next_part=0) == {"refused": "superseded"}
+    assert await says(talk, turn, "a", next_part=0) == {"refused": "has_answered"}
 
 
 async def test_a_turn_with_a_handoff_is_open_until_that_is_done(talk: Conversation):

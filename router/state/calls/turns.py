@@ -193,10 +193,14 @@ class FinishTurn(Asked):
 
 
 class TurnFinished(Done):
-    """It is closed: `already` before; or it stays open, for a send is `in_doubt`."""
+    """It is closed: `already` before; or it stays open, for a send is `in_doubt`.
+
+    `silent`: nothing of it is on the phone.
+    """
 
     already: bool | None = None
     in_doubt: bool | None = None
+    silent: bool | None = None
 
 
 async def finish_turn(database: Database, asked: FinishTurn) -> TurnFinished | Refusal:
