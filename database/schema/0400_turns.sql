@@ -1467,8 +1467,8 @@ as $$
     )
 $$;
 
--- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in doubt
--- (see begin_flow_send). Where that one failed, its flow has been told so.
+-- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
+-- doubt (see begin_flow_send). Where that one failed, its flow has been told so.
 create or replace function hybridflow.is_cut_off(p_turn_id bigint)
 returns boolean
 language sql
@@ -1485,8 +1485,9 @@ $$;
 -- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
 -- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on the phone. Returns {ok, already?, in_doubt?,
--- silent?} or {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
+-- for in check_after seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`:
+-- nothing of it is on the phone. Returns {ok, already?, in_doubt?, silent?} or {refused: reason}: 'not_sent',
+-- there was something to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql

@@ -261,11 +261,12 @@ begin
         true, 'ai', r.kind, hybridflow.cut(r.body), r.identity, date_trunc('second', hybridflow.clock()),
         'failed', hybridflow.clock(), 0
     from (
-        select distinct on (e.value ->> 'identity')
-            e.value ->> 'kind' as kind, e.value ->> 'body' as body, e.value ->> 'identity' as identity,
-            e.ordinality as place
-        from jsonb_array_elements(p_rest) with ordinality as e
-        order by e.value ->> 'identity', e.ordinality
+        select distinct on (o.identity) o.*
+        from (
+            select row_number() over () as place, e.*
+            from jsonb_to_recordset(p_rest) as e (body text, kind text, identity text)
+        ) as o
+        order by o.identity, o.place
     ) as r
     where not exists (
         select from public.messages as m
@@ -340,6 +341,7 @@ begin
         p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
+        perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
     end if;
     if v_part = 0 and v_answer ? 'message_id' then

@@ -3680,8 +3680,8 @@ as $$
     )
 $$;
 
--- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in doubt
--- (see begin_flow_send). Where that one failed, its flow has been told so.
+-- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
+-- doubt (see begin_flow_send). Where that one failed, its flow has been told so.
 create or replace function hybridflow.is_cut_off(p_turn_id bigint)
 returns boolean
 language sql
@@ -3698,8 +3698,9 @@ $$;
 -- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
 -- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
--- for in check_after seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on the phone. Returns {ok, already?, in_doubt?,
--- silent?} or {refused: reason}: 'not_sent', there was something to say, and nothing of it has left.
+-- for in check_after seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`:
+-- nothing of it is on the phone. Returns {ok, already?, in_doubt?, silent?} or {refused: reason}: 'not_sent',
+-- there was something to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -9497,11 +9498,12 @@ begin
         true, 'ai', r.kind, hybridflow.cut(r.body), r.identity, date_trunc('second', hybridflow.clock()),
         'failed', hybridflow.clock(), 0
     from (
-        select distinct on (e.value ->> 'identity')
-            e.value ->> 'kind' as kind, e.value ->> 'body' as body, e.value ->> 'identity' as identity,
-            e.ordinality as place
-        from jsonb_array_elements(p_rest) with ordinality as e
-        order by e.value ->> 'identity', e.ordinality
+        select distinct on (o.identity) o.*
+        from (
+            select row_number() over () as place, e.*
+            from jsonb_to_recordset(p_rest) as e (body text, kind text, identity text)
+        ) as o
+        order by o.identity, o.place
     ) as r
     where not exists (
         select from public.messages as m
@@ -9576,6 +9578,7 @@ begin
         p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
+        perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
