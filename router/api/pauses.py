@@ -86,7 +86,7 @@ class _Pauses:
 
     @property
     def asked(self) -> _ByOperator:
-        """Say who pauses, and by which rules a pause ends."""
+        """Say who pauses, and by which settings a pause ends."""
         return {"source": "operator", "policy": policy(self._settings)}
 
     def paused(self, paused: PausedSession) -> PausedSession:

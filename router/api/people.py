@@ -42,6 +42,7 @@ class ExportedContact(ContactHead):
     messages: _Rows
     archived_messages: _Rows = Field(description="Messages older than the retention")
     turns: _Rows = Field(description="The work of making each reply, with its errors")
+    turn_attempts: _Rows = Field(description="Each attempt at a turn: when, by whom, how it ended")
     notices: _Rows = Field(description="What the staff were told about the contact")
     spending: _Rows = Field(description="Turns and tokens of each day")
     events: _Rows = Field(description="The recorded webhooks and the decision on each")

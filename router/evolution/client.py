@@ -1,4 +1,4 @@
-"""A small client of Evolution API 2.3: what HybridFlow asks of it, but for what it sends."""
+"""A small client of Evolution API 2.3: what HybridFlow asks of it, except its sends."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class WebhookSettings:
     events: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)  # a header carries the secret
     by_events: bool = False
-    """Each event goes to an address of its own: its name is put behind the URL, query and all."""
+    """Each event goes to a URL of its own: its name is put behind the URL, query and all."""
     base64: bool = False
     """Media comes inside of the webhook."""
 
@@ -184,7 +184,7 @@ def _page_of(answer: bytes, size: int) -> MessagePage:
         return MessagePage(_objects(body, size), 1, len(body), weight)
     found = object_in(object_in(body).get("messages"))
     if "records" not in found:
-        raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
+        raise EvolutionAway("its answer is no list of messages: is this URL Evolution API's?")
     return MessagePage(
         records=_objects(found.get("records"), size),
         pages=as_number(found.get("pages")) or 0,

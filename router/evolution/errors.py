@@ -82,7 +82,7 @@ class MediaRefused(EvolutionRefused):
 
 
 class AddressNotAllowed(EvolutionRefused):
-    """The server's address leads to where no tenant's address may: nothing was sent there."""
+    """The server's URL leads to where no tenant's URL may: nothing was sent there."""
 
 
 class EvolutionAway(EvolutionError):
@@ -119,7 +119,7 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     if is_send and (judged := _judge_media(status, said)) is not None:
         return judged
     if 300 <= status < 400:
-        return EvolutionRefused(f"{said}: it points elsewhere, the server's address is not right")
+        return EvolutionRefused(f"{said}: it points elsewhere, the server's URL is not right")
     if status == 429:
         return EvolutionAway(said, _retry_after(response))
     if status == 400 and is_monstrous and is_send:
@@ -136,9 +136,9 @@ def judge_failure(error: httpx.RequestError, *, is_send: bool) -> EvolutionError
     what = f"{type(error).__name__} {error}".strip()
     match error:
         case AddressRefused():
-            return AddressNotAllowed(f"the server's address is not allowed: {error}")
+            return AddressNotAllowed(f"the server's URL is not allowed: {error}")
         case httpx.UnsupportedProtocol():
-            return EvolutionRefused(f"the server's address is not right: {error}")
+            return EvolutionRefused(f"the server's URL is not right: {error}")
         case httpx.LocalProtocolError():  # it quotes the header that it would not write
             return EvolutionRefused("the request cannot be written: is the key right?")
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
@@ -168,7 +168,7 @@ def _judge_media(status: int, said: str) -> EvolutionError | None:
         return None  # such as a transcription that failed: the message is sent by then
     if found := _MEDIA_STATUS.search(said):
         answered = int(found[1])
-        text = f"the media's address answered with an error: {said}"
+        text = f"the media's URL answered with an error: {said}"
         if answered in _MEDIA_TRANSIENT or answered >= 500:
             return EvolutionAway(text)
         return MediaRefused(text)

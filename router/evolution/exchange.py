@@ -94,7 +94,7 @@ def request_for(
     except httpx.RequestError as error:
         raise judge_failure(error, is_send=False) from error
     except httpx.InvalidURL as error:
-        raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
+        raise EvolutionRefused(f"the server's URL is not valid: {error}") from error
 
 
 def read_answer(
@@ -116,5 +116,5 @@ def _unreadable(error: ValueError, *, is_send: bool) -> EvolutionAway | SendInDo
     if isinstance(error, TooManyValues) and not is_send:
         return AnswerTooLarge(f"its answer is too large: {error}")
     why = "" if isinstance(error, JSONDecodeError | UnicodeDecodeError) else f" ({error})"
-    text = f"its answer is no JSON{why}: is this address Evolution API?"
+    text = f"its answer is no JSON{why}: is this URL Evolution API's?"
     return SendInDoubt(text) if is_send else EvolutionAway(text)

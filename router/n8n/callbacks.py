@@ -104,7 +104,7 @@ class Crash(BaseModel):
 
 
 class Done(BaseModel):
-    """The flow has said all it had to say, be it nothing; and what it cost, where it knows."""
+    """The flow has said all it had to say, even nothing; and what it cost, where it knows."""
 
     reason: str | None = Field(default=None, max_length=200)
     provider: str | None = Field(default=None, max_length=100)
@@ -309,7 +309,7 @@ class _Patience(TypedDict):
 def _judged(failure: Failure) -> _Judged:
     """Return what `fail_turn` is told of it.
 
-    Of an LLM that has answered at all, be it without a word, attempts are used up: it is not away.
+    An LLM that has answered at all, even without a word, uses up attempts: it is not away.
     """
     if failure.kind in _PERMANENT:
         return {"kind": "permanent", "away": None}

@@ -49,7 +49,7 @@ router = APIRouter(
         400: {"description": "What Evolution would refuse, or refused"},
         401: {"description": "The header apikey is not a turn's or a notice's token"},
         403: {"description": "Another contact or instance than the token's"},
-        404: {"description": "A path that the gateway has not"},
+        404: {"description": "The gateway has no such path"},
         409: {"description": "Not any more: `response.reason` says why"},
         413: {"description": "The body is too large"},
         422: {"description": "A value cannot be right"},
@@ -225,7 +225,7 @@ class _FlowRequest:
         )
 
     async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
-        """Have the guard look at what is to be sent, but for what is the same request again."""
+        """Have the guard look at what is to be sent, except what is the same request again."""
         self._next_part = self.turn.next_part
         known = {sent.identity for sent in self.turn.sends}
         texts = [texts_of(each.body) for each in messages if each.identity not in known]

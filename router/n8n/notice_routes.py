@@ -27,7 +27,7 @@ router = APIRouter(
     prefix="/n8n/notices",
     tags=["n8n"],
     responses={
-        409: {"description": "It was given out anew, or there is no such notice"},
+        409: {"description": "It was given out again, or there is no such notice"},
         422: {"description": "A value cannot be right"},
         503: {"description": "The database is away; try again soon"},
     },
@@ -43,7 +43,7 @@ _Token = Annotated[str, Header(alias="apikey", description="The notice's token")
 
 @router.post("/{notice_id}/done", summary="Say that a notice has been told")
 async def done(services: TheServices, notice_id: int, token: _Token) -> JSONResponse:
-    """Close it; again: the same answer. 409: it was given out anew, or there is no such notice."""
+    """Close it; again: the same answer. 409: it was given out again, or there is no such notice."""
     shown = read_notice_token(token)
     answer: NoticeFinished | Refusal = Refusal(refused="unknown_token")
     if shown is not None and shown.notice_id == notice_id:

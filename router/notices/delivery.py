@@ -136,7 +136,7 @@ class Delivery:
             await self._finish(None, url_told=url_told)
 
     async def _post(self, url: str) -> str | None:
-        """Return why the webhook was not told, without its address: it may be a secret."""
+        """Return why the webhook was not told, without its URL: it may be a secret."""
         try:
             answer = await self._services.http.post(
                 url,

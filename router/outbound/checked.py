@@ -1,4 +1,4 @@
-"""The transport to addresses that tenants set: judged before they are connected to.
+"""The transport to URLs that tenants set: judged before they are connected to.
 
 A tenant's host is resolved once, each of its addresses is judged, and the connection is opened to a
 judged address itself: a name that changes its mind in between (DNS rebinding) gains nothing. TLS
@@ -33,7 +33,7 @@ class AddressRefused(httpx.ConnectError):
 
 
 class CheckedTransport(HealingTransport):
-    """The transport to addresses that tenants set: judged before they are connected to."""
+    """The transport to URLs that tenants set: judged before they are connected to."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The pools of connections to tenants' addresses: one for each purpose."""
+"""The pools of connections to tenants' URLs: one for each purpose."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ class TenantPools:
     """Sends, look-ups, repairs, courtesy, services, media: no request of one waits for another's.
 
     `services` are tenants' own beside Evolution: where notices and moderation go. `media` is for
-    what stands at the addresses that flows give.
+    what is at the URLs that flows give.
     """
 
     def __init__(self, settings: Settings, places: int) -> None:

@@ -26,7 +26,7 @@ class ModerationAway(Exception):
 class ModerationRules:
     """The deployment's service, if any, and its key; `timeout` in seconds.
 
-    The key is shown to that address only, never to a tenant's own. `fail_open`: what could not be
+    The key is shown to that URL only, never to a tenant's own. `fail_open`: what could not be
     asked may be sent.
     """
 
