@@ -13,6 +13,8 @@ LOCKING := --universal --generate-hashes --no-annotate --no-emit-index-url --cus
 TESTS ?= tests/unit tests/state tests/scenarios
 # audit: STRICT=1 does not pass where the libraries could not be looked up.
 STRICT ?=
+# Some containers set it: each of the hundreds of processes that tests start would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 

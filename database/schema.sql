@@ -4910,7 +4910,7 @@ $$;
 -- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
--- More than a hundred count as a hundred, whatever a tenant says: each of its messages would slow others down.
+-- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -11052,7 +11052,7 @@ $$;
 
 -- ==================== 0893_guards.sql
 
--- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for the routers' caches.
+-- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for routers' caches.
 
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
@@ -11125,7 +11125,7 @@ $$;
 -- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
 -- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
 -- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
--- query, what changed since the last `now`: all that changed (without an access where there is none any more),
+-- query, what changed since the last `now`: all that changed (no access where there is none any more),
 -- and `limit` others by turns, for a change that took long to commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb
@@ -12574,7 +12574,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'd032c9ff80423bd0d54734fced98c0f9161464dd22cdb6d377d326c49e99f10a')
+    ('20261125194500', 'v0_2_0', 'cb5fdc54b161eb6855db1eace61f8ab5d4458f2fbee72557336bf8b617cff77e')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

@@ -1,4 +1,4 @@
--- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for the routers' caches.
+-- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for routers' caches.
 
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
@@ -71,7 +71,7 @@ $$;
 -- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
 -- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
 -- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
--- query, what changed since the last `now`: all that changed (without an access where there is none any more),
+-- query, what changed since the last `now`: all that changed (no access where there is none any more),
 -- and `limit` others by turns, for a change that took long to commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb

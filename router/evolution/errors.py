@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from router.outbound.answers import MOST_VALUES, count_values, read_json
+from router.outbound.answers import count_values, read_json
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.checked import AddressRefused
 from router.whatsapp.clean import clean
@@ -58,6 +58,8 @@ _LONGEST_SAID = 2000  # characters of an error that are kept
 _LONGEST_ID = 500  # characters of a message's id; the Cloud API's have some 70
 DEEPEST = 200
 """Objects and lists inside each other; a quote of a quote has some 20."""
+MOST_OF_A_WORD = 20_000
+"""Values of an answer that only says what became of a call: a thumbnail is one for each byte."""
 REPEATS = 3
 """Times that the answer to a send may repeat it: on the Cloud channel a media stands in it, with
 webhookBase64 twice; an error of Evolution's database shows all that was to be stored."""
@@ -96,10 +98,12 @@ class EvolutionAway(EvolutionError):
 class AnswerTooLarge(EvolutionAway):
     """The answer is longer, or has more values, than is read: it may be asked for in parts.
 
-    `wa_id` names the one message that it was about, where that can be seen.
+    `wa_id` names the one message that it was about, where that can be seen; `weight` tells what it
+    took all the same, as a page's does.
     """
 
     wa_id: str | None = None
+    weight: int = 0
 
 
 class SendInDoubt(EvolutionError):
@@ -222,15 +226,16 @@ def _masked(number: str) -> str:
 
 def most_values(response: httpx.Response) -> int:
     """Return how many values may be read of the answer to a send, which may repeat it."""
-    if count_values(response.content) <= MOST_VALUES:
-        return MOST_VALUES  # to count those of a large request takes long
-    return MOST_VALUES + REPEATS * count_values(response.request.content)
+    if count_values(response.content) <= MOST_OF_A_WORD:
+        return MOST_OF_A_WORD  # to count those of a large request takes long
+    return MOST_OF_A_WORD + REPEATS * count_values(response.request.content)
 
 
 def _json(response: httpx.Response, *, is_send: bool) -> tuple[Any, bool]:
     """Return what the answer says, and whether it is JSON that is too large or deep to be read."""
     try:
-        body = read_json(response.content, most=most_values(response) if is_send else MOST_VALUES)
+        most = most_values(response) if is_send else MOST_OF_A_WORD
+        body = read_json(response.content, most=most)
     except (JSONDecodeError, UnicodeDecodeError):
         return None, False
     except ValueError:

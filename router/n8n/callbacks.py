@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from hmac import compare_digest
 from typing import Annotated, Literal, TypedDict, TypeVar
 
-from fastapi import APIRouter, Header, Path
+from fastapi import Header, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from router.configuration.settings import Settings
 from router.gate.refusals import said_of
+from router.http.part import part
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.dependencies import FlowServices, TheServices
@@ -45,9 +46,9 @@ from router.state.calls.turns import (
 from router.state.database import Database
 from router.state.flow_tokens import TurnToken, read_token
 
-router = APIRouter(
+router = part(
+    "n8n",
     prefix="/n8n",
-    tags=["n8n"],
     responses={
         401: {"description": "X-N8N-API-Key is not N8N_API_KEY"},
         404: {"description": "The execution worked on no turn that is known"},

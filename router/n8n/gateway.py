@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import TypeAlias, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
@@ -21,6 +21,7 @@ from router.evolution.errors import EvolutionAway, EvolutionError
 from router.evolution.exchange import Instance
 from router.gate.refusals import Refused, conflict
 from router.http.bodies import TooMuch
+from router.http.part import part
 from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices, TheServices
@@ -41,9 +42,9 @@ from router.state.database import Database, Json
 from router.state.entrances import acts_for
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
 
-router = APIRouter(
+router = part(
+    "n8n",
     prefix="/n8n/evolution",
-    tags=["n8n"],
     responses={
         201: {"description": "It was sent; as Evolution answers"},
         400: {"description": "What Evolution would refuse, or refused"},

@@ -3,11 +3,12 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import Header
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
 from router.gate.refusals import Refused, conflict
+from router.http.part import part
 from router.logs.events import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import TheServices
@@ -23,9 +24,9 @@ from router.state.flow_tokens import NoticeToken, read_notice_token
 from router.whatsapp.clean import as_text, clean
 from router.whatsapp.jids import normalise_jid
 
-router = APIRouter(
+router = part(
+    "n8n",
     prefix="/n8n/notices",
-    tags=["n8n"],
     responses={
         409: {"description": "It was given out again, or there is no such notice"},
         422: {"description": "A value cannot be right"},
