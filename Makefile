@@ -16,7 +16,7 @@ STRICT ?=
 # Some containers set it: each of the hundreds of processes that tests start would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo test test-decisions test-conversations test-faults test-flows test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -57,17 +57,20 @@ demo: .venv/run.done
 
 test: lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=3 test-decisions test-conversations test-faults
+	$(MAKE) --no-print-directory --jobs=4 test-decisions test-conversations test-faults $(if $(filter 0,$(N8N)),,test-flows)
 
 test-decisions: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/doubles tests/state tests/properties
 	$(BIN)/python -m tests.last_release
 
 test-conversations: .venv/dev.done
-	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios
+	$(BIN)/python -m pytest -m "not n8n" tests/scenarios
 
 test-faults: .venv/dev.done
-	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/faults tests/guides tests/benchmarks tests/n8n
+	$(BIN)/python -m pytest -m "not n8n" tests/faults tests/guides tests/benchmarks tests/n8n
+
+test-flows: .venv/dev.done
+	$(BIN)/python -m pytest -m n8n tests/n8n tests/scenarios tests/faults tests/guides tests/benchmarks
 
 test-last-release: .venv/dev.done
 	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))
