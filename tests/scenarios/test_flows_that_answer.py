@@ -103,7 +103,7 @@ async def test_a_handoff_pauses_the_session_after_what_is_said(stage: Stage, n8n
     (session,) = await stage.sessions()
     assert (session["is_paused"], session["pause_source"]) == (True, "ai")
     assert session["pause_reason"] == "quer falar: bolo"
-    (notice,) = await stage.sql("select kind, summary from notices")
+    (notice,) = await stage.sql("select kind, facts ->> 'summary' as summary from notices")
     assert notice == {"kind": "handoff", "summary": "bolo"}
 
 
