@@ -25,7 +25,7 @@ begin
             when jsonb_array_length(nullif(s.entry -> 'statements', 'null')) = 1
                 then encode(sha256(convert_to(s.entry -> 'statements' ->> 0, 'UTF8')), 'hex')
         end
-        from (values ('20261125194500', 'v0_2_0')) as m (version, name)
+        from (values ('20261125194500', 'v0_2_0'), ('20261126145950', 'v0_3_0')) as m (version, name)
         inner join (
             select to_jsonb(h) as entry from supabase_migrations.schema_migrations as h
         ) as s on s.entry ->> 'version' = m.version and s.entry ->> 'name' = m.name
@@ -37,7 +37,7 @@ do $hybridflow$
 declare
     v_newest text := (select max(version) from hybridflow.migrations);
 begin
-    if v_newest > '20261125194500' then
+    if v_newest > '20261126145950' then
         raise exception 'the database has HybridFlow''s migration %, which is newer than this file',
             v_newest using hint = 'Use the schema.sql of the HybridFlow that made it, or a later.';
     end if;
@@ -12574,9 +12574,10 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', 'cb5fdc54b161eb6855db1eace61f8ab5d4458f2fbee72557336bf8b617cff77e')
+    ('20261125194500', 'v0_2_0', '42ac93accc9e70f18a67b644b05b22979a5af08944b8e5e499964ae3d769bbe3'),
+    ('20261126145950', 'v0_3_0', '056ace62025e389a8366484f8947d295df7102ecde0e9b0c15c2d5fd7389451a')
 on conflict (version) do update set checksum = excluded.checksum
-where migrations.checksum is null or excluded.version = '20261125194500';
+where migrations.checksum is null or excluded.version = '20261126145950';
 
 do $hybridflow$
 declare
@@ -12590,7 +12591,7 @@ begin
     from supabase_migrations.schema_migrations as h
     left join (values ('20261123000100', 'tables'), ('20261123000150', 'limits'), ('20261123000200', 'sessions'), ('20261123000300', 'pauses'), ('20261123000400', 'turns'), ('20261123000500', 'sends'), ('20261123000550', 'loops'), ('20261123000600', 'ingest'), ('20261123000700', 'reading'), ('20261123000800', 'tenants'), ('20261123000820', 'secrets'), ('20261123000830', 'operators'), ('20261123000840', 'keys_and_members'), ('20261123000845', 'members_read'), ('20261123000850', 'gateway'), ('20261123000860', 'executions'), ('20261123000870', 'notices'), ('20261123000880', 'safety'), ('20261123000890', 'lifecycle'), ('20261123000895', 'people'), ('20261123000899', 'version'), ('20261123000900', 'grants'), ('20261123000910', 'row_security')) as o (version, name)
         on o.version = h.version and o.name = to_jsonb(h) ->> 'name'
-    left join (values ('20261125194500', 'v0_2_0')) as m (version, name)
+    left join (values ('20261125194500', 'v0_2_0'), ('20261126145950', 'v0_3_0')) as m (version, name)
         on m.version = h.version and m.name = to_jsonb(h) ->> 'name';
     if coalesce(array_to_string(v_retired || v_ours, ''), '') <> '' then
         delete from supabase_migrations.schema_migrations where version = any(v_retired);
