@@ -12,6 +12,9 @@ import httpx
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.evolution.sends import EvolutionSends
+from router.gate.opening import media_limits
+from router.http.bodies import Bodies
+from router.http.callers import Callers
 from router.intake.opening import Intake, open_intake
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
@@ -19,7 +22,8 @@ from router.n8n.handler import N8nHandler
 from router.n8n.opening import make_eraser, make_handler, make_notice_flows
 from router.notices.notifier import Notifier
 from router.notices.opening import make_notifier
-from router.outbound.own import open_own_http
+from router.outbound.media import MediaSource
+from router.outbound.own import open_flows_http, open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.replies.making import ReplyMaker
@@ -42,9 +46,11 @@ from router.tenants.lost_servers import LostServers
 from router.tenants.policy import budgets
 from router.turns.dispatcher import Dispatcher
 from router.turns.line import Lines
-from router.turns.opening import make_dispatcher
+from router.turns.media import PartMedia
+from router.turns.opening import Tools, make_dispatcher
 
 _log = logging.getLogger(__name__)
+_BESIDE_FLOWS = 10  # connections to n8n for probes, beside those that flows hold
 _SENDS = 100  # at once, at least: turns, flows and notices have them in common
 
 
@@ -54,6 +60,7 @@ class Outside:
 
     entrances: Entrances
     http: httpx.AsyncClient
+    flows: httpx.AsyncClient
     pools: TenantPools
     places: SendPlaces
     evolution: EvolutionClient
@@ -81,6 +88,8 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     """Open the ways out; `stack` closes them."""
     entrances = Entrances(await stack.enter_async_context(open_database(settings)))
     http = await stack.enter_async_context(open_own_http(settings.send_timeout))
+    lines = settings.n8n_max_in_flight + _BESIDE_FLOWS
+    flows = await stack.enter_async_context(open_flows_http(settings.n8n_answer_seconds, lines))
     places = SendPlaces(max(_SENDS, settings.max_concurrent_turns))
     pools = TenantPools(settings, places.count)
     stack.push_async_callback(pools.close)
@@ -88,7 +97,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     providers = open_providers(settings)
     for provider in providers.values():
         stack.push_async_callback(provider.close)
-    return Outside(entrances, http, pools, places, evolution, providers)
+    return Outside(entrances, http, flows, pools, places, evolution, providers)
 
 
 def put_together(settings: Settings, outside: Outside) -> Workers:
@@ -99,7 +108,7 @@ def put_together(settings: Settings, outside: Outside) -> Workers:
     maker: ReplyMaker = make_fallback(settings, outside.providers)
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
-        maker = n8n = make_handler(settings, http, database, maker)
+        maker = n8n = make_handler(settings, outside.flows, database, maker)
     sends, unhurried = EvolutionSends(pools.sends), EvolutionSends(pools.courtesy)
     sending = open_sending(settings, database, evolution, sends, outside.places)
     flows = None if n8n is None else make_notice_flows(settings, http, n8n)
@@ -107,9 +116,12 @@ def put_together(settings: Settings, outside: Outside) -> Workers:
     guard = make_guard(settings, database, http, pools.services, NOTES, notifier.wake)
     budget = Budget(database, budgets(settings))
     courtesy = Courtesy(unhurried, settings.typing_seconds)
-    dispatcher = make_dispatcher(
-        settings, database, sending, maker, guard, budget, courtesy, Lines(evolution)
+    media = PartMedia(
+        MediaSource(pools.media, settings.max_media_bytes),
+        Bodies(media_limits(settings), Callers(settings.trusted_proxies)),
     )
+    tools = Tools(sending, maker, guard, budget, courtesy, Lines(evolution), media, notifier.wake)
+    dispatcher = make_dispatcher(settings, database, tools)
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
     intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
     return Workers(

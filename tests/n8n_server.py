@@ -129,11 +129,15 @@ class TestN8n:
         self.router = relays.router
 
     def configuration(self, flow: str = "", **more: str) -> dict[str, str]:
-        """What a router needs to give its turns to this n8n; `flow` is one of `tests.n8n.flows`."""
+        """What a router needs to give its turns to this n8n; `flow` is one of `tests.n8n.flows`.
+
+        Those whose names begin with `answer` answer, as the standard one; the others send.
+        """
         return {
             "N8N_ENABLED": "true",
             "N8N_WEBHOOK_URL": f"{self.server.home.url}/webhook/{flow}".rstrip("/"),
             "N8N_API_KEY": N8N_API_KEY,
+            "N8N_CONTRACT": "gateway" if flow and not flow.startswith("answer") else "answer",
             "N8N_LEASE_SECONDS": "30",
             **more,
         }

@@ -58,7 +58,11 @@ constraint tenants_away_message_check check (
     length(away_message) <= 2000 and length(btrim(away_message)) > 0
 ),
 add column if not exists answer_when_closed boolean not null default true,
-add column if not exists notes_to_llm boolean not null default false;
+add column if not exists notes_to_llm boolean not null default false,
+add column if not exists n8n_flow text
+constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
+add column if not exists n8n_contract text
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';

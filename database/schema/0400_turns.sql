@@ -376,6 +376,7 @@ as $$
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
             'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
             'answer_when_closed', t.answer_when_closed
@@ -1196,9 +1197,11 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; the same reply again changes nothing. Returns {ok} or {refused: reason}.
+-- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
+-- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken',
+-- its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -1217,6 +1220,11 @@ begin
         return v_held.refused;
     elsif (v_held.turn).reply = p -> 'parts' then
         return jsonb_build_object('ok', true);
+    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        select from public.messages as m
+        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+    ) then
+        return '{"refused": "has_spoken"}';
     end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
@@ -1224,7 +1232,10 @@ begin
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
-    if starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
+    if p ->> 'handler' = 'n8n' then
+        -- What a flow answers need not come from the LLM: others are not told.
+        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+    elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     return jsonb_build_object('ok', true);
@@ -1448,12 +1459,42 @@ begin
 end
 $$;
 
+-- Whether something was to be said for the turn that certainly did not leave.
+create or replace function hybridflow.has_unsent(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.part is not null
+    )
+$$;
+
+-- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
+-- doubt (see begin_flow_send). Where that one failed, its flow has been told so.
+create or replace function hybridflow.is_cut_off(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.messages as b on b.turn_id = m.turn_id and b.part = m.part - 1
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.sends = 0 and b.send_state = 'sent'
+    )
+$$;
+
 -- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
 -- tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
 -- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
 -- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
--- seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on
+-- the phone. Returns {ok, already?, in_doubt?, silent?} or {refused: reason}: 'not_sent', there was something
+-- to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -1462,6 +1503,8 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_unanswered constant boolean := coalesce((p ->> 'unanswered')::boolean, false);
+    v_has_spoken boolean;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
@@ -1478,16 +1521,22 @@ begin
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
-    update public.turns set incomplete = true
-    where id = (v_held.turn).id and exists (
-        select from public.messages as m
-        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
+    if hybridflow.is_cut_off((v_held.turn).id) then
+        perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
+        return jsonb_build_object('ok', true, 'in_doubt', true);
+    end if;
+    v_has_spoken := hybridflow.has_spoken((v_held.turn).id);
+    if hybridflow.has_unsent((v_held.turn).id) then
+        if not v_has_spoken and not v_unanswered then
+            return '{"refused": "not_sent"}';
+        end if;
+        update public.turns set incomplete = true where id = (v_held.turn).id;
+    end if;
+    perform hybridflow.close_turn(
+        (v_held.turn).id,
+        case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
+        p ->> 'reason'
     );
-    perform hybridflow.close_turn((v_held.turn).id, case
-        when coalesce((p ->> 'unanswered')::boolean, false) and not hybridflow.has_spoken((v_held.turn).id)
-            then 'cancelled'
-        else 'sent'
-    end, p ->> 'reason');
-    return jsonb_build_object('ok', true);
+    return jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
 $$;

@@ -14,10 +14,10 @@ as $$
         'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds', 'answer_edits',
         'unknown_lid_minutes', 'on_new_message', 'notify_number', 'notify_url', 'forbidden_patterns',
         'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
-        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
-        'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
-        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed', 'notes_to_llm',
-        'evo_api_key', 'llm_api_key'
+        'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
+        'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
+        'answer_when_closed', 'notes_to_llm', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -53,7 +53,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name'
+        'instance_name', 'n8n_flow', 'n8n_contract'
     ]::text[]
 $$;
 
@@ -153,6 +153,10 @@ as $$
             then 'on_refused_reply must be handoff or fallback_message'
         when 'tenants_fallback_message_check'
             then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_n8n_flow_check'
+            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
+        when 'tenants_n8n_contract_check'
+            then 'n8n_contract must be answer or gateway'
         when 'tenants_loop_replies_check'
             then 'loop_replies must not be negative'
         when 'tenants_loop_minutes_check'
@@ -204,7 +208,8 @@ begin
         notify_url = p_new.notify_url, forbidden_patterns = p_new.forbidden_patterns,
         max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
         moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
-        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        fallback_message = p_new.fallback_message, n8n_flow = p_new.n8n_flow,
+        n8n_contract = p_new.n8n_contract, loop_replies = p_new.loop_replies,
         loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
         contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
         webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
@@ -281,6 +286,11 @@ comment on column public.tenants.on_refused_reply is
 'fallback_message is sent instead';
 comment on column public.tenants.fallback_message is
 'In place of a refused reply; and once a day when a budget is used up';
+comment on column public.tenants.n8n_flow is
+'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
+comment on column public.tenants.n8n_contract is
+'How that flow replies: it answers with what is to be said (answer), or sends by itself '
+'(gateway)';
 comment on column public.tenants.loop_replies is
 'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
 'no loop is looked for; more than 100 count as 100';

@@ -12,7 +12,7 @@ workflows=${WORKFLOWS_FOLDER:-/workflows}
 data=${N8N_USER_FOLDER:-/home/node}/.n8n
 router_url=${N8N_ROUTER_URL:?the address at which n8n reaches the router}
 
-# hybridflowAgent is a draft to copy from: it is imported, not published.
+# hybridflowAgent and hybridflowGateway are drafts to copy from: they are imported, not published.
 published="hybridflowInbound hybridflowError hybridflowAutoResume hybridflowHandoff hybridflowConnection"
 
 work=$(mktemp -d)

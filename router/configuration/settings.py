@@ -65,7 +65,10 @@ class Settings(Variables):
         """How long an attempt may take to make a reply: every try of every provider, and waits."""
         providers = 1 if self.llm_fallback_provider is None else 2
         tries = self.llm_attempts * self.llm_timeout + (self.llm_attempts - 1) * LONGEST_RETRY_AFTER
-        return providers * tries + self.moderation_timeout + _MAKING_MARGIN
+        seconds = providers * tries
+        if self.n8n_enabled and self.n8n_answer_seconds > seconds:
+            seconds = self.n8n_answer_seconds
+        return seconds + self.moderation_timeout + _MAKING_MARGIN
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is allowed but unwise or incomplete, a sentence each; no secret."""

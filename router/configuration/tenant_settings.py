@@ -272,6 +272,27 @@ class TenantSettings(BaseModel):
             must="have from 1 to 4096 characters",
         ),
     ]
+    n8n_flow: Annotated[
+        str | None,
+        Setting(
+            about="The flow in n8n that makes its replies: its webhook's path, below"
+            " N8N_WEBHOOK_URL",
+            otherwise="`hybridflow-turn`",
+            must="be the path of a webhook in n8n: letters, digits, - and _, with / between",
+            example="padaria/hybridflow-turn",
+            set_by="deployment",
+        ),
+    ]
+    n8n_contract: Annotated[
+        Literal["answer", "gateway"] | None,
+        Setting(
+            about="How that flow replies: it answers with what is to be said (answer), or sends by"
+            " itself (gateway)",
+            variable="n8n_contract",
+            deployment="default",
+            set_by="deployment",
+        ),
+    ]
     loop_replies: Annotated[
         int | None,
         Setting(

@@ -174,6 +174,8 @@ class Variables(BaseSettings):
     n8n_api_key: _Secret | None = Field(None, validate_default=True)
     n8n_fallback: Annotated[Literal["python", "queue"], _Lower] = "python"
     n8n_max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 30
+    n8n_contract: Annotated[Literal["answer", "gateway"], _Lower] = "answer"
+    n8n_answer_seconds: Annotated[float, Field(ge=1, le=95)] = 90
     n8n_lease_seconds: _Seconds = 90
     n8n_probe_seconds: _Seconds = 15
     n8n_router_url: _Url | None = None

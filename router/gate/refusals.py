@@ -3,10 +3,12 @@
 from fastapi.responses import JSONResponse
 
 _REASONS = {
-    "paused": "a human has taken this conversation over",
-    "superseded": "this is closed",
-    "stale": "another attempt has this, or its lease has run out",
-    "in_doubt": "this may be on the phone already; the router finds out",
+    "paused": "a human has taken this conversation over: say nothing",
+    "superseded": "this is closed: say nothing",
+    "stale": "another attempt has this, or its lease has run out: say nothing",
+    "in_doubt": "this may be on the phone already, and the router finds out: say nothing more",
+    "has_answered": "the flow has answered, and that is being said: say nothing besides",
+    "not_sent": "nothing of what was sent has left, so this is not done: the turn is tried again",
     "too_many_sends": "the turn has sent 500 messages already: there is no end of them",
     "no_number": "the tenant has no notify_number",
     "reply_refused": "this may not be sent; the turn's error says by which rule",
@@ -16,18 +18,17 @@ _REASONS = {
 class Refused(Exception):
     """The flow's request was not carried out: what Evolution would answer in its place."""
 
-    def __init__(self, status: int, error: str, message: str, reason: str) -> None:
+    def __init__(self, status: int, message: str, reason: str) -> None:
         super().__init__(message)
         self.status = status
-        self.error = error
         self.reason = reason
 
     def answer(self) -> JSONResponse:
-        """Return it as Evolution answers errors."""
+        """Return it as Evolution answers errors; n8n shows `error` first, so why stands there."""
         return JSONResponse(
             {
                 "status": self.status,
-                "error": self.error,
+                "error": str(self),
                 "response": {"message": [str(self)], "reason": self.reason},
             },
             status_code=self.status,
@@ -36,4 +37,9 @@ class Refused(Exception):
 
 def conflict(reason: str) -> Refused:
     """Return the 409 for what the fence refuses."""
-    return Refused(409, "Conflict", _REASONS.get(reason, reason), reason)
+    return Refused(409, said_of(reason), reason)
+
+
+def said_of(reason: str) -> str:
+    """Return in words why the fence refuses."""
+    return _REASONS.get(reason, reason)

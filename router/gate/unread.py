@@ -48,7 +48,7 @@ def refusal_of_form(scope: Scope) -> Response | None:
         return None
     if path.startswith(_GATEWAY):
         message = "the header apikey must be the turn's token"
-        return Refused(401, "Unauthorized", message, "token").answer()
+        return Refused(401, message, "token").answer()
     if shown is None:
         return error_response(422, "invalid", "header apikey: Field required")
     return error_response(409, "unknown_token", "nothing was done: unknown_token")
@@ -68,14 +68,14 @@ def refusal_of_token(scope: Scope, reason: str) -> Response:
     if not may_be_large(scope):
         return error_response(409, reason, f"nothing was done: {reason}")
     if reason == "unknown_notice":
-        return Refused(401, "Unauthorized", "no notice has this token", "token").answer()
+        return Refused(401, "no notice has this token", "token").answer()
     return conflict(reason).answer()
 
 
 def database_away(scope: Scope, error: DatabaseAway) -> Response:
     """Return what a flow is told while nobody can say whether its token is right."""
     if may_be_large(scope):
-        return Refused(503, "Service Unavailable", str(error), "database_away").answer()
+        return Refused(503, str(error), "database_away").answer()
     return error_response(503, "database_away", str(error), {"Retry-After": "5"})
 
 
@@ -101,7 +101,7 @@ def answer_to_flow(scope: Scope, too_much: TooMuch) -> Response:
     wait = too_much.retry_after
     headers = None if wait is None else {"Retry-After": str(wait)}
     if status == 503 and may_be_large(scope):
-        answer = Refused(503, "Service Unavailable", str(too_much), too_much.code).answer()
+        answer = Refused(503, str(too_much), too_much.code).answer()
         answer.headers.update(headers or {})
         return answer
     return error_response(status, too_much.code, str(too_much), headers)

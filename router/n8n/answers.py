@@ -30,7 +30,7 @@ def as_evolution(sent: Sent | InDoubt, message: Outgoing) -> JSONResponse:
 def failure(failed: SendFailed) -> Refused:
     """Return the refusal for what Evolution certainly did not send."""
     if failed.is_away:
-        return Refused(503, "Service Unavailable", str(failed), "evolution_away")
+        return Refused(503, str(failed), "evolution_away")
     nobody = isinstance(failed.cause, NotOnWhatsApp)
     reason = "not_on_whatsapp" if nobody else "evolution_refused"
-    return Refused(400, "Bad Request", str(failed), reason)
+    return Refused(400, str(failed), reason)

@@ -83,6 +83,12 @@ class SilentFlows:
             self._silent.clear()
             self.all.opens(now)
 
+    def failed(self, tenant_id: int, now: float) -> None:
+        """A flow of the tenant has failed: n8n is there, and says so."""
+        own = self._of_tenants.setdefault(tenant_id, Breaker(self.all.limit, self.all.pause))
+        own.failed(now)
+        self._silent.clear()
+
     def heard_of(self, turn_id: int) -> None:
         """The turn's flow has reported: n8n runs flows, and this tenant's."""
         self._silent.clear()

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 
 from router.configuration.settings import Settings
+from router.gate.refusals import said_of
 from router.http.part import part
 from router.llm.reasoning import without_reasoning
 from router.logs.events import Action, log_event
@@ -35,7 +36,14 @@ from router.state.calls.flows import (
 )
 from router.state.calls.flows import hand_off as hand_turn_off
 from router.state.calls.model import Answer, Held, Refusal
-from router.state.calls.turns import FailTurn, FinishTurn, TurnFailed, fail_turn, finish_turn
+from router.state.calls.turns import (
+    FailTurn,
+    FinishTurn,
+    TurnFailed,
+    TurnFinished,
+    fail_turn,
+    finish_turn,
+)
 from router.state.database import Database
 from router.state.flow_tokens import TurnToken, read_token
 
@@ -80,6 +88,8 @@ _HAS_ANSWERED = re.compile(r"\s*(no status )?4(?!08|09|25|29)\d\d\b")
 
 # What a model wrote, without what it thought aloud: people will read it.
 _Written = Annotated[str, AfterValidator(without_reasoning)]
+_NOT_SENT = "flow_error: the flow is done, and nothing of what it sent has left"
+
 _Key = Annotated[str, Header(alias=KEY_HEADER, description="N8N_API_KEY")]
 _Execution = Annotated[str, Path(pattern=EXECUTION_ID, description="n8n's `$execution.id`")]
 _Token = Annotated[str, Header(alias="apikey", description="The turn's token")]
@@ -163,6 +173,7 @@ async def crash(
         _log, Action.AI_FAILED, f"execution {execution_id} crashed{where}", level=logging.WARNING,
         turn_id=turn_id, turn_state=state,
     )  # fmt: skip
+    _log_dead(turn_id, answer)
     return _answered(services, answer, turn_id)
 
 
@@ -173,14 +184,20 @@ async def done(
     """Close the turn, also when nothing needed saying."""
     told = body or Done()
 
-    async def ask(database: Database, held: Held) -> Answer:
-        return await finish_turn(database, FinishTurn(**held, **dict(told)))
+    async def ask(database: Database, held: Held) -> TurnFinished | Refusal:
+        finished = await finish_turn(database, FinishTurn(**held, **dict(told)))
+        if isinstance(finished, Refusal) and finished.refused == "not_sent":
+            failed = FailTurn(
+                **held, kind="transient", error=_NOT_SENT, **_patience(services.settings)
+            )
+            _log_dead(turn_id, await fail_turn(database, failed))
+        return finished
 
     answer = await _call(services, turn_id, token, ask)
     if not isinstance(answer, Refusal):
-        log_event(
-            _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
-        )
+        _log_done(turn_id, answer)
+    elif answer.refused == "not_sent":
+        services.wake()
     return _answered(services, answer, turn_id)
 
 
@@ -209,6 +226,7 @@ async def fail(
         _log, Action.AI_FAILED, f"the flow reports {failure.kind}",
         level=logging.WARNING, turn_id=turn_id, turn_state=state,
     )  # fmt: skip
+    _log_dead(turn_id, answer)
     return _answered(services, answer, turn_id)
 
 
@@ -260,6 +278,29 @@ async def _call(
     return await ask(services.database, TurnToken(turn_id, shown.secret).held)
 
 
+def _log_done(turn_id: int, finished: TurnFinished) -> None:
+    """Log how a turn ended that its flow has closed: with a reply, or with nothing said."""
+    if finished.in_doubt:
+        log_event(_log, Action.SEND_IN_DOUBT, "done, but for a send in doubt", turn_id=turn_id)
+    elif finished.silent:
+        log_event(
+            _log, Action.TURN_CANCELLED, "nothing is said: the flow is silent",
+            turn_id=turn_id, reason="silence",
+        )  # fmt: skip
+    elif not finished.already:
+        log_event(
+            _log, Action.AI_REPLIED, "AI reply pipeline completed successfully", turn_id=turn_id
+        )
+
+
+def _log_dead(turn_id: int | None, failed: TurnFailed | Refusal) -> None:
+    if not isinstance(failed, Refusal) and failed.state == "dead":
+        log_event(
+            _log, Action.TURN_DEAD, "the turn is dead; it can be retried",
+            level=logging.ERROR, turn_id=turn_id,
+        )  # fmt: skip
+
+
 class _Judged(TypedDict):
     kind: Literal["transient", "permanent", "away"]
     away: Literal["llm", "evolution"] | None
@@ -294,7 +335,7 @@ def _patience(settings: Settings) -> _Patience:
 
 def _answered(services: FlowServices, answer: Answer, turn_id: int | None) -> JSONResponse:
     if isinstance(answer, Refusal):
-        return _error(409, answer.refused, f"nothing was done: {answer.refused}")
+        return _error(409, answer.refused, f"nothing was done: {said_of(answer.refused)}")
     if turn_id is not None:
         services.silent.heard_of(turn_id)
     services.wake()

@@ -28,15 +28,15 @@ from router.n8n.dependencies import FlowServices, TheServices
 from router.n8n.media import emptied, filled
 from router.n8n.notice_routes import send_notice
 from router.n8n.requests import body_of, understood, written_of
-from router.n8n.texts import texts_of
 from router.n8n.whitelist import PRESENCE_PATH, Asked
+from router.replies.texts import texts_of
 from router.safety.guard import ReplyRefused, Speaker
 from router.sending.outcomes import InDoubt, SendFailed, SendStopped, Sent
 from router.sending.outgoing import Outgoing
 from router.sending.speakers import flow
 from router.sharing.at_once import TooManyAtOnce
 from router.sharing.shares import TENANT, Shares
-from router.state.calls.flows import LookAtTurn, TurnOfFlow, look_at_turn
+from router.state.calls.flows import LookAtTurn, RestOfSend, TurnOfFlow, look_at_turn
 from router.state.calls.model import Refusal
 from router.state.database import Database, Json
 from router.state.entrances import acts_for
@@ -104,7 +104,7 @@ def _place(places: Shares, tenant: Hashable) -> Iterator[None]:
     place = places.take_now({tenant: TENANT})
     if place is None:
         why = "too many requests of flows are being answered: try again soon"
-        raise Refused(503, "Service Unavailable", why, "busy")
+        raise Refused(503, why, "busy")
     try:
         yield
     finally:
@@ -116,7 +116,7 @@ async def _looked_at(database: Database, token: TurnToken) -> TurnOfFlow:
     try:
         turn = await look_at_turn(database, LookAtTurn(**token.held))
     except DatabaseAway as error:
-        raise Refused(503, "Service Unavailable", str(error), "database_away") from error
+        raise Refused(503, str(error), "database_away") from error
     if isinstance(turn, Refusal):
         raise conflict(turn.refused)
     return turn
@@ -137,14 +137,11 @@ class _FlowRequest:
         """Find the turn by the token that the request shows. Raises Refused."""
         token = read_token(request.headers.get("apikey", ""))
         if token is None:
-            raise Refused(
-                401, "Unauthorized", "the header apikey must be the turn's token", "token"
-            )
+            raise Refused(401, "the header apikey must be the turn's token", "token")
         turn = await _looked_at(services.database, token)
         if turn.instance_name != instance:
             raise Refused(
                 403,
-                "Forbidden",
                 f"this turn is of the instance {turn.instance_name}",
                 "instance",
             )
@@ -158,7 +155,7 @@ class _FlowRequest:
                 yield
         except TooManyAtOnce as error:
             why = f"{error}: wait until your other requests are answered"
-            raise Refused(503, "Service Unavailable", why, "too_many_at_once") from error
+            raise Refused(503, why, "too_many_at_once") from error
 
     async def carry_out(self, path: str, written: bytes) -> JSONResponse:
         """Do what the path says. Raises Refused."""
@@ -184,7 +181,7 @@ class _FlowRequest:
                 yield keep
         except TooMuch as error:
             why = "too many media are being sent: try again soon"
-            raise Refused(503, "Service Unavailable", why, "busy") from error
+            raise Refused(503, why, "busy") from error
 
     async def _understood(self, path: str, written: bytes) -> tuple[Asked, tuple[Outgoing, ...]]:
         contact = tuple(self.turn.jids)
@@ -199,7 +196,7 @@ class _FlowRequest:
             return await self._services.bench.do(tenant_id, work, after_waiting=self._look_again)
         except TimeoutError as error:
             why = "too many long requests of flows are being read: try again soon"
-            raise Refused(503, "Service Unavailable", why, "busy") from error
+            raise Refused(503, why, "busy") from error
 
     async def _look_again(self) -> None:
         """Find out what became of the turn meanwhile. Raises Refused: nothing is read for it."""
@@ -263,9 +260,9 @@ class _FlowRequest:
                 round(asked.delay * 1000) or _PRESENCE_MS,
             )
         except EvolutionAway as error:
-            raise Refused(503, "Service Unavailable", str(error), "evolution_away") from error
+            raise Refused(503, str(error), "evolution_away") from error
         except EvolutionError as error:
-            raise Refused(400, "Bad Request", str(error), "evolution") from error
+            raise Refused(400, str(error), "evolution") from error
         return JSONResponse({"presence": presence}, status_code=201)
 
     async def _send_first(self, messages: tuple[Outgoing, ...]) -> Sent:
@@ -274,21 +271,25 @@ class _FlowRequest:
         Where the fence says that more was said since then, they are judged once more, after that.
         It ends: each time another of the turn's sends has passed.
         """
-        while (sent := await self._send(messages[0])) is None:
+        while (sent := await self._send(messages[0], messages[1:])) is None:
             self.turn = await _looked_at(self._services.database, self.token)
             await self._check(messages, self._services.guard.check_again)
         return sent
 
-    async def _send(self, message: Outgoing) -> Sent | None:
+    async def _send(self, message: Outgoing, rest: tuple[Outgoing, ...]) -> Sent | None:
         """Send one message; None: more was said since it was judged. Raises Refused."""
-        speaker = flow(self.token, self._line, texts_of(message.body), self._next_part)
+        later = tuple(
+            RestOfSend(body=each.text, kind=each.kind, identity=each.identity) for each in rest
+        )
+        text = "\n\n".join(texts_of(each.body) for each in (message, *rest))
+        speaker = flow(self.token, self._line, text, self._next_part, later)
         try:
             sent = await self._services.outbox.send(speaker, message)
         except SendStopped as stopped:
             if stopped.reason == "judge_again":
                 return None
             if stopped.reason == "elsewhere":
-                raise Refused(403, "Forbidden", _ELSEWHERE, message.refers_in) from stopped
+                raise Refused(403, _ELSEWHERE, message.refers_in) from stopped
             raise conflict(stopped.reason) from stopped
         except SendFailed as failed:
             log_event(
@@ -309,4 +310,4 @@ class _FlowRequest:
         try:
             return self._line.instance()
         except EvolutionError as error:
-            raise Refused(401, "Unauthorized", str(error), "key") from error
+            raise Refused(401, str(error), "key") from error

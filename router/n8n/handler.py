@@ -1,19 +1,26 @@
-"""Gives turns to n8n, and makes them in Python while n8n is away."""
+"""Gives turns to n8n, and makes them in Python while n8n is away.
+
+A flow answers with what is to be said, and that is a reply as any other (the answer contract); or
+it has the turn, sends and closes it by itself (the gateway contract).
+"""
 
 import logging
 from dataclasses import dataclass
 from time import monotonic
+from typing import TypeAlias, TypedDict
 
 import httpx
 from pydantic import SecretStr
 
-from router.llm.provider import LlmAway, LlmFailed, Prompt
+from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmFailed, LlmRefused, Prompt
 from router.logs.events import Action, log_event
+from router.n8n.answering import N8nDied, NotTaken, ask_flow, understand
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
-from router.n8n.payload import FlowTerms, build_payload
+from router.n8n.payload import Contract, FlowTerms, build_payload
+from router.n8n.reply import Answered
 from router.outbound.answers import beginning, read_json
-from router.replies.making import HandedOver, Reply, ReplyMaker
+from router.replies.making import HandedOver, Reply, ReplyMaker, Silence
 from router.sending.outcomes import SendStopped
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.flows import BeginFlow, ForwardTurn, begin_flow, forward_turn
@@ -28,22 +35,37 @@ _FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
 _LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
 
 
+_Made: TypeAlias = Reply | Silence | HandedOver
+
+
 @dataclass(frozen=True, slots=True)
 class FlowRules:
     """Where n8n is, what its flows are told, and whether turns wait for it while it is away.
 
-    `probe_seconds` pass between looks whether it is back.
+    `probe_seconds` pass between looks whether it is back. `contract` holds for tenants that have
+    none of their own; `attempt_lease` is renewed while a flow is waited for.
     """
 
-    webhook_url: str
+    webhooks_url: str
     api_key: SecretStr
     terms: FlowTerms
     wait_for_n8n: bool
     probe_seconds: float
+    contract: Contract = "answer"
+    attempt_lease: float = 30
+
+    @property
+    def webhook_url(self) -> str:
+        """Where turns go of tenants that have no flow of their own."""
+        return self.url_of(None)
+
+    def url_of(self, flow: str | None) -> str:
+        """Return where a flow's turns go."""
+        return f"{self.webhooks_url}/{flow or TURN_WEBHOOK}"
 
 
 class N8nHandler:
-    """Posts each turn to the workflow's webhook. n8n's 200 only says that the flow has begun."""
+    """Posts each turn to its workflow's webhook."""
 
     def __init__(
         self,
@@ -58,29 +80,43 @@ class N8nHandler:
         self._fallback = fallback
         self.breaker = Breaker(pause=rules.probe_seconds)
         self.silent = SilentFlows(self.breaker)
+        self._has_warned = False
 
-    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | HandedOver:
-        """Hand the turn to n8n, or have the fallback make the reply. Raises LlmError.
+    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
+        """Have a flow make the reply, or take the turn, or the fallback. Raises LlmError.
 
         The fallback takes only what n8n has certainly not begun; and every turn of a tenant with
         a key of its own, which no flow is told.
         """
         if turn.tenant.llm_api_key is not None:
             return await self._fallback.make(turn, prompt)
-        lapsed = turn.last_handler == "n8n" and turn.last_error is None
+        # Of a flow that answers, the lease is this router's own, or another's.
+        sends = self._contract(turn) == "gateway"
+        lapsed = sends and turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
             self.silent.lapsed(turn.turn_id, turn.tenant.tenant_id, monotonic())
         if self._rules.wait_for_n8n:
             return await self._queue(turn, prompt)
         given_up = lapsed and turn.attempt > _LAPSES
-        if not given_up and await self._takes(turn) and await self._forward(turn, prompt):
-            return HandedOver()
+        if not given_up and (made := await self._made(turn, prompt)) is not None:
+            return made
         return await self._fallback.make(turn, prompt)
 
-    async def _queue(self, turn: ClaimedTurn, prompt: Prompt) -> HandedOver:
-        if await self._takes(turn) and await self._forward(turn, prompt):
-            return HandedOver()
+    async def _queue(self, turn: ClaimedTurn, prompt: Prompt) -> _Made:
+        if (made := await self._made(turn, prompt)) is not None:
+            return made
         raise LlmAway("n8n is away", retry_after=self.breaker.pause, is_free=True)
+
+    async def _made(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
+        """Return what n8n makes of the turn; None: it does not take it."""
+        if not await self._takes(turn):
+            return None
+        if self._contract(turn) == "answer":
+            return await self._answered(turn, prompt)
+        return HandedOver() if await self._forward(turn, prompt) else None
+
+    def _contract(self, turn: ClaimedTurn) -> Contract:
+        return turn.tenant.n8n_contract or self._rules.contract
 
     async def is_alive(self) -> bool:
         """Whether n8n would take a turn: its webhook is there, and closed without the key.
@@ -118,6 +154,82 @@ class N8nHandler:
                 breaker.failed(monotonic())
         return not breaker.is_open
 
+    async def _answered(self, turn: ClaimedTurn, prompt: Prompt) -> _Made | None:
+        """Have the flow answer; None: n8n certainly has not begun one. Raises LlmError."""
+        terms = self._rules.terms
+        payload = build_payload(turn, prompt, terms, "answer")
+        asked = ForwardTurn(**turn.held, lease_seconds=self._rules.attempt_lease)
+        given = await forward_turn(self._database, asked)
+        if isinstance(given, Refusal):
+            raise SendStopped(given.refused)
+        self.silent.gave(turn.turn_id, turn.tenant.tenant_id)
+        url = self._rules.url_of(turn.tenant.n8n_flow)
+        try:
+            answer = await ask_flow(
+                self._http, url, payload.model_dump_json(), self._headers, terms.answer
+            )
+            said = await understand(answer, turn, terms.answer)
+        except NotTaken as not_taken:
+            self._not_taken(turn, not_taken)
+            return None
+        except N8nDied:
+            self.breaker.failed(monotonic())
+            raise
+        except LlmError as error:
+            self._failed(turn, error)
+            raise
+        self.breaker.worked()
+        if not isinstance(said, Answered):
+            return await self._begun(turn, said.execution_id)
+        self.silent.heard_of(turn.turn_id)
+        await self._note_execution(turn, said.execution_id)
+        if said.silence is not None:
+            return Silence(said.silence, said.cost)
+        return Reply(parts=said.parts, handler="n8n", **_told(said))
+
+    def _not_taken(self, turn: ClaimedTurn, why: NotTaken) -> None:
+        """Note what n8n does not take: its tenant's own flow says nothing of n8n."""
+        if why.of == "n8n" or (why.of == "flow" and turn.tenant.n8n_flow is None):
+            self._refused(str(why))
+            return
+        self.breaker.worked()
+        if why.of == "flow":
+            self.silent.failed(turn.tenant.tenant_id, monotonic())
+        log_event(
+            _log, Action.AI_FAILED, f"the flow {turn.tenant.n8n_flow or TURN_WEBHOOK}: {why}",
+            level=logging.WARNING, turn_id=turn.turn_id, tenant_id=turn.tenant.tenant_id,
+        )  # fmt: skip
+
+    def _failed(self, turn: ClaimedTurn, error: LlmError) -> None:
+        """Note that a flow has failed: n8n is there. What an LLM lacks is not the flow's."""
+        self.breaker.worked()
+        if isinstance(error, LlmAway | LlmEmpty | LlmRefused):
+            self.silent.heard_of(turn.turn_id)
+        else:
+            self.silent.failed(turn.tenant.tenant_id, monotonic())
+
+    async def _begun(self, turn: ClaimedTurn, execution: object) -> HandedOver:
+        """Leave the turn to a flow that answers as those do that send by themselves."""
+        if not self._has_warned:
+            self._has_warned = True
+            log_event(
+                _log, Action.STARTED,
+                "a flow only says that it has begun, and sends by itself: set n8n_contract of its"
+                " tenant, or N8N_CONTRACT, to gateway, or import the new workflows",
+                level=logging.WARNING, tenant_id=turn.tenant.tenant_id,
+            )  # fmt: skip
+        lease = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
+        if not isinstance(await forward_turn(self._database, lease), Refusal):
+            await self._note_execution(turn, execution)
+        return HandedOver()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {
+            "Content-Type": "application/json",
+            KEY_HEADER: self._rules.api_key.get_secret_value(),
+        }
+
     async def _forward(self, turn: ClaimedTurn, prompt: Prompt) -> bool:
         payload = build_payload(turn, prompt, self._rules.terms)
         asked = ForwardTurn(**turn.held, lease_seconds=self._rules.terms.lease)
@@ -127,12 +239,9 @@ class N8nHandler:
         self.silent.gave(turn.turn_id, turn.tenant.tenant_id)
         try:
             answer = await self._http.post(
-                self._rules.webhook_url,
+                self._rules.url_of(turn.tenant.n8n_flow),
                 content=payload.model_dump_json(),
-                headers={
-                    "Content-Type": "application/json",
-                    KEY_HEADER: self._rules.api_key.get_secret_value(),
-                },
+                headers=self._headers,
                 timeout=10,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -146,7 +255,7 @@ class N8nHandler:
             return True
         if answer.is_success:
             self.breaker.worked()
-            await self._note_execution(turn, answer)
+            await self._note_execution(turn, _execution_in(answer))
             return True
         said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
         if answer.is_server_error:
@@ -156,15 +265,11 @@ class N8nHandler:
         if answer.status_code in _OF_THE_REQUEST:
             log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
             return False
-        return self._refused(said)
+        self._not_taken(turn, NotTaken(said, "flow"))
+        return False
 
-    async def _note_execution(self, turn: ClaimedTurn, answer: httpx.Response) -> None:
-        """Write down which execution has the turn, where the flow says so as it begins."""
-        try:
-            said = read_json(answer.content)
-        except ValueError:
-            return
-        execution = said.get("execution_id") if isinstance(said, dict) else None
+    async def _note_execution(self, turn: ClaimedTurn, execution: object) -> None:
+        """Write down which execution has the turn, where the flow says so."""
         if not execution:
             return
         if not is_execution_id(execution):
@@ -184,3 +289,30 @@ class N8nHandler:
         self.breaker.failed(monotonic())
         log_event(_log, Action.AI_FAILED, reason, level=logging.WARNING)
         return False
+
+
+def _execution_in(answer: httpx.Response) -> object:
+    """Return what a flow says of its execution as it begins."""
+    try:
+        said = read_json(answer.content)
+    except ValueError:
+        return None
+    return said.get("execution_id") if isinstance(said, dict) else None
+
+
+class _Told(TypedDict):
+    provider: str | None
+    model: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+def _told(said: Answered) -> _Told:
+    """Return the cost of an answer; tokens that it does not tell are not known."""
+    cost = said.cost
+    return {
+        "provider": cost.get("provider"),
+        "model": cost.get("model"),
+        "tokens_in": cost.get("tokens_in"),
+        "tokens_out": cost.get("tokens_out"),
+    }

@@ -68,10 +68,10 @@ def _decoded(name: str, given: str) -> bytes:
         return base64.b64decode(written + "=" * (-len(written) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         why = f"{name}: it must be base64, or a URL that begins with http:// or https://"
-        raise Refused(400, "Bad Request", why, name) from error
+        raise Refused(400, why, name) from error
 
 
 def _refusal(name: str, error: NoMedia) -> Refused:
     if error.is_away:
-        return Refused(503, "Service Unavailable", f"{name}: {error}", "media_away")
-    return Refused(400, "Bad Request", f"{name}: {error}", name)
+        return Refused(503, f"{name}: {error}", "media_away")
+    return Refused(400, f"{name}: {error}", name)

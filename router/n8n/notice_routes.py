@@ -65,11 +65,11 @@ async def send_notice(
     One in doubt is answered so, too, without an id: a notice is not told twice on a guess.
     """
     if path != TEXT_PATH:
-        raise Refused(404, "Not Found", f"a notice's token is good for {TEXT_PATH} alone", "path")
+        raise Refused(404, f"a notice's token is good for {TEXT_PATH} alone", "path")
     told = notice_of(body)
     text = as_text(told["text"]).strip()
     if not text:
-        raise Refused(400, "Bad Request", 'instance requires property "text"', "text")
+        raise Refused(400, 'instance requires property "text"', "text")
     number = as_text(told.get("number"))
     speaker = notice(
         token,
@@ -82,7 +82,7 @@ async def send_notice(
     except SendStopped as stopped:
         raise _refusal(stopped.reason) from stopped
     except DatabaseAway as error:
-        raise Refused(503, "Service Unavailable", str(error), "database_away") from error
+        raise Refused(503, str(error), "database_away") from error
     except SendFailed as failed:
         log_event(
             _log, Action.EVOLUTION_SEND_FAILED, str(failed),
@@ -94,7 +94,7 @@ async def send_notice(
 
 def _refusal(reason: str) -> Refused:
     if reason == "unknown_notice":
-        return Refused(401, "Unauthorized", "no notice has this token", "token")
+        return Refused(401, "no notice has this token", "token")
     if reason in _FORBIDDEN:
-        return Refused(403, "Forbidden", _FORBIDDEN[reason], reason)
+        return Refused(403, _FORBIDDEN[reason], reason)
     return conflict(reason)

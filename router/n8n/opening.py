@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from router.configuration.settings import Settings
 from router.n8n.executions import ExecutionEraser, ExecutionsApi
-from router.n8n.handler import TURN_WEBHOOK, FlowRules, N8nHandler
+from router.n8n.handler import FlowRules, N8nHandler
 from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.n8n.payload import FlowTerms
 from router.notices.opening import LEASE
@@ -22,7 +22,7 @@ def make_handler(
     """Return what gives turns to n8n; `fallback` makes them while n8n is away."""
     own_url = f"http://localhost:{settings.api_port}"
     rules = FlowRules(
-        webhook_url=f"{settings.n8n_webhook_url}/{TURN_WEBHOOK}",
+        webhooks_url=settings.n8n_webhook_url or "",
         api_key=settings.n8n_api_key or SecretStr(""),
         terms=FlowTerms(
             base_url=settings.n8n_router_url or settings.public_url or own_url,
@@ -30,9 +30,20 @@ def make_handler(
             models={"anthropic": settings.anthropic_model, "openai": settings.openai_model},
             max_tokens=settings.llm_max_tokens,
             timezone=settings.default_timezone,
+            answer=settings.n8n_answer_seconds,
+            addresses={
+                name: url
+                for name, url in (
+                    ("anthropic", settings.anthropic_base_url),
+                    ("openai", settings.openai_base_url),
+                )
+                if url is not None
+            },
         ),
         wait_for_n8n=settings.n8n_fallback == "queue",
         probe_seconds=settings.n8n_probe_seconds,
+        contract=settings.n8n_contract,
+        attempt_lease=settings.turn_lease_seconds,
     )
     return N8nHandler(http, database, rules, fallback)
 

@@ -5,9 +5,9 @@ within a version; new ones may appear.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,7 +19,7 @@ from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.state.flow_tokens import TurnToken
 from router.tenants.away import weekday
 
-VERSION: Literal[1] = 1
+Contract: TypeAlias = Literal["answer", "gateway"]
 
 
 class _Part(BaseModel):
@@ -36,6 +36,10 @@ class FlowTenant(_Part):
     llm_max_tokens: int = Field(description="Tokens that a reply may have")
     facts: str | None = Field(
         default=None, description="What may be quoted; it stands in the prompt, too"
+    )
+    llm_url: str = Field(
+        default="",
+        description="Where that provider is asked: Anthropic's Messages, OpenAI's Chat Completions",
     )
 
 
@@ -116,7 +120,7 @@ class FlowPrompt(_Part):
 
 
 class FlowUrls(_Part):
-    """Where the flow sends and reports; all take the header `apikey: <token>`."""
+    """Where a flow sends and reports by itself; all take the header `apikey: <token>`."""
 
     gateway: str = Field(description="Base URL in place of Evolution's own")
     began: str
@@ -129,11 +133,21 @@ class FlowUrls(_Part):
 class TurnPayload(_Part):
     """Everything that a workflow needs to answer one turn."""
 
-    version: Literal[1] = VERSION
-    turn_id: int
+    version: Literal[1, 2] = Field(
+        default=1, description="1 by the gateway contract, 2 by the answer contract"
+    )
+    contract: Contract = Field(
+        default="gateway",
+        description="answer: respond with what is to be said, and the router sends it."
+        " gateway: send through urls.gateway, then call urls.done",
+    )
+    turn_id: int = Field(description="A flow may run twice for a turn: key by it what it books")
     attempt: int
     token: str = Field(description="Good for this attempt and this contact, until the lease ends")
-    lease_seconds: float = Field(description="The flow's time; ask for more with `extend`")
+    lease_seconds: float = Field(
+        description="The flow's time: to answer in, or by the gateway contract until its lease"
+        " ends, where `extend` asks for more"
+    )
     correlation_id: str | None
     tenant: FlowTenant
     session: FlowSession
@@ -148,9 +162,10 @@ class TurnPayload(_Part):
 class FlowTerms:
     """What the deployment sets for every turn.
 
-    `base_url` is where n8n reaches the router, `lease` the seconds that a flow has; `models` (by
-    provider) and `max_tokens` hold for tenants that set none; `max_tokens` is also the most, for
-    flows use the deployment's keys. `timezone` is for tenants without one.
+    `base_url` is where n8n reaches the router, `lease` the seconds that a flow has that sends by
+    itself, `answer` those of one that answers; `models` (by provider) and `max_tokens` hold for
+    tenants that set none; `max_tokens` is also the most, for flows use the deployment's keys.
+    `timezone` is for tenants without one.
     """
 
     base_url: str
@@ -158,17 +173,24 @@ class FlowTerms:
     models: Mapping[str, str]
     max_tokens: int
     timezone: str = "UTC"
+    answer: float = 90
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Where the deployment reaches its providers, without the path; else as they are everywhere."""
 
 
-def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPayload:
-    """Return the payload of an attempt."""
+def build_payload(
+    turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms, contract: Contract = "gateway"
+) -> TurnPayload:
+    """Return the payload of an attempt, for a flow of that contract."""
     context = context_of(turn, terms.timezone)
     *before, question = _asked(prompt.messages, name_line(context))
     return TurnPayload(
+        version=2 if contract == "answer" else 1,
+        contract=contract,
         turn_id=turn.turn_id,
         attempt=turn.attempt,
         token=str(TurnToken(turn.turn_id, turn.token)),
-        lease_seconds=terms.lease,
+        lease_seconds=terms.answer if contract == "answer" else terms.lease,
         correlation_id=turn.correlation_id,
         tenant=FlowTenant(
             tenant_id=turn.tenant.tenant_id,
@@ -177,6 +199,7 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
             llm_model=turn.tenant.llm_model or terms.models[turn.tenant.llm_provider],
             llm_max_tokens=max_tokens_within(turn.tenant, terms.max_tokens),
             facts=turn.tenant.facts,
+            llm_url=_llm_url(turn.tenant.llm_provider, terms.addresses),
         ),
         session=FlowSession(
             session_id=turn.session.session_id,
@@ -197,6 +220,17 @@ def build_payload(turn: ClaimedTurn, prompt: Prompt, terms: FlowTerms) -> TurnPa
         ),
         urls=_urls(terms.base_url.rstrip("/"), turn.turn_id),
     )
+
+
+_LLM_URLS: Mapping[str, tuple[str, str]] = {
+    "anthropic": ("https://api.anthropic.com", "/v1/messages"),
+    "openai": ("https://api.openai.com/v1", "/chat/completions"),
+}
+
+
+def _llm_url(provider: str, addresses: Mapping[str, str]) -> str:
+    base, path = _LLM_URLS[provider]
+    return addresses.get(provider, base).rstrip("/") + path
 
 
 def _urls(base_url: str, turn_id: int) -> FlowUrls:

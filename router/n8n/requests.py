@@ -9,7 +9,6 @@ from fastapi import Request
 
 from router.gate.refusals import Refused
 from router.n8n.fields import BadField
-from router.n8n.texts import thought_out
 from router.n8n.whitelist import (
     PRESENCE_PATH,
     Asked,
@@ -19,6 +18,7 @@ from router.n8n.whitelist import (
     read_request,
 )
 from router.replies.parts import parts_of
+from router.replies.texts import thought_out
 from router.sending.outgoing import TEXT_PATH, Outgoing
 from router.state.database import Json
 from router.whatsapp.depth import too_deep
@@ -74,13 +74,13 @@ def read_body(written: bytes) -> Json:
 def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
     """Return what a flow may ask for `contact`, whose JIDs these are. Raises Refused."""
     if not is_known(path):
-        raise Refused(404, "Not Found", f"the gateway does not offer {path}", "path")
+        raise Refused(404, f"the gateway does not offer {path}", "path")
     try:
         asked = read_request(path, body, contact)
     except BadField as error:
         raise _bad(error.name, str(error)) from error
     except NotTheContacts as error:
-        raise Refused(403, "Forbidden", str(error), error.name) from error
+        raise Refused(403, str(error), error.name) from error
     return replace(asked, body=thought_out(asked.body))
 
 
@@ -123,7 +123,7 @@ def _mentioned(body: Mapping[str, Any], part: str, *, is_only: bool) -> Json:
 
 
 def _bad(name: str, why: str) -> Refused:
-    return Refused(400, "Bad Request", why, name)
+    return Refused(400, why, name)
 
 
 def _no_number(name: str) -> NoReturn:

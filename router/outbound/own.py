@@ -14,6 +14,7 @@ from router.outbound.bounds import NO_CONNECTION, BoundedStream, patience_left
 from router.outbound.checked import SocketOption
 from router.outbound.client import CheckingClient, client_over
 from router.outbound.healing import HealingTransport
+from router.sharing.shares import NOBODY
 
 
 def open_own_http(timeout: float) -> httpx.AsyncClient:
@@ -22,6 +23,19 @@ def open_own_http(timeout: float) -> httpx.AsyncClient:
     if any(scheme in proxies for scheme in ("http", "https", "all")):
         return CheckingClient(timeout=timeout)  # only httpx knows who is reached without one
     return client_over(HealingTransport(_PlainBackend()), timeout)
+
+
+def open_flows_http(timeout: float, most: int) -> httpx.AsyncClient:
+    """Return the client for n8n's webhooks, which hold the line until a flow has answered.
+
+    `most` are as many as may be held. The caller closes it.
+    """
+    proxies = getproxies()
+    if any(scheme in proxies for scheme in ("http", "https", "all")):
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=20)
+        return CheckingClient(timeout=timeout, limits=limits)
+    transport = HealingTransport(_PlainBackend(), limit=most, claimed=lambda _: NOBODY)
+    return client_over(transport, timeout)
 
 
 class _PlainBackend(httpcore.AnyIOBackend):

@@ -1,23 +1,38 @@
 """Who makes the reply to a turn, and what it gives."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 from router.llm.provider import Prompt
+from router.replies.texts import texts_of
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import Cost
+
+Part: TypeAlias = str | Mapping[str, Any]
+"""One message of a reply, as it is stored with its turn: a text, or what else Evolution is asked.
+
+`{"path": …, "body": {…}}` as a call of it, without the number; or, as the last one, what is done
+when all of it is said: `{"handoff": {"reason": …, "summary": …}}`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What is to be said, in parts that WhatsApp takes, and what it cost."""
 
-    parts: tuple[str, ...]
+    parts: tuple[Part, ...] = field(repr=False)
     handler: Literal["n8n", "fallback"]
     provider: str | None = None
     model: str | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens_in: int | None = 0
+    tokens_out: int | None = 0
+
+    @property
+    def said(self) -> str:
+        """All that the customer will read of it."""
+        texts = (part if isinstance(part, str) else _texts_in(part) for part in self.parts)
+        return "\n\n".join(text for text in texts if text)
 
     @property
     def cost(self) -> Cost:
@@ -34,10 +49,22 @@ class HandedOver:
     """A flow in n8n has the turn: it sends and closes it by itself, or its lease runs out."""
 
 
+def _texts_in(part: Mapping[str, Any]) -> str:
+    return texts_of(part["body"]) if "body" in part else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing is to be said, and that is meant: `why`, and what it cost."""
+
+    why: str
+    cost: Cost
+
+
 class ReplyMaker(Protocol):
     """Makes the reply to a turn; raises LlmError when it cannot."""
 
-    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | HandedOver:
+    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply | Silence | HandedOver:
         """Return the reply, nothing of which has been sent, or say who else sends it.
 
         `prompt` is built of the turn, once for all who are asked.

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeAlias, TypedDict
 
 from router.state.calls.claimed_turn import ClaimedTurn
-from router.state.calls.flows import BeginFlowSend, begin_flow_send
+from router.state.calls.flows import BeginFlowSend, RestOfSend, begin_flow_send
 from router.state.calls.model import Held, StoredInstance
 from router.state.calls.notices import BeginNoticeSend, begin_notice_send
 from router.state.calls.sends import (
@@ -115,10 +115,17 @@ def closed(turn: ClaimedTurn, line: TenantLine, opens_at: datetime) -> Speaker:
     return Speaker(fence, f"tenant {turn.tenant.tenant_id}", line, is_renewed=True)
 
 
-def flow(token: TurnToken, line: TenantLine, text: str, next_part: int) -> Speaker:
+def flow(
+    token: TurnToken,
+    line: TenantLine,
+    text: str,
+    next_part: int,
+    rest: tuple[RestOfSend, ...] = (),
+) -> Speaker:
     """Return a flow in n8n that answers the turn, whose tenant's `line` it is.
 
     `text` is all that will be read of what it sends. It was judged when `next_part` was the next.
+    `rest` is what comes after it, and is not lost where nobody knows how this one ends.
     """
 
     async def fence(database: Database, sending: Sending) -> Passed | SendRefused:
@@ -128,6 +135,7 @@ def flow(token: TurnToken, line: TenantLine, text: str, next_part: int) -> Speak
             refers_to=sending.refers_to,
             text=text,
             next_part=next_part,
+            rest=rest or None,
             lease_seconds=sending.lease,
         )
         begun = await begin_flow_send(database, asked)

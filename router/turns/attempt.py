@@ -6,10 +6,11 @@ process died, the database is away) is brought back by its lease.
 
 import asyncio
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from router.errors import DatabaseAway
 from router.evolution.errors import EvolutionError
@@ -19,7 +20,7 @@ from router.logs.events import Action, bind_correlation, log_event
 from router.people.hashing import ContactHashes
 from router.replies.closed import ALREADY_TOLD, closed_stretch, with_said
 from router.replies.llm_keys import llm_of, max_tokens_within
-from router.replies.making import HandedOver, Reply, ReplyMaker
+from router.replies.making import HandedOver, Part, Reply, ReplyMaker, Silence
 from router.replies.prompt import PromptRules, prompt_of_turn
 from router.safety.budget import Budget, worst_case_tokens
 from router.safety.guard import ReplyGuard, ReplyRefused, Speaker
@@ -30,6 +31,7 @@ from router.sending.outgoing import Outgoing, is_plain_text
 from router.sending.speakers import closed, reply_part
 from router.sharing.places import NoPlace
 from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.flows import HandOff, hand_off
 from router.state.calls.model import Refusal
 from router.state.calls.turns import (
     BeginAnew,
@@ -48,6 +50,7 @@ from router.state.database import Database
 from router.state.entrances import on_behalf_of
 from router.tenants.instance import InstanceKeys
 from router.turns.line import Lines
+from router.turns.media import PartMedia
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.whatsapp.clean import clean
@@ -56,6 +59,14 @@ _log = logging.getLogger(__name__)
 
 
 Kind = Literal["transient", "permanent", "away"]
+_BOTH = "has_spoken"  # see save_reply
+_SENDS_AND_ANSWERS = (
+    "the flow has sent through the gateway, and its answer is not said besides: a flow that sends"
+    " by itself answers with silence, or has the contract gateway"
+)
+
+
+_NOT_SENT = "the flow is silent, and nothing of what it sent through the gateway has left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,8 @@ class Workshop:
     hashes: ContactHashes
     reach: Reach
     rules: AttemptRules
+    media: PartMedia
+    wake_notices: Callable[[], None]
 
 
 class TurnAttempt:
@@ -99,6 +112,7 @@ class TurnAttempt:
         self._sending = False
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
+        self._is_by_flow = False
         self._stopped = False
         self._began = workshop.reach.now()
         self._claimed_at = turn.now
@@ -139,6 +153,9 @@ class TurnAttempt:
             if parts is not None:
                 await self._send(parts)
         except (SendStopped, ReplyRefused) as stopped:
+            if stopped.reason == _BOTH and self._is_by_flow:
+                await self._fail(LlmFailed(_SENDS_AND_ANSWERS), "transient", Action.AI_FAILED)
+                return
             self._log(Action.TURN_CANCELLED, f"not sent: {stopped.reason}", reason=stopped.reason)
         except SendFailed as failed:
             await self._fail(
@@ -149,7 +166,7 @@ class TurnAttempt:
         except LlmError as error:
             await self._fail(error, self._kind_of(error), Action.AI_FAILED)
 
-    async def _make_reply(self) -> tuple[str, ...] | None:
+    async def _make_reply(self) -> tuple[Part, ...] | None:
         await self._require_line()
         if not await self._may_answer():
             return None
@@ -170,8 +187,13 @@ class TurnAttempt:
             raise LlmAway("the reply took too long to be made") from error
         if isinstance(reply, HandedOver):
             return None
+        if isinstance(reply, Silence):
+            await self._be_silent(reply)
+            return None
+        self._is_by_flow = reply.handler == "n8n"
         self._unsaved = MadeReply(parts=reply.parts, handler=reply.handler, **reply.cost)
-        if reply.provider is not None:
+        if reply.provider is not None and reply.handler == "fallback":
+            # What a flow says need not come from the LLM that it names.
             self._shop.reach.worked(llm_of(self._turn.tenant))
         return reply.parts
 
@@ -215,6 +237,16 @@ class TurnAttempt:
         self._log(Action.AWAY_TOLD, "the contact is told that the business is closed")
         self._turn = with_said(self._turn, message, sent.message_id)
 
+    async def _be_silent(self, silence: Silence) -> None:
+        """Close the turn, for nothing is to be said. Raises SendStopped."""
+        asked = FinishTurn(**self._turn.held, reason=silence.why, **silence.cost)
+        answer = await finish_turn(self._shop.database, asked)
+        if isinstance(answer, Refusal) and answer.refused == "not_sent":
+            raise LlmFailed(_NOT_SENT)
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        self._log(Action.TURN_CANCELLED, "nothing is said: the flow is silent", reason="silence")
+
     async def _reserve(self, prompt: Prompt) -> None:
         """Reserve what the reply may cost at most. Raises SendStopped where that is refused."""
         most = max_tokens_within(self._turn.tenant, self._shop.rules.max_tokens)
@@ -257,6 +289,8 @@ class TurnAttempt:
         return "transient" if is_too_much else "away"
 
     async def _check(self, reply: Reply) -> None:
+        if not reply.said:
+            return
         tenant = self._turn.tenant
         speaker = Speaker(
             held=self._turn.held,
@@ -268,9 +302,9 @@ class TurnAttempt:
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
         )
-        await self._shop.guard.check(speaker, "\n\n".join(reply.parts), cost=reply.cost)
+        await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 
-    async def _send(self, parts: tuple[str, ...]) -> None:
+    async def _send(self, parts: tuple[Part, ...]) -> None:
         done = {part.part for part in self._turn.parts if part.send_state == "sent"}
         for number, body in enumerate(parts):
             if number in done:
@@ -279,18 +313,35 @@ class TurnAttempt:
                 await self._save_reply()
                 await self._release()
                 return
+            if not isinstance(body, str) and "handoff" in body:
+                await self._hand_off(body["handoff"])
+                return
             if not await self._say(number, body):
                 return
         self._log(Action.AI_REPLIED, "AI reply pipeline completed successfully", parts=len(parts))
 
-    async def _say(self, part: int, body: str) -> bool:
+    async def _hand_off(self, called: Mapping[str, Any]) -> None:
+        """Call a human, after all that was to be said. Raises SendStopped."""
+        await self._save_reply()
+        asked = HandOff(
+            **self._turn.held, reason=str(called["reason"]), summary=called.get("summary")
+        )
+        answer = await hand_off(self._shop.database, asked)
+        if isinstance(answer, Refusal):
+            raise SendStopped(answer.refused)
+        self._log(Action.PAUSED, "paused: the AI asked for a human", source="ai")
+        self._shop.wake_notices()
+
+    async def _say(self, part: int, body: Part) -> bool:
         """Send one part. False: nobody knows whether it left, and the turn is put aside."""
+        message = Outgoing.plain(body) if isinstance(body, str) else _outgoing(body)
         speaker = reply_part(self._turn, part, self._line, self._unsaved)
         try:
             await self._stand()
-            self._sending = True
-            sent = await self._shop.outbox.send(speaker, Outgoing.plain(body))
-        except SendFailed:
+            async with self._shop.media.filled(message, self._turn.tenant.tenant_id) as ready:
+                self._sending = True
+                sent = await self._shop.outbox.send(speaker, ready)
+        except (SendFailed, LlmError):
             with suppress(SendStopped):  # what follows is refused as well
                 await self._save_reply()  # the fence may not have been asked
             raise
@@ -373,6 +424,10 @@ class TurnAttempt:
             attempt=self._turn.attempt,
             **fields,
         )
+
+
+def _outgoing(part: Mapping[str, Any]) -> Outgoing:
+    return Outgoing.of(part["path"], part["body"])
 
 
 def _is_free(error: Exception) -> bool:

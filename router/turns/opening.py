@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from router.configuration.settings import Settings
 from router.llm.reach import Reach
@@ -18,32 +20,41 @@ from router.tenants.policy import policy
 from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
 from router.turns.line import Lines
+from router.turns.media import PartMedia
 from router.turns.settling import Settling
 
 
-def make_dispatcher(
-    settings: Settings,
-    database: Database,
-    sending: Sending,
-    maker: ReplyMaker,
-    guard: ReplyGuard,
-    budget: Budget,
-    courtesy: Courtesy,
-    lines: Lines,
-) -> Dispatcher:
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What replies are made, checked and sent with, as other rooms have made it."""
+
+    sending: Sending
+    maker: ReplyMaker
+    guard: ReplyGuard
+    budget: Budget
+    courtesy: Courtesy
+    lines: Lines
+    media: PartMedia
+    wake_notices: Callable[[], None]
+
+
+def make_dispatcher(settings: Settings, database: Database, tools: Tools) -> Dispatcher:
     """Return what claims turns, not running."""
+    sending = tools.sending
     workshop = Workshop(
         database=database,
-        maker=maker,
-        courtesy=courtesy,
-        guard=guard,
-        budget=budget,
+        maker=tools.maker,
+        courtesy=tools.courtesy,
+        guard=tools.guard,
+        budget=tools.budget,
         outbox=sending.outbox,
-        lines=lines,
+        lines=tools.lines,
         keys=InstanceKeys.of(settings),
         settling=Settling(database, sending.looking, sending.late, policy(settings)),
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
+        media=tools.media,
+        wake_notices=tools.wake_notices,
         rules=AttemptRules(
             prompt=PromptRules(
                 settings.default_system_prompt,

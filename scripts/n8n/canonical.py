@@ -19,6 +19,7 @@ _FILES = {
     "hybridflowHandoff": "handoff_notify.json",
     "hybridflowConnection": "connection_alert.json",
     "hybridflowAgent": "agent_example.json",
+    "hybridflowGateway": "gateway_example.json",
 }
 # What a workflow is. Everything else that n8n exports says when and by whom it was saved.
 _KEPT = ("id", "name", "description", "settings", "nodes", "connections", "pinData", "nodeGroups")

@@ -1,7 +1,9 @@
 """What is asked of a flow that the router starts: it is locked, sends by the gateway, and reports.
 
-A turn's flow (webhook hybridflow-turn) reports `done` or `fail`. Of a notice's flow the router
-wants `done` alone: one that is not done is told again.
+A turn's flow (webhook hybridflow-turn) answers: every path of it ends in a Respond node, or in the
+last one whose output n8n responds with; of its failures n8n tells. Or it sends by itself, and then
+reports `done` or `fail`. Of a notice's flow the router wants `done` alone: one that is not done is
+told again.
 """
 
 import re
@@ -90,7 +92,9 @@ def _nothing_is_sent_past_the_router(workflow: CheckedWorkflow) -> Iterator[Faul
 
 def _flow_reports(workflow: CheckedWorkflow) -> Iterator[Fault]:
     for node, path in _webhooks(workflow):
-        behind = [workflow.graph.nodes[name] for name in workflow.graph.after(node["name"])]
+        behind = _behind(workflow, node)
+        if path == TURN_WEBHOOK and _answers(node, behind):
+            continue
         for callback in _wanted(path):
             if not any(posts_to(one, callback) for one in behind):
                 yield workflow.fault(
@@ -103,6 +107,8 @@ def _flow_reports(workflow: CheckedWorkflow) -> Iterator[Fault]:
 def _failures_are_handled(workflow: CheckedWorkflow) -> Iterator[Fault]:
     """Every node that can fail has an error output; of a turn's flow it leads on to urls.fail."""
     paths = {path for _, path in _webhooks(workflow)}
+    if _is_answering(workflow):
+        return  # n8n tells the router, which knows what each failure means
     for node in workflow.graph.steps() if paths else ():
         exempt = is_trigger(node) or posts_to(node, "done", "fail") or not can_fail(node)
         if exempt or node.get("onError") == "continueRegularOutput":
@@ -128,16 +134,15 @@ def _failures_are_handled(workflow: CheckedWorkflow) -> Iterator[Fault]:
 def _flow_ends_on_purpose(workflow: CheckedWorkflow) -> Iterator[Fault]:
     if not list(_webhooks(workflow)):
         return
+    answering = _is_answering(workflow)
     for node in workflow.graph.steps():
-        if posts_to(node, *_ENDS) or kind_of(node) == "noOp":
+        if posts_to(node, *_ENDS) or kind_of(node) == ("respondToWebhook" if answering else "noOp"):
             continue
         loose = workflow.graph.loose_outputs(node)
-        if loose:
+        if loose and not (answering and _answers_with_the_last(workflow)):
             which = "" if kind_of(node) not in ("if", "switch") else f" at output {loose[0] + 1}"
             yield workflow.fault(
-                node["name"],
-                f"the flow ends here{which}, and the router hears of it only when the lease is"
-                " over. Connect it on to urls.done or urls.fail, or to a No Operation node.",
+                node["name"], f"the flow ends here{which}, and {_UNHEARD[answering]}"
             )
         elif _drops_the_rest(node):
             yield workflow.fault(
@@ -145,6 +150,37 @@ def _flow_ends_on_purpose(workflow: CheckedWorkflow) -> Iterator[Fault]:
                 "what matches none of its rules ends here, unheard."
                 " Set its fallback output, and connect it.",
             )
+
+
+_UNHEARD = {
+    True: "without an answer, which is a failed attempt. Connect it on to the Respond node.",
+    False: "the router hears of it only when the lease is over. Connect it on to urls.done or"
+    " urls.fail, or to a No Operation node.",
+}
+
+
+def _answers(webhook: Node, behind: list[Node]) -> bool:
+    """Whether n8n responds with what the flow says, and it does not send by itself."""
+    if any(posts_to(one, *_ENDS) for one in behind):
+        return False
+    mode = webhook["parameters"].get("responseMode")
+    responds = any(kind_of(one) == "respondToWebhook" for one in behind)
+    return mode == "lastNode" or (mode == "responseNode" and responds)
+
+
+def _is_answering(workflow: CheckedWorkflow) -> bool:
+    turns = [node for node, path in _webhooks(workflow) if path == TURN_WEBHOOK]
+    return bool(turns) and all(_answers(node, _behind(workflow, node)) for node in turns)
+
+
+def _answers_with_the_last(workflow: CheckedWorkflow) -> bool:
+    return all(
+        node["parameters"].get("responseMode") == "lastNode" for node, _ in _webhooks(workflow)
+    )
+
+
+def _behind(workflow: CheckedWorkflow, node: Node) -> list[Node]:
+    return [workflow.graph.nodes[name] for name in workflow.graph.after(node["name"])]
 
 
 def _drops_the_rest(node: Node) -> bool:

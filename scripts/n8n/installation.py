@@ -47,7 +47,8 @@ class Installation:
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of n8n."""
-        return [str(self.node), str(self.package / "bin" / "n8n"), *arguments]
+        program = self.package / "bin" / "n8n"
+        return [str(self.node.absolute()), str(program.absolute()), *arguments]
 
 
 def cache_folder() -> Path:

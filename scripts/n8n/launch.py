@@ -1,6 +1,7 @@
 """n8n beside the router, on the router's own PostgreSQL: filled the first time, then started."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -43,8 +44,10 @@ def n8n_home(
 def running_n8n(settings: Settings, tell: Callable[[str], None]) -> Iterator[N8nServer]:
     """Give n8n as it takes webhooks; it ends with the block.
 
-    Workflows are imported into an empty n8n only: what builders changed there stays.
+    Workflows are imported into an empty n8n only: what builders changed there stays. Raises
+    ConfigurationError where something listens on its port already.
     """
+    require_free_port(settings.n8n_port)
     with n8n_home(settings, tell) as (installation, home):
         if not _imported(home).exists():
             tell("Importing the workflows into n8n …")
@@ -59,6 +62,15 @@ def running_n8n(settings: Settings, tell: Callable[[str], None]) -> Iterator[N8n
             yield server
         finally:
             server.stop()
+
+
+def require_free_port(port: int) -> None:
+    """Raise ConfigurationError where a program of this machine listens on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            fault = f"something listens on {port} already, an n8n perhaps: end it, or set another"
+            raise ConfigurationError({"N8N_PORT": fault})
 
 
 def fill(

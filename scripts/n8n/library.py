@@ -6,7 +6,6 @@ What is imported takes effect when n8n starts the next time.
 import asyncio
 import hashlib
 import json
-import sys
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 from scripts.n8n.canonical import canonical, file_name, to_text, with_router_url
 from scripts.n8n.credentials import fill_in, read_example
 from scripts.n8n.installation import Installation
-from scripts.n8n.server import N8nHome, process_environment
+from scripts.n8n.server import SUPERVISOR, N8nHome, process_environment
 
 _ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = _ROOT / "n8n_workflows"
 # What a builder copies and changes stays a draft.
-DRAFTS = frozenset({"hybridflowAgent"})
+DRAFTS = frozenset({"hybridflowAgent", "hybridflowGateway"})
 _AT_ONCE = 2
 
 
@@ -124,8 +123,8 @@ async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> No
     Raises CommandFailed.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scripts.n8n.supervisor", *installation.command(*arguments)),
-        cwd=_ROOT,
+        *(*SUPERVISOR, *installation.command(*arguments)),
+        cwd=home.working_folder(),
         env=process_environment(installation, home.environment()),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

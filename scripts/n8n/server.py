@@ -20,7 +20,8 @@ from router.n8n.handler import TURN_WEBHOOK
 from scripts.n8n.installation import Installation
 
 DATABASE = "n8n"
-_ROOT = Path(__file__).resolve().parents[2]
+# By its path: where n8n works is not where this project can be imported from.
+SUPERVISOR = (sys.executable, "-P", str(Path(__file__).resolve().with_name("supervisor.py")))
 _READY_SECONDS = 180.0
 _STOP_SECONDS = 25.0  # longer than the supervisor's grace
 
@@ -67,6 +68,15 @@ class N8nHome:
         """Where its editor and its webhooks are."""
         return f"http://127.0.0.1:{self.port}"
 
+    def working_folder(self) -> Path:
+        """Return the folder that n8n works in: it reads the `.env` of where it is started.
+
+        The product's own is in the folder of the product, and full of keys.
+        """
+        folder = self.folder.absolute() / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def environment(self) -> dict[str, str]:
         """Return the variables that n8n and its commands run with."""
         return {
@@ -74,7 +84,8 @@ class N8nHome:
             **self.settings,
             **_EXECUTIONS,
             **_database_variables(self.database_url),
-            "N8N_USER_FOLDER": str(self.folder),
+            "GENERIC_TIMEZONE": os.environ.get("TZ") or "UTC",  # its own default is New York
+            "N8N_USER_FOLDER": str(self.folder.absolute()),
             "N8N_ENCRYPTION_KEY": self.encryption_key,
             "N8N_PORT": str(self.port),
             "N8N_LISTEN_ADDRESS": "127.0.0.1",
@@ -107,10 +118,9 @@ class N8nServer:
     def start(self) -> None:
         """Start it; see `ready`."""
         self._log = (self.home.folder / "n8n.log").open("ab")
-        supervisor = [sys.executable, "-m", "scripts.n8n.supervisor"]
         self._supervisor = subprocess.Popen(  # noqa: S603 - our own command line
-            [*supervisor, *self._installation.command("start")],
-            cwd=_ROOT,
+            [*SUPERVISOR, *self._installation.command("start")],
+            cwd=self.home.working_folder(),
             env=process_environment(
                 self._installation,
                 # Its own would be 5679, where another n8n of this machine may listen.

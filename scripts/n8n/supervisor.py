@@ -1,6 +1,6 @@
 """Stands beside n8n and stops it when the program that wanted it has gone.
 
-`python -m scripts.n8n.supervisor COMMAND…` starts the command in a process group of its own and
+`python scripts/n8n/supervisor.py COMMAND…` starts the command in a process group of its own and
 prints its pid. The program that started the supervisor holds the other end of its standard input:
 when that closes (stopped, crashed, killed), the supervisor terminates the group, and kills it after
 a while.

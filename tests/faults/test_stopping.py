@@ -123,6 +123,7 @@ async def test_a_flow_whose_message_evolution_holds(database_url: str, evolution
             database_url,
             llm,
             N8N_ENABLED="true",
+            N8N_CONTRACT="gateway",
             N8N_WEBHOOK_URL=f"{n8n.url}/webhook",
             N8N_API_KEY=KEY,
         ) as router,

@@ -212,6 +212,7 @@ def _configuration(database_url: str, evolution: Evolution, n8n: WebhookReceiver
         EVOLUTION_SERVERS=evolution.url,
         SECRETS_KEY="0123456789abcdef" * 4,
         N8N_ENABLED="true",
+        N8N_CONTRACT="gateway",
         N8N_WEBHOOK_URL=f"{n8n.url}/webhook",
         N8N_API_KEY=N8N_API_KEY,
     )

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "released.sha256": "the first release makes it",
     "SUPABASE_URL/auth/v1": _ANOTHERS,
     "agent/hybridflow-turn": _ANOTHERS,
+    "gateway/hybridflow-turn": _ANOTHERS,
     "chat/sendPresence": _ANOTHERS,
     "message/sendText": _ANOTHERS,
 }

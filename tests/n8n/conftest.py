@@ -34,3 +34,12 @@ def staged(
     yield stage
     n8n.anthropic.leads_to(None)
     n8n.router.leads_to(None)
+
+
+@pytest.fixture
+async def mortal(n8n: TestN8n) -> AsyncIterator[TestN8n]:
+    """The n8n, which the test may kill: it is there again for the next one."""
+    yield n8n
+    if n8n.server.has_ended():
+        n8n.server.start()
+        await n8n.server.ready()

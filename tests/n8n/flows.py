@@ -59,6 +59,10 @@ class _Flow:
     def tells_execution(self) -> "_Flow":
         return self.posts("began", "{ execution_id: $execution.id }")
 
+    def responds(self, answer: str) -> "_Flow":
+        parameters = {"respondWith": "json", "responseBody": answer, "options": {}}
+        return self.add("n8n-nodes-base.respondToWebhook", 1.4, parameters)
+
     def done(self) -> "_Flow":
         return self.posts("done", "{}")
 
@@ -85,6 +89,17 @@ def _flows() -> list[_Flow]:
         .says("antes de responder")
         .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "before it answered the router"})
         .add("n8n-nodes-base.respondToWebhook", 1.4, {"respondWith": "noData", "options": {}}),
+        _Flow("answer-empty").begins("responseNode").add("n8n-nodes-base.noOp", 1, {}),
+        _Flow("answer-crash")
+        .begins("responseNode")
+        .add("n8n-nodes-base.stopAndError", 1, {"errorMessage": "the builder's mistake"}),
+        _Flow("answer-tired")
+        .begins("responseNode")
+        .responds('{ "output": "Agent stopped due to max iterations." }'),
+        _Flow("answer-human")
+        .begins("responseNode")
+        .responds('{ "handoff": { "reason": "quer falar", "say": "Já chamo!" } }'),
+        _Flow("answer-last").begins("lastNode").add("n8n-nodes-base.noOp", 1, {}),
         _Flow("stranger").begins().says("para você", "5511900000000").done(),
     ]
 

@@ -35,7 +35,7 @@ async def test_an_llm_that_is_away_uses_up_no_attempt_and_the_turn_is_answered_w
     staged, llm, fault: str, kind: str
 ):
     llm.fail(getattr(llm, fault)(), times=None)
-    async with staged(**ONCE) as stage:
+    async with staged("gateway", **ONCE) as stage:
         await stage.maria.writes("oi")
         (turn,) = await stage.until(PUT_OFF, is_put_off)
         assert (turn["attempt"], turn["handler"]) == (0, "n8n")
@@ -50,7 +50,7 @@ async def test_an_llm_that_is_away_uses_up_no_attempt_and_the_turn_is_answered_w
 
 async def test_an_llm_that_stays_away_ends_the_turn_by_its_age(staged, llm):
     llm.fail(llm.broken(), times=None)
-    async with staged(**ONCE) as stage:
+    async with staged("gateway", **ONCE) as stage:
         await stage.maria.writes("oi")
         await stage.until(PUT_OFF, is_put_off)
         await stage.time_passes(hours=2)
@@ -68,7 +68,7 @@ def refuses_the_request(llm: Anthropic) -> Fault:
 @pytest.mark.parametrize("fault", [Anthropic.bad_key, Anthropic.no_such_model, refuses_the_request])
 async def test_an_llm_that_refuses_is_reported_after_n8ns_own_tries(staged, llm, fault):
     llm.fail(fault(llm), times=None)
-    async with staged() as stage:
+    async with staged("gateway") as stage:
         await stage.maria.writes("oi")
         (turn,) = await stage.turns_end()
     assert (turn["state"], turn["handler"], turn["error_kind"]) == ("dead", "n8n", "permanent")
@@ -78,7 +78,7 @@ async def test_an_llm_that_refuses_is_reported_after_n8ns_own_tries(staged, llm,
 
 async def test_an_llm_that_is_back_at_the_second_try_is_not_reported(staged, llm):
     llm.fail(llm.overloaded(), times=1)
-    async with staged(**ONCE) as stage:
+    async with staged("gateway", **ONCE) as stage:
         await stage.maria.writes("oi")
         await stage.maria.answered()
         (turn,) = await stage.turns_end()
@@ -88,7 +88,7 @@ async def test_an_llm_that_is_back_at_the_second_try_is_not_reported(staged, llm
 
 async def test_an_empty_reply_is_no_llm_that_is_down_and_uses_up_attempts(staged, llm):
     llm.answers_always(empty())
-    async with staged(**ONCE) as stage:
+    async with staged("gateway", **ONCE) as stage:
         await stage.maria.writes("oi")
         (turn,) = await stage.turns_end()
     assert (turn["state"], turn["error_kind"], turn["attempt"]) == ("dead", "transient", 1)
@@ -103,7 +103,7 @@ async def test_an_empty_reply_is_no_llm_that_is_down_and_uses_up_attempts(staged
     ],
 )
 async def test_a_failing_evolution_is_reported(staged, fault, kind: str, state: str):
-    async with staged(**ONCE) as stage:
+    async with staged("gateway", **ONCE) as stage:
         stage.shop.fail("sendText", fault, times=None)
         await stage.maria.writes("oi")
         (turn,) = await stage.turns_end()
@@ -112,7 +112,7 @@ async def test_a_failing_evolution_is_reported(staged, fault, kind: str, state: 
 
 
 async def test_an_evolution_that_is_away_is_reported_and_uses_up_no_attempt(staged):
-    async with staged(**ONCE) as stage:
+    async with staged("gateway", **ONCE) as stage:
         stage.shop.fail("sendText", failures.CONNECTION_CLOSED, times=None)
         await stage.maria.writes("oi")
         (turn,) = await stage.until(PUT_OFF, is_put_off)
@@ -125,7 +125,7 @@ async def test_an_evolution_that_is_away_is_reported_and_uses_up_no_attempt(stag
 async def test_an_openai_tenant_is_answered_by_openai(staged, n8n: TestN8n, llm):
     with OpenAI() as openai:
         n8n.openai.leads_to(openai.url)
-        async with staged() as stage:
+        async with staged("gateway") as stage:
             await stage.sql("update tenants set llm_provider = 'openai', llm_model = 'gpt-own'")
             for text in ("oi", "tem bolo?"):
                 await stage.maria.writes(text)

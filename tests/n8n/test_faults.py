@@ -17,15 +17,6 @@ pytestmark = pytest.mark.n8n
 PARTS = ("Parte um. " + "x" * 4000, "Parte dois. " + "y" * 3000)
 
 
-@pytest.fixture
-async def mortal(n8n: TestN8n) -> AsyncIterator[TestN8n]:
-    """The n8n, which the test may kill: it is there again for the next one."""
-    yield n8n
-    if n8n.server.has_ended():
-        n8n.server.start()
-        await n8n.server.ready()
-
-
 async def ends_well(stage: Stage, replies: int = 1) -> dict[str, object]:
     await stage.maria.answered(replies, within=60)
     (turn,) = await stage.turns_end()
@@ -36,7 +27,7 @@ async def ends_well(stage: Stage, replies: int = 1) -> dict[str, object]:
 
 
 async def test_n8n_killed_during_the_llm_call_and_the_fallback_answers(staged, mortal: TestN8n):
-    async with staged(N8N_LEASE_SECONDS="4") as stage:
+    async with staged("gateway", N8N_LEASE_SECONDS="4") as stage:
         gate = stage.llm.hold()
         await stage.maria.writes("tem bolo?")
         await gate.reached()
@@ -47,7 +38,7 @@ async def test_n8n_killed_during_the_llm_call_and_the_fallback_answers(staged, m
 
 
 async def test_n8n_killed_during_the_llm_call_and_the_turn_waits_for_it(staged, mortal: TestN8n):
-    async with staged(N8N_LEASE_SECONDS="4", N8N_FALLBACK="queue") as stage:
+    async with staged("gateway", N8N_LEASE_SECONDS="4", N8N_FALLBACK="queue") as stage:
         gate = stage.llm.hold()
         await stage.maria.writes("tem bolo?")
         await gate.reached()
@@ -60,7 +51,7 @@ async def test_n8n_killed_during_the_llm_call_and_the_turn_waits_for_it(staged, 
 
 
 async def test_n8n_killed_between_two_parts_of_a_reply(staged, mortal: TestN8n):
-    async with staged() as stage:
+    async with staged("gateway") as stage:
         stage.llm.answers("\n\n".join(PARTS))
         gate = stage.shop.hold("sendText", after=True)
         await stage.maria.writes("conta tudo")
@@ -90,7 +81,7 @@ async def test_n8n_killed_between_two_sends_of_a_flow(staged, mortal: TestN8n):
 
 
 async def test_n8n_is_down_for_a_while_under_load(staged, mortal: TestN8n):
-    async with staged(N8N_LEASE_SECONDS="5") as stage:
+    async with staged("gateway", N8N_LEASE_SECONDS="5") as stage:
         people = [stage.shop.customer(f"55119555600{n:02}", name=f"C{n}") for n in range(40)]
         gate = stage.llm.hold()
         for person in people[:10]:
@@ -110,7 +101,7 @@ async def test_n8n_is_down_for_a_while_under_load(staged, mortal: TestN8n):
 
 
 async def test_turns_go_back_to_n8n_once_it_is_back(staged, mortal: TestN8n):
-    async with staged(N8N_PROBE_SECONDS="0.5") as stage:
+    async with staged("gateway", N8N_PROBE_SECONDS="0.5") as stage:
         mortal.server.kill()
         for text in ("um", "dois", "três", "quatro"):
             await answered_by(stage, text, "fallback")
@@ -127,7 +118,7 @@ async def answered_by(stage: Stage, text: str, handler: str) -> None:
 
 
 async def test_n8n_slower_than_the_lease(staged):
-    async with staged(N8N_LEASE_SECONDS="3") as stage:
+    async with staged("gateway", N8N_LEASE_SECONDS="3") as stage:
         gate = stage.llm.hold()
         await stage.maria.writes("tem bolo?")
         await gate.reached()
@@ -139,7 +130,7 @@ async def test_n8n_slower_than_the_lease(staged):
 
 async def test_a_router_restarted_while_n8n_works(n8n: TestN8n, database_url, evolution, llm):
     n8n.anthropic.leads_to(llm.url)
-    router = RouterProcess(environment(database_url, **n8n.configuration()))
+    router = RouterProcess(environment(database_url, **n8n.configuration("gateway")))
     router.start()
     await router.ready()
     try:
@@ -168,7 +159,7 @@ def meddler() -> Iterator[Meddler]:
 
 @asynccontextmanager
 async def meddled(staged, meddler: Meddler, **configuration: str) -> AsyncIterator[Stage]:
-    async with staged(N8N_ROUTER_URL=meddler.url, **configuration) as stage:
+    async with staged("gateway", N8N_ROUTER_URL=meddler.url, **configuration) as stage:
         meddler.target = stage.router_url
         yield stage
 
@@ -211,7 +202,7 @@ async def test_a_send_whose_answer_n8n_never_hears(staged, meddler: Meddler):
 
 
 async def test_health_says_which_handler_is_at_work(staged, mortal: TestN8n):
-    async with staged() as stage, httpx.AsyncClient(base_url=stage.router_url) as client:
+    async with staged("gateway") as stage, httpx.AsyncClient(base_url=stage.router_url) as client:
         checks = (await client.get("/health")).json()["checks"]
         assert checks["n8n"]["status"] == "ok"
         mortal.server.kill()

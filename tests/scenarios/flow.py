@@ -30,6 +30,7 @@ async def playing(database_url, evolution, llm, n8n, **more: str):
         "N8N_ENABLED": "true",
         "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
         "N8N_API_KEY": KEY,
+        "N8N_CONTRACT": "gateway",
         "N8N_LEASE_SECONDS": "20",
         **more,
     }

@@ -22,6 +22,7 @@ async def stage(database_url: str, evolution: Evolution, llm: Anthropic) -> Asyn
         "MAX_WEBHOOK_BYTES": "50000",
         "MAX_REQUEST_BYTES": "100000",
         "N8N_ENABLED": "true",
+        "N8N_CONTRACT": "gateway",
         "N8N_WEBHOOK_URL": "http://127.0.0.1:9/webhook",
         "N8N_API_KEY": "a-key-for-n8n-in-the-tests",
     }

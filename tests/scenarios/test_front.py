@@ -122,6 +122,7 @@ async def test_bodies_of_flows_that_nobody_knows_keep_no_webhook_out(
     async with front(
         database_url,
         N8N_ENABLED="true",
+        N8N_CONTRACT="gateway",
         N8N_API_KEY="a-key-for-n8n-in-the-tests",
         N8N_WEBHOOK_URL="http://127.0.0.1:9/webhook",
         MAX_WEBHOOK_BYTES="100000",

@@ -18,6 +18,7 @@ CALLS = {
 }
 N8N = {
     "N8N_ENABLED": "true",
+    "N8N_CONTRACT": "gateway",
     "N8N_WEBHOOK_URL": "http://127.0.0.1:9/webhook",
     "N8N_API_KEY": "a-key-for-n8n-in-the-tests",
 }

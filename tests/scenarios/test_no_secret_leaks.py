@@ -176,7 +176,11 @@ async def searching(
 
 @pytest.fixture
 async def search(database_url: str, parrot: Parrot, n8n: WebhookReceiver) -> AsyncIterator[Search]:
-    flows = {"N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{n8n.url}/webhook"}
+    flows = {
+        "N8N_ENABLED": "true",
+        "N8N_CONTRACT": "gateway",
+        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+    }
     async with searching(database_url, parrot, **flows) as search:
         await open_padaria(search)
         yield search
@@ -359,7 +363,11 @@ async def test_a_moderation_service_that_repeats_its_key(database_url: str, parr
 async def test_an_n8n_that_repeats_the_key_of_its_public_api(
     database_url: str, parrot: Parrot, n8n: WebhookReceiver
 ):
-    flows = {"N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{n8n.url}/webhook"}
+    flows = {
+        "N8N_ENABLED": "true",
+        "N8N_CONTRACT": "gateway",
+        "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+    }
     async with searching(database_url, parrot, **flows) as search:
         await open_padaria(search, llm_api_key=None)
         await posts(search, json=body("messages_upsert__text", **now("messages_upsert__text")))

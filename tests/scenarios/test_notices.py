@@ -37,6 +37,7 @@ def tickets() -> Iterator[WebhookReceiver]:
 def with_n8n(n8n: WebhookReceiver, **more: str) -> dict[str, str]:
     return {
         "N8N_ENABLED": "true",
+        "N8N_CONTRACT": "gateway",
         "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
         "N8N_API_KEY": KEY,
         "N8N_LEASE_SECONDS": "20",

@@ -96,6 +96,7 @@ def webhooks() -> Iterator[WebhookReceiver]:
 async def flowing(database_url: str, evolution, llm, webhooks) -> AsyncIterator[Stage]:
     configuration = {
         "N8N_ENABLED": "true",
+        "N8N_CONTRACT": "gateway",
         "N8N_WEBHOOK_URL": f"{webhooks.url}/webhook",
         "N8N_API_KEY": KEY,
         "N8N_LEASE_SECONDS": "20",

@@ -164,7 +164,11 @@ async def test_a_tenant_with_a_key_of_its_own_is_answered_with_it_and_no_flow_is
     database_url: str, evolution: Evolution, llm: Anthropic
 ):
     with WebhookReceiver() as n8n:
-        flows = {"N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{n8n.url}/webhook"}
+        flows = {
+            "N8N_ENABLED": "true",
+            "N8N_CONTRACT": "gateway",
+            "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+        }
         async with performance(
             database_url, evolution, llm, SECRETS_KEY=NEW, N8N_API_KEY="for-n8n-0123456789", **flows
         ) as stage:

@@ -188,7 +188,11 @@ async def test_n8n_is_given_the_notice_for_the_workflow_of_the_line(
     database_url: str, evolution: Evolution, llm: Anthropic
 ):
     with WebhookReceiver() as n8n:
-        configuration = {"N8N_ENABLED": "true", "N8N_WEBHOOK_URL": f"{n8n.url}/webhook"}
+        configuration = {
+            "N8N_ENABLED": "true",
+            "N8N_CONTRACT": "gateway",
+            "N8N_WEBHOOK_URL": f"{n8n.url}/webhook",
+        }
         configuration |= {"N8N_API_KEY": "a-key-for-n8n-in-the-tests"}
         async with performance(database_url, evolution, llm, **configuration) as stage:
             await stage.change(notify_number=ANA)

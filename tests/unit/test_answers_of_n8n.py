@@ -18,7 +18,7 @@ from router.replies.making import HandedOver
 from tests.unit.test_fallback import turn
 
 TERMS = FlowTerms("http://router.example", 90, {"anthropic": "c", "openai": "g"}, 1000)
-RULES = FlowRules("http://n8n.example/webhook", SecretStr("key"), TERMS, True, 15)
+RULES = FlowRules("http://n8n.example/webhook", SecretStr("key"), TERMS, True, 15, "gateway")
 PROMPT = Prompt("Be kind.", (PromptMessage("user", "oi"),))
 NAMED = "text/plain; charset=takes-the-square"
 

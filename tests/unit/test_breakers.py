@@ -88,3 +88,18 @@ def test_of_turns_that_were_given_a_bounded_number_is_remembered() -> None:
     lapse(flows, 1, times=3)
     flows.heard_of(29_999)
     assert flows.of(1) is None
+
+
+def test_a_flow_that_fails_counts_for_its_tenant_alone_and_shows_that_n8n_is_there() -> None:
+    flows = silent()
+    lapse(flows, 1)
+    lapse(flows, 2)
+    for tenant in (3, 4, 5):
+        for _ in range(3):
+            flows.failed(tenant, now=100)
+        assert is_open(flows, tenant)
+    lapse(flows, 6)
+    assert not flows.all.is_open
+    flows.gave(7, 3)
+    flows.heard_of(7)
+    assert flows.of(3) is None

@@ -10,8 +10,8 @@ from router.gate.refusals import Refused
 from router.n8n import fields, requests
 from router.n8n.fields import BadField
 from router.n8n.requests import asked_of, body_of, messages_of, notice_of, understood
-from router.n8n.texts import texts_of
 from router.n8n.whitelist import NotTheContacts, read_request
+from router.replies.texts import texts_of
 from router.sending.telling import PATHS
 from tests.fixtures.sends import PNG, SENDS
 

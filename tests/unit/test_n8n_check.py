@@ -535,7 +535,7 @@ def test_the_catalogue_is_read_from_the_installed_packages(tmp_path: Path):
     assert not catalogue.knows("n8n-nodes-base.executeCommand")
 
 
-@pytest.mark.parametrize("name", ["inbound", "agent_example"])
+@pytest.mark.parametrize("name", ["gateway_example", "agent_example"])
 def test_what_the_gateway_refuses_for_now_is_tried_again(name: str):
     workflow = json.loads((Path("n8n_workflows") / f"{name}.json").read_text())
     (switch,) = (node for node in workflow["nodes"] if node["name"] == "Is it sent?")

@@ -8,7 +8,7 @@ import pytest
 from router.gate.refusals import Refused
 from router.n8n.callbacks import Done, Handoff
 from router.n8n.requests import understood
-from router.n8n.texts import texts_of
+from router.replies.texts import texts_of
 from tests.fixtures.sends import PNG
 
 MARIA = "5511955550001@s.whatsapp.net"

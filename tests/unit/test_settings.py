@@ -318,6 +318,18 @@ def test_an_address_may_not_carry_a_secret(url):
     assert "hunter22" not in fault
 
 
+@pytest.mark.parametrize("seconds", ["0", "0.5", "96", "100"])
+def test_a_flow_has_no_longer_than_a_proxy_leaves_it(seconds: str):
+    """n8n Cloud and others end a request after 100 seconds."""
+    assert set(faults_of(N8N_ANSWER_SECONDS=seconds)) == {"N8N_ANSWER_SECONDS"}
+
+
+def test_a_reply_may_be_made_for_as_long_as_a_flow_may_take():
+    env = {"N8N_WEBHOOK_URL": "http://localhost:5678/webhook", "N8N_API_KEY": STRONG}
+    slow = load(N8N_ENABLED="true", N8N_ANSWER_SECONDS="95", LLM_TIMEOUT="1", **env)
+    assert slow.making_seconds > 95
+
+
 def test_n8n_needs_its_address_and_its_key_when_enabled():
     assert set(faults_of(N8N_ENABLED="true")) == {"N8N_WEBHOOK_URL", "N8N_API_KEY"}
     env = {"N8N_WEBHOOK_URL": "http://localhost:5678/webhook", "N8N_API_KEY": STRONG}

@@ -161,6 +161,8 @@ begin
                 ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('has_unsent', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('is_cut_off', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('is_begun', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
                 ('retry_refusal', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
                 ('revive_turn', 'ii', array['p_turn', 'p_due_at']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'void'),
@@ -323,6 +325,7 @@ begin
                 ('may_claim_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
                 ('said_so_far', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
                 ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
+                ('keep_rest', 'iii', array['p_turn', 'p_session', 'p_rest']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'void'),
                 ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
                 ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
                 ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
@@ -878,7 +881,11 @@ constraint tenants_away_message_check check (
     length(away_message) <= 2000 and length(btrim(away_message)) > 0
 ),
 add column if not exists answer_when_closed boolean not null default true,
-add column if not exists notes_to_llm boolean not null default false;
+add column if not exists notes_to_llm boolean not null default false,
+add column if not exists n8n_flow text
+constraint tenants_n8n_flow_check check (n8n_flow ~ '^[A-Za-z0-9_-]{1,100}(/[A-Za-z0-9_-]{1,100}){0,4}$'),
+add column if not exists n8n_contract text
+constraint tenants_n8n_contract_check check (n8n_contract in ('answer', 'gateway'));
 
 comment on column public.tenants.caught_up_at is
 'Gap repair has asked Evolution for everything that was sent before this.';
@@ -2719,6 +2726,7 @@ as $$
             'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
             'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
             'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'n8n_flow', t.n8n_flow, 'n8n_contract', t.n8n_contract,
             'reply_rules', hybridflow.reply_rules(t), 'facts', t.facts, 'timezone', t.timezone,
             'opening_hours', t.opening_hours, 'away_message', t.away_message,
             'answer_when_closed', t.answer_when_closed
@@ -3539,9 +3547,11 @@ begin
 end
 $$;
 
--- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- save_reply({turn_id, token, parts: [part], handler, provider?, model?, tokens_in?, tokens_out?})
 -- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
--- asking the LLM again; the same reply again changes nothing. Returns {ok} or {refused: reason}.
+-- asking the LLM again; the same reply again changes nothing. A part is a text, or an object: what else
+-- Evolution is asked, or a handoff after all that is said. Returns {ok} or {refused: reason}: 'has_spoken',
+-- its flow has sent something by itself through the gateway, and answers besides.
 create or replace function public.save_reply(p jsonb)
 returns jsonb
 language plpgsql
@@ -3560,6 +3570,11 @@ begin
         return v_held.refused;
     elsif (v_held.turn).reply = p -> 'parts' then
         return jsonb_build_object('ok', true);
+    elsif (v_held.turn).reply is null and p ->> 'handler' = 'n8n' and exists (
+        select from public.messages as m
+        where m.turn_id = (v_held.turn).id and m.part is not null and m.send_state <> 'failed'
+    ) then
+        return '{"refused": "has_spoken"}';
     end if;
     perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
@@ -3567,7 +3582,10 @@ begin
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
-    if starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
+    if p ->> 'handler' = 'n8n' then
+        -- What a flow answers need not come from the LLM: others are not told.
+        perform hybridflow.is_back(v_llm, (v_held.turn).tenant_id);
+    elsif starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
         perform hybridflow.is_back(v_llm, null);
     end if;
     return jsonb_build_object('ok', true);
@@ -3791,12 +3809,42 @@ begin
 end
 $$;
 
+-- Whether something was to be said for the turn that certainly did not leave.
+create or replace function hybridflow.has_unsent(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.part is not null
+    )
+$$;
+
+-- Whether the rest of a text that turn p_turn_id said is still to be sent, for the send before it was in
+-- doubt (see begin_flow_send). Where that one failed, its flow has been told so.
+create or replace function hybridflow.is_cut_off(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.messages as b on b.turn_id = m.turn_id and b.part = m.part - 1
+        where m.turn_id = p_turn_id and m.send_state = 'failed' and m.sends = 0 and b.send_state = 'sent'
+    )
+$$;
+
 -- finish_turn({turn_id, token, reason?, unanswered?, check_after?, provider?, model?, tokens_in?,
 -- tokens_out?})
 -- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
 -- with `already`. With `unanswered` it is cancelled where nothing was said, and counts as no reply. While a
 -- send is in doubt it stays open until that is settled (`in_doubt`), which is looked for in check_after
--- seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+-- seconds; so it does while the rest of a text is to be sent (see is_cut_off). `silent`: nothing of it is on
+-- the phone. Returns {ok, already?, in_doubt?, silent?} or {refused: reason}: 'not_sent', there was something
+-- to say, and nothing of it has left.
 create or replace function public.finish_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -3805,6 +3853,8 @@ set enable_seqscan = off
 as $$
 declare
     v_held record;
+    v_unanswered constant boolean := coalesce((p ->> 'unanswered')::boolean, false);
+    v_has_spoken boolean;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
@@ -3821,17 +3871,23 @@ begin
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
-    update public.turns set incomplete = true
-    where id = (v_held.turn).id and exists (
-        select from public.messages as m
-        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
+    if hybridflow.is_cut_off((v_held.turn).id) then
+        perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
+        return jsonb_build_object('ok', true, 'in_doubt', true);
+    end if;
+    v_has_spoken := hybridflow.has_spoken((v_held.turn).id);
+    if hybridflow.has_unsent((v_held.turn).id) then
+        if not v_has_spoken and not v_unanswered then
+            return '{"refused": "not_sent"}';
+        end if;
+        update public.turns set incomplete = true where id = (v_held.turn).id;
+    end if;
+    perform hybridflow.close_turn(
+        (v_held.turn).id,
+        case when v_unanswered and not v_has_spoken then 'cancelled' else 'sent' end,
+        p ->> 'reason'
     );
-    perform hybridflow.close_turn((v_held.turn).id, case
-        when coalesce((p ->> 'unanswered')::boolean, false) and not hybridflow.has_spoken((v_held.turn).id)
-            then 'cancelled'
-        else 'sent'
-    end, p ->> 'reason');
-    return jsonb_build_object('ok', true);
+    return jsonb_build_object('ok', true, 'silent', not v_has_spoken);
 end
 $$;
 
@@ -4354,7 +4410,7 @@ end
 $$;
 
 -- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
--- lease_seconds, reply?: {parts: [text], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- lease_seconds, reply?: {parts: [part], handler, provider?, model?, tokens_in?, tokens_out?}})
 -- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
 -- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
 -- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
@@ -7774,10 +7830,10 @@ as $$
         'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'answered_kinds', 'answer_edits',
         'unknown_lid_minutes', 'on_new_message', 'notify_number', 'notify_url', 'forbidden_patterns',
         'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply', 'fallback_message',
-        'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens', 'contact_daily_turns',
-        'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention',
-        'facts', 'timezone', 'opening_hours', 'away_message', 'answer_when_closed', 'notes_to_llm',
-        'evo_api_key', 'llm_api_key'
+        'n8n_flow', 'n8n_contract', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
+        'retention_days', 'on_retention', 'facts', 'timezone', 'opening_hours', 'away_message',
+        'answer_when_closed', 'notes_to_llm', 'evo_api_key', 'llm_api_key'
     ]::text[]
 $$;
 
@@ -7813,7 +7869,7 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name'
+        'instance_name', 'n8n_flow', 'n8n_contract'
     ]::text[]
 $$;
 
@@ -7913,6 +7969,10 @@ as $$
             then 'on_refused_reply must be handoff or fallback_message'
         when 'tenants_fallback_message_check'
             then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_n8n_flow_check'
+            then 'n8n_flow must be the path of a webhook in n8n: letters, digits, - and _, with / between'
+        when 'tenants_n8n_contract_check'
+            then 'n8n_contract must be answer or gateway'
         when 'tenants_loop_replies_check'
             then 'loop_replies must not be negative'
         when 'tenants_loop_minutes_check'
@@ -7964,7 +8024,8 @@ begin
         notify_url = p_new.notify_url, forbidden_patterns = p_new.forbidden_patterns,
         max_reply_characters = p_new.max_reply_characters, leak_characters = p_new.leak_characters,
         moderation_url = p_new.moderation_url, on_refused_reply = p_new.on_refused_reply,
-        fallback_message = p_new.fallback_message, loop_replies = p_new.loop_replies,
+        fallback_message = p_new.fallback_message, n8n_flow = p_new.n8n_flow,
+        n8n_contract = p_new.n8n_contract, loop_replies = p_new.loop_replies,
         loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns, daily_tokens = p_new.daily_tokens,
         contact_daily_turns = p_new.contact_daily_turns, contact_daily_tokens = p_new.contact_daily_tokens,
         webhook_networks = p_new.webhook_networks, shared_webhook_secret = p_new.shared_webhook_secret,
@@ -8041,6 +8102,11 @@ comment on column public.tenants.on_refused_reply is
 'fallback_message is sent instead';
 comment on column public.tenants.fallback_message is
 'In place of a refused reply; and once a day when a budget is used up';
+comment on column public.tenants.n8n_flow is
+'The flow in n8n that makes its replies: its webhook''s path, below N8N_WEBHOOK_URL';
+comment on column public.tenants.n8n_contract is
+'How that flow replies: it answers with what is to be said (answer), or sends by itself '
+'(gateway)';
 comment on column public.tenants.loop_replies is
 'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
 'no loop is looked for; more than 100 count as 100';
@@ -10292,13 +10358,49 @@ begin
 end
 $$;
 
+-- Writes down what a flow's send has besides its first message (see begin_flow_send), which is not begun yet:
+-- where the turn ends otherwise, it is among what did not leave.
+create or replace function hybridflow.keep_rest(
+    p_turn public.turns, p_session public.sessions, p_rest jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, sent_at, send_state,
+        send_began_at, sends
+    )
+    select
+        p_session.tenant_id, p_session.id, p_turn.id,
+        hybridflow.next_part(p_turn.id) + (row_number() over (order by r.place))::integer - 1,
+        true, 'ai', r.kind, hybridflow.cut(r.body), r.identity, date_trunc('second', hybridflow.clock()),
+        'failed', hybridflow.clock(), 0
+    from (
+        select distinct on (o.identity) o.*
+        from (
+            select row_number() over () as place, e.*
+            from jsonb_to_recordset(p_rest) as e (body text, kind text, identity text)
+        ) as o
+        order by o.identity, o.place
+    ) as r
+    where not exists (
+        select from public.messages as m
+        where m.turn_id = p_turn.id and m.part is not null and m.identity = r.identity
+    );
+end
+$$;
+
 -- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
--- text?, next_part?, lease_seconds})
+-- text?, next_part?, rest?: [{body, kind, identity}], lease_seconds})
 -- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
 -- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
 -- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
 -- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
 -- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
+-- 'has_answered': the turn has a reply, and that is being said. `rest` is what belongs to it and comes after
+-- it: it counts as what did not leave, until it is begun, so that it is not lost where this one is in doubt.
 -- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
 -- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
 -- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
@@ -10323,6 +10425,8 @@ begin
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
         return v_held.refused;
+    elsif (v_held.turn).reply is not null then
+        return '{"refused": "has_answered"}';
     elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id
@@ -10353,6 +10457,10 @@ begin
     v_answer := public.begin_send(
         p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
     );
+    if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
+        perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
+        perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
+    end if;
     if v_part = 0 and v_answer ? 'message_id' then
         -- What a flow says need not come from the LLM: others are not told.
         perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
@@ -10415,6 +10523,8 @@ begin
     if hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
     else
+        update public.turns set incomplete = true
+        where id = (v_held.turn).id and hybridflow.has_unsent((v_held.turn).id);
         perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
     end if;
     perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');

@@ -29,6 +29,8 @@ class TurnTenant(StoredInstance):
     opening_hours: dict[str, Any] | None = None
     away_message: str | None = None
     answer_when_closed: bool = True
+    n8n_flow: str | None = None
+    n8n_contract: Literal["answer", "gateway"] | None = None
     reply_rules: ReplyRules = ReplyRules()
 
 
@@ -88,7 +90,7 @@ class ClaimedTurn(Answer):
     last_handler: Literal["n8n", "fallback"] | None = None
     last_error: str | None = None
     waits: int = 0
-    reply: Items[str] | None
+    reply: Items[str | dict[str, Any]] | None
     correlation_id: str | None
     tenant: TurnTenant
     session: TurnSession

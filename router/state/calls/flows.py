@@ -110,6 +110,14 @@ async def look_at_turn(database: Database, asked: LookAtTurn) -> TurnOfFlow | Re
     return await call_or_refused(database, "look_at_turn", asked, TurnOfFlow, Refusal)
 
 
+class RestOfSend(Asked):
+    """A message that belongs to a flow's send, and comes after the one that is begun."""
+
+    body: Text
+    kind: str
+    identity: str
+
+
 class BeginFlowSend(Sending):
     """What a flow is about to send; `text` was judged when `next_part` was the next one."""
 
@@ -119,6 +127,7 @@ class BeginFlowSend(Sending):
     refers_to: Text | None = None
     text: Text | None = None
     next_part: int | None = None
+    rest: tuple[RestOfSend, ...] | None = None
     lease_seconds: float
 
 

@@ -109,8 +109,8 @@ class Cost(TypedDict, total=False):
 
     provider: str | None
     model: str | None
-    tokens_in: int
-    tokens_out: int
+    tokens_in: int | None
+    tokens_out: int | None
 
 
 class HeldNotice(TypedDict):

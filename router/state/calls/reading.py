@@ -82,7 +82,9 @@ class Turn(Answer):
     lease_until: Time | None
     worker: str | None
     handler: Literal["n8n", "fallback"] | None
-    reply: Items[str] | None
+    reply: Items[str | dict[str, Any]] | None = Field(
+        description="Its parts: texts, and what else Evolution is asked"
+    )
     incomplete: bool
     undelivered: int = Field(description="How many parts of the reply WhatsApp did not deliver")
     error_kind: str | None

@@ -1,6 +1,9 @@
 """Turns, from their claim to their end: database/schema/0400_turns.sql and 0899_version.sql."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
+
+from pydantic import SkipValidation
 
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.model import (
@@ -75,9 +78,9 @@ async def claim_turns(database: Database, asked: ClaimTurns) -> ClaimedTurns:
 
 
 class MadeReply(Asked):
-    """A whole reply, who made it, and what it cost."""
+    """A whole reply, who made it, and what it cost. A part is a text, or an object: see `Part`."""
 
-    parts: tuple[Text, ...]
+    parts: SkipValidation[tuple[str | Mapping[str, object], ...]]
     handler: Literal["n8n", "fallback"]
     provider: str | None = None
     model: str | None = None
@@ -194,10 +197,14 @@ class FinishTurn(Asked):
 
 
 class TurnFinished(Done):
-    """It is closed: `already` before; or it stays open, for a send is `in_doubt`."""
+    """It is closed: `already` before; or it stays open, for a send is `in_doubt`.
+
+    `silent`: nothing of it is on the phone.
+    """
 
     already: bool | None = None
     in_doubt: bool | None = None
+    silent: bool | None = None
 
 
 async def finish_turn(database: Database, asked: FinishTurn) -> TurnFinished | Refusal:

@@ -1,0 +1,104 @@
+"""Asks a flow of the answer contract: posts the turn, and waits for what is to be said.
+
+The line is held for so many seconds and no longer. It ends when n8n dies, so that the turn is taken
+up again at once; the router's own death is told by the turn's lease, as for every other reply.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Literal
+
+import httpx
+
+from router.llm.provider import LlmAway, LlmFailed
+from router.n8n.answered_messages import Conversation
+from router.n8n.reply import Reading, read_answer, read_failure
+from router.outbound.answers import beginning
+from router.outbound.bounds import AnswerTooLong
+from router.outbound.healing import POOL_WAIT
+from router.state.calls.claimed_turn import ClaimedTurn
+
+_CONNECT = 10.0
+_LONG = 4000  # bytes; what is longer is read beside the event loop
+_GAVE_UP = (408, 504, 524)  # a proxy in front of n8n: the flow may run on
+_AWAY = (502, 503)
+_NOT_THERE = (401, 403, 404)
+_TOO_LARGE = 413
+
+
+class NotTaken(Exception):
+    """n8n certainly did not begin a flow: another handler may make the reply.
+
+    `of` is whom that says something of: n8n is away, it has no such flow, the turn is too large.
+    """
+
+    def __init__(self, why: str, of: Literal["n8n", "flow", "turn"]) -> None:
+        super().__init__(why)
+        self.of = of
+
+
+class N8nDied(LlmAway):
+    """The line ended before the flow had answered, and with it the flow, or n8n."""
+
+
+class TookTooLong(LlmFailed):
+    """The flow did not answer in time."""
+
+
+async def ask_flow(
+    http: httpx.AsyncClient, url: str, content: str, headers: Mapping[str, str], seconds: float
+) -> httpx.Response:
+    """Return what n8n answers, whatever that is. Raises NotTaken and LlmError."""
+    times = httpx.Timeout(seconds, connect=min(_CONNECT, seconds), pool=POOL_WAIT)
+    try:
+        return await http.post(url, content=content, headers=headers, timeout=times)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise NotTaken(f"n8n cannot be reached: {error}", "n8n") from error
+    except httpx.UnsupportedProtocol as error:
+        raise NotTaken(f"n8n's webhook is no address: {error}", "n8n") from error
+    except httpx.TimeoutException as error:
+        raise TookTooLong(_too_long(seconds)) from error
+    except AnswerTooLong as error:
+        raise LlmFailed(f"the flow's answer: {error}") from error
+    except httpx.DecodingError as error:
+        raise LlmFailed(f"the flow's answer: {error}") from error
+    except httpx.HTTPError as error:
+        raise N8nDied(f"n8n ended the connection before the flow answered: {error!r}") from error
+
+
+async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) -> Reading:
+    """Return what a flow has answered. Raises NotTaken, and LlmError: there is no reply."""
+    status = answer.status_code
+    said = f"n8n answered {status}: {beginning(answer.content, 200)}"
+    if answer.is_success:
+        return await _read(answer.content, conversation_of(turn))
+    if status == _TOO_LARGE:
+        raise NotTaken(said, "turn")
+    if status in _NOT_THERE or status < 400:
+        raise NotTaken(said, "flow")
+    if status in _AWAY:
+        raise N8nDied(said)
+    if status in _GAVE_UP:
+        raise TookTooLong(
+            f"{_too_long(seconds)} (n8n, or what stands before it, answered {status})"
+        )
+    raise read_failure(status, answer.content)
+
+
+def conversation_of(turn: ClaimedTurn) -> Conversation:
+    """Return what of the turn's conversation its flow may name."""
+    known = {message.wa_id: message.from_me for message in turn.history if message.wa_id}
+    return Conversation(turn.session.jid, known)
+
+
+async def _read(body: bytes, about: Conversation) -> Reading:
+    if len(body) <= _LONG:
+        return read_answer(body, about)
+    return await asyncio.to_thread(read_answer, body, about)
+
+
+def _too_long(seconds: float) -> str:
+    return (
+        f"the flow did not answer within {seconds:g} seconds (N8N_ANSWER_SECONDS): make it quicker,"
+        " or let it send by itself (n8n_contract gateway)"
+    )

@@ -1,0 +1,232 @@
+"""What an answer comes wrapped in: n8n's items, agents' outputs, LLMs' own answers, fences. Pure.
+
+Whatever comes, an object of the contract goes out, or BadAnswer: `text`, `messages`, `handoff`,
+`silence`, `error`, `execution_id`, with what is known of the cost as `usage`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from router.llm.provider import LlmFailed, LlmRefused
+from router.whatsapp.splitting import finish_truncated
+
+Said = Mapping[str, Any]
+
+_DEEPEST = 8
+_FENCED = re.compile(
+    r"\A\s*(?:```|~~~)[a-zA-Z]{0,12}[ \t]*\r?\n(.*?)\r?\n?(?:```|~~~)\s*\Z", re.DOTALL
+)
+_LIKE_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[{\"])")
+OF_THE_CONTRACT = frozenset({"text", "messages", "handoff", "silence", "error"})
+_OF_A_MESSAGE = frozenset({"text", "media", "audio", "sticker", "reaction", "location", "contact"})
+_BESIDE = frozenset(
+    {
+        *("pairedItem", "binary", "intermediateSteps", "usage", "model", "provider", "index", "id"),
+        *("tokenUsage", "finish_reason", "finishReason", "logprobs", "status", "metadata"),
+        *("estimatedTokens", "created", "created_at", "object", "type", "role", "sessionId"),
+        *("turn_id", "execution_id"),
+    }
+)
+_INNER = ("json", "output", "response", "result", "answer", "data", "body", "reply")
+
+
+class BadAnswer(Exception):
+    """The answer is none of the contract; the text names what is wrong with it."""
+
+
+def unwrapped(answer: object) -> Said:
+    """Return the object of the contract inside. Raises BadAnswer, and LlmError as a LLM would."""
+    return _unwrapped(answer, 0)
+
+
+def _unwrapped(value: object, depth: int) -> Said:
+    if depth > _DEEPEST:
+        raise BadAnswer("the answer is wrapped more than eight times")
+    match value:
+        case str():
+            return _of_text(value, depth)
+        case dict():
+            return _of_object(value, depth)
+        case list():
+            return _of_list(value, depth)
+        case None:
+            raise BadAnswer("the answer is empty: nothing, null or {} is no silence")
+        case _:
+            raise BadAnswer(f"the answer is {_kind(value)}, and must be an object")
+
+
+def _of_text(text: str, depth: int) -> Said:
+    """A model's text: an object of the contract written down, or what is to be said."""
+    inside = fenced[1] if (fenced := _FENCED.match(text)) else text
+    if inside.lstrip()[:1] in ("{", "["):
+        try:
+            written = json.loads(inside, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            written = None
+        if isinstance(written, dict | list) and written:
+            return _unwrapped(written, depth + 1)
+        if _LIKE_JSON.match(inside) or isinstance(written, dict):
+            raise BadAnswer("the text begins as JSON does, and is none of the contract")
+    return {"text": text}
+
+
+def _of_list(items: list[Any], depth: int) -> Said:
+    """Items of n8n, or blocks of an LLM's content."""
+    if not items:
+        raise BadAnswer("the answer is an empty list: that is no silence")
+    if len(items) == 1:
+        return _unwrapped(items[0], depth + 1)
+    if all(isinstance(item, dict) and isinstance(item.get("type"), str) for item in items):
+        return {"text": _text_of_blocks(items)}
+    bare = [_bare(item) for item in items]
+    if all(isinstance(item, dict) and item.keys() & _OF_A_MESSAGE for item in bare):
+        return {"messages": bare}
+    raise BadAnswer(f"the answer is a list of {len(items)} items: which of them is it?")
+
+
+def _of_object(found: dict[str, Any], depth: int) -> Said:
+    said = {name: value for name, value in found.items() if value is not None}
+    if not said.keys() - _BESIDE and not _execution(said):
+        raise BadAnswer("the answer is empty: nothing, null or {} is no silence")
+    if (of_llm := _of_llm(said, depth)) is not None:
+        return of_llm
+    if said.keys() & OF_THE_CONTRACT:
+        return _of_contract(said, depth)
+    inner = [name for name in _INNER if name in said]
+    if len(inner) == 1 and not said.keys() - _BESIDE - {inner[0]}:
+        within = _unwrapped(said[inner[0]], depth + 1)
+        usage = said.get("usage") or said.get("tokenUsage")
+        cost = {"usage": usage} if usage and not within.get("usage") else {}
+        return {**_execution(said), **within, **cost}
+    if _execution(said):
+        return said
+    if said.keys() == {"message"} or {"code", "message"} <= said.keys() <= {
+        "code",
+        "message",
+        "hint",
+    }:
+        return {"error": said}
+    unknown = sorted(said.keys() - _BESIDE)
+    raise BadAnswer(f"it has none of the contract's fields, but {_listed(unknown)}")
+
+
+def _of_contract(said: dict[str, Any], depth: int) -> Said:
+    """An object of the contract, whose text may be written JSON once more."""
+    text = said.get("text")
+    alone = not said.keys() - _BESIDE - {"text"}
+    if alone and isinstance(text, dict | list):
+        within = _unwrapped(text, depth + 1)
+    elif alone and isinstance(text, str):
+        within = _of_text(text, depth + 1)
+    else:
+        return said
+    beside = ("usage", "model", "execution_id")
+    kept: Said = {name: said[name] for name in beside if name in said}
+    return {**kept, **within}
+
+
+def _of_llm(said: dict[str, Any], depth: int) -> Said | None:
+    """What an LLM's API answers, passed on as it is; None: it is something else."""
+    content, choices = said.get("content"), said.get("choices")
+    if isinstance(choices, list):
+        choice = choices[0] if choices and isinstance(choices[0], dict) else {}
+        return _with_cost(_of_choice(choice, depth), said, "openai")
+    if isinstance(said.get("message"), dict) and "content" in said["message"]:
+        return _with_cost(_of_choice(said, depth), said, "openai")
+    if isinstance(content, list) and content and all(map(_is_block, content)):
+        return _with_cost(_of_blocks(content, said.get("stop_reason"), depth), said, "anthropic")
+    if isinstance(content, list) and said.get("type") == "message":
+        return _with_cost(_of_blocks(content, said.get("stop_reason"), depth), said, "anthropic")
+    output = said.get("output")
+    if isinstance(output, list) and any(_is_message(each) for each in output):
+        blocks = [
+            block
+            for each in output
+            if _is_message(each)
+            for block in (each["content"] if isinstance(each["content"], list) else [])
+        ]
+        state = said.get("incomplete_details")
+        cut = state.get("reason") if isinstance(state, dict) else None
+        return _with_cost(_of_blocks(blocks, cut, depth), said, "openai")
+    return None
+
+
+def _of_choice(choice: dict[str, Any], depth: int) -> Said:
+    message = choice.get("message")
+    message = message if isinstance(message, dict) else {}
+    if isinstance(refusal := message.get("refusal"), str) and refusal:
+        raise LlmRefused("the model declines to answer this conversation")
+    content = message.get("content")
+    if isinstance(content, list):
+        return _of_blocks(content, choice.get("finish_reason"), depth)
+    if isinstance(content, dict):
+        return _unwrapped(content, depth + 1)
+    return _ended(content if isinstance(content, str) else "", choice.get("finish_reason"), depth)
+
+
+def _of_blocks(blocks: list[Any], stop: object, depth: int) -> Said:
+    if any(isinstance(each, dict) and each.get("type") == "refusal" for each in blocks):
+        raise LlmRefused("the model declines to answer this conversation")
+    return _ended(_text_of_blocks(blocks), stop, depth)
+
+
+def _ended(text: str, stop: object, depth: int) -> Said:
+    """What a model wrote, and how it came to its end."""
+    if stop in ("refusal", "content_filter"):
+        raise LlmRefused("the model declines to answer this conversation")
+    if stop in ("tool_use", "tool_calls", "pause_turn"):
+        raise LlmFailed("the model asks for a tool, and the flow has answered with that")
+    if stop in ("max_tokens", "length", "max_output_tokens") and text.strip():
+        return {"text": finish_truncated(text)}
+    return _of_text(text, depth + 1)
+
+
+def _text_of_blocks(blocks: list[Any]) -> str:
+    texts = [
+        block["text"]
+        for block in blocks
+        if isinstance(block, dict)
+        and block.get("type") in ("text", "output_text", None)
+        and isinstance(block.get("text"), str)
+    ]
+    return "".join(texts)
+
+
+def _with_cost(said: Said, answer: dict[str, Any], provider: str) -> Said:
+    usage = answer.get("usage")
+    usage = dict(usage) if isinstance(usage, dict) else {}
+    usage = {"provider": provider, "model": answer.get("model"), **usage}
+    return {"usage": usage, **_execution(answer), **said}
+
+
+def _execution(said: Said) -> dict[str, Any]:
+    return {"execution_id": said["execution_id"]} if said.get("execution_id") else {}
+
+
+def _bare(item: object) -> object:
+    """An item of n8n without what n8n puts around it."""
+    if isinstance(item, dict) and isinstance(item.get("json"), dict):
+        return item["json"]
+    return item
+
+
+def _is_block(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str)
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and value.get("type") == "message" and "content" in value
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(name[:40] for name in names[:6]) or "nothing"
+
+
+def _kind(value: object) -> str:
+    return {bool: "true or false", int: "a number", float: "a number"}.get(type(value), "no object")
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")

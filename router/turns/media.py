@@ -1,0 +1,46 @@
+"""The media of a reply's parts, fetched before the fence: a human could write meanwhile."""
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from router.http.bodies import Bodies, TooMuch
+from router.llm.provider import LlmFailed
+from router.outbound.media import MediaSource, NoMedia, is_address
+from router.sending.outcomes import SendFailed
+from router.sending.outgoing import Outgoing
+from router.sharing.places import NoPlace
+
+_FIELDS = ("media", "audio", "sticker", "video")
+
+
+class PartMedia:
+    """Fetches what a part has at an address; `bodies` bounds what of that is in memory."""
+
+    def __init__(self, source: MediaSource, bodies: Bodies) -> None:
+        self._source = source
+        self._bodies = bodies
+
+    @asynccontextmanager
+    async def filled(self, message: Outgoing, tenant_id: int) -> AsyncIterator[Outgoing]:
+        """Give the message with its media's bytes in it, for the block.
+
+        It stays the same message: one whose media is at an address goes by that. Raises LlmFailed
+        where there is nothing at that address, and SendFailed where too much is held already.
+        """
+        name = next((name for name in _FIELDS if isinstance(message.body.get(name), str)), None)
+        if name is None or not is_address(address := str(message.body[name])):
+            yield message
+            return
+        with self._bodies.keeping_more(str(tenant_id)) as keep:
+            try:
+                content = await self._source.fetch(
+                    address.strip(), tenant_id, lambda number: keep(number * 8 // 3 + 8)
+                )
+            except NoMedia as error:
+                raise LlmFailed(f"the flow's answer: {name}: {error}") from error
+            except TooMuch as error:
+                raise SendFailed(NoPlace(str(error))) from error
+            body = {**message.body, name: base64.b64encode(content).decode()}
+            yield replace(message, body=body)

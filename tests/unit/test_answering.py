@@ -1,0 +1,324 @@
+"""A flow is asked for an answer: what becomes of the turn, whatever n8n does."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from router.llm.provider import (
+    LlmAway,
+    LlmEmpty,
+    LlmError,
+    LlmFailed,
+    LlmMisconfigured,
+    LlmRefused,
+    Prompt,
+    PromptMessage,
+)
+from router.n8n.handler import FlowRules, N8nHandler
+from router.n8n.payload import FlowTerms
+from router.replies.making import HandedOver, Reply, Silence
+from router.sending.outcomes import SendStopped
+from router.state.calls.claimed_turn import ClaimedTurn
+from tests.unit.test_fallback import turn
+
+TERMS = FlowTerms("http://router.example", 90, {"anthropic": "c", "openai": "g"}, 1000, answer=42)
+RULES = FlowRules("http://n8n.example/webhook", SecretStr("key"), TERMS, False, 15, "answer", 30)
+PROMPT = Prompt("Be kind.", (PromptMessage("user", "oi"),))
+OK = {"text": "oi"}
+
+
+class Database:
+    def __init__(self, refused: str | None = None) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self._refused = refused
+
+    async def call(self, function: str, argument: Mapping[str, object]) -> dict[str, Any]:
+        self.asked.append((function, dict(argument)))
+        return {"refused": self._refused} if self._refused else {"ok": True}
+
+
+class Fallback:
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def make(self, turn: ClaimedTurn, prompt: Prompt) -> Reply:
+        self.made += 1
+        return Reply(parts=("of the fallback",), handler="fallback")
+
+
+class Office:
+    """A handler before an n8n that does as it is told."""
+
+    def __init__(
+        self, answer: Callable[[httpx.Request], httpx.Response] | httpx.Response, **rules: Any
+    ) -> None:
+        self.requests: list[httpx.Request] = []
+        self.database = Database(rules.pop("refused", None))
+        self.fallback = Fallback()
+
+        def answered(request: httpx.Request) -> httpx.Response:
+            if not request.content:
+                return httpx.Response(403)  # a probe
+            self.requests.append(request)
+            return answer if isinstance(answer, httpx.Response) else answer(request)
+
+        http = httpx.AsyncClient(transport=httpx.MockTransport(answered))
+        terms = {
+            name: rules.get(name, getattr(RULES, name)) for name in ("contract", "wait_for_n8n")
+        }
+        self.handler = N8nHandler(
+            http,
+            self.database,
+            FlowRules(RULES.webhooks_url, RULES.api_key, TERMS, probe_seconds=15, **terms),
+            self.fallback,
+        )
+
+    async def make(self, asked: ClaimedTurn | None = None) -> Reply | Silence | HandedOver:
+        return await self.handler.make(asked or turn(), PROMPT)
+
+    @property
+    def posted(self) -> Any:
+        return json.loads(self.requests[-1].content)
+
+
+def says(answer: object, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, json=answer)
+
+
+def raising(error: type[Exception]) -> Callable[[httpx.Request], httpx.Response]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error("it is so")
+
+    return answer
+
+
+async def test_what_a_flow_answers_is_a_reply():
+    usage = {"provider": "anthropic", "model": "c", "tokens_in": 7, "tokens_out": 2}
+    office = Office(says({"text": "Temos!", "usage": usage}))
+    reply = await office.make()
+    assert reply == Reply(("Temos!",), "n8n", "anthropic", "c", 7, 2)
+    assert office.database.asked[0][0] == "forward_turn"
+    assert office.database.asked[0][1]["lease_seconds"] == 30
+    assert [name for name, _ in office.database.asked] == ["forward_turn"]
+
+
+async def test_tokens_that_are_not_told_are_not_known():
+    reply = await Office(says(OK)).make()
+    assert isinstance(reply, Reply)
+    assert (reply.tokens_in, reply.tokens_out) == (None, None)
+
+
+async def test_it_is_posted_as_version_2_with_its_seconds():
+    office = Office(says(OK))
+    await office.make()
+    posted = office.posted
+    assert (posted["version"], posted["contract"], posted["lease_seconds"]) == (2, "answer", 42)
+    assert office.requests[0].url == "http://n8n.example/webhook/hybridflow-turn"
+    assert office.requests[0].extensions["timeout"]["read"] == 42
+
+
+async def test_a_flow_by_the_gateway_contract_is_posted_version_1():
+    office = Office(says({"execution_id": "7"}), contract="gateway")
+    assert isinstance(await office.make(), HandedOver)
+    posted = office.posted
+    assert (posted["version"], posted["contract"], posted["lease_seconds"]) == (1, "gateway", 90)
+
+
+async def test_a_tenants_own_flow_and_contract_go_before_the_deployments():
+    office = Office(says({"execution_id": "7"}))
+    own = turn(n8n_flow="bakery/hybridflow-turn", n8n_contract="gateway")
+    assert isinstance(await office.make(own), HandedOver)
+    assert office.requests[0].url == "http://n8n.example/webhook/bakery/hybridflow-turn"
+    assert office.posted["version"] == 1
+
+
+async def test_silence_is_told_with_its_cost():
+    silent = await Office(says({"silence": "an emoji", "usage": {"tokens_in": 3}})).make()
+    assert isinstance(silent, Silence)
+    assert silent.why == "an emoji"
+    assert silent.cost["tokens_in"] == 3
+
+
+async def test_an_execution_that_is_named_is_noted():
+    office = Office(says({**OK, "execution_id": "4711"}))
+    await office.make()
+    name, asked = office.database.asked[1]
+    assert (name, asked["execution_id"], asked["by_n8n"]) == ("begin_flow", "4711", True)
+
+
+async def test_so_it_is_however_the_answer_is_wrapped_and_what_is_none_is_told(
+    caplog: pytest.LogCaptureFixture,
+):
+    office = Office(says([{"json": {**OK, "execution_id": "4711"}}]))
+    await office.make()
+    assert office.database.asked[1][1]["execution_id"] == "4711"
+    office = Office(says({**OK, "execution_id": "../workflows/7"}))
+    await office.make()
+    assert len(office.database.asked) == 1
+    assert "must answer with `$execution.id`" in caplog.text
+
+
+@pytest.mark.parametrize("contract", ["answer", "gateway"])
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_tenants_own_flow_that_is_closed_says_nothing_of_n8n(contract: str, status: int):
+    office = Office(httpx.Response(status))
+    for _ in range(4):
+        reply = await office.make(turn(n8n_flow="typo", n8n_contract=contract))
+        assert isinstance(reply, Reply)
+    assert len(office.requests) == 3
+    assert not office.handler.breaker.failures
+
+
+@pytest.mark.parametrize("said", [{"execution_id": "7"}, {"message": "Workflow was started"}])
+async def test_a_flow_of_version_1_still_has_its_turn(said: Any, caplog: pytest.LogCaptureFixture):
+    office = Office(says(said))
+    assert isinstance(await office.make(), HandedOver)
+    leases = [a["lease_seconds"] for name, a in office.database.asked if name == "forward_turn"]
+    assert leases == [30, 90]
+    await office.make()
+    lines = [line for line in caplog.records if "only says that it has begun" in line.getMessage()]
+    assert len(lines) == 1
+
+
+async def test_a_turn_that_is_not_held_any_more_is_not_posted():
+    office = Office(says(OK), refused="stale")
+    with pytest.raises(SendStopped, match="stale"):
+        await office.make()
+    assert not office.requests
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b'""', b"[]"])
+async def test_an_empty_answer_is_a_failed_attempt(body: bytes):
+    for status in (200, 201, 204):
+        with pytest.raises(LlmFailed):
+            await Office(httpx.Response(status, content=body)).make()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (says({"message": "Error in workflow"}, 500), LlmFailed),
+        (says({"error": {"message": "429 - too many requests"}}), LlmAway),
+        (says({"error": "401 invalid x-api-key"}), LlmMisconfigured),
+        (says({"error": {"message": "overloaded", "status": 529}}), LlmAway),
+        (says({"choices": [{"message": {"refusal": "no", "content": None}}]}), LlmRefused),
+        (says({"text": " "}), LlmEmpty),
+        (says({"text": "Agent stopped due to max iterations."}), LlmFailed),
+        (httpx.Response(200, text="<html>hello</html>"), LlmFailed),
+        (says({"error": "no such order"}, 422), LlmFailed),
+        (httpx.Response(429), LlmAway),
+        (httpx.Response(502), LlmAway),
+        (httpx.Response(503), LlmAway),
+        (httpx.Response(504), LlmFailed),
+        (httpx.Response(524), LlmFailed),
+        (raising(httpx.RemoteProtocolError), LlmAway),
+        (raising(httpx.ReadError), LlmAway),
+        (raising(httpx.WriteError), LlmAway),
+        (raising(httpx.DecodingError), LlmFailed),
+    ],
+)
+async def test_each_failure_is_of_its_kind(answer: Any, kind: type[LlmError]):
+    office = Office(answer)
+    with pytest.raises(LlmError) as raised:
+        await office.make()
+    assert isinstance(raised.value, kind)
+    assert not office.fallback.made  # this attempt's flow may still run
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout, httpx.WriteTimeout])
+async def test_a_flow_that_is_too_slow_is_told_how_long_it_has(error: type[Exception]):
+    office = Office(raising(error))
+    with pytest.raises(LlmFailed, match=r"within 42 seconds \(N8N_ANSWER_SECONDS\)"):
+        await office.make()
+    assert not office.handler.breaker.failures
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout])
+async def test_what_n8n_certainly_has_not_begun_the_fallback_answers(error: type[Exception]):
+    office = Office(raising(error))
+    reply = await office.make()
+    assert isinstance(reply, Reply)
+    assert reply.handler == "fallback"
+    assert office.handler.breaker.failures == 1
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout])
+async def test_or_it_waits_for_n8n(error: type[Exception]):
+    office = Office(raising(error), wait_for_n8n=True)
+    with pytest.raises(LlmAway, match="n8n is away"):
+        await office.make()
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 413])
+async def test_what_n8n_does_not_take_the_fallback_answers(status: int):
+    office = Office(httpx.Response(status))
+    reply = await office.make()
+    assert isinstance(reply, Reply)
+    assert reply.handler == "fallback"
+
+
+async def test_an_n8n_that_dies_again_and_again_is_left_alone():
+    office = Office(raising(httpx.RemoteProtocolError))
+    for _ in range(3):
+        with pytest.raises(LlmAway):
+            await office.make()
+    assert office.handler.breaker.is_open
+    reply = await office.make()
+    assert isinstance(reply, Reply)
+    assert reply.handler == "fallback"
+
+
+async def test_one_tenants_flow_that_is_not_there_takes_n8n_from_nobody_else():
+    office = Office(httpx.Response(404))
+    for _ in range(4):
+        await office.make(turn(n8n_flow="typo"))
+    assert len(office.requests) == 3  # then its own breaker is open
+    assert not office.handler.breaker.failures
+
+
+async def test_a_flow_that_always_fails_is_answered_by_the_fallback():
+    office = Office(says({"message": "Error in workflow"}, 500))
+    for _ in range(3):
+        with pytest.raises(LlmFailed):
+            await office.make()
+    reply = await office.make()
+    assert isinstance(reply, Reply)
+    assert reply.handler == "fallback"
+    assert not office.handler.breaker.failures
+
+
+async def test_what_its_llm_lacks_is_not_the_flows():
+    answers = [says({"error": "429 rate limit"}), says({"text": ""})] * 4
+
+    office = Office(lambda _: answers.pop())
+    for _ in range(8):
+        with pytest.raises(LlmError):
+            await office.make()
+    assert not answers
+
+
+async def test_a_release_is_no_lapse_of_a_flow_that_answers():
+    office = Office(says(OK))
+    before = turn().model_copy(update={"last_handler": "n8n", "attempt": 5})
+    reply = await office.make(before)
+    assert isinstance(reply, Reply)
+    assert reply.handler == "n8n"
+    assert office.handler.silent.of(1) is None
+
+
+async def test_a_reaction_may_name_a_message_of_this_conversation_alone():
+    said = {"messages": [{"reaction": "👍", "to": "3A01"}]}
+    reply = await Office(says(said)).make()
+    assert isinstance(reply, Reply)
+    with pytest.raises(LlmFailed, match=r"messages\[0\].to"):
+        await Office(says({"messages": [{"reaction": "👍", "to": "3AFF"}]})).make()
+
+
+async def test_a_long_answer_is_read_beside_everything_else():
+    reply = await Office(says({"text": "palavra " * 5000})).make()
+    assert isinstance(reply, Reply)
+    assert len(reply.parts) > 5

@@ -1,0 +1,82 @@
+"""The offline check of flows that answer: every path of them ends in the Respond node."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.n8n.catalogue import Catalogue
+from scripts.n8n.checking import check_workflow
+
+CATALOGUE = Catalogue(
+    {
+        "n8n-nodes-base.webhook": frozenset({2.1}),
+        "n8n-nodes-base.httpRequest": frozenset({4.2}),
+        "n8n-nodes-base.if": frozenset({2.2}),
+        "n8n-nodes-base.noOp": frozenset({1.0}),
+        "n8n-nodes-base.respondToWebhook": frozenset({1.4}),
+        "n8n-nodes-base.stickyNote": frozenset({1.0}),
+    }
+)
+CREDENTIALS = frozenset({"hybridflowKey", "hybridflowAnthropic", "hybridflowOpenAi"})
+Workflow = dict[str, Any]
+
+
+@pytest.fixture
+def inbound() -> Workflow:
+    workflow: Workflow = json.loads(Path("n8n_workflows/inbound.json").read_text())
+    return workflow
+
+
+def faults(workflow: Workflow) -> list[str]:
+    return [str(fault) for fault in check_workflow(workflow, CATALOGUE, CREDENTIALS, file="w.json")]
+
+
+def named(workflow: Workflow, name: str) -> dict[str, Any]:
+    return next(node for node in workflow["nodes"] if node["name"] == name)
+
+
+def test_the_standard_flow_is_sound_and_small(inbound: Workflow):
+    assert faults(inbound) == []
+    nodes = [node for node in inbound["nodes"] if not node["type"].endswith(".stickyNote")]
+    assert len(nodes) <= 7
+    assert not any("code" in node["type"].lower() for node in nodes)
+
+
+def test_positions_are_such_as_the_editor_gives(inbound: Workflow):
+    assert not [node["name"] for node in inbound["nodes"] if any(n % 16 for n in node["position"])]
+
+
+@pytest.mark.parametrize("name", ["Ask Claude", "Ask OpenAI", "OpenAI?"])
+def test_a_path_without_an_answer_is_told(inbound: Workflow, name: str):
+    inbound["connections"][name]["main"][0] = []
+    told = [fault for fault in faults(inbound) if name in fault]
+    assert any("without an answer" in fault for fault in told), told
+
+
+def test_a_dead_end_of_another_kind_is_no_answer(inbound: Workflow):
+    nothing = {"id": "nothing", "name": "Nothing", "type": "n8n-nodes-base.noOp", "typeVersion": 1}
+    inbound["nodes"].append({**nothing, "position": [0, 0], "parameters": {}})
+    inbound["connections"]["Ask Claude"]["main"][0][0]["node"] = "Nothing"
+    assert any("Nothing" in fault and "without an answer" in fault for fault in faults(inbound))
+
+
+def test_the_last_nodes_output_is_an_answer(inbound: Workflow):
+    named(inbound, "Turn")["parameters"]["responseMode"] = "lastNode"
+    inbound["nodes"].remove(named(inbound, "Answer"))
+    for name in ("Ask Claude", "Ask OpenAI"):
+        del inbound["connections"][name]
+    assert faults(inbound) == []
+
+
+def test_a_flow_that_answers_at_once_must_report(inbound: Workflow):
+    named(inbound, "Turn")["parameters"]["responseMode"] = "onReceived"
+    told = faults(inbound)
+    assert any("urls.done" in fault for fault in told), told
+
+
+def test_a_node_that_fails_needs_no_path_of_its_own(inbound: Workflow):
+    for name in ("Ask Claude", "Ask OpenAI"):
+        del named(inbound, name)["onError"]
+    assert faults(inbound) == []
