@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from router import __version__
+from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.gate.gate import CallGate
 from router.gate.opening import call_limits, memory_of_calls
@@ -26,14 +27,17 @@ from router.wiring import start
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the router, ready to be served; it connects to nothing before it starts."""
+def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
+    """Return the router, ready to be served; it connects to nothing before it starts.
+
+    `demo` is the business that is played beside it; None, as everywhere but in `make run`: none is.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack = AsyncExitStack()
         try:
-            services = await start(settings, stack)
+            services = await start(settings, stack, demo)
             provide(app, *services.parts)
             yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from router import __version__
 from router.api.dependencies import ApiServices
+from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.gate.opening import media_limits, webhook_limits
 from router.gate.services import GateServices
@@ -56,16 +57,16 @@ class Services:
         return tuple(part for part in parts if part is not None)
 
 
-async def start(settings: Settings, stack: AsyncExitStack) -> Services:
+async def start(settings: Settings, stack: AsyncExitStack, demo: Demo | None = None) -> Services:
     """Put everything together and let it run; `stack` ends it, in the reverse order."""
     outside = await connect(settings, stack)
-    workers = put_together(settings, outside)
-    services = _services(settings, outside, workers)
+    workers = put_together(settings, outside, demo)
+    services = _services(settings, outside, workers, demo)
     stack.callback(services.intake.rejections.tell)
     stack.push_async_callback(end_tasks, begin(settings, outside, workers), _LOOPS_GRACE)
     stack.push_async_callback(stop, workers)
     workers.repairs.begin_all()
-    for line in settings.warnings():
+    for line in (*settings.warnings(), *([] if demo is None else [demo.told])):
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
         _log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary()
@@ -73,11 +74,13 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     return services
 
 
-def _services(settings: Settings, outside: Outside, workers: Workers) -> Services:
+def _services(
+    settings: Settings, outside: Outside, workers: Workers, demo: Demo | None
+) -> Services:
     entrances = outside.entrances
     tokens = UserTokens(outside.http, token_rules(settings))
     callers = Callers(settings.trusted_proxies)
-    looked_at = LookedAt(settings, entrances.upkeep, outside.pools, workers.lost, workers.n8n)
+    looked_at = LookedAt(settings, entrances.upkeep, outside.pools, workers.lost, workers.n8n, demo)
     return Services(
         gate=GateServices(tokens, entrances.look_ups, entrances.turns),
         health=HealthChecks(looked_at),

@@ -14,7 +14,8 @@ from starlette.routing import Match
 from router.app import create_app
 from router.configuration.settings import Settings, load_settings
 from router.embedded.postgres import EmbeddedPostgres
-from scripts.serve import banner
+from scripts.banner import banner
+from scripts.kept_secrets import Kept
 from tests.guides.commands import (
     ROOT,
     Command,
@@ -26,7 +27,6 @@ from tests.guides.commands import (
 )
 from tests.guides.stage import Stage, fill, in_this_world, stage
 from tests.postgres import Databases, fleeting_folder
-from tests.routers import API_KEY
 
 _COMPOSE = "needs a container engine; the file itself: tests/unit/test_compose.py"
 _SUPABASE = "over TCP, with the real command line: tests/scenarios/test_supabase_cli.py"
@@ -327,15 +327,15 @@ select 1; select 2;
 async def test_what_make_run_says_to_do_next_can_be_done(staged: Staged):
     async with staged(Command("none", "shell", "curl, scripts.tenant add")) as stage:
         settings = load_settings({"DATABASE_URL": "postgresql://x@localhost/x"}, env_file=None)
-        said = banner(settings, {"API_KEYS": f"local:{API_KEY}"}, with_n8n=False)
+        said = banner(settings, Kept({}, ()), with_n8n=False, with_demo=True)
         steps = re.findall(r": +((?:\.venv/bin/python|curl) .*)", said)
-        assert len(steps) == 3
+        assert len(steps) == 1
         stage.evolution.instance("my-instance")
         for step in steps:
             typed = in_this_world(step, stage).replace("--key KEY", f"--key {stage.evolution.key}")
             done = await stage.runs(typed)
             assert done.code == 0, f"{typed}\n{done.err}"
-    assert '"my-instance"' in done.out
+    assert "has the instance my-instance" in done.out
 
 
 REQUEST = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`\s]*)[^`]*`")

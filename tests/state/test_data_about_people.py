@@ -27,7 +27,7 @@ OF_THE_BUSINESS = {
     " qr_updated_at created_at updated_at forbidden_patterns max_reply_characters leak_characters"
     " moderation_url on_refused_reply fallback_message loop_replies loop_minutes daily_turns"
     " daily_tokens contact_daily_turns contact_daily_tokens caught_up_at retention_days"
-    " on_retention pruned_before guard_changed_at",
+    " on_retention pruned_before guard_changed_at is_demo",
     "webhook_secrets": "id tenant_id secret_hash ends_with created_by created_at retires_at",
     "api_keys": "id name key_hash starts_with role every_tenant created_by created_at expires_at"
     " revoked_at last_used_at made_by made_with",

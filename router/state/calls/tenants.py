@@ -22,6 +22,7 @@ class Tenant(Answer):
     llm_model: str | None
     llm_max_tokens: int | None
     is_active: bool
+    is_demo: bool
     debounce_seconds: float | None
     resume_after_hours: float | None
     answer_within_minutes: float | None
