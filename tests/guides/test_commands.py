@@ -61,6 +61,8 @@ ELSEWHERE = {
     "make bench": _SMALL,
     "make run": _SERVE,
     "make run N8N=1": _SERVE,
+    "make run DEMO=0": _SERVE,
+    "python -m scripts.serve --show-secrets": _SERVE,
     "make demo": _DEMO,
     "make demo N8N=1": _DEMO,
     "make demo LLM=anthropic": "needs an account",
