@@ -8118,6 +8118,7 @@ set search_path = ''
 as $$
     values
     ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('who_am_i', 'anybody', false, '{}'),
     ('get_tenant', 'viewer', false, '{}'),
     ('get_spending', 'viewer', false, '{}'),
     ('get_tenant_stats', 'viewer', false, '{}'),
@@ -8958,6 +8959,42 @@ begin
         return jsonb_build_object('refused', v_refusal);
     end if;
     return jsonb_build_object('tenant_id', v_tenant_id);
+end
+$$;
+
+-- ==================== 0843_who_am_i.sql
+
+-- HybridFlow: what a caller of the API is, as a console shows it.
+
+-- who_am_i({caller})
+-- Returns {kind, name, role, roles}: the caller as `as_operator` knows it. role: what it is in every tenant,
+-- or null; then roles says what it is in which: [{tenant_id, instance_name, role}], of a thousand at most in
+-- the order of their ids.
+create or replace function public.who_am_i(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_caller jsonb := p -> 'caller';
+    v_role text := hybridflow.role_in(v_caller, null);
+begin
+    perform hybridflow.require_keys('who_am_i', p, '{caller}');
+    return jsonb_build_object(
+        'kind', v_caller -> 'kind', 'name', v_caller -> 'name', 'role', v_role,
+        'roles', case when v_role is null then (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'tenant_id', f.id, 'instance_name', f.instance_name, 'role', f.role
+            ) order by f.id), '[]')
+            from (
+                select t.id, t.instance_name, hybridflow.role_in(v_caller, t.id) as role
+                from public.tenants as t
+                where t.id = any(hybridflow.tenants_of(v_caller, 'viewer'))
+                order by t.id limit 1000
+            ) as f
+        ) else '[]' end
+    );
 end
 $$;
 
@@ -12126,7 +12163,7 @@ select hybridflow.apply_grants(
         'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
-        'look_at_demo', 'begin_demo', 'end_demo',
+        'look_at_demo', 'begin_demo', 'end_demo', 'who_am_i',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'gaps_by_activity',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
@@ -12203,7 +12240,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '5cb47f014940c114ba0fad9073ed674996f53e0c43d9d0cc4c1d71ce0da8fab0')
+    ('20261125194500', 'v0_2_0', '4cfe93e2fdd3d15367d5b8d03dd77c0b2e57eb12fe51d2f65ca6ef629992f56e')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

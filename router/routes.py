@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
 from router.api.routes import api
+from router.console.pages import router as console
 from router.http import health
 from router.intake.routes import router as webhook
 from router.n8n.callbacks import router as callbacks
@@ -24,5 +25,5 @@ def _together(*routers: APIRouter) -> tuple[BaseRoute, ...]:
 
 OPERATORS_ROUTES = _together(api)
 # Webhooks come first, and as they are: each costs what looking for its route costs.
-ROUTES = (*webhook.routes, *OPERATORS_ROUTES, *_together(health.router))
+ROUTES = (*webhook.routes, *OPERATORS_ROUTES, *_together(health.router, console))
 FLOWS_ROUTES = _together(gateway, callbacks, notices)

@@ -12,7 +12,8 @@ from router import __version__
 from router.api.dependencies import ApiServices
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
-from router.gate.opening import media_limits, webhook_limits
+from router.console.dependencies import ConsoleServices
+from router.gate.opening import cookie, media_limits, sign_ins, webhook_limits
 from router.gate.services import GateServices
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.bodies import Bodies
@@ -48,12 +49,13 @@ class Services:
     health: HealthChecks
     intake: IntakeServices
     api: ApiServices
+    console: ConsoleServices
     flows: FlowServices | None
 
     @property
     def parts(self) -> tuple[object, ...]:
         """All of them, for `router.http.services.provide`."""
-        parts = (self.gate, self.health, self.intake, self.api, self.flows)
+        parts = (self.gate, self.health, self.intake, self.api, self.console, self.flows)
         return tuple(part for part in parts if part is not None)
 
 
@@ -104,7 +106,10 @@ def _services(
             wake=workers.dispatcher.wake,
             abandon=workers.dispatcher.abandon,
             wake_eraser=workers.eraser.wake,
+            sign_ins=sign_ins(settings),
+            cookie=cookie(settings),
         ),
+        console=ConsoleServices(demo, callers),
         flows=_for_flows(settings, outside, workers, callers),
     )
 

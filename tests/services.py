@@ -5,6 +5,7 @@ from collections.abc import Callable
 from router.api.dependencies import ApiServices, Wake
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
+from router.gate.opening import cookie, sign_ins
 from router.gate.user_tokens import UserTokens
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
@@ -60,4 +61,6 @@ def api_services(
         wake=wake,
         abandon=nothing,
         wake_eraser=wake_eraser,
+        sign_ins=sign_ins(settings),
+        cookie=cookie(settings),
     )

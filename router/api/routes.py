@@ -11,6 +11,7 @@ from router.api import (
     pauses,
     people,
     sessions,
+    sign_in,
     stories,
     tenants,
     turns,
@@ -38,7 +39,7 @@ _KEYED = APIRouter(
 )
 for _part in (
     tenants, webhook_secrets, members, sessions, pauses, people, turns, stories, instances,
-    api_keys, audit,
+    api_keys, audit, sign_in,
 ):  # fmt: skip
     _KEYED.include_router(_part.router)
 
