@@ -13,6 +13,8 @@ LOCKING := --universal --generate-hashes --no-annotate --no-emit-index-url --cus
 TESTS ?= tests/unit tests/state tests/scenarios
 # audit: STRICT=1 does not pass where the libraries could not be looked up.
 STRICT ?=
+# test: BROWSER=0 leaves out what drives a real Chromium.
+BROWSER ?=
 
 .PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 
@@ -22,7 +24,8 @@ help:
 	@echo "             LLM=anthropic|openai: with a real one)"
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
-	@echo "             those that need n8n; those over the real PostgREST run where it is at hand)"
+	@echo "             those that need n8n; BROWSER=0: without those in a real Chromium; those over"
+	@echo "             the real PostgREST run where it is at hand)"
 	@echo "make test-last-release"
 	@echo "             the state tests of the last release on the schema of now, for its routers go on"
 	@echo "             with it (a part of make test; RELEASE=v0.2.0: of another release)"
@@ -62,7 +65,7 @@ test-decisions: .venv/dev.done
 	$(BIN)/python -m tests.last_release
 
 test-conversations: .venv/dev.done
-	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios
+	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios $(if $(filter 0,$(BROWSER)),,tests/console)
 
 test-faults: .venv/dev.done
 	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/faults tests/guides tests/benchmarks tests/n8n

@@ -45,6 +45,7 @@ _TYPES = 'npx supabase gen types --remote="$DATABASE_URL" --schema public > data
 ELSEWHERE = {
     "make test": _MAKE_TEST,
     "make test N8N=0": _MAKE_TEST,
+    "make test BROWSER=0": _MAKE_TEST,
     "make check": _MAKE_TEST,
     "make coverage": _MAKE_TEST,
     "make clean": "would remove the environment that runs this",

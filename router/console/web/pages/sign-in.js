@@ -9,6 +9,9 @@ import { t } from "../lib/words.js";
 /** @typedef {{ kind: string, name: string, role: string | null,
  *   roles: { tenant_id: number, instance_name: string, role: string }[] }} Me */
 
+// Whether to ask who one is: the cookie itself is out of reach, and to ask in vain is an error.
+const MAY_BE = "hybridflow.signed_in";
+
 /** @param {unknown} error */
 function told(error) {
   if (error instanceof CallFailed && error.status === 401) return t("signin.unknown");
@@ -29,6 +32,7 @@ function Form({ onSignedIn }) {
     try {
       const me = await call("POST", "/api/session", { headers: { "X-API-Key": field.value.trim() } });
       field.value = "";
+      localStorage.setItem(MAY_BE, "1");
       onSignedIn(me);
     } catch (error) {
       setFault(told(error));
@@ -36,6 +40,7 @@ function Form({ onSignedIn }) {
     setBusy(false);
   };
   return html`<form class="sign" onSubmit=${submit}>
+    <input type="text" autocomplete="username" value="HybridFlow" hidden readonly />
     <label for="key">${t("signin.key")}</label>
     <input
       id="key"
@@ -56,6 +61,7 @@ function Form({ onSignedIn }) {
 function Who({ me, onSignedOut }) {
   const signOut = async () => {
     await call("DELETE", "/api/session").catch(() => null);
+    localStorage.removeItem(MAY_BE);
     onSignedOut();
   };
   return html`<div class="sign">
@@ -76,7 +82,11 @@ function Page() {
   /** @type {[Me | null | undefined, (me: Me | null) => void]} */
   const [me, setMe] = useState(/** @type {any} */ (undefined));
   useEffect(() => {
-    call("GET", "/api/me").then(setMe, () => setMe(null));
+    if (!localStorage.getItem(MAY_BE)) return setMe(null);
+    call("GET", "/api/me").then(setMe, () => {
+      localStorage.removeItem(MAY_BE);
+      setMe(null);
+    });
   }, []);
   return html`<main class="narrow" id="main">
     <h1>${me ? t("me.title") : t("signin.title")}</h1>

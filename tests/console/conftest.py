@@ -1,0 +1,103 @@
+"""A router with the console, and a page of a real browser that notes whatever goes wrong in it."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from router.app import create_app
+from router.configuration.demo import Demo
+from router.configuration.settings import load_settings
+from tests.console.chromium import NoChromium, arguments, find_chromium
+from tests.routers import door, environment, serving
+
+DEMO = Demo(1_000_000, "demo-shop", "http://127.0.0.1:1", None)
+NARROW, WIDE = 360, 1280
+_NOTES_VIOLATIONS = """
+window.violations = [];
+addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+"""
+
+
+@dataclass
+class Seen:
+    """A page, and all that went wrong in it."""
+
+    page: Page
+    url: str
+    wrong: list[str] = field(default_factory=list)
+
+    async def faults(self) -> list[str]:
+        violations: list[str] = await self.page.evaluate("window.violations")
+        return [*self.wrong, *violations]
+
+
+Opens = Callable[..., AbstractAsyncContextManager[Seen]]
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        try:
+            program = find_chromium(os.environ, own)
+        except NoChromium as error:
+            pytest.fail(str(error), pytrace=False)
+        browser = await playwright.chromium.launch(executable_path=program, args=arguments())
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def site(database_url: str) -> AsyncIterator[str]:
+    """The address of a router that has a demo, as a browser on this machine names it."""
+    env = environment(database_url, SECRETS_KEY="a-sealing-key-for-the-tests-0123456789")
+    with door() as listener:
+        settings = load_settings(env, env_file=None)
+        async with serving(create_app(settings, DEMO), settings, listener):
+            yield f"http://localhost:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def opens(chromium: Browser, site: str) -> Opens:
+    @asynccontextmanager
+    async def opened(
+        path: str,
+        *,
+        width: int = WIDE,
+        scheme: Literal["light", "dark"] = "light",
+        language: str = "en-US",
+    ) -> AsyncIterator[Seen]:
+        context = await chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, locale=language
+        )
+        await context.add_init_script(_NOTES_VIOLATIONS)
+        page = await context.new_page()
+        seen = Seen(page, site)
+        _listen(seen, site)
+        await page.goto(site + path)
+        await page.wait_for_selector("h1")
+        yield seen
+        await context.close()
+
+    return opened
+
+
+def _listen(seen: Seen, site: str) -> None:
+    def said(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            seen.wrong.append(f"console: {message.text}")
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith(site):
+            seen.wrong.append(f"another origin: {request.url}")
+
+    seen.page.on("console", said)
+    seen.page.on("pageerror", lambda error: seen.wrong.append(f"error: {error}"))
+    seen.page.on("request", asked)
