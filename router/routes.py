@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from router.api.routes import api
 from router.console.pages import router as console
+from router.console.trying import router as trying
 from router.http import health
 from router.intake.routes import router as webhook
 from router.n8n.callbacks import router as callbacks
@@ -25,5 +26,5 @@ def _together(*routers: APIRouter) -> tuple[BaseRoute, ...]:
 
 OPERATORS_ROUTES = _together(api)
 # Webhooks come first, and as they are: each costs what looking for its route costs.
-ROUTES = (*webhook.routes, *OPERATORS_ROUTES, *_together(health.router, console))
+ROUTES = (*webhook.routes, *OPERATORS_ROUTES, *_together(health.router, console, trying))
 FLOWS_ROUTES = _together(gateway, callbacks, notices)

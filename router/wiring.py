@@ -31,6 +31,7 @@ from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
+from router.tenants.policy import policy
 from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
@@ -109,7 +110,14 @@ def _services(
             sign_ins=sign_ins(settings),
             cookie=cookie(settings),
         ),
-        console=ConsoleServices(demo, callers),
+        console=ConsoleServices(
+            demo=demo,
+            callers=callers,
+            http=outside.http,
+            database=entrances.deployment,
+            policy=policy(settings),
+            wake=workers.dispatcher.wake,
+        ),
         flows=_for_flows(settings, outside, workers, callers),
     )
 

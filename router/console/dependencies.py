@@ -1,8 +1,10 @@
 """What the console works with, and who may see the pages of the demo."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+import httpx
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -11,6 +13,8 @@ from router.configuration.demo import Demo
 from router.errors import NotFound
 from router.http.callers import Callers
 from router.http.services import given
+from router.state.calls.model import Values
+from router.state.database import Database
 
 _NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PROXIED = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
@@ -19,10 +23,17 @@ _ELSEWHERE = "the demo is shown on the machine that it is played on: http://loca
 
 @dataclass(frozen=True, slots=True)
 class ConsoleServices:
-    """`demo` is None where none is played."""
+    """What the demo's page needs; `demo` is None where none is played.
+
+    `http` leads to the deployment's own services; `policy` holds where the tenant has no rule.
+    """
 
     demo: Demo | None
     callers: Callers
+    http: httpx.AsyncClient
+    database: Database
+    policy: Values
+    wake: Callable[[], None]
 
 
 TheConsole = Annotated[ConsoleServices, Depends(given(ConsoleServices))]

@@ -10,13 +10,16 @@ from typing import Any, Literal
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from loopback.evolution import Evolution
 from router.app import create_app
 from router.configuration.demo import Demo
 from router.configuration.settings import load_settings
+from router.state.calls.demo import BeginDemo, begin_demo
+from router.state.direct import DirectDatabase
 from tests.console.chromium import NoChromium, arguments, find_chromium
 from tests.routers import door, environment, serving
 
-DEMO = Demo(1_000_000, "demo-shop", "http://127.0.0.1:1", None)
+TENANT_ID = 1_000_000
 NARROW, WIDE = 360, 1280
 _NOTES_VIOLATIONS = """
 window.violations = [];
@@ -58,10 +61,20 @@ async def chromium() -> AsyncIterator[Browser]:
 async def site(database_url: str) -> AsyncIterator[str]:
     """The address of a router that has a demo, as a browser on this machine names it."""
     env = environment(database_url, SECRETS_KEY="a-sealing-key-for-the-tests-0123456789")
-    with door() as listener:
+    with door() as listener, Evolution() as evolution:
+        evolution.instance("demo-shop")
+        await _make_tenant(database_url, evolution.url)
+        demo = Demo(TENANT_ID, "demo-shop", evolution.url, None)
         settings = load_settings(env, env_file=None)
-        async with serving(create_app(settings, DEMO), settings, listener):
+        async with serving(create_app(settings, demo), settings, listener):
             yield f"http://localhost:{listener.getsockname()[1]}"
+
+
+async def _make_tenant(database_url: str, evolution_url: str) -> None:
+    database = await DirectDatabase.connect(database_url, size=1)
+    values = {"instance_name": "demo-shop", "evo_server_url": evolution_url}
+    await begin_demo(database, BeginDemo(tenant_id=TENANT_ID, values=values))
+    await database.close()
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from router.app import create_app
 from router.configuration.demo import Demo
 from router.configuration.settings import load_settings
-from router.console.dependencies import ConsoleServices, is_on_this_machine
+from router.console.dependencies import is_on_this_machine
 from router.console.files import WEB, read_files
 from router.http.callers import Callers
 from router.http.services import provide
+from tests.services import console_services
 
 VENDOR = WEB / "vendor"
 WORDS = sorted((WEB / "words").glob("*.json"))
@@ -68,7 +69,8 @@ def test_nothing_leads_elsewhere(path: Path):
     if path.parent == VENDOR:
         return  # its licences name their homes, and nothing fetches them
     foreign = re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", path.read_text())
-    assert [url for url in foreign if not url.startswith("http://www.w3.org/")] == []
+    examples = re.compile(r"(http://www\.w3\.org/|https://[\w-]+\.example\b)")
+    assert [url for url in foreign if not examples.match(url)] == []
 
 
 FORBIDDEN = ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "new Function", " style=")
@@ -120,7 +122,7 @@ def test_every_key_is_used_and_every_used_key_is_there():
 @pytest.fixture
 def pages() -> FastAPI:
     app = create_app(load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None))
-    provide(app, ConsoleServices(DEMO, Callers(())))
+    provide(app, console_services(DEMO))
     return app
 
 
@@ -182,7 +184,7 @@ async def test_a_page_names_files_that_are_there(pages: FastAPI):
 async def test_the_address_leads_to_the_demo_while_there_is_one(pages: FastAPI):
     async with browser(pages) as http:
         assert (await http.get("/")).headers["Location"] == "/try"
-        provide(pages, ConsoleServices(None, Callers(())))
+        provide(pages, console_services(None))
         assert (await http.get("/")).headers["Location"] == "/console"
         assert (await http.get("/try")).headers["Location"] == "/console"
 

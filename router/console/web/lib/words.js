@@ -59,6 +59,11 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 
+/** @param {string} key */
+export function has(key) {
+  return key in words;
+}
+
 /** @param {string | number | Date} moment */
 export function time(moment) {
   return new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" }).format(
