@@ -60,7 +60,9 @@ class Phones:
     async def _take_llm_away(self) -> None:
         if self.demo.llm_url is None:
             raise Conflict("a real model answers: it is not played, so it cannot be taken away")
-        await self._sent("POST", f"{self.demo.llm_url}/_control/faults", {"fault": "overloaded"})
+        await self._sent(
+            "POST", f"{self.demo.llm_url}/_control/faults", {"fault": "overloaded", "times": 4}
+        )
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         place = f"{self.demo.evolution_url}/_control/instances/{self.demo.instance_name}/{path}"
