@@ -13,7 +13,7 @@ from router.api.dependencies import (
 )
 from router.errors import Conflict
 from router.http.services import given
-from router.state.calls.who_am_i import WhoIAm
+from router.state.calls.who_am_i import AskWhoIAm, WhoIAm
 from router.state.calls.who_am_i import who_am_i as ask_who_am_i
 
 router = APIRouter(tags=["access"])
@@ -24,7 +24,7 @@ _CANNOT_SEAL = "there is nothing to seal a sign-in with: set SECRETS_KEY (openss
 @router.get("/me", summary="Who am I?")
 async def who_am_i(database: TheDatabase) -> WhoIAm:
     """What the key or token is called, and what it may do where."""
-    return await ask_who_am_i(database)
+    return await ask_who_am_i(database, AskWhoIAm())
 
 
 @router.post("/session", summary="Sign in: have the key that is shown kept in a cookie")
@@ -41,7 +41,7 @@ async def sign_in(
     """
     if not services.sign_ins.are_possible:
         raise Conflict(_CANNOT_SEAL)
-    who = await ask_who_am_i(database)
+    who = await ask_who_am_i(database, AskWhoIAm())
     key = header or (bearer.credentials if bearer else "")
     response.headers["Set-Cookie"] = services.cookie.kept(services.sign_ins.make(key))
     return who

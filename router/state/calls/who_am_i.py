@@ -4,10 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from router.state.calls.model import Answer, Items, call
+from router.state.calls.model import Answer, Asked, Items, call
 from router.state.database import Database
 
 Role = Literal["viewer", "operator", "admin"]
+
+
+class AskWhoIAm(Asked):
+    """Nothing: who asks is told by whom the database is asked through."""
 
 
 class RoleInTenant(Answer):
@@ -27,6 +31,6 @@ class WhoIAm(Answer):
     roles: Items[RoleInTenant]
 
 
-async def who_am_i(database: Database) -> WhoIAm:
+async def who_am_i(database: Database, asked: AskWhoIAm) -> WhoIAm:
     """Return what the caller is, of the database as it sees it. Raises UnknownCaller."""
-    return await call(database, "who_am_i", None, WhoIAm)
+    return await call(database, "who_am_i", asked, WhoIAm)
