@@ -85,6 +85,14 @@ class LlmServer(LoopbackServer, ABC):
             lambda: self._enough(times), f"{times} request(s)", within=within
         )
 
+    async def deserted(self, times: int = 1, *, within: float = DEADLINE) -> None:
+        """Wait until so many have gone away who asked and got no answer."""
+        await self.changes.until(
+            lambda: sum(r.was_deserted for r in self.requests) >= times,
+            f"{times} request(s) that nobody waits for any more",
+            within=within,
+        )
+
     def never_answers(self) -> Fault:
         """Return the fault of an answer that never comes."""
         return hang()
@@ -169,6 +177,7 @@ class LlmServer(LoopbackServer, ABC):
             response = await self.faults.play(_CALL, request, answer)
             with self.changes.made():
                 asked.status = heard_status(response)
+                asked.was_deserted = asked.status is None
             return response
 
         return serve

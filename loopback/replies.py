@@ -47,7 +47,10 @@ def empty() -> Reply:
 
 @dataclass(slots=True)
 class LlmRequest:
-    """One request as the provider understood it; `status` is what it was answered."""
+    """One request as the provider understood it; `status` is what it was answered.
+
+    One that `was_deserted` got no answer: whoever asked went away, or was cut off.
+    """
 
     path: str
     body: Json
@@ -57,6 +60,7 @@ class LlmRequest:
     messages: tuple[tuple[str, str], ...]
     max_tokens: int | None
     status: int | None = None
+    was_deserted: bool = False
 
     @property
     def key(self) -> str:

@@ -28,7 +28,7 @@ class UnknownCaller(StateError):
 
 
 class NotAllowed(StateError):
-    """The caller may know of the thing, but its role does not do for this."""
+    """The caller may see the thing, but its role is too low for this."""
 
 
 class TooManyOfThese(StateError):

@@ -5,6 +5,7 @@ second, in which nothing else is served. What is put together here is shared ins
 """
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from router.api.routes import api
@@ -17,8 +18,13 @@ from router.n8n.gateway import router as gateway
 from router.n8n.notice_routes import router as notices
 
 
+def _operation_id(route: APIRoute) -> str:
+    """Return what SDKs call the operation: the name of its function, a verb and a noun."""
+    return route.name
+
+
 def _together(*routers: APIRouter) -> tuple[BaseRoute, ...]:
-    whole = APIRouter()
+    whole = APIRouter(generate_unique_id_function=_operation_id)
     for router in routers:
         whole.include_router(router)
     return tuple(whole.routes)

@@ -20,8 +20,8 @@ from router.http.bodies import Bodies
 from router.http.callers import Callers
 from router.http.health import HealthChecks, LookedAt
 from router.intake.dependencies import IntakeServices
-from router.intake.guards import Guards
 from router.intake.rejections import Rejections
+from router.intake.webhook_access import AccessCache
 from router.logs.events import Action, log_event
 from router.n8n.dependencies import FlowServices
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
@@ -31,6 +31,7 @@ from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
+from router.tenants.instance import InstanceKeys
 from router.tenants.policy import policy
 from router.workers import Outside, Workers, begin, connect, put_together, stop
 
@@ -68,7 +69,7 @@ async def start(settings: Settings, stack: AsyncExitStack, demo: Demo | None = N
     stack.callback(services.intake.rejections.tell)
     stack.push_async_callback(end_tasks, begin(settings, outside, workers), _LOOPS_GRACE)
     stack.push_async_callback(stop, workers)
-    workers.repairs.begin_all()
+    workers.intake.repairs.begin_all()
     for line in (*settings.warnings(), *([] if demo is None else [demo.told])):
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
@@ -90,11 +91,11 @@ def _services(
         intake=IntakeServices(
             settings=settings,
             callers=callers,
-            guards=Guards(entrances.webhooks),
+            access=AccessCache(entrances.webhooks),
             rates=Rates(),
             bodies=Bodies(webhook_limits(settings), callers),
             hashes=workers.hashes,
-            ingester=workers.ingester,
+            ingester=workers.intake.ingester,
             rejections=Rejections(),
         ),
         api=ApiServices(
@@ -135,6 +136,7 @@ def _for_flows(
         presence=workers.presence,
         media=MediaSource(outside.pools.media, settings.max_media_bytes),
         media_bodies=Bodies(media_limits(settings), callers),
+        keys=InstanceKeys.of(settings),
         hashes=workers.hashes,
         silent=workers.n8n.silent,
         places=Shares(max(1, settings.max_concurrent_requests // 2)),

@@ -13,9 +13,7 @@ from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.evolution.sends import EvolutionSends
-from router.intake.gap_repairs import GapRepairs
-from router.intake.ingester import Ingester
-from router.intake.reactions import Reactions
+from router.intake.opening import Intake, open_intake
 from router.llm.provider import LlmProvider
 from router.n8n.executions import ExecutionEraser
 from router.n8n.handler import N8nHandler
@@ -38,14 +36,14 @@ from router.sending.courtesy import Courtesy
 from router.sending.opening import Sending, open_sending
 from router.sending.presence import Presence
 from router.sharing.places import SendPlaces
+from router.sharing.rates import Rates
 from router.state.entrances import Entrances
 from router.state.listening import Listening
 from router.state.opening import open_database, wait_for_schema
-from router.tenants.instance import InstanceKeys
 from router.tenants.lost_servers import LostServers
-from router.tenants.policy import budgets, policy
+from router.tenants.policy import budgets
 from router.turns.dispatcher import Dispatcher
-from router.turns.line import Line
+from router.turns.line import Lines
 from router.turns.opening import make_dispatcher
 
 _log = logging.getLogger(__name__)
@@ -76,8 +74,7 @@ class Workers:
     courtesy: Courtesy
     presence: Presence
     dispatcher: Dispatcher
-    repairs: GapRepairs
-    ingester: Ingester
+    intake: Intake
     eraser: ExecutionEraser
     lost: LostServers
 
@@ -113,15 +110,12 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
     notifier = make_notifier(settings, database, pools.services, sending.outbox, flows)
     guard = make_guard(settings, database, http, pools.services, NOTES, notifier.wake)
     budget = Budget(database, budgets(settings))
-    keys = InstanceKeys.of(settings)
-    courtesy = Courtesy(unhurried, lambda turn: keys.instance(turn.tenant), settings.typing_seconds)
-    whatsapp = Line(evolution, keys)
+    courtesy = Courtesy(unhurried, settings.typing_seconds)
     dispatcher = make_dispatcher(
-        settings, database, sending, maker, guard, budget, courtesy, whatsapp
+        settings, database, sending, maker, guard, budget, courtesy, Lines(evolution)
     )
     history = EvolutionClient(pools.repairs, most_media=settings.max_media_bytes)
-    repairs = GapRepairs(entrances.repairs, history, settings, wake=dispatcher.wake)
-    reactions = Reactions(dispatcher, repairs.begin, notifier.wake, hashes)
+    intake = open_intake(settings, entrances, history, dispatcher, notifier.wake, hashes, Rates())
     return Workers(
         hashes=hashes,
         n8n=n8n,
@@ -131,8 +125,7 @@ def put_together(settings: Settings, outside: Outside, demo: Demo | None = None)
         courtesy=courtesy,
         presence=Presence(unhurried),
         dispatcher=dispatcher,
-        repairs=repairs,
-        ingester=Ingester(entrances.webhooks, policy(settings), reactions),
+        intake=intake,
         eraser=make_eraser(settings, entrances.upkeep, http),
         lost=LostServers(entrances.upkeep, settings),
     )
@@ -165,8 +158,8 @@ def begin(settings: Settings, outside: Outside, workers: Workers) -> "list[async
 async def stop(workers: Workers) -> None:
     """Let what is under way end, all at once, and begin nothing more."""
     stops: Mapping[str, Callable[[], Awaitable[None]]] = {
-        "what flows in": workers.ingester.drain,
-        "gap repair": workers.repairs.stop,
+        "what flows in": workers.intake.ingester.drain,
+        "gap repair": workers.intake.repairs.stop,
         "courtesy": workers.courtesy.stop,
         "erasing": workers.eraser.stop,
         "notices": workers.notifier.stop,

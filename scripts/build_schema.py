@@ -3,8 +3,9 @@
 database/schema/*.sql is the living source: what is true now, by topic, edited in place; each
 statement may run again. Made from it are the newest migration, which brings a database of any
 earlier release up to date, and database/schema.sql. Pasting that into Supabase's SQL editor, or
-`psql -f`, does what migrating does, and pasting it again does no harm. With --check nothing is
-written: exit code 1 says that a file is stale.
+`psql -f`, does what migrating does, and pasting it again does no harm. One file of the source, and
+docs/tenant-settings.md, are made of the settings that router/configuration/tenant_settings.py
+declares. With --check nothing is written: exit code 1 says that a file is stale.
 
 A release freezes the newest migration: --freeze notes its checksum in released.sha256, and no text
 of it is made ever after. What comes later begins with --begin VERSION.
@@ -26,10 +27,13 @@ from router.state.migrations import (
     read_migrations,
 )
 from scripts.function_headers import give_way
+from scripts.made_of_settings import settings_page, settings_sql
 from scripts.running import called
 
 SOURCE = MIGRATIONS.parents[1] / "schema"
 SCHEMA = MIGRATIONS.parents[1] / "schema.sql"
+SETTINGS_SQL = SOURCE / "0790_tenant_settings.sql"
+SETTINGS_PAGE = MIGRATIONS.parents[2] / "docs" / "tenant-settings.md"
 
 _MIGRATION_HEADER = """\
 -- HybridFlow {release}: brings a database of an earlier release up to date. Made by
@@ -81,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return check()
         if asked.begin:
             begin(asked.begin)
+        write_settings()
         written = write()
         if asked.freeze:
             freeze()
@@ -92,10 +97,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check() -> int:
-    """Return 0 if all that is made from the living source is up to date, and say what is not."""
+    """Return 0 if all that is made is up to date, and say what is not."""
     newest = newest_file()
-    stale = check_file(newest, migration_text(newest))
-    return check_file(SCHEMA, schema_text(read_migrations())) or stale
+    stale = [
+        check_file(SETTINGS_SQL, settings_sql(), "the declared settings"),
+        check_file(SETTINGS_PAGE, settings_page(), "the declared settings"),
+        check_file(newest, migration_text(newest)),
+        check_file(SCHEMA, schema_text(read_migrations())),
+    ]
+    return max(stale)
+
+
+def write_settings() -> None:
+    """Make what is made of the declared settings of tenants."""
+    SETTINGS_SQL.write_text(settings_sql(), encoding="utf-8")
+    SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
 
 
 def write(folder: Path = MIGRATIONS, source: Path = SOURCE, schema: Path = SCHEMA) -> Path:
@@ -191,12 +207,12 @@ def _history_entries(migrations: Sequence[Migration]) -> str:
     )
 
 
-def check_file(path: Path, text: str) -> int:
+def check_file(path: Path, text: str, source: str = "database/schema/") -> int:
     """Return 0 if the file holds `text`; otherwise say so and return 1."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return 0
     print(
-        f"{path} is not what database/schema/ makes: run `make schema` and commit it",
+        f"{path} is not what is made from {source}: run `make schema` and commit it",
         file=sys.stderr,
     )
     return 1

@@ -15,8 +15,11 @@ from router.errors import StateError
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError
 from router.intake.gap_repair import GapReport, repair_gap
+from router.intake.ingester import Ingester
+from router.intake.marks import Marks
 from router.outbound.client import open_tenant_http
 from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates
 from router.state.calls.tenants import ListTenants, list_tenants
 from router.state.database import Database
 from router.state.pages import all_items
@@ -42,19 +45,16 @@ async def catch_up(
 ) -> int:
     """Repair one instance's gap or everybody's, and say what was found."""
     failures = 0
+    hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
+    marks = Marks(hashes, Rates(), settings.contact_messages_per_minute)
+    # Whatever is decided here, the routers find it in the database.
+    ingester = Ingester(database, policy(settings), marks, lambda _event, _decision: None)
     async with open_tenant_http(settings, settings.send_timeout) as http:
         evolution = EvolutionClient(http, most_media=settings.max_media_bytes)
         async for name in _instances(database, instance):
             try:
                 tenant = await find_instance(database, name, InstanceKeys.of(settings))
-                report = await repair_gap(
-                    database,
-                    evolution,
-                    tenant,
-                    policy(settings),
-                    ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
-                    since,
-                )
+                report = await repair_gap(database, evolution, tenant, ingester, since)
             except (EvolutionError, StateError) as error:
                 failures += 1
                 print(f"{name}: {error}", file=sys.stderr)

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from router.configuration.declaring import Declared, Form, named
 from router.configuration.settings import Settings
+from router.configuration.tenant_settings import SETTINGS
 from router.errors import Invalid
 from router.safety.patterns import BadPattern, check_patterns
 from router.state.calls.tenants import GetTenant, ListTenants, Tenant, get_tenant, list_tenants
@@ -25,10 +27,6 @@ from scripts.tenant_secrets import add_commands, new_secret, retire_secret, show
 
 _ASK = "-"
 _WITH_VALUES = ("add", "set")
-_ASKED = {
-    "evo_api_key": "Evolution's API key: ",
-    "llm_api_key": "The LLM provider's API key: ",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,31 +123,36 @@ def _row(tenant: Tenant) -> tuple[str, ...]:
     )
 
 
-def values_of(pairs: Sequence[str]) -> dict[str, object]:
+def values_of(pairs: Sequence[str], settings: Sequence[Declared] = SETTINGS) -> dict[str, object]:
     """Return what `name=value` pairs say; `name=` takes the value away.
 
-    system_prompt and forbidden_patterns (one on each line) can be read from `name=@file`.
+    A text can be read from `name=@file`, and lines, one of each line of it; names have commas
+    between them.
 
     Raises Invalid. Whether a tenant has such a value is for the database to say.
     """
+    declared = {each.name: each for each in settings}
     values: dict[str, object] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise Invalid(f"{pair!r} is not name=value")
-        if name == "unanswered_kinds":
-            values[name] = [kind.strip() for kind in text.split(",") if kind.strip()]
-        elif name == "forbidden_patterns":
-            values[name] = _patterns(text)
-        elif name == "webhook_networks":
-            values[name] = [
-                network.strip() for network in text.split(",") if network.strip()
-            ] or None
-        elif text.startswith("@") and name == "system_prompt":
-            values[name] = _read(Path(text[1:]), "the prompt")
-        else:
-            values[name] = text or None
+        values[name] = _value(declared.get(name), text)
     return values
+
+
+def _value(setting: Declared | None, text: str) -> object:
+    if setting is None or not setting.is_list:
+        if setting is not None and setting.form == "text" and text.startswith("@"):
+            return _read(Path(text[1:]), setting.name)
+        return text or None
+    if setting.form == "lines":
+        texts = _lines(setting.name, text)
+    else:
+        texts = [name.strip() for name in text.split(",") if name.strip()]
+    if setting.name == "forbidden_patterns":
+        texts = _patterns(texts)
+    return None if setting.nullable and not texts else texts
 
 
 def _values(given: argparse.Namespace) -> dict[str, object]:
@@ -162,11 +165,15 @@ def _values(given: argparse.Namespace) -> dict[str, object]:
     return values
 
 
-def _patterns(text: str) -> list[str]:
-    """Return one pattern, or, from @file, one of each line; none takes them away."""
-    lines = _read(Path(text[1:]), "the patterns").splitlines() if text.startswith("@") else [text]
+def _lines(name: str, text: str) -> list[str]:
+    """Return one text, or, from @file, one of each line; none takes them away."""
+    lines = _read(Path(text[1:]), name).splitlines() if text.startswith("@") else [text]
+    return [line for line in lines if line]
+
+
+def _patterns(patterns: list[str]) -> list[str]:
     try:
-        return check_patterns([line for line in lines if line])
+        return check_patterns(patterns)
     except BadPattern as error:
         raise Invalid(str(error)) from None
 
@@ -190,7 +197,7 @@ def _with_keys(values: dict[str, object]) -> dict[str, object]:
 
 def _key(text: str, column: str) -> str:
     """Return the key given, or ask for it, so that it is in no shell history."""
-    return getpass.getpass(_ASKED[column]) if text == _ASK else text
+    return getpass.getpass(f"{column}: ") if text == _ASK else text
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -236,8 +243,8 @@ def _parser() -> argparse.ArgumentParser:
         "values",
         nargs="*",
         metavar="name=value",
-        help="name= takes the value away; system_prompt=@file reads it; evo_api_key=- and"
-        " llm_api_key=- ask for it",
+        help=f"name= takes the value away; {_each('text', '=@file')} reads it; {_each('key', '=-')}"
+        f" asks for it. There are {', '.join(sorted(each.name for each in SETTINGS))}",
     )
     _add_prompt(setting)
 
@@ -252,6 +259,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_commands(commands)
     return parser
+
+
+def _each(form: Form, given: str) -> str:
+    return " or ".join(f"{name}{given}" for name in named(SETTINGS, form))
 
 
 def _add_prompt(command: argparse.ArgumentParser) -> None:

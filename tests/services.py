@@ -15,9 +15,10 @@ from router.gate.user_tokens import UserTokens
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 from router.intake.dependencies import IntakeServices
-from router.intake.guards import Guards
 from router.intake.ingester import Ingester
+from router.intake.marks import Marks
 from router.intake.rejections import Rejections
+from router.intake.webhook_access import AccessCache
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.sharing.rates import Rates
@@ -34,14 +35,16 @@ def intake_services(
 ) -> IntakeServices:
     """Take webhooks into `database`; nothing is done about what is decided."""
     callers = Callers(settings.trusted_proxies)
+    hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
+    marks = Marks(hashes, Rates(), settings.contact_messages_per_minute)
     return IntakeServices(
         settings=settings,
         callers=callers,
-        guards=Guards(database),
+        access=AccessCache(database),
         rates=Rates(),
         bodies=bodies or Bodies(BodyLimits(), callers),
-        hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
-        ingester=Ingester(database, {}, nothing),
+        hashes=hashes,
+        ingester=Ingester(database, {}, marks, nothing),
         rejections=Rejections(),
     )
 

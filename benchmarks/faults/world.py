@@ -125,7 +125,7 @@ class World:
         """Return the process that would start PostgreSQL again at once."""
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
-                if "router.embedded.guard" in child.cmdline():
+                if "router.embedded.supervisor" in child.cmdline():
                     return child
         return None
 

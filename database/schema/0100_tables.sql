@@ -67,24 +67,6 @@ create table if not exists public.tenants (
 );
 
 comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
-comment on column public.tenants.auto_reply_seconds is
-'Seconds after a customer''s message in which an owner''s message is WhatsApp''s own greeting; 0: none.';
-comment on column public.tenants.other_client_takeover is
-'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
-comment on column public.tenants.unanswered_kinds is
-'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
-comment on column public.tenants.on_new_message is
-'A message during a running turn waits for the next (queue) or starts it again (restart).';
-comment on column public.tenants.notify_number is
-'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
-comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
-comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
-comment on column public.tenants.llm_api_key is
-'Its own key of llm_provider, encrypted likewise; its replies are made without n8n.';
-comment on column public.tenants.webhook_networks is
-'The networks that its webhooks may come from; null: any.';
-comment on column public.tenants.shared_webhook_secret is
-'Its webhooks may show EVOLUTION_WEBHOOK_SHARED_SECRET; false: only a secret of its own.';
 comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (

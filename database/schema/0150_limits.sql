@@ -30,19 +30,24 @@ constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
 add column if not exists contact_daily_tokens bigint
 constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
 
-comment on column public.tenants.forbidden_patterns is
-'Regular expressions (RE2, case does not count) of which a reply may match none.';
-comment on column public.tenants.leak_characters is
-'So many characters of the system prompt in one piece make a reply a leak; 0: it is not looked for.';
-comment on column public.tenants.moderation_url is 'A service that is asked whether a reply may be sent.';
-comment on column public.tenants.on_refused_reply is
-'A reply that may not be sent becomes a handoff, or the fallback_message.';
-comment on column public.tenants.fallback_message is
-'What the contact gets in place of a refused reply, and once a day when a budget is used up.';
-comment on column public.tenants.loop_replies is
-'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: no guard.';
-comment on column public.tenants.daily_turns is 'Turns that may be made in a day (UTC).';
-comment on column public.tenants.contact_daily_turns is 'The same for each of its contacts.';
+-- What stands in later files' hands, here so that the columns have one order in every database. A new
+-- setting's column goes to the end, with a check of the name `tenants_<column>_check`; what it means and who
+-- may set it is declared in router/configuration/tenant_settings.py.
+alter table public.tenants
+add column if not exists caught_up_at timestamptz,
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz,
+add column if not exists guard_changed_at timestamptz not null default '-infinity';
+
+comment on column public.tenants.caught_up_at is
+'Gap repair has asked Evolution for everything that was sent before this.';
+comment on column public.tenants.pruned_before is
+'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+comment on column public.tenants.guard_changed_at is
+'When it last changed who may post its webhooks: routers ask for what changed.';
 
 alter table public.turns
 add column if not exists reserved_tokens bigint,

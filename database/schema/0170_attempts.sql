@@ -110,6 +110,14 @@ begin
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
         v_in, v_out
     );
+    if p_turn.waits >= 100 then
+        -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
+        delete from public.turn_attempts
+        where turn_id = p_turn.id and id = (
+            select min(a.id) from public.turn_attempts as a
+            where a.turn_id = p_turn.id and a.outcome = 'away' and a.tokens_in is null and a.tokens_out is null
+        );
+    end if;
 end
 $$;
 

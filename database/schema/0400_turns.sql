@@ -1011,51 +1011,74 @@ begin
 end
 $$;
 
--- Why whoever shows p_token may not act for the turn, or null. 'stale': the turn is not theirs (any more), be
--- it that a newer attempt has it, that the lease ran out, or that there is none; to a token that is not the
--- turn's own nothing more is said. A turn that was closed keeps its last one. 'paused', 'superseded' (closed
--- or merged).
-create or replace function hybridflow.turn_refusal(p_turn public.turns, p_token uuid)
-returns text
-language sql
+-- Why whoever shows p.token may not act for the turn, as every function answers it: {refused: reason}, or
+-- null. 'stale': the turn is not theirs (any more), be it that a newer attempt has it, that the lease ran
+-- out, or that there is none; to a token that is not the turn's own nothing more is said. A turn that was
+-- closed keeps its last one. 'paused', 'superseded' (closed or merged).
+create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
 volatile
 set search_path = ''
 as $$
-    select case
-        when p_turn.id is null or p_turn.state = 'pending' or p_token is null
-            or p_turn.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
-        when p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then 'paused'
-        when p_turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
-        when p_turn.lease_until <= hybridflow.clock() then 'stale'
-    end
+begin
+    if p_turn.id is null or p_turn.state = 'pending' or p ->> 'token' is null
+        or p_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then
+        return '{"refused": "paused"}';
+    elsif p_turn.state in ('cancelled', 'sent', 'dead') then
+        return '{"refused": "superseded"}';
+    elsif p_turn.lease_until <= hybridflow.clock() then
+        return '{"refused": "stale"}';
+    end if;
+    return null;
+end
 $$;
 
--- A turn, locked together with its session (session first). For who need not hold it: the router itself,
--- which tells of a send that a former attempt began.
+-- Why a turn that is held may say no more: what a human or a pause stopped it for; null where it may.
+create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
+returns text
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(p_turn.stop_reason, case when p_session.is_paused then 'paused' end);
+end
+$$;
+
+-- The turn p.turn_id, locked together with its session (session first); `refused` says why who shows p.token
+-- may not act for it, see turn_refusal. For who need not hold it: the router itself, which tells of a send
+-- that a former attempt began.
 create or replace function hybridflow.lock_turn(
-    p_turn_id bigint, out turn public.turns, out session public.sessions
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_id bigint := (p ->> 'turn_id')::bigint;
 begin
     loop
         select s.* into session from public.sessions as s
         inner join public.turns as t on t.session_id = s.id
-        where t.id = p_turn_id
+        where t.id = v_id
         for update of s;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
+        exit when found or not exists (select from public.turns as t where t.id = v_id);
     end loop;
-    select * into turn from public.turns where id = p_turn_id for update;
+    select * into turn from public.turns where id = v_id for update;
+    refused := hybridflow.turn_refusal(turn, p);
 end
 $$;
 
--- The turn that a handler holds with p_token, locked as by lock_turn. `refusal` says why it may not go on,
--- see turn_refusal. Whose token is not the turn's own gets no lock and waits for none: it may be a flow that
--- names another tenant's turn.
+-- The turn that a handler holds with p.token, locked as by lock_turn, which says why it may not go on. Whose
+-- token is not the turn's own gets no lock and waits for none: it may be a flow that names another tenant's
+-- turn.
 create or replace function hybridflow.hold_turn(
-    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
 language plpgsql
 set search_path = ''
@@ -1064,13 +1087,17 @@ declare
     v_locked record;
 begin
     if exists (
-        select from public.turns as t where t.id = p_turn_id and t.token_hash = hybridflow.hash_token(p_token)
+        select from public.turns as t
+        where t.id = (p ->> 'turn_id')::bigint
+            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     ) then
-        v_locked := hybridflow.lock_turn(p_turn_id);
+        v_locked := hybridflow.lock_turn(p);
         turn := v_locked.turn;
         session := v_locked.session;
+        refused := v_locked.refused;
+    else
+        refused := hybridflow.turn_refusal(turn, p);
     end if;
-    refusal := hybridflow.turn_refusal(turn, p_token);
 end
 $$;
 
@@ -1180,20 +1207,15 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif (v_held.turn).reply = p -> 'parts' then
         return jsonb_build_object('ok', true);
     end if;
-    perform hybridflow.settle_budget(
-        v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
-    );
+    perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
-        provider = p ->> 'provider', model = p ->> 'model',
-        tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
-        tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -1204,21 +1226,15 @@ begin
 end
 $$;
 
--- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
--- away it is never long: nobody may tell us when they are back.
-create or replace function hybridflow.back_off(p_turn public.turns, p jsonb)
-returns interval
+-- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
+-- p_most, with jitter, so that what failed together does not come again together.
+create or replace function hybridflow.back_off(p_base numeric, p_times integer, p_most numeric)
+returns numeric
 language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.seconds(greatest(
-        case when p ->> 'kind' = 'away'
-            then least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.waits, 10)), 30)
-            else least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.attempt, 10) - 1), 900)
-        end * (0.75 + random() / 2)::numeric,
-        (p ->> 'retry_after')::numeric
-    ))
+    select least(p_base * power(2::numeric, least(p_times, 9)), p_most) * (0.75 + random() / 2)::numeric
 $$;
 
 -- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
@@ -1233,11 +1249,20 @@ declare
     v_spoken boolean := exists (
         select from public.messages where turn_id = p_turn.id and send_state = 'sent'
     );
-    v_due timestamptz := hybridflow.clock() + hybridflow.back_off(p_turn, p);
+    v_base numeric := (p ->> 'base_seconds')::numeric;
+    v_due timestamptz := hybridflow.clock() + hybridflow.seconds(greatest(
+        -- Nobody may tell us when what is away is back: it is never asked late.
+        case when v_away then hybridflow.back_off(v_base, p_turn.waits, 30)
+            else hybridflow.back_off(v_base, p_turn.attempt - 1, 900)
+        end,
+        (p ->> 'retry_after')::numeric
+    ));
+    v_stopped text := hybridflow.stopped_for(p_turn, p_session);
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
     set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        reserved_tokens = case when p ->> 'tokens' is null then reserved_tokens end,
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
         worker = null,  -- it has ended: see end_attempt, which notes it
@@ -1255,8 +1280,8 @@ begin
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         return jsonb_build_object('state', 'sent');
-    elsif p_session.is_paused or p_turn.stop_reason is not null then
-        perform hybridflow.stop_turn(p_turn.id, coalesce(p_turn.stop_reason, 'paused'));
+    elsif v_stopped is not null then
+        perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
@@ -1288,6 +1313,7 @@ begin
     perform hybridflow.note_attempt(
         p_turn,
         case
+            when v_turn.finished_at is not null then v_turn.state
             when v_result ->> 'state' <> 'pending' then v_result ->> 'state'
             when p ->> 'kind' = 'away' then 'away'
             else 'failed'
@@ -1321,9 +1347,9 @@ begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     return hybridflow.end_attempt(v_held.turn, v_held.session, p);
 end
@@ -1342,9 +1368,9 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('begin_anew', p, '{turn_id,token}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
         select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
     ) then
@@ -1402,9 +1428,9 @@ declare
     v_turn public.turns;
 begin
     perform hybridflow.require_keys('release_turn', p, '{turn_id,token}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     if v_turn.state = 'running' then
@@ -1433,23 +1459,15 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     if (v_held.turn).state = 'sent'
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'already', true);
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
-    perform hybridflow.settle_budget(v_held.turn, coalesce(
-        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
-        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
-    ));
-    update public.turns
-    set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
-        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
-    where id = (v_held.turn).id;
+    perform hybridflow.book_cost(v_held.turn, p);
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;

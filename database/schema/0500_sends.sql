@@ -296,6 +296,7 @@ declare
     v_saved jsonb;
     v_held record;
     v_turn public.turns;
+    v_stopped text;
     v_message public.messages;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
@@ -309,13 +310,14 @@ begin
             return v_saved;
         end if;
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    if (v_held.session).is_paused or v_turn.stop_reason is not null then
-        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
     end if;
 
@@ -631,18 +633,16 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
     v_held record;
-    v_refusal text;
 begin
     perform hybridflow.require_keys('doubt_send', p, '{tenant_id|turn_id,message_id,error,check_after}');
-    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
-    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn(p);
     update public.messages as m
     set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
     where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
     if p ->> 'turn_id' is null then
         return '{"ok": true}';
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
@@ -679,23 +679,21 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
-    v_refusal text;
     v_message public.messages;
     v_taken boolean := false;
 begin
     perform hybridflow.require_keys(
         'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
     );
-    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
-    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn(p);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
         perform hybridflow.require_keys('settle_send', p, '{wa_id}');
         v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
     elsif p ->> 'outcome' = 'not_sent' then

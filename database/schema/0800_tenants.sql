@@ -1,44 +1,22 @@
 -- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
 
--- Up to when it is known that no message is missing (see gap_start).
-alter table public.tenants add column if not exists caught_up_at timestamptz;
-comment on column public.tenants.caught_up_at is
-'Gap repair has asked Evolution for everything that was sent before this.';
-
--- What an operator may set of a tenant.
-create or replace function hybridflow.tenant_settings()
-returns text[]
-language sql
-immutable
-set search_path = ''
-as $$
-    select array[
-        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_api_key', 'llm_model',
-        'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
-        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
-        'notify_number', 'notify_url',
-        'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
-        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens',
-        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
-    ]
-$$;
-
--- A tenant as the API shows it: that there is a key, not which; the QR code has its own function.
+-- A tenant as the API shows it: of keys that there is one, not which; of its own services' addresses besides;
+-- the QR code has its own function.
 create or replace function hybridflow.tenant_json(p_tenant public.tenants)
 returns jsonb
 language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant)
-        - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
-        || jsonb_build_object(
-            'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
-            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> '',
-            'notify_url_set', coalesce(p_tenant.notify_url, '') <> '',
-            'moderation_url_set', coalesce(p_tenant.moderation_url, '') <> ''
+    with stored as materialized (select to_jsonb(p_tenant) as tenant)
+
+    select s.tenant
+        - (hybridflow.tenant_keys() || array['qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at'])
+        || (
+            select jsonb_object_agg(k || '_set', coalesce(s.tenant ->> k, '') <> '')
+            from unnest(hybridflow.tenant_keys() || hybridflow.settings_for_admins()) as k
         )
+    from stored as s
 $$;
 
 -- A tenant as a caller may see it (every value, without one): the addresses of its own services, in which a
@@ -53,7 +31,9 @@ begin
     if p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, p_tenant.id), 'admin') then
         return hybridflow.tenant_json(p_tenant);
     end if;
-    return hybridflow.tenant_json(p_tenant) || '{"notify_url": null, "moderation_url": null}';
+    return hybridflow.tenant_json(p_tenant) || (
+        select jsonb_object_agg(k, 'null'::jsonb) from unnest(hybridflow.settings_for_admins()) as k
+    );
 end
 $$;
 
@@ -157,8 +137,8 @@ end
 $$;
 
 -- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
--- webhook, or message, of the tenant.
-create or replace function hybridflow.check_lists(p_values jsonb)
+-- webhook, or message, of the tenant; and for a text: each event is handed on with its tenant's whole row.
+create or replace function hybridflow.check_sizes(p_values jsonb)
 returns void
 language plpgsql
 immutable
@@ -166,18 +146,27 @@ set search_path = ''
 as $$
 declare
     v_name text;
+    v_bound jsonb;
 begin
-    for v_name in
-        select k from unnest(array['unanswered_kinds', 'webhook_networks']) as k
-        where jsonb_typeof(p_values -> k) = 'array'
+    for v_name, v_bound in
+        select b.key, b.value from jsonb_each(hybridflow.list_bounds()) as b
+        where jsonb_typeof(p_values -> b.key) = 'array'
     loop
-        if jsonb_array_length(p_values -> v_name) > 50 then
-            raise exception '% may name at most 50, not %', v_name, jsonb_array_length(p_values -> v_name)
-                using errcode = 'PT422';
+        if jsonb_array_length(p_values -> v_name) > (v_bound ->> 0)::integer then
+            raise exception '% may name at most %, not %',
+                v_name, v_bound ->> 0, jsonb_array_length(p_values -> v_name) using errcode = 'PT422';
         elsif exists (
-            select from jsonb_array_elements_text(p_values -> v_name) as t (v) where length(t.v) > 60
+            select from jsonb_array_elements_text(p_values -> v_name) as t (v)
+            where length(t.v) > (v_bound ->> 1)::integer
         ) then
-            raise exception '% may have no name of more than 60 characters', v_name using errcode = 'PT422';
+            raise exception '% may have no name of more than % characters', v_name, v_bound ->> 1
+                using errcode = 'PT422';
+        end if;
+    end loop;
+    for v_name, v_bound in select b.key, b.value from jsonb_each(hybridflow.text_bounds()) as b loop
+        if length(p_values ->> v_name) > v_bound::integer then
+            raise exception '% may have % characters, not %', v_name,
+                to_char(v_bound::integer, 'FM999,999,999'), length(p_values ->> v_name) using errcode = 'PT422';
         end if;
     end loop;
 end
@@ -232,58 +221,14 @@ begin
     for v_name in select k from jsonb_object_keys(p_values) as k loop
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
     end loop;
-    perform hybridflow.check_lists(p_values);
-    -- Each of its events is handed on with the whole row of its tenant.
-    if length(p_values ->> 'system_prompt') > 100000 then
-        raise exception 'system_prompt may have 100,000 characters, not %', length(p_values ->> 'system_prompt')
-            using errcode = 'PT422';
-    end if;
+    perform hybridflow.check_sizes(p_values);
 exception
     when data_exception then
         raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
 end
 $$;
 
--- What a tenant's value must be, by the name of the constraint that it broke.
-create or replace function hybridflow.tenant_rule(p_constraint text)
-returns text
-language sql
-immutable
-set search_path = ''
-as $$
-    select case p_constraint
-        when 'tenants_instance_name_check' then 'instance_name must not be empty or have a slash in it'
-        when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
-        when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
-        when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'
-        when 'tenants_debounce_seconds_check' then 'debounce_seconds must be from 0 to 3600'
-        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0 and at most 87600'
-        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0 and at most 525600'
-        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must be from 0 to 86400'
-        when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
-        when 'tenants_notify_number_check'
-            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
-        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
-        when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
-        when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
-        when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
-        when 'tenants_leak_characters_check' then 'leak_characters must not be negative'
-        when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
-        when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
-        when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
-        when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
-        when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
-        when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
-        when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
-        when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
-        when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
-        when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
-        when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
-        else 'a value breaks the rule ' || p_constraint
-    end
-$$;
-
--- Gives tenant p_tenant_id the values, which have been checked as far as their names and types go.
+-- Gives the tenant the values, which have been checked as far as their names and types go.
 create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
 returns public.tenants
 language plpgsql
@@ -292,28 +237,8 @@ as $$
 declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
-    update public.tenants
-    set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
-        evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
-        llm_provider = v_new.llm_provider, llm_api_key = v_new.llm_api_key, llm_model = v_new.llm_model,
-        llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
-        debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
-        answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
-        other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
-        unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
-        notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
-        forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
-        leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
-        on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
-        loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
-        daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
-        contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
-        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
-        retention_days = v_new.retention_days, on_retention = v_new.on_retention,
-        updated_at = hybridflow.clock()
-    where id = p_tenant.id
-    returning * into v_new;
-    return v_new;
+    v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    return hybridflow.store_settings(v_new);
 end
 $$;
 
@@ -356,8 +281,9 @@ end
 $$;
 
 -- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
--- which instance the tenant is, for whose webhooks it gets; and whether EVOLUTION_API_KEY, which opens every
--- instance of a server, serves it. Nothing of other tenants is looked at: the answer tells nothing of them.
+-- such a setting (which instance the tenant is, for whose webhooks it gets); or whether EVOLUTION_API_KEY,
+-- which opens every instance of a server, serves it. Nothing of other tenants is looked at: the answer tells
+-- nothing of them.
 create or replace function hybridflow.check_deployments_own(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb
 )
@@ -370,13 +296,16 @@ declare
     v_key text := case
         when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
     end;
+    v_name text;
 begin
     if hybridflow.is_deployment(p_caller) then
         return;
-    elsif p_values ? 'instance_name'
-        and p_values ->> 'instance_name' is distinct from p_tenant.instance_name
-    then
-        raise exception 'instance_name says whose webhooks a tenant gets: renaming needs a key of the deployment'
+    end if;
+    select k into v_name from unnest(hybridflow.settings_of_deployment()) as k
+    where p_values ? k and p_values ->> k is distinct from to_jsonb(p_tenant) ->> k
+    order by k limit 1;
+    if v_name is not null then
+        raise exception '% is the deployment''s: to change it needs a key of the deployment', v_name
             using errcode = 'PT403';
     elsif coalesce(v_key, '') = '' and (
         coalesce(p_tenant.evo_api_key, '') <> ''
@@ -449,7 +378,7 @@ immutable
 set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
-        when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        when n.key = any(hybridflow.untold_settings()) then '{}'
         else jsonb_strip_nulls(jsonb_build_object(
             'from', hybridflow.told_shortly(to_jsonb(p_old) -> n.key), 'to', hybridflow.told_shortly(n.value)
         ))

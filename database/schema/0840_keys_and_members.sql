@@ -155,12 +155,21 @@ begin
                 select from public.api_key_tenants as t where t.tenant_id = v_tenant_id limit 500
             ) as few
         );
-        delete from public.api_keys where id in (
+        with ended as (
             select k.id from public.api_keys as k
             inner join public.api_key_tenants as t on t.api_key_id = k.id
             where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
             order by k.id desc offset 500
-        );
+        ), shared as (  -- another tenant's list has it, too
+            delete from public.api_key_tenants as t using ended as e
+            where t.api_key_id = e.id and t.tenant_id = v_tenant_id and exists (
+                select from public.api_key_tenants as o where o.api_key_id = e.id and o.tenant_id <> v_tenant_id
+            )
+            returning t.api_key_id as id
+        )
+
+        delete from public.api_keys as k using ended as e
+        where k.id = e.id and k.id not in (select s.id from shared as s);
         if (
             select count(*) >= 500 from public.api_keys as k
             inner join public.api_key_tenants as t on t.api_key_id = k.id

@@ -11,9 +11,9 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('forward_turn', p, '{turn_id,token,lease_seconds}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns
     set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
@@ -104,11 +104,11 @@ declare
 begin
     perform hybridflow.require_keys('begin_flow', p, '{turn_id,token,execution_id}');
     perform hybridflow.check_execution_id(p ->> 'execution_id');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     v_is_told := (p ->> 'by_n8n')::boolean
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);
-    if v_held.refusal is not null and v_is_told is not true then
-        return jsonb_build_object('refused', v_held.refusal);
+    if v_held.refused is not null and v_is_told is not true then
+        return v_held.refused;
     elsif v_is_told is not true
         and not hybridflow.may_claim_execution(p ->> 'execution_id', (v_held.session).tenant_id)
     then
@@ -203,20 +203,20 @@ set search_path = ''
 as $$
 declare
     v_turn public.turns;
-    v_refusal text;
+    v_refused jsonb;
     v_result jsonb;
 begin
     perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
-    v_refusal := hybridflow.turn_refusal(v_turn, (p ->> 'token')::uuid);
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
     end if;
     select jsonb_build_object(
         'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-        'is_paused', s.is_paused or v_turn.stop_reason is not null,
+        'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
@@ -269,9 +269,9 @@ begin
         perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
     end if;
     -- The lock of the session keeps two requests of one flow from taking the same part.
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id
@@ -289,8 +289,8 @@ begin
         if v_part >= 500 then
             return '{"refused": "too_many_sends"}';
         end if;
-        if v_held.refusal is null and not (v_held.session).is_paused and (v_held.turn).stop_reason is null
-            and (p ->> 'next_part')::integer <> v_part
+        if (p ->> 'next_part')::integer <> v_part
+            and hybridflow.stopped_for(v_held.turn, v_held.session) is null
         then
             return '{"refused": "judge_again"}';
         end if;
@@ -329,9 +329,9 @@ declare
     v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
 begin
     perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
     where id = (v_held.turn).id
@@ -353,13 +353,13 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     if hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;

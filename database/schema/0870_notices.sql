@@ -378,19 +378,38 @@ begin
 end
 $$;
 
--- Why nobody may act on the notice by this token: 'unknown_notice', 'stale' (it was given out anew),
--- 'superseded' (it is closed); null where one may.
-create or replace function hybridflow.notice_refusal(p_notice public.notices, p_token uuid)
-returns text
-language sql
+-- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
+-- 'stale' (it was given out anew), 'superseded' (it is closed); null where one may.
+create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
+returns jsonb
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_notice.id is null then 'unknown_notice'
-        when p_token is null or p_notice.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
-        when p_notice.state <> 'pending' then 'superseded'
-    end
+begin
+    if p_notice.id is null then
+        return '{"refused": "unknown_notice"}';
+    elsif p ->> 'token' is null
+        or p_notice.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_notice.state <> 'pending' then
+        return '{"refused": "superseded"}';
+    end if;
+    return null;
+end
+$$;
+
+-- The notice that p names, locked; `refused` says why who shows p.token may not act on it, see
+-- notice_refusal.
+create or replace function hybridflow.hold_notice(p jsonb, out notice public.notices, out refused jsonb)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    refused := hybridflow.notice_refusal(notice, p);
+end
 $$;
 
 -- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
@@ -413,41 +432,37 @@ declare
     v_tenant public.tenants;
     v_session public.sessions;
     v_message public.messages;
-    v_refusal text;
+    v_held record;
+    v_refused jsonb;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
-    v_refusal := case
-        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
-            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
-        when v_tenant.instance_name <> p ->> 'instance_name' then 'instance'
-        when v_tenant.notify_number is null then 'no_number'
-        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then 'number'
-    end;
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
+        when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
+        when v_tenant.notify_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then '{"refused": "number"}'
+    end::jsonb);
+    if v_refused is not null then
+        return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
         v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
         case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
     );
-    select * into v_notice from public.notices where id = v_notice.id for update;
-    v_refusal := case
-        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
-            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
-        when v_notice.number_told_at is not null then 'already_sent'
-        when v_notice.lease_until <= v_now then 'stale'
-    end;
-    if v_refusal = 'already_sent' then
+    v_held := hybridflow.hold_notice(p);
+    v_notice := v_held.notice;
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', v_refusal, 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
             'body', v_message.body
         );
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_notice.lease_until <= v_now then
+        return '{"refused": "stale"}';
     end if;
 
     v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
@@ -475,22 +490,20 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_notice public.notices;
-    v_refusal text;
+    v_held record;
 begin
     perform hybridflow.require_keys('finish_notice', p, '{notice_id,token,handler}');
-    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
-    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
-    if v_refusal = 'superseded' and v_notice.state = 'delivered' then
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused ->> 'refused' = 'superseded' and (v_held.notice).state = 'delivered' then
         return '{"ok": true, "already": true}';
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.notices
     set state = 'delivered', reason = p ->> 'reason', handler = p ->> 'handler', error = null, lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
         finished_at = v_now, updated_at = v_now
-    where id = v_notice.id;
+    where id = (v_held.notice).id;
     return '{"ok": true}';
 end
 $$;
@@ -507,18 +520,16 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_notice public.notices;
-    v_refusal text;
+    v_held record;
     v_away boolean;
     v_dead boolean;
-    v_delay numeric;
 begin
     perform hybridflow.require_keys('fail_notice', p, '{notice_id,token,error,max_attempts,base_seconds}');
-    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
-    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_notice.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_notice := v_held.notice;
     v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
     v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
     update public.notices
@@ -526,7 +537,9 @@ begin
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         error = left(p ->> 'error', 2000), lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
-        next_at = v_now + hybridflow.seconds(least(v_delay, case when v_away then 60 else 900 end)),
+        next_at = v_now + hybridflow.seconds(hybridflow.back_off(
+            (p ->> 'base_seconds')::numeric, v_notice.attempt - 1, case when v_away then 60 else 900 end
+        )),
         finished_at = case when v_dead then v_now end, updated_at = v_now
     where id = v_notice.id;
     return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);

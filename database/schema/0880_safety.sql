@@ -58,21 +58,45 @@ as $$
     returning *
 $$;
 
--- The cost of the attempt is known: p_tokens take the place of what was reserved.
+-- p_tokens take the place of what was reserved for the attempt, if they are known; whoever calls this clears
+-- the turn's reservation.
 create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    if p_turn.reserved_tokens is null or p_tokens is null then
+    if p_turn.reserved_tokens is not null and p_tokens is not null then
+        update public.spending
+        set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
+            and (session_id is null or session_id = p_turn.session_id);
+    end if;
+end
+$$;
+
+-- What the attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}. It takes the place
+-- of what was reserved, and is added to what the turn has cost so far.
+create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_in integer := (p ->> 'tokens_in')::integer;
+    v_out integer := (p ->> 'tokens_out')::integer;
+    v_spent bigint := coalesce(v_in::bigint + v_out, v_in, v_out);
+begin
+    if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;
     end if;
-    update public.spending
-    set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
-    where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
-        and (session_id is null or session_id = p_turn.session_id);
-    update public.turns set reserved_tokens = null where id = p_turn.id;
+    perform hybridflow.settle_budget(p_turn, v_spent);
+    update public.turns
+    set reserved_tokens = case when v_spent is null then reserved_tokens end,
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
+        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out)
+    where id = p_turn.id;
 end
 $$;
 
@@ -136,9 +160,9 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'tokens', p ->> 'policy') > 0 then
         perform hybridflow.require_keys('reserve_budget', p, '{turn_id,token,tokens,policy}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     v_new := (v_turn.reserved_on is null)::integer;
@@ -225,18 +249,15 @@ declare
     v_said boolean;
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
-    perform hybridflow.settle_budget(v_turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint);
+    perform hybridflow.book_cost(v_turn, p);
     update public.turns
-    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000),
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
-        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000)
     where id = v_turn.id;
     v_said := exists (
         select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')

@@ -1,19 +1,5 @@
 -- HybridFlow: how long data is kept, and how much of it there is.
 
-alter table public.tenants
-add column if not exists retention_days integer
-constraint tenants_retention_days_check check (retention_days between 1 and 36500),
-add column if not exists on_retention text not null default 'archive'
-constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
-add column if not exists pruned_before timestamptz;
-
-comment on column public.tenants.retention_days is
-'Days that messages and turns are kept; null: RETENTION_DAYS, or for ever.';
-comment on column public.tenants.on_retention is
-'Messages that are older are moved to messages_archive (archive) or deleted. Turns are deleted.';
-comment on column public.tenants.pruned_before is
-'A message sent before this may have been pruned: one that is not known is not recorded any more.';
-
 create table if not exists public.messages_archive (
     id bigint primary key,
     tenant_id bigint not null references public.tenants (id) on delete cascade,
@@ -47,7 +33,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read by nobody but an export.';
+'Messages older than their tenant''s retention: kept, and read only by exports.';
 
 alter table public.messages_archive
 add column if not exists identity text,

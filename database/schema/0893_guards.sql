@@ -1,9 +1,5 @@
 -- HybridFlow: the webhooks' guards, as routers keep them at hand.
 
-alter table public.tenants add column if not exists guard_changed_at timestamptz not null default '-infinity';
-comment on column public.tenants.guard_changed_at is
-'When it last changed who may post its webhooks: routers ask for what changed.';
-
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
 -- Whatever changes a tenant's guard, by whatever way, notes when.
@@ -32,7 +28,7 @@ after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
 -- One tenant's guard, as routers know it. Each webhook is compared with all of it: of networks there are no
--- more than may be set (see check_lists), whoever wrote them.
+-- more than may be set (see check_sizes), whoever wrote them.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql

@@ -29,9 +29,8 @@ from (
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',
-    '(id, instance_name, is_active, system_prompt, llm_provider, llm_model, debounce_seconds,'
-    ' resume_after_hours, answer_within_minutes, connection_state, connection_changed_at,'
-    ' connection_lost_at, created_at, updated_at)'
+    '(id, ' || array_to_string(hybridflow.settings_followed(), ', ')
+    || ', connection_state, connection_changed_at, connection_lost_at, created_at, updated_at)'
 );
 select hybridflow.let_members_read(
     'audit_log', 'tenant_id in (select hybridflow.my_tenants(''admin''))'

@@ -140,7 +140,7 @@ class Customer(Chat):
 
 
 class Owner:
-    """Whoever holds the business's phone, or sits at its WhatsApp Web."""
+    """The person with the business's phone or its WhatsApp Web."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance

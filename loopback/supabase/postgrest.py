@@ -29,7 +29,7 @@ VERSION = 14
 _READS = ("GET", "HEAD")
 _JSON = "application/json"
 _UNDERSTOOD = (_JSON, "*/*", "application/*")
-# Carried out again and again, whoever has raised it: a function that always does is never answered.
+# Repeated for ever, even if raised on purpose: a function that always does gets no response.
 _REPEATED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _TABLES = """
     select n.nspname || '.' || c.relname from pg_catalog.pg_class as c

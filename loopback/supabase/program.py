@@ -32,7 +32,7 @@ _HEADERS = (
 
 def major_version(program: Path) -> int:
     """Return 12 for a PostgREST 12.0.2."""
-    said = subprocess.run(  # noqa: S603 - whoever runs the tests has named it
+    said = subprocess.run(  # noqa: S603 - named by the person who runs the tests
         [program, "--version"], capture_output=True, text=True, check=True, timeout=_DEADLINE
     ).stdout
     found = re.search(r"\d+", said)

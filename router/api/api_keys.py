@@ -12,8 +12,7 @@ from router.api.queries import LARGEST_ID, ListQuery
 from router.gate.identity import make_api_key
 from router.logs.events import Action, log_event
 from router.state.calls import api_keys
-from router.state.calls.api_keys import ApiKey, Role
-from router.state.calls.shown import Page
+from router.state.calls.api_keys import ApiKey, ApiKeyPage, Role
 
 router = APIRouter(prefix="/api-keys", tags=["access"])
 _log = logging.getLogger(__name__)
@@ -23,49 +22,49 @@ _TenantIds = Annotated[
 
 
 class NewApiKey(ApiKey):
-    """A key that was just made."""
+    """A new key."""
 
-    key: str = Field(description="Shown this once: it is kept as a hash only")
+    key: str = Field(description="Shown only once: only its hash is stored")
 
 
-class Making(BaseModel, extra="forbid"):
-    """What a key is to be."""
+class ApiKeyRequest(BaseModel, extra="forbid"):
+    """The name, role and tenants of a new key."""
 
-    name: str = Field(min_length=1, max_length=100, description="Who or what uses it")
+    name: str = Field(min_length=1, max_length=100, description="Who or what uses the key")
     role: Role
     tenant_ids: _TenantIds | None = Field(
-        description="The tenants that it is for; null: every one, also those yet to come"
+        description="The tenants that the key is for; null: all tenants, also future ones"
     )
     expires_at: Moment | None = None
 
 
-@router.get("", summary="List the keys of the API")
-async def list_api_keys(query: Annotated[ListQuery, Query()], database: TheLists) -> Page[ApiKey]:
-    """Those of tenants in which you are admin, newest first; never what they are."""
+@router.get("", summary="List API keys")
+async def list_api_keys(query: Annotated[ListQuery, Query()], database: TheLists) -> ApiKeyPage:
+    """The keys of tenants where you are admin, newest first; never their secret text."""
     return await api_keys.list_api_keys(database, api_keys.ListApiKeys(**query.model_dump()))
 
 
-@router.post("", status_code=201, summary="Make a key of the API")
-async def make_key(
-    making: Making, database: TheDatabase, caller: Caller, response: Response
+@router.post("", status_code=201, summary="Create an API key")
+async def create_api_key(
+    wanted: ApiKeyRequest, database: TheDatabase, caller: Caller, response: Response
 ) -> NewApiKey:
-    """You must be admin wherever it is to hold."""
+    """You must be admin of every tenant that the key is for."""
     new = make_api_key()
     asked = api_keys.CreateApiKey(
-        **making.model_dump(), key_hash=new.key_hash, starts_with=new.starts_with
+        **wanted.model_dump(), key_hash=new.key_hash, starts_with=new.starts_with
     )
     kept = (await api_keys.create_api_key(database, asked)).api_key
     log_event(
         _log, Action.API_KEY_MADE, "key of the API made",
-        api_key_id=kept.id, role=making.role, tenant_ids=making.tenant_ids, caller=caller,
+        api_key_id=kept.id, role=wanted.role, tenant_ids=wanted.tenant_ids, caller=caller,
     )  # fmt: skip
     response.headers["Cache-Control"] = "no-store"
     return NewApiKey(**kept.model_dump(), key=new.key.get_secret_value())
 
 
-@router.post("/{api_key_id}/revoke", summary="Revoke a key of the API")
-async def revoke_key(api_key_id: PathId, database: TheDatabase, caller: Caller) -> ApiKey:
-    """Refuse it from now on, for good."""
+@router.post("/{api_key_id}/revoke", summary="Revoke an API key")
+async def revoke_api_key(api_key_id: PathId, database: TheDatabase, caller: Caller) -> ApiKey:
+    """The key is refused from now on. This cannot be undone."""
     asked = api_keys.RevokeApiKey(api_key_id=api_key_id)
     revoked = (await api_keys.revoke_api_key(database, asked)).api_key
     log_event(

@@ -9,8 +9,7 @@ from router.api.dependencies import TheLists
 from router.api.moments import Moment
 from router.api.queries import LARGEST_ID, ListQuery
 from router.state.calls import audit
-from router.state.calls.audit import AuditLine
-from router.state.calls.shown import Page
+from router.state.calls.audit import AuditLinePage
 
 router = APIRouter(tags=["access"])
 
@@ -19,7 +18,10 @@ class AuditQuery(ListQuery):
     """Which lines."""
 
     tenant_id: int | None = Field(
-        default=None, ge=1, le=LARGEST_ID, description="Without it, of all: for admins of all"
+        default=None,
+        ge=1,
+        le=LARGEST_ID,
+        description="Left out: all tenants, for admins of all tenants",
     )
     session_id: int | None = Field(default=None, ge=1, le=LARGEST_ID)
     action: str | None = Field(default=None, max_length=100)
@@ -27,7 +29,9 @@ class AuditQuery(ListQuery):
     since: Moment | None = None
 
 
-@router.get("/audit", summary="List who did what, newest first")
-async def list_audit(query: Annotated[AuditQuery, Query()], database: TheLists) -> Page[AuditLine]:
-    """Pauses by the owner, the AI and the scheduler are in it, too."""
+@router.get("/audit", summary="List audit lines, newest first")
+async def list_audit_lines(
+    query: Annotated[AuditQuery, Query()], database: TheLists
+) -> AuditLinePage:
+    """Who did what. Pauses by the owner, the AI and the scheduler are included."""
     return await audit.list_audit(database, audit.ListAudit(**query.model_dump()))

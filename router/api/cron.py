@@ -48,11 +48,13 @@ def require_cron_secret(
 router = APIRouter(tags=["cron"], dependencies=[Depends(require_cron_secret)])
 
 
-@router.post("/cron/auto-resume", summary="End every pause that has run out")
-async def auto_resume(database: TheUpkeep, settings: TheSettings, wake: TheWake) -> AutoResumed:
-    """Needs X-Cron-Secret. What nobody answered during a pause is answered if it is recent.
+@router.post("/cron/auto-resume", summary="End all expired pauses")
+async def end_expired_pauses(
+    database: TheUpkeep, settings: TheSettings, wake: TheWake
+) -> AutoResumed:
+    """Needs X-Cron-Secret. Recent messages that nobody answered during a pause are answered.
 
-    Ends after some 20 seconds; with `more`, call it again.
+    Runs for about 20 seconds; if the response has `more`, call again.
     """
     resumed = await run_auto_resume(database, settings, seconds=_SECONDS)
     if resumed.turns:
@@ -60,9 +62,9 @@ async def auto_resume(database: TheUpkeep, settings: TheSettings, wake: TheWake)
     return resumed
 
 
-@router.post("/cron/prune", summary="Delete or archive what is past its time")
-async def prune(database: TheUpkeep, settings: TheSettings) -> Pruned:
-    """Needs X-Cron-Secret. Ends after some 20 seconds; with `more`, call it again."""
+@router.post("/cron/prune", summary="Delete or archive expired data")
+async def prune_data(database: TheUpkeep, settings: TheSettings) -> Pruned:
+    """Needs X-Cron-Secret. Runs for about 20 seconds; if the response has `more`, call again."""
     return await run_prune(database, settings, seconds=_SECONDS)
 
 

@@ -152,5 +152,7 @@ TheLists = Annotated[Database, Depends(_lists)]
 Caller = Annotated[str, Depends(_name)]
 """The caller's name, for the log."""
 
-TenantId = Annotated[int, Query(ge=1, le=LARGEST_ID, description="Another's is not found")]
+TenantId = Annotated[
+    int, Query(ge=1, le=LARGEST_ID, description="The tenant that it belongs to; else 404")
+]
 PathId = Annotated[int, Path(ge=1, le=LARGEST_ID)]

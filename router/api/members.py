@@ -10,29 +10,29 @@ from router.api.dependencies import Caller, PathId, TheDatabase
 from router.logs.events import Action, log_event
 from router.state.calls import members
 from router.state.calls.api_keys import Role
-from router.state.calls.members import Member, Members, Removed
+from router.state.calls.members import Member, Members, RemovedMember
 
 router = APIRouter(prefix="/tenants/{tenant_id}/members", tags=["access"])
 _log = logging.getLogger(__name__)
 
 
-class Membership(BaseModel, extra="forbid"):
-    """What a user is to be."""
+class MemberRequest(BaseModel, extra="forbid"):
+    """The role of a user."""
 
     role: Role
 
 
 @router.get("", summary="List a tenant's members")
 async def list_members(tenant_id: PathId, database: TheDatabase) -> Members:
-    """Users of Supabase Auth; what they may do is their role's."""
+    """Users of Supabase Auth, each with a role."""
     return await members.list_members(database, members.ListMembers(tenant_id=tenant_id))
 
 
-@router.put("/{user_id}", summary="Give a user a role in a tenant")
+@router.put("/{user_id}", summary="Set a member's role")
 async def set_member(
-    tenant_id: PathId, user_id: UUID, wanted: Membership, database: TheDatabase, caller: Caller
+    tenant_id: PathId, user_id: UUID, wanted: MemberRequest, database: TheDatabase, caller: Caller
 ) -> Member:
-    """In the place of the role that the user had there, if any; it holds at once."""
+    """Replaces the role that the user had in the tenant, if any. It is valid at once."""
     asked = members.SetMember(tenant_id=tenant_id, user_id=str(user_id), role=wanted.role)
     kept = (await members.set_member(database, asked)).member
     log_event(
@@ -42,11 +42,11 @@ async def set_member(
     return kept
 
 
-@router.delete("/{user_id}", summary="Take a user's role in a tenant")
+@router.delete("/{user_id}", summary="Remove a member")
 async def remove_member(
     tenant_id: PathId, user_id: UUID, database: TheDatabase, caller: Caller
-) -> Removed:
-    """It holds at once, whatever tokens the user has."""
+) -> RemovedMember:
+    """The user's tokens stop working for this tenant at once."""
     asked = members.RemoveMember(tenant_id=tenant_id, user_id=str(user_id))
     removed = await members.remove_member(database, asked)
     log_event(

@@ -4,11 +4,11 @@ from pydantic import BaseModel, Field
 
 
 class AutoResumed(BaseModel):
-    """What one run of auto-resume has done."""
+    """The result of one run of auto-resume."""
 
     resumed: int
-    turns: int = Field(description="Turns made for what nobody had answered")
-    more: bool = Field(default=False, description="Others are over, too: call it again")
+    turns: int = Field(description="Turns created for unanswered messages")
+    more: bool = Field(default=False, description="More pauses have expired: call again")
 
 
 class CheckStep(BaseModel):
@@ -21,7 +21,7 @@ class CheckStep(BaseModel):
 
 
 class InstanceCheck(BaseModel):
-    """The whole way, step by step, as far as each step can be looked at."""
+    """The result of the test, step by step."""
 
     ok: bool
     failed: str | None = Field(description="The first step that failed")

@@ -32,8 +32,8 @@ _Reason = Annotated[str | None, Query(max_length=500)]
 _Number = Annotated[str, Path(max_length=60, description="Phone number with country code, or JID")]
 
 
-class PauseWish(BaseModel, extra="forbid"):
-    """How long a pause is to hold; with neither `until` nor `indefinite`, RESUME_AFTER_HOURS."""
+class PauseRequest(BaseModel, extra="forbid"):
+    """How long a pause lasts; with neither `until` nor `indefinite`, RESUME_AFTER_HOURS."""
 
     until: Moment | None = None
     indefinite: bool | None = None
@@ -45,17 +45,17 @@ def _wish(
     until: Moment | None = None,
     indefinite: bool | None = None,
     reason: _Reason = None,
-    body: PauseWish | None = None,
-) -> PauseWish:
+    body: PauseRequest | None = None,
+) -> PauseRequest:
     """Take the wish from the query, the body, or both; the body counts where they differ."""
-    query = PauseWish(until=until, indefinite=indefinite, reason=reason)
+    query = PauseRequest(until=until, indefinite=indefinite, reason=reason)
     wish = query.model_copy(update=body.model_dump(exclude_none=True)) if body else query
     if wish.until and wish.indefinite:
         raise Invalid("until and indefinite exclude each other: give one of them")
     return wish
 
 
-_Wish = Annotated[PauseWish, Depends(_wish)]
+_Wish = Annotated[PauseRequest, Depends(_wish)]
 
 
 class _ByOperator(TypedDict):
@@ -119,14 +119,14 @@ class _Pauses:
 _ThePauses = Annotated[_Pauses, Depends()]
 
 
-@router.post("/sessions/{session_id}/pause", summary="Silence the AI for a session")
+@router.post("/sessions/{session_id}/pause", summary="Pause the AI in a session")
 async def pause_session(
     session_id: PathId, tenant_id: TenantId, wish: _Wish, pauses: _ThePauses
 ) -> PausedSession:
-    """End like a takeover's pause, unless given an `until` of its own or `indefinite`.
+    """The pause ends like a takeover's, unless `until` or `indefinite` is given.
 
-    `until` replaces what was asked before; the time that a human's message asks for stays, and so
-    may end it later: see `pause_ends_at`. A resume ends all.
+    `until` replaces an earlier one. A human's message can make the pause longer, see
+    `pause_ends_at`. A resume ends all pauses of the session.
     """
     asked = calls.PauseSession(
         tenant_id=tenant_id, session_id=session_id, **pauses.asked, **wish.model_dump()
@@ -134,27 +134,27 @@ async def pause_session(
     return pauses.paused(await calls.pause_session(pauses.database, asked))
 
 
-@router.post("/sessions/{session_id}/resume", summary="Let the AI answer again")
+@router.post("/sessions/{session_id}/resume", summary="Resume the AI in a session")
 async def resume_session(
     session_id: PathId, tenant_id: TenantId, pauses: _ThePauses
 ) -> ResumedSession:
-    """What the customer wrote meanwhile and nobody answered is answered if it is recent."""
+    """Recent messages that nobody answered during the pause are answered."""
     asked = calls.ResumeSession(tenant_id=tenant_id, session_id=session_id, **pauses.asked)
     return pauses.resumed(await calls.resume_session(pauses.database, asked))
 
 
-@router.post("/contacts/{number}/pause", summary="Silence the AI for a contact")
+@router.post("/contacts/{number}/pause", summary="Pause the AI for a contact")
 async def pause_contact(
     number: _Number, tenant_id: TenantId, wish: _Wish, pauses: _ThePauses
 ) -> PausedSession:
-    """Work before the contact has ever written, and for every JID of the number."""
+    """Works before the contact has ever written, and for every JID of the number."""
     asked = calls.PauseContact(
         tenant_id=tenant_id, jids=contact_jids(number), **pauses.asked, **wish.model_dump()
     )
     return pauses.paused(await calls.pause_contact(pauses.database, asked))
 
 
-@router.post("/contacts/{number}/resume", summary="Let the AI answer a contact again")
+@router.post("/contacts/{number}/resume", summary="Resume the AI for a contact")
 async def resume_contact(
     number: _Number, tenant_id: TenantId, pauses: _ThePauses
 ) -> ResumedSession:

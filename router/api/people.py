@@ -22,9 +22,9 @@ from router.people.requests import (
     EXPORTED,
     Person,
     begin_export,
-    erase_contact,
     exported_rows,
 )
+from router.people.requests import erase_contact as erase_all_of
 from router.state.calls.people import ContactHead, ErasedContact, Row
 from router.state.database import Database
 
@@ -37,31 +37,31 @@ _Rows = tuple[Row, ...]
 
 
 class ExportedContact(ContactHead):
-    """All that is stored of a contact, under any of its identities."""
+    """All data of a contact, under any of its identities."""
 
     messages: _Rows
-    archived_messages: _Rows = Field(description="Messages that were put away")
+    archived_messages: _Rows = Field(description="Messages older than the retention")
     turns: _Rows = Field(description="The work of making each reply, with its errors")
-    notices: _Rows = Field(description="What the business's people were told of the contact")
+    notices: _Rows = Field(description="What the staff were told about the contact")
     spending: _Rows = Field(description="Turns and tokens of each day")
-    events: _Rows = Field(description="The webhooks taken, and what was decided of each")
+    events: _Rows = Field(description="The recorded webhooks and the decision on each")
 
 
 @router.post(
     "/contacts/{number}/export",
-    summary="Give out all that is stored of a contact",
+    summary="Export all data of a contact",
     response_model=ExportedContact,
 )
-async def export(
+async def export_contact(
     number: _Number,
     tenant_id: TenantId,
     database: TheDatabase,
     caller: Caller,
     hashes: TheHashes,
 ) -> StreamingResponse:
-    """Answer a person's request for their data. The audit line has counts only.
+    """Answers a person's request for their data. The audit line has counts only.
 
-    The answer is written as it is read, however long; one that ends early is not valid JSON.
+    The response is streamed. If it breaks off, it is not valid JSON.
     """
     person = Person.known_as(tenant_id, number)
     contact = await begin_export(database, person)
@@ -93,8 +93,8 @@ async def _written(database: Database, contact: ContactHead) -> AsyncIterator[by
     yield b"}"
 
 
-@router.post("/contacts/{number}/erase", summary="Erase all that is stored of a contact")
-async def erase(
+@router.post("/contacts/{number}/erase", summary="Erase all data of a contact")
+async def erase_contact(
     number: _Number,
     tenant_id: TenantId,
     database: TheDatabase,
@@ -104,9 +104,9 @@ async def erase(
     hashes: TheHashes,
     response: Response,
 ) -> ErasedContact:
-    """Cannot be undone. What the contact wrote before does not come back; they may write anew."""
+    """Cannot be undone. Earlier messages do not come back; a new one starts a new conversation."""
     person = Person.known_as(tenant_id, number)
-    erased = await erase_contact(database, hashes, person)
+    erased = await erase_all_of(database, hashes, person)
     for session_id in erased.session_ids:
         abandon(session_id)
     wake_eraser()

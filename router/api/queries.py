@@ -13,7 +13,7 @@ from router.state.calls.reading import Sender, TurnState
 
 LARGEST_ID = 2**63 - 1
 _MessageSince = Annotated[
-    Moment | None, Field(description="Not before this, by the time that orders the list")
+    Moment | None, Field(description="At this time or later, by the time that orders the list")
 ]
 
 
@@ -29,7 +29,7 @@ class ListQuery(BaseModel, extra="forbid"):
 class OwnListQuery(ListQuery):
     """Which part of a list of one tenant's."""
 
-    tenant_id: int = Field(ge=1, le=LARGEST_ID)
+    tenant_id: int = Field(ge=1, le=LARGEST_ID, description="Whose items to list")
 
 
 class SessionsQuery(OwnListQuery):
@@ -39,8 +39,8 @@ class SessionsQuery(OwnListQuery):
     contact: str | None = Field(
         default=None,
         max_length=100,
-        description="JID or number; how a number begins or ends; or any part of one, or of the"
-        " name, looked for in 1,000 sessions for a page, the newest first",
+        description="A JID or number; the beginning or end of a number; or any part of a number or"
+        " name, searched in 1,000 sessions per page, the newest first",
     )
     active_since: Moment | None = None
 

@@ -1,4 +1,16 @@
-"""The operators' API, put together: every `/api` call needs a key, cron has a secret of its own."""
+"""The operators' API, put together: every `/api` call needs a key, cron has a secret of its own.
+
+A tenant's id has one place, by one rule:
+
+- `/api/tenants/{tenant_id}/…` is about the tenant itself: settings, members, secrets, spending.
+- Everything that happens inside a tenant (sessions, messages, contacts, turns) takes `?tenant_id=`,
+  and needs it. The audit log takes it, too; an admin of all tenants may leave it out.
+- It is never in a body. An API key is for several tenants and has `tenant_ids`; an instance is
+  found by its name, which names its tenant.
+
+A function's name is its operation id, a verb and a noun (`list_turns`), and the name of a model is
+its schema's name; what is sent is a `…Request`. `tests/unit/test_openapi_names.py` checks all this.
+"""
 
 from fastapi import APIRouter, Depends
 
@@ -25,15 +37,15 @@ _KEYED = APIRouter(
     dependencies=[Depends(authenticate)],
     responses={
         401: {"model": ErrorBody, "description": "No key or token, or a wrong one"},
-        403: {"model": ErrorBody, "description": "The caller's role does not do for this"},
-        404: {"model": ErrorBody, "description": "There is none, or it is another tenant's"},
-        409: {"model": ErrorBody, "description": "Its present state does not allow this"},
+        403: {"model": ErrorBody, "description": "The caller's role is too low for this"},
+        404: {"model": ErrorBody, "description": "Not found, or it belongs to another tenant"},
+        409: {"model": ErrorBody, "description": "The current state does not allow this"},
         413: {"model": ErrorBody, "description": "The body is too large"},
-        422: {"model": ErrorBody, "description": "A value cannot be right"},
-        429: {"model": ErrorBody, "description": "Too many calls; Retry-After says when again"},
+        422: {"model": ErrorBody, "description": "A value is invalid"},
+        429: {"model": ErrorBody, "description": "Too many calls; Retry-After says when to retry"},
         503: {
             "model": ErrorBody,
-            "description": "The database or Supabase Auth is away; try again",
+            "description": "The database or Supabase Auth is away; retry",
         },
     },
 )
@@ -49,6 +61,6 @@ api.include_router(
     cron.router,
     responses={
         401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
-        503: {"model": ErrorBody, "description": "The database is away; try again soon"},
+        503: {"model": ErrorBody, "description": "The database is away; retry soon"},
     },
 )

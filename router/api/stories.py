@@ -35,15 +35,15 @@ class Happening(BaseModel):
 
     at: datetime
     kind: HappeningKind
-    says: str = Field(description="The same in words")
-    facts: dict[str, Any] = Field(description="What is known of it: ids, states, errors; no text")
+    says: str = Field(description="What happened, in words")
+    facts: dict[str, Any] = Field(description="Ids, states, errors; never the text of a message")
 
 
 class Story(BaseModel):
     """A turn's life, or what became of a message, in order."""
 
-    answer: list[str] = Field(description="Why there was an answer, or none, in short")
-    is_known: bool = Field(description="false: the tenant knows nothing of such a message")
+    answer: list[str] = Field(description="In short: why there was an answer, or why not")
+    is_known: bool = Field(description="false: the tenant has no such message")
     turn_id: int | None = Field(description="The turn; null: the message has none")
     state: TurnState | None
     session_id: int | None
@@ -71,13 +71,13 @@ def story_of(told: ToldTurn) -> Story:
     )
 
 
-@router.get("/turns/{turn_id:int}/story", summary="Read a turn's life")
-async def tell_turn(turn_id: PathId, tenant_id: TenantId, database: TheDatabase) -> Story:
-    """From the webhooks that it answers to the ticks of its reply; no text of any message."""
+@router.get("/turns/{turn_id:int}/story", summary="Get a turn's story")
+async def get_turn_story(turn_id: PathId, tenant_id: TenantId, database: TheDatabase) -> Story:
+    """From the webhooks that it answers to the ticks of its reply. Never the text of a message."""
     return story_of(await ask_for_story(database, TellTurn(tenant_id=tenant_id, turn_id=turn_id)))
 
 
-@router.get("/messages/story", summary="Read what became of a message")
-async def tell_message(wa_id: _WaId, tenant_id: TenantId, database: TheDatabase) -> Story:
-    """Why it got an answer, or none; also of one that made no turn, or never arrived."""
+@router.get("/messages/story", summary="Get a message's story")
+async def get_message_story(wa_id: _WaId, tenant_id: TenantId, database: TheDatabase) -> Story:
+    """Why it was answered or not; also for a message without a turn, or one that never arrived."""
     return story_of(await ask_for_story(database, TellTurn(tenant_id=tenant_id, wa_id=wa_id)))

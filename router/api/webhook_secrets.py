@@ -20,48 +20,49 @@ _SecretId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 
 class NewWebhookSecret(WebhookSecret):
-    """A secret that was just made."""
+    """A new secret."""
 
-    secret: str = Field(description="Shown this once: it is kept as a hash only")
+    secret: str = Field(description="Shown only once: only its hash is stored")
 
 
-class Making(BaseModel, extra="forbid"):
-    """How a secret is made."""
+class WebhookSecretRequest(BaseModel, extra="forbid"):
+    """What happens to the other secrets when one is created."""
 
     retire_others_after_hours: _Hours | None = Field(
-        default=None, description="How long the others go on being accepted; null: until retired"
+        default=None,
+        description="Hours that the other secrets stay valid; null: until they are retired",
     )
 
 
-class Retiring(BaseModel, extra="forbid"):
-    """When a secret ends."""
+class RetirementRequest(BaseModel, extra="forbid"):
+    """When a secret stops being accepted."""
 
     after_hours: _Hours = Field(default=0, description="0: at once")
 
 
 @router.get("", summary="List a tenant's webhook secrets")
 async def list_webhook_secrets(tenant_id: PathId, database: TheDatabase) -> WebhookSecrets:
-    """Say which there are and until when they hold, never what they are."""
+    """Which secrets exist and until when they are valid. The secrets themselves are never shown."""
     asked = webhook_secrets.ListWebhookSecrets(tenant_id=tenant_id)
     return await webhook_secrets.list_webhook_secrets(database, asked)
 
 
-@router.post("", status_code=201, summary="Make a webhook secret")
-async def make_webhook_secret(
+@router.post("", status_code=201, summary="Create a webhook secret")
+async def create_webhook_secret(
     tenant_id: PathId,
     database: TheDatabase,
     caller: Caller,
     response: Response,
-    making: Annotated[Making | None, Body()] = None,
+    wanted: Annotated[WebhookSecretRequest | None, Body()] = None,
 ) -> NewWebhookSecret:
-    """It holds at once, and so do those that there are already, until they are retired."""
+    """The new secret is valid at once. The existing ones stay valid until they are retired."""
     new = make_secret()
     asked = webhook_secrets.AddWebhookSecret(
         tenant_id=tenant_id,
         secret_hash=new.secret_hash,
         ends_with=new.ends_with,
         created_by=caller,
-        **(making or Making()).model_dump(),
+        **(wanted or WebhookSecretRequest()).model_dump(),
     )
     kept = (await webhook_secrets.add_webhook_secret(database, asked)).webhook_secret
     log_event(
@@ -78,13 +79,13 @@ async def retire_webhook_secret(
     webhook_secret_id: _SecretId,
     database: TheDatabase,
     caller: Caller,
-    retiring: Annotated[Retiring | None, Body()] = None,
+    retiring: Annotated[RetirementRequest | None, Body()] = None,
 ) -> WebhookSecret:
-    """Refuse it from then on (within ten seconds). 409: every webhook would be refused."""
+    """Routers refuse it within ten seconds of its end. 409: then every webhook would be refused."""
     asked = webhook_secrets.RetireWebhookSecret(
         tenant_id=tenant_id,
         webhook_secret_id=webhook_secret_id,
-        **(retiring or Retiring()).model_dump(),
+        **(retiring or RetirementRequest()).model_dump(),
     )
     retired = (await webhook_secrets.retire_webhook_secret(database, asked)).webhook_secret
     log_event(

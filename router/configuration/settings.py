@@ -127,7 +127,7 @@ class Settings(Variables):
         key = self.supabase_service_role_key
         if key and not is_placeholder(key) and supabase_role(key) is None:
             yield (
-                "SUPABASE_SERVICE_ROLE_KEY has not the form of a service_role key"
+                "SUPABASE_SERVICE_ROLE_KEY does not look like a service_role key"
                 " (a JWT in base64, eyJ…, or sb_secret_…): check it if the database refuses it"
             )
 

@@ -1,7 +1,7 @@
 """Every variable: its type, its range, its default, and the checks across variables.
 
-`.env.example` explains them. A field has the name of its variable in lower case, but for
-`webhook_secrets`, which are EVOLUTION_WEBHOOK_SHARED_SECRET.
+`.env.example` explains them. A field has the name of its variable in lower case. One exception:
+`webhook_secrets` is EVOLUTION_WEBHOOK_SHARED_SECRET.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from router.configuration import values
 from router.configuration.advice import supabase_role
 
 LONGEST_RETRY_AFTER = 10.0
-"""Seconds that an attempt at a turn waits for a provider that asks to be left alone so long."""
+"""The longest Retry-After, in seconds, that an attempt at a turn waits for."""
 
 _SERVICE_KEY_CURE = (
     "Copy a secret key (sb_secret_…) or the service_role key from the Supabase dashboard"
@@ -69,7 +69,7 @@ class Variables(BaseSettings):
         validate_default=False,
     )
 
-    # Where the state is kept
+    # The database
     supabase_url: _SupabaseUrl | None = None
     supabase_service_role_key: _Secret | None = Field(None, validate_default=True)
     database_url: _DatabaseUrl | None = None
@@ -88,7 +88,7 @@ class Variables(BaseSettings):
     webhook_networks: _Networks = ()
     trusted_proxies: _Networks = ()
 
-    # Where tenants' addresses may lead
+    # Where tenants' URLs may lead
     allowed_networks: _Targets = None
 
     # The server
@@ -140,7 +140,7 @@ class Variables(BaseSettings):
     retry_base_seconds: _Seconds = 2
     poll_seconds: _Seconds = 5
 
-    # What may be said
+    # What a reply may say
     max_reply_characters: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     leak_characters: Annotated[int, Field(ge=0, le=100_000)] = 200
     moderation_url: _Url | None = None

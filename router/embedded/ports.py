@@ -37,7 +37,7 @@ def _claimed(port: int) -> bool:
     if sys.platform != "linux":
         _claims[port] = None
         return True
-    # A name without a file: it is seen by whoever shares our ports, and goes with this process.
+    # A name without a file: programs that share our ports see it, and it goes with this process.
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(f"\0hybridflow-port-{port}")

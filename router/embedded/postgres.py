@@ -17,13 +17,13 @@ from router.embedded.errors import EmbeddedPostgresError
 from router.embedded.home import SYSTEM_FOLDER
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_STOP_SECONDS = 240.0  # longer than the guard's own patience with the server
+_STOP_SECONDS = 240.0  # longer than the supervisor's own patience with the server
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    guard: "subprocess.Popen[bytes]"
+    supervisor: "subprocess.Popen[bytes]"
     complaints: IO[bytes]
     facts: dict[str, Any]
 
@@ -85,17 +85,17 @@ class EmbeddedPostgres:
         """Return when the server answers. Does nothing if it has been started."""
         if self._running is not None:
             return
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the guard
-        guard = _spawn_guard(complaints)
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the supervisor
+        supervisor = _spawn_supervisor(complaints)
         try:
-            facts = _asked(guard, self._order, complaints)
+            facts = _asked(supervisor, self._order, complaints)
         except BaseException:
-            _dismiss(guard, complaints)
+            _dismiss(supervisor, complaints)
             raise
         if self._abandoned:
-            _dismiss(guard, complaints)
+            _dismiss(supervisor, complaints)
             return
-        self._running = _Running(guard, complaints, facts)
+        self._running = _Running(supervisor, complaints, facts)
         for level, text in facts["notes"]:
             _log.log(level, "%s", text)
 
@@ -103,7 +103,7 @@ class EmbeddedPostgres:
         """Leave the server: it stops if no other program uses it. Does nothing if not started."""
         if self._running is not None:
             running, self._running = self._running, None
-            _dismiss(running.guard, running.complaints)
+            _dismiss(running.supervisor, running.complaints)
 
     def __enter__(self) -> Self:
         self.start()
@@ -117,7 +117,9 @@ class EmbeddedPostgres:
         try:
             await asyncio.to_thread(self.start)
         except asyncio.CancelledError:
-            self._abandoned = True  # the thread cannot be stopped; it dismisses the guard itself
+            self._abandoned = (
+                True  # the thread cannot be stopped; it dismisses the supervisor itself
+            )
             raise
         return self
 
@@ -132,10 +134,10 @@ class EmbeddedPostgres:
         return self._running.facts
 
 
-def _spawn_guard(complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start the guard in a session of its own, where no Ctrl-C meant for the program is heard."""
+def _spawn_supervisor(complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start the supervisor in its own session, so that Ctrl-C for the program does not reach it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "router.embedded.guard"],
+        [sys.executable, "-m", "router.embedded.supervisor"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=complaints,
@@ -147,36 +149,38 @@ def _spawn_guard(complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
 
 
 def _asked(
-    guard: "subprocess.Popen[bytes]", order: Mapping[str, object], complaints: IO[bytes]
+    supervisor: "subprocess.Popen[bytes]", order: Mapping[str, object], complaints: IO[bytes]
 ) -> dict[str, Any]:
-    """Give the guard its order and return its answer."""
-    if guard.stdin is None or guard.stdout is None:
-        raise AssertionError("the guard is always started with pipes")
+    """Give the supervisor its order and return its answer."""
+    if supervisor.stdin is None or supervisor.stdout is None:
+        raise AssertionError("the supervisor is always started with pipes")
     with contextlib.suppress(BrokenPipeError):  # it has ended already; what it said is below
-        guard.stdin.write(json.dumps(order).encode() + b"\n")
-        guard.stdin.flush()
-    if line := guard.stdout.readline():
+        supervisor.stdin.write(json.dumps(order).encode() + b"\n")
+        supervisor.stdin.flush()
+    if line := supervisor.stdout.readline():
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise EmbeddedPostgresError(**answer["error"])
         return answer
     complaints.seek(0)
     raise EmbeddedPostgresError(
-        "the guard of the embedded PostgreSQL",
-        f"it ended with code {guard.wait()} before the server was ready",
+        "the supervisor of the embedded PostgreSQL",
+        f"it ended with code {supervisor.wait()} before the server was ready",
         "Its own words are below",
         complaints.read().decode(errors="replace"),
     )
 
 
-def _dismiss(guard: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> None:
-    """Tell the guard that its program leaves, and wait until it has left."""
+def _dismiss(supervisor: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> None:
+    """Tell the supervisor that its program leaves, and wait until it has left."""
     try:
-        for pipe in (guard.stdin, guard.stdout):
+        for pipe in (supervisor.stdin, supervisor.stdout):
             if pipe is not None:
                 pipe.close()
-        guard.wait(_STOP_SECONDS)
+        supervisor.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        _log.error("the embedded PostgreSQL does not stop; its guard is process %d", guard.pid)
+        _log.error(
+            "the embedded PostgreSQL does not stop; its supervisor is process %d", supervisor.pid
+        )
     finally:
         complaints.close()

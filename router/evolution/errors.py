@@ -78,7 +78,7 @@ class NotOnWhatsApp(EvolutionRefused):
 
 
 class MediaRefused(EvolutionRefused):
-    """The media of a send is of no use: not to be had at its address, or not what it says it is."""
+    """The media of a send cannot be used: its URL does not give it, or it is not what it claims."""
 
 
 class AddressNotAllowed(EvolutionRefused):

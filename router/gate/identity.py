@@ -51,7 +51,7 @@ def make_api_key() -> NewApiKey:
 
 
 def script_caller(user: str) -> CallerIdentity:
-    """Return the caller that a script is: whoever has the configuration has every right."""
+    """Return a script as a caller: with the configuration, it has every right."""
     return CallerIdentity(user, {"kind": "script", "name": user})
 
 

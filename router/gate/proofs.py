@@ -25,7 +25,7 @@ from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken
 
 CRON = "cron"
-"""The name of whoever shows CRON_SECRET."""
+"""The name of a caller with CRON_SECRET."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Flows' requests before their bodies are read: whoever shows no token of a turn is answered."""
+"""Flows' requests before their bodies are read: without a turn's token they are refused."""
 
 from starlette.datastructures import Headers
 from starlette.responses import Response

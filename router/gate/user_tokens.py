@@ -99,7 +99,7 @@ class UserTokens:
         return kid in self._keys and (is_fresh or self._asking.locked())
 
     async def _renew(self, kid: str | None, url: str) -> None:
-        """Ask for the keys, where nobody has lately: whoever shows junk has it done once."""
+        """Fetch the keys, unless that was done lately: junk tokens cause one fetch, not many."""
         now = time.monotonic()
         is_old = now - self._got_at > _FRESH
         pause = _PAUSE if self._keys else _PAUSE_WITHOUT

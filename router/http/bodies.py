@@ -1,8 +1,7 @@
 """Bodies of requests, read within bounds: of time, of bytes, and of how many are on their way.
 
-A body that comes drop by drop must not hold what others need, and bodies must not fill the memory
-together. Whoever sends them: nobody is trusted to be quick. So whoever has room in the memory and
-is slow makes room for others, by whatever name it sends.
+A slow body must not hold what others need, and all bodies together must not fill the memory. No
+sender is trusted to be quick: when memory is short, slow bodies are dropped, of any sender.
 """
 
 import asyncio
@@ -68,7 +67,7 @@ class _Arrival:
 class Bodies:
     """The bodies of one kind that a process is reading, or has read and not yet done with.
 
-    Each kind (webhooks, calls, flows) has its own: whoever fills one keeps nothing of another out.
+    Each kind (webhooks, calls, flows) has its own: a full one keeps nothing of another out.
     """
 
     def __init__(self, limits: BodyLimits, callers: Callers) -> None:
@@ -174,7 +173,7 @@ class Bodies:
             arrival.deadline.reschedule(arrival.since + granted)
 
     def _hold(self, sender: str, number: int, by: _Arrival | None = None) -> None:
-        """Count bytes of a sender's; where there is no room, whoever is slow makes some."""
+        """Count bytes of a sender; if there is no room, slow senders are dropped to make some."""
         most = self._limits.held_bytes
         while self._held_by_all + number > most:
             if not self._make_room(None, by):

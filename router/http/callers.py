@@ -42,7 +42,7 @@ class Callers:
         self._trusted = [ip_network(text) for text in trusted_proxies]
 
     def address_of(self, scope: Scope) -> Address | None:
-        """Return the address of whoever calls; None where it cannot be told."""
+        """Return the IP address of the caller; None if it is unknown."""
         client = scope.get("client")
         forwarded = Headers(scope=scope).getlist("x-forwarded-for") if self._trusted else ()
         return caller_address(client[0] if client else None, forwarded, self._trusted)

@@ -56,7 +56,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer that is not 2xx."""
+    """The body of every response that is not 2xx."""
 
     error: ErrorDetail
 

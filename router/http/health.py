@@ -71,20 +71,20 @@ class HealthChecks:
         return await self._checks.get()
 
 
-@router.get("/health", summary="Can it do its work?", responses={503: {"model": Health}})
-async def health(
+@router.get("/health", summary="Check that HybridFlow can work", responses={503: {"model": Health}})
+async def get_health(
     checks: Annotated[HealthChecks, Depends(given(HealthChecks))], response: Response
 ) -> Health:
-    """Answer 200 if every check is ok, else 503 with what is wrong."""
+    """200 if every check is ok, else 503 with what is wrong."""
     found = await checks.get()
     ok = all(check.status == "ok" for check in found.values())
     response.status_code = 200 if ok else 503
     return Health(ok=ok, version=__version__, timestamp=datetime.now(UTC), checks=found)
 
 
-@router.get("/health/live", summary="Is the process alive?")
-async def live() -> dict[str, bool]:
-    """Answer as long as the process serves requests, whatever else is away."""
+@router.get("/health/live", summary="Check that the process is alive")
+async def get_liveness() -> dict[str, bool]:
+    """Always 200 while the process serves requests, even if everything else is away."""
     return {"ok": True}
 
 

@@ -2,7 +2,7 @@
 
 Swagger UI's files come with a package, not from a CDN. Both are there on a machine of one's own
 (the embedded database), elsewhere only with API_DOCS=true. The document is large: its bytes are
-made once, and whoever asks for it uses up calls of its address, like all without a credential.
+made once. A request for it counts for its IP address, like all requests without a credential.
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
 """Whether a webhook is let in: from where it may come, and with which secret.
 
-Decided before its body is read. What a refusal costs is said in `router.intake.guards`.
+Decided before its body is read. What a refusal costs is said in `router.intake.webhook_access`.
 """
 
 import re
@@ -15,8 +15,8 @@ from router.errors import DatabaseAway
 from router.http.callers import is_within
 from router.intake.auth import Verdict, examine, presents_anything
 from router.intake.dependencies import IntakeServices
-from router.intake.guards import Guard
 from router.intake.rejections import Rejected
+from router.intake.webhook_access import Access
 from router.whatsapp.bounds import LONGEST_INSTANCE
 from router.whatsapp.clean import clean
 
@@ -26,9 +26,9 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 def named_instance(in_path: str) -> str:
     """Return the name of the instance that a path names. Raises Rejected.
 
-    From here on it is the one name of whoever sends: its guard is found by it, its bodies, places
-    and events are counted under it, and it is recorded. So it is taken as it is or not at all: what
-    would be cleaned on its way to the state would be a second spelling of a tenant's name.
+    From here on it is the sender's only name: its secrets are found by it, its bodies, places and
+    events are counted under it, and it is recorded. So it is taken unchanged or refused: a cleaned
+    one would be a second spelling of a tenant's name.
     """
     if len(in_path) > LONGEST_INSTANCE or clean(in_path) != in_path or _CONTROL.search(in_path):
         raise Rejected(404, "not_found", "no instance can have the name that is in the path")
@@ -37,16 +37,16 @@ def named_instance(in_path: str) -> str:
 
 async def admit(request: Request, services: IntakeServices, instance: str) -> None:
     """Raise Rejected unless the tenant's webhooks may come from there, with that secret."""
-    guards = services.guards
+    cache = services.access
     if not presents_anything(request.headers, request.query_params.get("token")):
         # Whatever the tenant's own secrets are: no query for those who show none.
-        raise _refused_secret(request, services, Guard()) or Rejected(
+        raise _refused_secret(request, services, Access()) or Rejected(
             401, "bad_secret", "no secret"
         )
     try:
-        if _refusal(request, services, await guards.of(instance)) is None:
+        if _refusal(request, services, await cache.of(instance)) is None:
             return
-        refusal = _refusal(request, services, await guards.newest_of(instance))
+        refusal = _refusal(request, services, await cache.newest_of(instance))
     except DatabaseAway as error:
         raise Rejected(
             503, "database_away", f"nothing was recorded, send it again: {error}"
@@ -55,19 +55,19 @@ async def admit(request: Request, services: IntakeServices, instance: str) -> No
         raise refusal
 
 
-def _refusal(request: Request, services: IntakeServices, guard: Guard) -> Rejected | None:
+def _refusal(request: Request, services: IntakeServices, access: Access) -> Rejected | None:
     """The secret first: for who has none, a tenant's networks are gone through by nobody."""
-    return _refused_secret(request, services, guard) or _refused_network(request, services, guard)
+    return _refused_secret(request, services, access) or _refused_network(request, services, access)
 
 
-def _refused_secret(request: Request, services: IntakeServices, guard: Guard) -> Rejected | None:
-    shared = services.settings.webhook_secrets if guard.shared else ()
+def _refused_secret(request: Request, services: IntakeServices, access: Access) -> Rejected | None:
+    shared = services.settings.webhook_secrets if access.shared else ()
     verdict = examine(
         request.headers,
         request.query_params.get("token"),
         [secret.get_secret_value() for secret in shared],
         time.time(),
-        guard.hashes,
+        access.hashes,
     )
     if verdict is Verdict.ACCEPTED:
         return None
@@ -85,10 +85,10 @@ def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
-def _refused_network(request: Request, services: IntakeServices, guard: Guard) -> Rejected | None:
+def _refused_network(request: Request, services: IntakeServices, access: Access) -> Rejected | None:
     """Both the deployment's list and the tenant's must have the address, where they are set."""
     everybodys = _networks(services.settings.webhook_networks)
-    lists = [networks for networks in (everybodys or None, guard.networks) if networks is not None]
+    lists = [networks for networks in (everybodys or None, access.networks) if networks is not None]
     if not lists:
         return None
     address = services.callers.address_of(request.scope)

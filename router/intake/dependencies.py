@@ -9,9 +9,9 @@ from router.configuration.settings import Settings
 from router.http.bodies import Bodies
 from router.http.callers import Callers
 from router.http.services import given
-from router.intake.guards import Guards
 from router.intake.ingester import Ingester
 from router.intake.rejections import Rejections
+from router.intake.webhook_access import AccessCache
 from router.people.hashing import ContactHashes
 from router.sharing.rates import Rates
 
@@ -22,7 +22,7 @@ class IntakeServices:
 
     settings: Settings
     callers: Callers
-    guards: Guards
+    access: AccessCache
     rates: Rates
     bodies: Bodies
     hashes: ContactHashes

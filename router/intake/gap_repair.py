@@ -1,4 +1,4 @@
-"""Gap repair: fetches what Evolution stored and no webhook brought, and ingests it like any event.
+"""Gap repair: fetches what Evolution stored and no webhook brought; it comes in like any event.
 
 Evolution keeps the webhooks that it could not deliver in memory, for some 20 minutes; a longer
 outage or its own restart loses them. What it stored it still lists (`POST
@@ -18,18 +18,16 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from router.errors import DatabaseAway
 from router.evolution.client import EvolutionClient, MessagePage
 from router.evolution.errors import EvolutionAway
 from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages, PassedOver
 from router.intake.events import NotAnEnvelope, parse_webhook
-from router.intake.ingester import PATIENCE_MS
+from router.intake.ingester import Ingester
 from router.logs.events import Action, log_event
 from router.outbound.answers import beside_the_loop
-from router.people.hashing import ContactHashes
 from router.state.calls.gaps import CaughtUp, GapFrom, GapStart, caught_up, gap_start
-from router.state.calls.intake import Decision, IngestEvents, ingest_events
+from router.state.calls.intake import Decision
 from router.state.database import Database, Json
 from router.tenants.instance import TenantInstance
 from router.whatsapp.clean import as_object, as_text, as_time
@@ -38,12 +36,11 @@ _log = logging.getLogger(__name__)
 _MOST_RECORDS = 200 * SIZES[0]
 _MOST_ASKED = 400  # times, for them; heavy ones come a few at a time
 _MOST_PASSED_OVER = 50  # each is asked for five times; nobody's Evolution has so many
-_HEAVIEST = 32 * 1024 * 1024  # characters of what is kept until it is ingested
+_HEAVIEST = 32 * 1024 * 1024  # characters of what is kept until it is recorded
 _OF_A_RECORD = 1000  # characters that each counts for beside its own
 _PAGE_SECONDS = 10.0  # that Evolution has for a page, to its last byte
 _MOST_SECONDS = 300.0  # and for all of them: others wait for the place
-_EVENTS_PER_CALL = 20  # webhooks are recorded between two calls
-_MOST_ROUNDS = 200  # in which a contact's session may be held by somebody else
+_EVENTS_AT_A_TIME = 20  # webhooks are recorded in between
 _MARGIN_SECONDS = 600  # WhatsApp's clock, Evolution's and the database's are not one
 _LOOK_BACK_HOURS = 24
 _KNOWN = ("known_message", "own_message")
@@ -72,32 +69,28 @@ async def repair_gap(
     database: Database,
     evolution: EvolutionClient,
     tenant: TenantInstance,
-    rules: Mapping[str, float],
-    hashes: ContactHashes,
+    ingester: Ingester,
     since: datetime | None = None,
 ) -> GapReport:
-    """Ingest what Evolution has stored since `since`, or since when something may be missing.
+    """Bring in what Evolution has stored since `since`, or since when something may be missing.
 
-    `rules` are the policy of the state; `hashes` keep away who was erased. Raises EvolutionError
-    and StateError; what was ingested until then stays, and the next repair begins at the same time
-    again.
+    Raises EvolutionError and StateError; what was recorded until then stays, and the next repair
+    begins at the same time again.
     """
     start = await _gap_start(database, tenant)
     # Evolution's times are whole seconds.
     begin = (since or start.since).replace(microsecond=0)
     correlation_id = f"gap-{uuid4().hex[:12]}"
-
-    def read(record: Mapping[str, Any]) -> _Stored:
-        return _read(tenant.name, record, hashes, correlation_id)
-
+    read = partial(_read, tenant.name)
     stored, passed_over, complete = await _list_stored(evolution, tenant, begin, read)
     for each in passed_over:
         _log_passed_over(each, tenant, begin)
     decisions: list[Decision] = []
-    for place in range(0, len(stored), _EVENTS_PER_CALL):
-        few = stored[place : place + _EVENTS_PER_CALL]
+    for place in range(0, len(stored), _EVENTS_AT_A_TIME):
+        few = stored[place : place + _EVENTS_AT_A_TIME]
         events = [event for each in few for event in each.events]
-        decisions.extend(await _ingest(database, events, rules))
+        if events:
+            decisions.extend(await ingester.ingest(events, correlation_id))
     if since is None and complete:
         await caught_up(database, CaughtUp(tenant_id=tenant.tenant_id, until=start.now))
     new = [decision for decision in decisions if _is_new(decision)]
@@ -231,9 +224,7 @@ def _sent_at(record: Mapping[str, Any]) -> datetime:
     return datetime.now(UTC) if moment is None else datetime.fromisoformat(moment)
 
 
-def _read(
-    instance: str, record: Mapping[str, Any], hashes: ContactHashes, correlation_id: str
-) -> _Stored:
+def _read(instance: str, record: Mapping[str, Any]) -> _Stored:
     """Return what a record is worth: its events, or that it is of no use or cannot be read."""
     sent_at = _sent_at(record)
     try:
@@ -242,30 +233,8 @@ def _read(
         )
     except NotAnEnvelope:
         return _Stored(sent_at, (), is_failed=True)
-    events = [
-        hashes.added_to({**event, "correlation_id": correlation_id, "fetched": True})
-        for event in parsed.events
-    ]
+    events = [{**event, "fetched": True} for event in parsed.events]
     return _Stored(sent_at, events, is_unused=parsed.ignored is not None)
-
-
-async def _ingest(
-    database: Database, events: Sequence[Json], rules: Mapping[str, float]
-) -> list[Decision]:
-    """Return the decisions, in order; who is busy is asked for again."""
-    decided: dict[int, Decision] = {}
-    for _ in range(_MOST_ROUNDS):
-        left = [place for place in range(len(events)) if place not in decided]
-        if not left:
-            return [decided[place] for place in range(len(events))]
-        few = [events[place] for place in left]
-        answer = await ingest_events(database, IngestEvents(few, rules, PATIENCE_MS))
-        decided |= {
-            place: decision
-            for place, decision in zip(left, answer.decisions, strict=True)
-            if decision.outcome != "busy"
-        }
-    raise DatabaseAway("a conversation is held by another call")
 
 
 def _is_new(decision: Decision) -> bool:

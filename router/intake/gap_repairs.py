@@ -1,4 +1,4 @@
-"""Gap repairs in the background: few at a time, whoever's Evolution hangs or refuses.
+"""Gap repairs in the background: few at a time, even if some servers hang or refuse.
 
 After a start everybody's gap is repaired, and after a restart of Evolution those of all its
 instances: thousands of repairs, none of which may cost a webhook or a reply its place. So they are
@@ -16,10 +16,12 @@ from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionError, EvolutionRefused
 from router.intake.gap_queue import Gap, GapQueue
 from router.intake.gap_repair import log_report, repair_gap
+from router.intake.ingester import Ingester
+from router.intake.marks import Marks
 from router.logs.events import Action, log_event
-from router.people.hashing import ContactHashes
 from router.running.loops import is_cancelled, log_unexpected, safely
 from router.state.calls.gaps import gaps_by_activity
+from router.state.calls.intake import Decision
 from router.state.database import Database, Json
 from router.tenants.instance import InstanceKeys, find_instance
 from router.tenants.policy import policy
@@ -44,23 +46,26 @@ class _FewCalls:
 
 
 class GapRepairs:
-    """Runs repairs, one at a time for each instance; `evolution` has a pool of its own."""
+    """Runs repairs, one at a time for each instance; `evolution` has a pool of its own.
+
+    What they find comes in by an Ingester of their own: `on_decision` hears of it as of webhooks.
+    """
 
     def __init__(
         self,
         database: Database,
         evolution: EvolutionClient,
         settings: Settings,
-        wake: Callable[[], None],
+        marks: Marks,
+        on_decision: Callable[[Json, Decision], None],
         *,
         retry_delays: Sequence[float] = _RETRY_DELAYS,
     ) -> None:
         self._database = _FewCalls(database, _CALLS_AT_ONCE)
         self._evolution = evolution
-        self._settings = settings
+        # One call is about one instance: a repair keeps no webhook of others waiting.
+        self._ingester = Ingester(self._database, policy(settings), marks, on_decision, instances=1)
         self._keys = InstanceKeys.of(settings)
-        self._hashes = ContactHashes.of(settings.secrets_key, settings.webhook_secrets)
-        self._wake = wake
         self._retry_delays = retry_delays
         self._queue = GapQueue(retry_delays)
         self._running: set[asyncio.Task[None]] = set()
@@ -86,6 +91,7 @@ class GapRepairs:
             task.cancel()
         if self._running:
             await asyncio.wait(list(self._running))
+        await self._ingester.drain()
 
     async def finish(self) -> None:
         """Wait until no repair is under way or waits."""
@@ -172,12 +178,8 @@ class GapRepairs:
         tenant = await find_instance(self._database, gap.instance, self._keys)
         if not self._queue.place(gap, tenant.server_url, asyncio.get_running_loop().time()):
             return False
-        report = await repair_gap(
-            self._database, self._evolution, tenant, policy(self._settings), self._hashes
-        )
+        report = await repair_gap(self._database, self._evolution, tenant, self._ingester)
         log_report(report, tenant.tenant_id)
-        if report.turns:
-            self._wake()
         return True
 
     @staticmethod

@@ -1,4 +1,7 @@
-"""Carries webhook events to the state, many at a time.
+"""The one way in: carries events to the state, many at a time, whoever brings them.
+
+Each is marked here (see `marks`), recorded, and reacted to, whether a webhook brought it or gap
+repair found it: nothing else calls `ingest_events`.
 
 While one call is in flight, the events that arrive collect; the next call takes them all, of each
 instance in turn: who sends many makes nobody else wait. It is events that count: of a webhook with
@@ -17,11 +20,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from router.intake.stream import Reporting, Stream, instance_of
+from router.intake.marks import Marks
+from router.intake.stream import MAX_EVENTS_PER_CALL, Reporting, Stream, instance_of
 from router.state.calls.intake import Decision, IngestEvents, ingest_events
 from router.state.database import Database, Json
 
-STREAMS = 2  # with the one apart, and one for the guards: as many connections as webhooks may have
+STREAMS = (
+    2  # with the one apart, and one for the access cache: as many connections as webhooks may have
+)
 PATIENCE_MS = 50  # that a call waits for a lock which somebody else holds
 _APART_FOR = 60.0  # seconds, at first
 _LONGEST_APART = 3600.0
@@ -52,28 +58,34 @@ class Ingester:
         self,
         database: Database,
         policy: Mapping[str, object],
+        marks: Marks,
         on_decision: Callable[[Json, Decision], None],
+        *,
+        instances: int = MAX_EVENTS_PER_CALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take `on_decision(event, decision)`: called after each commit; its faults are logged.
 
-        `clock` gives seconds.
+        One call is about the events of so many `instances` at most. `clock` gives seconds.
         """
         self._database = database
         self._policy = dict(policy)
+        self._marks = marks
         reporting = Reporting(self._ask, on_decision, self._set_apart)
-        self._streams = tuple(Stream(reporting) for _ in range(STREAMS))
+        self._streams = tuple(Stream(reporting, instances) for _ in range(STREAMS))
         self._apart = Stream(reporting, instances=1)
         self._slow: dict[str, _Apart] = {}
         self._clock = clock
 
-    async def ingest(self, events: Sequence[Json]) -> list[Decision]:
+    async def ingest(self, events: Sequence[Json], correlation_id: str) -> list[Decision]:
         """Return one decision for each event, in order, when they are committed.
 
-        Raises DatabaseAway; the events may have been recorded all the same, and giving them again
-        returns the decisions that were made.
+        `correlation_id` is what the log calls whatever brought them. Raises DatabaseAway; the
+        events may have been recorded all the same, and giving them again returns the decisions
+        that were made.
         """
-        return await self._stream_for(events).ingest(events)
+        marked = [self._marks.marked(event, correlation_id) for event in events]
+        return await self._stream_for(marked).ingest(marked)
 
     def waiting_for(self, instance: str) -> int:
         """Return how many events of the instance wait for the next calls."""

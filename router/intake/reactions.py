@@ -1,7 +1,7 @@
-"""What this process does at once about a decision that it has just had committed.
+"""In-process side effects after a commit.
 
-Nothing here is needed for a right outcome: another process would find the same in the database by
-itself. It is what makes the answer quick and spares an LLM call that the fence would waste.
+Nothing here is needed for a correct outcome: every process finds the same in the database. It
+makes the reply quick, and saves an LLM call whose reply the fence would refuse.
 """
 
 import logging
@@ -30,14 +30,11 @@ class Reactions:
     """Wakes the dispatcher, stops replies that nobody needs any more, starts gap repairs."""
 
     def __init__(
-        self,
-        turns: Turns,
-        begin_gap_repair: Callable[[str], None],
-        wake_notices: Callable[[], None],
-        hashes: ContactHashes,
+        self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
+        """Whoever repairs gaps sets `reconnected`: it is called with the instance's name."""
+        self.reconnected: Callable[[str], None] = lambda _: None
         self._turns = turns
-        self._begin_gap_repair = begin_gap_repair
         self._wake_notices = wake_notices
         self._hashes = hashes
 
@@ -106,4 +103,4 @@ class Reactions:
             self._turns.wake()  # what waited for the line is due now
             self._wake_notices()
         if decision.reconnected:
-            self._begin_gap_repair(event["instance"])
+            self.reconnected(event["instance"])

@@ -12,7 +12,6 @@ turn.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +32,7 @@ from router.http.json_bounds import require_few_values, require_shallow
 from router.http.services import find
 from router.http.weight import weight_of
 from router.intake.admission import admit, named_instance
+from router.intake.decoding import decode
 from router.intake.dependencies import IntakeServices, TheServices
 from router.intake.events import NotAnEnvelope, Webhook, open_webhook, read_piece
 from router.intake.rejections import Rejected
@@ -68,9 +68,9 @@ router = APIRouter(
     tags=["webhook"],
     responses={
         401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
-        403: {"model": ErrorBody, "description": "It does not come from where it may"},
+        403: {"model": ErrorBody, "description": "The caller's network is not allowed"},
         413: {"model": ErrorBody, "description": "The body is too large"},
-        422: {"model": ErrorBody, "description": "It is no event of this instance"},
+        422: {"model": ErrorBody, "description": "Not an event of this instance"},
         429: {"model": ErrorBody, "description": "Too many; Retry-After says when again"},
         503: {"model": ErrorBody, "description": "Not recorded: send it again"},
     },
@@ -78,18 +78,24 @@ router = APIRouter(
 _log = logging.getLogger(__name__)
 _MOST_VALUES = 100_000  # in one webhook
 _LARGE = 32_768  # bytes; what is larger is parsed beside the event loop
-_MOST_DIGITS = 40  # of a number that is taken exactly
-_MOST_OF_A_NUMBER = 400
 
 
-@router.post("/webhook/{instance_name}", summary="Take an event of Evolution API")
+@router.post(
+    "/webhook/{instance_name}",
+    operation_id="receive_webhook",
+    summary="Receive a webhook of Evolution API",
+)
 @router.post("/webhook/{instance_name}/", include_in_schema=False)
-@router.post("/webhook/{instance_name}/{event}", summary="The same, with byEvents")
+@router.post(
+    "/webhook/{instance_name}/{event}",
+    operation_id="receive_webhook_by_event",
+    summary="Receive a webhook, with byEvents",
+)
 @router.post("/webhook/{instance_name}//{event}", include_in_schema=False)
 async def receive_webhook(
     request: Request, services: TheServices, instance_name: str, event: str | None = None
 ) -> Response:
-    """Answer when the event is committed or deliberately ignored; never wait for an LLM."""
+    """Answers when the event is committed or ignored; never waits for an LLM."""
     del event  # the body names its event; the path segment only repeats it
     try:
         return await _take(request, services, named_instance(instance_name))
@@ -172,14 +178,10 @@ async def _record(services: IntakeServices, instance: str, webhook: Webhook) -> 
             taken.ignored = parsed.ignored
             await asyncio.sleep(0)
             continue
-        for item in parsed.events:
-            item["correlation_id"] = taken.correlation_id
-            _mark_flood(services, item)
         if not taken.decisions:
             taken.contact = hashes.in_log(parsed.events[0].get("jids"))
-        events = [hashes.added_to(event) for event in parsed.events]
         try:
-            decisions = await services.ingester.ingest(events)
+            decisions = await services.ingester.ingest(parsed.events, taken.correlation_id)
         except DatabaseAway as error:
             raise Rejected(
                 503, "database_away", f"not all was recorded, send it again: {error}"
@@ -212,15 +214,6 @@ def _hold_back(services: IntakeServices, instance: str) -> None:
         )
 
 
-def _mark_flood(services: IntakeServices, item: dict[str, Any]) -> None:
-    if item["type"] != "message" or item["from_me"] or not item["jids"]:
-        return
-    limit = per_minute(services.settings.contact_messages_per_minute)
-    wait = services.rates.exceeded(limit, "contact", item["instance"], item["jids"][0])
-    if wait is not None:
-        item["flood"] = True
-
-
 async def _read(request: Request, services: IntakeServices, instance: str) -> tuple[Webhook, int]:
     """Return the webhook, and about how many bytes it takes from now on."""
     settings = services.settings
@@ -245,7 +238,7 @@ async def _read(request: Request, services: IntakeServices, instance: str) -> tu
 
 def _opened(instance: str, raw: bytes, most_deep: int) -> tuple[Webhook, int]:
     """Parse and bound a body, beside the event loop where it is large."""
-    body = _decode(raw)
+    body = decode(raw)
     require_shallow(body, raw, most_deep)
     if not isinstance(body, dict):
         raise NotAnEnvelope("the body is not a JSON object")
@@ -268,35 +261,6 @@ def _kept(bodies: Bodies, instance: str, weight: int) -> Iterator[None]:
 
 def _sender(instance: str) -> str:
     return f"webhooks of {instance}"
-
-
-def _decode(raw: bytes) -> object:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return _decode_leniently(raw)
-
-
-def _decode_leniently(raw: bytes) -> object:
-    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
-
-    On a long number Python works for long, and it is none of WhatsApp's.
-    """
-    try:
-        text = raw.decode("utf-8", "surrogatepass")
-        return json.loads(text, parse_int=_integer, parse_float=_fraction)
-    except (ValueError, RecursionError) as error:
-        raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
-
-
-def _integer(digits: str) -> float:
-    return int(digits) if len(digits) <= _MOST_DIGITS else _fraction(digits)
-
-
-def _fraction(digits: str) -> float:
-    if len(digits) > _MOST_OF_A_NUMBER:
-        raise ValueError(f"a number has more than {_MOST_OF_A_NUMBER} characters")
-    return float(digits)
 
 
 def _require_recorded(instance_name: str, decisions: Sequence[Decision]) -> None:

@@ -1,4 +1,4 @@
-"""What takes seconds to load, loaded in a thread: meanwhile the event loop serves whoever calls."""
+"""What takes seconds to load, loaded in a thread: meanwhile the event loop serves requests."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ class InThread(Generic[T]):
 
     def _made(self, making: "asyncio.Task[T]") -> None:
         if making.cancelled() or making.exception() is not None:
-            self._making = None  # whoever wants it next tries again
+            self._making = None  # the next call tries again
 
 
 def rehearse(ask: Callable[[], None], name: str) -> None:

@@ -19,6 +19,7 @@ from router.sharing.at_once import AtOnce
 from router.sharing.bench import Bench
 from router.sharing.shares import Shares
 from router.state.database import Database
+from router.tenants.instance import InstanceKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ class FlowServices:
     presence: Presence
     media: MediaSource
     media_bodies: Bodies
+    keys: InstanceKeys
     hashes: ContactHashes
     silent: SilentFlows
     places: Shares
     at_once: AtOnce
     bench: Bench
-    wake: Callable[[], None]  # whoever claims turns
+    wake: Callable[[], None]  # the dispatcher that claims turns
     wake_notices: Callable[[], None]
 
 

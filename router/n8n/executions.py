@@ -15,7 +15,7 @@ from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.execution_ids import is_execution_id
 from router.outbound.answers import beginning, read_json
-from router.running.loops import Loop
+from router.running.claims import ClaimLoop, ClaimTerms, Look, Work
 from router.state.calls.executions import (
     ClaimExecutionsToErase,
     SettleExecution,
@@ -46,30 +46,24 @@ class ExecutionEraser:
         self._database = database
         self._http = http
         self._api = api
-        self._loop = Loop(
-            self._look, pause=_PAUSE_AFTER_FAILURE, failed="executions could not be erased"
-        )
+        terms = ClaimTerms(_PAUSE, _PAUSE_AFTER_FAILURE, "executions could not be erased")
+        self._claims = ClaimLoop[Work](self._erase_some, lambda: _BATCH, terms)
 
     def wake(self) -> None:
         """Somebody was erased."""
-        self._loop.wake()
+        self._claims.wake()
 
     async def run(self) -> None:
         """Delete what is to be deleted until `stop`."""
-        await self._loop.run()
+        await self._claims.run()
 
     async def stop(self) -> None:
         """End after the request that is under way."""
-        self._loop.stop()
+        await self._claims.stop()
 
-    async def _look(self) -> float:
-        while await self._erase_some() and not self._loop.is_stopping:
-            pass
-        return _PAUSE
-
-    async def _erase_some(self) -> bool:
-        """Ask n8n to delete a batch. Returns whether there may be more to do now."""
-        asked = ClaimExecutionsToErase(limit=_BATCH, retry_seconds=_PAUSE)
+    async def _erase_some(self, most: int) -> Look:
+        """Ask n8n to delete a batch."""
+        asked = ClaimExecutionsToErase(limit=most, retry_seconds=_PAUSE)
         claimed = await claim_executions_to_erase(self._database, asked)
         errors: set[str] = set()
         for execution_id in claimed.execution_ids:
@@ -83,7 +77,7 @@ class ExecutionEraser:
                 _log, Action.EXECUTIONS_KEPT, error, level=logging.WARNING,
                 waiting=claimed.waiting,
             )  # fmt: skip
-        return len(claimed.execution_ids) == _BATCH
+        return Look(more=len(claimed.execution_ids) == most)
 
     async def _delete(self, execution_id: str) -> str | None:
         """Return why it could not be deleted; None: it is gone."""

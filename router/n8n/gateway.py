@@ -40,7 +40,6 @@ from router.state.calls.model import Refusal
 from router.state.database import Database, Json
 from router.state.entrances import acts_for
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
-from router.tenants.instance import InstanceKeys
 
 router = APIRouter(
     prefix="/n8n/evolution",
@@ -88,12 +87,12 @@ async def call_evolution(
             tenant = acts_for() or "notices"  # whose its token is, as the gate has found out
             with _place(services.places, tenant):
                 return await send_notice(services.outbox, notice, tenant, path, instance, body)
-        desk = await _Desk.open(request, services, instance)
-        contact = services.hashes.in_log(desk.turn.jids)
-        correlation_id = desk.turn.correlation_id or f"turn-{desk.token.turn_id}"
-        places = _place(services.places, f"tenant {desk.turn.tenant_id}")
-        with bind_correlation(correlation_id, contact), desk.counted(), places:
-            return await desk.carry_out(path, await written_of(request))
+        call = await _FlowRequest.open(request, services, instance)
+        contact = services.hashes.in_log(call.turn.jids)
+        correlation_id = call.turn.correlation_id or f"turn-{call.token.turn_id}"
+        places = _place(services.places, f"tenant {call.turn.tenant_id}")
+        with bind_correlation(correlation_id, contact), call.counted(), places:
+            return await call.carry_out(path, await written_of(request))
     except Refused as refused:
         return refused.answer()
 
@@ -122,7 +121,7 @@ async def _looked_at(database: Database, token: TurnToken) -> TurnOfFlow:
     return turn
 
 
-class _Desk:
+class _FlowRequest:
     """One request of a flow, with what it may act on."""
 
     def __init__(self, services: FlowServices, token: TurnToken, turn: TurnOfFlow) -> None:
@@ -130,9 +129,10 @@ class _Desk:
         self._next_part = 0  # of the turn, when the guard judged what it had said
         self.token = token
         self.turn = turn
+        self._line = services.keys.line(turn)  # opened once, however much the request sends
 
     @classmethod
-    async def open(cls, request: Request, services: FlowServices, instance: str) -> "_Desk":
+    async def open(cls, request: Request, services: FlowServices, instance: str) -> "_FlowRequest":
         """Find the turn by the token that the request shows. Raises Refused."""
         token = read_token(request.headers.get("apikey", ""))
         if token is None:
@@ -278,7 +278,7 @@ class _Desk:
 
     async def _send(self, message: Outgoing) -> Sent | None:
         """Send one message; None: more was said since it was judged. Raises Refused."""
-        speaker = flow(self.token, self.turn, texts_of(message.body), self._next_part)
+        speaker = flow(self.token, self._line, texts_of(message.body), self._next_part)
         try:
             sent = await self._services.outbox.send(speaker, message)
         except SendStopped as stopped:
@@ -304,6 +304,6 @@ class _Desk:
 
     def _instance(self) -> Instance:
         try:
-            return InstanceKeys.of(self._services.settings).instance(self.turn)
+            return self._line.instance()
         except EvolutionError as error:
             raise Refused(401, "Unauthorized", str(error), "key") from error

@@ -72,7 +72,7 @@ def read_body(written: bytes) -> Json:
 def asked_of(path: str, body: Json, contact: tuple[str, ...]) -> Asked:
     """Return what a flow may ask for `contact`, whose JIDs these are. Raises Refused."""
     if not is_known(path):
-        raise Refused(404, "Not Found", f"{path} is not to be had through the gateway", "path")
+        raise Refused(404, "Not Found", f"the gateway does not offer {path}", "path")
     try:
         return read_request(path, body, contact)
     except BadField as error:

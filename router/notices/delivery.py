@@ -40,7 +40,7 @@ class Flows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeDesk:
+class NoticeServices:
     """What an attempt works with; `flows` is None where n8n is not used."""
 
     database: Database
@@ -62,10 +62,11 @@ class _Failure:
 class Delivery:
     """One attempt; see `run`."""
 
-    def __init__(self, notice: ClaimedNotice, desk: NoticeDesk) -> None:
+    def __init__(self, notice: ClaimedNotice, services: NoticeServices) -> None:
         self._notice = notice
-        self._desk = desk
+        self._services = services
         self._sending = False
+        self._stopped = False
 
     @property
     def tenant_id(self) -> int:
@@ -73,13 +74,14 @@ class Delivery:
         return self._notice.tenant_id
 
     def stop(self) -> bool:
-        """Return whether the task may be cancelled at once: not while a message leaves."""
-        return not self._sending
+        """Begin nothing more. True: cancel the task; not while a message leaves."""
+        was_stopped, self._stopped = self._stopped, True
+        return not self._sending and not was_stopped
 
     async def run(self) -> None:
         """Tell it, and tell the state how that ended. What is cut off comes back with its lease."""
         try:
-            await self._run()
+            await (self._give_back() if self._stopped else self._run())
         except StateError as error:
             self._log_failure(f"a notice was not recorded: {error}")
         except asyncio.CancelledError:
@@ -87,17 +89,28 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - one notice must not end the others
             self._log_failure(f"a notice could not be told: {error!r}", error)
 
+    async def _give_back(self) -> None:
+        """Nobody was told and nothing tried: another router may tell it at once."""
+        asked = FailNotice(
+            **self._notice.held,
+            error="the router was stopped before it told anybody",
+            away=True,
+            max_attempts=self._services.max_attempts,
+            base_seconds=0,
+        )
+        await fail_notice(self._services.database, asked)
+
     async def _run(self) -> None:
         notice = self._notice
         untaken = None
-        if self._for_n8n() and self._desk.flows is not None:
-            untaken = await self._desk.flows.take(notice)
+        if self._for_n8n() and self._services.flows is not None:
+            untaken = await self._services.flows.take(notice)
             if untaken is None:
                 return  # the flow says when it is done
             self._log_failure(untaken)
         if notice.number or notice.url:
             await self._tell()
-        elif self._desk.flows is not None and not notice.told:
+        elif self._services.flows is not None and not notice.told:
             await self._fail(_Failure(untaken or "no flow said that it was done"))
         else:
             await self._finish(None if notice.told else "nobody")
@@ -125,7 +138,7 @@ class Delivery:
     async def _post(self, url: str) -> str | None:
         """Return why the webhook was not told, without its address: it may be a secret."""
         try:
-            answer = await self._desk.http.post(
+            answer = await self._services.http.post(
                 url,
                 content=build_notice(self._notice).model_dump_json(),
                 headers={"Content-Type": "application/json"},
@@ -143,7 +156,7 @@ class Delivery:
         """Return why the number was not told."""
         self._sending = True
         try:
-            await self._desk.outbox.send(
+            await self._services.outbox.send(
                 notice(
                     self._notice.shown_token,
                     f"tenant {self.tenant_id}",
@@ -165,7 +178,7 @@ class Delivery:
         asked = FinishNotice(
             **self._notice.held, handler="fallback", reason=reason, url_told=url_told
         )
-        await finish_notice(self._desk.database, asked)
+        await finish_notice(self._services.database, asked)
         if reason == "nobody":
             self._log_failure("nobody can be told: the tenant has no notify_number or notify_url")
             return
@@ -181,10 +194,10 @@ class Delivery:
             error=error,
             away=all(failure.is_away for failure in failures),
             url_told=url_told,
-            max_attempts=self._desk.max_attempts,
-            base_seconds=self._desk.retry_base,
+            max_attempts=self._services.max_attempts,
+            base_seconds=self._services.retry_base,
         )
-        answer = await fail_notice(self._desk.database, asked)
+        answer = await fail_notice(self._services.database, asked)
         state = answer.refused if isinstance(answer, Refusal) else answer.state
         self._log_failure(f"{error} ({state})")
 

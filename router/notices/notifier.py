@@ -1,24 +1,17 @@
-"""Claims due notices and has each told, several at a time.
+"""Claims due notices and has each told, several at a time; the loop is `router.running.claims`."""
 
-Like the dispatcher of turns it sleeps until the earliest due notice that it knows of, and looks by
-itself every few seconds for what other processes have made.
-"""
-
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from router.errors import DatabaseFault
 from router.notices.delivery import Delivery
-from router.running.loops import Loop, log_unexpected
-from router.running.stopping import STOP_GRACE, end_tasks
+from router.running.claims import ClaimLoop, ClaimTerms, Look, seconds_until
+from router.running.stopping import STOP_GRACE
 from router.sharing.shares import TENANT
-from router.state.calls.model import NotRead
+from router.state.calls.model import NotRead, readable
 from router.state.calls.notices import ClaimedNotice, ClaimNotices, claim_notices
 from router.state.database import Database
-
-_LOCKED_ELSEWHERE = 0.2  # seconds until a notice that another process looks at is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,71 +36,43 @@ class Notifier:
         self._database = database
         self._limits = limits
         self._begin = begin
-        self._running: dict[asyncio.Task[None], Delivery] = {}
         self._after_tenant = 0
-        self._loop = Loop(self._claim, pause=limits.poll, failed="notices could not be claimed")
+        terms = ClaimTerms(limits.poll, limits.poll, "notices could not be claimed")
+        self._claims = ClaimLoop[Delivery](self._claim, self._free, terms)
 
     def wake(self) -> None:
         """There may be a notice to claim."""
-        self._loop.wake()
+        self._claims.wake()
 
     async def run(self) -> None:
         """Claim and tell until `stop`."""
-        await self._loop.run()
+        await self._claims.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """Claim nothing more; a message that is leaving has `grace` seconds to end."""
-        self._loop.stop()
-        for task, delivery in list(self._running.items()):
-            if delivery.stop():
-                task.cancel()
-        await end_tasks(self._running, grace)
+        await self._claims.stop(grace)
 
-    async def _claim(self) -> float:
-        """Claim what is due and begin to tell it. Returns the seconds until the next look."""
-        free = self._limits.parallel - len(self._running)
-        if free <= 0:
-            return self._limits.poll  # the end of a delivery wakes us
+    def _free(self) -> int:
+        return self._limits.parallel - len(self._claims.under_way)
+
+    async def _claim(self, free: int) -> Look:
+        """Claim what is due and begin to tell it."""
         asked = ClaimNotices(
             limit=free,
             lease_seconds=self._limits.lease,
             max_attempts=self._limits.max_attempts,
             after_tenant=self._after_tenant,
             # A tenant whose webhook hangs is being told as long as it does.
-            own=Counter(str(each.tenant_id) for each in self._running.values()),
+            own=Counter(str(each.tenant_id) for each in self._claims.under_way.values()),
             own_times=TENANT,
         )
         claimed = await claim_notices(self._database, asked)
         self._after_tenant = claimed.after_tenant
         for notice in claimed.notices:
-            if isinstance(notice, NotRead):
-                _log_untold(notice.name, DatabaseFault(notice.fault))
-                continue
-            try:
-                self._start(notice)
-            except Exception as error:  # noqa: BLE001 - the others were claimed as well
-                _log_untold(notice.notice_id, error)
-        if claimed.more and len(self._running) < self._limits.parallel:
-            return 0.0 if claimed.notices else _LOCKED_ELSEWHERE
-        if claimed.next_due_at is None:
-            return self._limits.poll
-        wait = (claimed.next_due_at - claimed.now).total_seconds()
-        return min(max(wait, _LOCKED_ELSEWHERE), self._limits.poll)
+            self._claims.begin(f"notice {notice.name}", partial(self._begin_one, notice))
+        if claimed.more:  # where none could be had, others look at them
+            return Look(more=bool(claimed.notices), due_in=0.0)
+        return Look(more=False, due_in=seconds_until(claimed.next_due_at, claimed.now))
 
-    def _start(self, notice: ClaimedNotice) -> None:
-        delivery = self._begin(notice)
-        task = asyncio.create_task(delivery.run(), name=f"notice {notice.notice_id}")
-        self._running[task] = delivery
-        task.add_done_callback(self._ended)
-        if self._loop.is_stopping:
-            task.cancel()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        self._loop.wake()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log_unexpected(f"{task.get_name()} ended unexpectedly", error)
-
-
-def _log_untold(notice: object, error: Exception) -> None:
-    log_unexpected(f"notice {notice} could not be told", error)
+    def _begin_one(self, notice: ClaimedNotice | NotRead) -> Delivery:
+        return self._begin(readable(notice))

@@ -3,7 +3,7 @@
 import httpx
 
 from router.configuration.settings import Settings
-from router.notices.delivery import Delivery, Flows, NoticeDesk
+from router.notices.delivery import Delivery, Flows, NoticeServices
 from router.notices.notifier import NoticeLimits, Notifier
 from router.sending.outbox import Outbox
 from router.state.database import Database
@@ -23,7 +23,7 @@ def make_notifier(
 
     A tenant's notify_url is reached by `http`.
     """
-    desk = NoticeDesk(
+    services = NoticeServices(
         database=database,
         http=http,
         outbox=outbox,
@@ -37,4 +37,4 @@ def make_notifier(
         max_attempts=settings.turn_max_attempts,
         poll=settings.poll_seconds,
     )
-    return Notifier(database, limits, lambda notice: Delivery(notice, desk))
+    return Notifier(database, limits, lambda notice: Delivery(notice, services))

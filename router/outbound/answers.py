@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 MOST_VALUES = 300_000
 _LARGE = 64 * 1024  # bytes; what is larger is read beside the event loop, where the caller can wait
-# One thread: whoever parses stops everybody else, and two in turn would do so for twice as long.
+# One thread: parsing holds the interpreter, and two in turn would hold it for twice as long.
 _LARGE_ANSWERS = ThreadPoolExecutor(1, "large answers")
 _DEEPEST = 100
 _OF_A_VALUE = 60  # bytes

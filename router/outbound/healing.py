@@ -1,6 +1,6 @@
 """The transport under every client: within bounds, in shares, over a pool that heals.
 
-Whoever answers can hold up nobody but itself: an exchange has a deadline as a whole and a longest
+A server can hold up only its own requests: an exchange has a deadline as a whole and a longest
 answer (`bounds.py`), and of the connections nobody has all (`router.sharing.shares`).
 
 httpcore loses connections: who is cancelled between being given one and using it leaves it in the

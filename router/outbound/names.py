@@ -81,4 +81,4 @@ class OneAtATime:
     def _ended(self, name: tuple[str, int], asked: "asyncio.Future[list[str]]") -> None:
         del self._asking[name]
         if not asked.cancelled():
-            asked.exception()  # whoever waited for it may have gone
+            asked.exception()  # its caller may have gone

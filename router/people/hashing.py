@@ -24,7 +24,7 @@ from router.whatsapp.clean import JsonObject
 
 _KEY_BYTES = 32
 _DIGITS_IN_LOG = 12
-_RECENT = 4_096  # whoever writes once will soon write again
+_RECENT = 4_096  # who writes once will soon write again
 
 
 class ContactHashes:
@@ -52,7 +52,7 @@ class ContactHashes:
         return event | {"hashes": [_hash(key, str(jid)) for jid in jids for key in self._all_keys]}
 
     def in_log(self, jids: object) -> str | None:
-        """Return what stands in log lines for whoever is known by these: the beginning of a hash.
+        """Return what log lines show for a contact known by these: the beginning of a hash.
 
         That of the phone number, if there is one. None without a key, or for what is no JIDs.
         """

@@ -7,7 +7,7 @@ read them, and a customer could begin a message of another role with them.
 import re
 
 TEAM_MARK = "[written by a person of the team]"
-_FORGED = "(written by a person of the team)"  # whoever writes the mark by hand gets this
+_FORGED = "(written by a person of the team)"  # what a forged mark becomes
 _OPEN, _CLOSE = "[\\[［【〔⟦〚]", "[\\]］】〕⟧〛]"
 # What may stand between two letters without changing what a reader, or a model, reads. Bounded:
 # a long run of brackets must not cost the square of its length. Some empty signs count as letters.

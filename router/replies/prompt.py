@@ -129,7 +129,7 @@ def _indented(text: str) -> str:
 
 
 def prompt_of_turn(turn: ClaimedTurn, rules: PromptRules) -> Prompt:
-    """Return the prompt for the reply to a turn, whoever makes it."""
+    """Return the prompt for the reply to a turn, for either handler."""
     in_group = turn.session.chat == "group"
     known = {message.wa_id: message.body for message in turn.history if message.wa_id}
     return build_prompt(

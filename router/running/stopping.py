@@ -2,7 +2,7 @@
 
 uvicorn first waits REQUESTS_GRACE seconds for the requests that are being answered. Then the
 lifespan ends: what is being sent has STOP_GRACE more. What is given up is recorded as being sent,
-and is found out by whoever claims it next. Nothing here waits without a bound.
+and is found out by the process that claims it next. Nothing here waits without a bound.
 """
 
 import asyncio

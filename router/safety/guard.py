@@ -1,4 +1,4 @@
-"""The one place that every reply passes before it is sent, whoever made it.
+"""The one place that every reply passes before it is sent, from either handler.
 
 What may not be sent becomes a handoff, or the tenant's fallback message: the state decides which.
 """
@@ -25,7 +25,7 @@ _THREADS = ThreadPoolExecutor(2, "a reply's judgement")
 
 
 async def _nothing_more() -> None:
-    """Whoever waited for a judgement still wants it: the fence comes afterwards."""
+    """The caller still wants a judgement: the fence comes afterwards."""
 
 
 class ReplyRefused(Exception):

@@ -9,15 +9,15 @@ not wanted any more is left out.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from router.evolution.errors import EvolutionError
-from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends
 from router.sharing.shares import TENANT, Shares
 from router.state.calls.claimed_turn import ClaimedTurn
+from router.tenants.instance import TenantLine
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 50
@@ -41,14 +41,12 @@ class Courtesy:
     def __init__(
         self,
         evolution: EvolutionSends,
-        instance_of: Callable[[ClaimedTurn], Instance],
         typing_seconds: float,
         *,
         at_once: int = _AT_ONCE,
         later: float = _LATER,
     ) -> None:
         self._evolution = evolution
-        self._instance_of = instance_of
         self._typing_ms = int(typing_seconds * 1000)
         self._places = Shares(at_once)
         self._later = later
@@ -56,10 +54,10 @@ class Courtesy:
         self._under_way: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def during(self, turn: ClaimedTurn) -> AsyncIterator[None]:
+    async def during(self, turn: ClaimedTurn, line: TenantLine) -> AsyncIterator[None]:
         """Be courteous while the block makes the reply."""
         wanted = _Wanted()
-        self._begin(turn, wanted)
+        self._begin(turn, line, wanted)
         try:
             yield
         except BaseException:
@@ -75,21 +73,21 @@ class Courtesy:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _begin(self, turn: ClaimedTurn, wanted: _Wanted) -> None:
+    def _begin(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> None:
         if turn.tenant.instance_name in self._cannot or turn.session.chat == "group":
             return
         place = self._places.take_now({turn.tenant.instance_name: TENANT})
         if place is None:
             return
-        task = asyncio.create_task(self._show(turn, wanted), name=f"courtesy {turn.turn_id}")
+        task = asyncio.create_task(self._show(turn, line, wanted), name=f"courtesy {turn.turn_id}")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(lambda _: place.give_back())
 
-    async def _show(self, turn: ClaimedTurn, wanted: _Wanted) -> None:
+    async def _show(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> None:
         await asyncio.sleep(self._later)
         try:
-            able = await self._try(turn, wanted)
+            able = await self._try(turn, line, wanted)
         except EvolutionError as error:
             _log.debug("no courtesy shown: %s", error)
             return
@@ -99,12 +97,12 @@ class Courtesy:
         if not able:
             self._cannot.add(turn.tenant.instance_name)
 
-    async def _try(self, turn: ClaimedTurn, wanted: _Wanted) -> bool:
+    async def _try(self, turn: ClaimedTurn, line: TenantLine, wanted: _Wanted) -> bool:
         """Do what is still wanted. Returns False where the channel cannot."""
         if not wanted.reading:
             return True
         seen = [m.wa_id for m in turn.history if m.in_turn and m.wa_id]
-        instance = self._instance_of(turn)
+        instance = line.instance()
         able = await self._evolution.mark_read(instance, turn.session.jid, seen)
         if not (able and self._typing_ms and wanted.typing):
             return able

@@ -29,7 +29,7 @@ from router.state.calls.sends import (
     settle_doubt,
 )
 from router.state.database import Database
-from router.tenants.instance import InstanceKeys
+from router.tenants.instance import InstanceKeys, TenantLine
 
 _log = logging.getLogger(__name__)
 _LIMIT = 20
@@ -100,14 +100,15 @@ class DoubtSettler:
         """Settle those of one tenant; its Evolution may hang, and the rest comes with its lease."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_ROUND):
+                line = self._keys.line(sends[0])
                 for _, of_session in groupby(sends, key=lambda send: send.session_id):
                     # One that cannot be settled keeps none of the others waiting.
-                    settle = partial(self._settle, list(of_session))
+                    settle = partial(self._settle, list(of_session), line)
                     await safely(settle, "a doubt could not be settled")
 
-    async def _settle(self, sends: Sequence[ClaimedDoubt]) -> None:
+    async def _settle(self, sends: Sequence[ClaimedDoubt], line: TenantLine) -> None:
         """Settle the doubts of one session."""
-        verdict = await self._look(sends)
+        verdict = await self._look(sends, line)
         for send, finding in zip(sends, verdict.findings, strict=True):
             try:
                 asked = SettleDoubt(
@@ -132,10 +133,10 @@ class DoubtSettler:
                 detail=detail, tenant_id=send.tenant_id, message_id=send.message_id,
             )  # fmt: skip
 
-    async def _look(self, sends: Sequence[ClaimedDoubt]) -> Verdict:
+    async def _look(self, sends: Sequence[ClaimedDoubt], line: TenantLine) -> Verdict:
         first = sends[0]
         try:
-            instance = self._keys.instance(first)
+            instance = line.instance()
         except EvolutionError as error:
             unknown = Finding("unknown", detail=str(error))
             return Verdict((unknown,) * len(sends), _CHECK_AGAIN)

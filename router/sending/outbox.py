@@ -1,8 +1,8 @@
 """The way out: fence, send, record, in that order and with nothing in between.
 
-Whoever speaks, the state has written the message down before Evolution is asked, so whatever comes
-back of it is recognised. Failing to record is not failing to send: what has left is recorded as
-soon as the state can be reached. A send is never broken off half-way; who waited for it may go.
+The state has recorded every message before Evolution is asked, so its echo is always recognised.
+Failing to record is not failing to send: what has left is recorded as soon as the state can be
+reached. A send is never interrupted; its caller may go.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from router.sending.outgoing import Outgoing
 from router.sending.speakers import Passed, Sending, Speaker
 from router.sending.times import SendTimes, upload_seconds
 from router.sharing.places import NoPlace, SendPlaces
-from router.state.calls.model import Answer, StoredInstance
+from router.state.calls.model import Answer
 from router.state.calls.sends import (
     DoubtSend,
     FailSend,
@@ -37,7 +37,7 @@ from router.state.calls.sends import (
     finish_send,
 )
 from router.state.database import Database
-from router.tenants.instance import InstanceKeys
+from router.tenants.instance import InstanceKeys, TenantLine
 from router.whatsapp.jids import normalise_jid
 
 _log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Outbox:
         *,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Whoever settles doubts sets `doubted`: it is called whenever a send is in doubt."""
+        """The settler of doubts sets `doubted`: it is called whenever a send is in doubt."""
         self.doubted: Callable[[], None] = lambda: None
         self._database = database
         self._evolution = evolution
@@ -126,9 +126,10 @@ class Outbox:
             await self._fail(begun, left)
         return await self._doubt(speaker, begun, message, left)
 
-    def _instance(self, line: StoredInstance) -> Instance:
+    @staticmethod
+    def _instance(line: TenantLine) -> Instance:
         try:
-            return self._keys.instance(line)
+            return line.instance()
         except EvolutionError as error:
             raise SendFailed(error) from error
 
@@ -161,7 +162,7 @@ class Outbox:
             instance=instance or await self._instance_begun(passed),
         )
         if message.is_emptied:
-            # What it repeats has failed in the meantime: whoever asks again brings the media.
+            # What it repeats has failed in the meantime: a new request brings the media.
             await self._fail(begun, EvolutionAway("the same message was not sent a moment ago"))
         if self._clock() - asked_at > self._terms.times.patience:
             # A human may have written since, and nobody would know.
@@ -236,7 +237,7 @@ class Outbox:
         asked: _OfSend,
         seconds: float = _NOTED_FOR,
     ) -> None:
-        """Tell the state, for as long as that takes; whoever waits for it does not for ever."""
+        """Tell the state, as long as that takes; callers wait for it with a limit."""
         tell = partial(door, self._database, asked)
         telling = _kept(self._records, self._insist(tell, asked, seconds))
         await asyncio.wait({telling}, timeout=_PATIENCE)
@@ -281,7 +282,7 @@ def _refusal(answer: SendRefused, message: Outgoing) -> Sent | InDoubt:
 
 
 def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Return the work begun; it is kept until it ends, whoever waits for it."""
+    """Return the work begun; it is kept until it ends, even if nobody waits for it."""
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
@@ -290,7 +291,7 @@ def _kept(tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, Any]) -> asyn
 
 
 def _heard(task: asyncio.Task[Any]) -> None:
-    """Take note of how a task ended: whoever waited for it may have gone."""
+    """Take note of how a task ended: its caller may have gone."""
     if not task.cancelled():
         task.exception()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypedDict
 
 from router.state.calls.claimed_turn import ClaimedTurn
-from router.state.calls.flows import BeginFlowSend, TurnOfFlow, begin_flow_send
+from router.state.calls.flows import BeginFlowSend, begin_flow_send
 from router.state.calls.model import Held, StoredInstance
 from router.state.calls.notices import BeginNoticeSend, begin_notice_send
 from router.state.calls.sends import (
@@ -18,6 +18,7 @@ from router.state.calls.sends import (
 from router.state.calls.turns import MadeReply
 from router.state.database import Database
 from router.state.flow_tokens import NoticeToken, TurnToken
+from router.tenants.instance import TenantLine
 from router.whatsapp.jids import number_of
 
 
@@ -63,20 +64,22 @@ class Speaker:
     `fence` decides whether it may. It is asked through `database`, or through the router's own
     where that is None. `holder` is whose share of the places its sends take: the tenant, under one
     name for all, never told by what a caller says, such as the instance in a path.
-    `line` is the tenant's instance as the state has it; None where the fence answers with it.
+    `line` is the tenant's; None where the fence answers with its instance.
     `turn` is what a turn's attempt shows when its send is in doubt. One that `is_renewed` is an
     attempt of this process: its lease is renewed while it sends.
     """
 
     fence: Fence = field(repr=False)
     holder: str | None
-    line: StoredInstance | None = field(default=None, repr=False)
+    line: TenantLine | None = field(default=None, repr=False)
     turn: Held | None = field(default=None, repr=False)
     database: Database | None = field(default=None, repr=False)
     is_renewed: bool = False
 
 
-def reply_part(turn: ClaimedTurn, part: int, reply: MadeReply | None = None) -> Speaker:
+def reply_part(
+    turn: ClaimedTurn, part: int, line: TenantLine, reply: MadeReply | None = None
+) -> Speaker:
     """Return the AI, which says one part of the reply that it made to a turn.
 
     `reply` is all of it, where it is not written down yet: the fence does that in the same step.
@@ -91,13 +94,11 @@ def reply_part(turn: ClaimedTurn, part: int, reply: MadeReply | None = None) -> 
             return begun
         return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn.tenant)
 
-    return Speaker(
-        fence, f"tenant {turn.tenant.tenant_id}", turn.tenant, turn.held, is_renewed=True
-    )
+    return Speaker(fence, f"tenant {turn.tenant.tenant_id}", line, turn.held, is_renewed=True)
 
 
-def flow(token: TurnToken, turn: TurnOfFlow, text: str, next_part: int) -> Speaker:
-    """Return a flow in n8n that answers the turn.
+def flow(token: TurnToken, line: TenantLine, text: str, next_part: int) -> Speaker:
+    """Return a flow in n8n that answers the turn, whose tenant's `line` it is.
 
     `text` is all that will be read of what it sends. It was judged when `next_part` was the next.
     """
@@ -114,9 +115,9 @@ def flow(token: TurnToken, turn: TurnOfFlow, text: str, next_part: int) -> Speak
         begun = await begin_flow_send(database, asked)
         if isinstance(begun, SendRefused):
             return begun
-        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, turn)
+        return Passed(begun.message_id, number_of(begun.jid), begun.chosen_id, line.stored)
 
-    return Speaker(fence, f"tenant {turn.tenant_id}", turn, token.held)
+    return Speaker(fence, f"tenant {line.stored.tenant_id}", line, token.held)
 
 
 def notice(

@@ -1,9 +1,9 @@
 """One connection: uvicorn's own way of speaking HTTP (httptools), with bounds.
 
 uvicorn reads a head of any length, takes in any number of requests before the first is answered,
-and waits for ever for a head, a body or a reader. Here each of these has a bound (`Bounds`), and
-whoever goes beyond it is told once (431, 400) or cut off. What an application reads as a body has
-its bounds there: `router.http.bodies`.
+and waits for ever for a head, a body or a reader. Here each of these has a bound (`Bounds`). A
+caller that goes beyond it gets one response (431, 400) or is cut off. Bodies that an application
+reads have their own bounds: `router.http.bodies`.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ class Connection(HttpToolsProtocol):
             self._close()
 
     def _note_reading(self, now: float) -> None:
-        """Give whoever reads, however slowly, time anew; only an answer that stands is late."""
+        """Restart the clock for a client that reads, however slowly; only a stalled one is late."""
         if self._write_until is None:
             return
         unread = self.transport.get_write_buffer_size()
@@ -117,7 +117,7 @@ class Connection(HttpToolsProtocol):
         self._until = self.loop.time() + self._bounds.head_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back, and tell whoever is answering.
+        """Give the place back, and tell the code that is answering.
 
         uvicorn tells the last request alone, which may be waiting behind the one that is answered.
         """

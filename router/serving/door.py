@@ -63,7 +63,7 @@ class _Idle:
 class Door:
     """The connections of one process.
 
-    Where places are short, whoever does nothing makes room: first who never sent a whole head of a
+    When places are short, idle connections are closed: first who never sent a whole head of a
     request, then who rests after one, then who reads nothing of its answer, then whose body is not
     there yet, of each the longest so. But a quarter of the places is for those who have just come,
     so that each has time to ask. Whose request is there stays, however many come with nothing to

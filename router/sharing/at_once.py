@@ -78,7 +78,7 @@ class Shared(Generic[T]):
         self._working: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """Return what comes of it; whoever goes away stops it for nobody. Raises what it raises."""
+        """Return the result; a caller that goes away does not stop it. Raises what it raises."""
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._do(), name="for all who ask")
         return await asyncio.shield(self._working)

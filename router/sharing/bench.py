@@ -1,8 +1,8 @@
-"""Where what may take long is worked on: beside everything else, and a tenant's one by one.
+"""Threads for work that may take long, one piece of each tenant at a time.
 
-To take the Markdown out of a flow's long text, to hash a film, or to look for a tenant's patterns
-in a reply may take long. There are two threads for each kind, and no tenant has both: whoever asks
-for much waits for itself.
+To take the Markdown out of a flow's long text, to hash a film, or to search a reply for a tenant's
+patterns may take long. There are two threads for each kind of work, and no tenant has both: a
+tenant that asks for much waits for itself.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A few places for which each waits in a lane of its own: the lanes have their turns one by one.
 
-However many wait in one lane, whoever comes by another is next but for one from each lane. What
+However many wait in one lane, a call in another lane waits for one from each lane at most. What
 waits is bounded: a lane has so many, and where all together are too many the longest lane loses its
 last.
 """

@@ -1,7 +1,7 @@
 """A number of places that nobody can hold all of: one who holds many leaves room for the next.
 
 A holder may take another place only while it holds less than so many times what is free. So one
-alone gets most of the places, several share most of them, and some stay free for whoever comes.
+alone gets most of the places, several share most of them, and some stay free for the next one.
 """
 
 import asyncio
@@ -42,9 +42,9 @@ class Shares:
         return Place(self, claims)
 
     async def take(self, claims: Claims, wait: float | None) -> "Place":
-        """Return a place. Raises TimeoutError where none may be had within `wait` seconds.
+        """Return a place. Raises TimeoutError if none is free within `wait` seconds.
 
-        None: it is waited for however long it takes.
+        With None it waits as long as it takes.
         """
         if (place := self.take_now(claims)) is not None:
             return place
@@ -71,7 +71,7 @@ class Shares:
         self._held.update(claims.keys())
 
     def give_back(self, claims: Claims) -> None:
-        """Free a place that was taken for these claims, and give it to whoever waits and may."""
+        """Free a place that was taken for these claims, and give it to the next allowed waiter."""
         self._free += 1
         for holder in claims:
             self._held[holder] -= 1

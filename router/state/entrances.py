@@ -1,8 +1,8 @@
-"""Shares of the connections to the database: for each kind of work its own, whoever else is slow.
+"""Shares of the connections to the database: each kind of work has its own, and is not slowed down.
 
 Each kind has places that are kept for it, and may take so many of the others. What tenants' keys
 ask over the API has few, however long it takes, so webhooks, claims and sends never wait behind it.
-Of each kind one holder (a tenant) has a part only, and whoever holds least is next.
+Of each kind one holder (a tenant) has a part only, and the holder of the fewest is next.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _holder: ContextVar[Hashable] = ContextVar("for whom the state is called", defau
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of ten connections: how many are kept, how many may be had, and how many by one holder.
+    """Of ten connections: how many are kept, how many may be taken, and how many by one holder.
 
     A place is waited for `patience` seconds.
     """

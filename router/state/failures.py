@@ -1,6 +1,6 @@
 """What PostgreSQL's error codes mean for a caller: the same over either transport. Pure.
 
-A StateError may become an answer to whoever asks, so it says in words of ours what the code means.
+A StateError may become a response, so it says in words of ours what the code means.
 Only what our own functions raise (`PT…`) is passed on as it is. What PostgreSQL says goes to the
 log, and there, too, without what can hold a row or a value: DETAIL never, the message of the
 classes that repeat no values.
@@ -88,7 +88,9 @@ def fault(code: str, message: str, function: str) -> DatabaseFault:
 
 def missing(function: str) -> DatabaseAway:
     """Return the error for a schema that is not there, or older than this program."""
-    return DatabaseAway(f"{function}: the database has not this program's schema: {APPLY_SCHEMA}")
+    return DatabaseAway(
+        f"{function}: the schema is missing or older than this version: {APPLY_SCHEMA}"
+    )
 
 
 def unstorable() -> Invalid:

@@ -34,7 +34,7 @@ class TurnToken:
 
 @dataclass(frozen=True, slots=True)
 class NoticeToken:
-    """The same of a notice."""
+    """A notice's token; see TurnToken."""
 
     notice_id: int
     secret: str

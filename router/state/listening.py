@@ -1,7 +1,7 @@
 """Routers on one database that hear one another: a full one calls, and one with a free place comes.
 
 PostgreSQL carries the call (NOTIFY). It reaches connections of its own protocol only, and none
-behind a pooler of transactions; whoever cannot hear looks by itself every POLL_SECONDS.
+behind a pooler of transactions; a router that cannot listen polls every POLL_SECONDS.
 """
 
 import asyncio

@@ -68,7 +68,7 @@ async def _look_at(database: Database) -> None:
         async with asyncio.timeout(_PATIENCE):
             checked = await check_database(database)
     except (TimeoutError, StateError):
-        return  # whoever needs it will be told, and tells
+        return  # callers that need it get an error, and report it
     if refusal := too_new(checked):
         raise ConfigurationError({"database": refusal})
     if said := schema_fault(checked) or schema_advice(checked):

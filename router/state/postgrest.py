@@ -19,7 +19,7 @@ from router.errors import DatabaseAway, DatabaseTooSlow
 from router.outbound.trust import trusted
 from router.state.database import Json
 from router.state.failures import in_log, is_deadlock, unstorable
-from router.state.gateway import GatewayAnswer, refuse_gateway_answers, what_gateway_says
+from router.state.proxy_answers import ProxyAnswer, refuse_proxy_answers, what_proxy_says
 from router.state.rest_failures import is_schema_cache_behind, what_postgrest_says
 from router.state.sayings import Sayings
 
@@ -52,7 +52,7 @@ class SupabaseDatabase:
             transport=AiohttpTransport(verify=trusted(), limits=_LIMITS),
             event_hooks={
                 "request": [] if _is_jwt(secret) else [_drop_authorization],
-                "response": [refuse_gateway_answers],
+                "response": [refuse_proxy_answers],
             },
         )
         options = AsyncClientOptions(
@@ -83,8 +83,8 @@ class SupabaseDatabase:
     async def _ask(self, function: str, argument: Mapping[str, object]) -> Json:
         try:
             answer = await self._client.rpc(function, {"p": argument}).execute()
-        except GatewayAnswer as answered:
-            raise what_gateway_says(answered, function, self._url) from answered
+        except ProxyAnswer as answered:
+            raise what_proxy_says(answered, function, self._url) from answered
         except UnicodeEncodeError as error:
             raise unstorable() from error
         except (aiohttp.ClientError, httpx.StreamError, OSError, EOFError) as error:
@@ -141,6 +141,6 @@ def _is_jwt(key: str) -> bool:
 async def _drop_authorization(request: httpx.Request) -> None:
     """The newer keys (sb_secret_…) are no JWTs: they go as `apikey`, and as nothing else.
 
-    supabase-py shows every key as a bearer token, too, which whoever wants a JWT there refuses.
+    supabase-py also sends every key as a bearer token; programs that expect a JWT there refuse it.
     """
     del request.headers["Authorization"]

@@ -62,6 +62,10 @@ class InstanceKeys:
         """Return the instance that the state found, with its key. Raises EvolutionRefused."""
         return self.reach(found.instance_name, found.evo_server_url, self.key_of(found))
 
+    def line(self, found: StoredInstance) -> "TenantLine":
+        """Return the line of the instance that the state found, for one attempt or request."""
+        return TenantLine(self, found)
+
     def reach(self, name: str, server_url: str, key: SecretStr | None) -> Instance:
         """Return the instance at the address. Raises EvolutionRefused: no key, or a bad address."""
         if name in (".", ".."):  # its requests would go to another path
@@ -86,6 +90,24 @@ class InstanceKeys:
             f" EVOLUTION_SERVERS names, and {server} is not among them. Set the tenant's"
             f" evo_api_key; or, where that server is the deployment's, {cure}"
         )
+
+
+class TenantLine:
+    """A tenant's way to WhatsApp as one attempt has it: its key is opened once, when it is wanted.
+
+    It is gone with the attempt, and the opened key with it.
+    """
+
+    def __init__(self, keys: InstanceKeys, stored: StoredInstance) -> None:
+        self.stored = stored
+        self._keys = keys
+        self._instance: Instance | None = None
+
+    def instance(self) -> Instance:
+        """Return the instance with its key. Raises EvolutionRefused."""
+        if self._instance is None:
+            self._instance = self._keys.instance(self.stored)
+        return self._instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Tenants that can reach no Evolution, because EVOLUTION_SERVERS does not name their server.
 
-Said in the log at the start, with the line to set: who comes from a release where
-EVOLUTION_API_KEY was shown to every server shall not have to search. /health, which anybody may
-ask, names the instances and no address.
+The log says so at the start, with the line to set, for deployments that come from a release where
+EVOLUTION_API_KEY was shown to every server. /health, which anybody may call, names the instances
+but no URL.
 """
 
 import asyncio

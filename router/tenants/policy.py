@@ -1,36 +1,33 @@
-"""The deployment's rules of the conversation, as the SQL functions take them."""
+"""What the deployment says of the rules, as the SQL functions take it: made of the settings."""
 
+from collections.abc import Sequence
+
+from router.configuration.declaring import Declared
 from router.configuration.settings import Settings
-from router.state.calls.policies import Budgets, Ceilings, Policy
+from router.configuration.tenant_settings import SETTINGS
 from router.state.database import Json
 
 
-def policy(settings: Settings) -> Json:
+def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
     """Return the `policy` argument: what holds where a tenant has no rule of its own."""
-    return Policy(
-        resume_after_hours=settings.resume_after_hours,
-        answer_within_minutes=settings.answer_within_minutes,
-        debounce_seconds=settings.debounce_seconds,
-        debounce_cap_seconds=settings.debounce_cap_seconds,
-        loop_replies=settings.loop_replies,
-        loop_minutes=settings.loop_minutes,
-    ).written()
+    rules = {each.name: _said(settings, each) for each in declared if each.deployment == "rule"}
+    return {**rules, "debounce_cap_seconds": settings.debounce_cap_seconds}
 
 
-def ceilings(settings: Settings) -> Json:
+def ceilings(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
     """Return the `ceilings` argument: the most that a tenant may be given of what costs us."""
-    return Ceilings(
-        **budgets(settings),
-        llm_max_tokens=settings.llm_max_tokens,
-        llm_models=tuple(sorted(settings.allowed_models)),
-    ).written()
+    most = {each.name: _said(settings, each) for each in declared if each.deployment == "most"}
+    models = sorted(settings.allowed_models)
+    return {**budgets(settings, declared), **most, "llm_models": models}
 
 
-def budgets(settings: Settings) -> dict[str, int]:
+def budgets(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> dict[str, int]:
     """Return the budgets that no tenant can go beyond, without what is unlimited."""
-    return Budgets(
-        daily_turns=settings.daily_turns,
-        daily_tokens=settings.daily_tokens,
-        contact_daily_turns=settings.contact_daily_turns,
-        contact_daily_tokens=settings.contact_daily_tokens,
-    ).written()
+    said = {each.name: _said(settings, each) for each in declared if each.deployment == "budget"}
+    return {name: int(most) for name, most in said.items() if most is not None}
+
+
+def _said(settings: Settings, declared: Declared) -> float | None:
+    """Return what the deployment's variable of the same meaning says."""
+    said: float | None = getattr(settings, declared.variable)
+    return said

@@ -12,8 +12,10 @@ from typing import Any, TypedDict
 from pydantic import SecretStr
 
 from router.configuration.addresses import Allowed, fault_of
+from router.configuration.declaring import named
 from router.configuration.servers import Servers
 from router.configuration.settings import Settings
+from router.configuration.tenant_settings import SETTINGS
 from router.errors import Invalid
 from router.logs.scrubber import shield_secret
 from router.state.calls import tenants
@@ -23,7 +25,7 @@ from router.state.database import Database, Json
 from router.tenants.policy import ceilings, policy
 from router.tenants.sealing import KEY_COLUMNS, Vault, place_of_key
 
-_ADDRESSES = ("evo_server_url", "notify_url", "moderation_url")
+_ADDRESSES = named(SETTINGS, "address")
 _KEY = re.compile(r"[!#-&(-\[\]-~]{6,500}")
 
 
@@ -73,7 +75,7 @@ def _rules(settings: Settings) -> _Rules:
 
 
 def _shield(values: Mapping[str, Any]) -> None:
-    """Keep its keys out of the log, now that whoever gave them was let to."""
+    """Keep its keys out of the log, now that the caller was allowed to set them."""
     for column in KEY_COLUMNS:
         if key := values.get(column):
             shield_secret(SecretStr(key))

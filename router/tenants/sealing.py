@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
+from router.configuration.declaring import named
+from router.configuration.tenant_settings import SETTINGS
+
 _PREFIX = "sealed:1:"
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
@@ -78,7 +81,7 @@ class Vault:
         return self._current is not None and stored.startswith(f"{_PREFIX}{self._current}:")
 
 
-KEY_COLUMNS = ("evo_api_key", "llm_api_key")
+KEY_COLUMNS = named(SETTINGS, "key")
 """The columns of a tenant that are stored sealed."""
 
 

@@ -44,7 +44,8 @@ from router.state.calls.turns import (
 )
 from router.state.database import Database
 from router.state.entrances import on_behalf_of
-from router.turns.line import Line
+from router.tenants.instance import InstanceKeys
+from router.turns.line import Lines
 from router.turns.seats import Seat
 from router.turns.settling import Settling
 from router.whatsapp.clean import clean
@@ -78,7 +79,8 @@ class Workshop:
     budget: Budget
     outbox: Outbox
     settling: Settling
-    line: Line
+    lines: Lines
+    keys: InstanceKeys
     hashes: ContactHashes
     reach: Reach
     rules: AttemptRules
@@ -91,6 +93,7 @@ class TurnAttempt:
         self._turn = turn
         self._shop = workshop
         self._seat = seat
+        self._line = workshop.keys.line(turn.tenant)
         self._sending = False
         self._unsaved: MadeReply | None = None
         """A reply that was made and is not written down yet: the fence of its first part does."""
@@ -122,7 +125,7 @@ class TurnAttempt:
             if self._stopped:
                 await self._release()
                 return
-            settled = await self._shop.settling.settle(self._turn, self._seat.stand)
+            settled = await self._shop.settling.settle(self._turn, self._line, self._seat.stand)
             if settled is None:
                 return
             self._turn = settled
@@ -151,7 +154,7 @@ class TurnAttempt:
         try:
             async with (
                 asyncio.timeout(self._shop.rules.make_timeout),
-                self._shop.courtesy.during(self._turn),
+                self._shop.courtesy.during(self._turn, self._line),
             ):
                 reply = await self._shop.maker.make(self._turn, prompt)
                 if isinstance(reply, Reply):
@@ -188,7 +191,7 @@ class TurnAttempt:
         """Ask for the line where a reply could not leave before, for to make one costs."""
         if self._turn.waits:
             await self._stand()
-            await self._shop.line.require(self._turn)
+            await self._shop.lines.require(self._line)
 
     async def _stand(self) -> None:
         """Leave the seat to others: what follows waits for the tenant's server."""
@@ -234,7 +237,7 @@ class TurnAttempt:
 
     async def _say(self, part: int, body: str) -> bool:
         """Send one part. False: nobody knows whether it left, and the turn is put aside."""
-        speaker = reply_part(self._turn, part, self._unsaved)
+        speaker = reply_part(self._turn, part, self._line, self._unsaved)
         try:
             await self._stand()
             self._sending = True

@@ -1,8 +1,6 @@
 """Claims due turns and has an attempt made at each, many sessions at a time.
 
-The dispatcher sleeps until the earliest due turn that it knows of, is woken by this process's own
-ingests, and looks by itself every few seconds for what other processes have left behind. It claims
-as much as there are seats free (see `seats`).
+It claims as much as there are seats free (see `seats`); the loop is `router.running.claims`.
 """
 
 import asyncio
@@ -11,22 +9,19 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from router.errors import DatabaseFault
 from router.logs.events import Action, log_event
-from router.running.loops import Loop, log_unexpected
-from router.running.stopping import STOP_GRACE, end_tasks
+from router.running.claims import ClaimLoop, ClaimTerms, Look, Work, seconds_until
+from router.running.stopping import STOP_GRACE
 from router.state.calls.claimed_turn import ClaimedTurn
-from router.state.calls.model import NotRead
+from router.state.calls.model import NotRead, readable
 from router.state.calls.turns import ClaimedTurns, ClaimTurns, call_routers, claim_turns
 from router.state.database import Database
-from router.turns.heartbeat import Attempt, Heartbeat, UnderWay
+from router.turns.heartbeat import Heartbeat, UnderWay
 from router.turns.seats import Seat, Seats
 
 _log = logging.getLogger(__name__)
-_LOCKED_ELSEWHERE = (
-    0.2  # seconds until a due turn that another process is looking at is tried again
-)
 _BETWEEN_CALLS = 0.1  # seconds from one call of a full router to the next
 
 
@@ -62,25 +57,27 @@ class Dispatcher:
         self,
         database: Database,
         limits: ClaimLimits,
-        begin_attempt: Callable[[ClaimedTurn, Seat], Attempt],
+        begin_attempt: Callable[[ClaimedTurn, Seat], Work],
     ) -> None:
         self._database = database
         self._limits = limits
         self._begin_attempt = begin_attempt
         self._seats = Seats(limits.parallel, limits.tenant_share, has_free=self.wake)
-        self._running: dict[asyncio.Task[None], UnderWay] = {}
+        terms = ClaimTerms(limits.poll, limits.poll, "turns could not be claimed")
+        self._claims = ClaimLoop[UnderWay](self._claim, lambda: self._seats.free, terms)
+        self._claims.when_full = self._call_others
+        self._claims.ended = lambda each: each.seat.end()
         self.heartbeat = Heartbeat(
-            database, lambda: self._running, worker=limits.worker, lease=limits.lease
+            database, lambda: self._claims.under_way, worker=limits.worker, lease=limits.lease
         )
         self._after_tenant = 0
         self._took_none_since: int | None = None
         """The tenant at which the round began in which no turn could be taken so far."""
         self._called_others_at = float("-inf")
-        self._loop = Loop(self._claim, pause=limits.poll, failed="turns could not be claimed")
 
     def wake(self, due_in: float = 0.0) -> None:
         """There is (or will be, in `due_in` seconds) a turn to claim."""
-        self._loop.wake(due_in)
+        self._claims.wake(due_in)
 
     def help(self) -> None:
         """Another router is full: claim what it cannot, if there is a seat."""
@@ -89,13 +86,11 @@ class Dispatcher:
 
     def abandon(self, session_id: int) -> None:
         """A human took this session over: stop making a reply that the fence would refuse."""
-        for task, each in self._running.items():
-            if each.turn.session.session_id == session_id and each.attempt.stop():
-                task.cancel()
+        self._claims.stop_those(lambda each: each.turn.session.session_id == session_id)
 
     async def run(self) -> None:
         """Claim and dispatch until `stop`."""
-        await self._loop.run()
+        await self._claims.run()
 
     async def stop(self, grace: float = STOP_GRACE) -> None:
         """Claim nothing more and give back what nothing is sent of.
@@ -103,18 +98,10 @@ class Dispatcher:
         A send has `grace` seconds to end. Then its turn is given back, too: the state knows that
         it is being sent, and who claims the turn next finds out how that ended.
         """
-        self._loop.stop()
-        await asyncio.sleep(0)  # a task that is cancelled before it has begun gives nothing back
-        for task, each in list(self._running.items()):
-            if each.attempt.stop():
-                task.cancel()
-        await end_tasks(self._running, grace)
+        await self._claims.stop(grace)
 
-    async def _claim(self) -> float:
-        """Claim what is due and start on it. Returns the seconds until the next look."""
-        free = self._seats.free
-        if not free:
-            return await self._call_others()  # a seat that becomes free wakes us
+    async def _claim(self, free: int) -> Look:
+        """Claim what is due and start on it."""
         claimed = await claim_turns(self._database, self._what_to_claim(free))
         is_round_over = self._is_round_over(claimed)
         self._after_tenant = claimed.after_tenant
@@ -129,14 +116,9 @@ class Dispatcher:
                 level=logging.WARNING, **ended.model_dump(),
             )  # fmt: skip
         for turn in claimed.turns:
-            if isinstance(turn, NotRead):
-                _log_not_begun(turn.name, DatabaseFault(turn.fault))
-                continue
-            try:
-                self._start(turn)
-            except Exception as error:  # noqa: BLE001 - the others were claimed as well
-                _log_not_begun(turn.turn_id, error)
-        return self._seconds_until_next(claimed, is_round_over=is_round_over)
+            self._claims.begin(f"turn {turn.name}", partial(self._begin, turn))
+        due_in = seconds_until(claimed.next_due_at, claimed.now)
+        return Look(more=claimed.more and not is_round_over, due_in=due_in)
 
     def _is_round_over(self, claimed: ClaimedTurns) -> bool:
         """Whether all tenants were looked at since a turn was taken: there is none just now."""
@@ -167,7 +149,7 @@ class Dispatcher:
         limits = self._limits
         share, flows = limits.tenant_share, limits.flows
         is_shared = share < 1
-        work = self._running.values()
+        work = self._claims.under_way.values()
         own = Counter(str(each.turn.tenant.tenant_id) for each in work)
         sitting = Counter(str(each.turn.tenant.tenant_id) for each in work if each.seat.is_taken)
         return ClaimTurns(
@@ -186,31 +168,7 @@ class Dispatcher:
             answer_within_minutes=limits.answer_within_minutes,
         )
 
-    def _seconds_until_next(self, claimed: ClaimedTurns, *, is_round_over: bool) -> float:
-        if claimed.more and not is_round_over and self._seats.free:
-            return 0.0
-        if claimed.next_due_at is None:
-            return self._limits.poll
-        wait = (claimed.next_due_at - claimed.now).total_seconds()
-        if wait <= 0 and not self._seats.free:
-            return self._limits.poll
-        return min(max(wait, _LOCKED_ELSEWHERE), self._limits.poll)
-
-    def _start(self, turn: ClaimedTurn) -> None:
-        seat = self._seats.seat(turn.tenant.tenant_id, turn.tenant.evo_server_url)
-        attempt = self._begin_attempt(turn, seat)
-        task = asyncio.create_task(attempt.run(), name=f"turn {turn.turn_id}")
-        self._running[task] = UnderWay(turn, attempt, seat)
-        task.add_done_callback(self._ended)
-        if self._loop.is_stopping:
-            attempt.stop()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task).seat.end()
-        self._loop.wake()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log_unexpected(f"{task.get_name()} ended unexpectedly", error)
-
-
-def _log_not_begun(turn: object, error: Exception) -> None:
-    log_unexpected(f"turn {turn} could not be begun", error)
+    def _begin(self, turn: ClaimedTurn | NotRead) -> UnderWay:
+        read = readable(turn)
+        seat = self._seats.seat(read.tenant.tenant_id, read.tenant.evo_server_url)
+        return UnderWay(read, self._begin_attempt(read, seat), seat)

@@ -6,8 +6,8 @@ So a lease can be short, and what a process that died was working on is soon tak
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+from router.running.claims import Work
 from router.running.loops import Loop
 from router.state.calls.claimed_turn import ClaimedTurn
 from router.state.calls.turns import HeldTurn, RenewTurns, renew_turns
@@ -17,23 +17,21 @@ from router.turns.seats import Seat
 _BEATS = 3  # in each lease, so that one that fails costs nothing
 
 
-class Attempt(Protocol):
-    """One attempt at a turn."""
-
-    async def run(self) -> None:
-        """Work on the turn and tell the state how it ended; raises nothing but CancelledError."""
-
-    def stop(self) -> bool:
-        """Ask it to give the turn back. Returns whether its task should be cancelled at once."""
-
-
 @dataclass(frozen=True, slots=True)
 class UnderWay:
     """An attempt, and the turn that it has claimed."""
 
     turn: ClaimedTurn
-    attempt: Attempt
+    attempt: Work
     seat: Seat
+
+    async def run(self) -> None:
+        """Work on the turn."""
+        await self.attempt.run()
+
+    def stop(self) -> bool:
+        """Ask the attempt to give the turn back."""
+        return self.attempt.stop()
 
 
 class Heartbeat:

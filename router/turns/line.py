@@ -3,23 +3,21 @@
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionAway, EvolutionRefused
 from router.sending.outcomes import SendFailed
-from router.state.calls.claimed_turn import ClaimedTurn
-from router.tenants.instance import InstanceKeys
+from router.tenants.instance import TenantLine
 
 _DOWN = ("close", "connecting")
 
 
-class Line:
+class Lines:
     """The tenants' lines to WhatsApp, as Evolution tells of them."""
 
-    def __init__(self, evolution: EvolutionClient, keys: InstanceKeys) -> None:
+    def __init__(self, evolution: EvolutionClient) -> None:
         self._evolution = evolution
-        self._keys = keys
 
-    async def require(self, turn: ClaimedTurn) -> None:
+    async def require(self, line: TenantLine) -> None:
         """Return where a reply could leave. Raises SendFailed where Evolution or line is away."""
         try:
-            state = await self._evolution.connection_state(self._keys.instance(turn.tenant))
+            state = await self._evolution.connection_state(line.instance())
         except EvolutionRefused:
             return  # the send itself says it better
         except EvolutionAway as error:

@@ -17,7 +17,7 @@ from router.tenants.instance import InstanceKeys
 from router.tenants.policy import policy
 from router.turns.attempt import AttemptRules, TurnAttempt, Workshop
 from router.turns.dispatcher import ClaimLimits, Dispatcher
-from router.turns.line import Line
+from router.turns.line import Lines
 from router.turns.settling import Settling
 
 
@@ -29,7 +29,7 @@ def make_dispatcher(
     guard: ReplyGuard,
     budget: Budget,
     courtesy: Courtesy,
-    line: Line,
+    lines: Lines,
 ) -> Dispatcher:
     """Return what claims turns, not running."""
     workshop = Workshop(
@@ -39,14 +39,9 @@ def make_dispatcher(
         guard=guard,
         budget=budget,
         outbox=sending.outbox,
-        line=line,
-        settling=Settling(
-            database,
-            sending.looking,
-            InstanceKeys.of(settings),
-            sending.late,
-            policy(settings),
-        ),
+        lines=lines,
+        keys=InstanceKeys.of(settings),
+        settling=Settling(database, sending.looking, sending.late, policy(settings)),
         hashes=ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
         reach=Reach(),
         rules=AttemptRules(

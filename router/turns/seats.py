@@ -133,7 +133,7 @@ class Seat:
         self._give_up_room()
 
     def stand_now(self) -> None:
-        """Stand, if there is room at once; else whoever sits goes on sitting."""
+        """Stand, if there is room at once; else keep the seat."""
         if self._room is None and (room := self._seats.room_now(self)) is not None:
             self._room = room
             self._leave()

@@ -13,7 +13,7 @@ from router.state.calls.claimed_turn import ClaimedTurn, TurnPart
 from router.state.calls.model import Refusal
 from router.state.calls.sends import SettleSend, settle_send
 from router.state.database import Database, Json
-from router.tenants.instance import InstanceKeys
+from router.tenants.instance import TenantLine
 
 _log = logging.getLogger(__name__)
 _CHECK_AGAIN = 30.0
@@ -26,17 +26,14 @@ class Settling:
     `late`: see SendTimes.
     """
 
-    def __init__(
-        self, database: Database, looking: Looking, keys: InstanceKeys, late: float, policy: Json
-    ) -> None:
+    def __init__(self, database: Database, looking: Looking, late: float, policy: Json) -> None:
         self._database = database
         self._looking = looking
-        self._keys = keys
         self._late = late
         self._policy = policy
 
     async def settle(
-        self, turn: ClaimedTurn, stand: Callable[[], Awaitable[None]]
+        self, turn: ClaimedTurn, line: TenantLine, stand: Callable[[], Awaitable[None]]
     ) -> ClaimedTurn | None:
         """Return the turn with every doubt settled; before Evolution is asked, `stand` is.
 
@@ -46,7 +43,7 @@ class Settling:
         doubtful = [part for part in turn.parts if part.send_state in _IN_DOUBT]
         if not doubtful:
             return turn
-        verdict = await self._look(turn, doubtful, stand)
+        verdict = await self._look(turn, doubtful, line, stand)
         state = "sending"
         # Those that are known first: an open one puts the whole turn aside.
         for part, finding in sorted(
@@ -63,10 +60,11 @@ class Settling:
         self,
         turn: ClaimedTurn,
         doubtful: Sequence[TurnPart],
+        line: TenantLine,
         stand: Callable[[], Awaitable[None]],
     ) -> Verdict:
         try:
-            instance = self._keys.instance(turn.tenant)
+            instance = line.instance()
             await stand()
         except (EvolutionError, NoPlace) as error:
             unknown = Finding("unknown", detail=str(error))

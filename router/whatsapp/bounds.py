@@ -1,6 +1,6 @@
 """How much of a webhook's fields is kept: every text, list and name of a field, once, at the edge.
 
-Whoever may post webhooks may put 20 MB into any field, and readers fold, search and join what they
+A sender of webhooks may put 20 MB into any field, and readers fold, search and join what they
 read. So they are given a copy in which nothing is longer than WhatsApp ever makes it:
 
 - what identifies (ids, JIDs, words of the protocol) is whole or, if it is too long, empty: cut, it

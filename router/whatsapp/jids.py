@@ -20,7 +20,7 @@ _NOT_DIALLED = re.compile(r"[\s()+./-]")
 _PERSON = re.compile(r"[1-9][0-9]{4,19}")
 _GROUP = re.compile(r"[0-9]{5,30}(-[0-9]{5,20})?")
 
-# What is said of the chat holds whoever wrote; what is said of the sender is the contact only if
+# What is said of the chat holds for every author; what is said of the sender is the contact only if
 # the contact wrote. (Baileys 6.7 fills senderPn of an own message from the peer, but not always.)
 _OF_CHAT = ("remoteJidAlt", "previousRemoteJid")
 _OF_SENDER = ("senderPn", "senderLid")

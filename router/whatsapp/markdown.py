@@ -2,7 +2,7 @@
 
 WhatsApp knows *bold*, _italic_, ~struck~, `code`, ```blocks```, "- " lists, "1. " lists and "> "
 quotes, and nothing else. A single star is left as it is: in WhatsApp's own way it means bold, and
-whoever wrote it may have known that. Beside Markdown's bold it can only have meant italics.
+its author may have known that. Beside Markdown's bold it can only have meant italics.
 """
 
 import re

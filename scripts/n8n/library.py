@@ -124,7 +124,7 @@ async def _n8n(installation: Installation, home: N8nHome, *arguments: str) -> No
     Raises CommandFailed.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scripts.n8n.guard", *installation.command(*arguments)),
+        *(sys.executable, "-m", "scripts.n8n.supervisor", *installation.command(*arguments)),
         cwd=_ROOT,
         env=process_environment(installation, home.environment()),
         stdin=asyncio.subprocess.PIPE,

@@ -22,7 +22,7 @@ from scripts.n8n.installation import Installation
 DATABASE = "n8n"
 _ROOT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 180.0
-_STOP_SECONDS = 25.0  # longer than the guard's grace
+_STOP_SECONDS = 25.0  # longer than the supervisor's grace
 
 # Chosen by measurement (benchmarks/n8n.py): with n8n's own isolated expression engine a turn costs
 # twice as much. The price is isolation between the builders' expressions, who are trusted here.
@@ -95,21 +95,21 @@ async def open_home(database_url: str, folder: Path, port: int) -> N8nHome:
 
 
 class N8nServer:
-    """`n8n start`, guarded: it ends with the program that started it, however that ends."""
+    """`n8n start`, supervised: it ends with the program that started it, however that ends."""
 
     def __init__(self, installation: Installation, home: N8nHome) -> None:
         self._installation = installation
         self.home = home
         self.pid = 0
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
     def start(self) -> None:
         """Start it; see `ready`."""
         self._log = (self.home.folder / "n8n.log").open("ab")
-        guard = [sys.executable, "-m", "scripts.n8n.guard"]
-        self._guard = subprocess.Popen(  # noqa: S603 - our own command line
-            [*guard, *self._installation.command("start")],
+        supervisor = [sys.executable, "-m", "scripts.n8n.supervisor"]
+        self._supervisor = subprocess.Popen(  # noqa: S603 - our own command line
+            [*supervisor, *self._installation.command("start")],
             cwd=_ROOT,
             env=process_environment(
                 self._installation,
@@ -120,8 +120,8 @@ class N8nServer:
             stdout=subprocess.PIPE,
             stderr=self._log,
         )
-        assert self._guard.stdout is not None  # noqa: S101 - it is a pipe
-        self.pid = int(self._guard.stdout.readline())
+        assert self._supervisor.stdout is not None  # noqa: S101 - it is a pipe
+        self.pid = int(self._supervisor.stdout.readline())
 
     async def ready(self, within: float = _READY_SECONDS) -> None:
         """Return when it takes turns. Raises N8nDidNotStart."""
@@ -139,18 +139,18 @@ class N8nServer:
 
     def has_ended(self) -> bool:
         """Whether it runs no more."""
-        return self._guard is None or self._guard.poll() is not None
+        return self._supervisor is None or self._supervisor.poll() is not None
 
     def stop(self) -> None:
         """End it, and return when it has ended. Does nothing if it runs no more."""
-        guard, self._guard = self._guard, None
-        if guard is None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is None:
             return
-        assert guard.stdin is not None  # noqa: S101 - they are pipes
-        assert guard.stdout is not None  # noqa: S101
-        guard.stdin.close()
-        guard.wait(_STOP_SECONDS)
-        guard.stdout.close()
+        assert supervisor.stdin is not None  # noqa: S101 - they are pipes
+        assert supervisor.stdout is not None  # noqa: S101
+        supervisor.stdin.close()
+        supervisor.wait(_STOP_SECONDS)
+        supervisor.stdout.close()
         if self._log is not None:
             self._log.close()
 

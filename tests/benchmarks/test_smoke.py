@@ -4,6 +4,7 @@ Never how fast anything is. A benchmark that refuses or loses something ends wit
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -27,15 +28,22 @@ PROGRAMS = {"faults", "front", "growth", "hostile", "ingest", "n8n", "reply", "s
 
 def run(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = ("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME")
-    return subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", *options],
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
+    with subprocess.Popen(
+        command,
         cwd=ROOT,
         env={name: os.environ[name] for name in kept if name in os.environ} | environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=280,
-    )
+        start_new_session=True,
+    ) as benchmark:
+        try:
+            said, complained = benchmark.communicate(timeout=280)
+        except BaseException:  # out of time, here or as the test's own limit: its servers end, too
+            os.killpg(benchmark.pid, signal.SIGTERM)
+            raise
+    return subprocess.CompletedProcess(command, benchmark.returncode, said, complained)
 
 
 def table(done: subprocess.CompletedProcess[str], first: str) -> list[list[str]]:

@@ -352,7 +352,8 @@ def test_a_program_whose_guard_was_killed_gets_another_when_it_starts_anew(folde
         (guard,) = [
             child
             for child in psutil.Process().children()
-            if "router.embedded.guard" in child.cmdline() and holds(child, folder / "users.lock")
+            if "router.embedded.supervisor" in child.cmdline()
+            and holds(child, folder / "users.lock")
         ]
         guard.kill()
         guard.wait()

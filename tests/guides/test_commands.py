@@ -56,6 +56,7 @@ ELSEWHERE = {
     "pip install -r requirements-dev.txt": "asks an index: the Makefile does it",
     "pip install --no-deps .": "asks an index: tests/scenarios/test_installed.py",
     "make lint": _MAKE_TEST,
+    "make types": _MAKE_TEST,
     "make test-last-release": "a part of make test",
     "make audit": "asks for advisories on the network: tests/unit/test_audit.py",
     "make audit STRICT=1": "asks for advisories on the network: tests/unit/test_audit.py",

@@ -14,9 +14,10 @@ from router.configuration.settings import load_settings
 from router.evolution.client import EvolutionClient
 from router.evolution.errors import EvolutionRefused
 from router.intake.gap_repair import repair_gap
-from router.people.hashing import ContactHashes
+from router.intake.ingester import Ingester
 from router.tenants.instance import InstanceKeys, find_instance
 from router.tenants.policy import policy
+from tests.fixtures.marks import plain_marks
 from tests.routers import API_KEY, environment, running_router
 from tests.scenarios.stage import Stage, performance
 
@@ -85,15 +86,13 @@ async def test_no_path_of_a_tenant_asks_the_deployments_server_for_anothers_chat
     named = {"EVOLUTION_API_KEY": evolution.key, "EVOLUTION_SERVERS": evolution.url}
     settings = load_settings(environment(database_url, **named), env_file=None)
     async with performance(database_url, evolution, llm, **named) as stage:
+        ingester = Ingester(stage.database, policy(settings), plain_marks(), lambda *_: None)
         for key in (None, stage.shop.token):
             await has_server(stage, f"{evolution.url}/chat/findMessages/pharmacy?x=", key)
             tenant = await find_instance(stage.database, "padaria", InstanceKeys.of(settings))
             async with httpx.AsyncClient() as http:
                 with pytest.raises(EvolutionRefused, match="must end behind host and port"):
-                    await repair_gap(
-                        stage.database, EvolutionClient(http), tenant, policy(settings),
-                        ContactHashes.of(settings.secrets_key, settings.webhook_secrets),
-                    )  # fmt: skip
+                    await repair_gap(stage.database, EvolutionClient(http), tenant, ingester)
             check = await asked(stage, "/api/instances/padaria/test-webhook")
             assert "must end behind host and port" in str(check)
 

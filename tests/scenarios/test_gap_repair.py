@@ -19,15 +19,18 @@ from router.evolution.errors import EvolutionError
 from router.intake.events import parse_webhook
 from router.intake.gap_repair import GapReport, repair_gap
 from router.intake.gap_repairs import AT_ONCE, GapRepairs
+from router.intake.ingester import Ingester
+from router.intake.reactions import Reactions
 from router.people.hashing import ContactHashes
+from router.state.calls.intake import Decision
+from router.state.database import Json
 from router.state.direct import DirectDatabase
 from router.tenants.instance import InstanceKeys, find_instance
 from tests.evolution import WholeEvolution
+from tests.fixtures.marks import plain_marks
 from tests.scenarios.office import settings_with
 from tests.scenarios.stage import Stage
 from tests.state.conversation import POLICY, Conversation
-
-HASHES = ContactHashes([])  # nobody was erased
 
 
 @pytest.fixture
@@ -71,11 +74,15 @@ def keys_for(shop: Business) -> InstanceKeys:
     return InstanceKeys(SecretStr(shop.token), servers=Servers.of([shop.program.url]))
 
 
+def way_in(talk: Conversation) -> Ingester:
+    return Ingester(talk.database, POLICY, plain_marks(), lambda *_: None)
+
+
 async def repair(
     talk: Conversation, client: WholeEvolution, shop: Business, since: datetime | None = None
 ) -> GapReport:
     tenant = await find_instance(talk.database, "shop", keys_for(shop))
-    return await repair_gap(talk.database, client, tenant, POLICY, HASHES, since)
+    return await repair_gap(talk.database, client, tenant, way_in(talk), since)
 
 
 async def test_what_no_webhook_brought_is_recorded_in_order_and_answered_once(
@@ -419,7 +426,7 @@ async def test_without_any_key_the_refusal_says_what_to_set(
 ):
     tenant = await find_instance(talk.database, "shop", InstanceKeys(None))
     with pytest.raises(EvolutionError, match="EVOLUTION_API_KEY"):
-        await repair_gap(talk.database, client, tenant, POLICY, HASHES)
+        await repair_gap(talk.database, client, tenant, way_in(talk))
 
 
 # In the background, after a reconnect
@@ -429,12 +436,27 @@ def in_background(
     talk: Conversation,
     client: WholeEvolution,
     shop: Business,
-    wake: Callable[[], None] = lambda: None,
+    on_decision: Callable[[Json, Decision], None] = lambda *_: None,
 ) -> GapRepairs:
     settings = settings_with(
         {"EVOLUTION_API_KEY": shop.token, "EVOLUTION_SERVERS": shop.program.url}
     )
-    return GapRepairs(talk.database, client, settings, wake, retry_delays=(0, 0))
+    return GapRepairs(
+        talk.database, client, settings, plain_marks(), on_decision, retry_delays=(0, 0)
+    )
+
+
+class Turns:
+    """Whoever works on turns, as far as a repair tells them."""
+
+    def __init__(self) -> None:
+        self.wakes: list[float] = []
+
+    def wake(self, due_in: float = 0.0) -> None:
+        self.wakes.append(due_in)
+
+    def abandon(self, session_id: int) -> None:
+        raise AssertionError(f"nobody took session {session_id} over")
 
 
 async def test_a_repair_that_finds_something_to_answer_wakes_the_dispatcher(
@@ -445,13 +467,14 @@ async def test_a_repair_that_finds_something_to_answer_wakes_the_dispatcher(
 ):
     shop.customer().writes("oi")
     shop.fail("findMessages", failures.UNAVAILABLE, times=2)
-    wakes: list[str] = []
-    repairs = in_background(talk, client, shop, lambda: wakes.append("woken"))
+    turns = Turns()
+    reactions = Reactions(turns, lambda: None, ContactHashes([]))
+    repairs = in_background(talk, client, shop, reactions)
     with caplog.at_level(logging.INFO):
         repairs.begin("shop")
         async with asyncio.timeout(20):
             await repairs.finish()
-    assert wakes == ["woken"]
+    assert len(turns.wakes) == 1
     told = [record for record in caplog.records if record.levelno >= logging.INFO]
     actions = [record.action for record in told if hasattr(record, "action")]
     assert actions == ["gap_repair_failed", "gap_repaired"]  # one server's failure is told once

@@ -9,6 +9,7 @@ import pytest
 from loopback.evolution import failures
 from router.sending.speakers import Writing, human, notice, reply_part
 from router.state.flow_tokens import NoticeToken
+from router.tenants.instance import InstanceKeys
 from tests.scenarios.flow import n8n, playing
 from tests.scenarios.stage import Stage
 from tests.unit.test_fallback import turn
@@ -66,7 +67,7 @@ async def test_notices_of_one_tenant_leave_places_for_anothers(
 
 def test_whoever_speaks_for_a_tenant_takes_its_places_whatever_instance_is_named():
     speakers = (
-        reply_part(turn(), 0),
+        reply_part(turn(), 0, InstanceKeys(None).line(turn().tenant)),
         human(Writing(tenant_id=1, session_id=7)),
         notice(NoticeToken(3, "x"), "tenant 1", instance_name="farmacia"),
     )

@@ -15,7 +15,10 @@ import pytest
 from loopback.evolution.webhooks import Delivery
 from router.evolution.client import EvolutionClient
 from router.intake.gap_repair import repair_gap
+from router.intake.ingester import Ingester
+from router.intake.marks import Marks
 from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates
 from router.tenants.instance import InstanceKeys, find_instance
 from scripts import contact
 from tests.routers import WEBHOOK_SECRET
@@ -242,7 +245,8 @@ async def test_gap_repair_does_not_bring_the_person_back(stage: Stage):
     tenant = await find_instance(stage.database, stage.shop.name, InstanceKeys(None))
     async with httpx.AsyncClient(trust_env=False) as http:
         evolution = EvolutionClient(http)
-        report = await repair_gap(stage.database, evolution, tenant, POLICY, HASHES)
+        ingester = Ingester(stage.database, POLICY, Marks(HASHES, Rates(), 99), lambda *_: None)
+        report = await repair_gap(stage.database, evolution, tenant, ingester)
     assert (report.new, report.failed) == (0, 0)
     assert report.unused >= 2
     await assert_forgotten(stage)

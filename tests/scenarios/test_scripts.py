@@ -172,7 +172,7 @@ def test_a_key_can_be_asked_for(
         ("set shop resume_after_hours=soon", "resume_after_hours has a value that it cannot have"),
         ("set shop is_active=", "is_active must have a value"),
         ("set shop llm_model", "'llm_model' is not name=value"),
-        ("set shop system_prompt=@nowhere.txt", "cannot read the prompt from nowhere.txt"),
+        ("set shop system_prompt=@nowhere.txt", "cannot read system_prompt from nowhere.txt"),
         ("set nobody llm_model=x", "there is no tenant with the instance nobody"),
         ("connect nobody --url https://r", "there is no tenant with the instance nobody"),
     ],

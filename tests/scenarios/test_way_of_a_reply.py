@@ -1,5 +1,6 @@
 """How few steps there are from a customer's message to the reply, and what each is for."""
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
@@ -9,6 +10,7 @@ from loopback.evolution import Evolution
 from router.sharing.places import NoPlace, SendPlaces
 from router.state.database import Json
 from router.state.direct import DirectDatabase
+from router.state.listening import Listening
 from tests.scenarios.stage import performance
 
 NEVER = {"POLL_SECONDS": "600", "DEBOUNCE_SECONDS": "0", "DEBOUNCE_CAP_SECONDS": "0"}
@@ -30,10 +32,22 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+async def _hears_nobody(_: Listening) -> None:
+    """Who hears other routers looks for turns once more when it begins to hear them."""
+
+
 async def test_four_calls_of_the_state_lie_between_a_message_and_its_reply(
-    database_url: str, evolution: Evolution, llm: Anthropic, called: list[str]
+    database_url: str,
+    evolution: Evolution,
+    llm: Anthropic,
+    called: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr(Listening, "run", _hears_nobody)
     async with performance(database_url, evolution, llm, **NEVER) as stage:
+        async with asyncio.timeout(20):
+            while "claim_turns" not in called:  # the one of the start
+                await asyncio.sleep(0.01)
         called.clear()
         socket = stage.shop.hold_socket()
         await stage.maria.writes("tem bolo?")

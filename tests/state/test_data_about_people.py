@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from router.configuration.tenant_settings import SETTINGS
 from router.people.requests import export_contact
 from tests.state.conversation import Conversation, Json
 from tests.state.test_people import a_long_story, erase, person
@@ -19,15 +20,10 @@ ABOUT_CONTACTS = (
 """What a contact's export, erasure and retention are about."""
 
 OF_THE_BUSINESS = {
-    "tenants": "id instance_name evo_server_url evo_api_key system_prompt llm_provider llm_api_key"
-    " llm_model llm_max_tokens is_active debounce_seconds resume_after_hours answer_within_minutes"
-    " auto_reply_seconds other_client_takeover answer_groups unanswered_kinds on_new_message"
-    " notify_number notify_url webhook_networks shared_webhook_secret connection_state"
-    " connection_reason connection_changed_at connection_lost_at owner_jid qr_code pairing_code"
-    " qr_updated_at created_at updated_at forbidden_patterns max_reply_characters leak_characters"
-    " moderation_url on_refused_reply fallback_message loop_replies loop_minutes daily_turns"
-    " daily_tokens contact_daily_turns contact_daily_tokens caught_up_at retention_days"
-    " on_retention pruned_before guard_changed_at is_demo",
+    "tenants": " ".join(each.name for each in SETTINGS)
+    + " id connection_state connection_reason connection_changed_at connection_lost_at owner_jid"
+    " qr_code pairing_code qr_updated_at created_at updated_at caught_up_at pruned_before"
+    " guard_changed_at is_demo",
     "webhook_secrets": "id tenant_id secret_hash ends_with created_by created_at retires_at",
     "api_keys": "id name key_hash starts_with role every_tenant created_by created_at expires_at"
     " revoked_at last_used_at made_by made_with",

@@ -9,10 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from loopback.evolution import Business, Evolution, failures
-from router.evolution.exchange import Instance
 from router.evolution.sends import EvolutionSends
 from router.sending.courtesy import Courtesy
 from router.state.calls.claimed_turn import ClaimedTurn
+from router.state.calls.model import StoredInstance
+from router.tenants.instance import InstanceKeys
 from tests.unit.test_fallback import turn
 
 
@@ -26,10 +27,14 @@ class Shown:
     """The courtesy under test, and the turns that it is shown for."""
 
     def __init__(self, shop: Business, http: httpx.AsyncClient, at_once: int = 50) -> None:
-        instance = Instance(shop.program.url, SecretStr(shop.token), shop.name)
-        self.courtesy = Courtesy(
-            EvolutionSends(http), lambda _: instance, typing_seconds=1, at_once=at_once
-        )
+        keys = InstanceKeys(None)
+        self.line = keys.line(
+            StoredInstance(
+                tenant_id=1, instance_name=shop.name, evo_server_url=shop.program.url,
+                evo_api_key=SecretStr(shop.token),
+            )
+        )  # fmt: skip
+        self.courtesy = Courtesy(EvolutionSends(http), typing_seconds=1, at_once=at_once)
 
     @staticmethod
     def turn() -> ClaimedTurn:
@@ -43,7 +48,7 @@ async def test_a_reply_that_is_ready_waits_for_no_courtesy(shop: Business):
     gate = shop.hold("markMessageAsRead")
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
-        async with shown.courtesy.during(shown.turn()):
+        async with shown.courtesy.during(shown.turn(), shown.line):
             await gate.reached()
         gate.open()
         await shown.ends()
@@ -55,7 +60,7 @@ async def test_it_begins_when_the_question_is_on_its_way(shop: Business):
     """Whatever the reply's maker does without waiting for anybody else is done before."""
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
-        async with shown.courtesy.during(shown.turn()):
+        async with shown.courtesy.during(shown.turn(), shown.line):
             for _ in range(20):  # of the loop's rounds: as the SDK of an LLM takes them
                 await asyncio.sleep(0)
             assert shown.courtesy._under_way
@@ -68,7 +73,7 @@ async def test_nothing_is_shown_of_a_turn_that_a_human_took_over_before_it_began
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
         with suppress(asyncio.CancelledError):
-            async with shown.courtesy.during(shown.turn()):
+            async with shown.courtesy.during(shown.turn(), shown.line):
                 raise asyncio.CancelledError
         await shown.ends()
     assert shop.calls("markMessageAsRead") == []
@@ -79,7 +84,7 @@ async def test_nobody_types_in_a_turn_that_a_human_took_over_meanwhile(shop: Bus
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
         with suppress(asyncio.CancelledError):
-            async with shown.courtesy.during(shown.turn()):
+            async with shown.courtesy.during(shown.turn(), shown.line):
                 await gate.reached()
                 raise asyncio.CancelledError
         gate.open()
@@ -93,7 +98,7 @@ async def test_while_many_are_under_way_further_turns_do_without(shop: Business)
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http, at_once=1)
         for _ in range(3):
-            async with shown.courtesy.during(shown.turn()):
+            async with shown.courtesy.during(shown.turn(), shown.line):
                 pass
         assert len(shown.courtesy._under_way) == 1
         gate.open()
@@ -107,7 +112,9 @@ async def test_a_tenant_whose_evolution_hangs_leaves_courtesy_for_others(shop: B
         for name in (*["greedy"] * 9, "quiet"):
             of_tenant = shown.turn()
             tenant = of_tenant.tenant.model_copy(update={"instance_name": name})
-            async with shown.courtesy.during(of_tenant.model_copy(update={"tenant": tenant})):
+            async with shown.courtesy.during(
+                of_tenant.model_copy(update={"tenant": tenant}), shown.line
+            ):
                 pass
         assert len(shown.courtesy._under_way) == 3 + 1
         gate.open()
@@ -118,7 +125,7 @@ async def test_an_evolution_that_is_away_costs_the_reply_nothing(shop: Business)
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
         shop.fail("markMessageAsRead", failures.CUT)
-        async with shown.courtesy.during(shown.turn()):
+        async with shown.courtesy.during(shown.turn(), shown.line):
             pass
         await shown.ends()
 
@@ -127,7 +134,7 @@ async def test_at_the_end_what_is_under_way_is_broken_off(shop: Business):
     gate = shop.hold("markMessageAsRead")
     async with httpx.AsyncClient() as http:
         shown = Shown(shop, http)
-        async with shown.courtesy.during(shown.turn()):
+        async with shown.courtesy.during(shown.turn(), shown.line):
             await gate.reached()
         await shown.courtesy.stop()
         assert shown.courtesy._under_way == set()

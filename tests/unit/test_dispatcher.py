@@ -36,7 +36,7 @@ def begin_attempt(*_: object) -> Any:
 
 async def pauses(state: Round, claims: int) -> list[float]:
     dispatcher = Dispatcher(state, LIMITS, begin_attempt)
-    return [await dispatcher._claim() for _ in range(claims)]
+    return [await dispatcher._claims.step() for _ in range(claims)]
 
 
 async def test_it_goes_round_all_tenants_once_and_then_waits():

@@ -11,6 +11,7 @@ from router.errors import Conflict, DatabaseAway, Invalid, NotFound, StateError
 from router.evolution.client import EvolutionClient
 from router.intake.gap_repairs import GapRepairs
 from router.state.database import Json
+from tests.fixtures.marks import plain_marks
 
 
 class _State:
@@ -34,7 +35,9 @@ class _State:
 async def asked_by(state: _State) -> list[str]:
     evolution = cast("EvolutionClient", None)
     settings = load_settings({}, env_file=None)
-    repairs = GapRepairs(state, evolution, settings, lambda: None, retry_delays=(0.01, 0.01))
+    repairs = GapRepairs(
+        state, evolution, settings, plain_marks(), lambda *_: None, retry_delays=(0.01, 0.01)
+    )
     repairs.begin_all()
     async with asyncio.timeout(10):
         await repairs.finish()

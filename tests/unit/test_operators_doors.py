@@ -9,15 +9,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from router.api.bound_database import CallersDatabase
-from router.api.tenants import TenantValues
 from router.errors import DatabaseFault
 from router.gate.identity import CallerIdentity
 from router.routes import OPERATORS_ROUTES
 from router.state.calls.api_keys import CreateApiKey, ListApiKeys, list_api_keys
 from router.state.calls.members import ListMembers, list_members
 from router.state.calls.pauses import AutoResume
-from router.state.calls.policies import Budgets
-from router.state.calls.tenants import ChangeTenant, GetTenant, Tenant, get_tenant
+from router.state.calls.tenants import ChangeTenant, GetTenant, get_tenant
 from router.state.database import Json
 from router.state.pages import all_items
 
@@ -81,10 +79,6 @@ def test_null_takes_a_tenants_value_away_so_it_is_sent():
 def test_no_sessions_is_another_wish_than_whichever():
     assert AutoResume(policy={}, session_ids=()).written() == {"policy": {}, "session_ids": []}
     assert AutoResume(policy={}).written() == {"policy": {}}
-
-
-def test_a_budget_that_is_not_set_is_not_spoken_of():
-    assert Budgets(daily_turns=0, daily_tokens=None).written() == {"daily_turns": 0}
 
 
 def key(number: int) -> Json:
@@ -151,9 +145,3 @@ def models_of(routes: Iterable[Any]) -> Iterator[Any]:
             yield route.response_model
         else:
             yield from models_of(route.original_router.routes)
-
-
-def test_what_can_be_set_of_a_tenant_can_be_read_again():
-    secret = {"evo_api_key", "llm_api_key"}
-    assert set(TenantValues.model_fields) - secret <= set(Tenant.model_fields)
-    assert {f"{name}_set" for name in secret} <= set(Tenant.model_fields)

@@ -33,7 +33,16 @@ from tests.fixtures.sends import SENDS
 OK = {"ok": True, "message_id": 31, "jid": JID, "chosen_id": "3EB0C0", "part": 0}
 TURN = TurnOfFlow.model_validate(LOOKED_AT)
 TOKEN = TurnToken(5, "secret")
-SPEAKER = flow(TOKEN, TURN, "oi", 0)
+SERVERS = Servers.of(["http://evolution.example"])
+KEYS = InstanceKeys(SecretStr("a-key"), servers=SERVERS)
+NO_KEYS = InstanceKeys(None, servers=SERVERS)
+
+
+def flow_with(keys: InstanceKeys) -> Speaker:
+    return flow(TOKEN, keys.line(TURN), "oi", 0)
+
+
+SPEAKER = flow_with(KEYS)
 HELLO = Outgoing.plain("oi")
 NAMED = {"tenant_id": 7, "message_id": 31}
 TIMES = SendTimes(timeout=30, settle=90, lease=10)
@@ -90,12 +99,10 @@ def outbox(
     phone: Phone,
     *,
     places: int = 5,
-    key: str | None = "a-key",
+    keys: InstanceKeys = KEYS,
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Outbox:
     http = httpx.AsyncClient(transport=httpx.MockTransport(phone))
-    servers = Servers.of(["http://evolution.example"])
-    keys = InstanceKeys(SecretStr(key) if key else None, servers=servers)
     terms = SendTerms(TIMES, check_after=3, policy={"debounce_seconds": 2})
     return Outbox(ledger, EvolutionSends(http), keys, SendPlaces(places), terms, clock=clock)
 
@@ -316,12 +323,12 @@ async def test_a_notice_goes_to_the_number_as_it_was_typed() -> None:
     assert ledger.calls[1][1] | NAMED == ledger.calls[1][1]
 
 
-@pytest.mark.parametrize("speaker", [SPEAKER, notice(NoticeToken(3, "secret"))])
+@pytest.mark.parametrize("speaker", [flow_with(NO_KEYS), notice(NoticeToken(3, "secret"))])
 async def test_without_a_key_nothing_is_sent(speaker: Speaker) -> None:
     ledger = Ledger(begin_notice_send={**OK, **LINE, "number": "5531988880001"})
     phone = Phone()
     with pytest.raises(SendFailed) as failed:
-        await outbox(ledger, phone, key=None).send(speaker, HELLO)
+        await outbox(ledger, phone, keys=NO_KEYS).send(speaker, HELLO)
     assert not failed.value.is_away
     assert phone.bodies == []
     assert ledger.functions in ([], ["begin_notice_send", "fail_send"])

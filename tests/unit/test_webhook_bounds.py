@@ -22,6 +22,7 @@ from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 from router.http.services import provide
 from router.intake import events, routes
+from router.intake.decoding import decode
 from router.intake.events import NotAnEnvelope, open_webhook, parse_webhook, read_piece
 from router.intake.readers.envelope import open_envelope
 from router.intake.rejections import Rejected
@@ -309,11 +310,11 @@ def test_heavy_items_are_read_a_few_at_a_time():
 @pytest.mark.parametrize("text", ["9" * 4_299, "-" + "9" * 4_299, "0." + "1" * 4_299])
 def test_a_number_that_is_too_long_is_not_worked_on(text: str):
     with pytest.raises(Rejected, match="more than 400 characters"):
-        routes._decode(f'{{"s":"\\ud800","a":[7,1.5,{text}]}}'.encode())
+        decode(f'{{"s":"\\ud800","a":[7,1.5,{text}]}}'.encode())
 
 
 def test_a_number_that_is_only_large_is_taken():
-    decoded = routes._decode(f'{{"s":"\\ud800","a":[7,1.5,{"9" * 40},{"9" * 41}]}}'.encode())
+    decoded = decode(f'{{"s":"\\ud800","a":[7,1.5,{"9" * 40},{"9" * 41}]}}'.encode())
     assert decoded == {"s": "\ud800", "a": [7, 1.5, 10**40 - 1, float("9" * 41)]}
 
 

@@ -145,15 +145,16 @@ begin
                 ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
                 ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
                 ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
-                ('turn_refusal', 'ii', array['p_turn', 'p_token']::text[], array['public.turns', 'uuid']::text[], 0, false, 'text'),
-                ('lock_turn', 'ioo', array['p_turn_id', 'turn', 'session']::text[], array['bigint', 'public.turns', 'public.sessions']::text[], 0, false, null),
-                ('hold_turn', 'iiooo', array['p_turn_id', 'p_token', 'turn', 'session', 'refusal']::text[], array['bigint', 'uuid', 'public.turns', 'public.sessions', 'text']::text[], 0, false, null),
+                ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
+                ('lock_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
+                ('hold_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
                 ('llm_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('line_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
                 ('newest_put_off', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'bigint[]'),
                 ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
                 ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
-                ('back_off', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'interval'),
+                ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
                 ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('is_begun', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
@@ -247,14 +248,22 @@ begin
                 ('messages_of_session', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('messages_of_tenant', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
                 ('tenant_settings', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('tenant_keys', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_for_admins', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_of_deployment', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('untold_settings', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_followed', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('list_bounds', '', array[]::text[], array[]::text[], 0, false, 'jsonb'),
+                ('text_bounds', '', array[]::text[], array[]::text[], 0, false, 'jsonb'),
+                ('tenant_rule', 'i', array['p_constraint']::text[], array['text']::text[], 0, false, 'text'),
+                ('store_settings', 'i', array['p_new']::text[], array['public.tenants']::text[], 0, false, 'public.tenants'),
                 ('tenant_json', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
                 ('tenant_seen_by', 'ii', array['p_caller', 'p_tenant']::text[], array['jsonb', 'public.tenants']::text[], 0, false, 'jsonb'),
                 ('tenant_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.tenants'),
                 ('check_name', 'ii', array['p_what', 'p_name']::text[], array['text', 'text']::text[], 0, false, 'void'),
-                ('check_lists', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('check_sizes', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
                 ('check_waiting', 'iii', array['p_tenant', 'p_values', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
                 ('check_tenant_values', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
-                ('tenant_rule', 'i', array['p_constraint']::text[], array['text']::text[], 0, false, 'text'),
                 ('write_tenant', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.tenants'),
                 ('check_key_stays', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
                 ('is_deployment', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'boolean'),
@@ -310,11 +319,13 @@ begin
                 ('notice_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
                 ('next_to_tell', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
                 ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
-                ('notice_refusal', 'ii', array['p_notice', 'p_token']::text[], array['public.notices', 'uuid']::text[], 0, false, 'text'),
+                ('notice_refusal', 'ii', array['p_notice', 'p']::text[], array['public.notices', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hold_notice', 'ioo', array['p', 'notice', 'refused']::text[], array['jsonb', 'public.notices', 'jsonb']::text[], 0, false, null),
                 ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
                 ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
                 ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
                 ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
+                ('book_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
                 ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
                 ('used_up', 'iiiiii', array['p_tenant', 'p_all', 'p_own', 'p_policy', 'p_turns', 'p_tokens']::text[], array['public.tenants', 'public.spending', 'public.spending', 'jsonb', 'integer', 'bigint']::text[], 0, false, 'text'),
                 ('was_pruned', 'ii', array['p_tenant_id', 'p_sent_at']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
@@ -499,24 +510,6 @@ create table if not exists public.tenants (
 );
 
 comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
-comment on column public.tenants.auto_reply_seconds is
-'Seconds after a customer''s message in which an owner''s message is WhatsApp''s own greeting; 0: none.';
-comment on column public.tenants.other_client_takeover is
-'A send by another client of Evolution''s API (Chatwoot, the Manager) counts as a takeover.';
-comment on column public.tenants.unanswered_kinds is
-'Kinds of message that are recorded but start no turn, e.g. {sticker}.';
-comment on column public.tenants.on_new_message is
-'A message during a running turn waits for the next (queue) or starts it again (restart).';
-comment on column public.tenants.notify_number is
-'Staff: a phone number or a group''s JID that notices are sent to by WhatsApp; the AI never answers it.';
-comment on column public.tenants.notify_url is 'A webhook that notices are posted to.';
-comment on column public.tenants.evo_api_key is 'Evolution''s key, encrypted by the router (SECRETS_KEY).';
-comment on column public.tenants.llm_api_key is
-'Its own key of llm_provider, encrypted likewise; its replies are made without n8n.';
-comment on column public.tenants.webhook_networks is
-'The networks that its webhooks may come from; null: any.';
-comment on column public.tenants.shared_webhook_secret is
-'Its webhooks may show EVOLUTION_WEBHOOK_SHARED_SECRET; false: only a secret of its own.';
 comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (
@@ -838,19 +831,24 @@ constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
 add column if not exists contact_daily_tokens bigint
 constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
 
-comment on column public.tenants.forbidden_patterns is
-'Regular expressions (RE2, case does not count) of which a reply may match none.';
-comment on column public.tenants.leak_characters is
-'So many characters of the system prompt in one piece make a reply a leak; 0: it is not looked for.';
-comment on column public.tenants.moderation_url is 'A service that is asked whether a reply may be sent.';
-comment on column public.tenants.on_refused_reply is
-'A reply that may not be sent becomes a handoff, or the fallback_message.';
-comment on column public.tenants.fallback_message is
-'What the contact gets in place of a refused reply, and once a day when a budget is used up.';
-comment on column public.tenants.loop_replies is
-'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: no guard.';
-comment on column public.tenants.daily_turns is 'Turns that may be made in a day (UTC).';
-comment on column public.tenants.contact_daily_turns is 'The same for each of its contacts.';
+-- What stands in later files' hands, here so that the columns have one order in every database. A new
+-- setting's column goes to the end, with a check of the name `tenants_<column>_check`; what it means and who
+-- may set it is declared in router/configuration/tenant_settings.py.
+alter table public.tenants
+add column if not exists caught_up_at timestamptz,
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz,
+add column if not exists guard_changed_at timestamptz not null default '-infinity';
+
+comment on column public.tenants.caught_up_at is
+'Gap repair has asked Evolution for everything that was sent before this.';
+comment on column public.tenants.pruned_before is
+'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+comment on column public.tenants.guard_changed_at is
+'When it last changed who may post its webhooks: routers ask for what changed.';
 
 alter table public.turns
 add column if not exists reserved_tokens bigint,
@@ -1135,6 +1133,14 @@ begin
         case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
         v_in, v_out
     );
+    if p_turn.waits >= 100 then
+        -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
+        delete from public.turn_attempts
+        where turn_id = p_turn.id and id = (
+            select min(a.id) from public.turn_attempts as a
+            where a.turn_id = p_turn.id and a.outcome = 'away' and a.tokens_in is null and a.tokens_out is null
+        );
+    end if;
 end
 $$;
 
@@ -3211,51 +3217,74 @@ begin
 end
 $$;
 
--- Why whoever shows p_token may not act for the turn, or null. 'stale': the turn is not theirs (any more), be
--- it that a newer attempt has it, that the lease ran out, or that there is none; to a token that is not the
--- turn's own nothing more is said. A turn that was closed keeps its last one. 'paused', 'superseded' (closed
--- or merged).
-create or replace function hybridflow.turn_refusal(p_turn public.turns, p_token uuid)
-returns text
-language sql
+-- Why whoever shows p.token may not act for the turn, as every function answers it: {refused: reason}, or
+-- null. 'stale': the turn is not theirs (any more), be it that a newer attempt has it, that the lease ran
+-- out, or that there is none; to a token that is not the turn's own nothing more is said. A turn that was
+-- closed keeps its last one. 'paused', 'superseded' (closed or merged).
+create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
 volatile
 set search_path = ''
 as $$
-    select case
-        when p_turn.id is null or p_turn.state = 'pending' or p_token is null
-            or p_turn.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
-        when p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then 'paused'
-        when p_turn.state in ('cancelled', 'sent', 'dead') then 'superseded'
-        when p_turn.lease_until <= hybridflow.clock() then 'stale'
-    end
+begin
+    if p_turn.id is null or p_turn.state = 'pending' or p ->> 'token' is null
+        or p_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then
+        return '{"refused": "paused"}';
+    elsif p_turn.state in ('cancelled', 'sent', 'dead') then
+        return '{"refused": "superseded"}';
+    elsif p_turn.lease_until <= hybridflow.clock() then
+        return '{"refused": "stale"}';
+    end if;
+    return null;
+end
 $$;
 
--- A turn, locked together with its session (session first). For who need not hold it: the router itself,
--- which tells of a send that a former attempt began.
+-- Why a turn that is held may say no more: what a human or a pause stopped it for; null where it may.
+create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
+returns text
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(p_turn.stop_reason, case when p_session.is_paused then 'paused' end);
+end
+$$;
+
+-- The turn p.turn_id, locked together with its session (session first); `refused` says why who shows p.token
+-- may not act for it, see turn_refusal. For who need not hold it: the router itself, which tells of a send
+-- that a former attempt began.
 create or replace function hybridflow.lock_turn(
-    p_turn_id bigint, out turn public.turns, out session public.sessions
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_id bigint := (p ->> 'turn_id')::bigint;
 begin
     loop
         select s.* into session from public.sessions as s
         inner join public.turns as t on t.session_id = s.id
-        where t.id = p_turn_id
+        where t.id = v_id
         for update of s;
         -- Not found although it exists: its session was merged away while we waited.
-        exit when found or not exists (select from public.turns as t where t.id = p_turn_id);
+        exit when found or not exists (select from public.turns as t where t.id = v_id);
     end loop;
-    select * into turn from public.turns where id = p_turn_id for update;
+    select * into turn from public.turns where id = v_id for update;
+    refused := hybridflow.turn_refusal(turn, p);
 end
 $$;
 
--- The turn that a handler holds with p_token, locked as by lock_turn. `refusal` says why it may not go on,
--- see turn_refusal. Whose token is not the turn's own gets no lock and waits for none: it may be a flow that
--- names another tenant's turn.
+-- The turn that a handler holds with p.token, locked as by lock_turn, which says why it may not go on. Whose
+-- token is not the turn's own gets no lock and waits for none: it may be a flow that names another tenant's
+-- turn.
 create or replace function hybridflow.hold_turn(
-    p_turn_id bigint, p_token uuid, out turn public.turns, out session public.sessions, out refusal text
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
 )
 language plpgsql
 set search_path = ''
@@ -3264,13 +3293,17 @@ declare
     v_locked record;
 begin
     if exists (
-        select from public.turns as t where t.id = p_turn_id and t.token_hash = hybridflow.hash_token(p_token)
+        select from public.turns as t
+        where t.id = (p ->> 'turn_id')::bigint
+            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     ) then
-        v_locked := hybridflow.lock_turn(p_turn_id);
+        v_locked := hybridflow.lock_turn(p);
         turn := v_locked.turn;
         session := v_locked.session;
+        refused := v_locked.refused;
+    else
+        refused := hybridflow.turn_refusal(turn, p);
     end if;
-    refusal := hybridflow.turn_refusal(turn, p_token);
 end
 $$;
 
@@ -3380,20 +3413,15 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
         perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif (v_held.turn).reply = p -> 'parts' then
         return jsonb_build_object('ok', true);
     end if;
-    perform hybridflow.settle_budget(
-        v_held.turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint
-    );
+    perform hybridflow.book_cost(v_held.turn, p);
     update public.turns
     set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
-        provider = p ->> 'provider', model = p ->> 'model',
-        tokens_in = coalesce(tokens_in, 0) + (p ->> 'tokens_in')::integer,
-        tokens_out = coalesce(tokens_out, 0) + (p ->> 'tokens_out')::integer,
         updated_at = hybridflow.clock()
     where id = (v_held.turn).id;
     v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
@@ -3404,21 +3432,15 @@ begin
 end
 $$;
 
--- How long a turn waits after its attempt failed: exponential, with jitter. While Evolution or the line is
--- away it is never long: nobody may tell us when they are back.
-create or replace function hybridflow.back_off(p_turn public.turns, p jsonb)
-returns interval
+-- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
+-- p_most, with jitter, so that what failed together does not come again together.
+create or replace function hybridflow.back_off(p_base numeric, p_times integer, p_most numeric)
+returns numeric
 language sql
 volatile
 set search_path = ''
 as $$
-    select hybridflow.seconds(greatest(
-        case when p ->> 'kind' = 'away'
-            then least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.waits, 10)), 30)
-            else least((p ->> 'base_seconds')::numeric * power(2::numeric, least(p_turn.attempt, 10) - 1), 900)
-        end * (0.75 + random() / 2)::numeric,
-        (p ->> 'retry_after')::numeric
-    ))
+    select least(p_base * power(2::numeric, least(p_times, 9)), p_most) * (0.75 + random() / 2)::numeric
 $$;
 
 -- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
@@ -3433,11 +3455,20 @@ declare
     v_spoken boolean := exists (
         select from public.messages where turn_id = p_turn.id and send_state = 'sent'
     );
-    v_due timestamptz := hybridflow.clock() + hybridflow.back_off(p_turn, p);
+    v_base numeric := (p ->> 'base_seconds')::numeric;
+    v_due timestamptz := hybridflow.clock() + hybridflow.seconds(greatest(
+        -- Nobody may tell us when what is away is back: it is never asked late.
+        case when v_away then hybridflow.back_off(v_base, p_turn.waits, 30)
+            else hybridflow.back_off(v_base, p_turn.attempt - 1, 900)
+        end,
+        (p ->> 'retry_after')::numeric
+    ));
+    v_stopped text := hybridflow.stopped_for(p_turn, p_session);
 begin
     perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
     update public.turns
     set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        reserved_tokens = case when p ->> 'tokens' is null then reserved_tokens end,
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         waits = case when v_away then waits + 1 else 0 end,
         worker = null,  -- it has ended: see end_attempt, which notes it
@@ -3455,8 +3486,8 @@ begin
         -- A flow that has said something and then died is not begun again: it would repeat itself.
         perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
         return jsonb_build_object('state', 'sent');
-    elsif p_session.is_paused or p_turn.stop_reason is not null then
-        perform hybridflow.stop_turn(p_turn.id, coalesce(p_turn.stop_reason, 'paused'));
+    elsif v_stopped is not null then
+        perform hybridflow.stop_turn(p_turn.id, v_stopped);
         return jsonb_build_object('state', 'cancelled');
     elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
         perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
@@ -3488,6 +3519,7 @@ begin
     perform hybridflow.note_attempt(
         p_turn,
         case
+            when v_turn.finished_at is not null then v_turn.state
             when v_result ->> 'state' <> 'pending' then v_result ->> 'state'
             when p ->> 'kind' = 'away' then 'away'
             else 'failed'
@@ -3521,9 +3553,9 @@ begin
     perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
     update public.messages set send_state = 'failed'
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     return hybridflow.end_attempt(v_held.turn, v_held.session, p);
 end
@@ -3542,9 +3574,9 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('begin_anew', p, '{turn_id,token}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
         select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
     ) then
@@ -3602,9 +3634,9 @@ declare
     v_turn public.turns;
 begin
     perform hybridflow.require_keys('release_turn', p, '{turn_id,token}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     if v_turn.state = 'running' then
@@ -3633,23 +3665,15 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
         perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     if (v_held.turn).state = 'sent'
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'already', true);
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
-    perform hybridflow.settle_budget(v_held.turn, coalesce(
-        (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint,
-        (p ->> 'tokens_in')::bigint, (p ->> 'tokens_out')::bigint
-    ));
-    update public.turns
-    set provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
-        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
-    where id = (v_held.turn).id;
+    perform hybridflow.book_cost(v_held.turn, p);
     if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
@@ -4198,6 +4222,7 @@ declare
     v_saved jsonb;
     v_held record;
     v_turn public.turns;
+    v_stopped text;
     v_message public.messages;
 begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
@@ -4211,13 +4236,14 @@ begin
             return v_saved;
         end if;
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
-    if (v_held.session).is_paused or v_turn.stop_reason is not null then
-        perform hybridflow.stop_turn(v_turn.id, coalesce(v_turn.stop_reason, 'paused'));
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
     end if;
 
@@ -4533,18 +4559,16 @@ declare
     v_now timestamptz := hybridflow.clock();
     v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
     v_held record;
-    v_refusal text;
 begin
     perform hybridflow.require_keys('doubt_send', p, '{tenant_id|turn_id,message_id,error,check_after}');
-    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
-    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn(p);
     update public.messages as m
     set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
     where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
     if p ->> 'turn_id' is null then
         return '{"ok": true}';
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
     where id = (v_held.turn).id;
@@ -4581,23 +4605,21 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_held record;
-    v_refusal text;
     v_message public.messages;
     v_taken boolean := false;
 begin
     perform hybridflow.require_keys(
         'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
     );
-    v_held := hybridflow.lock_turn((p ->> 'turn_id')::bigint);
-    v_refusal := hybridflow.turn_refusal(v_held.turn, (p ->> 'token')::uuid);
+    v_held := hybridflow.lock_turn(p);
     select * into v_message from public.messages
     where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
     if p ->> 'outcome' = 'sent' then
         perform hybridflow.require_keys('settle_send', p, '{wa_id}');
         v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
         perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     elsif v_message.send_state = 'sent' then
         null;  -- a webhook has settled it meanwhile
     elsif p ->> 'outcome' = 'not_sent' then
@@ -6907,16 +6929,12 @@ begin
 end
 $$;
 
--- ==================== 0800_tenants.sql
+-- ==================== 0790_tenant_settings.sql
 
--- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+-- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
+-- router/configuration/tenant_settings.py; change that, not this.
 
--- Up to when it is known that no message is missing (see gap_start).
-alter table public.tenants add column if not exists caught_up_at timestamptz;
-comment on column public.tenants.caught_up_at is
-'Gap repair has asked Evolution for everything that was sent before this.';
-
--- What an operator may set of a tenant.
+-- What may be set of a tenant.
 create or replace function hybridflow.tenant_settings()
 returns text[]
 language sql
@@ -6924,32 +6942,302 @@ immutable
 set search_path = ''
 as $$
     select array[
-        'instance_name', 'evo_server_url', 'evo_api_key', 'system_prompt', 'llm_provider', 'llm_api_key', 'llm_model',
-        'llm_max_tokens', 'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes',
-        'auto_reply_seconds', 'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message',
-        'notify_number', 'notify_url',
-        'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url', 'on_refused_reply',
-        'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
-        'contact_daily_turns', 'contact_daily_tokens',
-        'webhook_networks', 'shared_webhook_secret', 'retention_days', 'on_retention'
-    ]
+        'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
+        'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
+        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message', 'notify_number',
+        'notify_url', 'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url',
+        'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
+        'retention_days', 'on_retention', 'evo_api_key', 'llm_api_key'
+    ]::text[]
 $$;
 
--- A tenant as the API shows it: that there is a key, not which; the QR code has its own function.
+-- Keys: never shown, only whether there is one.
+create or replace function hybridflow.tenant_keys()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- Shown to the tenant's admins; to others only whether there is one.
+create or replace function hybridflow.settings_for_admins()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'notify_url', 'moderation_url'
+    ]::text[]
+$$;
+
+-- What the deployment alone may change.
+create or replace function hybridflow.settings_of_deployment()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name'
+    ]::text[]
+$$;
+
+-- Of what the audit log tells only that it has changed.
+create or replace function hybridflow.untold_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_server_url', 'notify_url', 'moderation_url', 'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- What members read directly, as row security lets them.
+create or replace function hybridflow.settings_followed()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
+        'resume_after_hours', 'answer_within_minutes'
+    ]::text[]
+$$;
+
+-- How many names a list may have, and how long each may be.
+create or replace function hybridflow.list_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'unanswered_kinds', array[50, 60], 'webhook_networks', array[50, 60]
+    )
+$$;
+
+-- How many characters a text may have.
+create or replace function hybridflow.text_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'system_prompt', 100000
+    )
+$$;
+
+-- What a tenant's value must be, by the name of the constraint that it broke.
+create or replace function hybridflow.tenant_rule(p_constraint text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case p_constraint
+        when 'tenants_instance_name_check'
+            then 'instance_name must not be empty or have a slash in it'
+        when 'tenants_evo_server_url_check'
+            then 'evo_server_url must begin with http:// or https://'
+        when 'tenants_llm_provider_check'
+            then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check'
+            then 'llm_max_tokens must be more than 0'
+        when 'tenants_debounce_seconds_check'
+            then 'debounce_seconds must be from 0 to 3600'
+        when 'tenants_resume_after_hours_check'
+            then 'resume_after_hours must be more than 0 and at most 87600'
+        when 'tenants_answer_within_minutes_check'
+            then 'answer_within_minutes must be more than 0 and at most 525600'
+        when 'tenants_auto_reply_seconds_check'
+            then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_on_new_message_check'
+            then 'on_new_message must be queue or restart'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_notify_url_check'
+            then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check'
+            then 'forbidden_patterns must be 50 at most, of 10000 characters together'
+        when 'tenants_max_reply_characters_check'
+            then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check'
+            then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check'
+            then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check'
+            then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check'
+            then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check'
+            then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check'
+            then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check'
+            then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check'
+            then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check'
+            then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check'
+            then 'contact_daily_tokens must not be negative'
+        when 'tenants_webhook_networks_check'
+            then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_retention_days_check'
+            then 'retention_days must be from 1 to 36500'
+        when 'tenants_on_retention_check'
+            then 'on_retention must be archive or delete'
+        else 'a value breaks the rule ' || p_constraint
+    end
+$$;
+
+-- Stores all settings of a tenant that is there. Returns it as it is then.
+create or replace function hybridflow.store_settings(p_new public.tenants)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_stored public.tenants;
+begin
+    update public.tenants
+    set
+        instance_name = p_new.instance_name, evo_server_url = p_new.evo_server_url,
+        system_prompt = p_new.system_prompt, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
+        llm_max_tokens = p_new.llm_max_tokens, is_active = p_new.is_active,
+        debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
+        answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
+        other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
+        unanswered_kinds = p_new.unanswered_kinds, on_new_message = p_new.on_new_message,
+        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
+        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
+        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
+        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
+        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
+        contact_daily_tokens = p_new.contact_daily_tokens, webhook_networks = p_new.webhook_networks,
+        shared_webhook_secret = p_new.shared_webhook_secret, retention_days = p_new.retention_days,
+        on_retention = p_new.on_retention, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        updated_at = hybridflow.clock()
+    where id = p_new.id
+    returning * into v_stored;
+    return v_stored;
+end
+$$;
+
+comment on column public.tenants.instance_name is
+'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
+comment on column public.tenants.evo_server_url is
+'Where Evolution runs: scheme, host and port';
+comment on column public.tenants.system_prompt is
+'What the AI is told of its work, before the conversation';
+comment on column public.tenants.llm_provider is
+'Whose model makes the replies';
+comment on column public.tenants.llm_model is
+'Which model; without an llm_api_key of its own, one that the deployment allows';
+comment on column public.tenants.llm_max_tokens is
+'Tokens that a reply may have; with an llm_api_key of its own, also more than '
+'LLM_MAX_TOKENS';
+comment on column public.tenants.is_active is
+'false: record everything, answer nothing';
+comment on column public.tenants.debounce_seconds is
+'Seconds of quiet that end a customer''s burst of messages';
+comment on column public.tenants.resume_after_hours is
+'Hours after the business''s last own message until the AI answers again';
+comment on column public.tenants.answer_within_minutes is
+'Minutes after which an unanswered message is too old to be answered';
+comment on column public.tenants.auto_reply_seconds is
+'An owner''s message this soon after the customer''s is WhatsApp Business''s own greeting or '
+'away message, not a takeover; 0: none is';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
+comment on column public.tenants.answer_groups is
+'Groups are answered, too';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next turn (queue), or starts it again '
+'(restart)';
+comment on column public.tenants.notify_number is
+'Staff to be told by WhatsApp of a handoff, and of replies that are not delivered: a number '
+'or a group''s JID; the AI answers nothing that comes from there';
+comment on column public.tenants.notify_url is
+'A webhook that is told of handoffs and of a lost connection';
+comment on column public.tenants.forbidden_patterns is
+'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
+'simple that all are looked for in a moment';
+comment on column public.tenants.max_reply_characters is
+'Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count';
+comment on column public.tenants.leak_characters is
+'So many characters of the system prompt in one piece make a reply a leak; 0: it is not '
+'looked for';
+comment on column public.tenants.moderation_url is
+'A service that is asked whether a reply may be sent, besides MODERATION_URL';
+comment on column public.tenants.on_refused_reply is
+'What becomes of a reply that may not be sent: a human is asked for, or the '
+'fallback_message is sent instead';
+comment on column public.tenants.fallback_message is
+'In place of a refused reply; and once a day when a budget is used up';
+comment on column public.tenants.loop_replies is
+'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
+'no guard';
+comment on column public.tenants.loop_minutes is
+'The minutes in which loop_replies count';
+comment on column public.tenants.daily_turns is
+'Turns that may be made in a day (UTC)';
+comment on column public.tenants.daily_tokens is
+'Tokens that may be used in a day (UTC)';
+comment on column public.tenants.contact_daily_turns is
+'Turns that may be made in a day (UTC) for each of its contacts';
+comment on column public.tenants.contact_daily_tokens is
+'Tokens that may be used in a day (UTC) for each of its contacts';
+comment on column public.tenants.webhook_networks is
+'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+comment on column public.tenants.shared_webhook_secret is
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+comment on column public.tenants.retention_days is
+'Days that messages and turns are kept';
+comment on column public.tenants.on_retention is
+'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
+'are deleted';
+comment on column public.tenants.evo_api_key is
+'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
+'the servers that EVOLUTION_SERVERS names';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, written and never read; its replies are then made without '
+'n8n. Without one the deployment''s serves';
+
+-- ==================== 0800_tenants.sql
+
+-- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+
+-- A tenant as the API shows it: of keys that there is one, not which; of its own services' addresses besides;
+-- the QR code has its own function.
 create or replace function hybridflow.tenant_json(p_tenant public.tenants)
 returns jsonb
 language sql
 immutable
 set search_path = ''
 as $$
-    select to_jsonb(p_tenant)
-        - array['evo_api_key', 'llm_api_key', 'qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at']
-        || jsonb_build_object(
-            'evo_api_key_set', coalesce(p_tenant.evo_api_key, '') <> '',
-            'llm_api_key_set', coalesce(p_tenant.llm_api_key, '') <> '',
-            'notify_url_set', coalesce(p_tenant.notify_url, '') <> '',
-            'moderation_url_set', coalesce(p_tenant.moderation_url, '') <> ''
+    with stored as materialized (select to_jsonb(p_tenant) as tenant)
+
+    select s.tenant
+        - (hybridflow.tenant_keys() || array['qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at'])
+        || (
+            select jsonb_object_agg(k || '_set', coalesce(s.tenant ->> k, '') <> '')
+            from unnest(hybridflow.tenant_keys() || hybridflow.settings_for_admins()) as k
         )
+    from stored as s
 $$;
 
 -- A tenant as a caller may see it (every value, without one): the addresses of its own services, in which a
@@ -6964,7 +7252,9 @@ begin
     if p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, p_tenant.id), 'admin') then
         return hybridflow.tenant_json(p_tenant);
     end if;
-    return hybridflow.tenant_json(p_tenant) || '{"notify_url": null, "moderation_url": null}';
+    return hybridflow.tenant_json(p_tenant) || (
+        select jsonb_object_agg(k, 'null'::jsonb) from unnest(hybridflow.settings_for_admins()) as k
+    );
 end
 $$;
 
@@ -7068,8 +7358,8 @@ end
 $$;
 
 -- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
--- webhook, or message, of the tenant.
-create or replace function hybridflow.check_lists(p_values jsonb)
+-- webhook, or message, of the tenant; and for a text: each event is handed on with its tenant's whole row.
+create or replace function hybridflow.check_sizes(p_values jsonb)
 returns void
 language plpgsql
 immutable
@@ -7077,18 +7367,27 @@ set search_path = ''
 as $$
 declare
     v_name text;
+    v_bound jsonb;
 begin
-    for v_name in
-        select k from unnest(array['unanswered_kinds', 'webhook_networks']) as k
-        where jsonb_typeof(p_values -> k) = 'array'
+    for v_name, v_bound in
+        select b.key, b.value from jsonb_each(hybridflow.list_bounds()) as b
+        where jsonb_typeof(p_values -> b.key) = 'array'
     loop
-        if jsonb_array_length(p_values -> v_name) > 50 then
-            raise exception '% may name at most 50, not %', v_name, jsonb_array_length(p_values -> v_name)
-                using errcode = 'PT422';
+        if jsonb_array_length(p_values -> v_name) > (v_bound ->> 0)::integer then
+            raise exception '% may name at most %, not %',
+                v_name, v_bound ->> 0, jsonb_array_length(p_values -> v_name) using errcode = 'PT422';
         elsif exists (
-            select from jsonb_array_elements_text(p_values -> v_name) as t (v) where length(t.v) > 60
+            select from jsonb_array_elements_text(p_values -> v_name) as t (v)
+            where length(t.v) > (v_bound ->> 1)::integer
         ) then
-            raise exception '% may have no name of more than 60 characters', v_name using errcode = 'PT422';
+            raise exception '% may have no name of more than % characters', v_name, v_bound ->> 1
+                using errcode = 'PT422';
+        end if;
+    end loop;
+    for v_name, v_bound in select b.key, b.value from jsonb_each(hybridflow.text_bounds()) as b loop
+        if length(p_values ->> v_name) > v_bound::integer then
+            raise exception '% may have % characters, not %', v_name,
+                to_char(v_bound::integer, 'FM999,999,999'), length(p_values ->> v_name) using errcode = 'PT422';
         end if;
     end loop;
 end
@@ -7143,58 +7442,14 @@ begin
     for v_name in select k from jsonb_object_keys(p_values) as k loop
         perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
     end loop;
-    perform hybridflow.check_lists(p_values);
-    -- Each of its events is handed on with the whole row of its tenant.
-    if length(p_values ->> 'system_prompt') > 100000 then
-        raise exception 'system_prompt may have 100,000 characters, not %', length(p_values ->> 'system_prompt')
-            using errcode = 'PT422';
-    end if;
+    perform hybridflow.check_sizes(p_values);
 exception
     when data_exception then
         raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
 end
 $$;
 
--- What a tenant's value must be, by the name of the constraint that it broke.
-create or replace function hybridflow.tenant_rule(p_constraint text)
-returns text
-language sql
-immutable
-set search_path = ''
-as $$
-    select case p_constraint
-        when 'tenants_instance_name_check' then 'instance_name must not be empty or have a slash in it'
-        when 'tenants_evo_server_url_check' then 'evo_server_url must begin with http:// or https://'
-        when 'tenants_llm_provider_check' then 'llm_provider must be anthropic or openai'
-        when 'tenants_llm_max_tokens_check' then 'llm_max_tokens must be more than 0'
-        when 'tenants_debounce_seconds_check' then 'debounce_seconds must be from 0 to 3600'
-        when 'tenants_resume_after_hours_check' then 'resume_after_hours must be more than 0 and at most 87600'
-        when 'tenants_answer_within_minutes_check' then 'answer_within_minutes must be more than 0 and at most 525600'
-        when 'tenants_auto_reply_seconds_check' then 'auto_reply_seconds must be from 0 to 86400'
-        when 'tenants_on_new_message_check' then 'on_new_message must be queue or restart'
-        when 'tenants_notify_number_check'
-            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
-        when 'tenants_webhook_networks_check' then 'webhook_networks must name a network, or be null: any'
-        when 'tenants_notify_url_check' then 'notify_url must begin with http:// or https://'
-        when 'tenants_forbidden_patterns_check' then 'forbidden_patterns may be 50, of 10000 characters together'
-        when 'tenants_max_reply_characters_check' then 'max_reply_characters must be more than 0'
-        when 'tenants_leak_characters_check' then 'leak_characters must not be negative'
-        when 'tenants_moderation_url_check' then 'moderation_url must begin with http:// or https://'
-        when 'tenants_on_refused_reply_check' then 'on_refused_reply must be handoff or fallback_message'
-        when 'tenants_fallback_message_check' then 'fallback_message must have from 1 to 4096 characters'
-        when 'tenants_loop_replies_check' then 'loop_replies must not be negative'
-        when 'tenants_loop_minutes_check' then 'loop_minutes must be more than 0 and at most 1440'
-        when 'tenants_daily_turns_check' then 'daily_turns must not be negative'
-        when 'tenants_daily_tokens_check' then 'daily_tokens must not be negative'
-        when 'tenants_contact_daily_turns_check' then 'contact_daily_turns must not be negative'
-        when 'tenants_contact_daily_tokens_check' then 'contact_daily_tokens must not be negative'
-        when 'tenants_retention_days_check' then 'retention_days must be from 1 to 36500'
-        when 'tenants_on_retention_check' then 'on_retention must be archive or delete'
-        else 'a value breaks the rule ' || p_constraint
-    end
-$$;
-
--- Gives tenant p_tenant_id the values, which have been checked as far as their names and types go.
+-- Gives the tenant the values, which have been checked as far as their names and types go.
 create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
 returns public.tenants
 language plpgsql
@@ -7203,28 +7458,8 @@ as $$
 declare
     v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
 begin
-    update public.tenants
-    set instance_name = v_new.instance_name, evo_server_url = v_new.evo_server_url,
-        evo_api_key = v_new.evo_api_key, system_prompt = v_new.system_prompt,
-        llm_provider = v_new.llm_provider, llm_api_key = v_new.llm_api_key, llm_model = v_new.llm_model,
-        llm_max_tokens = v_new.llm_max_tokens, is_active = v_new.is_active,
-        debounce_seconds = v_new.debounce_seconds, resume_after_hours = v_new.resume_after_hours,
-        answer_within_minutes = v_new.answer_within_minutes, auto_reply_seconds = v_new.auto_reply_seconds,
-        other_client_takeover = v_new.other_client_takeover, answer_groups = v_new.answer_groups,
-        unanswered_kinds = v_new.unanswered_kinds, on_new_message = v_new.on_new_message,
-        notify_number = hybridflow.dialled(v_new.notify_number), notify_url = v_new.notify_url,
-        forbidden_patterns = v_new.forbidden_patterns, max_reply_characters = v_new.max_reply_characters,
-        leak_characters = v_new.leak_characters, moderation_url = v_new.moderation_url,
-        on_refused_reply = v_new.on_refused_reply, fallback_message = v_new.fallback_message,
-        loop_replies = v_new.loop_replies, loop_minutes = v_new.loop_minutes,
-        daily_turns = v_new.daily_turns, daily_tokens = v_new.daily_tokens,
-        contact_daily_turns = v_new.contact_daily_turns, contact_daily_tokens = v_new.contact_daily_tokens,
-        webhook_networks = v_new.webhook_networks, shared_webhook_secret = v_new.shared_webhook_secret,
-        retention_days = v_new.retention_days, on_retention = v_new.on_retention,
-        updated_at = hybridflow.clock()
-    where id = p_tenant.id
-    returning * into v_new;
-    return v_new;
+    v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    return hybridflow.store_settings(v_new);
 end
 $$;
 
@@ -7267,8 +7502,9 @@ end
 $$;
 
 -- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
--- which instance the tenant is, for whose webhooks it gets; and whether EVOLUTION_API_KEY, which opens every
--- instance of a server, serves it. Nothing of other tenants is looked at: the answer tells nothing of them.
+-- such a setting (which instance the tenant is, for whose webhooks it gets); or whether EVOLUTION_API_KEY,
+-- which opens every instance of a server, serves it. Nothing of other tenants is looked at: the answer tells
+-- nothing of them.
 create or replace function hybridflow.check_deployments_own(
     p_caller jsonb, p_tenant public.tenants, p_values jsonb
 )
@@ -7281,13 +7517,16 @@ declare
     v_key text := case
         when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
     end;
+    v_name text;
 begin
     if hybridflow.is_deployment(p_caller) then
         return;
-    elsif p_values ? 'instance_name'
-        and p_values ->> 'instance_name' is distinct from p_tenant.instance_name
-    then
-        raise exception 'instance_name says whose webhooks a tenant gets: renaming needs a key of the deployment'
+    end if;
+    select k into v_name from unnest(hybridflow.settings_of_deployment()) as k
+    where p_values ? k and p_values ->> k is distinct from to_jsonb(p_tenant) ->> k
+    order by k limit 1;
+    if v_name is not null then
+        raise exception '% is the deployment''s: to change it needs a key of the deployment', v_name
             using errcode = 'PT403';
     elsif coalesce(v_key, '') = '' and (
         coalesce(p_tenant.evo_api_key, '') <> ''
@@ -7360,7 +7599,7 @@ immutable
 set search_path = ''
 as $$
     select coalesce(jsonb_object_agg(n.key, case
-        when n.key in ('evo_api_key', 'llm_api_key', 'evo_server_url', 'notify_url', 'moderation_url') then '{}'
+        when n.key = any(hybridflow.untold_settings()) then '{}'
         else jsonb_strip_nulls(jsonb_build_object(
             'from', hybridflow.told_shortly(to_jsonb(p_old) -> n.key), 'to', hybridflow.told_shortly(n.value)
         ))
@@ -8505,12 +8744,21 @@ begin
                 select from public.api_key_tenants as t where t.tenant_id = v_tenant_id limit 500
             ) as few
         );
-        delete from public.api_keys where id in (
+        with ended as (
             select k.id from public.api_keys as k
             inner join public.api_key_tenants as t on t.api_key_id = k.id
             where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
             order by k.id desc offset 500
-        );
+        ), shared as (  -- another tenant's list has it, too
+            delete from public.api_key_tenants as t using ended as e
+            where t.api_key_id = e.id and t.tenant_id = v_tenant_id and exists (
+                select from public.api_key_tenants as o where o.api_key_id = e.id and o.tenant_id <> v_tenant_id
+            )
+            returning t.api_key_id as id
+        )
+
+        delete from public.api_keys as k using ended as e
+        where k.id = e.id and k.id not in (select s.id from shared as s);
         if (
             select count(*) >= 500 from public.api_keys as k
             inner join public.api_key_tenants as t on t.api_key_id = k.id
@@ -9034,9 +9282,9 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('forward_turn', p, '{turn_id,token,lease_seconds}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns
     set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
@@ -9127,11 +9375,11 @@ declare
 begin
     perform hybridflow.require_keys('begin_flow', p, '{turn_id,token,execution_id}');
     perform hybridflow.check_execution_id(p ->> 'execution_id');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     v_is_told := (p ->> 'by_n8n')::boolean
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);
-    if v_held.refusal is not null and v_is_told is not true then
-        return jsonb_build_object('refused', v_held.refusal);
+    if v_held.refused is not null and v_is_told is not true then
+        return v_held.refused;
     elsif v_is_told is not true
         and not hybridflow.may_claim_execution(p ->> 'execution_id', (v_held.session).tenant_id)
     then
@@ -9226,20 +9474,20 @@ set search_path = ''
 as $$
 declare
     v_turn public.turns;
-    v_refusal text;
+    v_refused jsonb;
     v_result jsonb;
 begin
     perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
     select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
-    v_refusal := hybridflow.turn_refusal(v_turn, (p ->> 'token')::uuid);
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
     end if;
     select jsonb_build_object(
         'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
         'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
         'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
-        'is_paused', s.is_paused or v_turn.stop_reason is not null,
+        'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
         'said', (
@@ -9292,9 +9540,9 @@ begin
         perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
     end if;
     -- The lock of the session keeps two requests of one flow from taking the same part.
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     elsif p ->> 'refers_to' is not null and not exists (
         select from hybridflow.messages_called(p ->> 'refers_to') as m
         where m.session_id = (v_held.session).id
@@ -9312,8 +9560,8 @@ begin
         if v_part >= 500 then
             return '{"refused": "too_many_sends"}';
         end if;
-        if v_held.refusal is null and not (v_held.session).is_paused and (v_held.turn).stop_reason is null
-            and (p ->> 'next_part')::integer <> v_part
+        if (p ->> 'next_part')::integer <> v_part
+            and hybridflow.stopped_for(v_held.turn, v_held.session) is null
         then
             return '{"refused": "judge_again"}';
         end if;
@@ -9352,9 +9600,9 @@ declare
     v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
 begin
     perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
     where id = (v_held.turn).id
@@ -9376,13 +9624,13 @@ declare
     v_held record;
 begin
     perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
+    v_held := hybridflow.hold_turn(p);
     if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
         and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
     then
         return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
-    elsif v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     if hybridflow.await_settlement(v_held.turn, null) then
         update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
@@ -9895,19 +10143,38 @@ begin
 end
 $$;
 
--- Why nobody may act on the notice by this token: 'unknown_notice', 'stale' (it was given out anew),
--- 'superseded' (it is closed); null where one may.
-create or replace function hybridflow.notice_refusal(p_notice public.notices, p_token uuid)
-returns text
-language sql
+-- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
+-- 'stale' (it was given out anew), 'superseded' (it is closed); null where one may.
+create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
+returns jsonb
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
-        when p_notice.id is null then 'unknown_notice'
-        when p_token is null or p_notice.token_hash is distinct from hybridflow.hash_token(p_token) then 'stale'
-        when p_notice.state <> 'pending' then 'superseded'
-    end
+begin
+    if p_notice.id is null then
+        return '{"refused": "unknown_notice"}';
+    elsif p ->> 'token' is null
+        or p_notice.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_notice.state <> 'pending' then
+        return '{"refused": "superseded"}';
+    end if;
+    return null;
+end
+$$;
+
+-- The notice that p names, locked; `refused` says why who shows p.token may not act on it, see
+-- notice_refusal.
+create or replace function hybridflow.hold_notice(p jsonb, out notice public.notices, out refused jsonb)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    refused := hybridflow.notice_refusal(notice, p);
+end
 $$;
 
 -- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
@@ -9930,41 +10197,37 @@ declare
     v_tenant public.tenants;
     v_session public.sessions;
     v_message public.messages;
-    v_refusal text;
+    v_held record;
+    v_refused jsonb;
 begin
     perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
     select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
     select * into v_tenant from public.tenants where id = v_notice.tenant_id;
-    v_refusal := case
-        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
-            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
-        when v_tenant.instance_name <> p ->> 'instance_name' then 'instance'
-        when v_tenant.notify_number is null then 'no_number'
-        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then 'number'
-    end;
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
+        when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
+        when v_tenant.notify_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then '{"refused": "number"}'
+    end::jsonb);
+    if v_refused is not null then
+        return v_refused;
     end if;
     -- The session first, as everywhere: an event that closes the notice may have the session.
     v_session := hybridflow.resolve_session(
         v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
         case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
     );
-    select * into v_notice from public.notices where id = v_notice.id for update;
-    v_refusal := case
-        when hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid) is not null
-            then hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid)
-        when v_notice.number_told_at is not null then 'already_sent'
-        when v_notice.lease_until <= v_now then 'stale'
-    end;
-    if v_refusal = 'already_sent' then
+    v_held := hybridflow.hold_notice(p);
+    v_notice := v_held.notice;
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif v_notice.number_told_at is not null then
         select * into v_message from public.messages where id = v_notice.message_id;
         return jsonb_build_object(
-            'refused', v_refusal, 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
             'body', v_message.body
         );
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_notice.lease_until <= v_now then
+        return '{"refused": "stale"}';
     end if;
 
     v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
@@ -9992,22 +10255,20 @@ set search_path = ''
 as $$
 declare
     v_now timestamptz := hybridflow.clock();
-    v_notice public.notices;
-    v_refusal text;
+    v_held record;
 begin
     perform hybridflow.require_keys('finish_notice', p, '{notice_id,token,handler}');
-    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
-    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
-    if v_refusal = 'superseded' and v_notice.state = 'delivered' then
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused ->> 'refused' = 'superseded' and (v_held.notice).state = 'delivered' then
         return '{"ok": true, "already": true}';
-    elsif v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    elsif v_held.refused is not null then
+        return v_held.refused;
     end if;
     update public.notices
     set state = 'delivered', reason = p ->> 'reason', handler = p ->> 'handler', error = null, lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
         finished_at = v_now, updated_at = v_now
-    where id = v_notice.id;
+    where id = (v_held.notice).id;
     return '{"ok": true}';
 end
 $$;
@@ -10024,18 +10285,16 @@ as $$
 declare
     v_now timestamptz := hybridflow.clock();
     v_notice public.notices;
-    v_refusal text;
+    v_held record;
     v_away boolean;
     v_dead boolean;
-    v_delay numeric;
 begin
     perform hybridflow.require_keys('fail_notice', p, '{notice_id,token,error,max_attempts,base_seconds}');
-    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
-    v_refusal := hybridflow.notice_refusal(v_notice, (p ->> 'token')::uuid);
-    if v_refusal is not null then
-        return jsonb_build_object('refused', v_refusal);
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
-    v_delay := (p ->> 'base_seconds')::numeric * power(2, least(v_notice.attempt, 10) - 1) * (0.75 + random() / 2);
+    v_notice := v_held.notice;
     v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
     v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
     update public.notices
@@ -10043,7 +10302,9 @@ begin
         attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
         error = left(p ->> 'error', 2000), lease_until = null,
         url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
-        next_at = v_now + hybridflow.seconds(least(v_delay, case when v_away then 60 else 900 end)),
+        next_at = v_now + hybridflow.seconds(hybridflow.back_off(
+            (p ->> 'base_seconds')::numeric, v_notice.attempt - 1, case when v_away then 60 else 900 end
+        )),
         finished_at = case when v_dead then v_now end, updated_at = v_now
     where id = v_notice.id;
     return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
@@ -10152,21 +10413,45 @@ as $$
     returning *
 $$;
 
--- The cost of the attempt is known: p_tokens take the place of what was reserved.
+-- p_tokens take the place of what was reserved for the attempt, if they are known; whoever calls this clears
+-- the turn's reservation.
 create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-    if p_turn.reserved_tokens is null or p_tokens is null then
+    if p_turn.reserved_tokens is not null and p_tokens is not null then
+        update public.spending
+        set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
+            and (session_id is null or session_id = p_turn.session_id);
+    end if;
+end
+$$;
+
+-- What the attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}. It takes the place
+-- of what was reserved, and is added to what the turn has cost so far.
+create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_in integer := (p ->> 'tokens_in')::integer;
+    v_out integer := (p ->> 'tokens_out')::integer;
+    v_spent bigint := coalesce(v_in::bigint + v_out, v_in, v_out);
+begin
+    if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
         return;
     end if;
-    update public.spending
-    set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
-    where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
-        and (session_id is null or session_id = p_turn.session_id);
-    update public.turns set reserved_tokens = null where id = p_turn.id;
+    perform hybridflow.settle_budget(p_turn, v_spent);
+    update public.turns
+    set reserved_tokens = case when v_spent is null then reserved_tokens end,
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
+        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out)
+    where id = p_turn.id;
 end
 $$;
 
@@ -10230,9 +10515,9 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'tokens', p ->> 'policy') > 0 then
         perform hybridflow.require_keys('reserve_budget', p, '{turn_id,token,tokens,policy}');
     end if;
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     v_new := (v_turn.reserved_on is null)::integer;
@@ -10319,18 +10604,15 @@ declare
     v_said boolean;
 begin
     perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
-    v_held := hybridflow.hold_turn((p ->> 'turn_id')::bigint, (p ->> 'token')::uuid);
-    if v_held.refusal is not null then
-        return jsonb_build_object('refused', v_held.refusal);
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
     end if;
     v_turn := v_held.turn;
     select * into v_tenant from public.tenants where id = v_turn.tenant_id;
-    perform hybridflow.settle_budget(v_turn, (p ->> 'tokens_in')::bigint + (p ->> 'tokens_out')::bigint);
+    perform hybridflow.book_cost(v_turn, p);
     update public.turns
-    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000),
-        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
-        tokens_in = coalesce(tokens_in + (p ->> 'tokens_in')::integer, tokens_in, (p ->> 'tokens_in')::integer),
-        tokens_out = coalesce(tokens_out + (p ->> 'tokens_out')::integer, tokens_out, (p ->> 'tokens_out')::integer)
+    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000)
     where id = v_turn.id;
     v_said := exists (
         select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')
@@ -10352,20 +10634,6 @@ $$;
 -- ==================== 0890_lifecycle.sql
 
 -- HybridFlow: how long data is kept, and how much of it there is.
-
-alter table public.tenants
-add column if not exists retention_days integer
-constraint tenants_retention_days_check check (retention_days between 1 and 36500),
-add column if not exists on_retention text not null default 'archive'
-constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
-add column if not exists pruned_before timestamptz;
-
-comment on column public.tenants.retention_days is
-'Days that messages and turns are kept; null: RETENTION_DAYS, or for ever.';
-comment on column public.tenants.on_retention is
-'Messages that are older are moved to messages_archive (archive) or deleted. Turns are deleted.';
-comment on column public.tenants.pruned_before is
-'A message sent before this may have been pruned: one that is not known is not recorded any more.';
 
 create table if not exists public.messages_archive (
     id bigint primary key,
@@ -10400,7 +10668,7 @@ add column if not exists error_code text,
 add column if not exists undelivered_turns bigint[] not null default '{}';
 
 comment on table public.messages_archive is
-'Messages older than their tenant''s retention: kept, and read by nobody but an export.';
+'Messages older than their tenant''s retention: kept, and read only by exports.';
 
 alter table public.messages_archive
 add column if not exists identity text,
@@ -10743,10 +11011,6 @@ $$;
 
 -- HybridFlow: the webhooks' guards, as routers keep them at hand.
 
-alter table public.tenants add column if not exists guard_changed_at timestamptz not null default '-infinity';
-comment on column public.tenants.guard_changed_at is
-'When it last changed who may post its webhooks: routers ask for what changed.';
-
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
 -- Whatever changes a tenant's guard, by whatever way, notes when.
@@ -10775,7 +11039,7 @@ after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
 -- One tenant's guard, as routers know it. Each webhook is compared with all of it: of networks there are no
--- more than may be set (see check_lists), whoever wrote them.
+-- more than may be set (see check_sizes), whoever wrote them.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql
@@ -12182,9 +12446,8 @@ from (
 ) as t (name, columns);
 select hybridflow.let_members_read(
     'tenants', 'id in (select hybridflow.my_tenants())',
-    '(id, instance_name, is_active, system_prompt, llm_provider, llm_model, debounce_seconds,'
-    ' resume_after_hours, answer_within_minutes, connection_state, connection_changed_at,'
-    ' connection_lost_at, created_at, updated_at)'
+    '(id, ' || array_to_string(hybridflow.settings_followed(), ', ')
+    || ', connection_state, connection_changed_at, connection_lost_at, created_at, updated_at)'
 );
 select hybridflow.let_members_read(
     'audit_log', 'tenant_id in (select hybridflow.my_tenants(''admin''))'

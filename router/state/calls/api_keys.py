@@ -12,11 +12,11 @@ Role = Literal["viewer", "operator", "admin"]
 
 
 class ApiKey(Answer):
-    """What is known of a key."""
+    """An API key, without the key itself."""
 
     id: int
     name: str
-    starts_with: str = Field(description="Its first characters, to know it by")
+    starts_with: str = Field(description="Its first characters, to recognise it")
     role: Role
     every_tenant: bool
     tenant_ids: Items[int] | None = Field(description="null: every tenant")
@@ -55,9 +55,13 @@ class RevokeApiKey(Asked):
     api_key_id: int
 
 
-async def list_api_keys(database: Database, asked: ListApiKeys) -> Page[ApiKey]:
+class ApiKeyPage(Page[ApiKey]):
+    """A page of API keys."""
+
+
+async def list_api_keys(database: Database, asked: ListApiKeys) -> ApiKeyPage:
     """Return some of the keys that the caller may manage, the newest first. Raises Invalid."""
-    return await call(database, "list_api_keys", asked, Page[ApiKey])
+    return await call(database, "list_api_keys", asked, ApiKeyPage)
 
 
 async def create_api_key(database: Database, asked: CreateApiKey) -> KeptKey:

@@ -12,14 +12,16 @@ CallerKind = Literal["deployment", "script", "key", "user", "owner", "contact", 
 
 
 class AuditLine(Answer):
-    """One thing that was done."""
+    """Who did what, and when."""
 
     id: int
     at: Time
     tenant_id: int | None
     caller_kind: CallerKind
-    caller: str = Field(description="The key's name, the user's id, or who wrote")
-    api_key_id: int | None = Field(description="Which key, where one of the state's called")
+    caller: str = Field(description="The key's name, the user's id, or the person who wrote")
+    api_key_id: int | None = Field(
+        description="The API key that was used, if it was one of the database's"
+    )
     action: str = Field(description="What was done, such as pause_session or change_tenant")
     session_id: int | None
     turn_id: int | None
@@ -36,6 +38,10 @@ class ListAudit(AskedPage):
     since: Moment | None = None
 
 
-async def list_audit(database: Database, asked: ListAudit) -> Page[AuditLine]:
+class AuditLinePage(Page[AuditLine]):
+    """A page of lines of the audit log."""
+
+
+async def list_audit(database: Database, asked: ListAudit) -> AuditLinePage:
     """Return some lines, the newest first. Raises NotAllowed, NotFound and Invalid."""
-    return await call(database, "list_audit", asked, Page[AuditLine])
+    return await call(database, "list_audit", asked, AuditLinePage)

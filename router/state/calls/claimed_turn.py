@@ -87,6 +87,11 @@ class ClaimedTurn(Answer):
     history: Items[TurnMessage]
 
     @property
+    def name(self) -> str:
+        """What the log calls it: its id."""
+        return str(self.turn_id)
+
+    @property
     def held(self) -> Held:
         """What every SQL call about this attempt must show."""
         return {"turn_id": self.turn_id, "token": self.token}

@@ -12,7 +12,7 @@ from router.state.database import Database
 
 
 class Member(Answer):
-    """What a user is in a tenant."""
+    """A user's role in a tenant."""
 
     tenant_id: int
     user_id: Annotated[UUID, Field(strict=False)]
@@ -54,8 +54,8 @@ class RemoveMember(Asked):
     user_id: Text
 
 
-class Removed(Answer):
-    """What a removal has done."""
+class RemovedMember(Answer):
+    """The result of a removal."""
 
     removed: bool
 
@@ -70,6 +70,6 @@ async def set_member(database: Database, asked: SetMember) -> KeptMember:
     return await call(database, "set_member", asked, KeptMember)
 
 
-async def remove_member(database: Database, asked: RemoveMember) -> Removed:
+async def remove_member(database: Database, asked: RemoveMember) -> RemovedMember:
     """Take a user's role. Raises NotFound and Invalid."""
-    return await call(database, "remove_member", asked, Removed)
+    return await call(database, "remove_member", asked, RemovedMember)

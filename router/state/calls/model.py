@@ -114,7 +114,7 @@ class Cost(TypedDict, total=False):
 
 
 class HeldNotice(TypedDict):
-    """The same of a notice."""
+    """A notice's id and token; see Held."""
 
     notice_id: int
     token: str
@@ -135,7 +135,7 @@ async def call_or_refused(
     answer: type[_Answer],
     refusal: type[_Refusal],
 ) -> _Answer | _Refusal:
-    """The same of a function that may say no."""
+    """Call a function that may refuse: return its answer or its refusal."""
     told = await database.call(function, asked.written())
     if "refused" in told:
         return read(function, told, refusal)
@@ -157,6 +157,13 @@ class NotRead:
 
     name: str
     fault: str
+
+
+def readable(item: _Answer | NotRead) -> _Answer:
+    """Return the item. Raises DatabaseFault, if it could not be read."""
+    if isinstance(item, NotRead):
+        raise DatabaseFault(item.fault)
+    return item
 
 
 def each_by_itself(item: type[_Answer], name: str) -> PlainValidator:

@@ -60,6 +60,11 @@ class ClaimedNotice(Answer):
     told: bool
 
     @property
+    def name(self) -> str:
+        """What the log calls it: its id."""
+        return str(self.notice_id)
+
+    @property
     def shown_token(self) -> NoticeToken:
         """The token as a flow shows it."""
         return NoticeToken(self.notice_id, self.token)

@@ -28,7 +28,7 @@ class PauseSession(_Pause):
 
 
 class PauseContact(_Pause):
-    """The same of a contact, by the spellings of one number."""
+    """Which contact is to be paused, by the spellings of one number."""
 
     jids: tuple[Text, ...]
 
@@ -42,31 +42,31 @@ class _Resume(Asked):
 
 
 class ResumeSession(_Resume):
-    """Which session is to be gone on with."""
+    """Which session is to be resumed."""
 
     session_id: int
 
 
 class ResumeContact(_Resume):
-    """The same of a contact, by the spellings of one number."""
+    """Which contact is to be resumed, by the spellings of one number."""
 
     jids: tuple[Text, ...]
 
 
 class PausedSession(Answer):
-    """What a pause has done."""
+    """The result of a pause."""
 
     session: Session
     cancelled_turns: int = Field(description="Replies that were being made and will not be sent")
 
 
 class ResumedSession(Answer):
-    """What a resume has done."""
+    """The result of a resume."""
 
     session: Session
     resumed: bool = Field(description="false: it was not paused")
     turn_id: int | None = Field(
-        description="The turn that answers what came meanwhile and nobody answered, if anything did"
+        description="The turn that answers what came during the pause; null: nothing to answer"
     )
 
 

@@ -97,7 +97,7 @@ class ErasedContact(Answer):
 
     erased: dict[str, int] = Field(description="Rows of each table")
     session_ids: Items[int]
-    execution_ids: Items[str] = Field(description="n8n's executions that worked on it")
+    execution_ids: Items[str] = Field(description="n8n's executions for this contact")
 
 
 async def find_contact(database: Database, asked: FindContact) -> FoundContact:

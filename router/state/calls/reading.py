@@ -27,7 +27,7 @@ class Session(Answer):
     pause_source: PauseSource | None
     pause_reason: str | None
     paused_at: Time | None
-    paused_until: Time | None = Field(description="The end that an operator has set")
+    paused_until: Time | None = Field(description="The end that an operator set")
     pause_indefinite: bool
     pause_ends_at: Time | None = Field(
         default=None, description="When the pause ends by itself; null if never"
@@ -58,7 +58,7 @@ class Message(Answer):
     author_name: str | None
     expects_reply: bool
     status: str | None = Field(description="WhatsApp's delivery state; error: not delivered")
-    error_code: str | None = Field(description="WhatsApp's code for that, where Evolution tells it")
+    error_code: str | None = Field(description="WhatsApp's error code, if Evolution passes it on")
     sent_at: Time
     edited_at: Time | None
     deleted_at: Time | None
@@ -157,9 +157,21 @@ class FoundTurn(Answer):
     turn: TurnWithMessages
 
 
-async def list_sessions(database: Database, asked: ListSessions) -> Page[Session]:
+class SessionPage(Page[Session]):
+    """A page of sessions."""
+
+
+class MessagePage(Page[Message]):
+    """A page of messages."""
+
+
+class TurnPage(Page[Turn]):
+    """A page of turns."""
+
+
+async def list_sessions(database: Database, asked: ListSessions) -> SessionPage:
     """Return some of a tenant's sessions, newest activity first. Raises NotFound and Invalid."""
-    return await call(database, "list_sessions", asked, Page[Session])
+    return await call(database, "list_sessions", asked, SessionPage)
 
 
 async def get_session(database: Database, asked: GetSession) -> FoundSession:
@@ -167,14 +179,14 @@ async def get_session(database: Database, asked: GetSession) -> FoundSession:
     return await call(database, "get_session", asked, FoundSession)
 
 
-async def list_messages(database: Database, asked: ListMessages) -> Page[Message]:
+async def list_messages(database: Database, asked: ListMessages) -> MessagePage:
     """Return some messages, newest first. Raises NotFound and Invalid."""
-    return await call(database, "list_messages", asked, Page[Message])
+    return await call(database, "list_messages", asked, MessagePage)
 
 
-async def list_turns(database: Database, asked: ListTurns) -> Page[Turn]:
+async def list_turns(database: Database, asked: ListTurns) -> TurnPage:
     """Return some of a tenant's turns, newest first. Raises NotFound and Invalid."""
-    return await call(database, "list_turns", asked, Page[Turn])
+    return await call(database, "list_turns", asked, TurnPage)
 
 
 async def get_turn(database: Database, asked: GetTurn) -> FoundTurn:

@@ -16,7 +16,7 @@ class Prune(Asked):
 
 
 class Pruned(Answer):
-    """What one run of prune has done: how many rows of each kind."""
+    """The result of one run of prune: how many rows of each kind."""
 
     events: int
     messages_deleted: int
@@ -25,7 +25,7 @@ class Pruned(Answer):
     notices: int
     spending: int
     erased_messages: int
-    more: bool = Field(description="The run's time was over before everything was done")
+    more: bool = Field(description="The time was up before everything was done: call again")
 
 
 class GetTenantStats(Asked):
@@ -35,19 +35,21 @@ class GetTenantStats(Asked):
 
 
 class Amount(Answer):
-    """How much of a table is one tenant's."""
+    """How much of a table belongs to one tenant."""
 
     rows: int
     bytes: int = Field(description="Estimated, without indexes")
 
 
 class TenantStats(Answer):
-    """How much is stored of a tenant."""
+    """How much data a tenant has."""
 
     tables: dict[str, Amount]
     bytes: int
     oldest_message_at: Time | None
-    pruned_before: Time | None = Field(description="What was sent before is archived or gone")
+    pruned_before: Time | None = Field(
+        description="Messages sent before this are archived or deleted"
+    )
 
 
 class FoundStats(Answer):

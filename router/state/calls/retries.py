@@ -34,15 +34,15 @@ class RetryTurns(AskedPage):
 
 
 class Retries(Answer):
-    """What became of many dead turns that were to be tried again."""
+    """The result of retrying many dead turns."""
 
     retried: int = Field(description="How many got fresh attempts")
     left: int = Field(
-        description="How many could not be retried: their session is paused, or another turn"
-        " answers their messages, or somebody is at them"
+        description="How many could not be retried: the session is paused, another turn answers the"
+        " messages, or another call is retrying them"
     )
     next_cursor: str | None = Field(
-        description="There are more: give it with the same filters; null: these were all"
+        description="Send it with the same filters for more; null: these were all"
     )
 
 

@@ -25,5 +25,5 @@ class Page(Answer, Generic[Item]):
 
     items: Items[Item]
     next_cursor: str | None = Field(
-        description="`cursor` of the next page, also of one with few items; null at the end"
+        description="`cursor` of the next page; null at the end. A page with few items may have one"
     )

@@ -18,14 +18,16 @@ class GetSpending(Asked):
 
 
 class Spending(Answer):
-    """What was spent in a day (UTC), with what is reserved for replies in the making."""
+    """What was spent in a day (UTC), with what is reserved for replies that are being made."""
 
     day: Annotated[date, Field(strict=False)]
     turns: int
     tokens: int
-    daily_turns: int | None = Field(description="What is allowed; null: any number")
+    daily_turns: int | None = Field(description="The limit; null: none")
     daily_tokens: int | None
-    used_up: str | None = Field(description="The budget that lets no more turn be made, if any")
+    used_up: str | None = Field(
+        description="The budget that is used up, if any: no more turns today"
+    )
 
 
 async def get_spending(database: Database, asked: GetSpending) -> Spending:

@@ -54,5 +54,5 @@ async def tell_turn(database: Database, asked: TellTurn) -> ToldTurn:
 
 
 async def find_turn(database: Database, asked: FindTurn) -> TenantsFound:
-    """Return who may tell; for whoever may see every tenant."""
+    """Return the tenants that know it; for callers who may see every tenant."""
     return await call(database, "find_turn", asked, TenantsFound)

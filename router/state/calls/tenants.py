@@ -1,56 +1,18 @@
 """Tenants: listed, read, created, changed. database/schema/0800_tenants.sql."""
 
-from typing import Literal
-
 from pydantic import Field
 
+from router.configuration.tenant_settings import TenantSettings
 from router.state.calls.model import Answer, Asked, Items, Text, Values, call
 from router.state.calls.shown import AskedPage, Page, Time
 from router.state.database import Database
 
 
-class Tenant(Answer):
-    """One business: one Evolution instance, its prompt, provider and rules."""
+class StoredTenant(Answer):
+    """What is known of a tenant beside its settings."""
 
     id: int
-    instance_name: str
-    evo_server_url: str
-    evo_api_key_set: bool
-    system_prompt: str | None
-    llm_provider: str
-    llm_api_key_set: bool
-    llm_model: str | None
-    llm_max_tokens: int | None
-    is_active: bool
     is_demo: bool
-    debounce_seconds: float | None
-    resume_after_hours: float | None
-    answer_within_minutes: float | None
-    auto_reply_seconds: float
-    other_client_takeover: bool
-    answer_groups: bool
-    unanswered_kinds: Items[str]
-    on_new_message: Literal["queue", "restart"]
-    notify_number: str | None
-    notify_url: str | None = Field(description="null also for whoever is no admin of it")
-    notify_url_set: bool
-    forbidden_patterns: Items[str]
-    max_reply_characters: int | None
-    leak_characters: int | None
-    moderation_url: str | None = Field(description="null also for whoever is no admin of it")
-    moderation_url_set: bool
-    on_refused_reply: Literal["handoff", "fallback_message"]
-    fallback_message: str | None
-    loop_replies: int | None
-    loop_minutes: float | None
-    daily_turns: int | None
-    daily_tokens: int | None
-    contact_daily_turns: int | None
-    contact_daily_tokens: int | None
-    webhook_networks: Items[str] | None
-    shared_webhook_secret: bool
-    retention_days: int | None
-    on_retention: Literal["archive", "delete"]
     pruned_before: Time | None
     connection_state: str | None
     connection_reason: int | None
@@ -60,6 +22,10 @@ class Tenant(Answer):
     caught_up_at: Time | None
     created_at: Time
     updated_at: Time
+
+
+class Tenant(TenantSettings, StoredTenant):
+    """One business: one Evolution instance, its prompt, provider and settings."""
 
 
 class FoundTenant(Answer):
@@ -109,7 +75,7 @@ class GetQrcode(Asked):
     instance_name: Text
 
 
-class QrCodeShown(Answer):
+class QrCode(Answer):
     """The QR code that Evolution last sent."""
 
     instance_name: str
@@ -141,9 +107,13 @@ class OtherServers(Answer):
     servers: Items[OtherServer]
 
 
-async def list_tenants(database: Database, asked: ListTenants) -> Page[Tenant]:
+class TenantPage(Page[Tenant]):
+    """A page of tenants."""
+
+
+async def list_tenants(database: Database, asked: ListTenants) -> TenantPage:
     """Return some of the tenants that the caller may see. Raises Invalid."""
-    return await call(database, "list_tenants", asked, Page[Tenant])
+    return await call(database, "list_tenants", asked, TenantPage)
 
 
 async def get_tenant(database: Database, asked: GetTenant) -> FoundTenant:
@@ -166,9 +136,9 @@ async def change_tenant(database: Database, asked: ChangeTenant) -> FoundTenant:
     return await call(database, "change_tenant", asked, FoundTenant)
 
 
-async def get_qrcode(database: Database, asked: GetQrcode) -> QrCodeShown:
+async def get_qrcode(database: Database, asked: GetQrcode) -> QrCode:
     """Return the QR code that came last. Raises NotFound."""
-    return await call(database, "get_qrcode", asked, QrCodeShown)
+    return await call(database, "get_qrcode", asked, QrCode)
 
 
 async def tenants_elsewhere(database: Database, asked: TenantsElsewhere) -> OtherServers:

@@ -8,14 +8,14 @@ from router.state.database import Database
 
 
 class WebhookSecret(Answer):
-    """What is known of a secret that Evolution shows with a tenant's webhooks."""
+    """A tenant's webhook secret, without the secret itself."""
 
     id: int
     tenant_id: int
-    ends_with: str = Field(description="Its last characters, to know it by")
+    ends_with: str = Field(description="Its last characters, to recognise it")
     created_by: str | None
     created_at: Time
-    retires_at: Time | None = Field(description="From when on it is refused; null: never")
+    retires_at: Time | None = Field(description="When it stops being accepted; null: never")
     is_active: bool
 
 

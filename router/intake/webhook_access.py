@@ -1,11 +1,10 @@
-"""Who may post webhooks for which tenant, kept at hand so that no webhook costs a query.
+"""A cache of webhook secrets and networks of all tenants, refreshed every 10 s.
 
-The state gives the guards of all tenants that have one, in pages, when the first webhook comes, and
-from then on what changed; that holds for some seconds. However many webhooks come, for whatever
-names and with whatever secrets, that is at most one query in ten seconds, and two a second while
-webhooks are being refused: nothing is refused for good (Evolution does not repeat what got a 401 or
-403) before the newest guards have been asked. So a new secret holds at once, and a retired one for
-ten seconds at most.
+The first webhook loads all of them, in pages; later refreshes load what changed. However many
+webhooks come, with any names and secrets, that is at most one query in ten seconds, or two a second
+while webhooks are being refused: before a refusal that is final (Evolution does not retry a 401 or
+403), the cache is refreshed. So a new secret works at once, and a retired one for ten seconds at
+most.
 """
 
 import asyncio
@@ -29,14 +28,14 @@ _log = logging.getLogger(__name__)
 _LIFE = 10.0  # seconds
 _LIFE_BEFORE_REFUSAL = 1.0
 _BETWEEN_QUERIES = 0.5
-_PAGE = 500  # guards that are read in one go when all are
+_PAGE = 500  # tenants per query when all are read
 _BY_TURNS = 100  # tenants that are looked at again with every query, changed or not
-_BREATH = 500  # networks that are read before others have their turn; a guard counts as one
+_BREATH = 500  # networks that are read before others have their turn; a tenant counts as one
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """How one tenant's webhooks are guarded.
+class Access:
+    """What one tenant's webhooks must show, and where they may come from.
 
     `hashes` are the SHA-256, in hex, of its own secrets; `shared`: the deployment's are accepted,
     too. `networks` is None where they may come from anywhere; `written` is how the state says it.
@@ -49,7 +48,7 @@ class Guard:
     written: tuple[str, ...] | None = None
     ends: tuple[tuple[str, float], ...] = ()
 
-    def at(self, now: float) -> "Guard":
+    def at(self, now: float) -> "Access":
         """Return it without the hashes whose time is over."""
         over = {each for each, end in self.ends if end <= now}
         if not over:
@@ -57,44 +56,44 @@ class Guard:
         return replace(self, hashes=tuple(each for each in self.hashes if each not in over))
 
 
-_NONE = Guard()
+_NONE = Access()
 _NOBODYS = (0, _NONE)
-_ByName: TypeAlias = dict[str, tuple[int, Guard]]  # with its tenant
+_ByName: TypeAlias = dict[str, tuple[int, Access]]  # with its tenant
 
 
-class Guards:
-    """The guards of all tenants; a tenant without one has the deployment's secrets alone."""
+class AccessCache:
+    """The access of all tenants; a tenant without its own has only the deployment's secrets."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
-        self._guards: _ByName | None = None
+        self._by_name: _ByName | None = None
         self._names: dict[int, str] = {}
         self._since: datetime | None = None
         self._after = 0
         self._known_at = self._asked_at = -math.inf
         self._asking = asyncio.Lock()
 
-    async def of(self, instance: str) -> Guard:
-        """Return the guard of an instance. Raises DatabaseAway where none were ever read.
+    async def of(self, instance: str) -> Access:
+        """Return the access of an instance. Raises DatabaseAway where none were ever read.
 
         While the database is away what was known holds: nothing is recorded anyway.
         """
         await self._renew(_LIFE)
         return self._find(instance)
 
-    async def newest_of(self, instance: str) -> Guard:
+    async def newest_of(self, instance: str) -> Access:
         """The same, to be asked before a webhook is refused. Raises DatabaseAway."""
         await self._renew(_LIFE_BEFORE_REFUSAL)
         if self._is_older_than(_LIFE_BEFORE_REFUSAL):
             raise DatabaseAway("whether the tenant has this webhook secret is not known")
         return self._find(instance)
 
-    def _find(self, instance: str) -> Guard:
-        if self._guards is None:
+    def _find(self, instance: str) -> Access:
+        if self._by_name is None:
             raise DatabaseAway("the tenants' webhook secrets are not known yet")
-        _, guard = self._guards.get(instance, _NOBODYS)
-        return guard.at(self._clock())
+        _, access = self._by_name.get(instance, _NOBODYS)
+        return access.at(self._clock())
 
     async def _renew(self, life: float) -> None:
         if not self._is_older_than(life):
@@ -110,7 +109,7 @@ class Guards:
     async def _ask(self) -> None:
         asked_at = self._clock()
         try:
-            if self._guards is None:
+            if self._by_name is None:
                 await self._read_all()
             else:
                 await self._read_changes()
@@ -118,12 +117,12 @@ class Guards:
         except DatabaseAway as error:
             log_event(_log, Action.DATABASE_AWAY, str(error), level=logging.WARNING)
         except Exception as error:  # noqa: BLE001 - what is known holds, whatever the reason
-            log_unexpected("the webhooks' guards could not be read", error)
+            log_unexpected("the webhook secrets and networks could not be read", error)
         finally:
             self._asked_at = self._clock()
 
     async def _read_all(self) -> None:
-        guards: _ByName = {}
+        by_name: _ByName = {}
         names: dict[int, str] = {}
         since: datetime | None = None
         after: int | None = 0
@@ -131,59 +130,59 @@ class Guards:
             page = await webhook_guards(self._database, WebhookGuards(after=after, limit=_PAGE))
             since = since or page.now
             after = page.next
-            await self._note(guards, names, page.guards)
-        self._guards, self._names, self._since = guards, names, since
+            await self._note(by_name, names, page.guards)
+        self._by_name, self._names, self._since = by_name, names, since
 
     async def _read_changes(self) -> None:
-        assert self._guards is not None  # noqa: S101 - they were read
+        assert self._by_name is not None  # noqa: S101 - they were read
         asked = WebhookGuards(changed_since=self._since, after=self._after, limit=_BY_TURNS)
         answer = await webhook_guards(self._database, asked)
         upto = answer.next
         told = {each.tenant_id for each in answer.guards}
         for tenant_id in [each for each in self._names if each > self._after]:
             if tenant_id not in told and (upto is None or tenant_id <= upto):
-                _forget(self._guards, self._names, tenant_id)  # there is none any more
-        await self._note(self._guards, self._names, answer.guards)
+                _forget(self._by_name, self._names, tenant_id)  # there is none any more
+        await self._note(self._by_name, self._names, answer.guards)
         self._since, self._after = answer.now, upto or 0
 
     async def _note(
-        self, guards: _ByName, names: dict[int, str], told: Sequence[WebhookGuard]
+        self, by_name: _ByName, names: dict[int, str], told: Sequence[WebhookGuard]
     ) -> None:
-        read: list[tuple[int, str, Guard]] = []
+        read: list[tuple[int, str, Access]] = []
         work = 0
         for each in told:
             tenant_id, name = each.tenant_id, each.instance_name
-            _, known = guards.get(names.get(tenant_id, ""), _NOBODYS)
-            guard = _read(each, self._clock(), known)
-            read.append((tenant_id, name, guard))
-            work += 1 if guard.networks is known.networks else len(guard.networks or ()) + 1
+            _, known = by_name.get(names.get(tenant_id, ""), _NOBODYS)
+            access = _read(each, self._clock(), known)
+            read.append((tenant_id, name, access))
+            work += 1 if access.networks is known.networks else len(access.networks or ()) + 1
             if work >= _BREATH:
                 work = 0
                 await asyncio.sleep(0)
-        # In one go, so that nobody is without a guard meanwhile; and all old names first, for
+        # In one go, so that no tenant is without its own meanwhile; and all old names first, for
         # another tenant that is told may have taken one.
         for tenant_id, name, _ in read:
-            _forget(guards, names, tenant_id)
-            guards.pop(name, None)
-        for tenant_id, name, guard in read:
-            if guard != _NONE:
-                names[tenant_id], guards[name] = name, (tenant_id, guard)
+            _forget(by_name, names, tenant_id)
+            by_name.pop(name, None)
+        for tenant_id, name, access in read:
+            if access != _NONE:
+                names[tenant_id], by_name[name] = name, (tenant_id, access)
 
 
-def _forget(guards: _ByName, names: dict[int, str], tenant_id: int) -> None:
-    """Drop a tenant's guard, not that of another one that has taken its name."""
+def _forget(by_name: _ByName, names: dict[int, str], tenant_id: int) -> None:
+    """Drop a tenant's access, not that of another one that has taken its name."""
     name = names.pop(tenant_id, None)
-    if name is not None and name in guards and guards[name][0] == tenant_id:
-        del guards[name]
+    if name is not None and name in by_name and by_name[name][0] == tenant_id:
+        del by_name[name]
 
 
-def _read(told: WebhookGuard, now: float, known: Guard) -> Guard:
+def _read(told: WebhookGuard, now: float, known: Access) -> Access:
     """Read what the state told; networks that are `known` already are not read again."""
     written = told.networks
     networks = known.networks
     if written != known.written:
         networks = None if written is None else tuple(ip_network(text) for text in written)
-    return Guard(
+    return Access(
         hashes=told.hashes,
         shared=told.shared,
         networks=networks,

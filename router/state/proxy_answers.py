@@ -17,7 +17,7 @@ _TAG = re.compile(r"<[^>]*>")
 _LONGEST = 200  # characters of an answer that are repeated
 
 
-class GatewayAnswer(Exception):
+class ProxyAnswer(Exception):
     """An answer that is an error, and not PostgREST's."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -26,17 +26,17 @@ class GatewayAnswer(Exception):
         self.text = text
 
 
-async def refuse_gateway_answers(response: httpx.Response) -> None:
-    """Raise GatewayAnswer for an error that is not PostgREST's. A hook of httpx."""
+async def refuse_proxy_answers(response: httpx.Response) -> None:
+    """Raise ProxyAnswer for an error that is not PostgREST's. A hook of httpx."""
     if response.is_success:
         return
     await response.aread()
     said = _object(response.content)
     if not _CODE.fullmatch(str(said.get("code"))):
-        raise GatewayAnswer(response.status_code, _shown(said, response))
+        raise ProxyAnswer(response.status_code, _shown(said, response))
 
 
-def what_gateway_says(answer: GatewayAnswer, function: str, url: str) -> StateError:
+def what_proxy_says(answer: ProxyAnswer, function: str, url: str) -> StateError:
     """Return what the status says to the caller of `function`, with the cure. Pure."""
     match answer.status:
         case 401 | 403:

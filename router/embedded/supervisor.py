@@ -1,13 +1,13 @@
-"""The guard: a process beside each program that uses the embedded PostgreSQL.
+"""The supervisor: a process beside each program that uses the embedded PostgreSQL.
 
-The program holds the other end of the guard's standard input, and after the first line it never
-writes to it again. When that end closes (the program stopped, crashed, was killed), the guard
-leaves, and the last guard of a data folder to leave stops the server. While the program lives, a
-server that ends is started again.
+The program holds the other end of the supervisor's standard input, and after the first line it
+never writes to it again. When that end closes (the program stopped, crashed, was killed), the
+supervisor exits, and the last supervisor of a data folder stops the server. While the program
+lives, a server that ends is started again.
 
-Two lock files in the data folder make several guards one: `turn.lock` is held while a server is
-brought up or shut down, and `users.lock` is shared by all guards as long as they are there. The
-kernel drops the locks of a process that is killed.
+Two lock files in the data folder coordinate the supervisors: `turn.lock` is held while a server is
+started or shut down, and all supervisors share `users.lock` as long as they live. The kernel drops
+the locks of a process that is killed.
 """
 
 import json
@@ -35,7 +35,7 @@ _LONGEST_PAUSE = 10.0
 _log = logging.getLogger(__name__)
 
 
-class Guard:
+class Supervisor:
     """One program's share in the server of a data folder."""
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -74,8 +74,8 @@ class Guard:
     def watch(self, gone: threading.Event, ending: threading.Event) -> None:
         """Start the server again whenever it ends, until the program has gone.
 
-        Not any more when this guard was told to end: then the whole machine, or the service that
-        the program belongs to, is being stopped, and the program is about to go.
+        Not after this supervisor was told to end: then the whole machine, or the program's service,
+        is being stopped, and the program is about to end.
         """
         pause, brought_up = 0.0, time.monotonic()
         while not gone.wait(_LOOK_SECONDS):
@@ -115,7 +115,7 @@ class _Notes(logging.Handler):
             return
         moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.created))
         with self.log.open("a") as file:
-            file.write(f"{moment} [guard {os.getpid()}] {record.getMessage()}\n")
+            file.write(f"{moment} [supervisor {os.getpid()}] {record.getMessage()}\n")
 
 
 def main() -> int:
@@ -125,20 +125,20 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     notes = _Notes()
     logging.basicConfig(level=logging.INFO, handlers=[notes])
-    guard = Guard(json.loads(sys.stdin.buffer.readline()))
+    supervisor = Supervisor(json.loads(sys.stdin.buffer.readline()))
     try:
-        answer = guard.join()
+        answer = supervisor.join()
     except EmbeddedPostgresError as error:
         _answer({"error": error.as_json()})
         return 1
     _answer({**answer, "notes": notes.kept})
-    notes.log = guard.home.log
+    notes.log = supervisor.home.log
     threading.Thread(target=_wait_for_end, args=(gone,), daemon=True).start()
     try:
-        guard.watch(gone, ending)
-        guard.leave()
+        supervisor.watch(gone, ending)
+        supervisor.leave()
     except Exception:  # the last words of a process that nobody listens to any more
-        _log.error("the guard failed: %s", traceback.format_exc())
+        _log.error("the supervisor failed: %s", traceback.format_exc())
         raise
     return 0
 
@@ -148,7 +148,7 @@ def _answer(answer: dict[str, Any]) -> None:
     try:
         os.write(1, json.dumps(answer).encode() + b"\n")
     except BrokenPipeError:
-        return  # the program has gone meanwhile; so does the guard, at the end of its input
+        return  # the program has gone meanwhile; so does the supervisor, at the end of its input
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -1,0 +1,285 @@
+-- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
+-- router/configuration/tenant_settings.py; change that, not this.
+
+-- What may be set of a tenant.
+create or replace function hybridflow.tenant_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
+        'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
+        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message', 'notify_number',
+        'notify_url', 'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url',
+        'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
+        'retention_days', 'on_retention', 'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- Keys: never shown, only whether there is one.
+create or replace function hybridflow.tenant_keys()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- Shown to the tenant's admins; to others only whether there is one.
+create or replace function hybridflow.settings_for_admins()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'notify_url', 'moderation_url'
+    ]::text[]
+$$;
+
+-- What the deployment alone may change.
+create or replace function hybridflow.settings_of_deployment()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name'
+    ]::text[]
+$$;
+
+-- Of what the audit log tells only that it has changed.
+create or replace function hybridflow.untold_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_server_url', 'notify_url', 'moderation_url', 'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- What members read directly, as row security lets them.
+create or replace function hybridflow.settings_followed()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
+        'resume_after_hours', 'answer_within_minutes'
+    ]::text[]
+$$;
+
+-- How many names a list may have, and how long each may be.
+create or replace function hybridflow.list_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'unanswered_kinds', array[50, 60], 'webhook_networks', array[50, 60]
+    )
+$$;
+
+-- How many characters a text may have.
+create or replace function hybridflow.text_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'system_prompt', 100000
+    )
+$$;
+
+-- What a tenant's value must be, by the name of the constraint that it broke.
+create or replace function hybridflow.tenant_rule(p_constraint text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case p_constraint
+        when 'tenants_instance_name_check'
+            then 'instance_name must not be empty or have a slash in it'
+        when 'tenants_evo_server_url_check'
+            then 'evo_server_url must begin with http:// or https://'
+        when 'tenants_llm_provider_check'
+            then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check'
+            then 'llm_max_tokens must be more than 0'
+        when 'tenants_debounce_seconds_check'
+            then 'debounce_seconds must be from 0 to 3600'
+        when 'tenants_resume_after_hours_check'
+            then 'resume_after_hours must be more than 0 and at most 87600'
+        when 'tenants_answer_within_minutes_check'
+            then 'answer_within_minutes must be more than 0 and at most 525600'
+        when 'tenants_auto_reply_seconds_check'
+            then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_on_new_message_check'
+            then 'on_new_message must be queue or restart'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_notify_url_check'
+            then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check'
+            then 'forbidden_patterns must be 50 at most, of 10000 characters together'
+        when 'tenants_max_reply_characters_check'
+            then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check'
+            then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check'
+            then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check'
+            then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check'
+            then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check'
+            then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check'
+            then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check'
+            then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check'
+            then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check'
+            then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check'
+            then 'contact_daily_tokens must not be negative'
+        when 'tenants_webhook_networks_check'
+            then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_retention_days_check'
+            then 'retention_days must be from 1 to 36500'
+        when 'tenants_on_retention_check'
+            then 'on_retention must be archive or delete'
+        else 'a value breaks the rule ' || p_constraint
+    end
+$$;
+
+-- Stores all settings of a tenant that is there. Returns it as it is then.
+create or replace function hybridflow.store_settings(p_new public.tenants)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_stored public.tenants;
+begin
+    update public.tenants
+    set
+        instance_name = p_new.instance_name, evo_server_url = p_new.evo_server_url,
+        system_prompt = p_new.system_prompt, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
+        llm_max_tokens = p_new.llm_max_tokens, is_active = p_new.is_active,
+        debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
+        answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
+        other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
+        unanswered_kinds = p_new.unanswered_kinds, on_new_message = p_new.on_new_message,
+        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
+        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
+        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
+        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
+        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
+        contact_daily_tokens = p_new.contact_daily_tokens, webhook_networks = p_new.webhook_networks,
+        shared_webhook_secret = p_new.shared_webhook_secret, retention_days = p_new.retention_days,
+        on_retention = p_new.on_retention, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        updated_at = hybridflow.clock()
+    where id = p_new.id
+    returning * into v_stored;
+    return v_stored;
+end
+$$;
+
+comment on column public.tenants.instance_name is
+'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
+comment on column public.tenants.evo_server_url is
+'Where Evolution runs: scheme, host and port';
+comment on column public.tenants.system_prompt is
+'What the AI is told of its work, before the conversation';
+comment on column public.tenants.llm_provider is
+'Whose model makes the replies';
+comment on column public.tenants.llm_model is
+'Which model; without an llm_api_key of its own, one that the deployment allows';
+comment on column public.tenants.llm_max_tokens is
+'Tokens that a reply may have; with an llm_api_key of its own, also more than '
+'LLM_MAX_TOKENS';
+comment on column public.tenants.is_active is
+'false: record everything, answer nothing';
+comment on column public.tenants.debounce_seconds is
+'Seconds of quiet that end a customer''s burst of messages';
+comment on column public.tenants.resume_after_hours is
+'Hours after the business''s last own message until the AI answers again';
+comment on column public.tenants.answer_within_minutes is
+'Minutes after which an unanswered message is too old to be answered';
+comment on column public.tenants.auto_reply_seconds is
+'An owner''s message this soon after the customer''s is WhatsApp Business''s own greeting or '
+'away message, not a takeover; 0: none is';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
+comment on column public.tenants.answer_groups is
+'Groups are answered, too';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next turn (queue), or starts it again '
+'(restart)';
+comment on column public.tenants.notify_number is
+'Staff to be told by WhatsApp of a handoff, and of replies that are not delivered: a number '
+'or a group''s JID; the AI answers nothing that comes from there';
+comment on column public.tenants.notify_url is
+'A webhook that is told of handoffs and of a lost connection';
+comment on column public.tenants.forbidden_patterns is
+'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
+'simple that all are looked for in a moment';
+comment on column public.tenants.max_reply_characters is
+'Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count';
+comment on column public.tenants.leak_characters is
+'So many characters of the system prompt in one piece make a reply a leak; 0: it is not '
+'looked for';
+comment on column public.tenants.moderation_url is
+'A service that is asked whether a reply may be sent, besides MODERATION_URL';
+comment on column public.tenants.on_refused_reply is
+'What becomes of a reply that may not be sent: a human is asked for, or the '
+'fallback_message is sent instead';
+comment on column public.tenants.fallback_message is
+'In place of a refused reply; and once a day when a budget is used up';
+comment on column public.tenants.loop_replies is
+'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
+'no guard';
+comment on column public.tenants.loop_minutes is
+'The minutes in which loop_replies count';
+comment on column public.tenants.daily_turns is
+'Turns that may be made in a day (UTC)';
+comment on column public.tenants.daily_tokens is
+'Tokens that may be used in a day (UTC)';
+comment on column public.tenants.contact_daily_turns is
+'Turns that may be made in a day (UTC) for each of its contacts';
+comment on column public.tenants.contact_daily_tokens is
+'Tokens that may be used in a day (UTC) for each of its contacts';
+comment on column public.tenants.webhook_networks is
+'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+comment on column public.tenants.shared_webhook_secret is
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+comment on column public.tenants.retention_days is
+'Days that messages and turns are kept';
+comment on column public.tenants.on_retention is
+'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
+'are deleted';
+comment on column public.tenants.evo_api_key is
+'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
+'the servers that EVOLUTION_SERVERS names';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, written and never read; its replies are then made without '
+'n8n. Without one the deployment''s serves';

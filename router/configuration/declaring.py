@@ -1,0 +1,154 @@
+"""How a tenant's setting is declared, and what follows from that for whoever takes or shows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from types import GenericAlias, NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, Field, Strict
+from pydantic.json_schema import SkipJsonSchema
+
+Names = Annotated[tuple[str, ...], Strict(strict=False)]
+"""The type of a setting that has several texts."""
+Unset = SkipJsonSchema[None]
+"""For what always has a value: a request may leave it out, and null is refused."""
+INTEGER = 2**31 - 1
+BIGINT = 2**63 - 1
+"""The largest numbers that PostgreSQL's types hold: a bound of the column, not of the meaning."""
+
+Form = Literal["value", "address", "key", "text", "names", "lines"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What is said of one setting, beside its name and its type.
+
+    A setting whose type allows None may be null: then `otherwise` says what holds. Any other has
+    the `default` of its column. Numbers have the bounds `gt`, `ge`, `le`; a text has `longest`
+    characters at most, a list `most` items of `longest` characters. Where the rule of its column
+    is another, `must` says it.
+    """
+
+    about: str
+    """In one or two sentences, for owners and developers."""
+    default: object = None
+    otherwise: str = ""
+    gt: float | None = None
+    ge: float | None = None
+    le: float | None = None
+    longest: int | None = None
+    most: int | None = None
+    must: str = ""
+    asked_as: Any = None
+    """The type in a request, where it is narrower than in an answer."""
+    example: object = None
+    form: Form = "value"
+    """An address is checked before it is connected to; a key is sealed and never shown; a text may
+    be read from a file, and lines, too, one of each line; names are written with commas."""
+    variable: str = ""
+    """The deployment's variable of the same meaning, if there is one."""
+    deployment: Literal["none", "default", "rule", "most", "budget"] = "none"
+    """That variable holds where the tenant has nothing (default), also in SQL, whose functions are
+    told it (rule); or it is the most that a tenant may have (most), by day (budget)."""
+    read_by: Literal["viewer", "admin"] = "viewer"
+    """Who is shown it; a key, nobody."""
+    set_by: Literal["admin", "deployment"] = "admin"
+    followed: bool = False
+    """Members read it directly from the database as well (row security)."""
+    required: bool = False
+    """There is no tenant without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared(Setting):
+    """A setting with its name and the type in which it is read."""
+
+    name: str
+    annotation: Any
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may have no value."""
+        return NoneType in get_args(self.annotation)
+
+    @property
+    def kind(self) -> Any:
+        """Its type, without None."""
+        if not self.nullable:
+            return self.annotation
+        (kind,) = (each for each in get_args(self.annotation) if each is not NoneType)
+        return kind.__origin__ if get_origin(kind) is Annotated else kind
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that it may be; none: any."""
+        kind = self.asked_as or self.kind
+        return get_args(kind) if get_origin(kind) is Literal else ()
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it has several values."""
+        return get_origin(self.kind) is tuple
+
+    @property
+    def highest(self) -> float | None:
+        """The most that has a meaning; None: as much as its column holds."""
+        return None if self.le in (INTEGER, BIGINT) else self.le
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the audit log tells its values: no key, no address, in which a key may stand."""
+        return self.form not in ("key", "address")
+
+    @property
+    def asked(self) -> Any:
+        """Its type in a request, with its bounds."""
+        if self.is_list:
+            items = GenericAlias(list, (_bounded(str, max_length=self.longest),))
+            kind = _bounded(items, max_length=self.most)
+        else:
+            kind = _bounded(self.asked_as or self.kind, gt=self.gt, ge=self.ge, le=self.le)
+        return kind | (None if self.nullable else Unset)
+
+    def fault(self) -> str:
+        """Return what a value that its column refuses must be; nothing: the column takes any."""
+        if self.must:
+            return f"must {self.must}"
+        if self.form == "address":
+            return "must begin with http:// or https://"
+        if self.words:
+            return f"must be {' or '.join(self.words)}"
+        return f"must {self._bounds()}" if (self.gt, self.ge) != (None, None) else ""
+
+    def _bounds(self) -> str:
+        if self.gt is not None:
+            most = "" if self.highest is None else f" and at most {self.highest}"
+            return f"be more than {self.gt}{most}"
+        if self.highest is None:
+            return "not be negative"
+        return f"be from {self.ge} to {self.highest}"
+
+
+def declared_in(*models: type[BaseModel]) -> tuple[Declared, ...]:
+    """Return the settings that models declare: the fields that have a Setting."""
+    return tuple(
+        _declared(name, field.annotation, setting)
+        for model in models
+        for name, field in model.model_fields.items()
+        for setting in field.metadata
+        if isinstance(setting, Setting)
+    )
+
+
+def named(settings: Sequence[Declared], *forms: Form) -> tuple[str, ...]:
+    """Return the names of the settings that have one of the forms."""
+    return tuple(setting.name for setting in settings if setting.form in forms)
+
+
+def _bounded(kind: Any, **bounds: Any) -> Any:
+    return Annotated[kind, Field(**bounds)]
+
+
+def _declared(name: str, annotation: Any, setting: Setting) -> Declared:
+    said = {each.name: getattr(setting, each.name) for each in fields(Setting)}
+    return Declared(**said, name=name, annotation=annotation)

@@ -1,0 +1,371 @@
+"""A tenant's settings, each declared once: name, type, bounds, default, who reads it, who sets it.
+
+Made from this are the requests and answers of the REST API, what the command line takes, what is
+sealed and checked on the way to the state, what SQL's functions are told of the deployment, SQL's
+own lists and words (database/schema/0790_tenant_settings.sql) and docs/tenant-settings.md; the
+last two by `make schema`. A new setting has two places: its column in
+database/schema/0150_limits.sql, and its field here.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, SecretStr
+
+from router.configuration.declaring import (
+    BIGINT,
+    INTEGER,
+    Declared,
+    Names,
+    Setting,
+    declared_in,
+)
+
+_FOR_ADMINS = "null also for whoever is no admin of it"
+
+
+class TenantSettings(BaseModel):
+    """What may be set of a tenant, as it is shown."""
+
+    instance_name: Annotated[
+        str,
+        Setting(
+            about="Evolution's name of the instance, exactly: whose webhooks the tenant gets",
+            must="not be empty or have a slash in it",
+            set_by="deployment",
+            followed=True,
+            required=True,
+        ),
+    ]
+    evo_server_url: Annotated[
+        str,
+        Setting(
+            about="Where Evolution runs: scheme, host and port",
+            example="https://evolution.example.com",
+            form="address",
+            required=True,
+        ),
+    ]
+    system_prompt: Annotated[
+        str | None,
+        Setting(
+            about="What the AI is told of its work, before the conversation",
+            longest=100_000,
+            form="text",
+            variable="default_system_prompt",
+            deployment="default",
+            followed=True,
+        ),
+    ]
+    llm_provider: Annotated[
+        str,
+        Setting(
+            about="Whose model makes the replies",
+            default="anthropic",
+            asked_as=Literal["anthropic", "openai"],
+            followed=True,
+        ),
+    ]
+    llm_model: Annotated[
+        str | None,
+        Setting(
+            about="Which model; without an llm_api_key of its own, one that the deployment allows",
+            otherwise="`ANTHROPIC_MODEL` or `OPENAI_MODEL`",
+            followed=True,
+        ),
+    ]
+    llm_max_tokens: Annotated[
+        int | None,
+        Setting(
+            about="Tokens that a reply may have; with an llm_api_key of its own, also more than"
+            " LLM_MAX_TOKENS",
+            gt=0,
+            le=INTEGER,
+            variable="llm_max_tokens",
+            deployment="most",
+        ),
+    ]
+    is_active: Annotated[
+        bool,
+        Setting(about="false: record everything, answer nothing", default=True, followed=True),
+    ]
+    debounce_seconds: Annotated[
+        float | None,
+        Setting(
+            about="Seconds of quiet that end a customer's burst of messages",
+            ge=0,
+            le=3600,
+            variable="debounce_seconds",
+            deployment="rule",
+            followed=True,
+        ),
+    ]
+    resume_after_hours: Annotated[
+        float | None,
+        Setting(
+            about="Hours after the business's last own message until the AI answers again",
+            gt=0,
+            le=87_600,
+            variable="resume_after_hours",
+            deployment="rule",
+            followed=True,
+        ),
+    ]
+    answer_within_minutes: Annotated[
+        float | None,
+        Setting(
+            about="Minutes after which an unanswered message is too old to be answered",
+            gt=0,
+            le=525_600,
+            variable="answer_within_minutes",
+            deployment="rule",
+            followed=True,
+        ),
+    ]
+    auto_reply_seconds: Annotated[
+        float,
+        Setting(
+            about="An owner's message this soon after the customer's is WhatsApp Business's own"
+            " greeting or away message, not a takeover; 0: none is",
+            default=0,
+            ge=0,
+            le=86_400,
+        ),
+    ]
+    other_client_takeover: Annotated[
+        bool,
+        Setting(
+            about="A send by another client of Evolution's API (Chatwoot, the Manager) is a"
+            " takeover",
+            default=True,
+        ),
+    ]
+    answer_groups: Annotated[bool, Setting(about="Groups are answered, too", default=False)]
+    unanswered_kinds: Annotated[
+        Names,
+        Setting(
+            about="Kinds of message that are recorded but start no turn",
+            default=(),
+            most=50,
+            longest=60,
+            example=["sticker"],
+            form="names",
+        ),
+    ]
+    on_new_message: Annotated[
+        Literal["queue", "restart"],
+        Setting(
+            about="A message during a running turn waits for the next turn (queue), or starts it"
+            " again (restart)",
+            default="queue",
+        ),
+    ]
+    notify_number: Annotated[
+        str | None,
+        Setting(
+            about="Staff to be told by WhatsApp of a handoff, and of replies that are not"
+            " delivered: a number or a group's JID; the AI answers nothing that comes from there",
+            otherwise="nobody",
+            must="be a phone number with its country code, or the JID of a person or a group",
+            example="5511955559999",
+        ),
+    ]
+    notify_url: Annotated[
+        str | None,
+        Field(description=_FOR_ADMINS),
+        Setting(
+            about="A webhook that is told of handoffs and of a lost connection",
+            otherwise="none",
+            example="https://tickets.example.com/hook",
+            form="address",
+            read_by="admin",
+        ),
+    ]
+    forbidden_patterns: Annotated[
+        Names,
+        Setting(
+            about="Regular expressions (RE2; case does not count) that no reply may match; so many"
+            " and so simple that all are looked for in a moment",
+            default=(),
+            most=50,
+            must="be 50 at most, of 10000 characters together",
+            example=["pix", r"\bR\$ ?\d{4,}"],
+            form="lines",
+        ),
+    ]
+    max_reply_characters: Annotated[
+        int | None,
+        Setting(
+            about="Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count",
+            gt=0,
+            le=INTEGER,
+            variable="max_reply_characters",
+            deployment="default",
+        ),
+    ]
+    leak_characters: Annotated[
+        int | None,
+        Setting(
+            about="So many characters of the system prompt in one piece make a reply a leak; 0: it"
+            " is not looked for",
+            ge=0,
+            le=INTEGER,
+            variable="leak_characters",
+            deployment="default",
+        ),
+    ]
+    moderation_url: Annotated[
+        str | None,
+        Field(description=_FOR_ADMINS),
+        Setting(
+            about="A service that is asked whether a reply may be sent, besides MODERATION_URL",
+            otherwise="none",
+            form="address",
+            read_by="admin",
+        ),
+    ]
+    on_refused_reply: Annotated[
+        Literal["handoff", "fallback_message"],
+        Setting(
+            about="What becomes of a reply that may not be sent: a human is asked for, or the"
+            " fallback_message is sent instead",
+            default="handoff",
+        ),
+    ]
+    fallback_message: Annotated[
+        str | None,
+        Setting(
+            about="In place of a refused reply; and once a day when a budget is used up",
+            otherwise="nothing is said",
+            must="have from 1 to 4096 characters",
+        ),
+    ]
+    loop_replies: Annotated[
+        int | None,
+        Setting(
+            about="So many replies within loop_minutes to messages that are alike are a loop of two"
+            " bots; 0: no guard",
+            ge=0,
+            le=INTEGER,
+            variable="loop_replies",
+            deployment="rule",
+        ),
+    ]
+    loop_minutes: Annotated[
+        float | None,
+        Setting(
+            about="The minutes in which loop_replies count",
+            gt=0,
+            le=1440,
+            variable="loop_minutes",
+            deployment="rule",
+        ),
+    ]
+    daily_turns: Annotated[
+        int | None,
+        Setting(
+            about="Turns that may be made in a day (UTC)",
+            ge=0,
+            le=INTEGER,
+            variable="daily_turns",
+            deployment="budget",
+        ),
+    ]
+    daily_tokens: Annotated[
+        int | None,
+        Setting(
+            about="Tokens that may be used in a day (UTC)",
+            ge=0,
+            le=BIGINT,
+            variable="daily_tokens",
+            deployment="budget",
+        ),
+    ]
+    contact_daily_turns: Annotated[
+        int | None,
+        Setting(
+            about="Turns that may be made in a day (UTC) for each of its contacts",
+            ge=0,
+            le=INTEGER,
+            variable="contact_daily_turns",
+            deployment="budget",
+        ),
+    ]
+    contact_daily_tokens: Annotated[
+        int | None,
+        Setting(
+            about="Tokens that may be used in a day (UTC) for each of its contacts",
+            ge=0,
+            le=BIGINT,
+            variable="contact_daily_tokens",
+            deployment="budget",
+        ),
+    ]
+    webhook_networks: Annotated[
+        Names | None,
+        Setting(
+            about="Where its webhooks may come from, within WEBHOOK_NETWORKS",
+            otherwise="anywhere",
+            most=50,
+            longest=60,
+            must="name a network, or be null: any",
+            example=["203.0.113.0/24"],
+            form="names",
+        ),
+    ]
+    shared_webhook_secret: Annotated[
+        bool,
+        Setting(
+            about="false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold",
+            default=True,
+        ),
+    ]
+    retention_days: Annotated[
+        int | None,
+        Setting(
+            about="Days that messages and turns are kept",
+            otherwise="`RETENTION_DAYS`, or for ever",
+            ge=1,
+            le=36_500,
+            variable="retention_days",
+            deployment="default",
+        ),
+    ]
+    on_retention: Annotated[
+        Literal["archive", "delete"],
+        Setting(
+            about="Messages that are older are moved to messages_archive (archive) or deleted"
+            " (delete); turns are deleted",
+            default="archive",
+        ),
+    ]
+    # Of what is not shown, or not to everybody: whether there is a value.
+    evo_api_key_set: bool
+    llm_api_key_set: bool
+    notify_url_set: bool
+    moderation_url_set: bool
+
+
+class TenantKeys(BaseModel):
+    """What may be set of a tenant and is never shown; sealed where it is stored."""
+
+    evo_api_key: Annotated[
+        SecretStr | None,
+        Setting(
+            about="Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY"
+            " serves, at the servers that EVOLUTION_SERVERS names",
+            otherwise="`EVOLUTION_API_KEY`",
+            form="key",
+        ),
+    ]
+    llm_api_key: Annotated[
+        SecretStr | None,
+        Setting(
+            about="Its own key of llm_provider, written and never read; its replies are then made"
+            " without n8n. Without one the deployment's serves",
+            otherwise="`ANTHROPIC_API_KEY` or `OPENAI_API_KEY`",
+            form="key",
+        ),
+    ]
+
+
+SETTINGS: tuple[Declared, ...] = declared_in(TenantSettings, TenantKeys)

@@ -1,0 +1,40 @@
+"""A webhook's body, from bytes to JSON."""
+
+import json
+
+import orjson
+
+from router.intake.rejections import Rejected
+
+_MOST_DIGITS = 40  # of a number that is taken exactly
+_MOST_OF_A_NUMBER = 400
+
+
+def decode(raw: bytes) -> object:
+    """Return what the body says. Raises Rejected where it is no JSON."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _decode_leniently(raw)
+
+
+def _decode_leniently(raw: bytes) -> object:
+    """Take what JavaScript writes but orjson refuses: lone surrogates; they are cleaned later.
+
+    On a long number Python works for long, and it is none of WhatsApp's.
+    """
+    try:
+        text = raw.decode("utf-8", "surrogatepass")
+        return json.loads(text, parse_int=_integer, parse_float=_fraction)
+    except (ValueError, RecursionError) as error:
+        raise Rejected(422, "not_json", f"the body is not JSON: {error}") from error
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else _fraction(digits)
+
+
+def _fraction(digits: str) -> float:
+    if len(digits) > _MOST_OF_A_NUMBER:
+        raise ValueError(f"a number has more than {_MOST_OF_A_NUMBER} characters")
+    return float(digits)

@@ -1,0 +1,44 @@
+"""Puts the way in together from the configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from router.configuration.settings import Settings
+from router.evolution.client import EvolutionClient
+from router.intake.gap_repairs import GapRepairs
+from router.intake.ingester import Ingester
+from router.intake.marks import Marks
+from router.intake.reactions import Reactions, Turns
+from router.people.hashing import ContactHashes
+from router.sharing.rates import Rates
+from router.state.entrances import Entrances
+from router.tenants.policy import policy
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What brings webhooks' events in, and what brings in what no webhook brought."""
+
+    ingester: Ingester
+    repairs: GapRepairs
+
+
+def open_intake(
+    settings: Settings,
+    entrances: Entrances,
+    history: EvolutionClient,
+    turns: Turns,
+    wake_notices: Callable[[], None],
+    hashes: ContactHashes,
+    rates: Rates,
+) -> Intake:
+    """Return the way in; no repair has begun.
+
+    `history` has a pool of its own. What comes in is told to `turns`, whoever brought it.
+    """
+    marks = Marks(hashes, rates, settings.contact_messages_per_minute)
+    reactions = Reactions(turns, wake_notices, hashes)
+    ingester = Ingester(entrances.webhooks, policy(settings), marks, reactions)
+    repairs = GapRepairs(entrances.repairs, history, settings, marks, reactions)
+    reactions.reconnected = repairs.begin
+    return Intake(ingester, repairs)

@@ -1,0 +1,138 @@
+"""The one loop that claims work from the state and has it done, as much at a time as may be.
+
+It sleeps until the earliest due work that it knows of, is woken by this process's own doings, and
+looks by itself now and then for what other processes have left behind. What is claimed, how much of
+it there may be and what becomes of it is told by whoever has the loop: turns, notices, executions.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from router.running.loops import Loop, log_unexpected
+from router.running.stopping import STOP_GRACE, end_tasks
+
+_LOCKED_ELSEWHERE = 0.2  # seconds until due work that another process looks at is tried again
+
+
+class Work(Protocol):
+    """One piece of what was claimed."""
+
+    async def run(self) -> None:
+        """Do it, and tell the state how it ended; raises nothing but CancelledError."""
+
+    def stop(self) -> bool:
+        """Ask it to give back what was claimed. Returns whether to cancel its task at once."""
+
+
+W = TypeVar("W", bound=Work)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look for work has found out.
+
+    `more`: there is more to claim at once. `due_in`: seconds until some is due; None: none is.
+    """
+
+    more: bool
+    due_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTerms:
+    """How work is claimed; `poll` is how many seconds pass between two looks at most.
+
+    After a look that `failed`, as the log then says, `pause` seconds pass.
+    """
+
+    poll: float
+    pause: float
+    failed: str
+
+
+def seconds_until(due_at: datetime | None, now: datetime) -> float | None:
+    """Return the seconds from `now` to `due_at`, both by the state's clock."""
+    return None if due_at is None else (due_at - now).total_seconds()
+
+
+def seconds_to_next(look: Look, *, has_room: bool, poll: float) -> float:
+    """Return in how many seconds to look again; where there is no room, its end wakes the loop."""
+    if look.more and has_room:
+        return 0.0
+    if look.due_in is None or (look.due_in <= 0 and not has_room):
+        return poll
+    return min(max(look.due_in, _LOCKED_ELSEWHERE), poll)
+
+
+class ClaimLoop(Generic[W]):
+    """Claims, and keeps what is under way."""
+
+    def __init__(
+        self,
+        claim: Callable[[int], Awaitable[Look]],
+        free: Callable[[], int],
+        terms: ClaimTerms,
+    ) -> None:
+        """Take `claim`, which claims and begins no more than so much, and how much is `free`.
+
+        Whoever wants to hear of it sets `when_full`, what is done instead of a look while nothing
+        is free (it says when to look again), and `ended`.
+        """
+        self.under_way: dict[asyncio.Task[None], W] = {}
+        self.when_full: Callable[[], Awaitable[float]] | None = None
+        self.ended: Callable[[W], None] = lambda _: None
+        self._claim = claim
+        self._free = free
+        self._terms = terms
+        self._loop = Loop(self.step, pause=terms.pause, failed=terms.failed)
+
+    def wake(self, due_in: float = 0.0) -> None:
+        """There is (or will be, in `due_in` seconds) something to claim."""
+        self._loop.wake(due_in)
+
+    async def run(self) -> None:
+        """Claim until `stop`."""
+        await self._loop.run()
+
+    async def stop(self, grace: float = STOP_GRACE) -> None:
+        """Claim nothing more, and have given back what may be; the rest has `grace` seconds."""
+        self._loop.stop()
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun gives nothing back
+        self.stop_those(lambda _: True)
+        await end_tasks(self.under_way, grace)
+
+    def stop_those(self, chosen: Callable[[W], bool]) -> None:
+        """Ask those of the work under way to give back what was claimed."""
+        for task, work in list(self.under_way.items()):
+            if chosen(work) and work.stop():
+                task.cancel()
+
+    async def step(self) -> float:
+        """Look once, if there is room. Returns the seconds until the next look."""
+        if (free := self._free()) <= 0:
+            return self._terms.poll if self.when_full is None else await self.when_full()
+        look = await self._claim(free)
+        return seconds_to_next(look, has_room=self._free() > 0, poll=self._terms.poll)
+
+    def begin(self, name: str, begun: Callable[[], W]) -> None:
+        """Begin one that was claimed, called `name` in the log; what is odd of it ends no other."""
+        try:
+            self._start(name, begun())
+        except Exception as error:  # noqa: BLE001 - the others were claimed as well
+            log_unexpected(f"{name} could not be begun", error)
+
+    def _start(self, name: str, work: W) -> None:
+        task = asyncio.create_task(work.run(), name=name)
+        self.under_way[task] = work
+        task.add_done_callback(self._has_ended)
+        if self._loop.is_stopping:
+            work.stop()
+
+    def _has_ended(self, task: "asyncio.Task[None]") -> None:
+        self.ended(self.under_way.pop(task))
+        self._loop.wake()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log_unexpected(f"{task.get_name()} ended unexpectedly", error)
