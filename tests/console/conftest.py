@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
 from loopback.evolution import Evolution
@@ -44,7 +45,8 @@ class Seen:
 Opens = Callable[..., AbstractAsyncContextManager[Seen]]
 
 
-@pytest.fixture
+# One browser for all tests: it takes longer to start than most of them. So they share its loop.
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         own = Path(playwright.chromium.executable_path)
@@ -57,7 +59,7 @@ async def chromium() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def site(database_url: str) -> AsyncIterator[str]:
     """The address of a router that has a demo, as a browser on this machine names it."""
     env = environment(database_url, SECRETS_KEY="a-sealing-key-for-the-tests-0123456789")

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+from playwright.async_api import Page
+
 from scripts.n8n.installation import cache_folder, install
 from tests.npm import installed
 
@@ -20,6 +22,13 @@ def tools() -> Path:
 def axe() -> str:
     """Return axe's program text."""
     return (tools() / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+async def axe_findings(page: Page) -> list[tuple[str, list[str]]]:
+    """Return what axe finds in a page: each rule that it breaks, and where."""
+    await page.evaluate(axe())
+    found = await page.evaluate("axe.run().then((all) => all.violations)")
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
 
 
 def check_types() -> str:

@@ -66,7 +66,7 @@ export function has(key) {
 
 /** @param {string | number | Date} moment */
 export function time(moment) {
-  return new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" }).format(
+  return new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" }).format(
     new Date(moment),
   );
 }

@@ -36,6 +36,17 @@ function seenAt(message) {
   return time(seen.get(message.wa_id));
 }
 
+/** What could be written next. @param {Shown} shown @param {string[]} keys */
+function unsaid(shown, keys) {
+  const said = new Set(shown.transcript.map((each) => each.text));
+  return keys.map((key) => t(key)).filter((text) => !said.has(text));
+}
+
+/** @param {Shown} shown @returns {Step | undefined} */
+function stepNow(shown) {
+  return shown.steps.find((step) => step.mark === "now");
+}
+
 /** Keep looking while the page is in sight. @returns {[Shown | null, boolean]} what, and whether it is live */
 function useDemo() {
   const [shown, setShown] = useState(/** @type {Shown | null} */ (null));
@@ -92,7 +103,7 @@ function Write({ who, hints, onFault }) {
   };
   return html`
     <div class="sugg">
-      ${hints.map(
+      ${hints.slice(0, 2).map(
         (hint) => html`<button type="button" key=${hint} onClick=${() => send(hint)}>${hint}</button>`,
       )}
     </div>
@@ -140,7 +151,7 @@ function CustomersPhone({ shown, onFault }) {
       <//>
       <${Write}
         who="customer"
-        hints=${[t("try.hint.open"), t("try.hint.milk"), t("try.hint.deliver")]}
+        hints=${unsaid(shown, ["try.hint.open", "try.hint.milk", "try.hint.deliver", "try.hint.person"])}
         onFault=${onFault}
       />
     </div>
@@ -172,9 +183,10 @@ function OwnersPhone({ shown, onFault }) {
       </header>
       <${Chat} label=${t("try.log.owner")} count=${shown.transcript.length + Number(shown.is_paused)}>
         ${shown.transcript.map(bubble)}
+        ${stepNow(shown)?.name === "writes" && html`<li class="sys" key="writes">${t("try.ai_writes")}</li>`}
         ${shown.is_paused && html`<li class="sys" key="paused">${silence(shown)}</li>`}
       <//>
-      <${Write} who="owner" hints=${[t("try.hint.owner")]} onFault=${onFault} />
+      <${Write} who="owner" hints=${unsaid(shown, ["try.hint.owner"])} onFault=${onFault} />
     </div>
   </section>`;
 }
@@ -204,7 +216,7 @@ function StepLine({ step, shown }) {
 
 /** @param {{ shown: Shown, isLive: boolean }} props */
 function Story({ shown, isLive }) {
-  const isOver = !shown.steps.some((step) => step.mark === "now");
+  const isOver = shown.steps.length > 0 && !stepNow(shown);
   const facts = [
     shown.turn !== null && t("try.turn", { turn: shown.turn }),
     shown.handler && t("try.handler", { handler: shown.handler === "n8n" ? "n8n" : "Python" }),
@@ -279,6 +291,33 @@ function Which() {
   </div>`;
 }
 
+/** Where the story stands, above the one phone that a small screen shows. @param {{ shown: Shown }} props */
+function Mini({ shown }) {
+  const last = stepNow(shown) ?? shown.steps.at(-1);
+  if (!last) return null;
+  const place = shown.steps.indexOf(last) + 1;
+  const name = t(last.mark === "shut" ? `step.${last.name}.shut` : `step.${last.name}`);
+  return html`<p class="mini" aria-hidden="true">
+    <${Icon} name=${/** @type {any} */ (ICONS)[last.name]} />
+    <b>${name}</b>
+    <span>${t("try.step", { step: place, steps: shown.steps.length })}</span>
+    <span class="six">
+      ${shown.steps.map(
+        (step) => html`<i key=${step.name} class=${step.mark === "now" ? "n" : step.mark === "todo" ? "" : "d"}></i>`,
+      )}
+    </span>
+  </p>`;
+}
+
+function Demo() {
+  return html`<span class="pill plain demo">${t("try.demo")}</span>`;
+}
+
+function openConnect() {
+  const place = document.getElementById("connect");
+  if (place instanceof HTMLDetailsElement) place.open = true;
+}
+
 function Connect() {
   return html`<details class="connect" id="connect">
     <summary class="link">${t("try.connect")}</summary>
@@ -291,10 +330,12 @@ function Page() {
   const [shown, isLive] = useDemo();
   const [fault, setFault] = useState("");
   return html`<main class="stage" id="main">
-    <div class="head"><div><h1>${t("try.title")}</h1><p>${shown && !shown.llm_is_played ? t("try.about_real") : t("try.about")}</p></div></div>
+    <div class="head"><div><h1>${t("try.title")}</h1><p>${shown && !shown.llm_is_played ? t("try.about_real") : t("try.about")}</p></div>
+      <a class="btn pri" href="#connect" onClick=${openConnect}>${t("try.connect")}</a></div>
     <p class="fault" role="alert">${fault}</p>
     ${shown &&
     html`<${Which} />
+      <${Mini} shown=${shown} />
       <div class="three">
         <${CustomersPhone} shown=${shown} onFault=${setFault} />
         <${Story} shown=${shown} isLive=${isLive} />
@@ -305,4 +346,4 @@ function Page() {
   </main>`;
 }
 
-show(Page, { title: "try.title" });
+show(Page, { title: "try.title", beside: Demo });
