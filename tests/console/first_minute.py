@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import IO
 
 from playwright.async_api import Page
 
@@ -26,27 +27,36 @@ def make_run(more: Mapping[str, str] | None = None) -> Iterator[str]:
     with fleeting_folder() as folder, tempfile.TemporaryFile("w+") as log:
         kept = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
         env = {**kept, "HYBRIDFLOW_DATA": str(folder), "API_PORT": str(free_port()), **(more or {})}
-        program = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "scripts.serve"],
             cwd=ROOT,
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        assert program.stdout is not None
-        said = ""
-        for line in program.stdout:
-            said += line
-            if "is ready" in line:
-                break
-        address = re.search(r"http://localhost:\d+/", said)
-        assert address is not None, said
-        # What it says from now on is read, so that it never waits for a reader.
-        threading.Thread(target=log.writelines, args=(program.stdout,), daemon=True).start()
-        yield address[0]
-        program.send_signal(signal.SIGINT)
-        program.wait(timeout=60)
+        ) as program:
+            address, reading = _when_ready(program, log)
+            try:
+                yield address
+            finally:
+                program.send_signal(signal.SIGINT)
+                program.wait(timeout=60)
+                reading.join()
+
+
+def _when_ready(program: "subprocess.Popen[str]", log: IO[str]) -> tuple[str, threading.Thread]:
+    """Return its address, and what reads on, so that it never waits for a reader."""
+    assert program.stdout is not None
+    said = ""
+    for line in program.stdout:
+        said += line
+        if "is ready" in line:
+            break
+    address = re.search(r"http://localhost:\d+/", said)
+    assert address is not None, said
+    reading = threading.Thread(target=log.writelines, args=(program.stdout,), daemon=True)
+    reading.start()
+    return address[0], reading
 
 
 async def says(page: Page, who: str, text: str) -> None:

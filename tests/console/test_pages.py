@@ -4,7 +4,7 @@ from itertools import product
 from typing import Literal
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Error, Page
 
 from tests.console.conftest import NARROW, WIDE, Opens
 from tests.console.npm import axe_findings
@@ -44,12 +44,14 @@ async def _faults_of_look(page: Page, language: str, width: int, scheme: str) ->
 async def test_the_policy_holds_in_the_browser(opens: Opens):
     async with opens("/console") as seen:
         await seen.page.evaluate(
-            "() => { const s = document.createElement('script'); s.setAttribute('src',"
-            " 'http://127.0.0.2:9/x.js'); document.body.append(s); }"
+            "() => { const i = new Image(); i.src = 'http://127.0.0.2:9/x.png';"
+            " document.body.append(i); }"
         )
-        await seen.page.wait_for_function("window.violations.length > 0")
-        with pytest.raises(Exception, match="TrustedHTML"):
+        await seen.page.wait_for_function("window.violations.some((v) => v.startsWith('img-src'))")
+        with pytest.raises(Error, match="TrustedHTML"):
             await seen.page.evaluate("document.body.innerHTML = '<b>x</b>'")
+        with pytest.raises(Error, match="TrustedScriptURL"):
+            await seen.page.evaluate("document.createElement('script').src = '/x.js'")
 
 
 async def test_language_and_look_can_be_chosen_and_stay(opens: Opens):

@@ -6,7 +6,7 @@ import { html, render } from "./render.js";
 import { LANGUAGES, shown, speak, t } from "./words.js";
 
 function Brand() {
-  return html`<a class="brand" href="/">
+  return html`<a class="brand" href="/" aria-label="HybridFlow">
     <svg viewBox="0 0 22 22" aria-hidden="true">
       <path class="a" d="M10 2a9 9 0 0 0 0 18z" />
       <path class="b" d="M12 2a9 9 0 0 1 6.5 15.3L19 20h-7z" />

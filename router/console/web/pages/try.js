@@ -80,7 +80,7 @@ function Chat({ label, count, children }) {
   useLayoutEffect(() => {
     if (log.current) log.current.scrollTop = log.current.scrollHeight;
   }, [count]);
-  return html`<ol class="chat" role="log" tabindex="0" aria-label=${label} ref=${log}>${children}</ol>`;
+  return html`<div class="chat" role="log" tabindex="0" aria-label=${label} ref=${log}><ol>${children}</ol></div>`;
 }
 
 /** @param {{ who: string, hints: string[], onFault: (text: string) => void }} props */
