@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from loopback.anthropic import Anthropic
 from loopback.evolution import Evolution, failures
 from loopback.receiver import WebhookReceiver
+from router.intake.gap_repairs import GapRepairs
 from router.tenants.sealing import Vault, is_sealed
 from router.turns.attempt import TurnAttempt
 from tests.scenarios.flow import given, n8n, playing
@@ -53,6 +54,13 @@ async def seal(stage: Stage, opened: Counter[str], **values: object) -> None:
     """Have the tenant's keys sealed, as an operator stores them."""
     await stage.change(evo_api_key=stage.shop.token, **values)
     opened.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_gap_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gap repair, which the start begins, opens the key of Evolution for itself."""
+    monkeypatch.setattr(GapRepairs, "begin", lambda *_: None)
+    monkeypatch.setattr(GapRepairs, "begin_all", lambda _: None)
 
 
 @pytest.fixture

@@ -181,14 +181,14 @@ async def test_a_postgrest_that_starts_again_is_connected_to_again(
 @pytest.mark.both
 @pytest.mark.parametrize("fault", ["hang", "cut"])
 async def test_a_call_whose_answer_was_lost_is_not_repeated_for_it_was_carried_out(
-    postgrest: TestProject, fault: str, monkeypatch: pytest.MonkeyPatch
+    postgrest: TestProject, rest: SupabaseDatabase, fault: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("router.state.postgrest._TIMEOUT", httpx.Timeout(0.5))
-    database = await connected(postgrest)
+    impatient = await connected(postgrest)
     postgrest.fail(hang(after=True) if fault == "hang" else cut(after=True))
     with pytest.raises(DatabaseAway):
-        await database.call("create_tenant", {"values": TENANT})
+        await impatient.call("create_tenant", {"values": TENANT})
+    await impatient.close()
     assert postgrest.calls == ["create_tenant"]
     with pytest.raises(Conflict):
-        await database.call("create_tenant", {"values": TENANT})
-    await database.close()
+        await rest.call("create_tenant", {"values": TENANT})
