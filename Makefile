@@ -16,7 +16,7 @@ STRICT ?=
 # test: BROWSER=0 leaves out what drives a real Chromium.
 BROWSER ?=
 
-.PHONY: help run demo test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo picture test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -35,6 +35,7 @@ help:
 	@echo "             nothing could be looked up)"
 	@echo "make fix     format and repair what a tool can repair"
 	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
+	@echo "make picture write README's picture: the demo's page in a real Chromium"
 	@echo "make lock    write requirements.txt and requirements-dev.txt from pyproject.toml (needs uv;"
 	@echo "             UPGRADE=1: with the newest versions of what is not named there)"
 	@echo "make bench   measure ingest beside a bare endpoint and pgbench (others: benchmarks/README.md)"
@@ -112,6 +113,10 @@ fix: .venv/dev.done
 schema: .venv/run.done
 	$(BIN)/python -m scripts.build_schema
 	$(BIN)/python -m scripts.n8n schema
+
+# The picture of README.md: the demo in a real Chromium, light and dark.
+picture: .venv/dev.done
+	$(BIN)/python -m tests.console.picture
 
 lock:
 	$(UV) pip compile pyproject.toml $(LOCKING) $(if $(filter 1,$(UPGRADE)),--upgrade) --output-file requirements.txt
