@@ -57,7 +57,9 @@ run: .venv/run.done
 demo: .venv/run.done
 	@exec $(BIN)/python -m scripts.demo --llm $(LLM) $(if $(filter 1,$(N8N)),--n8n)
 
-test: lint types audit
+test: .venv/dev.done
+	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
+	$(MAKE) --no-print-directory lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
 	$(MAKE) --no-print-directory --jobs=3 test-decisions test-conversations test-faults
 

@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from playwright.sync_api import sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _CURE = (
@@ -34,3 +37,19 @@ def find_chromium(env: Mapping[str, str], playwrights_own: Path | None = None) -
 def arguments() -> list[str]:
     """Return what it is started with: for root it has no sandbox."""
     return ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+
+
+def main() -> int:
+    """Say early, before anything is tested, that there is none. Returns the exit code."""
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+    try:
+        find_chromium(os.environ, own)
+    except NoChromium as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

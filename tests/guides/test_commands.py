@@ -48,6 +48,8 @@ ELSEWHERE = {
     "make test BROWSER=0": _MAKE_TEST,
     "make check": _MAKE_TEST,
     "make coverage": _MAKE_TEST,
+    "make picture": "changes pictures: what it plays is tests/console/test_story.py",
+    "python -m playwright install chromium": "fetches a browser, which is not to be had here",
     "make clean": "would remove the environment that runs this",
     "make check PYTHON=python3.14": "wants that Python",
     "make fix": "changes nothing here: make lint has passed",
