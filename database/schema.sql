@@ -8030,6 +8030,40 @@ begin
 end
 $$;
 
+-- pass_demo_time({tenant_id, policy})
+-- Lets the time pass that the demo's pauses take: their beginnings and ends move back until they are over.
+-- What ends them is auto_resume, as ever. One without an end stays. Returns {session_ids}: of those pauses.
+create or replace function public.pass_demo_time(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('pass_demo_time', p, '{tenant_id,policy}');
+    with passed as (
+        update public.sessions as s
+        set paused_at = s.paused_at - d.rest, last_human_at = s.last_human_at - d.rest,
+            paused_until = s.paused_until - d.rest, pause_asked_at = s.pause_asked_at - d.rest,
+            pause_written_at = s.pause_written_at - d.rest
+        from (
+            select x.id, greatest(
+                interval '0',
+                hybridflow.pause_ends_at(x, t.resume_after_hours, p -> 'policy') - hybridflow.clock()
+            ) as rest
+            from public.sessions as x
+            inner join public.tenants as t on t.id = x.tenant_id
+            where t.id = (p ->> 'tenant_id')::bigint and t.is_demo and x.is_paused and not x.pause_indefinite
+        ) as d
+        where s.id = d.id
+        returning s.id
+    )
+    select array_agg(q.id) into v_ids from passed as q;
+    return jsonb_build_object('session_ids', coalesce(to_jsonb(v_ids), '[]'));
+end
+$$;
+
 -- ==================== 0820_secrets.sql
 
 -- HybridFlow: what tenants keep secret, and who may post webhooks for them.
@@ -12427,7 +12461,7 @@ select hybridflow.apply_grants(
         'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
-        'look_at_demo', 'begin_demo', 'end_demo', 'who_am_i',
+        'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'gaps_by_activity',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
@@ -12503,7 +12537,7 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '3b0d6035820866dfc44b9a7283570c776337c717468eb45f7e7a6c3d9906f4b6')
+    ('20261125194500', 'v0_2_0', '86107f2bd32d818a6574e05db7fdac79ed68560ed383ae04132d9919c0fcb8d7')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261125194500';
 

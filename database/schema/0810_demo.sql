@@ -57,3 +57,37 @@ begin
     return jsonb_build_object('ended', v_ended);
 end
 $$;
+
+-- pass_demo_time({tenant_id, policy})
+-- Lets the time pass that the demo's pauses take: their beginnings and ends move back until they are over.
+-- What ends them is auto_resume, as ever. One without an end stays. Returns {session_ids}: of those pauses.
+create or replace function public.pass_demo_time(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('pass_demo_time', p, '{tenant_id,policy}');
+    with passed as (
+        update public.sessions as s
+        set paused_at = s.paused_at - d.rest, last_human_at = s.last_human_at - d.rest,
+            paused_until = s.paused_until - d.rest, pause_asked_at = s.pause_asked_at - d.rest,
+            pause_written_at = s.pause_written_at - d.rest
+        from (
+            select x.id, greatest(
+                interval '0',
+                hybridflow.pause_ends_at(x, t.resume_after_hours, p -> 'policy') - hybridflow.clock()
+            ) as rest
+            from public.sessions as x
+            inner join public.tenants as t on t.id = x.tenant_id
+            where t.id = (p ->> 'tenant_id')::bigint and t.is_demo and x.is_paused and not x.pause_indefinite
+        ) as d
+        where s.id = d.id
+        returning s.id
+    )
+    select array_agg(q.id) into v_ids from passed as q;
+    return jsonb_build_object('session_ids', coalesce(to_jsonb(v_ids), '[]'));
+end
+$$;

@@ -18,7 +18,8 @@ from router.console.phones import Fault, Phones
 from router.console.steps import Step, steps_of
 from router.errors import NotAllowed, NotFound
 from router.gate.cookies import is_of_own_page
-from router.state.calls.pauses import ResumeSession, resume_session
+from router.state.calls.demo import PassDemoTime, pass_demo_time
+from router.state.calls.pauses import AutoResume, ResumeSession, auto_resume, resume_session
 from router.state.calls.reading import ListSessions, Session, list_sessions
 from router.state.calls.story import TellTurn, tell_turn
 
@@ -110,6 +111,17 @@ async def resume(services: TheConsole) -> None:
             policy=services.policy,
         )
         await resume_session(services.database, asked)
+        services.wake()
+
+
+@router.post("/pass-time", status_code=204)
+async def pass_time(services: TheConsole) -> None:
+    """Let the time pass that the pause takes; it ends as the cron job would end it."""
+    asked = PassDemoTime(tenant_id=_demo(services).tenant_id, policy=services.policy)
+    over = await pass_demo_time(services.database, asked)
+    if over.session_ids:
+        ended = AutoResume(policy=services.policy, session_ids=tuple(over.session_ids))
+        await auto_resume(services.database, ended)
         services.wake()
 
 

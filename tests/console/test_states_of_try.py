@@ -116,6 +116,7 @@ async def test_all_that_can_be_done_is_reached_with_the_keyboard_alone(opens: Op
             *("Skip to the content", "HybridFlow", "Language", "Light or dark"),
             *("Connect a real number", "Messages on the customer\u2019s phone"),
             *("Write as the customer", "Send as the customer", "Return to AI"),
+            "Let the pause run out",
             *("Messages on the owner\u2019s phone", "Write as Ana, the owner", "Send as the owner"),
             *("Kill the router", "Lose an answer of WhatsApp\u2019s", "Deliver it twice"),
         ]

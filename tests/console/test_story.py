@@ -62,18 +62,26 @@ async def test_the_first_minute(page: Page):
     await expect(replies(page)).to_have_count(2)
     assert await page.locator("main img").count() == 0
 
+    # Paused again, it is asked something; the pause runs out, and that is answered.
+    await says(page, OWNER, "Ana again, one moment.")
+    await expect(page.locator(".dare.ok")).to_have_count(1)
+    await says(page, CUSTOMER, "Is the bakery open tomorrow?")
+    await expect(page.locator(".steps .shut")).to_contain_text("Not to be answered")
+    await page.get_by_role("button", name="Let the pause run out").click()
+    await expect(replies(page)).to_have_count(3)
+
     # An answer is lost, what was written comes twice: one answer each time.
     await page.get_by_role("button", name="Lose an answer").click()
     await says(page, CUSTOMER, "How much is the cake?")
-    await expect(replies(page)).to_have_count(3)
+    await expect(replies(page)).to_have_count(4)
     await page.get_by_role("button", name="Deliver it twice").click()
 
     # The router is killed while the AI writes, and the answer comes, once.
     await says(page, CUSTOMER, "Are you open on Monday, too?")
     await is_written_now(page)
     await page.get_by_role("button", name="Kill the router").click()
-    await expect(replies(page)).to_have_count(4)
+    await expect(replies(page)).to_have_count(5)
     # What would come a second time comes before the answer to what is asked now.
     await says(page, CUSTOMER, "Thank you, and do you deliver?")
     await expect(replies(page).last).to_contain_text("We deliver")
-    assert await replies(page).count() == 5
+    assert await replies(page).count() == 6

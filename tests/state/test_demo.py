@@ -37,6 +37,27 @@ async def test_beside_a_real_tenant_there_is_none(talk: Conversation):
     assert (await look_at_demo(talk.database)).has_tenants
 
 
+async def test_its_pauses_can_be_made_to_run_out(database: DirectDatabase):
+    await begin_demo(database, ASKED)
+    talk = Conversation(database, "demo")
+    await talked(talk)
+    await talk.maria_writes("Entregam?")
+    asked = {"tenant_id": 1_000_000, "policy": {}}
+    due = await database.call("auto_resume", {"policy": {}})
+    assert due["resumed"] == 0
+    over = (await database.call("pass_demo_time", asked))["session_ids"]
+    ended = await database.call("auto_resume", {"policy": {}, "session_ids": over})
+    assert (ended["resumed"], ended["turns"]) == (1, 1)  # what was asked meanwhile is answered
+    assert (await database.call("pass_demo_time", asked))["session_ids"] == []
+
+
+async def test_no_real_tenants_time_passes(talk: Conversation):
+    await talked(talk)
+    asked = {"tenant_id": 1, "policy": {}}
+    assert (await talk.database.call("pass_demo_time", asked))["session_ids"] == []
+    assert (await talk.database.call("auto_resume", {"policy": {}}))["resumed"] == 0
+
+
 async def test_it_begins_anew_with_nothing_said(database: DirectDatabase):
     talk = Conversation(database, "demo")
     for _ in range(2):

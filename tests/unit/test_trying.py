@@ -19,7 +19,7 @@ from tests.services import console_services
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 CHANGING = ("/try/customer?text=Oi", "/try/owner?text=Oi", "/try/resume", "/try/kill",
-            "/try/break/twice")  # fmt: skip
+            "/try/break/twice", "/try/pass-time")  # fmt: skip
 NOW = "2026-11-26T12:00:00+00:00"
 SESSION = {
     "id": 5, "tenant_id": 7, "chat": "contact", "phone_jid": None, "lid": None, "identities": [],
@@ -40,6 +40,10 @@ class State:
         self.asked.append((function, argument))
         if function == "list_sessions":
             return {"items": [SESSION], "next_cursor": None}
+        if function == "pass_demo_time":
+            return {"session_ids": [5]}
+        if function == "auto_resume":
+            return {"resumed": 1, "sessions": [], "turns": 0, "failed": [], "more": False}
         if function == "tell_turn":
             came = {"at": NOW, "kind": "message"}
             judged = {"at": NOW, "kind": "judged", "decision": "paused"}
@@ -155,6 +159,15 @@ async def test_the_conversation_is_returned_to_the_ai(page: httpx.AsyncClient, s
     assert (await page.post("/try/resume")).status_code == 204
     name, asked = state.asked[-1]
     assert (name, asked["session_id"], asked["tenant_id"]) == ("resume_session", 5, 7)
+
+
+async def test_the_pause_runs_out_and_is_ended_as_the_cron_job_does(
+    page: httpx.AsyncClient, state: State
+):
+    assert (await page.post("/try/pass-time")).status_code == 204
+    (passed, of), (ended, which) = state.asked
+    assert (passed, of["tenant_id"]) == ("pass_demo_time", 7)
+    assert (ended, list(which["session_ids"])) == ("auto_resume", [5])
 
 
 async def test_the_router_is_killed_once_it_has_said_so(

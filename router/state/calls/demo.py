@@ -1,6 +1,6 @@
 """The demo business: database/schema/0810_demo.sql."""
 
-from router.state.calls.model import Answer, Asked, Values, call
+from router.state.calls.model import Answer, Asked, Items, Values, call
 from router.state.calls.tenants import FoundTenant
 from router.state.database import Database
 
@@ -25,6 +25,19 @@ class DemoEnded(Answer):
     ended: int
 
 
+class PassDemoTime(Asked):
+    """Of which tenant the pauses are to run out."""
+
+    tenant_id: int
+    policy: Values
+
+
+class DemoTimePassed(Answer):
+    """The sessions whose pauses have run out, and may be ended."""
+
+    session_ids: Items[int]
+
+
 async def look_at_demo(database: Database) -> DemoFound:
     """Return whether a demo is wanted, and whether there is one."""
     return await call(database, "look_at_demo", None, DemoFound)
@@ -38,3 +51,8 @@ async def begin_demo(database: Database, asked: BeginDemo) -> FoundTenant:
 async def end_demo(database: Database) -> DemoEnded:
     """Delete the demo's tenant, with all that was said there."""
     return await call(database, "end_demo", None, DemoEnded)
+
+
+async def pass_demo_time(database: Database, asked: PassDemoTime) -> DemoTimePassed:
+    """Let the time pass that the demo's pauses take; no other tenant's."""
+    return await call(database, "pass_demo_time", asked, DemoTimePassed)

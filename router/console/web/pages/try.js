@@ -252,9 +252,13 @@ function Dare({ shown }) {
     <${Icon} name="check" />
     <span>
       <b>${t("try.held")}</b> ${silence(shown)} ${" "}
-      <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume")}>
+      <button class="btn quiet" type="button" onClick=${() => call("POST", "/try/resume").catch(() => null)}>
         ${t("try.resume")}
       </button>
+      ${shown.pause_ends_at &&
+      html`<button class="btn quiet" type="button" onClick=${() => call("POST", "/try/pass-time").catch(() => null)}>
+        ${t("try.pass_time")}
+      </button>`}
     </span>
   </p>`;
 }
