@@ -16,7 +16,10 @@ STRICT ?=
 # test: BROWSER=0 leaves out what drives a real Chromium.
 BROWSER ?=
 
-.PHONY: help run demo picture test test-decisions test-conversations test-faults test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
+# Some containers set it: each of the hundreds of processes that tests start would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help run demo picture test test-decisions test-conversations test-faults test-flows test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -25,9 +28,9 @@ help:
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
 	@echo "             those that need n8n; BROWSER=0: without those in a real Chromium; those over"
-	@echo "             the real PostgREST run where it is at hand)"
+	@echo "             the real PostgREST run where it is there)"
 	@echo "make test-last-release"
-	@echo "             the state tests of the last release on the schema of now, for its routers go on"
+	@echo "             the state tests of the last release on the current schema, for its routers go on"
 	@echo "             with it (a part of make test; RELEASE=v0.2.0: of another release)"
 	@echo "make check   the inner loop: lint, types, unit tests, state tests over one transport"
 	@echo "make coverage  which lines the tests of decisions and of conversations pass (TESTS=...: of others)"
@@ -61,17 +64,20 @@ test: .venv/dev.done
 	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
 	$(MAKE) --no-print-directory lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=3 test-decisions test-conversations test-faults
+	$(MAKE) --no-print-directory --jobs=4 test-decisions test-conversations test-faults $(if $(filter 0,$(N8N)),,test-flows)
 
 test-decisions: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/doubles tests/state tests/properties
 	$(BIN)/python -m tests.last_release
 
 test-conversations: .venv/dev.done
-	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/scenarios $(if $(filter 0,$(BROWSER)),,tests/console)
+	$(BIN)/python -m pytest -m "not n8n" tests/scenarios $(if $(filter 0,$(BROWSER)),,tests/console)
 
 test-faults: .venv/dev.done
-	$(BIN)/python -m pytest $(if $(filter 0,$(N8N)),-m "not n8n") tests/faults tests/guides tests/benchmarks tests/n8n
+	$(BIN)/python -m pytest -m "not n8n" tests/faults tests/guides tests/benchmarks tests/n8n
+
+test-flows: .venv/dev.done
+	$(BIN)/python -m pytest -m n8n tests/n8n tests/scenarios tests/faults tests/guides tests/benchmarks $(if $(filter 0,$(BROWSER)),,tests/console)
 
 test-last-release: .venv/dev.done
 	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))

@@ -97,7 +97,7 @@ async def long_heads(target: Target) -> None:
 
 
 async def pipelines(target: Target) -> None:
-    """Requests upon requests on one connection, whose answers are never read."""
+    """Request after request on one connection, whose answers are never read."""
 
     async def one() -> None:
         _, writer = await asyncio.open_connection(*target.address)

@@ -41,7 +41,7 @@ def spent(routers: Iterable[int], postgres: EmbeddedPostgres, database: str) -> 
 
 
 def memory(pid: int) -> float:
-    """Return what a process holds in memory, in MB; 0 for one that is no more."""
+    """Return what a process holds in memory, in MB; 0 for one that has ended."""
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024

@@ -117,7 +117,7 @@ def main() -> None:
                 Way("PostgREST", stack.enter_context(_routers(1, configuration(postgres) | over)))
             )
         else:
-            sys.stderr.write("No real PostgREST is at hand: that way is left out.\n")
+            sys.stderr.write("No real PostgREST was found: that way is left out.\n")
         rows = [_measure(bare, ways, postgres, number, given) for number in given.connections]
         answered = int(psql(postgres, "select count(*) from turns where attempt > 0"))
     if answered:

@@ -115,7 +115,7 @@ class Outside:
         self._ears.append(ear)
 
     def forget(self) -> None:
-        """Begin anew with what is noted."""
+        """Begin again with what is noted."""
         self.replied.clear()
         self.asked.clear()
         self._sent = 0

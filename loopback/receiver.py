@@ -33,7 +33,7 @@ class Received:
 
 
 class WebhookReceiver(LoopbackServer):
-    """Takes POST requests on any path; answers 200 {} but for the statuses in `statuses`."""
+    """Takes POST requests on any path; answers 200 {} except the statuses in `statuses`."""
 
     def __init__(self) -> None:
         self.changes = Changes()

@@ -49,7 +49,7 @@ def empty() -> Reply:
 class LlmRequest:
     """One request as the provider understood it; `status` is what it was answered.
 
-    One that `was_deserted` got no answer: whoever asked went away, or was cut off.
+    One that `was_deserted` got no answer: the client went away, or was cut off.
     """
 
     path: str

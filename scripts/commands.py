@@ -46,7 +46,7 @@ GROUPS: Mapping[str, Mapping[str, Command]] = {
         auto_resume="end every pause that has run out (every 15 minutes)",
         prune="archive or delete what is past its time (once a night)",
         catch_up="fetch from Evolution what no webhook has brought",
-        rotate_secrets="encrypt the tenants' keys anew, after SECRETS_KEY was set or changed",
+        rotate_secrets="encrypt the tenants' keys again, after SECRETS_KEY was set or changed",
     ),
     "for developers, in a checkout": _scripts(
         build_schema="write what is made from database/schema/; freeze a release",

@@ -31,7 +31,7 @@ from scripts.running import CannotGoOn
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What is to be connected: the instance, by which address of ours, how patiently."""
+    """What is to be connected: the instance, by which URL of ours, how patiently."""
 
     name: str
     url: str | None
@@ -71,7 +71,7 @@ def _told(error: EvolutionError, instance: Instance) -> str:
             f" and is the tenant's key right? python -m scripts.tenant set {name} evo_api_key=-"
         )
     return (
-        f"{name}: Evolution at {server} is away: {error}. Start it, or correct the address:"
+        f"{name}: Evolution at {server} is away: {error}. Start it, or correct the URL:"
         f" python -m scripts.tenant set {name} evo_server_url=https://… evo_api_key=-"
     )
 
@@ -111,11 +111,11 @@ def _public_url(settings: Settings, url: str | None) -> str:
     base = url or settings.public_url
     if base is None:
         raise CannotGoOn(
-            "Evolution must know where to send the events: set PUBLIC_URL to this router's address"
+            "Evolution must know where to send the events: set PUBLIC_URL to this router's URL"
             " as Evolution reaches it, or give --url https://..."
         )
     if not base.startswith(("http://", "https://")):
-        raise CannotGoOn(f"{base!r} is not an address: write https://your-router.example")
+        raise CannotGoOn(f"{base!r} is not a URL: write https://your-router.example")
     return base
 
 

@@ -13,7 +13,7 @@ _RETURNS = re.compile(r"\s*returns (setof )?(.*?)\s+(?=language\b)", re.DOTALL)
 _MODES = {"out": "o", "inout": "b"}
 
 GIVE_WAY = """\
--- Functions that are no more, or have another signature, give way, with our triggers and policies
+-- Functions that are gone, or have another signature, are dropped, with our triggers and policies
 -- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
 do $hybridflow$
 declare

@@ -26,7 +26,7 @@ _OVERLAP_HOURS = 24
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The way of an instance's webhooks: from its Evolution to our address `target`."""
+    """The way of an instance's webhooks: from its Evolution to our URL `target`."""
 
     database: Database
     evolution: EvolutionClient

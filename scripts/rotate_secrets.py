@@ -1,4 +1,4 @@
-"""Encrypt the tenants' keys anew: `python -m scripts.rotate_secrets`.
+"""Encrypt the tenants' keys again: `python -m scripts.rotate_secrets`.
 
 With the first key of SECRETS_KEY, whatever they were encrypted with before, or if they are still
 plain text. Run it after SECRETS_KEY was set for the first time, and after a new key was put in
@@ -38,7 +38,7 @@ async def rotate(settings: Settings, database: Database) -> int:
                 print(f"tenant {after}, {item.column}: {error}", file=sys.stderr)
             else:
                 resealed += is_resealed
-    print(f"{resealed} keys encrypted anew, {current} were already, {failed} cannot be read")
+    print(f"{resealed} keys encrypted again, {current} were already, {failed} cannot be read")
     return 1 if failed else 0
 
 

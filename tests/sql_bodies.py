@@ -69,7 +69,7 @@ def keys_checked(name: str) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of the argument: where it is, and the keys that were taken out or set anew."""
+    """A part of the argument: where it is, and the keys that were taken out or set again."""
 
     place: Keys = ()
     hidden: frozenset[str] = frozenset()

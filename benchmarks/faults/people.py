@@ -1,4 +1,4 @@
-"""The people of one conversation: the customer, the owner, another client, whoever pauses it."""
+"""The people of one conversation: the customer, the owner, another client, an operator."""
 
 import asyncio
 import contextlib

@@ -104,7 +104,7 @@ _MOST_TROUBLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that somebody does. `seconds` after its moment; `identity` of whoever says it."""
+    """One thing that somebody does. `seconds` after its moment; `identity` of who says it."""
 
     moment: Moment
     act: Act

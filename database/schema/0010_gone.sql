@@ -1,5 +1,5 @@
--- HybridFlow: what an earlier release had and is no more. (Functions of the schema hybridflow give way by
--- themselves; one of the schema public is dropped here by its name.)
+-- HybridFlow: drops what an earlier release had and this one has not. (Functions of the schema hybridflow are
+-- replaced by themselves; one of the schema public is dropped here by its name.)
 
 drop index if exists public.turns_one_active;
 drop index if exists public.turns_one_pending;

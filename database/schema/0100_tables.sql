@@ -9,9 +9,9 @@
 create schema if not exists hybridflow;
 
 -- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
--- of a table anew for each statement that writes a row of it, whatever that changes, and these tables are
+-- of a table again for each statement that writes a row of it, whatever that changes, and these tables are
 -- written at each message. A domain is read once by a connection, and judged where the column is written.
--- What each allows is added below: so no table of an earlier release is written anew.
+-- What each allows is added below: so no table of an earlier release is written again.
 do $hybridflow$
 declare
     v_name text;
@@ -37,7 +37,7 @@ create table if not exists public.tenants (
     llm_model text,
     llm_max_tokens integer check (llm_max_tokens > 0),
     is_active boolean not null default true,
-    -- Rules of the conversation; null means the deployment's default.
+    -- Settings of the conversation; null means the deployment's default.
     debounce_seconds numeric check (debounce_seconds between 0 and 3600),
     resume_after_hours numeric check (resume_after_hours > 0 and resume_after_hours <= 87600),
     answer_within_minutes numeric check (answer_within_minutes > 0 and answer_within_minutes <= 525600),
@@ -66,7 +66,7 @@ create table if not exists public.tenants (
     updated_at timestamptz not null default now()
 );
 
-comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
+comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and settings.';
 comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (

@@ -1,6 +1,6 @@
 -- HybridFlow: the clock, and who is who.
 
--- The one clock of every rule. clock_timestamp(), not now(): a transaction that waited for a lock
+-- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
 -- must not judge by the time at which it began to wait. Tests move it with
 -- `set hybridflow.clock_offset = '3 hours'`.
 create or replace function hybridflow.clock()
@@ -13,7 +13,7 @@ as $$
         + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval
 $$;
 
--- A rule's value: the tenant's own, else the caller's policy, else the product's default.
+-- A setting's value: the tenant's own, else the caller's policy, else the product's default.
 create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
 returns numeric
 language sql

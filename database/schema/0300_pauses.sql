@@ -108,7 +108,7 @@ begin
 end
 $$;
 
--- Ends the pause of the locked session, whoever asks. The columns that say why it was paused stay,
+-- Ends the pause of the locked session, for any caller. The columns that say why it was paused stay,
 -- for the operator to read.
 create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
 returns void
@@ -221,7 +221,7 @@ as $$
 $$;
 
 -- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
--- own, and no turn of now counts as having seen what the other session brings.
+-- own, and no current turn counts as having seen what the other session brings.
 create or replace function hybridflow.close_sight(p_session_id bigint)
 returns void
 language sql

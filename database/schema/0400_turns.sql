@@ -63,7 +63,7 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made anew for all that
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for all that
 -- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
@@ -200,7 +200,7 @@ begin
 end
 $$;
 
--- The active turn goes on at once, by whoever claims it; beside another one, if the session has one.
+-- The active turn goes on at once, for the next claim; beside another one, if the session has one.
 create or replace function hybridflow.take_up(p_turn public.turns)
 returns void
 language plpgsql
@@ -249,7 +249,7 @@ begin
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
     elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
-        -- An earlier reply to the same messages (see widen_turn): the one made anew is not said.
+        -- An earlier reply to the same messages (see widen_turn): the one made again is not said.
         select from public.messages as m
         where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
     ) then
@@ -330,7 +330,7 @@ as $$
     where coalesce(h.characters_after, 0) < 200000
 $$;
 
--- How a token is kept: whoever reads the table cannot act for a handler.
+-- How a token is kept: as a hash, so that a reader of the table cannot act for a handler.
 create or replace function hybridflow.hash_token(p_token uuid)
 returns bytea
 language sql
@@ -562,7 +562,7 @@ as $$
 $$;
 
 -- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
--- of their ids and from the first again: whoever was served last comes last. One look at the index for each
+-- of their ids and from the first again: who was served last comes last. One look at the index for each
 -- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
 -- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
 -- was looked at.
@@ -925,7 +925,7 @@ begin
     v_round := hybridflow.next_tenants(
         v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
     );
-    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly in vain
+    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly for nothing
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
@@ -987,7 +987,7 @@ begin
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
-    -- Whoever was served comes last the next time; where nobody was, the next look goes on from here.
+    -- Who was served comes last the next time; where nobody was, the next look goes on from here.
     select n.tenant_id into v_last
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
@@ -1011,9 +1011,9 @@ begin
 end
 $$;
 
--- Why whoever shows p.token may not act for the turn, as every function answers it: {refused: reason}, or
--- null. 'stale': the turn is not theirs (any more), be it that a newer attempt has it, that the lease ran
--- out, or that there is none; to a token that is not the turn's own nothing more is said. A turn that was
+-- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
+-- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
+-- none; to a token that is not the turn's own nothing more is said. A turn that was
 -- closed keeps its last one. 'paused', 'superseded' (closed or merged).
 create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
 returns jsonb
@@ -1357,7 +1357,7 @@ $$;
 
 -- begin_anew({turn_id, token})
 -- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
--- now, together with what came meanwhile, and its reply is made anew. The attempt does not count.
+-- now, together with what came meanwhile, and its reply is made again. The attempt does not count.
 -- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
 create or replace function public.begin_anew(p jsonb)
 returns jsonb

@@ -94,7 +94,7 @@ $$;
 create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
 where state = 'dead';
 
--- Whether a dead turn is one that the filters of retry_turns ask for, but for the time.
+-- Whether a dead turn is one that the filters of retry_turns ask for, except the time.
 create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
 returns boolean
 language sql

@@ -518,7 +518,7 @@ as $$
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its turn
+-- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
 -- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
 -- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?}: turn_state is null where it has no turn,
@@ -716,7 +716,7 @@ begin
 end
 $$;
 
--- A send in doubt as whoever looks it up needs it.
+-- A send in doubt, with what is needed to look it up.
 create or replace function hybridflow.doubt_context(p_send public.messages)
 returns jsonb
 language sql

@@ -42,7 +42,7 @@ $$;
 -- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
--- More than a hundred count as a hundred, whatever a tenant says: each of its messages would be dear for all.
+-- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )

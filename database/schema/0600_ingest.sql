@@ -168,7 +168,7 @@ $$;
 
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
--- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
+-- may edit what our side said: the sender could be the contact, rewriting what the LLM will read.
 -- Returns the decision; what is to be kept, with the event, is its `change`.
 create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
 returns jsonb
@@ -179,7 +179,7 @@ declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
 begin
     if v_message.id is null then
-        -- The session comes first, as for whoever learns how a send of it is called.
+        -- The session comes first, as in finish_send, which learns a send's id.
         perform from public.sessions where id in (
             select i.session_id from public.session_identities as i
             where i.tenant_id = p_tenant.id
@@ -310,8 +310,8 @@ where wa_id is null and (send_state in ('sending', 'unknown') or late_until is n
 -- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
 -- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
 -- its telling a send is looked for in the sessions that the event names, and, where it names none that is
--- known, for a LID may be anybody's, in all. However many there are, no more than the newest thousand are
--- read of a session, of all, and of those that have the words.
+-- known, for a LID may be anybody's, in all. However many there are, at most a thousand are read: the newest
+-- of a session and of all; of those that have the words any thousand, for their index has no order.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
@@ -747,8 +747,8 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Whoever
--- takes an event has seen that something is missing.
+-- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Called
+-- only where something is missing.
 create or replace function hybridflow.refuse_event(p_event jsonb)
 returns void
 language plpgsql
@@ -859,12 +859,12 @@ $$;
 -- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
 -- 'ignored', decision: 'erased'}, and leaves no trace.
 --
--- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
--- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about the
+-- A caller with many events gives patience_ms, too. Then nothing is waited for longer than that, and after
+-- the first wait without success only for a moment: {outcome: 'busy'}, nothing was done about the
 -- event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of some
 -- contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a deadlock
 -- after a second), and a contact whose session is held keeps nobody else's messages back. Nor does it go on
--- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first event,
+-- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, except the first event,
 -- so that each call brings something about, and what was decided stands, long before the call is given up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb

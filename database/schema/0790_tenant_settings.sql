@@ -257,7 +257,7 @@ comment on column public.tenants.fallback_message is
 'In place of a refused reply; and once a day when a budget is used up';
 comment on column public.tenants.loop_replies is
 'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
-'no guard';
+'no loop is looked for; more than 100 count as 100';
 comment on column public.tenants.loop_minutes is
 'The minutes in which loop_replies count';
 comment on column public.tenants.daily_turns is

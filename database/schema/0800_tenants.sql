@@ -1,6 +1,6 @@
 -- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
 
--- A tenant as the API shows it: of keys that there is one, not which; of its own services' addresses besides;
+-- A tenant as the API shows it: of keys that there is one, not which; of its own services' URLs besides;
 -- the QR code has its own function.
 create or replace function hybridflow.tenant_json(p_tenant public.tenants)
 returns jsonb
@@ -19,7 +19,7 @@ as $$
     from stored as s
 $$;
 
--- A tenant as a caller may see it (every value, without one): the addresses of its own services, in which a
+-- A tenant as a caller may see it (every value, without one): the URLs of its own services, in which a
 -- secret may stand, are shown to those alone who may set them.
 create or replace function hybridflow.tenant_seen_by(p_caller jsonb, p_tenant public.tenants)
 returns jsonb
@@ -215,7 +215,7 @@ begin
     end if;
     perform hybridflow.check_name('instance_name', p_values ->> 'instance_name');
     if p_values ->> 'instance_name' in ('.', '..') then
-        raise exception 'instance_name must not be % : it stands in the paths of Evolution''s addresses',
+        raise exception 'instance_name must not be % : it is part of the paths of Evolution''s URLs',
             p_values ->> 'instance_name' using errcode = 'PT422';
     end if;
     for v_name in select k from jsonb_object_keys(p_values) as k loop
@@ -370,7 +370,7 @@ as $$
 $$;
 
 -- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
--- addresses, in which a secret may stand, only that they have.
+-- URLs, in which a secret may be, only that they have.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
 returns jsonb
 language sql
@@ -490,7 +490,7 @@ $$;
 
 -- tenants_elsewhere({named: [url]})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose address is not plainly
+-- have no key of their own and their server is none of `named`; and those whose URL is not plainly
 -- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants,
 -- instances: [name]}]}, at most a hundred, with how many tenants each has and the first twenty of their
 -- instances. It compares texts only; whether two of them mean one server, and whether an odd one has a fault,

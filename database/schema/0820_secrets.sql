@@ -166,8 +166,8 @@ as $$
 $$;
 
 -- reseal({tenant_id, column, old, new})
--- Puts the same key, encrypted anew, in the place of the old value. Returns {changed}: false where that is no
--- longer there, for somebody has given the tenant another key meanwhile.
+-- Puts the same key, encrypted again, in the place of the old value. Returns {changed}: false where that is
+-- no longer there, for somebody has given the tenant another key meanwhile.
 create or replace function public.reseal(p jsonb)
 returns jsonb
 language plpgsql

@@ -1,6 +1,6 @@
 -- HybridFlow: who may do what over the API, and who did.
 --
--- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (whoever has the configuration)
+-- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (a script with the configuration)
 -- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
 -- Supabase Auth, whose rights are the memberships. The router says who calls, having checked the key or
 -- the token; what the caller may do is decided here, in the transaction that does it.
@@ -274,7 +274,7 @@ as $$
 $$;
 
 -- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
--- where the role does not do; p_tenant_id null: the deployment, of which everybody may know.
+-- where the role is too low; p_tenant_id null: the deployment, of which everybody may know.
 create or replace function hybridflow.require_role(p_caller jsonb, p_tenant_id bigint, p_needs text)
 returns void
 language plpgsql
@@ -346,8 +346,8 @@ $$;
 -- as_operator({caller, function, argument?})
 -- Calls the function for the caller, if it has the role that this needs, and audits it. The function is given
 -- the known caller as `caller`. Returns {caller: its name, result}: what the function returns, without
--- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role does not do,
--- or nobody may call this; PT404: another tenant's; and whatever the function raises.
+-- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role is too low,
+-- or nobody may call this; PT404: another tenant's; and what the function raises.
 create or replace function public.as_operator(p jsonb)
 returns jsonb
 language plpgsql

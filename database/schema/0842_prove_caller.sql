@@ -1,4 +1,4 @@
--- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
+-- HybridFlow: whether the caller is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
 -- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for every
@@ -31,8 +31,8 @@ $$;
 
 -- prove_flow({turn_id | notice_id, token})
 -- Returns {tenant_id} or {refused: reason}: of the turn or notice whose token that is, or why it is nobody's,
--- as whatever acts on it would say. Whether the token may act still is judged as it acts. Takes no lock:
--- anybody may ask.
+-- as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
+-- lock: anybody may ask.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
 language plpgsql

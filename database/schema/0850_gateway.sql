@@ -28,7 +28,7 @@ $$;
 -- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
 -- ended within the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its
 -- database counts from one again. What another tenant's turn claims is left to stand there, and worth
--- nothing: whoever holds a session's lock neither waits for another tenant's rows nor writes them.
+-- nothing: a call that holds a session's lock does not wait for another tenant's rows, or write them.
 create or replace function hybridflow.execution_owner(p_execution_id text)
 returns bigint
 language sql

@@ -39,7 +39,7 @@ alter table public.executions_to_erase add constraint executions_to_erase_execut
 check (execution_id ~ '^[1-9][0-9]{0,14}$');
 
 -- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
--- deleted already, be it for another tenant, is left at that: nobody else's row is waited for, or written.
+-- deleted already, even for another tenant, is left at that: nobody else's row is waited for, or written.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
 returns jsonb
 language plpgsql

@@ -114,8 +114,8 @@ end
 $$;
 
 -- A QR code is there to be scanned; p_tenant is as it was before. Told once a wait: WhatsApp changes the
--- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Whoever has asked
--- for the code, and scans it at once, is not told of it.
+-- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Nobody is told
+-- of a code that is asked for and scanned at once.
 create or replace function hybridflow.notice_qr(p_tenant public.tenants, p_event jsonb)
 returns void
 language plpgsql
@@ -134,7 +134,7 @@ begin
 end
 $$;
 
--- A notice as whoever tells it needs it, its token included. `number` and `url` are what is still to be
+-- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
 -- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
 -- replies may still reach the staff.
 create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
@@ -379,7 +379,7 @@ end
 $$;
 
 -- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
--- 'stale' (it was given out anew), 'superseded' (it is closed); null where one may.
+-- 'stale' (it was given out again), 'superseded' (it is closed); null where one may.
 create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
 returns jsonb
 language plpgsql
@@ -481,7 +481,7 @@ $$;
 
 -- finish_notice({notice_id, token, handler, reason?, url_told?})
 -- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was not
--- given out anew. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
+-- given out again. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
 -- {refused: reason}.
 create or replace function public.finish_notice(p jsonb)
 returns jsonb

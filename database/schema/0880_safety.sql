@@ -29,7 +29,7 @@ end
 $$;
 
 -- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whoever had it. The session is locked. p_outcome is how the attempt has ended.
+-- due at once, whichever attempt had it. The session is locked. p_outcome is how the attempt has ended.
 create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
 returns void
 language plpgsql
@@ -58,8 +58,8 @@ as $$
     returning *
 $$;
 
--- p_tokens take the place of what was reserved for the attempt, if they are known; whoever calls this clears
--- the turn's reservation.
+-- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the
+-- turn's reservation.
 create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
 returns void
 language plpgsql

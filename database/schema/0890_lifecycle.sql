@@ -95,7 +95,7 @@ as $$
 $$;
 
 -- Archives or deletes (with the events about them) up to p_batch messages, with their sessions locked:
--- whoever brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
+-- a call that brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
 -- there may be more}.
 create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
 returns jsonb

@@ -1,8 +1,8 @@
--- HybridFlow: the webhooks' guards, as routers keep them at hand.
+-- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for routers' caches.
 
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
--- Whatever changes a tenant's guard, by whatever way, notes when.
+-- Every change of a tenant's access notes when it was, however it is made.
 create or replace function hybridflow.note_guard()
 returns trigger
 language plpgsql
@@ -27,8 +27,8 @@ create or replace trigger webhook_secrets_guard
 after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
--- One tenant's guard, as routers know it. Each webhook is compared with all of it: of networks there are no
--- more than may be set (see check_sizes), whoever wrote them.
+-- One tenant's access, as routers know it. Each webhook is compared with all of it: of networks at most as
+-- many as may be set (see check_sizes), even if more were written directly.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql
@@ -49,7 +49,7 @@ as $$
 $$;
 
 -- The tenants to tell a router of: p_limit of those after p_after in the order of their ids; without p_since,
--- of those that have a guard of their own.
+-- of those that have an access of their own.
 create or replace function hybridflow.guarded_after(p_after bigint, p_limit bigint, p_since timestamptz)
 returns bigint[]
 language sql
@@ -67,12 +67,12 @@ as $$
 $$;
 
 -- webhook_guards({after?, limit?, changed_since?})
--- How the webhooks of tenants are guarded that have something of their own. Returns {guards: [{tenant_id,
--- instance_name, networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
+-- The access of the tenants that have one of their own. Returns {guards: [{tenant_id, instance_name,
+-- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
 -- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
 -- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
--- query, what changed since the last `now`: whoever changed, and, with no guard where there is none any more,
--- `limit` others by turns, for a change that took long to commit.
+-- query, what changed since the last `now`: all that changed (no access where there is none any more),
+-- and `limit` others by turns, for a change that took long to commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb
 language plpgsql

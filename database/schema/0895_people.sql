@@ -279,7 +279,7 @@ as $$
 $$;
 
 -- The events that were about a contact's messages, or wait for one. An event that is about no message is
--- about no contact either, and whoever prunes a message prunes its events.
+-- about no contact either, and pruning a message prunes its events.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
 language sql
@@ -314,24 +314,17 @@ begin
 end
 $$;
 
--- A turn as an export has it, with the attempts at it.
+-- A turn as an export has it; the attempts at it are a list of their own.
 create or replace function hybridflow.exported_turn(p_turn public.turns)
 returns jsonb
 language sql
 stable
 set search_path = ''
-set enable_seqscan = off
 as $$
-    select hybridflow.turn_json(p_turn.id) || jsonb_build_object(
-        'said_so_far', p_turn.said_so_far,
-        'attempts', (
-            select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]')
-            from public.turn_attempts as a where a.turn_id = p_turn.id
-        )
-    )
+    select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
 $$;
 
--- How many rows there are about a contact, but for events and for attempts at turns.
+-- How many rows there are about a contact, except events and attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -350,7 +343,8 @@ as $$
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, notices, spending, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
+-- events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -370,6 +364,12 @@ as $$
             select coalesce(jsonb_agg(hybridflow.exported_turn(t) order by t.id), '[]')
             from public.turns as t where t.session_id = any(p_session_ids)
         ),
+        'turn_attempts', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.turn_id, a.id), '[]')
+            from public.turns as t
+            inner join public.turn_attempts as a on a.turn_id = t.id
+            where t.session_id = any(p_session_ids)
+        ),
         'notices', (
             select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
@@ -387,9 +387,9 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, notices?, spending?, events?}, audit}. With
--- rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks
--- nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?, events?},
+-- audit}. With rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be
+-- a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -545,6 +545,62 @@ begin
 end
 $$;
 
+-- A page of the attempts at a session's turns for export_rows, likewise. It goes through p_limit turns, and
+-- may end within the attempts at one.
+create or replace function hybridflow.page_of_attempts(p_session_id bigint, p_after jsonb, p_limit integer)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_seen integer := 0;
+    v_last jsonb;
+    v_attempt_id bigint := (p_after ->> 1)::bigint;
+    v_turn_id bigint;
+    a record;
+begin
+    for v_turn_id in
+        select t.id from public.turns as t
+        where t.session_id = p_session_id
+            -- the turn that is not done, once more
+            and t.id > coalesce((p_after ->> 0)::bigint, 0) - case when v_attempt_id is null then 0 else 1 end
+        order by t.id limit p_limit + 1
+    loop
+        if v_seen = p_limit then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+            );
+        end if;
+        for a in
+            select f.id from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id > coalesce(v_attempt_id, 0)
+            order by f.id
+        loop
+            if v_size >= 500000 then
+                return jsonb_build_object(
+                    'items', to_jsonb(v_items),
+                    'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+                );
+            end if;
+            select to_jsonb(f) into v_item from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id = a.id;
+            v_items := v_items || v_item;
+            v_size := v_size + octet_length(v_item::text);
+            v_last := jsonb_build_array(v_turn_id, a.id);
+        end loop;
+        v_attempt_id := null;
+        v_seen := v_seen + 1;
+        v_last := jsonb_build_array(v_turn_id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
 -- A page of what waits for a contact's messages, for export_rows, likewise.
 create or replace function hybridflow.page_of_changes(
     p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
@@ -586,9 +642,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices or spending; its events by the messages that they were about (events: a page goes through
--- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
--- PT404: not this tenant's. PT422: there is no such list.
+-- turns, notices or spending; the attempts at its turns (turn_attempts: a page goes through `limit` turns);
+-- its events by the messages that they were about (events: a page goes through `limit` messages;
+-- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
+-- tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -612,6 +669,8 @@ begin
             return hybridflow.page_of_said(v_list, v_session_id, v_after, v_limit);
         when 'events', 'archived_events' then
             return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
+        when 'turn_attempts' then
+            return hybridflow.page_of_attempts(v_session_id, v_after, v_limit);
         when 'turns' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array((f.turn).id), 'item', hybridflow.exported_turn(f.turn)
@@ -706,7 +765,7 @@ $$;
 
 -- erase_history({tenant_id, jids: [jid], batch?})
 -- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
--- and the events about them, so that erase_contact has not all of them to delete at once: other calls wait
+-- and the events about them, so that erase_contact need not delete all of them at once: other calls wait
 -- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
 create or replace function public.erase_history(p jsonb)
 returns jsonb
@@ -759,7 +818,7 @@ $$;
 
 -- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
 -- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
--- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
+-- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, however it comes.
 -- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
 -- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
 -- find_contact. PT409: it is known under a JID that has no hash: find it again.

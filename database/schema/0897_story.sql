@@ -325,7 +325,8 @@ $$;
 
 -- find_turn({turn_id | wa_id, instance_name?})
 -- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
--- alone, whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
+-- alone, even if it knows none. For callers who may see every tenant. Returns {found: [{tenant_id,
+-- instance_name}]}.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql

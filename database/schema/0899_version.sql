@@ -1,7 +1,8 @@
 -- HybridFlow: which schema this is, and how routers call one another.
 
 -- call_routers({})
--- All places of this router are taken: whoever hears it and has one free may claim what is due. Returns {ok}.
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
+-- {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
 language sql

@@ -1,5 +1,5 @@
 -- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
--- `authenticated` with their token of Supabase Auth. They write nothing there: whoever pauses or answers
+-- `authenticated` with their token of Supabase Auth. They write nothing there: who pauses or answers
 -- does it over the router's API, which is audited.
 
 select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)

@@ -1,6 +1,6 @@
 """What each send of the REST API becomes on WHATSAPP-BAILEYS.
 
-As the socket gets it, and as the answer, send.message, an echo and the store tell it, but for the
+As the socket gets it, and as the answer, send.message, an echo and the store tell it, except the
 contextInfo, which `sending` adds.
 """
 

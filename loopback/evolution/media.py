@@ -106,7 +106,7 @@ def fetched_bare(given: Given, media_at: MediaAt) -> bytes:
 
 
 def picture(given: Given, raw: bytes, *, refusal: Refusal) -> bytes:
-    """Return a picture's bytes, made anew as JPEG or webp; raises `refusal` if it is none."""
+    """Return a picture's bytes, made again as JPEG or webp; raises `refusal` if it is none."""
     if given.url is None and not raw.startswith(_PICTURES):
         raise refusal
     return b"remade " + hashlib.sha256(raw).digest() + raw

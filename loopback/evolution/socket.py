@@ -52,7 +52,7 @@ class Socket:
         return gate
 
     def heal(self) -> None:
-        """Be as quick as ever again; what is under way is not hurried, but for what is held."""
+        """Be as quick as ever again; what is under way is not hurried, except what is held."""
         with self._changes.lock:
             gates, self._gates = self._gates, []
             self._slow.clear()

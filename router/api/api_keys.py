@@ -3,10 +3,11 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import Caller, PathId, TheDatabase, TheLists
+from router.api.keyed import keyed
 from router.api.moments import Moment
 from router.api.queries import LARGEST_ID, ListQuery
 from router.gate.identity import make_api_key
@@ -14,7 +15,7 @@ from router.logs.events import Action, log_event
 from router.state.calls import api_keys
 from router.state.calls.api_keys import ApiKey, ApiKeyPage, Role
 
-router = APIRouter(prefix="/api-keys", tags=["access"])
+router = keyed("access", prefix="/api-keys")
 _log = logging.getLogger(__name__)
 _TenantIds = Annotated[
     list[Annotated[int, Field(ge=1, le=LARGEST_ID)]], Field(min_length=1, max_length=1000)

@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from router.api.dependencies import TheLists
+from router.api.keyed import keyed
 from router.api.moments import Moment
 from router.api.queries import LARGEST_ID, ListQuery
 from router.state.calls import audit
 from router.state.calls.audit import AuditLinePage
 
-router = APIRouter(tags=["access"])
+router = keyed("access")
 
 
 class AuditQuery(ListQuery):

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Security
+from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader
 
 from router.api.dependencies import TheSettings, TheUpkeep, TheWake
@@ -13,7 +13,8 @@ from router.api.models import AutoResumed
 from router.configuration.settings import Settings
 from router.errors import DatabaseAway
 from router.gate.keys import same_secret
-from router.http.errors import Unauthorised
+from router.http.errors import ErrorBody, Unauthorised
+from router.http.part import part
 from router.logs.events import Action, log_event
 from router.state.calls import pauses, retention
 from router.state.calls.retention import Pruned
@@ -45,7 +46,14 @@ def require_cron_secret(
         raise Unauthorised("X-Cron-Secret is missing or is not CRON_SECRET")
 
 
-router = APIRouter(tags=["cron"], dependencies=[Depends(require_cron_secret)])
+router = part(
+    "cron",
+    before=[Depends(require_cron_secret)],
+    responses={
+        401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
+        503: {"model": ErrorBody, "description": "The database is away; retry soon"},
+    },
+)
 
 
 @router.post("/cron/auto-resume", summary="End all expired pauses")

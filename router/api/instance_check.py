@@ -46,7 +46,7 @@ class _Findings:
 class InstanceTest:
     """Tests instances.
 
-    `http`, for addresses that tenants set, asks Evolution what the client has no call for, and
+    `http`, for URLs that tenants set, asks Evolution what the client has no call for, and
     posts the probe. `at_once` counts those of each tenant: its Evolution may be slow.
     """
 
@@ -88,7 +88,7 @@ class InstanceTest:
         try:
             tenant = await find_instance(self.database, name, InstanceKeys.of(self.settings))
         except DatabaseAway as error:
-            found.failed("database", str(error), "start the database, or correct its address")
+            found.failed("database", str(error), "start the database, or correct its URL")
             return None
         except NotFound:
             found.ok("database", "it answers")

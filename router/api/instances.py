@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from router.api.dependencies import TheDatabase, TheEvolution, TheSettings, TheTests
 from router.api.instance_check import InstanceTest
+from router.api.keyed import keyed
 from router.api.models import InstanceCheck
 from router.outbound.client import open_tenant_http
 from router.state.calls.tenants import GetQrcode, QrCode
 from router.state.calls.tenants import get_qrcode as last_qrcode
 
-router = APIRouter(tags=["instances"])
+router = keyed("instances")
 _Name = Annotated[str, Path(max_length=200, description="Evolution's name of the instance")]
 _PATIENCE = 10.0  # seconds for each request of the test
 

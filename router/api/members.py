@@ -3,16 +3,16 @@
 import logging
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from router.api.dependencies import Caller, PathId, TheDatabase
+from router.api.keyed import keyed
 from router.logs.events import Action, log_event
 from router.state.calls import members
 from router.state.calls.api_keys import Role
 from router.state.calls.members import Member, Members, RemovedMember
 
-router = APIRouter(prefix="/tenants/{tenant_id}/members", tags=["access"])
+router = keyed("access", prefix="/tenants/{tenant_id}/members")
 _log = logging.getLogger(__name__)
 
 

@@ -3,7 +3,7 @@
 import logging
 from typing import Annotated, TypedDict
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import (
@@ -16,6 +16,7 @@ from router.api.dependencies import (
     TheSettings,
     TheWake,
 )
+from router.api.keyed import keyed
 from router.api.moments import Moment
 from router.errors import Invalid
 from router.logs.events import Action, log_event
@@ -26,7 +27,7 @@ from router.state.calls.reading import PauseSource, Session
 from router.tenants.policy import policy
 from router.whatsapp.numbers import contact_jids
 
-router = APIRouter(tags=["pause and resume"])
+router = keyed("pause and resume")
 _log = logging.getLogger(__name__)
 _Reason = Annotated[str | None, Query(max_length=500)]
 _Number = Annotated[str, Path(max_length=60, description="Phone number with country code, or JID")]
@@ -86,7 +87,7 @@ class _Pauses:
 
     @property
     def asked(self) -> _ByOperator:
-        """Say who pauses, and by which rules a pause ends."""
+        """Say who pauses, and by which settings a pause ends."""
         return {"source": "operator", "policy": policy(self._settings)}
 
     def paused(self, paused: PausedSession) -> PausedSession:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -17,6 +17,7 @@ from router.api.dependencies import (
     TheEraser,
     TheHashes,
 )
+from router.api.keyed import keyed
 from router.logs.events import Action, log_event
 from router.people.requests import (
     EXPORTED,
@@ -28,7 +29,7 @@ from router.people.requests import erase_contact as erase_all_of
 from router.state.calls.people import ContactHead, ErasedContact, Row
 from router.state.database import Database
 
-router = APIRouter(tags=["people's data"])
+router = keyed("people's data")
 _log = logging.getLogger(__name__)
 _Number = Annotated[
     str, Path(max_length=60, description="Phone number with country code, or JID (also a group's)")
@@ -42,6 +43,7 @@ class ExportedContact(ContactHead):
     messages: _Rows
     archived_messages: _Rows = Field(description="Messages older than the retention")
     turns: _Rows = Field(description="The work of making each reply, with its errors")
+    turn_attempts: _Rows = Field(description="Each attempt at a turn: when, by whom, how it ended")
     notices: _Rows = Field(description="What the staff were told about the contact")
     spending: _Rows = Field(description="Turns and tokens of each day")
     events: _Rows = Field(description="The recorded webhooks and the decision on each")

@@ -30,7 +30,7 @@ class NotTried(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """Posts probes; `http` is the way out for addresses that tenants set."""
+    """Posts probes; `http` is the way out for URLs that tenants set."""
 
     database: Database
     settings: Settings
@@ -41,7 +41,7 @@ class RoundTrip:
         address = shown_url(webhook.url)
         cure = (
             "see that Evolution's events reach this router there, or run `python -m scripts.tenant"
-            f" connect {name}` with the address at which they do"
+            f" connect {name}` with the URL at which they do"
         )
         try:
             probe = make_probe(webhook, name)
@@ -50,7 +50,7 @@ class RoundTrip:
             return CheckStep(step="round_trip", ok=False, detail=detail, cure=cure)
         try:
             if is_ours(webhook.url, name, self.settings.public_url):
-                async with _our_own_http() as own:  # our address, not a tenant's
+                async with _our_own_http() as own:  # our URL, not a tenant's
                     return await self._step("round_trip", own, probe, name, address, cure)
             return await self._step("round_trip", self.http, probe, name, address, cure)
         except AddressRefused as error:
@@ -97,7 +97,7 @@ class RoundTrip:
 
 
 def fault_of(answer: Answer, *, has_arrived: bool) -> str | None:
-    """Return what is wrong, to stand behind the address; None: Evolution and we are content."""
+    """Return what is wrong, to follow the URL; None: all is well."""
     said = f"answers {answer.status}" + (f" ({answer.code})" if answer.code else "")
     if 300 <= answer.status < 400:
         return f"{said}, a redirect: have Evolution post to where it leads"

@@ -12,8 +12,6 @@ A function's name is its operation id, a verb and a noun (`list_turns`), and the
 its schema's name; what is sent is a `…Request`. `tests/unit/test_openapi_names.py` checks all this.
 """
 
-from fastapi import APIRouter, Depends
-
 from router.api import (
     api_keys,
     audit,
@@ -29,38 +27,12 @@ from router.api import (
     turns,
     webhook_secrets,
 )
-from router.api.dependencies import authenticate
-from router.http.errors import ErrorBody
 
-_KEYED = APIRouter(
-    prefix="/api",
-    dependencies=[Depends(authenticate)],
-    responses={
-        401: {"model": ErrorBody, "description": "No key or token, or a wrong one"},
-        403: {"model": ErrorBody, "description": "The caller's role is too low for this"},
-        404: {"model": ErrorBody, "description": "Not found, or it belongs to another tenant"},
-        409: {"model": ErrorBody, "description": "The current state does not allow this"},
-        413: {"model": ErrorBody, "description": "The body is too large"},
-        422: {"model": ErrorBody, "description": "A value is invalid"},
-        429: {"model": ErrorBody, "description": "Too many calls; Retry-After says when to retry"},
-        503: {
-            "model": ErrorBody,
-            "description": "The database or Supabase Auth is away; retry",
-        },
-    },
-)
-for _part in (
-    tenants, webhook_secrets, members, sessions, pauses, people, turns, stories, instances,
-    api_keys, audit, sign_in,
-):  # fmt: skip
-    _KEYED.include_router(_part.router)
-
-api = APIRouter()
-api.include_router(_KEYED)
-api.include_router(
-    cron.router,
-    responses={
-        401: {"model": ErrorBody, "description": "No secret, or a wrong one"},
-        503: {"model": ErrorBody, "description": "The database is away; retry soon"},
-    },
-)
+ROUTES = tuple(
+    route
+    for module in (
+        tenants, webhook_secrets, members, sessions, pauses, people, turns, stories, instances,
+        api_keys, audit, sign_in, cron,
+    )
+    for route in module.router.routes
+)  # fmt: skip

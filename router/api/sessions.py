@@ -1,14 +1,13 @@
 """Sessions and their messages, to be read."""
 
-from fastapi import APIRouter
-
 from router.api.dependencies import PathId, TenantId, TheDatabase, TheLists, TheSettings
+from router.api.keyed import keyed
 from router.api.queries import AskedMessages, AskedSessions
 from router.state.calls import reading
 from router.state.calls.reading import MessagePage, Session, SessionPage
 from router.tenants.policy import policy
 
-router = APIRouter(tags=["sessions"])
+router = keyed("sessions")
 
 
 @router.get("/sessions", summary="List a tenant's sessions, newest activity first")

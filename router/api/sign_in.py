@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response, Security
+from fastapi import Depends, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from router.api.dependencies import (
@@ -11,12 +11,13 @@ from router.api.dependencies import (
     bearer_shown,
     key_shown,
 )
+from router.api.keyed import keyed
 from router.errors import Conflict
 from router.http.services import given
 from router.state.calls.who_am_i import AskWhoIAm, WhoIAm
 from router.state.calls.who_am_i import who_am_i as ask_who_am_i
 
-router = APIRouter(tags=["access"])
+router = keyed("access")
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
 _CANNOT_SEAL = "there is nothing to seal a sign-in with: set SECRETS_KEY (openssl rand -hex 32)"
 

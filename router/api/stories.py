@@ -3,17 +3,18 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import PathId, TenantId, TheDatabase
+from router.api.keyed import keyed
 from router.api.story_answer import answer
 from router.api.story_words import says
 from router.state.calls.reading import TurnState
 from router.state.calls.story import TellTurn, ToldTurn
 from router.state.calls.story import tell_turn as ask_for_story
 
-router = APIRouter(tags=["turns"])
+router = keyed("turns")
 _WaId = Annotated[
     str,
     Query(

@@ -170,9 +170,9 @@ _ENDINGS = {
     "budget": "{error}; the fallback message goes instead",
     "unreadable": "{number} could not begin: {error}",
     "released": "{number} was given back, for the router stopped; it does not count",
-    "begun_anew": "nothing of the reply had left: it is made anew, and {number} does not count",
-    "restarted": "the contact wrote again: the reply is made anew (on_new_message = restart)",
-    "merged": "the contact became known under two identities: the reply is made anew",
+    "begun_anew": "nothing of the reply had left: it is made again, and {number} does not count",
+    "restarted": "the contact wrote again: the reply is made again (on_new_message = restart)",
+    "merged": "the contact became known under two identities: the reply is made again",
     "lapsed": "{number} fell silent: its time was over, and nobody said how it ended",
 }
 

@@ -46,9 +46,12 @@ def _made(name: str, base: type[Values], fields: dict[str, Any]) -> type[Values]
 
 def _field(setting: Declared, *, needed: bool = False) -> tuple[Any, Any]:
     examples = None if setting.example is None else [setting.example]
+    about = setting.about
+    if setting.form == "text" and setting.longest:
+        about += f"; at most {setting.longest:,} characters"
     if needed:
-        return setting.kind, Field(description=setting.about, examples=examples)
-    return setting.asked, Field(default=None, description=setting.about, examples=examples)
+        return setting.kind, Field(description=about, examples=examples)
+    return setting.asked, Field(default=None, description=about, examples=examples)
 
 
 if TYPE_CHECKING:

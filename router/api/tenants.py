@@ -2,9 +2,8 @@
 
 import logging
 
-from fastapi import APIRouter
-
 from router.api.dependencies import Caller, PathId, TheDatabase, TheLists, TheSettings
+from router.api.keyed import keyed
 from router.api.queries import AskedSpending, AskedTenants
 from router.api.tenant_values import NewTenant, TenantValues
 from router.logs.events import Action, log_event
@@ -15,7 +14,7 @@ from router.state.calls.tenants import Tenant, TenantPage
 from router.tenants import saving
 from router.tenants.policy import budgets
 
-router = APIRouter(tags=["tenants"])
+router = keyed("tenants")
 _log = logging.getLogger(__name__)
 
 

@@ -3,10 +3,11 @@
 import logging
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import Body
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import Caller, PathId, TenantId, TheDatabase, TheLists, TheWake
+from router.api.keyed import keyed
 from router.api.moments import Moment
 from router.api.queries import AskedTurns
 from router.logs.events import Action, log_event
@@ -14,7 +15,7 @@ from router.state.calls import reading, retries
 from router.state.calls.reading import Turn, TurnPage, TurnWithMessages
 from router.state.calls.retries import Retries
 
-router = APIRouter(tags=["turns"])
+router = keyed("turns")
 _log = logging.getLogger(__name__)
 
 

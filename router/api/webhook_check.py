@@ -27,7 +27,7 @@ def webhook_url(public_url: str, name: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """Return the address without what may be secret in it: its query, a user's password."""
+    """Return the URL without what may be secret in it: its query, a user's password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -41,7 +41,7 @@ def _is_address(url: str) -> bool:
 
 
 def is_ours(url: str, name: str, public_url: str | None) -> bool:
-    """Whether the address is the one that PUBLIC_URL makes, whatever its query."""
+    """Whether the URL is the one that PUBLIC_URL makes, whatever its query."""
     parts = urlsplit(url)
     address = f"{parts.scheme}://{parts.netloc}{parts.path}"
     return public_url is not None and address.rstrip("/") == webhook_url(public_url, name)
@@ -64,7 +64,7 @@ def judge_webhook(
     if not found.enabled:
         return [_failed("webhook", "the webhook is set but not enabled", cure)]
     if not _is_address(found.url):
-        return [_failed("webhook", "the webhook's URL is no address", cure)]
+        return [_failed("webhook", "the webhook's URL is not a http:// or https:// URL", cure)]
     return [
         CheckStep(step="webhook", ok=True, detail="set and enabled"),
         _judge_url(found.url, name, public_url, cure),
@@ -90,7 +90,7 @@ def _judge_url(url: str, name: str, public_url: str | None, cure: str) -> CheckS
         return _failed("webhook_url", f"it points to {shown}, not to {wanted}", cure)
     if not parts.path.rstrip("/").endswith(webhook_url("", name)):
         return _failed("webhook_url", f"{shown} does not end in /webhook/{name}", cure)
-    unsure = "" if wanted else "; set PUBLIC_URL to have the address compared, too"
+    unsure = "" if wanted else "; set PUBLIC_URL to have the URL compared, too"
     return CheckStep(step="webhook_url", ok=True, detail=f"points to {shown}{unsure}")
 
 
@@ -107,7 +107,7 @@ def _judge_form(found: WebhookSettings, cure: str) -> CheckStep:
             " MAX_WEBHOOK_BYTES is refused again and again, and its message lost"
         )
         return _failed("webhook_form", detail, f"{cure}, which switches base64 off")
-    form = "each event to an address of its own" if found.by_events else "all events to one address"
+    form = "each event to a URL of its own" if found.by_events else "all events to one URL"
     return CheckStep(step="webhook_form", ok=True, detail=f"{form}, without the bytes of media")
 
 

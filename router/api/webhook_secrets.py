@@ -3,17 +3,18 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Response
+from fastapi import Body, Path, Response
 from pydantic import BaseModel, Field
 
 from router.api.dependencies import Caller, PathId, TheDatabase
+from router.api.keyed import keyed
 from router.api.queries import LARGEST_ID
 from router.intake.own_secrets import make_secret
 from router.logs.events import Action, log_event
 from router.state.calls import webhook_secrets
 from router.state.calls.webhook_secrets import WebhookSecret, WebhookSecrets
 
-router = APIRouter(prefix="/tenants/{tenant_id}/webhook-secrets", tags=["tenants"])
+router = keyed("tenants", prefix="/tenants/{tenant_id}/webhook-secrets")
 _log = logging.getLogger(__name__)
 _Hours = Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False, strict=True)]
 _SecretId = Annotated[int, Path(ge=1, le=LARGEST_ID)]

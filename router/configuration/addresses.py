@@ -95,7 +95,7 @@ def fault_of(url: str, allowed: Allowed) -> str | None:
     except (ValueError, httpx.InvalidURL):
         wrong = True
     if wrong:
-        return "is not an address: check host and port"
+        return "is not a URL: check host and port"
     if host is None or parts.scheme not in _DEFAULT_PORTS:
         return None  # the state says what form it must have
     if parts.username is not None or parts.password is not None:

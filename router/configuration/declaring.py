@@ -1,4 +1,4 @@
-"""How a tenant's setting is declared, and what follows from that for whoever takes or shows it."""
+"""How a tenant's setting is declared, and what follows from that where it is taken or shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -43,8 +43,8 @@ class Setting:
     """The type in a request, where it is narrower than in an answer."""
     example: object = None
     form: Form = "value"
-    """An address is checked before it is connected to; a key is sealed and never shown; a text may
-    be read from a file, and lines, too, one of each line; names are written with commas."""
+    """An address is a URL, checked before it is connected to; a key is sealed and never shown; a
+    text may be read from a file, and lines, too, one of each line; names are set with commas."""
     variable: str = ""
     """The deployment's variable of the same meaning, if there is one."""
     deployment: Literal["none", "default", "rule", "most", "budget"] = "none"

@@ -1,4 +1,4 @@
-"""Which Evolution servers there are, and what an address of one may be: pure judgements.
+"""Which Evolution servers there are, and what a URL of one may be: pure judgements.
 
 A tenant's evo_server_url is scheme, host and port. A path in front of Evolution's own is taken only
 where EVOLUTION_SERVERS names it: what a tenant puts behind the host could otherwise ask Evolution
@@ -45,13 +45,13 @@ class Servers:
         return _place(url) in self._named
 
     def fault_of(self, url: str) -> str | None:
-        """Say what is wrong with a tenant's address of its server, or return None."""
+        """Say what is wrong with a tenant's URL of its server, or return None."""
         place = _place(url)
         if place is None:
             return "must be scheme, host and port: https://evolution.example.com:8080"
         if place[3] and place not in self._named:
             return (
-                "must end behind host and port. Where a proxy needs a path, name the whole address"
+                "must end behind host and port. Where a proxy needs a path, name the whole URL"
                 " in EVOLUTION_SERVERS"
             )
         return None
@@ -73,14 +73,14 @@ def named_place(url: str) -> _Place:
     place = _place(url)
     if place is None or not _PREFIX.fullmatch(place[3]):
         raise ValueError(
-            "is not the address of a server. Write http://evolution:8080, or, behind a proxy that"
+            "is not the URL of a server. Write http://evolution:8080, or, behind a proxy that"
             " needs it, https://host.example/path"
         )
     return place
 
 
 def shown_server(url: str) -> str:
-    """Return an address without what may be a secret: all behind host and port."""
+    """Return a URL without what may be a secret: all behind host and port."""
     place = _place(url)
     return "its evo_server_url" if place is None else _text(place)
 

@@ -39,7 +39,7 @@ class Settings(Variables):
 
     @property
     def own_networks(self) -> tuple[str, ...]:
-        """What tenants' addresses may lead to beside public ones: ALLOWED_NETWORKS.
+        """What tenants' URLs may lead to beside public addresses: ALLOWED_NETWORKS.
 
         Where it is not set, nothing; but with the embedded database loopback, for then everything
         runs on one machine, Evolution too.

@@ -20,7 +20,7 @@ from router.configuration.declaring import (
     declared_in,
 )
 
-_FOR_ADMINS = "null also for whoever is no admin of it"
+_FOR_ADMINS = "null also for callers who are not its admins"
 
 
 class TenantSettings(BaseModel):
@@ -243,7 +243,7 @@ class TenantSettings(BaseModel):
         int | None,
         Setting(
             about="So many replies within loop_minutes to messages that are alike are a loop of two"
-            " bots; 0: no guard",
+            " bots; 0: no loop is looked for; more than 100 count as 100",
             ge=0,
             le=INTEGER,
             variable="loop_replies",

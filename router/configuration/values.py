@@ -33,24 +33,24 @@ def shown(value: object) -> str:
 
 
 def read_url(text: str) -> str:
-    """Return an http(s) address without a slash at its end."""
+    """Return an http(s) URL without a slash at its end."""
     parts = _split(text)
     if parts.scheme not in ("http", "https"):
         raise ValueError(
-            f"{shown(text)} is not an http address. Write it in full, such as https://host.example"
+            f"{shown(text)} is not an http URL. Write it in full, such as https://host.example"
         )
     if parts.username is not None or parts.password is not None:
-        raise ValueError("the address carries a user name or password. Leave them out")
+        raise ValueError("the URL carries a user name or password. Leave them out")
     if parts.query or parts.fragment:
-        raise ValueError("the address goes on after its path. Leave out all from ? or # on")
+        raise ValueError("the URL goes on after its path. Leave out all from ? or # on")
     return text.rstrip("/")
 
 
 def read_supabase_url(text: str) -> str:
-    """Return the address of a Supabase project, hosted or not, without a slash at its end."""
+    """Return the URL of a Supabase project, hosted or not, without a slash at its end."""
     if text.startswith(("postgres://", "postgresql://")):
         raise ValueError(
-            "the value is the address of a database, not of a project."
+            "the value is the URL of a database, not of a project."
             f" Put it into DATABASE_URL. {_SUPABASE_CURE}"
         )
     try:
@@ -63,7 +63,7 @@ def read_supabase_url(text: str) -> str:
 
 
 def read_database_url(secret: SecretStr) -> SecretStr:
-    """Return the address of a PostgreSQL, as asyncpg takes it; it may carry a password."""
+    """Return the URL of a PostgreSQL, as asyncpg takes it; it may carry a password."""
     text = secret.get_secret_value()
     if "[YOUR-PASSWORD]" in text:
         raise ValueError("still has [YOUR-PASSWORD] in it. Put the database's password there")
@@ -73,8 +73,8 @@ def read_database_url(secret: SecretStr) -> SecretStr:
         raise ValueError(f"cannot be read as an address. {_ENCODE_CURE}") from None
     if parts.scheme not in ("postgres", "postgresql"):
         raise ValueError(
-            "is not the address of a PostgreSQL."
-            " Write postgresql://user:password@host:5432/database (a project's https:// address"
+            "is not the URL of a PostgreSQL."
+            " Write postgresql://user:password@host:5432/database (a project's https:// URL"
             " is SUPABASE_URL)"
         )
     if "@" in text and "@" not in parts.netloc:
@@ -150,7 +150,7 @@ def read_allowed_networks(text: str) -> tuple[str, ...]:
 
 
 def read_servers(text: str) -> tuple[str, ...]:
-    """Return the addresses of a comma list, each of one Evolution server, no slash at the end."""
+    """Return the URLs of a comma list, each of one Evolution server, no slash at the end."""
     servers = tuple(read_url(item) for item in _items(text))
     for server in servers:
         try:
@@ -221,7 +221,7 @@ def _split(text: str) -> SplitResult:
     except ValueError:
         port_is_legal = False
     if not port_is_legal or re.search(r"[\s\x00-\x1f]", text):
-        raise ValueError(f"{shown(text)} is not an address. Check host, port and spaces")
+        raise ValueError(f"{shown(text)} is not a URL. Check host, port and spaces")
     if parts.scheme and not parts.hostname:
         raise ValueError(
             f"{shown(text)} has no host. Write it in full, such as https://host.example"

@@ -68,7 +68,7 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """The address of the database `postgres`, with the password, for asyncpg and libpq."""
+        """The URL of the database `postgres`, with the password, for asyncpg and libpq."""
         return str(self._facts()["dsn"])
 
     @property

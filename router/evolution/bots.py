@@ -5,12 +5,14 @@ null where there are none, 400 where the kind is switched off for the whole serv
 """
 
 import asyncio
+from functools import partial
 from urllib.parse import quote
 
 import httpx
 
+from router.evolution.errors import MOST_OF_A_WORD
 from router.evolution.exchange import LONGEST_WORD, Instance
-from router.outbound.answers import read_json
+from router.outbound.answers import read_beside_the_loop, read_json
 from router.outbound.client import for_tenant
 
 _KINDS = ("evolutionBot", "typebot", "openai", "dify", "flowise", "n8n", "evoai")
@@ -30,7 +32,10 @@ async def _is_on(http: httpx.AsyncClient, instance: Instance, kind: str) -> bool
             headers={"apikey": instance.api_key.get_secret_value()},
             extensions={**for_tenant(instance.name), "longest": LONGEST_WORD},
         )
-        bots = read_json(answer.content) if answer.status_code == 200 else None
+        if answer.status_code != 200:
+            return False
+        read = partial(read_json, answer.content, most=MOST_OF_A_WORD)
+        bots = await read_beside_the_loop(answer.content, read)
     except (httpx.HTTPError, ValueError):
         return False
     if not isinstance(bots, list):

@@ -1,4 +1,4 @@
-"""A small client of Evolution API 2.3: what HybridFlow asks of it, but for what it sends."""
+"""A small client of Evolution API 2.3: what HybridFlow asks of it, except its sends."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,9 @@ import httpx
 
 from router.evolution.errors import DEEPEST, AnswerTooLarge, EvolutionAway
 from router.evolution.exchange import Exchange, Instance, object_in, read_answer
-from router.outbound.answers import MOST_VALUES, beside_the_loop, weigh
+from router.outbound.answers import MOST_VALUES, read_beside_the_loop, weigh
 from router.outbound.bounds import LONGEST_ANSWER
+from router.sharing.at_once import InTurn, TooManyAtOnce
 from router.whatsapp.clean import as_list, as_number, as_object, as_text, clean
 from router.whatsapp.depth import too_deep
 
@@ -30,6 +31,7 @@ SUBSCRIBED_EVENTS = (
 _READABLE = 10_000  # levels of an answer: of a list, only the record that is too deep is left out
 _MOST_MEDIA = 16_000_000  # bytes, as MAX_MEDIA_BYTES where nothing is set
 _MOST_TOGETHER = 50_000  # values of several records; one alone may have as many as any answer
+_RECORD_WAIT = 60.0  # seconds for a place among those that are read alone
 _IN_FRONT = 4096  # bytes
 _KEY = re.compile(rb'"key"\s*:\s*\{[^{}]*?"id"\s*:\s*"(?P<id>[\w.:=+/-]{1,200})"')
 # Evolution keeps a message's time as 32 bits of seconds, and answers 500 to a later end than that.
@@ -69,7 +71,7 @@ class WebhookSettings:
     events: tuple[str, ...]
     headers: Mapping[str, str] = field(repr=False)  # a header carries the secret
     by_events: bool = False
-    """Each event goes to an address of its own: its name is put behind the URL, query and all."""
+    """Each event goes to a URL of its own: its name is put behind the URL, query and all."""
     base64: bool = False
     """Media comes inside of the webhook."""
 
@@ -85,6 +87,7 @@ class EvolutionClient(Exchange):
         super().__init__(http)
         # A record that is asked for alone may hold a media, in base64.
         self._longest_record = LONGEST_ANSWER + most_media * 4 // 3
+        self._records = InTurn(1)  # so that no tenant's fill the memory
 
     async def find_messages(
         self,
@@ -113,14 +116,26 @@ class EvolutionClient(Exchange):
                 "gte": _moment(since or _EARLIEST),
                 "lte": _moment(until or _LATEST),
             }
-        answer = await self._fetch(
-            instance,
-            "POST",
-            "chat/findMessages",
-            {"where": where, "page": page, "offset": page_size},
-            longest=self._longest_record if page_size == 1 else LONGEST_ANSWER,
-        )
-        return await beside_the_loop(len(answer), partial(_page_of, answer, page_size))
+        asked = {"where": where, "page": page, "offset": page_size}
+        if page_size > 1:
+            return await self._page(instance, asked, LONGEST_ANSWER)
+        try:
+            async with self._records.taken(instance.name, _RECORD_WAIT):
+                return await self._page(instance, asked, self._longest_record)
+        except TooManyAtOnce as error:
+            raise EvolutionAway("other heavy messages of it are being read") from error
+
+    async def _page(
+        self, instance: Instance, asked: Mapping[str, Any], longest: int
+    ) -> MessagePage:
+        try:
+            answer = await self._fetch(
+                instance, "POST", "chat/findMessages", asked, longest=longest
+            )
+            return await read_beside_the_loop(answer, partial(_page_of, answer, asked["offset"]))
+        except AnswerTooLarge as error:
+            error.weight = error.weight or longest
+            raise
 
     async def connection_state(self, instance: Instance) -> str:
         """Return `open`, `connecting` or `close`."""
@@ -178,13 +193,14 @@ def _page_of(answer: bytes, size: int) -> MessagePage:
         body = read_answer(answer, _READABLE, most=MOST_VALUES if size == 1 else _MOST_TOGETHER)
     except AnswerTooLarge as error:
         error.wa_id = _id_in(answer) if size == 1 else None
+        error.weight = len(answer)
         raise
     weight = weigh(answer)
     if isinstance(body, list) and (not body or any(map(object_in, body))):  # before 2.0
         return MessagePage(_objects(body, size), 1, len(body), weight)
     found = object_in(object_in(body).get("messages"))
     if "records" not in found:
-        raise EvolutionAway("its answer is no list of messages: is this address Evolution API?")
+        raise EvolutionAway("its answer is no list of messages: is this URL Evolution API's?")
     return MessagePage(
         records=_objects(found.get("records"), size),
         pages=as_number(found.get("pages")) or 0,

@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from router.outbound.answers import MOST_VALUES, count_values, read_json
+from router.outbound.answers import count_values, read_json
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.checked import AddressRefused
 from router.whatsapp.clean import clean
@@ -58,6 +58,8 @@ _LONGEST_SAID = 2000  # characters of an error that are kept
 _LONGEST_ID = 500  # characters of a message's id; the Cloud API's have some 70
 DEEPEST = 200
 """Objects and lists inside each other; a quote of a quote has some 20."""
+MOST_OF_A_WORD = 20_000
+"""Values of an answer that only says what became of a call: a thumbnail is one for each byte."""
 REPEATS = 3
 """Times that the answer to a send may repeat it: on the Cloud channel a media stands in it, with
 webhookBase64 twice; an error of Evolution's database shows all that was to be stored."""
@@ -82,7 +84,7 @@ class MediaRefused(EvolutionRefused):
 
 
 class AddressNotAllowed(EvolutionRefused):
-    """The server's address leads to where no tenant's address may: nothing was sent there."""
+    """The server's URL leads to where no tenant's URL may: nothing was sent there."""
 
 
 class EvolutionAway(EvolutionError):
@@ -96,10 +98,12 @@ class EvolutionAway(EvolutionError):
 class AnswerTooLarge(EvolutionAway):
     """The answer is longer, or has more values, than is read: it may be asked for in parts.
 
-    `wa_id` names the one message that it was about, where that can be seen.
+    `wa_id` names the one message that it was about, where that can be seen; `weight` tells what it
+    took all the same, as a page's does.
     """
 
     wa_id: str | None = None
+    weight: int = 0
 
 
 class SendInDoubt(EvolutionError):
@@ -119,7 +123,7 @@ def judge_answer(response: httpx.Response, *, is_send: bool) -> EvolutionError |
     if is_send and (judged := _judge_media(status, said)) is not None:
         return judged
     if 300 <= status < 400:
-        return EvolutionRefused(f"{said}: it points elsewhere, the server's address is not right")
+        return EvolutionRefused(f"{said}: it points elsewhere, the server's URL is not right")
     if status == 429:
         return EvolutionAway(said, _retry_after(response))
     if status == 400 and is_monstrous and is_send:
@@ -136,9 +140,9 @@ def judge_failure(error: httpx.RequestError, *, is_send: bool) -> EvolutionError
     what = f"{type(error).__name__} {error}".strip()
     match error:
         case AddressRefused():
-            return AddressNotAllowed(f"the server's address is not allowed: {error}")
+            return AddressNotAllowed(f"the server's URL is not allowed: {error}")
         case httpx.UnsupportedProtocol():
-            return EvolutionRefused(f"the server's address is not right: {error}")
+            return EvolutionRefused(f"the server's URL is not right: {error}")
         case httpx.LocalProtocolError():  # it quotes the header that it would not write
             return EvolutionRefused("the request cannot be written: is the key right?")
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
@@ -168,7 +172,7 @@ def _judge_media(status: int, said: str) -> EvolutionError | None:
         return None  # such as a transcription that failed: the message is sent by then
     if found := _MEDIA_STATUS.search(said):
         answered = int(found[1])
-        text = f"the media's address answered with an error: {said}"
+        text = f"the media's URL answered with an error: {said}"
         if answered in _MEDIA_TRANSIENT or answered >= 500:
             return EvolutionAway(text)
         return MediaRefused(text)
@@ -222,15 +226,16 @@ def _masked(number: str) -> str:
 
 def most_values(response: httpx.Response) -> int:
     """Return how many values may be read of the answer to a send, which may repeat it."""
-    if count_values(response.content) <= MOST_VALUES:
-        return MOST_VALUES  # to count those of a large request takes long
-    return MOST_VALUES + REPEATS * count_values(response.request.content)
+    if count_values(response.content) <= MOST_OF_A_WORD:
+        return MOST_OF_A_WORD  # to count those of a large request takes long
+    return MOST_OF_A_WORD + REPEATS * count_values(response.request.content)
 
 
 def _json(response: httpx.Response, *, is_send: bool) -> tuple[Any, bool]:
     """Return what the answer says, and whether it is JSON that is too large or deep to be read."""
     try:
-        body = read_json(response.content, most=most_values(response) if is_send else MOST_VALUES)
+        most = most_values(response) if is_send else MOST_OF_A_WORD
+        body = read_json(response.content, most=most)
     except (JSONDecodeError, UnicodeDecodeError):
         return None, False
     except ValueError:

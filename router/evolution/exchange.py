@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from json import JSONDecodeError
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 
 from router.evolution.errors import (
     DEEPEST,
+    MOST_OF_A_WORD,
     AnswerTooLarge,
     EvolutionAway,
     EvolutionRefused,
@@ -18,7 +20,12 @@ from router.evolution.errors import (
     judge_answer,
     judge_failure,
 )
-from router.outbound.answers import MOST_VALUES, TooManyValues, read_json
+from router.outbound.answers import (
+    MOST_VALUES,
+    TooManyValues,
+    read_beside_the_loop,
+    read_json,
+)
 from router.outbound.client import for_tenant
 
 LONGEST_WORD = 512 * 1024
@@ -49,7 +56,8 @@ class Exchange:
         path: str,
         body: Mapping[str, Any] | None = None,
     ) -> Any:
-        return read_answer(await self._fetch(instance, method, path, body))
+        answer = await self._fetch(instance, method, path, body)
+        return await read_beside_the_loop(answer, partial(read_answer, answer, most=MOST_OF_A_WORD))
 
     async def _fetch(
         self,
@@ -69,7 +77,10 @@ class Exchange:
             response = await self._http.send(request)
         except httpx.RequestError as error:
             raise judge_failure(error, is_send=is_send) from error
-        if (judged := judge_answer(response, is_send=is_send)) is not None:
+        if response.is_success and not is_send:
+            return response
+        judge = partial(judge_answer, response, is_send=is_send)
+        if (judged := await read_beside_the_loop(response.content, judge)) is not None:
             raise judged
         return response
 
@@ -94,7 +105,7 @@ def request_for(
     except httpx.RequestError as error:
         raise judge_failure(error, is_send=False) from error
     except httpx.InvalidURL as error:
-        raise EvolutionRefused(f"the server's address is not a URL: {error}") from error
+        raise EvolutionRefused(f"the server's URL is not valid: {error}") from error
 
 
 def read_answer(
@@ -116,5 +127,5 @@ def _unreadable(error: ValueError, *, is_send: bool) -> EvolutionAway | SendInDo
     if isinstance(error, TooManyValues) and not is_send:
         return AnswerTooLarge(f"its answer is too large: {error}")
     why = "" if isinstance(error, JSONDecodeError | UnicodeDecodeError) else f" ({error})"
-    text = f"its answer is no JSON{why}: is this address Evolution API?"
+    text = f"its answer is no JSON{why}: is this URL Evolution API's?"
     return SendInDoubt(text) if is_send else EvolutionAway(text)

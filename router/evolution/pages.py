@@ -32,13 +32,14 @@ class Pages:
     """Where one is among the records, newest first.
 
     `turned` records are behind us, `passed_over` are those of them that nobody can read; `asked`
-    is how often Evolution was asked.
+    is how often Evolution was asked, and `in_vain` the weight of what was too large.
     """
 
     def __init__(self, find: Find) -> None:
         self.turned = 0
         self.passed_over: list[PassedOver] = []
         self.asked = 0
+        self.in_vain = 0
         self.is_over = False
         self._find = find
         self._place = 0  # among the sizes
@@ -56,6 +57,7 @@ class Pages:
             else:
                 self._go_on(size)
                 self.passed_over.append(PassedOver(self.turned, error.wa_id, str(error)))
+            self.in_vain += error.weight
             return MessagePage((), 0, 0)
         self._go_on(size)
         self.is_over = number >= page.pages

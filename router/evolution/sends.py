@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from router.evolution.exchange import (
     read_answer,
     request_for,
 )
+from router.outbound.answers import read_beside_the_loop
 from router.outbound.bounds import LONGEST_ANSWER
 from router.whatsapp.clean import as_text
 
@@ -51,13 +53,7 @@ class EvolutionSends(Exchange):
         own. `seconds` is how long all of it may take, where that is not the client's own time-out.
         """
         sent = await self._post(instance, path, body, seconds)
-        answer = object_in(read_answer(sent.content, most=most_values(sent), is_send=True))
-        key = object_in(answer.get("key"))  # judged: it is there, with an id
-        return SentMessage(
-            wa_id=as_text(key.get("id")),
-            remote_jid=as_text(key.get("remoteJid"))[:_LONGEST_NAME] or str(body["number"]),
-            status=as_text(answer.get("status"))[:_LONGEST_NAME] or None,
-        )
+        return await read_beside_the_loop(sent.content, partial(_sent_message, sent, body))
 
     async def send_presence(
         self, instance: Instance, number: str, *, presence: str = "composing", delay_ms: int = 1000
@@ -94,3 +90,13 @@ class EvolutionSends(Exchange):
             times = httpx.Timeout(seconds, pool=self._http.timeout.pool)
             request.extensions["timeout"] = times.as_dict()
         return await self._exchange(request, is_send=True)
+
+
+def _sent_message(sent: httpx.Response, body: Mapping[str, Any]) -> SentMessage:
+    answer = object_in(read_answer(sent.content, most=most_values(sent), is_send=True))
+    key = object_in(answer.get("key"))  # judged: it is there, with an id
+    return SentMessage(
+        wa_id=as_text(key.get("id")),
+        remote_jid=as_text(key.get("remoteJid"))[:_LONGEST_NAME] or str(body["number"]),
+        status=as_text(answer.get("status"))[:_LONGEST_NAME] or None,
+    )

@@ -123,7 +123,7 @@ class Admission:
         return self._has_flows and is_of_flow(scope)
 
     def forget(self, caller: str) -> None:
-        """Prove the caller anew the next time: an endpoint did not know it."""
+        """Prove the caller again the next time: an endpoint did not know it."""
         self._proofs.forget(caller)
 
     async def admit(self, scope: Scope) -> Admitted | None:

@@ -62,7 +62,7 @@ class LookUps:
             raise TooMuch(503, "busy", message, 1) from error
 
     def forget(self, shown: str) -> None:
-        """Ask anew when this comes again: it was refused elsewhere."""
+        """Ask again when this comes again: it was refused elsewhere."""
         self._known.pop(shown, None)
 
     def _recall(self, shown: str) -> Proven | None:

@@ -9,9 +9,9 @@ from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 
 _BODIES = 5  # of the largest size, that may be in memory at once: of webhooks, and of flows
-_MEDIA = 8  # the same of media that are being sent
-_CALLS = 50  # the same of calls, which are small
-_SHORT = 500  # and of what flows send that is short
+_MEDIA = 8  # media that are being sent at once
+_CALLS = 50  # calls, which are small
+_SHORT = 500  # what flows send that is short
 _LEAST_HELD = 50_000_000  # bytes, of webhooks: half is for what may be made of one of many values
 
 

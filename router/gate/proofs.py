@@ -91,7 +91,7 @@ class Proofs:
         return proven.tenant_id
 
     def forget(self, caller: str) -> None:
-        """Ask anew when this caller comes again: it was refused."""
+        """Ask again when this caller comes again: it was refused."""
         self._of_keys.forget(caller)
 
 

@@ -38,7 +38,7 @@ def may_be_large(scope: Scope) -> bool:
 
 
 def refusal_of_form(scope: Scope) -> Response | None:
-    """Return the answer to a request whose token has not even the form of one, else None.
+    """Return the answer to a request whose token does not even look like one, else None.
 
     Nothing shown at all is left to the endpoint, which needs no body to refuse it.
     """

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 from pydantic import BaseModel
 
 from router import __version__
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.errors import StateError
+from router.http.part import part
 from router.http.services import given
 from router.outbound.pools import TenantPools
 from router.sharing.at_once import Shared
@@ -20,7 +21,7 @@ from router.state.database import Database
 from router.state.schema_version import schema_advice, schema_fault
 from router.tenants.lost_servers import LostServers
 
-router = APIRouter(tags=["health"])
+router = part("health")
 _PATIENCE = 3.0  # seconds that the database has to answer
 _BETWEEN_LOOKS = 0.2  # seconds: anybody may ask, as fast as answers come
 

@@ -45,7 +45,7 @@ class _Server:
 
 
 def server_of(url: str) -> str:
-    """Return what two addresses of one server have in common."""
+    """Return what two URLs of one server have in common."""
     return urlsplit(url).netloc.lower() or url
 
 

@@ -2,7 +2,7 @@
 
 Evolution keeps the webhooks that it could not deliver in memory, for some 20 minutes; a longer
 outage or its own restart loses them. What it stored it still lists (`POST
-/chat/findMessages/{instance}`, newest first), in the shape of messages.upsert but for the `status`.
+/chat/findMessages/{instance}`, newest first), in the shape of messages.upsert except the `status`.
 The dedupe keys are those of the webhooks, so what both bring counts once; what is hours old is
 recorded, not answered.
 

@@ -1,4 +1,4 @@
-"""The one way in: carries events to the state, many at a time, whoever brings them.
+"""The one way in: carries events to the state, many at a time, from webhooks and gap repair.
 
 Each is marked here (see `marks`), recorded, and reacted to, whether a webhook brought it or gap
 repair found it: nothing else calls `ingest_events`.

@@ -1,4 +1,4 @@
-"""What every event is given on its way in, whoever brings it: a webhook or gap repair.
+"""What every event is given on its way in, from a webhook or from gap repair.
 
 Its correlation, by which its lines in the log are found; the hashes of its contact, by which an
 erased person is kept out; and whether it is part of a flood: beyond so many messages a minute a

@@ -34,7 +34,7 @@ def open_intake(
 ) -> Intake:
     """Return the way in; no repair has begun.
 
-    `history` has a pool of its own. What comes in is told to `turns`, whoever brought it.
+    `history` has a pool of its own. What comes in is told to `turns`, from either.
     """
     marks = Marks(hashes, rates, settings.contact_messages_per_minute)
     reactions = Reactions(turns, wake_notices, hashes)

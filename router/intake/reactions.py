@@ -32,7 +32,7 @@ class Reactions:
     def __init__(
         self, turns: Turns, wake_notices: Callable[[], None], hashes: ContactHashes
     ) -> None:
-        """Whoever repairs gaps sets `reconnected`: it is called with the instance's name."""
+        """Gap repair sets `reconnected`: it is called with the instance's name."""
         self.reconnected: Callable[[str], None] = lambda _: None
         self._turns = turns
         self._wake_notices = wake_notices

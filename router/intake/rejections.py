@@ -54,7 +54,7 @@ class Rejections:
         )
 
     def tell(self) -> None:
-        """Log how many were only counted, and begin anew."""
+        """Log how many were only counted, and begin again."""
         if self._ends is not None:
             self._ends.cancel()
             self._ends = None

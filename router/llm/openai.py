@@ -83,7 +83,7 @@ class OpenAiProvider(SdkProvider["AsyncOpenAI"]):
 
 
 def limit_name(base_url: str | None, model: str) -> str:
-    """Return how the server at this address calls the limit of tokens; None is OpenAI itself.
+    """Return how the server at this URL calls the limit of tokens; None is OpenAI itself.
 
     OpenAI's reasoning models refuse the old name, also behind a proxy; many other servers know no
     other.

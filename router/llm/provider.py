@@ -86,7 +86,7 @@ class LlmMisconfigured(LlmError):
 
 
 class LlmProvider(Protocol):
-    """A provider with its key, address, default model and time-out."""
+    """A provider with its key, URL, default model and timeout."""
 
     name: str
 

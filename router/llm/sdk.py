@@ -91,7 +91,7 @@ class SdkProvider(ABC, Generic[C]):
             return self._read(answer)
         except (AttributeError, TypeError) as error:  # the SDK does not check what it was answered
             raise LlmAway(
-                f"{self.name}: its answer is no {self.answer_is}; is its address right?"
+                f"{self.name}: its answer is no {self.answer_is}; is its URL right?"
             ) from error
 
     async def close(self) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 # What may be a phone number or a JID, in what others say: an error of Evolution, a path, a value.
 _PERSON = re.compile(
-    r"(?<![A-Za-z0-9.])\+?(?:\d{5,18}@(?:s\.whatsapp\.net|lid)|\d{11,18}(?![A-Za-z0-9]|\.\d))"
+    r"(?<![A-Za-z0-9.])(?:\+?\d{5,18}@(?:s\.whatsapp\.net|lid)"
+    r"|(?:\+\d{7,18}|\d{10,18})(?![A-Za-z0-9]|\.\d))"
 )
 _DIGITS = re.compile(r"\d{8,}")  # in the name of an instance, which people call by their number
 

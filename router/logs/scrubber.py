@@ -43,7 +43,7 @@ class Scrubber:
         self._characters = 0
 
     def add(self, secret: str) -> None:
-        """Know a secret from now on, as it is, as JSON writes it and as an address does.
+        """Know a secret from now on, as it is, as JSON writes it and as a URL does.
 
         Under six characters it is not looked for: it would spoil lines that do not contain it.
         """

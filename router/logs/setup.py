@@ -11,7 +11,7 @@ from router.configuration.settings import Settings
 from router.logs.formatters import JsonFormatter, TextFormatter
 from router.logs.scrubber import register_secret, scrubber
 
-# Libraries that log requests, their addresses or their bodies below WARNING.
+# Libraries that log requests, their URLs or their bodies below WARNING.
 _QUIET = (
     *("anthropic", "openai", "httpx2", "httpcore2"),  # the SDKs have an HTTP client of their own
     *("asyncio", "httpcore", "httpx", "hpack"),

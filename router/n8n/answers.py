@@ -12,7 +12,7 @@ def as_evolution(sent: Sent | InDoubt, message: Outgoing) -> JSONResponse:
     """Return the 201 for a message on the phone: the same again for the same request.
 
     It is in the shape of Evolution's own answer on a phone's channel, without what only Evolution
-    knows (keys and addresses of a media, thumbnails). One in doubt has no id.
+    knows (keys and URLs of a media, thumbnails). One in doubt has no id.
     """
     echo = message.echo
     key = {"remoteJid": sent.jid, "fromMe": True}

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from hmac import compare_digest
 from typing import Annotated, Literal, TypedDict, TypeVar
 
-from fastapi import APIRouter, Header, Path
+from fastapi import Header, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from router.configuration.settings import Settings
+from router.http.part import part
 from router.logs.events import Action, log_event
 from router.logs.scrubber import scrubbed
 from router.n8n.dependencies import FlowServices, TheServices
@@ -37,9 +38,9 @@ from router.state.calls.turns import FailTurn, FinishTurn, TurnFailed, fail_turn
 from router.state.database import Database
 from router.state.flow_tokens import TurnToken, read_token
 
-router = APIRouter(
+router = part(
+    "n8n",
     prefix="/n8n",
-    tags=["n8n"],
     responses={
         401: {"description": "X-N8N-API-Key is not N8N_API_KEY"},
         404: {"description": "The execution worked on no turn that is known"},
@@ -94,7 +95,7 @@ class Crash(BaseModel):
 
 
 class Done(BaseModel):
-    """The flow has said all it had to say, be it nothing; and what it cost, where it knows."""
+    """The flow has said all it had to say, even nothing; and what it cost, where it knows."""
 
     reason: str | None = Field(default=None, max_length=200)
     provider: str | None = Field(default=None, max_length=100)
@@ -268,7 +269,7 @@ class _Patience(TypedDict):
 def _judged(failure: Failure) -> _Judged:
     """Return what `fail_turn` is told of it.
 
-    Of an LLM that has answered at all, be it without a word, attempts are used up: it is not away.
+    An LLM that has answered at all, even without a word, uses up attempts: it is not away.
     """
     if failure.kind in _PERMANENT:
         return {"kind": "permanent", "away": None}

@@ -187,9 +187,9 @@ def _require_few(items: list[Any], path: str, most: int) -> None:
 
 
 def _as_media(value: Any, path: str) -> JsonValue:
-    """An address, or bytes in base64: of these the whole request's bound is the only one."""
+    """A URL, or bytes in base64: of these the whole request's bound is the only one."""
     if is_address(value) and len(value) > _LONGEST_ADDRESS:
-        raise BadField(path, f"an address has {_LONGEST_ADDRESS} characters at most")
+        raise BadField(path, f"a URL has {_LONGEST_ADDRESS} characters at most")
     return clean(value)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import TypeAlias, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
@@ -21,6 +21,7 @@ from router.evolution.errors import EvolutionAway, EvolutionError
 from router.evolution.exchange import Instance
 from router.gate.refusals import Refused, conflict
 from router.http.bodies import TooMuch
+from router.http.part import part
 from router.logs.events import Action, bind_correlation, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import FlowServices, TheServices
@@ -41,15 +42,15 @@ from router.state.database import Database, Json
 from router.state.entrances import acts_for
 from router.state.flow_tokens import TurnToken, read_notice_token, read_token
 
-router = APIRouter(
+router = part(
+    "n8n",
     prefix="/n8n/evolution",
-    tags=["n8n"],
     responses={
         201: {"description": "It was sent; as Evolution answers"},
         400: {"description": "What Evolution would refuse, or refused"},
         401: {"description": "The header apikey is not a turn's or a notice's token"},
         403: {"description": "Another contact or instance than the token's"},
-        404: {"description": "A path that the gateway has not"},
+        404: {"description": "The gateway has no such path"},
         409: {"description": "Not any more: `response.reason` says why"},
         413: {"description": "The body is too large"},
         422: {"description": "A value cannot be right"},
@@ -228,7 +229,7 @@ class _FlowRequest:
         )
 
     async def _check(self, messages: tuple[Outgoing, ...], check: _Check) -> None:
-        """Have the guard look at what is to be sent, but for what is the same request again."""
+        """Have the guard look at what is to be sent, except what is the same request again."""
         self._next_part = self.turn.next_part
         known = {sent.identity for sent in self.turn.sends}
         texts = [texts_of(each.body) for each in messages if each.identity not in known]

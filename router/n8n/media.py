@@ -1,4 +1,4 @@
-"""The media of what a flow sends: given in base64, or fetched from an address; sent as base64."""
+"""The media of what a flow sends: given in base64, or fetched from a URL; sent as base64."""
 
 import base64
 import binascii
@@ -29,7 +29,7 @@ async def filled(
 ) -> Outgoing:
     """Return the message with its media's bytes in it. Raises Refused, and what `keep` raises.
 
-    It stays the same message: one whose media is at an address goes by that. `keep` counts what is
+    It stays the same message: one whose media is at a URL goes by that. `keep` counts what is
     held of it, as that comes: in base64, in the message and in the request that carries it.
     """
     if asked.media is None:
@@ -67,7 +67,7 @@ def _decoded(name: str, given: str) -> bytes:
     try:
         return base64.b64decode(written + "=" * (-len(written) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        why = f"{name}: it must be base64, or an address that begins with http:// or https://"
+        why = f"{name}: it must be base64, or a URL that begins with http:// or https://"
         raise Refused(400, "Bad Request", why, name) from error
 
 

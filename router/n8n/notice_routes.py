@@ -3,11 +3,12 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import Header
 from fastapi.responses import JSONResponse
 
 from router.errors import DatabaseAway
 from router.gate.refusals import Refused, conflict
+from router.http.part import part
 from router.logs.events import Action, log_event
 from router.n8n.answers import as_evolution, failure
 from router.n8n.dependencies import TheServices
@@ -23,11 +24,11 @@ from router.state.flow_tokens import NoticeToken, read_notice_token
 from router.whatsapp.clean import as_text, clean
 from router.whatsapp.jids import normalise_jid
 
-router = APIRouter(
+router = part(
+    "n8n",
     prefix="/n8n/notices",
-    tags=["n8n"],
     responses={
-        409: {"description": "It was given out anew, or there is no such notice"},
+        409: {"description": "It was given out again, or there is no such notice"},
         422: {"description": "A value cannot be right"},
         503: {"description": "The database is away; try again soon"},
     },
@@ -43,7 +44,7 @@ _Token = Annotated[str, Header(alias="apikey", description="The notice's token")
 
 @router.post("/{notice_id}/done", summary="Say that a notice has been told")
 async def done(services: TheServices, notice_id: int, token: _Token) -> JSONResponse:
-    """Close it; again: the same answer. 409: it was given out anew, or there is no such notice."""
+    """Close it; again: the same answer. 409: it was given out again, or there is no such notice."""
     shown = read_notice_token(token)
     answer: NoticeFinished | Refusal = Refusal(refused="unknown_token")
     if shown is not None and shown.notice_id == notice_id:

@@ -225,7 +225,7 @@ def read_request(path: str, body: Mapping[str, Any], contact: tuple[str, ...]) -
         # By its id alone, which the fence compares: the rest is for Evolution to know.
         found["quoted"] = {"key": {"id": as_text(as_object(quoted["key"])["id"])}}
     if key := as_object(found.get("key")):
-        # To this address Evolution sends a reaction, whatever the number is.
+        # To this JID Evolution sends a reaction, whatever the number is.
         found["key"] = {**key, "remoteJid": normalise_jid(as_text(key["remoteJid"]))}  # type: ignore[dict-item]
     media = route.media if route.media in found else None
     if path == _MEDIA_PATH:
@@ -241,7 +241,7 @@ def _require_short(body: Mapping[str, Any]) -> None:
 
 
 def _name(found: JsonObject) -> None:
-    """Name a file after its address: by the ending Evolution tells what it is. Raises BadField.
+    """Name a file after its URL: by the ending Evolution tells what it is. Raises BadField.
 
     What Evolution is given is its bytes alone, and the name is a text that the contact reads.
     """

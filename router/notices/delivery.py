@@ -136,9 +136,11 @@ class Delivery:
             await self._finish(None, url_told=url_told)
 
     async def _post(self, url: str) -> str | None:
-        """Return why the webhook was not told, without its address: it may be a secret."""
+        """Return why the webhook was not told, without its URL: it may be a secret."""
         try:
-            answer = await self._services.http.post(
+            # Its status says all: what it answers beside is not read.
+            asked = self._services.http.stream(
+                "POST",
                 url,
                 content=build_notice(self._notice).model_dump_json(),
                 headers={"Content-Type": "application/json"},
@@ -146,11 +148,13 @@ class Delivery:
                 follow_redirects=False,
                 extensions=for_tenant(self._notice.instance_name),
             )
+            async with asked as answer:
+                status, is_told = answer.status_code, answer.is_success
         except AddressRefused as error:
             return f"notify_url: {error}"
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"notify_url: {type(error).__name__}"
-        return None if answer.is_success else f"notify_url answered {answer.status_code}"
+        return None if is_told else f"notify_url answered {status}"
 
     async def _send(self) -> _Failure | None:
         """Return why the number was not told."""

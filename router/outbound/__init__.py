@@ -1,1 +1,1 @@
-"""The way out to addresses that tenants set: never into the deployment's own network."""
+"""The way out to URLs that tenants set: never into the deployment's own network."""

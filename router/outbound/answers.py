@@ -13,15 +13,17 @@ from typing import Any, TypeVar
 import orjson
 
 from router.whatsapp.depth import too_deep
+from router.whatsapp.elements import may_be_deep
 
 T = TypeVar("T")
 
 MOST_VALUES = 300_000
-_LARGE = 64 * 1024  # bytes; what is larger is read beside the event loop, where the caller can wait
+_LARGE = 64 * 1024  # bytes; what weighs more is read beside the event loop
 # One thread: parsing holds the interpreter, and two in turn would hold it for twice as long.
 _LARGE_ANSWERS = ThreadPoolExecutor(1, "large answers")
 _DEEPEST = 100
-_OF_A_VALUE = 60  # bytes
+OF_A_VALUE = 60
+"""Bytes of memory that a value takes beside its own."""
 
 
 class TooManyValues(ValueError):
@@ -35,7 +37,7 @@ def count_values(body: bytes) -> int:
 
 def weigh(body: bytes) -> int:
     """Return roughly how many bytes of memory a JSON text takes when it is read."""
-    return len(body) + _OF_A_VALUE * count_values(body)
+    return len(body) + OF_A_VALUE * count_values(body)
 
 
 def read_json(body: bytes, deepest: int = _DEEPEST, most: int = MOST_VALUES) -> Any:
@@ -50,7 +52,7 @@ def read_json(body: bytes, deepest: int = _DEEPEST, most: int = MOST_VALUES) -> 
         found = _parsed(body)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    if too_deep(found, deepest):
+    if may_be_deep(body, deepest) and too_deep(found, deepest):
         raise ValueError("it is nested too deep")
     return found
 
@@ -61,6 +63,12 @@ def beginning(body: bytes, most: int) -> str:
     It may name an encoding that takes the square of its length to be read, such as punycode.
     """
     return body[: 4 * most].decode(errors="replace")[:most]
+
+
+async def read_beside_the_loop(body: bytes, work: Callable[[], T]) -> T:
+    """Return what `work` reads in a JSON text; in a thread where it is long or has many values."""
+    size = len(body)
+    return await beside_the_loop(size if size > _LARGE else weigh(body), work)
 
 
 async def beside_the_loop(size: int, work: Callable[[], T]) -> T:

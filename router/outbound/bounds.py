@@ -8,7 +8,7 @@ stops waiting, so nobody is cancelled and no connection is lost.
 import ssl
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,16 @@ import httpx
 LONGEST_ANSWER = 4 * 1024 * 1024  # bytes of a body, as they are read and as they are unpacked
 # Bytes on the line beside the body: its head, and a fifth of the body for the frames of its chunks.
 # Chunks of a byte each would cost a hundred times the work of the body that they hold.
-_HEADS_AND_FRAMES = 64 * 1024
+_HEADS_AND_FRAMES = 16 * 1024
 _FRAMES = 5
 _AT_ONCE = 16 * 1024  # bytes that are taken apart before anybody else has their turn
+SLICE = 64 * 1024
+"""Bytes that are unpacked before anybody else has their turn."""
+# What a line of a head and a piece of a body cost, as bytes that are read: to take a thousand of
+# them apart takes as long as to read megabytes.
+_OF_A_LINE = 1024
+_OF_A_PIECE = 2048
+_LINES = 64  # of a head, that cost nothing: no honest one has more
 ENCODINGS = "gzip"
 """What may be asked for: what is unpacked here, and nothing else."""
 
@@ -32,12 +39,17 @@ class AnswerTooLong(httpx.ReadError):
 
 @dataclass(slots=True)
 class Bounds:
-    """What is left to one exchange: until `ends_at` (monotonic), and a body of so many bytes."""
+    """What is left to one exchange: until `ends_at` (monotonic), and a body of so many bytes.
+
+    `work` is what its head and the frames of its body have cost, as bytes.
+    """
 
     ends_at: float
     longest: int
     came: int = 0
     of_body: int = 0
+    work: int = 0
+    lines: int = 0
 
     @classmethod
     def within(cls, seconds: float, longest: int) -> "Bounds":
@@ -49,9 +61,13 @@ class Bounds:
         left = max(self.ends_at - time.monotonic(), 0.001)
         return left if patience is None else min(left, patience)
 
-    def count(self, came: int) -> None:
+    def count(self, came: bytes) -> None:
         """Note what has come over the line. Raises httpcore.ReadError when it is too much."""
-        self.came += came
+        self.came += len(came)
+        if not self.of_body:
+            before = max(self.lines, _LINES)
+            self.lines += came.count(b"\n")
+            self.work += _OF_A_LINE * max(0, self.lines - before)
         beside = self.came - self.of_body - _AT_ONCE  # what was read last is not taken apart yet
         if beside > _HEADS_AND_FRAMES + self.of_body // _FRAMES:
             raise httpcore.ReadError("its answer has much beside its body")
@@ -59,6 +75,7 @@ class Bounds:
     def count_body(self, came: int) -> None:
         """Note what of it was body. Raises AnswerTooLong."""
         self.of_body += came
+        self.work += _OF_A_PIECE
         if self.of_body > self.longest:
             raise AnswerTooLong(f"its answer is longer than {self.longest} bytes")
 
@@ -85,7 +102,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         """Read what is there."""
         came = await self._inner.read(min(max_bytes, _AT_ONCE), patience_left(timeout))
         if (bounds := current.get()) is not None:
-            bounds.count(len(came))
+            bounds.count(came)
         return came
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -115,19 +132,26 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return self._inner.get_extra_info(info)
 
 
-def unpacking(headers: httpx.Headers, longest: int) -> Callable[[bytes], bytes]:
+def unpacking(headers: httpx.Headers, longest: int) -> Callable[[bytes], Iterable[bytes]]:
     """Return what unpacks a body piece by piece, as its headers say; they say so no more.
 
-    Raises httpx.DecodingError here for an encoding that was not asked for, and later for what
-    cannot be unpacked; AnswerTooLong for what becomes longer than `longest` bytes.
+    Each piece becomes slices of SLICE bytes at most, and none before the one in front of it has
+    been taken: others have their turn in between. Raises httpx.DecodingError here for an encoding
+    that was not asked for, and later for what cannot be unpacked; AnswerTooLong for what becomes
+    longer than `longest` bytes.
     """
     encoding = headers.pop("content-encoding", "identity").strip().lower() or "identity"
     if encoding == "identity":
-        return bytes
+        return as_it_is
     if encoding not in ("gzip", "x-gzip"):
         raise httpx.DecodingError(f"its answer is encoded as {encoding[:40]!r}, unasked")
     headers.pop("content-length", None)
     return _Unpacked(longest).unpack
+
+
+def as_it_is(piece: bytes) -> Iterable[bytes]:
+    """Return a piece that is not packed: it is no longer than what is read at once."""
+    return (piece,)
 
 
 class _Unpacked:
@@ -135,13 +159,19 @@ class _Unpacked:
         self._longest = self._left = longest
         self._begun = zlib.decompressobj(zlib.MAX_WBITS | 16)
 
-    def unpack(self, piece: bytes) -> bytes:
+    def unpack(self, piece: bytes) -> Iterator[bytes]:
         """Unpack a piece, but never more than is left and one byte."""
-        try:
-            out = self._begun.decompress(piece, self._left + 1)
-        except zlib.error as error:
-            raise httpx.DecodingError(f"its answer cannot be unpacked: {error}") from error
-        self._left -= len(out)
-        if self._left < 0:
-            raise AnswerTooLong(f"its answer is longer than {self._longest} bytes")
-        return out
+        # What comes behind the end is nobody's: zlib would keep it, and copy it with each piece.
+        while not self._begun.eof:
+            most = min(SLICE, self._left + 1)
+            try:
+                out = self._begun.decompress(piece, most)
+            except zlib.error as error:
+                raise httpx.DecodingError(f"its answer cannot be unpacked: {error}") from error
+            self._left -= len(out)
+            if self._left < 0:
+                raise AnswerTooLong(f"its answer is longer than {self._longest} bytes")
+            yield out
+            piece = self._begun.unconsumed_tail
+            if not piece and len(out) < most:
+                return

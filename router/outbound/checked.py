@@ -1,4 +1,4 @@
-"""The transport to addresses that tenants set: judged before they are connected to.
+"""The transport to URLs that tenants set: judged before they are connected to.
 
 A tenant's host is resolved once, each of its addresses is judged, and the connection is opened to a
 judged address itself: a name that changes its mind in between (DNS rebinding) gains nothing. TLS
@@ -22,6 +22,7 @@ from router.outbound.healing import (
     by_tenant_and_server,
 )
 from router.outbound.names import OneAtATime, Resolve, ask_system
+from router.outbound.pace import Pace
 
 SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
@@ -33,7 +34,7 @@ class AddressRefused(httpx.ConnectError):
 
 
 class CheckedTransport(HealingTransport):
-    """The transport to addresses that tenants set: judged before they are connected to."""
+    """The transport to URLs that tenants set: judged before they are connected to."""
 
     def __init__(
         self,
@@ -42,9 +43,10 @@ class CheckedTransport(HealingTransport):
         *,
         limit: int = MOST_CONNECTIONS,
         claimed: Claimed = by_tenant_and_server,
+        pace: Pace | None = None,
     ) -> None:
         backend = _CheckedBackend(allowed, OneAtATime(resolve or ask_system))
-        super().__init__(backend, limit=limit, claimed=claimed)
+        super().__init__(backend, limit=limit, claimed=claimed, pace=pace)
 
 
 class _CheckedBackend(httpcore.AsyncNetworkBackend):

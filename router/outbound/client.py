@@ -1,4 +1,4 @@
-"""The HTTP clients: for addresses that tenants set, and for the deployment's own services.
+"""The HTTP clients: for URLs that tenants set, and for the deployment's own services.
 
 Redirects are not followed, and proxies of the environment are not used, for behind one it is the
 proxy that resolves the name.
@@ -16,7 +16,7 @@ from router.outbound.healing import MOST_CONNECTIONS, POOL_WAIT
 
 
 class AddressWrong(httpx.UnsupportedProtocol):
-    """Of its address, headers and content no request can be made; nothing was sent."""
+    """Of its URL, headers and content no request can be made; nothing was sent."""
 
 
 class CheckingClient(httpx.AsyncClient):
@@ -39,7 +39,7 @@ class CheckingClient(httpx.AsyncClient):
 def open_tenant_http(
     settings: Settings, timeout: float, *, limit: int = MOST_CONNECTIONS
 ) -> httpx.AsyncClient:
-    """Return a client for tenants' addresses; `timeout` in seconds. The caller closes it."""
+    """Return a client for tenants' URLs; `timeout` in seconds. The caller closes it."""
     return client_over(CheckedTransport(Allowed.of(settings.own_networks), limit=limit), timeout)
 
 

@@ -1,15 +1,17 @@
 """The transport under every client: within bounds, in shares, over a pool that heals.
 
 A server can hold up only its own requests: an exchange has a deadline as a whole and a longest
-answer (`bounds.py`), and of the connections nobody has all (`router.sharing.shares`).
+answer (`bounds.py`), of the connections nobody has all (`router.sharing.shares`), and long answers
+are read a slice at a time, those of one tenant at a pace of their own (`pace.py`).
 
 httpcore loses connections: who is cancelled between being given one and using it leaves it in the
 pool for ever, held by nobody. Here the pool's connections are compared with the requests under
 way, and a pool that has lost many is replaced.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import anyio._backends._asyncio
 import anyio.streams.stapled
@@ -18,7 +20,8 @@ import httpcore
 import httpx
 
 from router.logs.events import Action, log_event
-from router.outbound.bounds import LONGEST_ANSWER, Bounds, current, unpacking
+from router.outbound.bounds import LONGEST_ANSWER, SLICE, Bounds, as_it_is, current, unpacking
+from router.outbound.pace import Pace
 from router.outbound.shortening import Shortening
 from router.outbound.trust import trusted
 from router.sharing.shares import SERVER, TENANT, Claims, Place, Shares
@@ -29,6 +32,7 @@ POOL_WAIT = 2.0
 _MAX_IDLE = 20
 _IDLE_SECONDS = 5.0
 _LONGEST_EXCHANGE = 60.0  # seconds, where a request sets no time-out
+_REPEATS = 3  # times that an answer may repeat its request before it is paced
 _LOST_SHARE = 4  # a pool is replaced when a fourth of its connections is lost
 
 Claimed = Callable[[httpx.Request], Claims]
@@ -52,11 +56,14 @@ class HealingTransport(httpx.AsyncHTTPTransport):
         *,
         limit: int = MOST_CONNECTIONS,
         claimed: Claimed = by_tenant_and_server,
+        pace: Pace | None = None,
     ) -> None:
+        """Several transports may have one `pace`; what is for no tenant is not paced."""
         self.limit = limit
         self.replaced = 0
         self._claimed = claimed
         self._shares = Shares(limit)
+        self._pace = pace or Pace()
         self._backend = backend
         # httpx lets nobody name the network backend; the pool is all that its own __init__ makes.
         self._pool = self._fresh_pool()
@@ -112,16 +119,22 @@ class HealingTransport(httpx.AsyncHTTPTransport):
             place.give_back()
             await self._ended(pool)
 
+        steps = _Steps(bounds, self._pace, request)
         within = current.set(bounds)
         try:
             response = await super().handle_async_request(request)
+            await steps.count(b"")
+        except httpx.TransportError:
+            await end()
+            await steps.count(b"")
+            raise
         except BaseException:
             await end()
             raise
         finally:
             current.reset(within)
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - httpx's transport
-        stream = _WatchedStream(response.stream, bounds, end)
+        stream = _WatchedStream(response.stream, steps, end)
         try:
             stream.unpack = unpacking(response.headers, bounds.longest)
             if (kept := request.extensions.get("kept")) is not None:
@@ -172,30 +185,64 @@ class HealingTransport(httpx.AsyncHTTPTransport):
         )
 
 
+class _Steps:
+    """How far one answer is read at once: after each step others have their turn.
+
+    Nothing is waited for before a request: it follows the fence. Who has read too much waits for
+    the answer.
+    """
+
+    def __init__(self, bounds: Bounds, pace: Pace, request: httpx.Request) -> None:
+        self.bounds = bounds
+        self._pace = pace
+        self._tenant = request.extensions.get("tenant")
+        # What repeats a request costs no more than to make the request did.
+        self._free = _REPEATS * int(request.headers.get("content-length", 0))
+        self._work = 0
+
+    async def count(self, piece: bytes) -> None:
+        """Note a piece that is read. Raises httpx.ReadTimeout where the next one has no time."""
+        self._work += self._pace.rate.weigh(piece) + self.bounds.work
+        self.bounds.work = 0
+        if self._work < SLICE:
+            return
+        counted = max(0, self._work - self._free)
+        self._free = max(0, self._free - self._work)
+        self._work = 0
+        wait = 0.0 if self._tenant is None else self._pace.count(self._tenant, counted)
+        left = self.bounds.left(None)
+        await asyncio.sleep(min(wait, left))
+        if wait > left:
+            raise httpx.ReadTimeout("more comes for this tenant than is read in the time")
+
+
 class _WatchedStream(httpx.AsyncByteStream):
     """An answer's body, unpacked; it tells when it has been read or given up."""
 
     def __init__(
-        self, stream: httpx.AsyncByteStream, bounds: Bounds, on_end: Callable[[], Awaitable[None]]
+        self, stream: httpx.AsyncByteStream, steps: _Steps, on_end: Callable[[], Awaitable[None]]
     ) -> None:
-        self.unpack: Callable[[bytes], bytes] = bytes
+        self.unpack: Callable[[bytes], Iterable[bytes]] = as_it_is
         self.shorten: Callable[[bytes], bytes] = bytes
         self._stream = stream
-        self._bounds = bounds
+        self._steps = steps
         self._on_end: Callable[[], Awaitable[None]] | None = on_end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces = aiter(self._stream)
+        bounds = self._steps.bounds
         while True:
-            within = current.set(self._bounds)
+            within = current.set(bounds)
             try:
                 piece = await anext(pieces)
             except StopAsyncIteration:
                 return
             finally:
                 current.reset(within)
-            self._bounds.count_body(len(piece))
-            yield self.shorten(self.unpack(piece))
+            bounds.count_body(len(piece))
+            for part in self.unpack(piece):
+                await self._steps.count(part)
+                yield self.shorten(part)
 
     async def aclose(self) -> None:
         try:

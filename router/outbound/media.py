@@ -1,4 +1,4 @@
-"""Fetches the media of a send from the address that a flow gave, before anything is sent.
+"""Fetches the media of a send from the URL that a flow gave, before anything is sent.
 
 Evolution would fetch it itself: from any address it can reach, of any size, for as long as it
 takes, and between the fence and the phone. Here the address is judged like every other that is not
@@ -36,7 +36,7 @@ class NoMedia(Exception):
 
 
 class MediaSource:
-    """Fetches over a client for tenants' addresses; at most `most` bytes."""
+    """Fetches over a client for tenants' URLs; at most `most` bytes."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class MediaSource:
         except AddressRefused as error:
             raise NoMedia(str(error)) from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
-            raise NoMedia("it is not an address") from error
+            raise NoMedia("it is not a URL") from error
         except AnswerTooLong as error:
             raise self._too_long() from error
         except httpx.HTTPError as error:
@@ -105,12 +105,12 @@ class MediaSource:
 
 
 def is_address(media: str) -> bool:
-    """Whether a media is given by its address, and not in base64."""
+    """Whether a media is given by its URL, and not in base64."""
     return _ADDRESS.match(media) is not None
 
 
 def name_in(url: str) -> str | None:
-    """Return the name of the file that an address ends in, or None: it has none with an ending."""
+    """Return the name of the file that a URL ends in, or None: it has none with an ending."""
     path = url.partition("?")[0].partition("#")[0].partition("://")[2]
     if "/" not in path:
         return None
@@ -124,11 +124,11 @@ def _judge_address(url: str) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise NoMedia("it is not an address: check host and port") from error
+        raise NoMedia("it is not a URL: check host and port") from error
     if not host:
-        raise NoMedia("it is not an address: it names no host")
+        raise NoMedia("it is not a URL: it names no host")
     if "@" in parts.netloc:
-        raise NoMedia("an address must not carry a user name or password")
+        raise NoMedia("a URL must not carry a user name or password")
 
 
 def _declared(answer: httpx.Response) -> int:
@@ -140,10 +140,8 @@ def _judge(answer: httpx.Response) -> None:
     """Raises NoMedia."""
     status = answer.status_code
     if 300 <= status < 400:
-        raise NoMedia(f"its address answered {status}: give the one that it leads to")
+        raise NoMedia(f"its URL answered {status}: give the one that it leads to")
     if status != 200:
-        raise NoMedia(
-            f"its address answered {status}", is_away=status >= 500 or status in _TRANSIENT
-        )
+        raise NoMedia(f"its URL answered {status}", is_away=status >= 500 or status in _TRANSIENT)
     if answer.headers.get("content-encoding", "identity").lower() != "identity":
-        raise NoMedia("its address answered in an encoding that was not asked for")
+        raise NoMedia("its URL answered in an encoding that was not asked for")

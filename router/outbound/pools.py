@@ -1,4 +1,4 @@
-"""The pools of connections to tenants' addresses: one for each purpose."""
+"""The pools of connections to tenants' URLs: one for each purpose."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,15 @@ from router.outbound.checked import CheckedTransport
 from router.outbound.client import client_over
 from router.outbound.healing import MOST_CONNECTIONS, Claimed, by_tenant_and_server
 from router.outbound.media import SECONDS as MEDIA_SECONDS
+from router.outbound.pace import Pace, Rate
 from router.sharing.shares import NOBODY, Claims
 
 _COURTESY_SECONDS = 5.0
 _LONGEST_TYPING = 10.0  # seconds that a flow may have "typing…" shown
 _REPAIR_SECONDS = 10.0
 _REPAIR_CONNECTIONS = 16  # twice as many as there are repairs at once
+# What the longest media takes where its tenant has others fetched, four at once in all.
+_SECONDS_A_MEDIA = 2.0
 # Room for what the pool may have lost before it is replaced: no send that has a place waits.
 _SPARE = 2
 
@@ -24,13 +27,16 @@ class TenantPools:
     """Sends, look-ups, repairs, courtesy, services, media: no request of one waits for another's.
 
     `services` are tenants' own beside Evolution: where notices and moderation go. `media` is for
-    what stands at the addresses that flows give.
+    what is at the URLs that flows give.
     """
 
     def __init__(self, settings: Settings, places: int) -> None:
         """`places` is how many sends there are at most at once."""
         self._allowed = Allowed.of(settings.own_networks)
         self._transports: dict[str, CheckedTransport] = {}
+        # A tenant's answers are read at one pace, whatever was asked; media are only bytes.
+        of_media = Rate(settings.max_media_bytes / _SECONDS_A_MEDIA, settings.max_media_bytes, len)
+        self._pace = Pace(Rate.of_records(settings.max_media_bytes))
         # Who has a place has a connection: the places are shared out, before the fence.
         self.sends = self._client(
             "sends", settings.send_timeout, places + places // _SPARE, _by_nobody
@@ -40,7 +46,7 @@ class TenantPools:
         typing = max(settings.typing_seconds, _LONGEST_TYPING)
         self.courtesy = self._client("courtesy", typing + _COURTESY_SECONDS)
         self.services = self._client("services", settings.send_timeout)
-        self.media = self._client("media", MEDIA_SECONDS)
+        self.media = self._client("media", MEDIA_SECONDS, pace=Pace(of_media))
 
     def exhausted(self) -> Iterator[str]:
         """Say which pools have no free connection."""
@@ -75,8 +81,11 @@ class TenantPools:
         timeout: float,
         limit: int = MOST_CONNECTIONS,
         claimed: Claimed = by_tenant_and_server,
+        pace: Pace | None = None,
     ) -> httpx.AsyncClient:
-        transport = CheckedTransport(self._allowed, limit=limit, claimed=claimed)
+        transport = CheckedTransport(
+            self._allowed, limit=limit, claimed=claimed, pace=pace or self._pace
+        )
         self._transports[name] = transport
         return client_over(transport, timeout)
 

@@ -20,6 +20,7 @@ EXPORTED: Mapping[str, tuple[ExportList, ...]] = {
     "messages": ("messages",),
     "archived_messages": ("archived_messages",),
     "turns": ("turns",),
+    "turn_attempts": ("turn_attempts",),
     "notices": ("notices",),
     "spending": ("spending",),
     "events": ("events", "archived_events", "changes"),
@@ -54,7 +55,7 @@ class Person:
 
 
 async def begin_export(database: Database, person: Person) -> ContactHead:
-    """Return what is known of the person, but for the rows of `EXPORTED`. Raises NotFound."""
+    """Return what is known of the person, except the rows of `EXPORTED`. Raises NotFound."""
     asked = people.ExportContact(**person.named, rows_follow=True)
     return (await people.export_contact(database, asked)).contact
 

@@ -2,7 +2,7 @@
 
 It sleeps until the earliest due work that it knows of, is woken by this process's own doings, and
 looks by itself now and then for what other processes have left behind. What is claimed, how much of
-it there may be and what becomes of it is told by whoever has the loop: turns, notices, executions.
+it there may be and what becomes of it is told by the loop's owner: turns, notices, executions.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class ClaimLoop(Generic[W]):
     ) -> None:
         """Take `claim`, which claims and begins no more than so much, and how much is `free`.
 
-        Whoever wants to hear of it sets `when_full`, what is done instead of a look while nothing
+        An owner may set `when_full`, what is done instead of a look while nothing
         is free (it says when to look again), and `ended`.
         """
         self.under_way: dict[asyncio.Task[None], W] = {}

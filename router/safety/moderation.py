@@ -8,11 +8,12 @@ answers `{"allowed": true}`, or `{"allowed": false, "reason": "…"}`. OpenAI's 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 from pydantic import SecretStr
 
-from router.outbound.answers import read_json
+from router.outbound.answers import read_beside_the_loop, read_json
 from router.outbound.client import for_tenant
 
 _LONGEST_ANSWER = 65_536  # bytes
@@ -26,7 +27,7 @@ class ModerationAway(Exception):
 class ModerationRules:
     """The deployment's service, if any, and its key; `timeout` in seconds.
 
-    The key is shown to that address only, never to a tenant's own. `fail_open`: what could not be
+    The key is shown to that URL only, never to a tenant's own. `fail_open`: what could not be
     asked may be sent.
     """
 
@@ -86,7 +87,8 @@ class Moderation:
     ) -> str | None:
         try:
             async with asyncio.timeout(self.rules.timeout):
-                return _read(await self._ask(http, url, headers, {"input": text, **about}))
+                answer = await self._ask(http, url, headers, {"input": text, **about})
+                return await read_beside_the_loop(answer, partial(_read, answer))
         except TimeoutError as error:
             raise ModerationAway("the moderation service did not answer in time") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:

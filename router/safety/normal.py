@@ -1,6 +1,6 @@
 """One form for all the ways to write a text (NFKC), in linear time.
 
-Unicode puts the marks upon a letter in order, and the library's way to do so takes the square of
+Unicode puts the marks on a letter in order, and the library's way to do so takes the square of
 their number: a text of nothing but marks would hold the process up. So it is taken in pieces.
 """
 
@@ -11,7 +11,7 @@ _LONGEST_LETTER = 60  # characters with all its marks; what is longer is no lett
 
 
 def normal(text: str) -> str:
-    """Return the text in its normal form. No letter is cut from its marks, but for absurd ones."""
+    """Return the text in its normal form. No letter is cut from its marks, except absurd ones."""
     if text.isascii():
         return text
     pieces = []

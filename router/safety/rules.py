@@ -1,4 +1,4 @@
-"""What is checked of a reply: a tenant's rules, and the deployment's where it has none."""
+"""What is checked of a reply: a tenant's settings, and the deployment's where it has none."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ that a flow says more."""
 
 @dataclass(frozen=True, slots=True)
 class ReplyDefaults:
-    """What holds where a tenant has no rule of its own; `notes` are ours to every model."""
+    """What holds where a tenant has no setting of its own; `notes` are ours to every model."""
 
     max_characters: int
     leak_characters: int
@@ -18,7 +18,7 @@ class ReplyDefaults:
 
 
 def longest_reply(own: int | None, defaults: ReplyDefaults) -> int:
-    """Return how many characters a whole reply may have, where a tenant has a rule of its `own`."""
+    """Return how many characters a whole reply may have; `own` is the tenant's setting, if any."""
     if own is None:
         return defaults.max_characters
     return min(own, max(_MOST_CHARACTERS, defaults.max_characters))

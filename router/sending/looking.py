@@ -11,6 +11,7 @@ from router.evolution.client import EvolutionClient, MessagePage
 from router.evolution.errors import EvolutionError
 from router.evolution.exchange import Instance
 from router.evolution.pages import SIZES, Pages
+from router.outbound.answers import beside_the_loop
 from router.sending.evidence import Chat, Doubt, Finding, judge_sends
 from router.sharing.shares import Shares
 
@@ -19,6 +20,7 @@ _LOOK_BACK = timedelta(minutes=5)
 _MOST_RECORDS = 20 * SIZES[0]  # of one JID
 _MOST_ASKED = 60  # times, for them; heavy ones come a few at a time
 _HEAVIEST = 32 * 1024 * 1024  # bytes of memory for what one look finds
+_MOST_READ = 64 * 1024 * 1024  # bytes of that, and of answers that were too large
 _AT_ONCE = 20  # looks, of all tenants; one alone has less
 _LONGEST_LOOK = 120.0  # seconds for all its pages
 _WAIT = 30.0  # seconds for a place among them
@@ -75,34 +77,48 @@ class Looking:
 
     async def _look(self, doubts: Sequence[Doubt], where: Whereabouts) -> Verdict:
         try:
-            records, complete = await self._stored(where)
+            stored = await self._stored(where)
         except EvolutionError as error:
             away = Finding("unknown", detail=f"Evolution cannot be asked: {error}")
             return Verdict((away,) * len(doubts), _AWAY)
         now = datetime.now(UTC)
-        chat = Chat(records, where.ours, where.theirs, complete)
-        findings = judge_sends(doubts, chat, now, self._settle_after)
+        chat = Chat(stored.records, where.ours, where.theirs, stored.is_complete)
+        judge = partial(judge_sends, doubts, chat, now, self._settle_after)
+        findings = await beside_the_loop(stored.weight, judge)
+        if stored.is_too_much:
+            return Verdict(findings, _AWAY)
         last = max(doubt.late_at(self._settle_after) for doubt in doubts)
         remaining = (last - now).total_seconds()
         return Verdict(findings, max(_LEAST, min(remaining, _MOST)) if remaining > 0 else _AWAY)
 
-    async def _stored(self, where: Whereabouts) -> tuple[list[Mapping[str, Any]], bool]:
-        """Return what is stored under every JID of the chat, and whether that is all of it."""
+    async def _stored(self, where: Whereabouts) -> "_Stored":
+        """Return what is stored under every JID of the chat."""
         records: list[Mapping[str, Any]] = []
         complete = True
-        weight = 0
+        weight = in_vain = 0
         for jid in where.jids:
             pages = Pages(partial(self._page, where, jid))
             while not pages.is_over and pages.turned < _MOST_RECORDS and pages.asked < _MOST_ASKED:
-                if weight > _HEAVIEST:
-                    return records, False
+                if weight > _HEAVIEST or weight + in_vain + pages.in_vain > _MOST_READ:
+                    return _Stored(records, weight, is_complete=False, is_too_much=True)
                 answer = await pages.turn()
                 records.extend(answer.records)
                 weight += answer.weight
+            in_vain += pages.in_vain
             complete = complete and pages.is_over and not pages.passed_over
-        return records, complete
+        return _Stored(records, weight, is_complete=complete)
 
     async def _page(self, where: Whereabouts, jid: str, page: int, size: int) -> MessagePage:
         return await self._evolution.find_messages(
             where.instance, jid, page=page, page_size=size, since=where.since - _LOOK_BACK
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What was read of a chat: whether that is all, and whether the rest is too much to be read."""
+
+    records: Sequence[Mapping[str, Any]]
+    weight: int
+    is_complete: bool
+    is_too_much: bool = False

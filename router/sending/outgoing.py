@@ -26,7 +26,7 @@ _NOT_BASE64 = re.compile(r"[\s=]")
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message. `body` is what goes to Evolution, but for the number and the chosen id.
+    """One message. `body` is what goes to Evolution, except the number and the chosen id.
 
     Two messages have the same `identity` if and only if they say the same, to whomever: a picture
     counts by its bytes or its address. `kind` and `text` are as the readers of the webhook tell its
@@ -126,7 +126,7 @@ def _canonical(value: JsonValue) -> JsonValue:
 
 
 def _content(value: JsonValue) -> JsonValue:
-    """Return what stands for the bytes of a media: their hash, or the address they are at."""
+    """Return what stands for the bytes of a media: their hash, or the URL they are at."""
     if not isinstance(value, str) or _URL.match(value):
         return _canonical(value)
     written = _NOT_BASE64.sub("", value).translate({ord("-"): "+", ord("_"): "/"})

@@ -4,7 +4,7 @@ The answer of the call, its `send.message`, the echo of another session and the 
 findMessages carry one message, which the webhook's readers tell. The same message, put together
 here from what is to be sent, is told by the same readers: so the history, the evidence and the LLM
 have the same words whichever way they learn of it. What only Evolution knows (keys, lengths,
-durations) is not in it, and neither are the bytes or the address of a picture.
+durations) is not in it, and neither are the bytes or the URL of a picture.
 
 The shapes are those of Evolution 2.3.6: a phone's (Baileys), the Cloud API's, which flattens lists
 and buttons into a text, and the EVOLUTION channel's, whose media have no caption.

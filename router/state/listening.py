@@ -15,7 +15,7 @@ from router.state.database import Database
 from router.state.direct import DirectDatabase
 
 CHANNEL = "hybridflow_turns"
-_AGAIN = 5.0  # seconds until a connection that was lost is made anew
+_AGAIN = 5.0  # seconds until a connection that was lost is made again
 _CONNECT_TIMEOUT = 5.0
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 

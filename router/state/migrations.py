@@ -2,8 +2,8 @@
 
 A released file is frozen: its checksum is in `released.sha256` beside the folder, and a database to
 which another text of it was applied is refused. The newest file may not be released yet: a database
-that has an earlier text of it gets it again, which such a file bears. What was applied is written
-into `hybridflow.migrations`; see `router/state/history.py`.
+that has an earlier text of it gets it again: every statement may run twice. What was applied is
+written into `hybridflow.migrations`; see `router/state/history.py`.
 """
 
 import re
@@ -191,7 +191,7 @@ async def _applied(
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationFailed(
             f"this database user may not change the schema ({error});"
-            " give the address of the database's owner (on Supabase, the user postgres)"
+            " give the URL of the database's owner (on Supabase, the user postgres)"
         ) from error
     return {row["version"]: row["checksum"] for row in rows}
 

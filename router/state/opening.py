@@ -87,7 +87,7 @@ async def wait_for_schema(database: Database, pause: float) -> None:
             async with asyncio.timeout(_PATIENCE):
                 fault = schema_fault(await check_database(database))
         except (TimeoutError, StateError):
-            return  # whoever claims is told
+            return  # the next claim says so
         if fault is None:
             return
         if not told:

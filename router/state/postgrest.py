@@ -45,7 +45,7 @@ class SupabaseDatabase:
 
     @classmethod
     async def connect(cls, url: str, key: SecretStr) -> Self:
-        """Make the client of a project. Address and key are not checked before a call."""
+        """Make the client of a project. URL and key are not checked before a call."""
         secret = key.get_secret_value()
         http = httpx.AsyncClient(
             timeout=_TIMEOUT,

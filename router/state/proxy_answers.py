@@ -1,4 +1,4 @@
-"""What stands before PostgREST (Supabase's gateway, Cloudflare, a proxy) and answers in its place.
+"""What stands before PostgREST (Supabase's proxy, Cloudflare, another) and answers in its place.
 
 Such answers have no error code, only a status, and are often HTML.
 """
@@ -52,7 +52,7 @@ def what_proxy_says(answer: ProxyAnswer, function: str, url: str) -> StateError:
             return DatabaseAway("the Supabase project is paused: restore it in its dashboard")
         case status if status >= 500:
             return DatabaseAway(
-                f"{function}: Supabase's gateway answers {answer}; the project may be paused,"
+                f"{function}: Supabase's proxy answers {answer}; the project may be paused,"
                 " starting or overloaded: see its dashboard"
             )
         case 429:

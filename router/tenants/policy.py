@@ -1,4 +1,4 @@
-"""What the deployment says of the rules, as the SQL functions take it: made of the settings."""
+"""The deployment's defaults of tenants' settings, as the SQL functions take them."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from router.state.database import Json
 
 
 def policy(settings: Settings, declared: Sequence[Declared] = SETTINGS) -> Json:
-    """Return the `policy` argument: what holds where a tenant has no rule of its own."""
+    """Return the `policy` argument: what holds where a tenant has no setting of its own."""
     rules = {each.name: _said(settings, each) for each in declared if each.deployment == "rule"}
     return {**rules, "debounce_cap_seconds": settings.debounce_cap_seconds}
 

@@ -1,6 +1,6 @@
 """Creating and changing tenants.
 
-What stands between a caller and the state: addresses that plainly lead into the deployment's own
+What stands between a caller and the state: URLs that plainly lead into the deployment's own
 network, or into a server that is not theirs, are refused, secrets are sealed, and what the
 deployment allows at most goes along.
 """

@@ -65,7 +65,7 @@ class Vault:
             return SecretStr(stored)
         name, _, text = stored.removeprefix(_PREFIX).partition(":")
         if name not in self._keys:
-            has = "has not the key that it was encrypted with" if self._keys else "is not set"
+            has = "lacks the key that it was encrypted with" if self._keys else "is not set"
             raise CannotOpen(f"it is encrypted, and SECRETS_KEY {has}")
         try:
             sealed = base64.urlsafe_b64decode(text)

@@ -255,7 +255,7 @@ class TurnAttempt:
         """Go on where parts have begun and no reply is written down.
 
         A flow in n8n has said something: that is finished. Or nothing has reached the phone: then
-        it is made anew, to everything that the contact has written by now.
+        it is made again, to everything that the contact has written by now.
         """
         if any(part.send_state == "sent" for part in self._turn.parts):
             await self._finish_flow()
@@ -263,7 +263,7 @@ class TurnAttempt:
         answer = await begin_anew(self._shop.database, BeginAnew(**self._turn.held))
         if isinstance(answer, Refusal):
             raise SendStopped(answer.refused)
-        self._log(Action.TURN_RETRY, "nothing of the reply has left: it is made anew")
+        self._log(Action.TURN_RETRY, "nothing of the reply has left: it is made again")
 
     async def _finish_flow(self) -> None:
         """End what a flow has begun: send again the texts that never left, and close the turn.

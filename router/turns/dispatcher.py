@@ -40,7 +40,7 @@ class ClaimLimits:
     flows: int | None = None
     """How many turns may be in n8n at once; None: n8n is not used."""
     answer_within_minutes: float = 60.0
-    """What is older is not answered, unless its tenant has a rule of its own."""
+    """What is older is not answered, unless its tenant has a setting of its own."""
 
 
 def comes_round(began: int, before: int, after: int) -> bool:

@@ -1,4 +1,4 @@
-"""JIDs: WhatsApp's addresses, brought into the one form under which the state knows them.
+"""JIDs: WhatsApp's ids of people and groups, in the one form under which the state knows them.
 
 A person may be known by a phone JID (`5511…@s.whatsapp.net`), by a LID (`2019…@lid`, which hides
 the number) or by both; a group is `…@g.us`. Which fields of a message's key carry the other
@@ -44,7 +44,7 @@ _KINDS = {"broadcast": JidKind.BROADCAST, "newsletter": JidKind.NEWSLETTER}
 def normalise_jid(jid: str) -> str:
     """Return the JID without device or agent, `@c.us` as `@s.whatsapp.net`, a bare number as a JID.
 
-    Never raises; what is no JID comes back as it is, but for what no text may hold, and empty where
+    Never raises; what is no JID comes back as it is, except what no text may hold, and empty where
     it is far too long for one: cut, it could be somebody's.
     """
     if len(jid) > LONGEST_JID:

@@ -27,7 +27,7 @@ _DEEPEST = 100  # nested blocks; what is deeper is left out, and nobody writes s
 
 
 def to_whatsapp(text: str) -> str:
-    """Return the text with WhatsApp's marks; plain text as it is, but for outer space.
+    """Return the text with WhatsApp's marks; plain text as it is, except outer space.
 
     So is a text that is longer than any reply.
     """

@@ -23,7 +23,7 @@ _FILES = {
 # What a workflow is. Everything else that n8n exports says when and by whom it was saved.
 _KEPT = ("id", "name", "description", "settings", "nodes", "connections", "pinData", "nodeGroups")
 _KEPT_IF_ANY = frozenset({"description", "nodeGroups", "pinData"})
-# What the editor adds to a webhook's item when it is pinned: this n8n's address, and how it ran.
+# What the editor adds to a webhook's item when it is pinned: this n8n's URL, and how it ran.
 _OF_THE_CALL = frozenset({"webhookUrl", "executionMode"})
 
 
@@ -62,7 +62,7 @@ def file_name(workflow: Workflow) -> str:
 
 
 def with_router_url(workflow: Workflow, url: str) -> dict[str, Any]:
-    """Return the workflow with the router's address in its nodes "Router address".
+    """Return the workflow with the router's URL in its nodes "Router address".
 
     For workflows that no payload brings it; in the files it is the default.
     """
@@ -70,7 +70,7 @@ def with_router_url(workflow: Workflow, url: str) -> dict[str, Any]:
 
 
 def is_router_address(node: Mapping[str, Any]) -> bool:
-    """Whether `with_router_url` puts the address into this node."""
+    """Whether `with_router_url` puts the URL into this node."""
     return node["name"] == ROUTER_ADDRESS and any(
         one.get("name") == "router_url" for one in _assignments(node)
     )

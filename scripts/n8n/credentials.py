@@ -12,7 +12,7 @@ from router.configuration.settings import Settings
 
 EXAMPLE = "credentials.example.json"
 
-# The providers' own addresses: n8n wants one, where the configuration may leave it out.
+# The providers' own URLs: n8n wants one, where the configuration may leave it out.
 _DEFAULTS = {
     "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
     "OPENAI_BASE_URL": "https://api.openai.com/v1",

@@ -78,7 +78,7 @@ def posts_to(node: Node, *callbacks: str) -> bool:
 
 
 def begins_with(url: str, name: str) -> bool:
-    """Whether a URL begins with the payload's `urls.<name>`, and not with an address of its own."""
+    """Whether a URL begins with the payload's `urls.<name>`, and not with a URL of its own."""
     return re.match(rf"=\s*\{{\{{[^}}]*\burls\W{{1,4}}{name}\b", url) is not None
 
 

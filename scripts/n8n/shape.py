@@ -53,5 +53,5 @@ def shape_fault(content: Any) -> str | None:
         for link in group or ()
     }
     if lost := sorted((set(workflow.connections) | targets) - set(names)):
-        return f'a connection names "{lost[0]}", which is no node of it. Connect it anew.'
+        return f'a connection names "{lost[0]}", which is no node of it. Connect it again.'
     return None

@@ -53,7 +53,7 @@ async def test_an_llm_that_stays_away_ends_the_turn_by_its_age(staged, llm):
     async with staged(**ONCE) as stage:
         await stage.maria.writes("oi")
         await stage.until(PUT_OFF, is_put_off)
-        await stage.sql("update messages set sent_at = sent_at - interval '2 hours'")
+        await stage.time_passes(hours=2)
         (turn,) = await stage.turns_end()
     assert (turn["state"], turn["reason"], turn["error_kind"]) == ("dead", "too_old", "away")
     assert stage.maria.replies == []

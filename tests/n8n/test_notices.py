@@ -64,7 +64,7 @@ async def test_a_lost_connection_is_told(staged, tickets):
     async with staged() as stage:
         await tells(stage, None, tickets.url)
         await stage.shop.line.breaks()
-        await stage.sql("update notices set next_at = now()")
+        await stage.time_comes_to("select next_at from notices")
         notice = await told(stage)
         (ticket,) = await tickets.gets(1)
     assert notice["kind"] == "connection_lost"

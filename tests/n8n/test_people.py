@@ -104,7 +104,7 @@ async def test_while_n8n_does_not_delete_it_is_not_forgotten(
         assert kept["execution_id"] == execution_id
         assert told in kept["error"]
         assert SECRET not in str(kept)
-        await stage.sql("update executions_to_erase set next_at = now()")
+        await stage.time_comes_to("select next_at from executions_to_erase")
     assert len(await saved(n8n, execution_id)) == 1
     right = n8n.configuration(**QUICK, N8N_PUBLIC_API_KEY=public_key)
     async with dark_stage(database_url, evolution, llm, **right) as later:

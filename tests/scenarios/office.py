@@ -9,13 +9,13 @@ import httpx
 from fastapi import FastAPI
 
 from router.api.dependencies import ApiServices
+from router.api.routes import ROUTES as OPERATORS_ROUTES
 from router.configuration.settings import Settings, load_settings
 from router.evolution.client import EvolutionClient
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.errors import install_error_handlers
 from router.http.services import provide
 from router.outbound.client import open_tenant_http
-from router.routes import OPERATORS_ROUTES
 from router.state.direct import DirectDatabase
 from tests.services import api_services
 from tests.state.conversation import Conversation

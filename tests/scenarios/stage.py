@@ -103,7 +103,7 @@ class Stage:
 
     async def leases_run_out(self) -> None:
         """Let the leases be over: a flow had them for as long as a busy machine may need."""
-        await self.sql("update turns set lease_until = clock_timestamp() where lease_until > now()")
+        await self.time_comes_to("select lease_until from turns")
 
     async def turns_end(self) -> list[dict[str, Any]]:
         """Wait until nothing is pending or under way; the turns, oldest first."""
@@ -124,6 +124,14 @@ class Stage:
         seconds = self.offset.total_seconds()
         await self.sql(_MOVED_CLOCK.format(seconds=seconds))
         self.evolution.now = lambda: time.time() + seconds
+
+    async def time_comes_to(self, moments: str) -> None:
+        """Move the clocks to the last moment that a query gives, if it is still to come."""
+        (row,) = await self.sql(
+            "select extract(epoch from max(at) - hybridflow.clock()) as seconds"
+            f" from ({moments}) as m (at)"
+        )
+        await self.time_passes(seconds=max(0.0, float(row["seconds"] or 0)) + 0.01)
 
     async def cron_runs(self) -> dict[str, Any]:
         return await self.post("/cron/auto-resume", {"X-Cron-Secret": CRON_SECRET})

@@ -81,7 +81,7 @@ async def office(
 
 def take_webhooks(office: Office) -> None:
     provide(office.app, intake_services(office.services.settings, office.talk.database))
-    office.app.include_router(webhook_router)
+    office.app.router.routes.extend(webhook_router.routes)
 
 
 async def look(office: Office, name: str = "shop") -> Any:

@@ -38,9 +38,7 @@ async def write_in_vain(stage: Stage, those: list[Customer]) -> None:
     for place, each in enumerate(those, 1):
         await each.writes("oi")
         await stage.until(PUT_OFF, of_length(place))
-    # WhatsApp tells the time in seconds: here each writes in another one.
-    apart = "update sessions set last_contact_at = now() - (9 - id) * interval '1 second'"
-    await stage.sql(apart)
+        await stage.time_passes(seconds=1)  # WhatsApp tells the time in seconds
 
 
 async def in_order(stage: Stage) -> list[str]:

@@ -202,7 +202,7 @@ def test_without_a_way_back_a_phone_is_not_connected(
     assert tenant.main(["connect", "shop"]) == 1
     assert "set PUBLIC_URL" in capsys.readouterr().err
     assert tenant.main(["connect", "shop", "--url", "router.example"]) == 1
-    assert "is not an address" in capsys.readouterr().err
+    assert "is not a URL" in capsys.readouterr().err
     monkeypatch.delenv("EVOLUTION_WEBHOOK_SHARED_SECRET")
     assert tenant.main(["connect", "shop", "--url", "https://router.example"]) == 1
     assert "EVOLUTION_WEBHOOK_SHARED_SECRET is not set" in capsys.readouterr().err

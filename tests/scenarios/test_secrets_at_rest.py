@@ -90,11 +90,11 @@ async def test_rotation_encrypts_anew_what_an_old_key_did_and_what_was_plain(
     )
     database = office.talk.database
     assert await rotate(settings_with({"SECRETS_KEY": f"{NEW},{OLD}"}), database) == 0
-    assert capsys.readouterr().out == "3 keys encrypted anew, 0 were already, 0 cannot be read\n"
+    assert capsys.readouterr().out == "3 keys encrypted again, 0 were already, 0 cannot be read\n"
     assert opened(await stored(office), NEW) == "EVO-PADARIA"
     assert is_sealed(await stored(office, 1))
     assert await rotate(settings_with({"SECRETS_KEY": NEW}), database) == 0
-    assert capsys.readouterr().out == "0 keys encrypted anew, 3 were already, 0 cannot be read\n"
+    assert capsys.readouterr().out == "0 keys encrypted again, 3 were already, 0 cannot be read\n"
 
 
 async def test_rotation_without_the_old_key_says_whose_cannot_be_read_and_changes_nothing(
@@ -104,7 +104,7 @@ async def test_rotation_without_the_old_key_says_whose_cannot_be_read_and_change
     before = await stored(office)
     assert await rotate(settings_with({"SECRETS_KEY": NEW}), office.talk.database) == 1
     assert (
-        "tenant 2, evo_api_key: it is encrypted, and SECRETS_KEY has not the key"
+        "tenant 2, evo_api_key: it is encrypted, and SECRETS_KEY lacks the key"
         in capsys.readouterr().err
     )
     assert await stored(office) == before

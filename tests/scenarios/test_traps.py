@@ -140,7 +140,7 @@ async def test_connection_closed_is_tried_again_although_it_is_a_400(stage: Stag
     await stage.maria.answered()
     (turn,) = await stage.turns_end()
     assert turn["state"] == "sent"
-    if handler is None:  # a flow is begun anew: what else it would have said is not known
+    if handler is None:  # a flow is begun again: what else it would have said is not known
         assert len(stage.llm.requests) == 1, "the reply is kept, not made again"
 
 

@@ -70,7 +70,7 @@ class Line:
 
     async def time_comes(self) -> None:
         await self.stage.until("select 1 from turns where state = 'pending'", bool)
-        await self.stage.sql("update turns set run_after = now() where state = 'pending'")
+        await self.stage.time_comes_to("select run_after from turns where state = 'pending'")
 
     async def get(self, path: str) -> Any:
         async with httpx.AsyncClient(base_url=self.stage.router_url) as client:

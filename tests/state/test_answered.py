@@ -63,7 +63,7 @@ async def reclaim(talk: Conversation) -> Json:
     return turn
 
 
-# A reply that never left is made anew for what has joined (A2)
+# A reply that never left is made again for what has joined (A2)
 
 
 async def test_a_message_that_joins_an_undelivered_reply_is_answered_with_it(talk: Conversation):
@@ -134,9 +134,9 @@ async def test_a_flow_that_said_nothing_is_begun_anew_with_what_came_meanwhile(t
     (again,) = await talk.claim()
     assert again["turn_id"] == turn["turn_id"]
     assert await talk.database.call("begin_anew", held(again)) == {"ok": True}
-    anew = await talk.claim_one()
-    assert answered(anew) == ["tem bolo?", "e café?"]
-    assert anew["parts"] == []
+    again = await talk.claim_one()
+    assert answered(again) == ["tem bolo?", "e café?"]
+    assert again["parts"] == []
 
 
 async def test_a_flow_that_has_spoken_is_not_begun_anew(talk: Conversation):

@@ -172,12 +172,9 @@ async def waits_for_what_is_away(talk: Conversation) -> None:
 
 
 async def waits_until_it_is_too_old(talk: Conversation) -> None:
-    turn = await asked(talk)
+    await talk.maria_writes("oi")
+    turn = await talk.claim_one(lease=2 * 3600)
     await talk.travel(minutes=70)
-    await talk.database.call(
-        "renew_turns", {"turns": [held(turn)], "worker": "test", "lease_seconds": 60}
-    )
-    await talk.sql("update turns set lease_until = hybridflow.clock() + interval '1 minute'")
     await talk.fail(turn, "away", away="llm", answer_within_minutes=60)
 
 

@@ -151,7 +151,6 @@ async def test_every_column_about_a_contact_is_exported(talk: Conversation, whol
         contact = await export_contact(talk.database, named)
     names = {"messages_archive": "archived_messages", "processed_events": "events"}
     found = await columns(talk)
-    contact["turn_attempts"] = [each for turn in contact["turns"] for each in turn["attempts"]]
     missing: dict[str, set[str]] = {}
     for table in ABOUT_CONTACTS:
         rows = contact.get(names.get(table, table))

@@ -138,10 +138,10 @@ async def test_a_reply_made_anew_is_not_said_when_the_first_shows_up_after_all(t
     again = await reclaim(talk)
     await settle(talk, again, first, "not_sent")
     await talk.database.call("begin_anew", held(again))
-    anew = await talk.claim_one()
-    await talk.save(anew, "Outra resposta")
+    again = await talk.claim_one()
+    await talk.save(again, "Outra resposta")
     await late_echo(talk, "Oi")
-    assert "refused" in await talk.begin(anew, "Outra resposta")
+    assert "refused" in await talk.begin(again, "Outra resposta")
 
 
 # What is told late of an earlier try says nothing of the present one

@@ -199,7 +199,7 @@ async def test_a_user_without_the_right_is_told_whose_address_to_give(
         "create role visitor login password 'visit'",
     )
     user = empty_database_url.split("@", maxsplit=1)
-    with pytest.raises(MigrationFailed, match="give the address of the database's owner"):
+    with pytest.raises(MigrationFailed, match="give the URL of the database's owner"):
         await migrate(f"postgresql://visitor:visit@{user[1]}", samples)
     await run(empty_database_url, "drop role visitor")
 

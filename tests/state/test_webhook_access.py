@@ -59,6 +59,10 @@ class Door:
         await self.watched.database.call("add_webhook_secret", argument)
         return new.secret_hash
 
+    async def retires_secret(self, after_hours: float | None = None) -> None:
+        argument = {"tenant_id": 1, "webhook_secret_id": 1, "after_hours": after_hours}
+        await self.watched.database.call("retire_webhook_secret", argument)
+
 
 @pytest.fixture
 async def door(database_url: str) -> AsyncIterator[Door]:
@@ -104,7 +108,7 @@ async def test_before_a_refusal_the_newest_are_asked_but_not_for_each(door: Door
 async def test_a_retired_secret_holds_for_ten_seconds_at_most(door: Door):
     await door.adds_secret()
     await door.access.of("shop")
-    await door.talk.sql("update webhook_secrets set retires_at = now()")
+    await door.retires_secret()
     door.now += 10.1
     assert (await door.access.of("shop")).hashes == ()
 
@@ -232,7 +236,7 @@ async def test_a_name_taken_over_by_who_has_no_guard_takes_no_other_away(door: D
 
 async def test_a_secret_that_is_to_be_retired_ends_by_itself(door: Door):
     secret_hash = await door.adds_secret()
-    await door.talk.sql("update webhook_secrets set retires_at = now() + interval '5 seconds'")
+    await door.retires_secret(after_hours=5 / 3600)
     assert (await door.access.of("shop")).hashes == (secret_hash,)
     door.now += 6
     assert (await door.access.of("shop")).hashes == ()

@@ -139,7 +139,7 @@ async def test_a_server_that_is_not_there_has_certainly_not_sent(
 async def test_a_bad_address_is_refused_at_once(
     client: WholeEvolution, shop: Business, url: str
 ) -> None:
-    with pytest.raises(EvolutionRefused, match="address"):
+    with pytest.raises(EvolutionRefused, match="URL"):
         await client.send_text(Instance(url, SecretStr("key"), "shop"), MARIA, "x")
 
 

@@ -290,7 +290,7 @@ ANSWERS: dict[str, tuple[httpx.Response, type[EvolutionError] | None, Any, str]]
         AWAY,
         "503: service not activated",
     ),
-    "a redirect": (answer(301, content=b""), REFUSED, REFUSED, "address is not right"),
+    "a redirect": (answer(301, content=b""), REFUSED, REFUSED, "URL is not right"),
     "Meta refuses": (
         answer(201, graph(131047, "Re-engagement message")),
         REFUSED,

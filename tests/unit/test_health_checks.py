@@ -49,7 +49,7 @@ def everything() -> Everything:
 @pytest.fixture
 def http(everything: Everything) -> httpx.AsyncClient:
     app = FastAPI()
-    app.include_router(router)
+    app.router.routes.extend(router.routes)
     settings = load_settings({"ANTHROPIC_API_KEY": "x"}, env_file=None)
     others: Any = everything
     looked_at = LookedAt(settings, everything, others, others, n8n=None)

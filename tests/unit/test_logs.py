@@ -460,7 +460,12 @@ def test_lines_go_to_standard_output_by_default(capsys):
         ("0.12345678901234 s", "0.12345678901234 s"),
         ("jid 5511955550001@s.whatsapp.net", "jid (number)"),
         ("201955550001001@lid wrote", "(number) wrote"),
-        ("turn 12345 of 1763900000", "turn 12345 of 1763900000"),
+        ("turn 12345 of 176390000", "turn 12345 of 176390000"),
+        ("not on WhatsApp: 4791234567", "not on WhatsApp: (number)"),
+        ("4791234567, 6591234567: refused", "(number), (number): refused"),
+        ("to +67722345", "to (number)"),
+        ("at 10:00:00+0000", "at 10:00:00+0000"),
+        ("within 10.1234567890 s", "within 10.1234567890 s"),
         ("execution 3EB05511955550001AA", "execution 3EB05511955550001AA"),
     ],
 )

@@ -222,11 +222,11 @@ def test_a_sound_workflow_has_no_faults(flow: Callable[[], Workflow]):
         (turn_flow() | {"connections": {"Turn": []}}, "(connections.Turn: "),
         (
             turn_flow() | {"connections": {"Gone": main(("Turn",))}},
-            'a connection names "Gone", which is no node of it. Connect it anew.',
+            'a connection names "Gone", which is no node of it. Connect it again.',
         ),
         (
             turn_flow() | {"connections": {"Turn": main(("Gone",))}},
-            'a connection names "Gone", which is no node of it. Connect it anew.',
+            'a connection names "Gone", which is no node of it. Connect it again.',
         ),
         (
             turn_flow() | {"nodes": [*turn_flow()["nodes"], node("Done", "noOp", 1)]},

@@ -9,9 +9,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from router.api.bound_database import CallersDatabase
+from router.api.routes import ROUTES as OPERATORS_ROUTES
 from router.errors import DatabaseFault
 from router.gate.identity import CallerIdentity
-from router.routes import OPERATORS_ROUTES
 from router.state.calls.api_keys import CreateApiKey, ListApiKeys, list_api_keys
 from router.state.calls.members import ListMembers, list_members
 from router.state.calls.pauses import AutoResume

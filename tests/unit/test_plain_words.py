@@ -22,7 +22,11 @@ PHRASES = {
     r"hitherto|whereof|thereof|whereby|heretofore|thereupon": "a common word",
     r"\bto be had\b|\bmay be had\b": "is available",
     r"nobody but": "only",
-    r"\bbear (?:that|to be)\b": "is safe to repeat; tolerates",
+    r"\bbears?\b": "can take; tolerates; is safe to repeat",
+    r"\bat hand\b": "there; found; in a cache",
+    r"\bof now\b": "current",
+    r"\bwhoever (?:asks|asked|brings|had it|has it done|calls)\b": "the caller; however it comes",
+    r"has not (?:even )?the (?:form|key)": "does not look like; lacks the key",
 }
 ALL_OF = re.compile("|".join(f"(?:{phrase})" for phrase in PHRASES), re.IGNORECASE)
 _FOLDERS = ("router", "scripts", "loopback", "database/schema", "docs", "n8n_workflows", "docker")

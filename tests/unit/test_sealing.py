@@ -53,7 +53,7 @@ def test_an_old_key_still_opens_and_the_first_seals():
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"), [([NEW], "has not the key"), ([], "SECRETS_KEY is not set")]
+    ("keys", "said"), [([NEW], "lacks the key"), ([], "SECRETS_KEY is not set")]
 )
 def test_without_its_key_it_says_so_and_repeats_nothing(keys, said):
     sealed = Vault([OLD]).seal("EVO-SECRET", HERE)

@@ -167,7 +167,7 @@ def test_all_faults_are_named_at_once_with_value_and_cure():
         DEBOUNCE_CAP_SECONDS="1",
     )
     assert faults == {
-        "SUPABASE_URL": "'xxx.supabase.co' is not an http address. Write it in full, such as"
+        "SUPABASE_URL": "'xxx.supabase.co' is not an http URL. Write it in full, such as"
         " https://host.example. Copy the Project URL from the Supabase dashboard (Settings, API):"
         " https://xxx.supabase.co.",
         "PORT": "'99999' is too large. Give a whole number from 1 up to 65535.",
@@ -216,7 +216,7 @@ def test_supabases_address_and_key_need_each_other(url, key):
         ("https://", "no host"),
         ("https://abc .supabase.co", "spaces"),
         ("https://abc.supabase.co:port", "port"),
-        ("https://[::1", "not an address"),
+        ("https://[::1", "not a URL"),
     ],
 )
 def test_a_wrong_supabase_address_is_refused_with_a_hint(url, hint):

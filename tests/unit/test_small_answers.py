@@ -1,7 +1,7 @@
 """An answer that only says what became of a call costs little to unpack, whatever is in it."""
 
 import gzip
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 import httpx
@@ -41,7 +41,7 @@ async def test_no_more_of_it_is_unpacked_than_a_word(call: str, monkeypatch: pyt
     unpacked: list[int] = []
     begun = bounds.unpacking
 
-    def counted(headers: httpx.Headers, longest: int) -> Callable[[bytes], bytes]:
+    def counted(headers: httpx.Headers, longest: int) -> Callable[[bytes], Iterable[bytes]]:
         unpacked.append(longest)
         return begun(headers, longest)
 

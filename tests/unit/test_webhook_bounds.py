@@ -340,7 +340,7 @@ class Post:
         self.database = Database()
         self.bodies = Bodies(BodyLimits(), Callers(()))
         app = FastAPI()
-        app.include_router(routes.router)
+        app.router.routes.extend(routes.router.routes)  # as the whole router has them
         settings = load_settings(
             {
                 "EVOLUTION_WEBHOOK_SHARED_SECRET": SECRET["X-Webhook-Secret"],

@@ -46,7 +46,7 @@ class Post:
         self.database = Database()
         self.bodies = Bodies(BodyLimits(held_bytes=held), Callers(()))
         self._app = FastAPI()
-        self._app.include_router(router)
+        self._app.router.routes.extend(router.routes)
         settings = load_settings(
             {"EVOLUTION_WEBHOOK_SHARED_SECRET": SECRET, "ANTHROPIC_API_KEY": "x"}, env_file=None
         )

@@ -1,7 +1,7 @@
 -- HybridFlow: lets a front end follow sessions and messages live, by Supabase Realtime. Run it once, after
 -- the schema; again does no harm. Who is told of what, row level security decides: members of a tenant
 -- (table memberships) of its rows, nobody else. Only for what is deleted Realtime asks no row security:
--- whoever listens hears its id, and nothing but that. So leave the tables' replica identity as it is.
+-- every listener hears its id, and only that. So leave the tables' replica identity as it is.
 --
 -- To end it: alter publication supabase_realtime drop table public.sessions, public.messages;
 
@@ -15,7 +15,7 @@ begin
     where c.relnamespace = 'public'::pg_catalog.regnamespace and c.relname in ('sessions', 'messages')
         and c.relreplident <> 'd';
     if v_told is not null then
-        raise exception 'a deletion in % would tell more than its id to whoever listens', v_told
+        raise exception 'a deletion in % would tell more than its id to every listener', v_told
             using hint = 'alter table public.… replica identity default;';
     end if;
     if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then

@@ -8,7 +8,7 @@ from router.state.calls.model import Answer, Held, Items, Moment, StoredInstance
 
 
 class ReplyRules(Answer):
-    """A tenant's own rules of what may be said; None: the deployment's default."""
+    """A tenant's own settings of what may be said; None: the deployment's default."""
 
     forbidden_patterns: Items[str] = ()
     max_characters: int | None = None

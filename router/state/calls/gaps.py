@@ -6,7 +6,7 @@ from router.state.calls.model import Answer, Asked, Items, Moment, call
 from router.state.database import Database
 
 NameAndServer: TypeAlias = Items[str]
-"""An instance's name, and the address of its server."""
+"""An instance's name, and the URL of its server."""
 
 
 class GapsByActivity(Answer):

@@ -5,7 +5,7 @@ from router.state.database import Database
 
 
 class WebhookGuards(Asked):
-    """The guards behind a tenant's, so many of them; or what changed since, and some others."""
+    """The access of tenants after one, so many; or what changed since, and some others."""
 
     after: int | None = None
     limit: int | None = None
@@ -24,7 +24,7 @@ class WebhookGuard(Answer):
 
 
 class GuardsTold(Answer):
-    """Some guards, and where the next ones begin; None: there are no more."""
+    """Some tenants' access, and where the next page begins; None: there are no more."""
 
     guards: Items[WebhookGuard]
     next: int | None

@@ -1,6 +1,14 @@
 """The tenants' instances, as the router itself needs them: database/schema/0800_tenants.sql."""
 
-from router.state.calls.model import Answer, Asked, Items, Moment, StoredInstance, call
+from router.state.calls.model import (
+    Answer,
+    Asked,
+    Items,
+    Moment,
+    StoredInstance,
+    Text,
+    call,
+)
 from router.state.database import Database
 
 
@@ -8,7 +16,7 @@ class GetInstance(Asked):
     """Which one, and the mark of a probe that may have arrived."""
 
     tenant_id: int | None = None
-    instance_name: str | None = None
+    instance_name: Text | None = None
     probe: str | None = None
 
 
@@ -22,7 +30,7 @@ class UndeliveredReplies(Answer):
 
 
 class InstanceFound(StoredInstance):
-    """How to reach it, how it is guarded, and how it fared of late."""
+    """How to reach it, who may post its webhooks, and what has failed recently."""
 
     is_active: bool
     llm_provider: str

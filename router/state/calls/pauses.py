@@ -34,7 +34,7 @@ class PauseContact(_Pause):
 
 
 class _Resume(Asked):
-    """Who lets the AI answer again, and what holds where the tenant has no rule of its own."""
+    """Who lets the AI answer again, and what holds where the tenant has no setting of its own."""
 
     tenant_id: int
     source: PauseSource

@@ -16,6 +16,7 @@ ExportList = Literal[
     "messages",
     "archived_messages",
     "turns",
+    "turn_attempts",
     "notices",
     "spending",
     "events",

@@ -1,4 +1,4 @@
-"""Tenants' keys as they are stored, to be encrypted anew: database/schema/0820_secrets.sql."""
+"""Tenants' keys as they are stored, to be encrypted again: database/schema/0820_secrets.sql."""
 
 from typing import Literal
 
@@ -52,5 +52,5 @@ async def list_sealed(database: Database, asked: ListSealed) -> SealedKeys:
 
 
 async def reseal(database: Database, asked: Reseal) -> Resealed:
-    """Put a key, encrypted anew, into the place of what it was."""
+    """Put a key, encrypted again, into the place of what it was."""
     return await call(database, "reseal", asked, Resealed)

@@ -134,7 +134,7 @@ class BeginAnew(Asked):
 
 
 async def begin_anew(database: Database, asked: BeginAnew) -> Done | Refusal:
-    """Have a reply made anew, of which nothing is on the phone or in doubt."""
+    """Have a reply made again, of which nothing is on the phone or in doubt."""
     return await call_or_refused(database, "begin_anew", asked, Done, Refusal)
 
 
