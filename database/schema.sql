@@ -25,7 +25,7 @@ begin
             when jsonb_array_length(nullif(s.entry -> 'statements', 'null')) = 1
                 then encode(sha256(convert_to(s.entry -> 'statements' ->> 0, 'UTF8')), 'hex')
         end
-        from (values ('20261125194500', 'v0_2_0')) as m (version, name)
+        from (values ('20261125194500', 'v0_2_0'), ('20261126145950', 'v0_3_0')) as m (version, name)
         inner join (
             select to_jsonb(h) as entry from supabase_migrations.schema_migrations as h
         ) as s on s.entry ->> 'version' = m.version and s.entry ->> 'name' = m.name
@@ -37,7 +37,7 @@ do $hybridflow$
 declare
     v_newest text := (select max(version) from hybridflow.migrations);
 begin
-    if v_newest > '20261125194500' then
+    if v_newest > '20261126145950' then
         raise exception 'the database has HybridFlow''s migration %, which is newer than this file',
             v_newest using hint = 'Use the schema.sql of the HybridFlow that made it, or a later.';
     end if;
@@ -91,7 +91,7 @@ begin
 end
 $hybridflow$;
 
--- Functions that are no more, or have another signature, give way, with our triggers and policies
+-- Functions that are gone, or have another signature, are dropped, with our triggers and policies
 -- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
 do $hybridflow$
 declare
@@ -394,6 +394,7 @@ begin
                 ('said_in_session', 'iiiiittt', array['p_session_id', 'p_archived', 'p_sent_at', 'p_id', 'p_limit', 'id', 'sent_at', 'wa_id']::text[], array['bigint', 'boolean', 'timestamptz', 'bigint', 'integer', 'bigint', 'timestamptz', 'text']::text[], 0, true, null),
                 ('page_of_said', 'iiii', array['p_list', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
                 ('page_of_events', 'iiiii', array['p_list', 'p_tenant_id', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
+                ('page_of_attempts', 'iii', array['p_session_id', 'p_after', 'p_limit']::text[], array['bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
                 ('page_of_changes', 'iiiii', array['p_tenant_id', 'p_session_id', 'p_jids', 'p_after_id', 'p_limit']::text[], array['bigint', 'bigint', 'text[]', 'bigint', 'integer']::text[], 0, false, 'jsonb'),
                 ('erase_rows', 'iii', array['p_table', 'p_tenant_id', 'p_session_ids']::text[], array['text', 'bigint', 'bigint[]']::text[], 0, false, 'bigint'),
                 ('bury_contact', 'iii', array['p_tenant_id', 'p_session_ids', 'p_hashes']::text[], array['bigint', 'bigint[]', 'jsonb']::text[], 0, false, 'void'),
@@ -456,8 +457,8 @@ $hybridflow$;
 
 -- ==================== 0010_gone.sql
 
--- HybridFlow: what an earlier release had and is no more. (Functions of the schema hybridflow give way by
--- themselves; one of the schema public is dropped here by its name.)
+-- HybridFlow: drops what an earlier release had and this one has not. (Functions of the schema hybridflow are
+-- replaced by themselves; one of the schema public is dropped here by its name.)
 
 drop index if exists public.turns_one_active;
 drop index if exists public.turns_one_pending;
@@ -484,9 +485,9 @@ drop index if exists public.messages_in_doubt;
 create schema if not exists hybridflow;
 
 -- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
--- of a table anew for each statement that writes a row of it, whatever that changes, and these tables are
+-- of a table again for each statement that writes a row of it, whatever that changes, and these tables are
 -- written at each message. A domain is read once by a connection, and judged where the column is written.
--- What each allows is added below: so no table of an earlier release is written anew.
+-- What each allows is added below: so no table of an earlier release is written again.
 do $hybridflow$
 declare
     v_name text;
@@ -512,7 +513,7 @@ create table if not exists public.tenants (
     llm_model text,
     llm_max_tokens integer check (llm_max_tokens > 0),
     is_active boolean not null default true,
-    -- Rules of the conversation; null means the deployment's default.
+    -- Settings of the conversation; null means the deployment's default.
     debounce_seconds numeric check (debounce_seconds between 0 and 3600),
     resume_after_hours numeric check (resume_after_hours > 0 and resume_after_hours <= 87600),
     answer_within_minutes numeric check (answer_within_minutes > 0 and answer_within_minutes <= 525600),
@@ -541,7 +542,7 @@ create table if not exists public.tenants (
     updated_at timestamptz not null default now()
 );
 
-comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and rules.';
+comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and settings.';
 comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
 
 create table if not exists public.sessions (
@@ -1194,7 +1195,7 @@ $$;
 
 -- HybridFlow: the clock, and who is who.
 
--- The one clock of every rule. clock_timestamp(), not now(): a transaction that waited for a lock
+-- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
 -- must not judge by the time at which it began to wait. Tests move it with
 -- `set hybridflow.clock_offset = '3 hours'`.
 create or replace function hybridflow.clock()
@@ -1207,7 +1208,7 @@ as $$
         + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval
 $$;
 
--- A rule's value: the tenant's own, else the caller's policy, else the product's default.
+-- A setting's value: the tenant's own, else the caller's policy, else the product's default.
 create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
 returns numeric
 language sql
@@ -1716,7 +1717,7 @@ begin
 end
 $$;
 
--- Ends the pause of the locked session, whoever asks. The columns that say why it was paused stay,
+-- Ends the pause of the locked session, for any caller. The columns that say why it was paused stay,
 -- for the operator to read.
 create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
 returns void
@@ -1829,7 +1830,7 @@ as $$
 $$;
 
 -- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
--- own, and no turn of now counts as having seen what the other session brings.
+-- own, and no current turn counts as having seen what the other session brings.
 create or replace function hybridflow.close_sight(p_session_id bigint)
 returns void
 language sql
@@ -2301,7 +2302,7 @@ begin
 end
 $$;
 
--- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made anew for all that
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for all that
 -- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
 create or replace function hybridflow.discard_reply(p_turn_id bigint)
 returns void
@@ -2438,7 +2439,7 @@ begin
 end
 $$;
 
--- The active turn goes on at once, by whoever claims it; beside another one, if the session has one.
+-- The active turn goes on at once, for the next claim; beside another one, if the session has one.
 create or replace function hybridflow.take_up(p_turn public.turns)
 returns void
 language plpgsql
@@ -2487,7 +2488,7 @@ begin
     elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
         perform hybridflow.take_up(v_turn);
     elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
-        -- An earlier reply to the same messages (see widen_turn): the one made anew is not said.
+        -- An earlier reply to the same messages (see widen_turn): the one made again is not said.
         select from public.messages as m
         where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
     ) then
@@ -2568,7 +2569,7 @@ as $$
     where coalesce(h.characters_after, 0) < 200000
 $$;
 
--- How a token is kept: whoever reads the table cannot act for a handler.
+-- How a token is kept: as a hash, so that a reader of the table cannot act for a handler.
 create or replace function hybridflow.hash_token(p_token uuid)
 returns bytea
 language sql
@@ -2800,7 +2801,7 @@ as $$
 $$;
 
 -- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
--- of their ids and from the first again: whoever was served last comes last. One look at the index for each
+-- of their ids and from the first again: who was served last comes last. One look at the index for each
 -- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
 -- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
 -- was looked at.
@@ -3163,7 +3164,7 @@ begin
     v_round := hybridflow.next_tenants(
         v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
     );
-    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly in vain
+    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly for nothing
         return jsonb_build_object(
             'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
             'after_tenant', v_round.last, 'taken', 0,
@@ -3225,7 +3226,7 @@ begin
 
     select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
 
-    -- Whoever was served comes last the next time; where nobody was, the next look goes on from here.
+    -- Who was served comes last the next time; where nobody was, the next look goes on from here.
     select n.tenant_id into v_last
     from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
     where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
@@ -3249,9 +3250,9 @@ begin
 end
 $$;
 
--- Why whoever shows p.token may not act for the turn, as every function answers it: {refused: reason}, or
--- null. 'stale': the turn is not theirs (any more), be it that a newer attempt has it, that the lease ran
--- out, or that there is none; to a token that is not the turn's own nothing more is said. A turn that was
+-- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
+-- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
+-- none; to a token that is not the turn's own nothing more is said. A turn that was
 -- closed keeps its last one. 'paused', 'superseded' (closed or merged).
 create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
 returns jsonb
@@ -3595,7 +3596,7 @@ $$;
 
 -- begin_anew({turn_id, token})
 -- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
--- now, together with what came meanwhile, and its reply is made anew. The attempt does not count.
+-- now, together with what came meanwhile, and its reply is made again. The attempt does not count.
 -- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
 create or replace function public.begin_anew(p jsonb)
 returns jsonb
@@ -3817,7 +3818,7 @@ $$;
 create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
 where state = 'dead';
 
--- Whether a dead turn is one that the filters of retry_turns ask for, but for the time.
+-- Whether a dead turn is one that the filters of retry_turns ask for, except the time.
 create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
 returns boolean
 language sql
@@ -4476,7 +4477,7 @@ as $$
 $$;
 
 -- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
--- Evolution has taken a message of ours, whoever had it sent: records its id, whatever has become of its turn
+-- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
 -- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
 -- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
 -- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?}: turn_state is null where it has no turn,
@@ -4674,7 +4675,7 @@ begin
 end
 $$;
 
--- A send in doubt as whoever looks it up needs it.
+-- A send in doubt, with what is needed to look it up.
 create or replace function hybridflow.doubt_context(p_send public.messages)
 returns jsonb
 language sql
@@ -4854,7 +4855,7 @@ $$;
 -- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
 -- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
 -- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
--- More than a hundred count as a hundred, whatever a tenant says: each of its messages would be dear for all.
+-- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
 create or replace function hybridflow.is_loop(
     p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
 )
@@ -5096,7 +5097,7 @@ $$;
 
 -- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
 -- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
--- may edit what our side said: whoever asks could be the contact, rewriting what the LLM will read.
+-- may edit what our side said: the sender could be the contact, rewriting what the LLM will read.
 -- Returns the decision; what is to be kept, with the event, is its `change`.
 create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
 returns jsonb
@@ -5107,7 +5108,7 @@ declare
     v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
 begin
     if v_message.id is null then
-        -- The session comes first, as for whoever learns how a send of it is called.
+        -- The session comes first, as in finish_send, which learns a send's id.
         perform from public.sessions where id in (
             select i.session_id from public.session_identities as i
             where i.tenant_id = p_tenant.id
@@ -5238,8 +5239,8 @@ where wa_id is null and (send_state in ('sending', 'unknown') or late_until is n
 -- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
 -- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
 -- its telling a send is looked for in the sessions that the event names, and, where it names none that is
--- known, for a LID may be anybody's, in all. However many there are, no more than the newest thousand are
--- read of a session, of all, and of those that have the words.
+-- known, for a LID may be anybody's, in all. However many there are, at most a thousand are read: the newest
+-- of a session and of all; of those that have the words any thousand, for their index has no order.
 create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
 returns setof public.messages
 language plpgsql
@@ -5675,8 +5676,8 @@ as $$
         and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
 $$;
 
--- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Whoever
--- takes an event has seen that something is missing.
+-- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Called
+-- only where something is missing.
 create or replace function hybridflow.refuse_event(p_event jsonb)
 returns void
 language plpgsql
@@ -5787,12 +5788,12 @@ $$;
 -- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
 -- 'ignored', decision: 'erased'}, and leaves no trace.
 --
--- Whoever gives many events gives patience_ms, too. Then nothing is waited for longer than that, and after
--- the first time that it was in vain for no more than a moment: {outcome: 'busy'}, nothing was done about the
+-- A caller with many events gives patience_ms, too. Then nothing is waited for longer than that, and after
+-- the first wait without success only for a moment: {outcome: 'busy'}, nothing was done about the
 -- event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of some
 -- contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a deadlock
 -- after a second), and a contact whose session is held keeps nobody else's messages back. Nor does it go on
--- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, but for the first event,
+-- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, except the first event,
 -- so that each call brings something about, and what was decided stands, long before the call is given up.
 create or replace function public.ingest_events(p jsonb)
 returns jsonb
@@ -7222,7 +7223,7 @@ comment on column public.tenants.fallback_message is
 'In place of a refused reply; and once a day when a budget is used up';
 comment on column public.tenants.loop_replies is
 'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
-'no guard';
+'no loop is looked for; more than 100 count as 100';
 comment on column public.tenants.loop_minutes is
 'The minutes in which loop_replies count';
 comment on column public.tenants.daily_turns is
@@ -7253,7 +7254,7 @@ comment on column public.tenants.llm_api_key is
 
 -- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
 
--- A tenant as the API shows it: of keys that there is one, not which; of its own services' addresses besides;
+-- A tenant as the API shows it: of keys that there is one, not which; of its own services' URLs besides;
 -- the QR code has its own function.
 create or replace function hybridflow.tenant_json(p_tenant public.tenants)
 returns jsonb
@@ -7272,7 +7273,7 @@ as $$
     from stored as s
 $$;
 
--- A tenant as a caller may see it (every value, without one): the addresses of its own services, in which a
+-- A tenant as a caller may see it (every value, without one): the URLs of its own services, in which a
 -- secret may stand, are shown to those alone who may set them.
 create or replace function hybridflow.tenant_seen_by(p_caller jsonb, p_tenant public.tenants)
 returns jsonb
@@ -7468,7 +7469,7 @@ begin
     end if;
     perform hybridflow.check_name('instance_name', p_values ->> 'instance_name');
     if p_values ->> 'instance_name' in ('.', '..') then
-        raise exception 'instance_name must not be % : it stands in the paths of Evolution''s addresses',
+        raise exception 'instance_name must not be % : it is part of the paths of Evolution''s URLs',
             p_values ->> 'instance_name' using errcode = 'PT422';
     end if;
     for v_name in select k from jsonb_object_keys(p_values) as k loop
@@ -7623,7 +7624,7 @@ as $$
 $$;
 
 -- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
--- addresses, in which a secret may stand, only that they have.
+-- URLs, in which a secret may be, only that they have.
 create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
 returns jsonb
 language sql
@@ -7743,7 +7744,7 @@ $$;
 
 -- tenants_elsewhere({named: [url]})
 -- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
--- have no key of their own and their server is none of `named`; and those whose address is not plainly
+-- have no key of their own and their server is none of `named`; and those whose URL is not plainly
 -- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants,
 -- instances: [name]}]}, at most a hundred, with how many tenants each has and the first twenty of their
 -- instances. It compares texts only; whether two of them mean one server, and whether an odd one has a fault,
@@ -8234,8 +8235,8 @@ as $$
 $$;
 
 -- reseal({tenant_id, column, old, new})
--- Puts the same key, encrypted anew, in the place of the old value. Returns {changed}: false where that is no
--- longer there, for somebody has given the tenant another key meanwhile.
+-- Puts the same key, encrypted again, in the place of the old value. Returns {changed}: false where that is
+-- no longer there, for somebody has given the tenant another key meanwhile.
 create or replace function public.reseal(p jsonb)
 returns jsonb
 language plpgsql
@@ -8258,7 +8259,7 @@ $$;
 
 -- HybridFlow: who may do what over the API, and who did.
 --
--- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (whoever has the configuration)
+-- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (a script with the configuration)
 -- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
 -- Supabase Auth, whose rights are the memberships. The router says who calls, having checked the key or
 -- the token; what the caller may do is decided here, in the transaction that does it.
@@ -8532,7 +8533,7 @@ as $$
 $$;
 
 -- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
--- where the role does not do; p_tenant_id null: the deployment, of which everybody may know.
+-- where the role is too low; p_tenant_id null: the deployment, of which everybody may know.
 create or replace function hybridflow.require_role(p_caller jsonb, p_tenant_id bigint, p_needs text)
 returns void
 language plpgsql
@@ -8604,8 +8605,8 @@ $$;
 -- as_operator({caller, function, argument?})
 -- Calls the function for the caller, if it has the role that this needs, and audits it. The function is given
 -- the known caller as `caller`. Returns {caller: its name, result}: what the function returns, without
--- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role does not do,
--- or nobody may call this; PT404: another tenant's; and whatever the function raises.
+-- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role is too low,
+-- or nobody may call this; PT404: another tenant's; and what the function raises.
 create or replace function public.as_operator(p jsonb)
 returns jsonb
 language plpgsql
@@ -9177,7 +9178,7 @@ $$;
 
 -- ==================== 0842_prove_caller.sql
 
--- HybridFlow: whether whoever calls is known, asked before the body of the call is read.
+-- HybridFlow: whether the caller is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
 -- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for every
@@ -9210,8 +9211,8 @@ $$;
 
 -- prove_flow({turn_id | notice_id, token})
 -- Returns {tenant_id} or {refused: reason}: of the turn or notice whose token that is, or why it is nobody's,
--- as whatever acts on it would say. Whether the token may act still is judged as it acts. Takes no lock:
--- anybody may ask.
+-- as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
+-- lock: anybody may ask.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -9365,7 +9366,7 @@ $$;
 -- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
 -- ended within the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its
 -- database counts from one again. What another tenant's turn claims is left to stand there, and worth
--- nothing: whoever holds a session's lock neither waits for another tenant's rows nor writes them.
+-- nothing: a call that holds a session's lock does not wait for another tenant's rows, or write them.
 create or replace function hybridflow.execution_owner(p_execution_id text)
 returns bigint
 language sql
@@ -9751,7 +9752,7 @@ alter table public.executions_to_erase add constraint executions_to_erase_execut
 check (execution_id ~ '^[1-9][0-9]{0,14}$');
 
 -- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
--- deleted already, be it for another tenant, is left at that: nobody else's row is waited for, or written.
+-- deleted already, even for another tenant, is left at that: nobody else's row is waited for, or written.
 create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
 returns jsonb
 language plpgsql
@@ -9945,8 +9946,8 @@ end
 $$;
 
 -- A QR code is there to be scanned; p_tenant is as it was before. Told once a wait: WhatsApp changes the
--- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Whoever has asked
--- for the code, and scans it at once, is not told of it.
+-- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Nobody is told
+-- of a code that is asked for and scanned at once.
 create or replace function hybridflow.notice_qr(p_tenant public.tenants, p_event jsonb)
 returns void
 language plpgsql
@@ -9965,7 +9966,7 @@ begin
 end
 $$;
 
--- A notice as whoever tells it needs it, its token included. `number` and `url` are what is still to be
+-- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
 -- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
 -- replies may still reach the staff.
 create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
@@ -10210,7 +10211,7 @@ end
 $$;
 
 -- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
--- 'stale' (it was given out anew), 'superseded' (it is closed); null where one may.
+-- 'stale' (it was given out again), 'superseded' (it is closed); null where one may.
 create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
 returns jsonb
 language plpgsql
@@ -10312,7 +10313,7 @@ $$;
 
 -- finish_notice({notice_id, token, handler, reason?, url_told?})
 -- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was not
--- given out anew. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
+-- given out again. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
 -- {refused: reason}.
 create or replace function public.finish_notice(p jsonb)
 returns jsonb
@@ -10450,7 +10451,7 @@ end
 $$;
 
 -- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
--- due at once, whoever had it. The session is locked. p_outcome is how the attempt has ended.
+-- due at once, whichever attempt had it. The session is locked. p_outcome is how the attempt has ended.
 create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
 returns void
 language plpgsql
@@ -10479,8 +10480,8 @@ as $$
     returning *
 $$;
 
--- p_tokens take the place of what was reserved for the attempt, if they are known; whoever calls this clears
--- the turn's reservation.
+-- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the
+-- turn's reservation.
 create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
 returns void
 language plpgsql
@@ -10796,7 +10797,7 @@ as $$
 $$;
 
 -- Archives or deletes (with the events about them) up to p_batch messages, with their sessions locked:
--- whoever brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
+-- a call that brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
 -- there may be more}.
 create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
 returns jsonb
@@ -11075,11 +11076,11 @@ $$;
 
 -- ==================== 0893_guards.sql
 
--- HybridFlow: the webhooks' guards, as routers keep them at hand.
+-- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for routers' caches.
 
 create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
 
--- Whatever changes a tenant's guard, by whatever way, notes when.
+-- Every change of a tenant's access notes when it was, however it is made.
 create or replace function hybridflow.note_guard()
 returns trigger
 language plpgsql
@@ -11104,8 +11105,8 @@ create or replace trigger webhook_secrets_guard
 after insert or update or delete on public.webhook_secrets
 for each row execute function hybridflow.note_guard();
 
--- One tenant's guard, as routers know it. Each webhook is compared with all of it: of networks there are no
--- more than may be set (see check_sizes), whoever wrote them.
+-- One tenant's access, as routers know it. Each webhook is compared with all of it: of networks at most as
+-- many as may be set (see check_sizes), even if more were written directly.
 create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
 returns jsonb
 language sql
@@ -11126,7 +11127,7 @@ as $$
 $$;
 
 -- The tenants to tell a router of: p_limit of those after p_after in the order of their ids; without p_since,
--- of those that have a guard of their own.
+-- of those that have an access of their own.
 create or replace function hybridflow.guarded_after(p_after bigint, p_limit bigint, p_since timestamptz)
 returns bigint[]
 language sql
@@ -11144,12 +11145,12 @@ as $$
 $$;
 
 -- webhook_guards({after?, limit?, changed_since?})
--- How the webhooks of tenants are guarded that have something of their own. Returns {guards: [{tenant_id,
--- instance_name, networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
+-- The access of the tenants that have one of their own. Returns {guards: [{tenant_id, instance_name,
+-- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
 -- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
 -- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
--- query, what changed since the last `now`: whoever changed, and, with no guard where there is none any more,
--- `limit` others by turns, for a change that took long to commit.
+-- query, what changed since the last `now`: all that changed (no access where there is none any more),
+-- and `limit` others by turns, for a change that took long to commit.
 create or replace function public.webhook_guards(p jsonb)
 returns jsonb
 language plpgsql
@@ -11461,7 +11462,7 @@ as $$
 $$;
 
 -- The events that were about a contact's messages, or wait for one. An event that is about no message is
--- about no contact either, and whoever prunes a message prunes its events.
+-- about no contact either, and pruning a message prunes its events.
 create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns setof public.processed_events
 language sql
@@ -11496,24 +11497,17 @@ begin
 end
 $$;
 
--- A turn as an export has it, with the attempts at it.
+-- A turn as an export has it; the attempts at it are a list of their own.
 create or replace function hybridflow.exported_turn(p_turn public.turns)
 returns jsonb
 language sql
 stable
 set search_path = ''
-set enable_seqscan = off
 as $$
-    select hybridflow.turn_json(p_turn.id) || jsonb_build_object(
-        'said_so_far', p_turn.said_so_far,
-        'attempts', (
-            select coalesce(jsonb_agg(to_jsonb(a) order by a.id), '[]')
-            from public.turn_attempts as a where a.turn_id = p_turn.id
-        )
-    )
+    select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
 $$;
 
--- How many rows there are about a contact, but for events and for attempts at turns.
+-- How many rows there are about a contact, except events and attempts at turns.
 create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -11532,7 +11526,8 @@ as $$
     )
 $$;
 
--- All rows about a contact at once: {messages, archived_messages, turns, notices, spending, events}.
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
+-- events}.
 create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
 returns jsonb
 language sql
@@ -11552,6 +11547,12 @@ as $$
             select coalesce(jsonb_agg(hybridflow.exported_turn(t) order by t.id), '[]')
             from public.turns as t where t.session_id = any(p_session_ids)
         ),
+        'turn_attempts', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.turn_id, a.id), '[]')
+            from public.turns as t
+            inner join public.turn_attempts as a on a.turn_id = t.id
+            where t.session_id = any(p_session_ids)
+        ),
         'notices', (
             select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
             from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
@@ -11569,9 +11570,9 @@ $$;
 
 -- export_contact({tenant_id, jids: [jid], rows_follow?})
 -- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
--- identities, sessions, messages?, archived_messages?, turns?, notices?, spending?, events?}, audit}. With
--- rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be a lot. Locks
--- nothing. PT404: see find_contact.
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?, events?},
+-- audit}. With rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be
+-- a lot. Locks nothing. PT404: see find_contact.
 create or replace function public.export_contact(p jsonb)
 returns jsonb
 language plpgsql
@@ -11727,6 +11728,62 @@ begin
 end
 $$;
 
+-- A page of the attempts at a session's turns for export_rows, likewise. It goes through p_limit turns, and
+-- may end within the attempts at one.
+create or replace function hybridflow.page_of_attempts(p_session_id bigint, p_after jsonb, p_limit integer)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_seen integer := 0;
+    v_last jsonb;
+    v_attempt_id bigint := (p_after ->> 1)::bigint;
+    v_turn_id bigint;
+    a record;
+begin
+    for v_turn_id in
+        select t.id from public.turns as t
+        where t.session_id = p_session_id
+            -- the turn that is not done, once more
+            and t.id > coalesce((p_after ->> 0)::bigint, 0) - case when v_attempt_id is null then 0 else 1 end
+        order by t.id limit p_limit + 1
+    loop
+        if v_seen = p_limit then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+            );
+        end if;
+        for a in
+            select f.id from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id > coalesce(v_attempt_id, 0)
+            order by f.id
+        loop
+            if v_size >= 500000 then
+                return jsonb_build_object(
+                    'items', to_jsonb(v_items),
+                    'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+                );
+            end if;
+            select to_jsonb(f) into v_item from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id = a.id;
+            v_items := v_items || v_item;
+            v_size := v_size + octet_length(v_item::text);
+            v_last := jsonb_build_array(v_turn_id, a.id);
+        end loop;
+        v_attempt_id := null;
+        v_seen := v_seen + 1;
+        v_last := jsonb_build_array(v_turn_id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
 -- A page of what waits for a contact's messages, for export_rows, likewise.
 create or replace function hybridflow.page_of_changes(
     p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
@@ -11768,9 +11825,10 @@ $$;
 
 -- export_rows({tenant_id, session_id, list, limit?, cursor?})
 -- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
--- turns, notices or spending; its events by the messages that they were about (events: a page goes through
--- `limit` messages; archived_events), or that they wait for (changes). A page ends earlier where it is large.
--- PT404: not this tenant's. PT422: there is no such list.
+-- turns, notices or spending; the attempts at its turns (turn_attempts: a page goes through `limit` turns);
+-- its events by the messages that they were about (events: a page goes through `limit` messages;
+-- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
+-- tenant's. PT422: there is no such list.
 create or replace function public.export_rows(p jsonb)
 returns jsonb
 language plpgsql
@@ -11794,6 +11852,8 @@ begin
             return hybridflow.page_of_said(v_list, v_session_id, v_after, v_limit);
         when 'events', 'archived_events' then
             return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
+        when 'turn_attempts' then
+            return hybridflow.page_of_attempts(v_session_id, v_after, v_limit);
         when 'turns' then
             select array_agg(jsonb_build_object(
                 'key', jsonb_build_array((f.turn).id), 'item', hybridflow.exported_turn(f.turn)
@@ -11888,7 +11948,7 @@ $$;
 
 -- erase_history({tenant_id, jids: [jid], batch?})
 -- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
--- and the events about them, so that erase_contact has not all of them to delete at once: other calls wait
+-- and the events about them, so that erase_contact need not delete all of them at once: other calls wait
 -- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
 create or replace function public.erase_history(p jsonb)
 returns jsonb
@@ -11941,7 +12001,7 @@ $$;
 
 -- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
 -- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
--- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, whoever brings it.
+-- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, however it comes.
 -- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
 -- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
 -- find_contact. PT409: it is known under a JID that has no hash: find it again.
@@ -12316,7 +12376,8 @@ $$;
 
 -- find_turn({turn_id | wa_id, instance_name?})
 -- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
--- alone, whatever it knows. For whoever may see every tenant. Returns {found: [{tenant_id, instance_name}]}.
+-- alone, even if it knows none. For callers who may see every tenant. Returns {found: [{tenant_id,
+-- instance_name}]}.
 create or replace function public.find_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -12356,7 +12417,8 @@ $$;
 -- HybridFlow: which schema this is, and how routers call one another.
 
 -- call_routers({})
--- All places of this router are taken: whoever hears it and has one free may claim what is due. Returns {ok}.
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
+-- {ok}.
 create or replace function public.call_routers(p jsonb)
 returns jsonb
 language sql
@@ -12482,7 +12544,7 @@ notify pgrst, 'reload schema';
 -- ==================== 0910_row_security.sql
 
 -- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
--- `authenticated` with their token of Supabase Auth. They write nothing there: whoever pauses or answers
+-- `authenticated` with their token of Supabase Auth. They write nothing there: who pauses or answers
 -- does it over the router's API, which is audited.
 
 select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
@@ -12537,9 +12599,10 @@ $$;
 notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
-    ('20261125194500', 'v0_2_0', '86107f2bd32d818a6574e05db7fdac79ed68560ed383ae04132d9919c0fcb8d7')
+    ('20261125194500', 'v0_2_0', '42ac93accc9e70f18a67b644b05b22979a5af08944b8e5e499964ae3d769bbe3'),
+    ('20261126145950', 'v0_3_0', '8731df6a53b9472978ef125cb814f849cfe5d74ab390feef7cb00c37cbd8ae51')
 on conflict (version) do update set checksum = excluded.checksum
-where migrations.checksum is null or excluded.version = '20261125194500';
+where migrations.checksum is null or excluded.version = '20261126145950';
 
 do $hybridflow$
 declare
@@ -12553,7 +12616,7 @@ begin
     from supabase_migrations.schema_migrations as h
     left join (values ('20261123000100', 'tables'), ('20261123000150', 'limits'), ('20261123000200', 'sessions'), ('20261123000300', 'pauses'), ('20261123000400', 'turns'), ('20261123000500', 'sends'), ('20261123000550', 'loops'), ('20261123000600', 'ingest'), ('20261123000700', 'reading'), ('20261123000800', 'tenants'), ('20261123000820', 'secrets'), ('20261123000830', 'operators'), ('20261123000840', 'keys_and_members'), ('20261123000845', 'members_read'), ('20261123000850', 'gateway'), ('20261123000860', 'executions'), ('20261123000870', 'notices'), ('20261123000880', 'safety'), ('20261123000890', 'lifecycle'), ('20261123000895', 'people'), ('20261123000899', 'version'), ('20261123000900', 'grants'), ('20261123000910', 'row_security')) as o (version, name)
         on o.version = h.version and o.name = to_jsonb(h) ->> 'name'
-    left join (values ('20261125194500', 'v0_2_0')) as m (version, name)
+    left join (values ('20261125194500', 'v0_2_0'), ('20261126145950', 'v0_3_0')) as m (version, name)
         on m.version = h.version and m.name = to_jsonb(h) ->> 'name';
     if coalesce(array_to_string(v_retired || v_ours, ''), '') <> '' then
         delete from supabase_migrations.schema_migrations where version = any(v_retired);

@@ -14,8 +14,7 @@ from router.api.dependencies import (
 from router.api.keyed import keyed
 from router.errors import Conflict
 from router.http.services import given
-from router.state.calls.who_am_i import AskWhoIAm, WhoIAm
-from router.state.calls.who_am_i import who_am_i as ask_who_am_i
+from router.state.calls.who_am_i import AskWhoIAm, KnownCaller, who_am_i
 
 router = keyed("access")
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -23,32 +22,32 @@ _CANNOT_SEAL = "there is nothing to seal a sign-in with: set SECRETS_KEY (openss
 
 
 @router.get("/me", summary="Who am I?")
-async def who_am_i(database: TheDatabase) -> WhoIAm:
+async def get_caller(database: TheDatabase) -> KnownCaller:
     """What the key or token is called, and what it may do where."""
-    return await ask_who_am_i(database, AskWhoIAm())
+    return await who_am_i(database, AskWhoIAm())
 
 
 @router.post("/session", summary="Sign in: have the key that is shown kept in a cookie")
-async def sign_in(
+async def create_sign_in(
     services: _Services,
     database: TheDatabase,
     response: Response,
     header: Annotated[str | None, Security(key_shown)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_shown)],
-) -> WhoIAm:
+) -> KnownCaller:
     """For browsers. The cookie lasts twelve hours, and ends with the key; scripts cannot read it.
 
     409: the deployment has no SECRETS_KEY.
     """
     if not services.sign_ins.are_possible:
         raise Conflict(_CANNOT_SEAL)
-    who = await ask_who_am_i(database, AskWhoIAm())
+    who = await who_am_i(database, AskWhoIAm())
     key = header or (bearer.credentials if bearer else "")
     response.headers["Set-Cookie"] = services.cookie.kept(services.sign_ins.make(key))
     return who
 
 
 @router.delete("/session", status_code=204, summary="Sign out: have the cookie forgotten")
-async def sign_out(services: _Services, response: Response) -> None:
+async def end_sign_in(services: _Services, response: Response) -> None:
     """Nothing else ends: not the key, and no other browser's sign-in."""
     response.headers["Set-Cookie"] = services.cookie.dropped

@@ -58,6 +58,6 @@ def is_on_this_machine(scope: Scope, callers: Callers) -> bool:
 
 
 async def require_this_machine(request: Request, services: TheConsole) -> None:
-    """Raise NotFound for whoever asks from elsewhere."""
+    """Raise NotFound for a call from elsewhere."""
     if not is_on_this_machine(request.scope, services.callers):
         raise NotFound(_ELSEWHERE)

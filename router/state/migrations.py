@@ -115,7 +115,7 @@ def _require_as_released(migration: Migration, lock: Mapping[str, str]) -> None:
 
 
 async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
-    """Apply what this database lacks, each file in a transaction of its own.
+    """Apply what this database lacks, in one transaction: all of it, or nothing.
 
     Returns the versions that were applied now. Several programs may do this at once: all but one
     wait, and find nothing left to do. (A pooler that hands out connections by transaction would
@@ -128,8 +128,9 @@ async def migrate(dsn: str, folder: Path = MIGRATIONS) -> list[str]:
         missing = lacking(await _applied(connection, migrations), migrations)
         if not missing and await _was_0_1_0_here(connection):
             missing = migrations[-1:]
-        for migration in missing:
-            await _apply(connection, migration)
+        async with connection.transaction():
+            for migration in missing:
+                await _apply(connection, migration)
         await connection.execute(tell_supabase((m.version, m.name) for m in migrations))
         if missing:
             await connection.execute("notify pgrst, 'reload schema'")
@@ -207,16 +208,15 @@ async def _was_0_1_0_here(connection: "asyncpg.Connection[asyncpg.Record]") -> b
 
 async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:
     try:
-        async with connection.transaction():
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "insert into hybridflow.migrations (version, name, checksum) values ($1, $2, $3)"
-                " on conflict (version) do update"
-                " set checksum = excluded.checksum, applied_at = excluded.applied_at",
-                migration.version,
-                migration.name,
-                migration.checksum,
-            )
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "insert into hybridflow.migrations (version, name, checksum) values ($1, $2, $3)"
+            " on conflict (version) do update"
+            " set checksum = excluded.checksum, applied_at = excluded.applied_at",
+            migration.version,
+            migration.name,
+            migration.checksum,
+        )
     except asyncpg.PostgresConnectionError:
         raise
     except asyncpg.PostgresError as error:

@@ -104,10 +104,10 @@ async def test_a_fresh_database_gets_no_history_of_the_clis(database_url: str):
 
 
 async def test_an_entry_of_theirs_with_one_of_our_versions_is_theirs(empty_database_url: str):
-    ours = read_migrations()[-1]
-    await push(empty_database_url, [(ours.version, "their_words")])
-    assert await migrate(empty_database_url) == [ours.version]
-    assert await known_to_the_cli(empty_database_url) == [(ours.version, "their_words")]
+    ours = [migration.version for migration in read_migrations()]
+    await push(empty_database_url, [(ours[-1], "their_words")])
+    assert await migrate(empty_database_url) == ours
+    assert await known_to_the_cli(empty_database_url) == [(ours[-1], "their_words")]
 
 
 async def test_what_the_cli_pushed_is_known_and_kept_in_step(

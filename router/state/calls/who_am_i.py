@@ -22,7 +22,7 @@ class RoleInTenant(Answer):
     role: Role
 
 
-class WhoIAm(Answer):
+class KnownCaller(Answer):
     """Who calls, and what it is where."""
 
     kind: Literal["deployment", "script", "key", "user"]
@@ -31,6 +31,6 @@ class WhoIAm(Answer):
     roles: Items[RoleInTenant]
 
 
-async def who_am_i(database: Database, asked: AskWhoIAm) -> WhoIAm:
+async def who_am_i(database: Database, asked: AskWhoIAm) -> KnownCaller:
     """Return what the caller is, of the database as it sees it. Raises UnknownCaller."""
-    return await call(database, "who_am_i", asked, WhoIAm)
+    return await call(database, "who_am_i", asked, KnownCaller)

@@ -1,0 +1,12571 @@
+-- HybridFlow 0.3.0: brings a database of an earlier release up to date. Made by
+-- `python -m scripts.build_schema` from database/schema/; change that, not this.
+
+create schema if not exists hybridflow;
+create table if not exists hybridflow.migrations (
+    version text primary key,
+    name text not null,
+    checksum text,
+    applied_at timestamptz not null default now()
+);
+comment on table hybridflow.migrations is
+'Which files of HybridFlow were applied; checksum: SHA-256 of the text, null: pushed by a CLI.';
+alter table hybridflow.migrations enable row level security;
+
+-- ==================== 0005_names.sql
+
+-- HybridFlow: the names of its tables must be free, or its own. A table of somebody else's would be taken for
+-- ours, get our triggers and rights, and end in an error far from its cause.
+
+do $hybridflow$
+declare
+    v_foreign text;
+begin
+    select string_agg('public.' || c.relname, ', ' order by c.relname) into v_foreign
+    from (values
+        ('tenants', array['instance_name', 'evo_server_url', 'llm_provider', 'is_active']),
+        ('sessions', array['tenant_id', 'phone_jid', 'lid', 'is_paused', 'last_human_at']),
+        ('session_identities', array['tenant_id', 'jid', 'session_id']),
+        ('turns', array['tenant_id', 'session_id', 'run_after', 'debounce_until', 'token_hash']),
+        ('turn_attempts', array['turn_id', 'tenant_id', 'attempt', 'began', 'ended', 'outcome']),
+        ('messages', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'send_state']),
+        ('messages_archive', array['tenant_id', 'session_id', 'wa_id', 'from_me', 'archived_at']),
+        ('processed_events', array['tenant_id', 'event_key', 'decision', 'waiting_for']),
+        ('notices', array['tenant_id', 'facts', 'next_at', 'number_told_at']),
+        ('spending', array['tenant_id', 'session_id', 'day', 'turns', 'tokens', 'told_at']),
+        ('webhook_secrets', array['tenant_id', 'secret_hash', 'ends_with', 'retires_at']),
+        ('api_keys', array['key_hash', 'starts_with', 'every_tenant', 'revoked_at']),
+        ('api_key_tenants', array['api_key_id', 'tenant_id']),
+        ('memberships', array['tenant_id', 'user_id', 'role', 'created_by']),
+        ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
+        ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
+        ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
+        ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
+    ) as o (name, columns)
+    inner join pg_catalog.pg_class as c
+        on c.relname = o.name and c.relnamespace = 'public'::pg_catalog.regnamespace
+    where c.relkind <> 'r' or exists (
+        select from unnest(o.columns) as n (name)
+        where not exists (
+            select from pg_catalog.pg_attribute as a
+            where a.attrelid = c.oid and a.attname = n.name and a.attnum > 0 and not a.attisdropped
+        )
+    );
+    if v_foreign is not null then
+        raise exception 'HybridFlow needs names that something else has: % (not a table of HybridFlow)', v_foreign
+            using hint = 'Give HybridFlow a database (a Supabase project) of its own, or rename what has the name:'
+                ' alter table public.… rename to …; nothing was changed.';
+    end if;
+end
+$hybridflow$;
+
+-- Functions that are gone, or have another signature, are dropped, with our triggers and policies
+-- that use them, which are made again below. All that is in the schema hybridflow is HybridFlow's.
+do $hybridflow$
+declare
+    v_old record;
+    v_user record;
+begin
+    for v_old in
+        select p.oid, format(
+            '%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)
+        ) as signature
+        from pg_catalog.pg_proc as p
+        inner join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+        where n.nspname = 'hybridflow' and p.prokind = 'f' and not exists (
+            select from (values
+                ('reply_rules', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('forget_what_was_said', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('forget_attempts', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('note_attempt', 'iiiiii', array['p_turn', 'p_outcome', 'p_ended', 'p_reason', 'p_error_kind', 'p_error']::text[], array['public.turns', 'text', 'timestamptz', 'text', 'text', 'text']::text[], 0, false, 'void'),
+                ('note_lapsed', 'i', array['p_turn_ids']::text[], array['bigint[]']::text[], 0, false, 'void'),
+                ('clock', '', array[]::text[], array[]::text[], 0, false, 'timestamptz'),
+                ('rule', 'iiii', array['p_own', 'p_policy', 'p_name', 'p_default']::text[], array['numeric', 'jsonb', 'text', 'numeric']::text[], 0, false, 'numeric'),
+                ('seconds', 'i', array['p_seconds']::text[], array['numeric']::text[], 0, false, 'interval'),
+                ('require_keys', 'iii', array['p_function', 'p', 'p_keys']::text[], array['text', 'jsonb', 'text[]']::text[], 0, false, 'void'),
+                ('require_keys_of_each', 'iiii', array['p_function', 'p', 'p_list', 'p_keys']::text[], array['text', 'jsonb', 'text', 'text[]']::text[], 0, false, 'void'),
+                ('cut', 'ii', array['p_text', 'p_most']::text[], array['text', 'integer']::text[], 1, false, 'text'),
+                ('cut_fields', 'i', array['p_object']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('messages_called', 'i', array['p_wa_id']::text[], array['text']::text[], 0, true, 'public.messages'),
+                ('held_turns', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, true, 'public.turns'),
+                ('merge_sessions', 'ii', array['p_into', 'p_from']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('make_way', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('resolve_session', 'iiii', array['p_tenant_id', 'p_jids', 'p_chat', 'p_name']::text[], array['bigint', 'text[]', 'text', 'text']::text[], 0, false, 'public.sessions'),
+                ('size_of_session', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'bigint'),
+                ('forget_identities', 'ii', array['p_session_id', 'p_kept']::text[], array['bigint', 'text[]']::text[], 0, false, 'void'),
+                ('connect_identities', 'iii', array['p_tenant_id', 'p_jids', 'p_chat']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
+                ('asked_at', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'timestamptz'),
+                ('pause_ends_at', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('cancel_turns', 'ii', array['p_session_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'integer'),
+                ('take_over', 'iiiiii', array['p_session', 'p_tenant', 'p_policy', 'p_at', 'p_message_id', 'p_reason']::text[], array['public.sessions', 'public.tenants', 'jsonb', 'timestamptz', 'bigint', 'text']::text[], 0, false, 'text'),
+                ('end_pause', 'ii', array['p_session_id', 'p_source']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('is_by_human', 'ii', array['p_message', 'p_tenant']::text[], array['public.messages', 'public.tenants']::text[], 0, false, 'boolean'),
+                ('has_spoken', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('is_in_doubt', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('left_unanswered', 'iitttt', array['p_session_id', 'p_since', 'message_id', 'kind', 'sent_at', 'answered_by']::text[], array['bigint', 'timestamptz', 'bigint', 'text', 'timestamptz', 'bigint']::text[], 0, true, null),
+                ('close_sight', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('answer_unanswered', 'ii', array['p_session_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 0, false, 'bigint'),
+                ('human_wrote_since', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('undo_takeover', 'iii', array['p_session_id', 'p_since', 'p_policy']::text[], array['bigint', 'timestamptz', 'jsonb']::text[], 0, false, 'bigint'),
+                ('withdraw_pause', 'ii', array['p_session_id', 'p_message_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'boolean'),
+                ('end_expired_pause', 'iii', array['p_session', 'p_resume_after', 'p_policy']::text[], array['public.sessions', 'numeric', 'jsonb']::text[], 0, false, 'boolean'),
+                ('session_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.sessions'),
+                ('pauses_to_look_at', 'i', array['p_policy']::text[], array['jsonb']::text[], 0, false, 'bigint[]'),
+                ('end_pauses', 'ii', array['p_ids', 'p_policy']::text[], array['bigint[]', 'jsonb']::text[], 0, false, 'bigint'),
+                ('join_turn', 'iiiiiioo', array['p_tenant', 'p_session_id', 'p_debounce', 'p_cap', 'p_correlation_id', 'p_now', 'turn_id', 'due']::text[], array['public.tenants', 'bigint', 'numeric', 'numeric', 'text', 'timestamptz', 'bigint', 'timestamptz']::text[], 0, false, null),
+                ('widen_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('discard_reply', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('requeue_turn', 'iii', array['p_turn', 'p_run_after', 'p_outcome']::text[], array['public.turns', 'timestamptz', 'text']::text[], 0, false, 'void'),
+                ('close_turn', 'iii', array['p_turn_id', 'p_state', 'p_reason']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
+                ('await_settlement', 'ii', array['p_turn', 'p_check_after']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
+                ('put_aside', 'iii', array['p_turn_id', 'p_until', 'p_outcome']::text[], array['bigint', 'timestamptz', 'text']::text[], 0, false, 'void'),
+                ('stop_turn', 'ii', array['p_turn_id', 'p_reason']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('take_up', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'void'),
+                ('after_settlement', 'ii', array['p_turn_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('turn_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('characters_of', 'iii', array['p_body', 'p_quoted', 'p_media']::text[], array['text', 'jsonb', 'jsonb']::text[], 0, false, 'integer'),
+                ('turn_history', 'ii', array['p_turn', 'p_limit']::text[], array['public.turns', 'integer']::text[], 0, false, 'jsonb'),
+                ('hash_token', 'i', array['p_token']::text[], array['uuid']::text[], 0, false, 'bytea'),
+                ('recent_wa_ids', 'ii', array['p_send', 'p_ours']::text[], array['public.messages', 'boolean']::text[], 0, false, 'jsonb'),
+                ('turn_context', 'iii', array['p_turn', 'p_token', 'p_history_limit']::text[], array['public.turns', 'uuid', 'integer']::text[], 0, false, 'jsonb'),
+                ('put_off_unreadable', 'ii', array['p_turn', 'p_error']::text[], array['public.turns', 'text']::text[], 0, false, 'jsonb'),
+                ('turn_contexts', 'iii', array['p_ids', 'p_tokens', 'p_history_limit']::text[], array['bigint[]', 'uuid[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('bury_exhausted', 'i', array['p_max_attempts']::text[], array['integer']::text[], 0, false, 'void'),
+                ('close_dead_flows', '', array[]::text[], array[]::text[], 0, false, 'void'),
+                ('free_flows', 'i', array['p_max_in_flight']::text[], array['integer']::text[], 0, false, 'integer'),
+                ('due_turns', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'run_after', 'is_oldest']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'timestamptz', 'boolean']::text[], 0, true, null),
+                ('next_tenants', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('lapsed_tenants', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, true, 'bigint'),
+                ('tenants_at_work', 'iitt', array['p_worker', 'p_own', 'tenant_id', 'turns']::text[], array['text', 'jsonb', 'bigint', 'integer']::text[], 0, true, null),
+                ('seats_of', 'ii', array['p_tenant_id', 'p']::text[], array['bigint', 'jsonb']::text[], 0, false, 'integer'),
+                ('room_for', 'iiii', array['p_tenant_id', 'p_busy', 'p_limit', 'p']::text[], array['bigint', 'integer', 'integer', 'jsonb']::text[], 0, false, 'integer'),
+                ('full_tenants', 'ii', array['p_limit', 'p']::text[], array['integer', 'jsonb']::text[], 0, false, 'bigint[]'),
+                ('turns_of_tenant', 'iiittt', array['p_tenant_id', 'p_now', 'p_most', 'turn_id', 'lapsed', 'place']::text[], array['bigint', 'timestamptz', 'integer', 'bigint', 'boolean', 'bigint']::text[], 0, true, null),
+                ('claimable_turns', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'turn_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('next_claimable', 'i', array['p_now']::text[], array['timestamptz']::text[], 0, false, 'timestamptz'),
+                ('is_too_old', 'ii', array['p_turn', 'p_minutes']::text[], array['public.turns', 'numeric']::text[], 0, false, 'boolean'),
+                ('end_too_old', 'ii', array['p_ids', 'p_minutes']::text[], array['bigint[]', 'numeric']::text[], 0, false, 'bigint[]'),
+                ('turn_refusal', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('stopped_for', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
+                ('lock_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
+                ('hold_turn', 'iooo', array['p', 'turn', 'session', 'refused']::text[], array['jsonb', 'public.turns', 'public.sessions', 'jsonb']::text[], 0, false, null),
+                ('llm_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
+                ('line_of', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'text'),
+                ('newest_put_off', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'bigint[]'),
+                ('due_since', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'timestamptz'),
+                ('is_back', 'ii', array['p_waits_for', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'void'),
+                ('back_off', 'iii', array['p_base', 'p_times', 'p_most']::text[], array['numeric', 'integer', 'numeric']::text[], 0, false, 'numeric'),
+                ('after_failure', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('end_attempt', 'iii', array['p_turn', 'p_session', 'p']::text[], array['public.turns', 'public.sessions', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('is_begun', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('retry_refusal', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'text'),
+                ('revive_turn', 'ii', array['p_turn', 'p_due_at']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'void'),
+                ('is_to_be_retried', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'boolean'),
+                ('is_still_wanted', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
+                ('retry_one_of_many', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('folded', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text'),
+                ('plain_number', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text'),
+                ('give_up_id', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('take_part_back', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('record_twin', 'iii', array['p_message', 'p_wa_id', 'p_status']::text[], array['public.messages', 'text', 'text']::text[], 0, false, 'void'),
+                ('typed_by_hand', '', array[]::text[], array[]::text[], 0, false, 'text'),
+                ('can_be', 'ii', array['p_other', 'p_message']::text[], array['public.messages', 'public.messages']::text[], 0, false, 'boolean'),
+                ('id_is_taken', 'ii', array['p_message', 'p_wa_id']::text[], array['public.messages', 'text']::text[], 0, false, 'boolean'),
+                ('mark_sent_without_id', 'iii', array['p_message', 'p_status', 'p_policy']::text[], array['public.messages', 'text', 'jsonb']::text[], 0, false, 'void'),
+                ('mark_sent', 'iiii', array['p_message_id', 'p_wa_id', 'p_status', 'p_policy']::text[], array['bigint', 'text', 'text', 'jsonb']::text[], 0, false, 'void'),
+                ('begin_message', 'iiiii', array['p_session', 'p_turn_id', 'p_part', 'p_sender', 'p']::text[], array['public.sessions', 'bigint', 'integer', 'text', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('is_named', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
+                ('send_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.messages'),
+                ('learn_identity', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('learn_other', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('learn_answer', 'iii', array['p_tenant_id', 'p_session_id', 'p_jid']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('told_taken', 'i', array['p_is_taken']::text[], array['boolean']::text[], 0, false, 'jsonb'),
+                ('mark_not_sent', 'iii', array['p_message_id', 'p_late_until', 'p_policy']::text[], array['bigint', 'timestamptz', 'jsonb']::text[], 0, false, 'void'),
+                ('late_until', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('doubt_context', 'i', array['p_send']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('doubt_contexts', 'i', array['p_ids']::text[], array['bigint[]']::text[], 0, false, 'jsonb'),
+                ('words_of', 'i', array['p_text']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('likeness_of', 'iii', array['p_one', 'p_other', 'p_is_same']::text[], array['text[]', 'text[]', 'boolean']::text[], 0, false, 'numeric'),
+                ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
+                ('status_rank', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'integer'),
+                ('later_status', 'ii', array['p_one', 'p_other']::text[], array['text', 'text']::text[], 0, false, 'text'),
+                ('was_delivered', 'i', array['p_status']::text[], array['text']::text[], 0, false, 'boolean'),
+                ('change_message', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('lock_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('apply_waiting', 'iii', array['p_tenant_id', 'p_message_id', 'p_wa_id']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'boolean'),
+                ('cancel_deleted_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('message_meant', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('whose_change', 'i', array['p_change']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('await_message', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('ingest_change', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hasten', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('ingest_connection', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('spellings', 'i', array['p_jid']::text[], array['text']::text[], 0, false, 'text[]'),
+                ('sends_that_say', 'iii', array['p_tenant_id', 'p_event', 'p_at']::text[], array['bigint', 'jsonb', 'timestamptz']::text[], 0, true, 'public.messages'),
+                ('find_own', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
+                ('recognise_own', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('known_own', 'iiii', array['p_tenant', 'p_message', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.messages', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('insert_message', 'iiiii', array['p_session', 'p_event', 'p_sender', 'p_at', 'p_turn_id']::text[], array['public.sessions', 'jsonb', 'text', 'timestamptz', 'bigint']::text[], 0, false, 'bigint'),
+                ('judge_business_message', 'iiiioo', array['p_tenant', 'p_session', 'p_event', 'p_at', 'sender', 'takeover']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'timestamptz', 'text', 'boolean']::text[], 0, false, null),
+                ('ingest_business_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('ingest_contact_message', 'iiiii', array['p_tenant', 'p_session', 'p_event', 'p_policy', 'p_at']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('ingest_message', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('ingest_again', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('is_forgotten', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'boolean'),
+                ('refuse_event', 'i', array['p_event']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('ingest_event', 'ii', array['p_event', 'p_policy']::text[], array['jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('failed_in_a_row', 'ioooo', array['p_tenant_id', 'replies', 'contacts', 'since', 'last_at']::text[], array['bigint', 'integer', 'integer', 'timestamptz', 'timestamptz']::text[], 0, false, null),
+                ('many_in_a_row', '', array[]::text[], array[]::text[], 0, false, 'integer'),
+                ('may_pass', 'i', array['p_error_code']::text[], array['text']::text[], 0, false, 'boolean'),
+                ('may_have_arrived', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('messages_to_answer_again', 'ii', array['p_turn', 'p_since']::text[], array['public.turns', 'timestamptz']::text[], 0, false, 'bigint[]'),
+                ('answer_undelivered', 'ii', array['p_turn_id', 'p_since']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'void'),
+                ('call_off_answer', 'ii', array['p_turn_id', 'p_session_id']::text[], array['bigint', 'bigint']::text[], 0, false, 'void'),
+                ('count_failed_parts', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('notice_undelivered', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('note_failure', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('take_back_failure', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'void'),
+                ('change_status', 'ii', array['p_message_id', 'p_change']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('ingest_status', 'iii', array['p_tenant', 'p_event', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('look_at_ended_turn', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('failures_json', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('to_cursor', 'ii', array['p_list', 'p_key']::text[], array['text', 'jsonb']::text[], 0, false, 'text'),
+                ('from_cursor', 'ii', array['p_list', 'p']::text[], array['text', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('page_size', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'integer'),
+                ('page', 'iii', array['p_list', 'p_rows', 'p_limit']::text[], array['text', 'jsonb[]', 'integer']::text[], 0, false, 'jsonb'),
+                ('rows_to_look_at', 'ii', array['p_limit', 'p_searches']::text[], array['integer', 'boolean']::text[], 0, false, 'integer'),
+                ('page_of_search', 'iiii', array['p_list', 'p_rows', 'p_limit', 'p_last']::text[], array['text', 'jsonb[]', 'integer', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('require_own', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('session_json', 'ii', array['p_session_id', 'p_policy']::text[], array['bigint', 'jsonb']::text[], 1, false, 'jsonb'),
+                ('turn_json', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('message_json', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('short_message_json', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('session_called', 'ii', array['p_tenant_id', 'p_contact']::text[], array['bigint', 'text']::text[], 0, false, 'bigint'),
+                ('digits_of', 'i', array['p_contact']::text[], array['text']::text[], 0, false, 'text'),
+                ('sessions_numbered', 'ii', array['p_tenant_id', 'p_digits']::text[], array['bigint', 'text']::text[], 0, false, 'bigint[]'),
+                ('message_matches', 'ii', array['p_message', 'p']::text[], array['public.messages', 'jsonb']::text[], 0, false, 'boolean'),
+                ('picks_messages', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'boolean'),
+                ('messages_of_session', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('messages_of_tenant', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('tenant_settings', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('tenant_keys', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_for_admins', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_of_deployment', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('untold_settings', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('settings_followed', '', array[]::text[], array[]::text[], 0, false, 'text[]'),
+                ('list_bounds', '', array[]::text[], array[]::text[], 0, false, 'jsonb'),
+                ('text_bounds', '', array[]::text[], array[]::text[], 0, false, 'jsonb'),
+                ('tenant_rule', 'i', array['p_constraint']::text[], array['text']::text[], 0, false, 'text'),
+                ('store_settings', 'i', array['p_new']::text[], array['public.tenants']::text[], 0, false, 'public.tenants'),
+                ('tenant_json', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'jsonb'),
+                ('tenant_seen_by', 'ii', array['p_caller', 'p_tenant']::text[], array['jsonb', 'public.tenants']::text[], 0, false, 'jsonb'),
+                ('tenant_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'public.tenants'),
+                ('check_name', 'ii', array['p_what', 'p_name']::text[], array['text', 'text']::text[], 0, false, 'void'),
+                ('check_sizes', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('check_waiting', 'iii', array['p_tenant', 'p_values', 'p_policy']::text[], array['public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('check_tenant_values', 'i', array['p_values']::text[], array['jsonb']::text[], 0, false, 'void'),
+                ('write_tenant', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.tenants'),
+                ('check_key_stays', 'ii', array['p_tenant', 'p_values']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
+                ('is_deployment', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'boolean'),
+                ('check_deployments_own', 'iii', array['p_caller', 'p_tenant', 'p_values']::text[], array['jsonb', 'public.tenants', 'jsonb']::text[], 0, false, 'void'),
+                ('check_ceilings', 'iiii', array['p_caller', 'p_tenant', 'p_values', 'p_ceilings']::text[], array['jsonb', 'public.tenants', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('told_shortly', 'i', array['p_value']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('tenant_changes', 'ii', array['p_old', 'p_new']::text[], array['public.tenants', 'public.tenants']::text[], 0, false, 'jsonb'),
+                ('save_tenant', 'iii', array['p_tenant_id', 'p_reserved_id', 'p_values']::text[], array['bigint', 'bigint', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('with_contact', 'ii', array['p', 'p_make']::text[], array['jsonb', 'boolean']::text[], 0, false, 'jsonb'),
+                ('webhook_secret_json', 'i', array['p_secret']::text[], array['public.webhook_secrets']::text[], 0, false, 'jsonb'),
+                ('webhook_hashes', 'ii', array['p_tenant_id', 'p_lasting']::text[], array['bigint', 'boolean']::text[], 0, false, 'jsonb'),
+                ('refuse_change', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('audit_pause', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('operator_calls', 'tttt', array['name', 'needs', 'audited', 'details']::text[], array['text', 'text', 'boolean', 'text[]']::text[], 0, true, null),
+                ('reaches', 'ii', array['p_role', 'p_needs']::text[], array['text', 'text']::text[], 0, false, 'boolean'),
+                ('known_caller', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('role_in', 'ii', array['p_caller', 'p_tenant_id']::text[], array['jsonb', 'bigint']::text[], 0, false, 'text'),
+                ('tenants_of', 'ii', array['p_caller', 'p_needs']::text[], array['jsonb', 'text']::text[], 0, false, 'bigint[]'),
+                ('require_role', 'iii', array['p_caller', 'p_tenant_id', 'p_needs']::text[], array['jsonb', 'bigint', 'text']::text[], 0, false, 'void'),
+                ('allowed_tenant', 'iii', array['p_caller', 'p_needs', 'p']::text[], array['jsonb', 'text', 'jsonb']::text[], 0, false, 'bigint'),
+                ('record_audit', 'iiiii', array['p_caller', 'p_action', 'p_tenant_id', 'p', 'p_detail']::text[], array['jsonb', 'text', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'void'),
+                ('end_keys', 'ii', array['p_user_id', 'p_tenant_id']::text[], array['uuid', 'bigint']::text[], 0, false, 'void'),
+                ('end_keys_made_with', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('end_keys_of_member', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('member_behind', 'i', array['p_caller']::text[], array['jsonb']::text[], 0, false, 'uuid'),
+                ('api_key_json', 'i', array['p_key']::text[], array['public.api_keys']::text[], 0, false, 'jsonb'),
+                ('audit_of_key', 'i', array['p_key']::text[], array['public.api_keys']::text[], 0, false, 'jsonb'),
+                ('make_room_for_key', 'i', array['p_tenants']::text[], array['bigint[]']::text[], 0, false, 'void'),
+                ('may_manage', 'ii', array['p_caller', 'p_key']::text[], array['jsonb', 'public.api_keys']::text[], 0, false, 'boolean'),
+                ('user_of', 'i', array['p']::text[], array['jsonb']::text[], 0, false, 'uuid'),
+                ('audit_wanted', 'ii', array['p_line', 'p']::text[], array['public.audit_log', 'jsonb']::text[], 0, false, 'boolean'),
+                ('short_detail', 'i', array['p_detail']::text[], array['jsonb']::text[], 0, false, 'jsonb'),
+                ('my_user_id', '', array[]::text[], array[]::text[], 0, false, 'uuid'),
+                ('my_tenants', 'i', array['p_needs']::text[], array['text']::text[], 1, true, 'bigint'),
+                ('let_members_read', 'iii', array['p_table', 'p_condition', 'p_columns']::text[], array['text', 'text', 'text']::text[], 1, false, 'void'),
+                ('execution_owner', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'bigint'),
+                ('is_execution_id', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'boolean'),
+                ('check_execution_id', 'i', array['p_execution_id']::text[], array['text']::text[], 0, false, 'void'),
+                ('is_anothers_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
+                ('may_claim_execution', 'ii', array['p_execution_id', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'boolean'),
+                ('said_so_far', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'text'),
+                ('next_part', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'integer'),
+                ('erase_executions', 'ii', array['p_tenant_id', 'p_session_ids']::text[], array['bigint', 'bigint[]']::text[], 0, false, 'jsonb'),
+                ('dialled', 'i', array['p_number']::text[], array['text']::text[], 0, false, 'text'),
+                ('staff_jid', 'i', array['p_tenant']::text[], array['public.tenants']::text[], 0, false, 'text'),
+                ('is_staff', 'ii', array['p_tenant', 'p_session_id']::text[], array['public.tenants', 'bigint']::text[], 0, false, 'boolean'),
+                ('make_notice', 'iiiii', array['p_tenant_id', 'p_kind', 'p_session_id', 'p_facts', 'p_at']::text[], array['bigint', 'text', 'bigint', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
+                ('drop_notices', 'iii', array['p_tenant_id', 'p_kinds', 'p_reason']::text[], array['bigint', 'text[]', 'text']::text[], 0, false, 'void'),
+                ('notice_handoff', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_connection', 'iii', array['p_tenant', 'p_state', 'p_reason']::text[], array['public.tenants', 'text', 'text']::text[], 0, false, 'void'),
+                ('notice_qr', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'void'),
+                ('notice_context', 'ii', array['p_notice', 'p_token']::text[], array['public.notices', 'uuid']::text[], 0, false, 'jsonb'),
+                ('notice_contexts', 'ii', array['p_ids', 'p_tokens']::text[], array['bigint[]', 'uuid[]']::text[], 0, false, 'jsonb'),
+                ('next_to_tell', 'iiiiiooo', array['p_after', 'p_now', 'p_enough', 'p_most', 'p_full', 'tenants', 'last', 'is_whole']::text[], array['bigint', 'timestamptz', 'integer', 'integer', 'bigint[]', 'bigint[]', 'bigint', 'boolean']::text[], 0, false, null),
+                ('claimable_notices', 'iiiittt', array['p_tenants', 'p_now', 'p_limit', 'p', 'notice_id', 'place', 'was_cut']::text[], array['bigint[]', 'timestamptz', 'integer', 'jsonb', 'bigint', 'bigint', 'boolean']::text[], 0, true, null),
+                ('notice_refusal', 'ii', array['p_notice', 'p']::text[], array['public.notices', 'jsonb']::text[], 0, false, 'jsonb'),
+                ('hold_notice', 'ioo', array['p', 'notice', 'refused']::text[], array['jsonb', 'public.notices', 'jsonb']::text[], 0, false, null),
+                ('pause_for_human', 'iii', array['p_session', 'p_reason', 'p_summary']::text[], array['public.sessions', 'text', 'text']::text[], 0, false, 'void'),
+                ('answer_instead', 'iii', array['p_turn_id', 'p_message', 'p_outcome']::text[], array['bigint', 'text', 'text']::text[], 0, false, 'void'),
+                ('spending_of', 'iii', array['p_tenant_id', 'p_session_id', 'p_day']::text[], array['bigint', 'bigint', 'date']::text[], 0, false, 'public.spending'),
+                ('settle_budget', 'ii', array['p_turn', 'p_tokens']::text[], array['public.turns', 'bigint']::text[], 0, false, 'void'),
+                ('book_cost', 'ii', array['p_turn', 'p']::text[], array['public.turns', 'jsonb']::text[], 0, false, 'void'),
+                ('ceiled', 'iii', array['p_own', 'p_policy', 'p_name']::text[], array['numeric', 'jsonb', 'text']::text[], 0, false, 'numeric'),
+                ('used_up', 'iiiiii', array['p_tenant', 'p_all', 'p_own', 'p_policy', 'p_turns', 'p_tokens']::text[], array['public.tenants', 'public.spending', 'public.spending', 'jsonb', 'integer', 'bigint']::text[], 0, false, 'text'),
+                ('was_pruned', 'ii', array['p_tenant_id', 'p_sent_at']::text[], array['bigint', 'timestamptz']::text[], 0, false, 'boolean'),
+                ('retentions', 'itt', array['p_default_days', 'tenant_id', 'cutoff']::text[], array['integer', 'bigint', 'timestamptz']::text[], 0, true, null),
+                ('has_unfinished_turn', 'i', array['p_session_id']::text[], array['bigint']::text[], 0, false, 'boolean'),
+                ('prune_messages', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'jsonb'),
+                ('prune_turns', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
+                ('prune_notices', 'ii', array['p_batch', 'p_default_days']::text[], array['integer', 'integer']::text[], 0, false, 'bigint'),
+                ('prune_spending', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
+                ('prune_erased', 'i', array['p_batch']::text[], array['integer']::text[], 0, false, 'bigint'),
+                ('amount_of', 'ii', array['p_table', 'p_tenant_id']::text[], array['text', 'bigint']::text[], 0, false, 'jsonb'),
+                ('note_guard', '', array[]::text[], array[]::text[], 0, false, 'trigger'),
+                ('guard_json', 'ii', array['p_tenant', 'p_now']::text[], array['public.tenants', 'timestamptz']::text[], 0, false, 'jsonb'),
+                ('guarded_after', 'iii', array['p_after', 'p_limit', 'p_since']::text[], array['bigint', 'bigint', 'timestamptz']::text[], 0, false, 'bigint[]'),
+                ('wa_id_hash', 'i', array['p_wa_id']::text[], array['text']::text[], 0, false, 'bytea'),
+                ('erased_before', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('was_erased', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'boolean'),
+                ('bury_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
+                ('forget_event', '', array[]::text[], array[]::text[], 0, false, 'void'),
+                ('refuse_erased', 'iii', array['p_session', 'p_event', 'p_at']::text[], array['public.sessions', 'jsonb', 'timestamptz']::text[], 0, false, 'void'),
+                ('refuse_erased_change', 'ii', array['p_tenant_id', 'p_event']::text[], array['bigint', 'jsonb']::text[], 0, false, 'void'),
+                ('wa_id_of_event', 'i', array['p_key']::text[], array['text']::text[], 0, false, 'text'),
+                ('sessions_of_contact', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, false, 'bigint[]'),
+                ('lock_contact', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, false, 'bigint[]'),
+                ('identities_of', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, false, 'text[]'),
+                ('notices_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, true, 'public.notices'),
+                ('wa_ids_of', 'i', array['p_session_ids']::text[], array['bigint[]']::text[], 0, true, 'text'),
+                ('events_about_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, true, 'public.processed_events'),
+                ('changes_about', 'ii', array['p_tenant_id', 'p_jids']::text[], array['bigint', 'text[]']::text[], 0, true, 'public.processed_events'),
+                ('events_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, true, 'public.processed_events'),
+                ('exported_turn', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
+                ('rows_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
+                ('all_about', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'jsonb'),
+                ('said_in_session', 'iiiiittt', array['p_session_id', 'p_archived', 'p_sent_at', 'p_id', 'p_limit', 'id', 'sent_at', 'wa_id']::text[], array['bigint', 'boolean', 'timestamptz', 'bigint', 'integer', 'bigint', 'timestamptz', 'text']::text[], 0, true, null),
+                ('page_of_said', 'iiii', array['p_list', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
+                ('page_of_events', 'iiiii', array['p_list', 'p_tenant_id', 'p_session_id', 'p_after', 'p_limit']::text[], array['text', 'bigint', 'bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
+                ('page_of_attempts', 'iii', array['p_session_id', 'p_after', 'p_limit']::text[], array['bigint', 'jsonb', 'integer']::text[], 0, false, 'jsonb'),
+                ('page_of_changes', 'iiiii', array['p_tenant_id', 'p_session_id', 'p_jids', 'p_after_id', 'p_limit']::text[], array['bigint', 'bigint', 'text[]', 'bigint', 'integer']::text[], 0, false, 'jsonb'),
+                ('erase_rows', 'iii', array['p_table', 'p_tenant_id', 'p_session_ids']::text[], array['text', 'bigint', 'bigint[]']::text[], 0, false, 'bigint'),
+                ('bury_contact', 'iii', array['p_tenant_id', 'p_session_ids', 'p_hashes']::text[], array['bigint', 'bigint[]', 'jsonb']::text[], 0, false, 'void'),
+                ('erase_notices', 'iii', array['p_tenant_id', 'p_session_ids', 'p_jids']::text[], array['bigint', 'bigint[]', 'text[]']::text[], 0, false, 'bigint'),
+                ('turn_of_story', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'jsonb'),
+                ('message_of_story', 'i', array['p_message']::text[], array['public.messages']::text[], 0, false, 'jsonb'),
+                ('events_of_story', 'iitttt', array['p_tenant_id', 'p_wa_ids', 'at', 'rank', 'kind', 'facts']::text[], array['bigint', 'text[]', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('attempts_of_story', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('sends_of_story', 'itttt', array['p_turn_id', 'at', 'rank', 'kind', 'facts']::text[], array['bigint', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('session_of_story', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('answered_again', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('happenings_of_turn', 'itttt', array['p_turn', 'at', 'rank', 'kind', 'facts']::text[], array['public.turns', 'timestamptz', 'integer', 'text', 'jsonb']::text[], 0, true, null),
+                ('message_told', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'public.messages'),
+                ('tenant_of_story', 'i', array['p_tenant_id']::text[], array['bigint']::text[], 0, false, 'jsonb'),
+                ('apply_grants', 'ii', array['p_tables', 'p_functions']::text[], array['text[]', 'text[]']::text[], 0, false, 'void')
+            ) as f (name, modes, names, types, defaults, is_set, result)
+            where f.name = p.proname
+                and f.modes = coalesce(array_to_string(p.proargmodes, ''), repeat('i', p.pronargs))
+                and f.names = coalesce(p.proargnames, '{}')
+                and array(
+                    select pg_catalog.to_regtype(t.name)::oid
+                    from unnest(f.types) with ordinality as t (name, place)
+                    order by t.place
+                ) = array(
+                    select t.type from unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]))
+                        with ordinality as t (type, place)
+                    order by t.place
+                )
+                and f.defaults >= p.pronargdefaults
+                and f.is_set = p.proretset
+                and coalesce(pg_catalog.to_regtype(f.result), p.prorettype) = p.prorettype
+        )
+    loop
+        for v_user in
+            select
+                format('drop trigger %I on %s', t.tgname, t.tgrelid::pg_catalog.regclass)
+                    as dropping
+            from pg_catalog.pg_trigger as t
+            where t.tgfoid = v_old.oid and not t.tgisinternal
+                and t.tgrelid in (
+                    select c.oid from pg_catalog.pg_class as c
+                    where c.relnamespace = 'public'::pg_catalog.regnamespace
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
+                )
+            union all
+            select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
+            from pg_catalog.pg_policy as p
+            inner join pg_catalog.pg_depend as d
+                on d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass and d.objid = p.oid
+                and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                and d.refobjid = v_old.oid
+            where p.polname = 'members_read'
+        loop
+            execute v_user.dropping;
+        end loop;
+        execute 'drop function ' || v_old.signature;
+    end loop;
+end
+$hybridflow$;
+
+-- ==================== 0010_gone.sql
+
+-- HybridFlow: drops what an earlier release had and this one has not. (Functions of the schema hybridflow are
+-- replaced by themselves; one of the schema public is dropped here by its name.)
+
+drop index if exists public.turns_one_active;
+drop index if exists public.turns_one_pending;
+drop index if exists public.turns_one_at_work;
+drop index if exists public.turns_due;
+drop index if exists public.turns_due_by_tenant;
+drop index if exists public.turns_leased;
+drop index if exists public.turns_leased_by_tenant;
+drop index if exists public.notices_due;
+drop index if exists public.notices_due_by_tenant;
+drop index if exists public.notices_one_of_connection;
+drop index if exists public.messages_in_doubt;
+
+-- ==================== 0100_tables.sql
+
+-- HybridFlow: tables.
+--
+-- public     tables and the functions that callers use (PostgREST exposes them to service_role only)
+-- hybridflow steps that those functions share; never called from outside
+--
+-- State changes only through the functions. Row level security is on and nothing is granted to
+-- anon or authenticated. Every statement here may run again without harm.
+
+create schema if not exists hybridflow;
+
+-- The words that a column may have are a domain, no check of its table: PostgreSQL reads and plans all checks
+-- of a table again for each statement that writes a row of it, whatever that changes, and these tables are
+-- written at each message. A domain is read once by a connection, and judged where the column is written.
+-- What each allows is added below: so no table of an earlier release is written again.
+do $hybridflow$
+declare
+    v_name text;
+begin
+    foreach v_name in array array[
+        'chat', 'actor', 'turn_state', 'handler', 'sender', 'send_state', 'attempt_end'
+    ] loop
+        if pg_catalog.to_regtype('hybridflow.' || v_name) is null then
+            execute format('create domain hybridflow.%I as text', v_name);
+        end if;
+    end loop;
+end
+$hybridflow$;
+
+create table if not exists public.tenants (
+    id bigint generated always as identity primary key,
+    instance_name text not null unique check (instance_name ~ '^[^/]+$'),
+    evo_server_url text not null check (evo_server_url ~ '^https?://'),
+    evo_api_key text,
+    system_prompt text,
+    llm_provider text not null default 'anthropic' check (llm_provider in ('anthropic', 'openai')),
+    llm_api_key text,
+    llm_model text,
+    llm_max_tokens integer check (llm_max_tokens > 0),
+    is_active boolean not null default true,
+    -- Settings of the conversation; null means the deployment's default.
+    debounce_seconds numeric check (debounce_seconds between 0 and 3600),
+    resume_after_hours numeric check (resume_after_hours > 0 and resume_after_hours <= 87600),
+    answer_within_minutes numeric check (answer_within_minutes > 0 and answer_within_minutes <= 525600),
+    auto_reply_seconds numeric not null default 0 check (auto_reply_seconds between 0 and 86400),
+    other_client_takeover boolean not null default true,
+    answer_groups boolean not null default false,
+    unanswered_kinds text[] not null default '{}',
+    on_new_message text not null default 'queue' check (on_new_message in ('queue', 'restart')),
+    -- Who is told that a human is wanted, or that the connection is lost.
+    notify_number text
+    check (notify_number ~ '^([1-9][0-9]{6,14}|[0-9]+@(s\.whatsapp\.net|lid)|[0-9-]+@g\.us)$'),
+    notify_url text check (notify_url ~ '^https?://[^/]'),
+    -- Who may post webhooks, within what the deployment allows.
+    webhook_networks cidr[] check (webhook_networks <> '{}'),
+    shared_webhook_secret boolean not null default true,
+    -- What Evolution last said of the connection.
+    connection_state text,
+    connection_reason integer,
+    connection_changed_at timestamptz,
+    connection_lost_at timestamptz,
+    owner_jid text,
+    qr_code text,
+    pairing_code text,
+    qr_updated_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.tenants is 'One business: one Evolution instance, its prompt, provider and settings.';
+comment on column public.tenants.connection_lost_at is 'Since when it has been lost; null while it is not.';
+
+create table if not exists public.sessions (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    chat hybridflow.chat not null default 'contact',
+    phone_jid text,
+    lid text,
+    contact_name text,
+    is_paused boolean not null default false,
+    pause_source hybridflow.actor,
+    pause_reason text,
+    pause_message_id bigint,
+    paused_at timestamptz,
+    paused_until timestamptz,
+    pause_indefinite boolean not null default false,
+    resumed_at timestamptz,
+    resume_source hybridflow.actor,
+    last_human_at timestamptz,
+    last_message_at timestamptz,
+    last_contact_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+alter table public.sessions
+-- What 0.1.0 has (see 0895_people.sql) comes first, as where it was upgraded.
+add column if not exists erased_before timestamptz,
+add column if not exists erasure_checked boolean not null default false,
+add column if not exists merged_at timestamptz;
+
+comment on table public.sessions is 'One tenant''s conversation with one contact (or group).';
+comment on column public.sessions.last_human_at is
+'When a human of the business last wrote or paused; a pause without its own end counts from here.';
+comment on column public.sessions.merged_at is
+'When another was merged into it, by turns.seen_at''s clock: no turn of before has seen what that brought.';
+comment on column public.sessions.pause_message_id is
+'The message that caused the pause; if it turns out to be our own, the pause is taken back.';
+
+create index if not exists sessions_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc);
+create index if not exists sessions_paused_by_activity
+on public.sessions (tenant_id, last_message_at desc nulls last, id desc) where is_paused;
+create index if not exists sessions_paused
+on public.sessions (tenant_id, coalesce(last_human_at, paused_at, updated_at))
+where is_paused and not pause_indefinite and paused_until is null;
+create index if not exists sessions_paused_until
+on public.sessions (paused_until) where is_paused and paused_until is not null;
+
+create table if not exists public.session_identities (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    jid text not null,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, jid)
+);
+
+comment on table public.session_identities is
+'Every JID (phone, LID, rewritten number) under which a contact is known; all lead to one session.';
+
+create index if not exists session_identities_by_session on public.session_identities (session_id);
+-- How a number begins and how it ends, for who looks for a contact.
+create index if not exists session_identities_by_beginning
+on public.session_identities (tenant_id, jid text_pattern_ops);
+create index if not exists session_identities_by_end
+on public.session_identities (tenant_id, reverse(split_part(jid, '@', 1)) text_pattern_ops);
+
+create table if not exists public.turns (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    state hybridflow.turn_state not null default 'pending',
+    reason text,
+    run_after timestamptz not null,
+    debounce_until timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    worker text,
+    handler hybridflow.handler,
+    execution_id text,
+    reply jsonb,
+    incomplete boolean not null default false,
+    error_kind text,
+    error text,
+    provider text,
+    model text,
+    tokens_in integer,
+    tokens_out integer,
+    correlation_id text,
+    created_at timestamptz not null default now(),
+    claimed_at timestamptz,
+    finished_at timestamptz,
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.turns is
+'The work of making one reply: pending, running, sending, then sent, cancelled or dead.';
+comment on column public.turns.token_hash is
+'SHA-256 of the current attempt''s fencing token; a new attempt makes the old token worthless.';
+comment on column public.turns.execution_id is 'The execution in n8n that works on it, as its flow said.';
+comment on column public.turns.incomplete is 'Closed as sent although not every part of the reply left.';
+
+create index if not exists turns_by_execution on public.turns (execution_id) where execution_id is not null;
+create index if not exists turns_by_session on public.turns (session_id, id desc);
+create index if not exists turns_by_tenant on public.turns (tenant_id, id desc);
+create index if not exists turns_by_state on public.turns (tenant_id, state, id desc);
+
+create table if not exists public.messages (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint references public.turns (id) on delete set null,
+    wa_id text,
+    from_me boolean not null,
+    sender hybridflow.sender not null,
+    kind text not null default 'text',
+    body text not null default '',
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null default false,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state hybridflow.send_state,
+    send_began_at timestamptz,
+    sends integer not null default 0,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.messages is 'One WhatsApp message, in or out; from_me as in Evolution.';
+comment on column public.messages.sender is
+'contact; owner (typed by hand); operator (a human, through HybridFlow); ai; client (another client of the'
+' API); auto (greeting, call reply).';
+comment on column public.messages.sent_at is 'WhatsApp''s messageTimestamp: the order of the conversation.';
+comment on column public.messages.send_state is
+'Our own sends: sending, then sent, unknown (the outcome is in doubt) or failed (certainly not sent).';
+
+-- In 0.1.0 these columns were texts with checks. The triggers and the generated columns that are in the way
+-- of another type are made again below, as in a new database.
+do $hybridflow$
+declare
+    v_old record;
+    v_domain record;
+begin
+    for v_old in
+        select c.of_table, c.name, c.domain
+        from (values
+            ('sessions', 'chat', 'chat'), ('sessions', 'pause_source', 'actor'),
+            ('sessions', 'resume_source', 'actor'), ('turns', 'state', 'turn_state'),
+            ('turns', 'handler', 'handler'), ('messages', 'sender', 'sender'),
+            ('messages', 'send_state', 'send_state'), ('messages_archive', 'sender', 'sender'),
+            ('messages_archive', 'send_state', 'send_state')
+        ) as c (of_table, name, domain)
+        join pg_catalog.pg_attribute as a
+            on a.attrelid = pg_catalog.to_regclass('public.' || c.of_table) and a.attname = c.name
+        where a.atttypid = 'text'::pg_catalog.regtype
+    loop
+        drop trigger if exists sessions_audit_pause on public.sessions;
+        drop trigger if exists turns_undelivered on public.turns;
+        drop trigger if exists forget_what_was_said on public.turns;
+        alter table public.turns
+        drop constraint if exists turns_check, drop column if exists waiting, drop column if exists held;
+        execute format(
+            'alter table public.%I drop constraint if exists %I, alter column %I type hybridflow.%I',
+            v_old.of_table, v_old.of_table || '_' || v_old.name || '_check', v_old.name, v_old.domain
+        );
+    end loop;
+    for v_domain in
+        select d.name, d.allowed
+        from (values
+            ('chat', array['contact', 'group']),
+            ('actor', array['owner', 'operator', 'contact', 'ai', 'cron']),
+            ('turn_state', array['pending', 'running', 'sending', 'sent', 'cancelled', 'dead']),
+            ('handler', array['n8n', 'fallback']),
+            ('sender', array['contact', 'owner', 'operator', 'ai', 'client', 'auto']),
+            ('send_state', array['sending', 'sent', 'unknown', 'failed']),
+            ('attempt_end', array[
+                'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
+            ])
+        ) as d (name, allowed)
+        where not exists (
+            select from pg_catalog.pg_constraint as c
+            where c.contypid = ('hybridflow.' || d.name)::pg_catalog.regtype and c.contype = 'c'
+        )
+    loop
+        execute format(
+            'alter domain hybridflow.%I add constraint %I check (value = any(%L::text[]))',
+            v_domain.name, v_domain.name || '_check', v_domain.allowed
+        );
+    end loop;
+end
+$hybridflow$;
+
+create unique index if not exists messages_once
+on public.messages (wa_id, tenant_id, from_me, session_id)
+where wa_id is not null;
+create unique index if not exists messages_one_per_part
+on public.messages (turn_id, part) where part is not null;
+create index if not exists messages_by_turn on public.messages (turn_id) where turn_id is not null;
+create index if not exists messages_in_order on public.messages (session_id, sent_at desc, id desc);
+-- What a human of the business may have written: see hybridflow.is_by_human.
+create index if not exists messages_by_humans on public.messages (session_id, sent_at desc, id desc)
+where from_me and sender in ('owner', 'operator', 'client');
+create index if not exists messages_by_creation on public.messages (tenant_id, created_at desc, id desc);
+
+create table if not exists public.processed_events (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    event_key text not null,
+    event text not null,
+    decision jsonb,
+    waiting_for text,
+    change jsonb,
+    processed_at timestamptz not null default clock_timestamp()
+);
+
+comment on table public.processed_events is
+'The webhook deliveries that were taken, each with the decision made.';
+comment on column public.processed_events.waiting_for is
+'The wa_id of a message that has not been seen yet; the change is applied when it is recorded.';
+
+-- In the order of bytes: the events about one message are found by how their keys begin, too.
+create unique index if not exists processed_events_once
+on public.processed_events (tenant_id, event_key text_pattern_ops);
+alter table public.processed_events drop constraint if exists processed_events_tenant_id_event_key_key;
+-- Whom the changes are about that waited for their message, or wait still.
+create index if not exists processed_events_changes
+on public.processed_events using gin ((change -> 'jids')) where change is not null;
+create index if not exists processed_events_recent on public.processed_events (processed_at desc);
+-- When a tenant's webhook last brought anything; not counting our own probes, nor what gap repair fetched.
+create index if not exists processed_events_last
+on public.processed_events (tenant_id, processed_at desc)
+where event not in ('hybridflow.test', 'gap_repair');
+create index if not exists processed_events_waiting
+on public.processed_events (tenant_id, waiting_for) where waiting_for is not null;
+
+create table if not exists public.notices (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete set null,
+    message_id bigint references public.messages (id) on delete set null,
+    kind text not null constraint notices_kind_check
+    check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered')),
+    facts jsonb not null,
+    state text not null default 'pending' check (state in ('pending', 'delivered', 'dead')),
+    reason text,
+    next_at timestamptz not null,
+    attempt integer not null default 0,
+    token_hash bytea,
+    lease_until timestamptz,
+    number_told_at timestamptz,
+    url_told_at timestamptz,
+    handler text check (handler in ('n8n', 'fallback')),
+    error text,
+    created_at timestamptz not null default now(),
+    finished_at timestamptz,
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.notices is
+'What the people of a business are to be told: a human is wanted, the connection is lost, say.';
+comment on column public.notices.reason is
+'Why it was delivered to nobody: recovered (it is over), replaced (by a newer one), nobody (to be told).';
+comment on column public.notices.next_at is 'When it is told; while it is being told, when its lease ends.';
+comment on column public.notices.number_told_at is
+'When the one WhatsApp message began to be sent; from then on it counts as told, unless it certainly failed.';
+comment on column public.notices.message_id is 'That WhatsApp message.';
+
+create index if not exists notices_by_tenant on public.notices (tenant_id, id desc);
+create index if not exists notices_by_session on public.notices (session_id);
+create index if not exists notices_by_jid on public.notices (tenant_id, (facts ->> 'jid'))
+where facts ->> 'jid' is not null;
+create index if not exists notices_by_message on public.notices (message_id);
+
+alter table public.tenants enable row level security;
+alter table public.sessions enable row level security;
+alter table public.session_identities enable row level security;
+alter table public.turns enable row level security;
+alter table public.messages enable row level security;
+alter table public.processed_events enable row level security;
+alter table public.notices enable row level security;
+
+-- ==================== 0150_limits.sql
+
+-- HybridFlow: what a tenant may say and spend: columns, and the table of what was spent.
+
+-- What is checked of a reply before it is sent; null means the deployment's default.
+alter table public.tenants
+add column if not exists forbidden_patterns text[] not null default '{}'
+constraint tenants_forbidden_patterns_check check (
+    cardinality(forbidden_patterns) <= 50 and length(array_to_string(forbidden_patterns, '')) <= 10000
+    and array_position(forbidden_patterns, null) is null
+),
+add column if not exists max_reply_characters integer
+constraint tenants_max_reply_characters_check check (max_reply_characters > 0),
+add column if not exists leak_characters integer
+constraint tenants_leak_characters_check check (leak_characters >= 0),
+add column if not exists moderation_url text
+constraint tenants_moderation_url_check check (moderation_url ~ '^https?://[^/]'),
+add column if not exists on_refused_reply text not null default 'handoff'
+constraint tenants_on_refused_reply_check check (on_refused_reply in ('handoff', 'fallback_message')),
+add column if not exists fallback_message text
+constraint tenants_fallback_message_check check (length(btrim(fallback_message)) between 1 and 4096),
+add column if not exists loop_replies integer
+constraint tenants_loop_replies_check check (loop_replies >= 0),
+add column if not exists loop_minutes numeric
+constraint tenants_loop_minutes_check check (loop_minutes > 0 and loop_minutes <= 1440),
+add column if not exists daily_turns integer
+constraint tenants_daily_turns_check check (daily_turns >= 0),
+add column if not exists daily_tokens bigint
+constraint tenants_daily_tokens_check check (daily_tokens >= 0),
+add column if not exists contact_daily_turns integer
+constraint tenants_contact_daily_turns_check check (contact_daily_turns >= 0),
+add column if not exists contact_daily_tokens bigint
+constraint tenants_contact_daily_tokens_check check (contact_daily_tokens >= 0);
+
+-- What stands in later files' hands, here so that the columns have one order in every database. A new
+-- setting's column goes to the end, with a check of the name `tenants_<column>_check`; what it means and who
+-- may set it is declared in router/configuration/tenant_settings.py.
+alter table public.tenants
+add column if not exists caught_up_at timestamptz,
+add column if not exists retention_days integer
+constraint tenants_retention_days_check check (retention_days between 1 and 36500),
+add column if not exists on_retention text not null default 'archive'
+constraint tenants_on_retention_check check (on_retention in ('archive', 'delete')),
+add column if not exists pruned_before timestamptz,
+add column if not exists guard_changed_at timestamptz not null default '-infinity';
+
+comment on column public.tenants.caught_up_at is
+'Gap repair has asked Evolution for everything that was sent before this.';
+comment on column public.tenants.pruned_before is
+'A message sent before this may have been pruned: one that is not known is not recorded any more.';
+comment on column public.tenants.guard_changed_at is
+'When it last changed who may post its webhooks: routers ask for what changed.';
+
+alter table public.turns
+add column if not exists reserved_tokens bigint,
+add column if not exists reserved_on date;
+comment on column public.turns.reserved_tokens is
+'Tokens set aside for an attempt whose cost is not known yet; they count as spent until it is.';
+comment on column public.turns.reserved_on is 'The day on whose budget it was begun.';
+
+create table if not exists public.spending (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint references public.sessions (id) on delete cascade,
+    day date not null,
+    turns integer not null default 0,
+    tokens bigint not null default 0,
+    told_at timestamptz,
+    unique nulls not distinct (tenant_id, day, session_id)
+);
+comment on table public.spending is
+'Turns and tokens of one day (UTC), of a session, and (session_id null) of the whole tenant.';
+comment on column public.spending.told_at is 'When the contact was told that the budget is used up.';
+create index if not exists spending_by_session on public.spending (session_id);
+alter table public.spending enable row level security;
+
+-- What the router checks of a reply before it is sent.
+create or replace function hybridflow.reply_rules(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'forbidden_patterns', p_tenant.forbidden_patterns,
+        'max_characters', p_tenant.max_reply_characters,
+        'leak_characters', p_tenant.leak_characters,
+        'moderation_url', p_tenant.moderation_url
+    )
+$$;
+
+-- ==================== 0160_outbox.sql
+
+-- HybridFlow: what is kept of a send, of a turn that stops, waits, or goes on beside another, and of a pause.
+
+-- One pause may have several reasons; it lasts as long as the longest of them: for ever (pause_indefinite),
+-- until a time that an operator named (paused_until), or for resume_after_hours from either of these.
+alter table public.sessions
+add column if not exists pause_asked_at timestamptz,
+add column if not exists pause_written_at timestamptz;
+
+comment on column public.sessions.pause_asked_at is
+'When somebody last paused it and did not say until when: an operator, a handoff, a loop. Of this pause.';
+comment on column public.sessions.pause_written_at is
+'When the last message was written by which a human of the business took over. Of this pause.';
+
+alter table public.turns
+add column if not exists beside boolean not null default false,
+add column if not exists stop_reason text,
+add column if not exists waits integer not null default 0,
+add column if not exists seen_at timestamptz,
+add column if not exists execution_told_at timestamptz,
+add column if not exists retried_at timestamptz,
+add column if not exists waits_for text,
+add column if not exists waiting boolean generated always as (state = 'pending') stored,
+add column if not exists held boolean generated always as (state in ('running', 'sending')) stored;
+
+alter table public.turns drop constraint if exists turns_held_by_token;
+alter table public.turns add constraint turns_held_by_token
+check (not held or (token_hash is not null and lease_until is not null));
+
+comment on column public.turns.waiting is 'It is pending; see turns_waiting.';
+comment on column public.turns.held is 'It is running or sending; see turns_held.';
+comment on column public.turns.retried_at is
+'When a person asked for it again: its age counts from then, and no claim ends it for that.';
+comment on column public.turns.waits_for is
+'What was away when it was tried (see llm_of, line_of); when that is back it goes at once. Null: nothing.';
+comment on column public.turns.beside is
+'It was sending when its session was merged into one with an active turn: it is finished beside that.';
+comment on column public.turns.stop_reason is
+'Why it says no more: a human took over while a part was leaving. It is closed when that part is settled.';
+comment on column public.turns.waits is
+'Attempts in a row whose reply never left, for Evolution or the line was away; they count as none.';
+comment on column public.turns.seen_at is
+'When the conversation was read that its reply is made from, by the clock of messages.created_at.';
+comment on column public.turns.execution_told_at is
+'When n8n itself named execution_id in its answer to the router; null: its flow says so.';
+
+alter table public.turns
+add column if not exists said_so_far text;
+
+comment on column public.turns.said_so_far is
+'Every text of what its flow has sent, as the guard reads it; null once it is no longer worked on.';
+
+-- However a turn ends or is put back, what was said in it is kept in its messages alone.
+create or replace function hybridflow.forget_what_was_said()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set said_so_far = null where id = new.id;
+    return null;
+end
+$$;
+
+-- After, not before: for one before it every update of a turn locks its row first, whatever the condition.
+create or replace trigger forget_what_was_said
+after update of state on public.turns
+for each row
+when (new.said_so_far is not null and new.state not in ('running', 'sending'))
+execute function hybridflow.forget_what_was_said();
+
+-- Only what looks for turns that wait, or are held, says so by these columns; each index has its own
+-- condition. Were it the state, an index of a few rows would look as good to the planner for any question
+-- with the state in it while its statistics are older than the rows, and each claim would read them all.
+create unique index if not exists turns_waiting_once on public.turns (session_id) where waiting;
+create index if not exists turns_waiting on public.turns (tenant_id, run_after) where waiting;
+create index if not exists turns_waiting_until on public.turns (run_after) where waiting and not held;
+create index if not exists turns_put_off on public.turns (waits_for, id desc)
+where waits_for is not null and (waiting or held);
+create index if not exists turns_put_off_by_tenant on public.turns (waits_for, tenant_id, id desc)
+where waits_for is not null and (waiting or held);
+create unique index if not exists turns_held_once on public.turns (session_id) where held and not beside;
+create index if not exists turns_worked_on on public.turns (worker)
+where held and not waiting and worker is not null;
+-- Only for who names a session: see above.
+create index if not exists turns_sent on public.turns (session_id, id desc)
+where state = 'sent' and session_id is not null;
+create index if not exists turns_beside on public.turns (session_id) where held and beside;
+create index if not exists turns_held on public.turns (tenant_id, lease_until) where held;
+create index if not exists turns_held_until on public.turns (lease_until) where held and not waiting;
+
+alter table public.notices
+add column if not exists waiting boolean generated always as (state = 'pending') stored;
+comment on column public.notices.waiting is 'It is pending; see turns.waiting.';
+
+create unique index if not exists notices_waiting_once on public.notices (tenant_id, kind)
+where waiting and kind <> 'handoff';
+create index if not exists notices_waiting on public.notices (tenant_id, next_at) where waiting;
+create index if not exists notices_waiting_until on public.notices (next_at)
+where waiting and next_at is not null;
+
+alter table public.messages
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz,
+add column if not exists upload_seconds numeric;
+
+comment on column public.messages.identity is
+'Our own sends: a hash of what was asked of Evolution; the same request again has the same.';
+comment on column public.messages.told_as is
+'Our own sends: hashes of what their echo may say, by which it is known while the id is not.';
+comment on column public.messages.chosen_id is 'The id that we asked Evolution to give it.';
+comment on column public.messages.late_until is
+'It was judged not to have been sent, after a doubt; until then an echo with its words is still ours.';
+comment on column public.messages.check_at is
+'When a send in doubt that belongs to no turn is looked up (again).';
+comment on column public.messages.upload_seconds is
+'Our own sends: how much longer than another it may take, for its media is large. Null: not longer.';
+
+create index if not exists messages_not_known_yet
+on public.messages (tenant_id, send_began_at)
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+create index if not exists messages_by_chosen_id
+on public.messages (chosen_id) where wa_id is null and chosen_id is not null;
+create index if not exists messages_to_check
+on public.messages (coalesce(check_at, send_began_at))
+where turn_id is null and send_state in ('sending', 'unknown');
+
+-- ==================== 0170_attempts.sql
+
+-- HybridFlow: the attempts at turns, each written down once, when it has ended.
+--
+-- An attempt is under way while its turn is held and has a worker: until then the turn's own columns tell of
+-- it (attempt, worker, claimed_at, handler, handler_since), and there can be no second one. So an attempt
+-- costs its turn one insert.
+
+create table if not exists public.turn_attempts (
+    id bigint generated always as identity,
+    turn_id bigint not null,
+    tenant_id bigint not null,
+    attempt integer not null,
+    worker text not null,
+    handler hybridflow.handler,
+    handler_since timestamptz,
+    began timestamptz not null,
+    ended timestamptz not null,
+    outcome hybridflow.attempt_end not null,
+    reason text,
+    error_kind text,
+    error text,
+    provider text,
+    model text,
+    tokens_in integer,
+    tokens_out integer,
+    primary key (turn_id, id)
+);
+
+comment on table public.turn_attempts is
+'The attempts at turns that have ended. They go with their turn: see forget_attempts.';
+comment on column public.turn_attempts.attempt is
+'Which try it was (1: the first), as its turn counted it then: one that counts as none shares its number.';
+comment on column public.turn_attempts.handler is
+'Who made the reply, or had it to make; null: the attempt did not come so far, or went on with a reply.';
+comment on column public.turn_attempts.outcome is
+'sent, cancelled, dead: so the turn was closed. failed: it is tried again. away: it waits, and no attempt'
+' counts; nor do released, begun_anew, restarted, merged. lapsed: nobody said how it ended.';
+comment on column public.turn_attempts.tokens_in is 'Of this attempt alone.';
+
+alter table public.turns add column if not exists handler_since timestamptz;
+comment on column public.turns.handler_since is
+'When `handler` got the turn (n8n), or had its reply made (fallback).';
+
+alter table public.turn_attempts enable row level security;
+
+-- Attempts go with their turn, however that is deleted. Not by a foreign key: it would look the turn up and
+-- lock it again at each attempt's end, though only note_attempt writes here, of a turn that it has locked.
+create or replace function hybridflow.forget_attempts()
+returns trigger
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    if tg_op = 'TRUNCATE' then
+        truncate public.turn_attempts;
+        return null;
+    end if;
+    delete from public.turn_attempts as a using gone as g where a.turn_id = g.id;
+    return null;
+end
+$$;
+
+create or replace trigger forget_attempts
+after delete on public.turns
+referencing old table as gone
+for each statement
+execute function hybridflow.forget_attempts();
+
+create or replace trigger forget_all_attempts
+after truncate on public.turns
+for each statement
+execute function hybridflow.forget_attempts();
+
+-- In 0.1.0 a turn that was given back kept the name of who had it.
+update public.turns set worker = null
+where waiting and worker is not null;
+
+-- Notes that the attempt at p_turn, as that was during the attempt, has ended. Without a worker there was
+-- none. What the attempt used is what the turn has used since the attempts before.
+create or replace function hybridflow.note_attempt(
+    p_turn public.turns, p_outcome text, p_ended timestamptz, p_reason text, p_error_kind text, p_error text
+)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_handled boolean := coalesce(p_turn.handler_since >= p_turn.claimed_at, false);
+    v_in integer := p_turn.tokens_in;
+    v_out integer := p_turn.tokens_out;
+begin
+    if p_turn.worker is null then
+        return;
+    end if;
+    if v_in > 0 or v_out > 0 then
+        select nullif(v_in - coalesce(sum(a.tokens_in), 0), 0), nullif(v_out - coalesce(sum(a.tokens_out), 0), 0)
+        into v_in, v_out
+        from public.turn_attempts as a where a.turn_id = p_turn.id;
+    end if;
+    insert into public.turn_attempts (
+        turn_id, tenant_id, attempt, worker, handler, handler_since, began, ended, outcome, reason, error_kind,
+        error, provider, model, tokens_in, tokens_out
+    )
+    values (
+        p_turn.id, p_turn.tenant_id, p_turn.attempt, p_turn.worker, case when v_handled then p_turn.handler end,
+        case when v_handled then p_turn.handler_since end, p_turn.claimed_at, p_ended, p_outcome, p_reason,
+        p_error_kind, p_error,
+        case when v_handled or v_in is not null or v_out is not null then p_turn.provider end,
+        case when v_handled or v_in is not null or v_out is not null then p_turn.model end,
+        v_in, v_out
+    );
+    if p_turn.waits >= 100 then
+        -- Through a long outage a turn is tried every half minute: of the tries that came to nothing, the newest stay.
+        delete from public.turn_attempts
+        where turn_id = p_turn.id and id = (
+            select min(a.id) from public.turn_attempts as a
+            where a.turn_id = p_turn.id and a.outcome = 'away' and a.tokens_in is null and a.tokens_out is null
+        );
+    end if;
+end
+$$;
+
+-- Notes the attempts at these turns of which nobody said how they ended: their lease ran out.
+create or replace function hybridflow.note_lapsed(p_turn_ids bigint[])
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+    perform hybridflow.note_attempt(t, 'lapsed', t.lease_until, null, null, null)
+    from public.turns as t
+    where t.id = any(p_turn_ids) and t.held and t.worker is not null;
+end
+$$;
+
+-- ==================== 0200_sessions.sql
+
+-- HybridFlow: the clock, and who is who.
+
+-- The one clock of every function. clock_timestamp(), not now(): a transaction that waited for a lock
+-- must not judge by the time at which it began to wait. Tests move it with
+-- `set hybridflow.clock_offset = '3 hours'`.
+create or replace function hybridflow.clock()
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select clock_timestamp()
+        + coalesce(nullif(current_setting('hybridflow.clock_offset', true), ''), '0')::interval
+$$;
+
+-- A setting's value: the tenant's own, else the caller's policy, else the product's default.
+create or replace function hybridflow.rule(p_own numeric, p_policy jsonb, p_name text, p_default numeric)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_own, (p_policy ->> p_name)::numeric, p_default)
+$$;
+
+-- A number of seconds as an interval.
+create or replace function hybridflow.seconds(p_seconds numeric)
+returns interval
+language sql
+immutable
+set search_path = ''
+as $$
+    select make_interval(secs => p_seconds::double precision)
+$$;
+
+-- Raises PT422 for the first of p_keys that the argument of function p_function lacks, or has as null: so
+-- nothing is done for a caller that leaves out what matters. `a|b`: one of them must be there; `a or null`:
+-- it must be there, but null says something.
+create or replace function hybridflow.require_keys(p_function text, p jsonb, p_keys text[])
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_key text;
+    v_names text[];
+begin
+    foreach v_key in array p_keys loop
+        continue when p ->> v_key is not null;
+        v_names := string_to_array(replace(v_key, ' or null', ''), '|');
+        continue when exists (select from unnest(v_names) as n (name) where p ->> n.name is not null)
+            or (v_key like '% or null' and p ? v_names[1]);
+        raise exception '% needs "%": it is %', p_function, array_to_string(v_names, '" or "'),
+            case when p ?| v_names then 'null' else 'missing' end using errcode = 'PT422';
+    end loop;
+end
+$$;
+
+-- The same for each object in the list p_list of the argument, which must be a list.
+create or replace function hybridflow.require_keys_of_each(
+    p_function text, p jsonb, p_list text, p_keys text[]
+)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if jsonb_typeof(p -> p_list) <> 'array' then
+        raise exception '% needs "%": it must be a list', p_function, p_list using errcode = 'PT422';
+    end if;
+    perform hybridflow.require_keys(format('each of the %s of %s', p_list, p_function), e.item, p_keys)
+    from jsonb_array_elements(p -> p_list) as e (item);
+end
+$$;
+
+-- A text of no more than p_most characters: a longer one is cut, and says so. WhatsApp's own texts end at
+-- 65,536. However long it is, no more of it is read than that. router/whatsapp/lengths.py cuts the same way.
+create or replace function hybridflow.cut(p_text text, p_most integer default 65536)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when octet_length(p_text) <= p_most or length(left(p_text, p_most + 1)) <= p_most then p_text
+        else left(p_text, p_most - 4) || ' […]'
+    end
+$$;
+
+-- An object with no text in it that is longer than its kind may be. What is short costs a look at its size.
+create or replace function hybridflow.cut_fields(p_object jsonb)
+returns jsonb
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $$
+begin
+    if pg_column_size(p_object) <= 1000 or jsonb_typeof(p_object) <> 'object' then
+        return p_object;
+    end if;
+    return (
+        select jsonb_object_agg(f.key, case jsonb_typeof(f.value)
+            when 'string' then to_jsonb(hybridflow.cut(f.value #>> '{}', case
+                when f.key in ('text', 'caption') then 65536
+                when f.key like '%name' then 256
+                else 4096
+            end))
+            when 'object' then hybridflow.cut_fields(f.value)
+            else f.value
+        end)
+        from jsonb_each(p_object) as f
+    );
+end
+$$;
+
+-- The messages that WhatsApp calls p_wa_id, of whatever tenant; nearly always one. A function of its
+-- own, and not a condition beside others, so that no plan can come to read a tenant's or a session's
+-- messages instead: before there are statistics, every index looks the same to the planner.
+create or replace function hybridflow.messages_called(p_wa_id text)
+returns setof public.messages
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.messages where wa_id = p_wa_id
+$$;
+
+-- The turns of a session that are running or sending, however many it has had.
+create or replace function hybridflow.held_turns(p_session_id bigint)
+returns setof public.turns
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select * from public.turns where session_id = p_session_id and held and not beside
+    union all
+    select * from public.turns where session_id = p_session_id and held and beside
+$$;
+
+-- Moves everything of session p_from into session p_into and removes p_from. Both rows are locked by
+-- the caller, lower id first. The pause of either holds for both, each reason as long as it asks; a message
+-- that turns out to be ours takes no pause back that had another reason. A turn that has not sent anything
+-- is folded into the other's; one that is sending is finished beside it.
+create or replace function hybridflow.merge_sessions(p_into bigint, p_from bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_from public.sessions;
+    v_into public.sessions;
+    v_is_reason boolean;
+    v_is_resume boolean;
+    v_pending bigint;
+begin
+    select * into v_from from public.sessions where id = p_from;
+    select * into v_into from public.sessions where id = p_into;
+    -- Whose words say why it is paused, and whose resume was the last one.
+    v_is_reason := v_from.is_paused
+    and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
+    v_is_resume := v_from.resumed_at is not null and coalesce(v_from.resumed_at > v_into.resumed_at, true);
+    perform hybridflow.close_sight(i) from unnest(array[p_into, p_from]) as i;
+    perform hybridflow.make_way(t.id)
+    from hybridflow.held_turns(p_from) as t
+    where exists (select from hybridflow.held_turns(p_into));
+    select id into v_pending from public.turns where session_id = p_into and waiting;
+    if v_pending is not null then
+        update public.messages as m set turn_id = v_pending
+        from public.turns as t
+        where t.session_id = p_from and t.waiting and m.turn_id = t.id and not m.from_me;
+        update public.turns as t
+        set retried_at = greatest(t.retried_at, f.retried_at)
+        from public.turns as f
+        where t.id = v_pending and f.session_id = p_from and f.waiting;
+        perform hybridflow.close_turn(t.id, 'cancelled', 'merged')
+        from public.turns as t where t.session_id = p_from and t.waiting;
+        perform hybridflow.widen_turn(v_pending);
+    end if;
+    update public.turns set session_id = p_into where session_id = p_from;
+    delete from public.messages as m
+    where m.session_id = p_from and exists (
+        select from hybridflow.messages_called(m.wa_id) as twin
+        where twin.session_id = p_into and twin.tenant_id = m.tenant_id and twin.from_me = m.from_me
+    );
+    update public.messages set session_id = p_into where session_id = p_from;
+    update public.messages_archive set session_id = p_into where session_id = p_from;
+    update public.session_identities set session_id = p_into where session_id = p_from;
+    update public.notices set session_id = p_into where session_id = p_from;
+    update public.sessions as s
+    set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
+        lid = coalesce(s.lid, v_from.lid),
+        contact_name = coalesce(s.contact_name, v_from.contact_name),
+        is_paused = s.is_paused or v_from.is_paused,
+        pause_source = case when v_is_reason then v_from.pause_source else s.pause_source end,
+        pause_reason = case when v_is_reason then v_from.pause_reason else s.pause_reason end,
+        pause_message_id = case
+            when s.is_paused and v_from.is_paused then null
+            when v_from.is_paused then v_from.pause_message_id
+            else s.pause_message_id
+        end,
+        paused_at = case
+            when s.is_paused and v_from.is_paused then least(s.paused_at, v_from.paused_at)
+            when v_is_reason then v_from.paused_at
+            else s.paused_at
+        end,
+        paused_until = greatest(
+            case when s.is_paused then s.paused_until end, case when v_from.is_paused then v_from.paused_until end
+        ),
+        pause_indefinite = (s.is_paused and s.pause_indefinite) or (v_from.is_paused and v_from.pause_indefinite),
+        pause_asked_at = greatest(hybridflow.asked_at(s), hybridflow.asked_at(v_from)),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end,
+            case when v_from.is_paused then v_from.pause_written_at end
+        ),
+        resumed_at = case when v_is_resume then v_from.resumed_at else s.resumed_at end,
+        resume_source = case when v_is_resume then v_from.resume_source else s.resume_source end,
+        last_human_at = greatest(s.last_human_at, v_from.last_human_at),
+        last_message_at = greatest(s.last_message_at, v_from.last_message_at),
+        last_contact_at = greatest(s.last_contact_at, v_from.last_contact_at),
+        erased_before = greatest(s.erased_before, v_from.erased_before),
+        created_at = least(s.created_at, v_from.created_at),
+        updated_at = hybridflow.clock()
+    where s.id = p_into;
+    insert into public.spending (tenant_id, session_id, day, turns, tokens, told_at)
+    select b.tenant_id, p_into, b.day, b.turns, b.tokens, b.told_at from public.spending as b
+    where b.session_id = p_from
+    on conflict (tenant_id, day, session_id) do update
+        set turns = spending.turns + excluded.turns, tokens = spending.tokens + excluded.tokens,
+            told_at = coalesce(spending.told_at, excluded.told_at);
+    delete from public.sessions where id = p_from;
+    if (select is_paused from public.sessions where id = p_into) then
+        perform hybridflow.cancel_turns(p_into, 'paused');
+    end if;
+end
+$$;
+
+-- An active turn whose session is merged into one that has an active turn too. One that is sending goes on
+-- beside that, for nobody knows yet what of it is on the phone; one that is not goes back to pending and
+-- is folded by the caller.
+create or replace function hybridflow.make_way(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn_id for update;
+    if v_turn.state = 'sending' then
+        update public.turns set beside = true, updated_at = hybridflow.clock() where id = p_turn_id;
+        return;
+    end if;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'merged');
+end
+$$;
+
+-- Finds or makes the session known under any of p_jids and returns its row, locked. JIDs that are
+-- new are remembered; JIDs that lead to several sessions show that these are one person: they are
+-- merged, see connect_identities.
+create or replace function hybridflow.resolve_session(
+    p_tenant_id bigint, p_jids text[], p_chat text, p_name text
+)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_known integer;
+    v_found record;
+    v_session public.sessions;
+    v_jid text;
+begin
+    if p_jids = '{}' then
+        raise exception 'a contact has a JID: the list of them is empty' using errcode = 'PT422';
+    elsif cardinality(p_jids) = 1 then
+        select s as session into v_found from public.sessions as s
+        where s.id = (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jids[1]
+        )
+        for update of s;
+        v_session := v_found.session;
+    end if;
+    while v_session.id is null loop
+        select array_agg(distinct i.session_id order by i.session_id), count(*)
+        into v_ids, v_known
+        from public.session_identities as i
+        where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+
+        if cardinality(v_ids) = 1 and v_known = cardinality(p_jids) then
+            select * into v_session from public.sessions where id = v_ids[1] for update;
+            exit when found;
+            continue;  -- merged away while we waited for it
+        end if;
+
+        for v_jid in select j from unnest(p_jids) as j order by j loop
+            perform pg_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || v_jid, 0));
+        end loop;
+        perform hybridflow.connect_identities(p_tenant_id, p_jids, p_chat);
+    end loop;
+
+    if p_name is not null and p_name <> '' and p_name is distinct from v_session.contact_name then
+        update public.sessions set contact_name = p_name where id = v_session.id;
+        v_session.contact_name := p_name;
+    end if;
+    return v_session;
+end
+$$;
+
+-- How large a session is, counted in hundreds of rows of each kind, and no further than ten thousand.
+create or replace function hybridflow.size_of_session(p_session_id bigint)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return (select count(*) from (
+            select from public.messages as m where m.session_id = p_session_id limit 10000
+        ) as m) / 100
+        + (select count(*) from (
+            select from public.messages_archive as a where a.session_id = p_session_id limit 10000
+        ) as a) / 100
+        + (select count(*) from (
+            select from public.turns as t where t.session_id = p_session_id limit 10000
+        ) as t) / 100
+        + (select count(*) from (
+            select from public.session_identities as i where i.session_id = p_session_id limit 10000
+        ) as i) / 100;
+end
+$$;
+
+-- Of the identities of a session those above the eighth are forgotten, the oldest first, but not p_kept, nor
+-- those that its messages are sent to. A person has a phone, in two spellings, and a LID; who has more and
+-- more of them would make each lock, claim and look at the session cost more.
+create or replace function hybridflow.forget_identities(p_session_id bigint, p_kept text[])
+returns void
+language sql
+set search_path = ''
+as $$
+    with counted as (
+        select i.tenant_id, i.jid, row_number() over (
+            order by
+                i.jid = any(p_kept) desc, coalesce(i.jid in (s.phone_jid, s.lid), false) desc,
+                i.created_at desc, i.jid
+        ) as place
+        from public.session_identities as i
+        inner join public.sessions as s on s.id = i.session_id
+        where i.session_id = p_session_id
+    )
+
+    delete from public.session_identities as i
+    using counted as c
+    where c.place > 8 and i.tenant_id = c.tenant_id and i.jid = c.jid
+        and i.jid <> all(p_kept)
+$$;
+
+-- Makes all p_jids lead to one session. The caller holds the advisory locks of the JIDs.
+create or replace function hybridflow.connect_identities(p_tenant_id bigint, p_jids text[], p_chat text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_locked integer;
+    v_session_id bigint;
+    v_other bigint;
+begin
+    select array_agg(distinct i.session_id order by i.session_id) into v_ids
+    from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+    perform from public.sessions where id = any(v_ids) order by id for update;
+    get diagnostics v_locked = row_count;
+    if v_locked <> coalesce(cardinality(v_ids), 0) then
+        return;  -- one was merged away while we waited: the caller looks again
+    end if;
+
+    if cardinality(v_ids) > 1 then
+        -- Into the largest, so that what is moved is little, however often somebody makes this happen; of those
+        -- that have next to nothing, and of equals, into the oldest.
+        v_ids := array(
+            select i from unnest(v_ids) as i order by hybridflow.size_of_session(i) desc, i
+        );
+    end if;
+    v_session_id := v_ids[1];
+    if v_session_id is null then
+        insert into public.sessions (tenant_id, chat) values (p_tenant_id, p_chat)
+        returning id into v_session_id;
+    end if;
+    foreach v_other in array coalesce(v_ids[2:], '{}') loop
+        perform hybridflow.merge_sessions(v_session_id, v_other);
+    end loop;
+
+    insert into public.session_identities (tenant_id, jid, session_id)
+    select p_tenant_id, j, v_session_id from unnest(p_jids) as j
+    on conflict do nothing;
+    update public.sessions
+    set phone_jid = coalesce((select j from unnest(p_jids) as j where j not like '%@lid' limit 1), phone_jid),
+        lid = coalesce((select j from unnest(p_jids) as j where j like '%@lid' limit 1), lid),
+        erasure_checked = false
+    where id = v_session_id;
+    perform hybridflow.forget_identities(v_session_id, p_jids);
+end
+$$;
+
+-- ==================== 0300_pauses.sql
+
+-- HybridFlow: takeover, pause and resume.
+
+-- The pause_asked_at of p_session, if it is paused; a pause that began under 0.1.0 knows no more than when a
+-- human last wrote or paused.
+create or replace function hybridflow.asked_at(p_session public.sessions)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused then null
+        when coalesce(p_session.pause_asked_at, p_session.pause_written_at) is not null
+            then p_session.pause_asked_at
+        when p_session.paused_until is null or p_session.pause_source = 'owner'
+            then coalesce(p_session.last_human_at, p_session.paused_at, p_session.updated_at)
+    end
+$$;
+
+-- When the pause of p_session ends by itself; null while it does not (not paused, or indefinite).
+-- No reason for it shortens what another one asks for.
+create or replace function hybridflow.pause_ends_at(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when not p_session.is_paused or p_session.pause_indefinite then null
+        else greatest(
+            p_session.paused_until,
+            greatest(hybridflow.asked_at(p_session), p_session.pause_written_at)
+            + hybridflow.seconds(3600 * hybridflow.rule(p_resume_after, p_policy, 'resume_after_hours', 2))
+        )
+    end
+$$;
+
+-- Cancels what the session was about to say: its pending turn, and the running one, whose token dies
+-- with it. A turn that is sending says no more either, also if the pause ends before it hears of it: it
+-- is closed here, or, while a part is leaving, when that is settled (see stop_turn).
+create or replace function hybridflow.cancel_turns(p_session_id bigint, p_reason text)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_cancelled integer;
+begin
+    perform hybridflow.close_turn(t.id, 'cancelled', p_reason)
+    from (
+        select c.id from public.turns as c
+        where c.id in (
+            select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+            union all
+            select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+        ) and c.state in ('pending', 'running')
+        for update
+    ) as t;
+    get diagnostics v_cancelled = row_count;
+    perform hybridflow.stop_turn(t.id, p_reason)
+    from hybridflow.held_turns(p_session_id) as t where t.state = 'sending';
+    return v_cancelled;
+end
+$$;
+
+-- A human of the business wrote at p_at: pauses the locked session and cancels its turns.
+-- Returns 'takeover'; 'takeover_over' when the pause that it asks for has run out already or an
+-- operator resumed after it (10 s of tolerance: WhatsApp's clock is not ours and counts in seconds).
+create or replace function hybridflow.take_over(
+    p_session public.sessions, p_tenant public.tenants, p_policy jsonb,
+    p_at timestamptz, p_message_id bigint, p_reason text
+)
+returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ends timestamptz := p_at + hybridflow.seconds(
+        3600 * hybridflow.rule(p_tenant.resume_after_hours, p_policy, 'resume_after_hours', 2)
+    );
+    v_over boolean := v_ends <= hybridflow.clock()
+        or coalesce(
+            p_session.resume_source = 'operator' and p_at < p_session.resumed_at - interval '10 seconds', false
+        );
+begin
+    update public.sessions as s
+    set last_human_at = greatest(s.last_human_at, p_at),
+        is_paused = s.is_paused or not v_over,
+        pause_source = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_source else 'owner' end,
+        pause_reason = case when v_over or (s.is_paused and s.pause_indefinite) then s.pause_reason else p_reason end,
+        pause_message_id = case when v_over or s.is_paused then s.pause_message_id else p_message_id end,
+        paused_at = case when v_over or s.is_paused then s.paused_at else hybridflow.clock() end,
+        paused_until = case when s.is_paused then s.paused_until end,
+        pause_indefinite = s.is_paused and s.pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = greatest(
+            case when s.is_paused then s.pause_written_at end, case when not v_over then p_at end
+        ),
+        updated_at = hybridflow.clock()
+    where s.id = p_session.id;
+    if v_over then
+        return 'takeover_over';
+    end if;
+    perform hybridflow.cancel_turns(p_session.id, 'takeover');
+    return 'takeover';
+end
+$$;
+
+-- Ends the pause of the locked session, for any caller. The columns that say why it was paused stay,
+-- for the operator to read.
+create or replace function hybridflow.end_pause(p_session_id bigint, p_source text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.sessions
+    set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
+        resumed_at = hybridflow.clock(), resume_source = p_source, updated_at = hybridflow.clock()
+    where id = p_session_id
+$$;
+
+-- Whether a message was written by a human of the business (one who reacts or votes writes nothing).
+create or replace function hybridflow.is_by_human(p_message public.messages, p_tenant public.tenants)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.from_me and p_message.kind not in ('reaction', 'poll_vote')
+        and (
+            p_message.sender in ('owner', 'operator')
+            or (p_message.sender = 'client' and p_tenant.other_client_takeover)
+        )
+        and p_message.send_state is distinct from 'failed'
+$$;
+
+-- Whether part of what turn p_turn_id said is on the phone.
+create or replace function hybridflow.has_spoken(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent' and m.status is distinct from 'error'
+    )
+$$;
+
+-- Whether a send of turn p_turn_id is under way, or nobody knows how it ended.
+create or replace function hybridflow.is_in_doubt(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sending', 'unknown')
+    )
+$$;
+
+-- What the contact wrote since p_since and its own turn does not answer (it is not under way, and nothing of
+-- it is on the phone or may be), with the first later turn that was made in sight of it and spoke, or may
+-- have: a turn begins when the one before it has ended, so its history has what that one ended without a word
+-- for.
+-- What was deleted is left out. Looked at are the session's newest 2,000 messages and the turns that they
+-- belong to: no reply reads more, and who has written many more makes nobody wait.
+create or replace function hybridflow.left_unanswered(p_session_id bigint, p_since timestamptz)
+returns table (message_id bigint, kind text, sent_at timestamptz, answered_by bigint)
+language sql
+stable
+rows 10
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+    with lately as materialized (
+        select
+            m.id, m.turn_id, m.kind, m.sent_at, m.created_at,
+            not m.from_me and m.expects_reply and m.deleted_at is null and m.sent_at >= p_since as asks,
+            m.from_me and (
+                m.send_state in ('sending', 'unknown')
+                or (m.send_state = 'sent' and m.status is distinct from 'error')
+            ) as speaks
+        from public.messages as m
+        -- A send is dated in whole seconds.
+        where m.session_id = p_session_id and m.sent_at >= p_since - interval '1 minute'
+        order by m.sent_at desc, m.id desc limit 2000
+    ),
+
+    spoke as materialized (
+        select t.id, t.seen_at
+        from (select distinct l.turn_id from lately as l where l.speaks and l.turn_id is not null) as d
+        inner join public.turns as t on t.id = d.turn_id
+        inner join public.sessions as s on s.id = p_session_id
+        where t.session_id = p_session_id and t.seen_at > coalesce(s.merged_at, '-infinity')
+    ),
+
+    answering as materialized (
+        select t.id
+        from (select distinct l.turn_id from lately as l where l.asks and l.turn_id is not null) as d
+        inner join public.turns as t on t.id = d.turn_id
+        where t.state in ('pending', 'running', 'sending') or exists (
+            select from public.messages as m
+            where m.turn_id = t.id and m.from_me and (
+                m.send_state in ('sending', 'unknown')
+                or (m.send_state = 'sent' and m.status is distinct from 'error')
+            )
+        )
+    )
+
+    select l.id, l.kind, l.sent_at, (
+        select min(s.id) from spoke as s where s.id > coalesce(l.turn_id, 0) and s.seen_at >= l.created_at
+    )
+    from lately as l
+    where l.asks and not exists (select from answering as a where a.id = l.turn_id)
+$$;
+
+-- Session p_session_id is about to be merged: what a later turn answered in sight of it becomes that turn's
+-- own, and no current turn counts as having seen what the other session brings.
+create or replace function hybridflow.close_sight(p_session_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.messages as m set turn_id = u.answered_by
+    from hybridflow.left_unanswered(p_session_id, hybridflow.clock() - interval '7 days') as u
+    where m.id = u.message_id and u.answered_by is not null;
+    update public.sessions set merged_at = clock_timestamp() where id = p_session_id;
+$$;
+
+-- Gives the customer's recent messages that nobody answered to one turn, due at once. A human's message
+-- answers all that was written before it; a reply of the AI only what it was made for. Returns the turn's
+-- id, or null when there is nothing to answer. The session is locked.
+create or replace function hybridflow.answer_unanswered(p_session_id bigint, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_since timestamptz;
+    v_human record;
+    v_ids bigint[];
+    v_turn_id bigint;
+begin
+    select t.* into v_tenant from public.tenants as t
+    inner join public.sessions as s on s.tenant_id = t.id
+    where s.id = p_session_id;
+    if not v_tenant.is_active then
+        return null;
+    end if;
+    v_since := hybridflow.clock() - hybridflow.seconds(
+        60 * hybridflow.rule(v_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+    );
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_session_id and m.sent_at >= v_since
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    select array_agg(u.message_id) into v_ids from hybridflow.left_unanswered(p_session_id, v_since) as u
+    where u.answered_by is null and u.kind <> all(v_tenant.unanswered_kinds)
+        and (v_human.id is null or (u.sent_at, u.message_id) > (v_human.sent_at, v_human.id));
+    if v_ids is null then
+        return null;
+    end if;
+    v_turn_id := (hybridflow.join_turn(v_tenant, p_session_id, 0, 0, null, hybridflow.clock())).turn_id;
+    update public.messages set turn_id = v_turn_id where id = any(v_ids);
+    return v_turn_id;
+end
+$$;
+
+-- Whether a human of the business wrote to the session since the turn was made.
+create or replace function hybridflow.human_wrote_since(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        inner join public.tenants as t on t.id = m.tenant_id
+        where m.session_id = p_turn.session_id and m.sent_at >= p_turn.created_at - interval '10 seconds'
+            and m.created_at >= p_turn.created_at
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+    )
+$$;
+
+-- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
+-- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
+-- customer wrote and nobody answered gets a turn (its id). The session is locked.
+create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns as t set stop_reason = null, updated_at = hybridflow.clock()
+    where t.id in (select h.id from hybridflow.held_turns(p_session_id) as h)
+        and t.state = 'sending' and t.stop_reason = 'takeover' and not hybridflow.human_wrote_since(t);
+    perform hybridflow.take_up(t)
+    from public.turns as t
+    where t.id = (
+        select s.id
+        from (
+            select l.* from public.turns as l
+            where l.session_id = p_session_id and l.state = 'sent'
+            order by l.id desc limit 100
+        ) as s
+        where s.incomplete and s.reason = 'takeover' and s.reply is not null and s.finished_at >= p_since
+        order by s.id desc limit 1
+    ) and not hybridflow.human_wrote_since(t);
+    return hybridflow.answer_unanswered(p_session_id, p_policy);
+end
+$$;
+
+-- Message p_message_id was taken for a human's and is none: the pause that it caused is taken back, unless it
+-- has another reason: a human wrote besides, or somebody paused. Returns whether the session goes on now. It
+-- is locked.
+create or replace function hybridflow.withdraw_pause(p_session_id bigint, p_message_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_tenant public.tenants;
+    v_false public.messages;
+    v_human public.messages;
+    v_goes_on boolean;
+begin
+    select * into v_session from public.sessions where id = p_session_id;
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    select * into v_false from public.messages where id = p_message_id;
+    select m.* into v_human from public.messages as m
+    where m.session_id = p_session_id and m.id <> p_message_id
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    v_goes_on := v_session.is_paused and v_session.pause_message_id is not distinct from p_message_id
+    and not v_session.pause_indefinite and v_session.paused_until is null and v_session.pause_asked_at is null
+    and not exists (
+        select from public.messages as m
+        where m.session_id = p_session_id and m.id <> p_message_id and m.created_at >= v_false.created_at
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
+    );
+    update public.sessions as s
+    set last_human_at = case
+            when s.pause_message_id is null and s.is_paused then greatest(s.paused_at, v_human.sent_at)
+            else v_human.sent_at
+        end,
+        is_paused = s.is_paused and not v_goes_on,
+        pause_message_id = case
+            when v_goes_on then null
+            when s.pause_message_id = p_message_id then v_human.id
+            else s.pause_message_id
+        end,
+        -- An operator's pause that the false message seemed to prolong is the operator's again.
+        pause_source = case
+            when v_goes_on then null
+            when s.pause_source = 'owner' and s.pause_message_id is null
+                and coalesce(v_human.created_at < s.paused_at, true) then 'operator'
+            else s.pause_source
+        end,
+        pause_reason = case when v_goes_on then null else s.pause_reason end,
+        paused_at = case when v_goes_on then null else s.paused_at end,
+        pause_written_at = case
+            when v_goes_on then null
+            when v_human.id is not null then least(s.pause_written_at, v_human.sent_at)
+            -- What else paused it counts on; where nothing is known of that, the message goes on counting.
+            when s.pause_indefinite or s.paused_until is not null or s.pause_asked_at is not null then null
+            else s.pause_written_at
+        end,
+        updated_at = hybridflow.clock()
+    where s.id = p_session_id;
+    return v_goes_on;
+end
+$$;
+
+-- Ends the pause of the locked session if it has run out. Returns whether it did.
+create or replace function hybridflow.end_expired_pause(
+    p_session public.sessions, p_resume_after numeric, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if coalesce(hybridflow.pause_ends_at(p_session, p_resume_after, p_policy) <= hybridflow.clock(), false) then
+        perform hybridflow.end_pause(p_session.id, 'cron');
+        return true;
+    end if;
+    return false;
+end
+$$;
+
+-- The locked session that a request of an operator means. Raises PT404 where it is not the tenant's own.
+create or replace function hybridflow.session_of(p jsonb)
+returns public.sessions
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session public.sessions;
+begin
+    select * into v_session from public.sessions
+    where id = (p ->> 'session_id')::bigint and tenant_id = v_tenant_id
+    for update;
+    if not found then
+        raise exception 'tenant % has no session %', v_tenant_id, p ->> 'session_id' using errcode = 'PT404';
+    end if;
+    return v_session;
+end
+$$;
+
+-- pause_session({tenant_id, session_id, source, reason?, until?, indefinite?, policy?})
+-- Pauses a session, until `until`, for ever (`indefinite`), or, with neither, until RESUME_AFTER_HOURS have
+-- passed, as after a human's message. Cancels what it was about to say. `until` takes the place of what was
+-- asked before, and with neither it stays beside; what a human's message asks for stays always, and
+-- `pause_ends_at` says which end is the last: resume_session ends all. Returns {session, cancelled_turns}:
+-- how many those were. PT404: not this tenant's. PT422: `until` is not in the future.
+create or replace function public.pause_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_until timestamptz := (p ->> 'until')::timestamptz;
+    v_for_ever boolean := coalesce((p ->> 'indefinite')::boolean, false);
+    v_cancelled integer;
+begin
+    perform hybridflow.require_keys('pause_session', p, '{tenant_id,session_id,source}');
+    v_session := hybridflow.session_of(p);
+    if v_until <= hybridflow.clock() then
+        raise exception 'until must be in the future, not %', p ->> 'until' using errcode = 'PT422';
+    end if;
+    update public.sessions
+    set is_paused = true,
+        pause_source = p ->> 'source',
+        pause_reason = p ->> 'reason',
+        pause_message_id = null,
+        paused_at = hybridflow.clock(),
+        paused_until = case when v_until is not null or not is_paused then v_until else paused_until end,
+        pause_indefinite = v_for_ever or (v_until is null and is_paused and pause_indefinite),
+        pause_asked_at = case when v_until is null and not v_for_ever then hybridflow.clock() end,
+        pause_written_at = case
+            when is_paused  -- one of before 0.2.0 does not say when the owner wrote
+                then coalesce(pause_written_at, case when pause_source = 'owner' then last_human_at end)
+        end,
+        last_human_at = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where id = v_session.id;
+    v_cancelled := hybridflow.cancel_turns(v_session.id, 'paused');
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'), 'cancelled_turns', v_cancelled
+    );
+end
+$$;
+
+-- resume_session({tenant_id, session_id, source, policy})
+-- Ends a pause; does nothing to a session that is not paused. What the customer wrote meanwhile and nobody
+-- answered gets a turn if it is recent. Returns {session, resumed, turn_id}: whether it was paused, and that
+-- turn (null: none). PT404 as above.
+create or replace function public.resume_session(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_session public.sessions;
+    v_turn_id bigint;
+begin
+    perform hybridflow.require_keys('resume_session', p, '{tenant_id,session_id,source,policy}');
+    v_session := hybridflow.session_of(p);
+    if v_session.is_paused then
+        perform hybridflow.end_pause(v_session.id, p ->> 'source');
+        v_turn_id := hybridflow.answer_unanswered(v_session.id, p -> 'policy');
+    end if;
+    return jsonb_build_object(
+        'session', hybridflow.session_json(v_session.id, p -> 'policy'),
+        'resumed', v_session.is_paused,
+        'turn_id', v_turn_id
+    );
+end
+$$;
+
+-- Paused sessions among which are all whose pause has run out (pause_ends_at says which): by index, so that
+-- those that are to last cost nothing.
+create or replace function hybridflow.pauses_to_look_at(p_policy jsonb)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return array(
+        select without_end.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.sessions as s
+            where s.tenant_id = t.id and s.is_paused and not s.pause_indefinite and s.paused_until is null
+                and coalesce(s.last_human_at, s.paused_at, s.updated_at) <= v_now - hybridflow.seconds(
+                    3600 * hybridflow.rule(t.resume_after_hours, p_policy, 'resume_after_hours', 2)
+                )
+            offset 0  -- one search of the index for each tenant, not one look at every pause
+        ) as without_end
+        union all
+        select s.id from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.is_paused and s.paused_until <= v_now
+            and hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy) <= v_now
+    );
+end
+$$;
+
+-- Ends the pauses of the (locked) sessions p_ids. Returns how many turns they got.
+create or replace function hybridflow.end_pauses(p_ids bigint[], p_policy jsonb)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.sessions
+    set is_paused = false, paused_until = null, pause_indefinite = false, pause_message_id = null,
+        pause_asked_at = null, pause_written_at = null,
+        resumed_at = hybridflow.clock(), resume_source = 'cron', updated_at = hybridflow.clock()
+    where id = any(p_ids);
+    return (select count(hybridflow.answer_unanswered(i, p_policy)) from unnest(p_ids) as i);
+end
+$$;
+
+-- pauses_over({policy})
+-- Paused sessions whose pause has probably run out, at most 10,000, in no order. Returns {session_ids, more}.
+create or replace function public.pauses_over(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    c_most constant integer := 10000;
+    v_due bigint[] := hybridflow.pauses_to_look_at(p -> 'policy');
+begin
+    perform hybridflow.require_keys('pauses_over', p, '{policy}');
+    return jsonb_build_object(
+        'session_ids', (
+            select coalesce(jsonb_agg(o.id), '[]') from (
+                select d.id from unnest(v_due) as d (id) order by random() limit c_most
+            ) as o
+        ),
+        'more', cardinality(v_due) > c_most
+    );
+end
+$$;
+
+-- auto_resume({policy, session_ids?: [id]})
+-- Ends the pauses of these sessions (see pauses_over) that have run out; without session_ids, of 100 whose
+-- pause has, whichever: so those that cannot be gone on with never come before the same others. Sessions that
+-- someone is changing at this moment are left to the next run, and so is one that cannot be gone on with,
+-- which keeps no other back. Returns {resumed, sessions: [{session_id, tenant_id}], turns, failed:
+-- [session_id], more}: how many, which, how many turns they got, which could not be gone on with, and,
+-- without session_ids, whether there were more.
+create or replace function public.auto_resume(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    c_most constant integer := 100;
+    v_named constant boolean := coalesce(p -> 'session_ids', 'null') <> 'null';
+    v_due bigint[] := case
+        when v_named
+            then array(select i::bigint from jsonb_array_elements_text(p -> 'session_ids') as i)
+        else hybridflow.pauses_to_look_at(p -> 'policy')
+    end;
+    v_more boolean := not v_named and cardinality(v_due) > c_most;
+    v_ids bigint[];
+    v_id bigint;
+    v_done bigint[] := '{}';
+    v_turns bigint := 0;
+begin
+    perform hybridflow.require_keys('auto_resume', p, '{policy}');
+    if v_more then
+        v_due := array(select d.id from unnest(v_due) as d (id) order by random() limit c_most);
+    end if;
+    v_ids := array(
+        select s.id from public.sessions as s
+        inner join public.tenants as t on t.id = s.tenant_id
+        where s.id = any(v_due) and s.is_paused
+            and hybridflow.pause_ends_at(s, t.resume_after_hours, p -> 'policy') <= hybridflow.clock()
+        order by s.id
+        for update of s skip locked
+    );
+    begin
+        v_turns := hybridflow.end_pauses(v_ids, p -> 'policy');
+        v_done := v_ids;
+    exception
+        when others then
+            foreach v_id in array v_ids loop
+                begin
+                    v_turns := v_turns + hybridflow.end_pauses(array[v_id], p -> 'policy');
+                    v_done := v_done || v_id;
+                exception
+                    when others then
+                        null;
+                end;
+            end loop;
+    end;
+    return jsonb_build_object(
+        'resumed', cardinality(v_done),
+        'sessions', (
+            select coalesce(jsonb_agg(jsonb_build_object('session_id', s.id, 'tenant_id', s.tenant_id)), '[]')
+            from public.sessions as s where s.id = any(v_done)
+        ),
+        'turns', v_turns,
+        'failed', (select coalesce(jsonb_agg(i), '[]') from unnest(v_ids) as i where i <> all(v_done)),
+        'more', v_more
+    );
+end
+$$;
+
+-- ==================== 0400_turns.sql
+
+-- HybridFlow: turns, from pending to sent, cancelled or dead.
+--
+-- The functions on the hot path have `enable_seqscan = off`: a plan is kept for as long as a connection
+-- lives, and one made while a table was still small would go on reading the whole of it. Claims are made in
+-- the order of an index and end early: there, nothing is sorted that an index has in order already.
+
+-- The session's pending turn, for one more message: moved (debounce, up to a cap counted from its first
+-- message) or made. Where the tenant prefers it, a running turn that has said nothing yet starts again
+-- with the message instead. The session is locked. Returns which turn it is, and when it is due.
+create or replace function hybridflow.join_turn(
+    p_tenant public.tenants, p_session_id bigint, p_debounce numeric, p_cap numeric, p_correlation_id text,
+    p_now timestamptz, out turn_id bigint, out due timestamptz
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_due timestamptz := p_now + make_interval(secs => p_debounce::double precision);
+    v_running public.turns;
+    v_claimed_at timestamptz;
+begin
+    if p_tenant.on_new_message = 'restart' then
+        select * into v_running from public.turns
+        where session_id = p_session_id and held and not beside and state = 'running' for update;
+        if found then
+            -- The attempt did not fail: it does not count.
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = v_running.id;
+            perform hybridflow.requeue_turn(v_running, v_due, 'restarted');
+        end if;
+    end if;
+
+    update public.turns
+    set run_after = case
+            when claimed_at is not null then greatest(run_after, v_due)
+            else greatest(run_after, least(v_due, debounce_until))
+        end,
+        updated_at = p_now
+    where session_id = p_session_id and waiting
+    returning id, run_after, claimed_at into turn_id, due, v_claimed_at;
+    if not found then
+        insert into public.turns (tenant_id, session_id, run_after, debounce_until, correlation_id)
+        values (
+            p_tenant.id, p_session_id, v_due,
+            greatest(v_due, p_now + hybridflow.seconds(p_cap)), p_correlation_id
+        )
+        returning id, run_after into turn_id, due;
+    elsif v_claimed_at is not null then
+        perform hybridflow.widen_turn(turn_id);
+    end if;
+end
+$$;
+
+-- A pending turn has one more message to answer. Its reply was made without that, and so was all that was
+-- begun before: where that shows up late it is ours, but answers nothing of the turn.
+create or replace function hybridflow.widen_turn(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.discard_reply(p_turn_id);
+    update public.messages set turn_id = null where turn_id = p_turn_id and from_me;
+end
+$$;
+
+-- Throws away the reply of a turn of which nothing is on the phone or in doubt: it is made again for all that
+-- it answers now. What was begun of it keeps its row, so that a late echo of it is known as ours.
+create or replace function hybridflow.discard_reply(p_turn_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns set reply = null, updated_at = hybridflow.clock()
+    where id = p_turn_id and reply is not null;
+    update public.messages set part = null where turn_id = p_turn_id and part is not null;
+end
+$$;
+
+-- Puts a turn of which nothing is on the phone or in doubt back to pending, due at p_run_after, and folds
+-- into it what has become pending meanwhile; its reply is kept only if nothing new has to be answered. The
+-- session is locked. p_turn is the turn as it was worked on, and p_outcome how that attempt ended; null:
+-- there was none, or the caller notes it.
+create or replace function hybridflow.requeue_turn(
+    p_turn public.turns, p_run_after timestamptz, p_outcome text
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_newer bigint;
+    v_retried_at timestamptz;
+begin
+    select t.id, t.retried_at into v_newer, v_retried_at from public.turns as t
+    where t.session_id = p_turn.session_id and t.waiting for update;
+    if v_newer is not null then
+        perform hybridflow.close_turn(v_newer, 'cancelled', 'merged');
+        update public.messages set turn_id = p_turn.id where turn_id = v_newer and not from_me;
+        perform hybridflow.widen_turn(p_turn.id);
+    elsif p_turn.reply is null then
+        perform hybridflow.discard_reply(p_turn.id);
+    end if;
+    update public.turns
+    set state = 'pending', token_hash = null, lease_until = null, worker = null, beside = false,
+        stop_reason = null, run_after = p_run_after, retried_at = greatest(retried_at, v_retried_at),
+        updated_at = v_now
+    where id = p_turn.id;
+    if p_outcome in ('refused', 'budget') then
+        perform hybridflow.note_attempt(p_turn, p_outcome, v_now, null, p_turn.error_kind, p_turn.error);
+    elsif p_outcome is not null then
+        perform hybridflow.note_attempt(p_turn, p_outcome, v_now, null, null, null);
+    end if;
+end
+$$;
+
+-- Closes a turn for good, and with it the attempt that is under way; the one place that cancels. Its token
+-- stays: it opens nothing any more, but a callback that comes twice shows by it that it is the same one.
+create or replace function hybridflow.close_turn(p_turn_id bigint, p_state text, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn public.turns;
+    v_failed boolean := p_state = 'dead' or coalesce(p_reason in ('budget', 'reply_refused'), false);
+begin
+    update public.turns
+    set state = p_state, reason = p_reason, lease_until = null, finished_at = v_now, updated_at = v_now
+    where id = p_turn_id
+    returning * into v_turn;
+    -- Where nobody was at it, it has no worker.
+    perform hybridflow.note_attempt(
+        v_turn, p_state, v_now, p_reason,
+        case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
+    );
+end
+$$;
+
+-- If a send of the turn is in doubt, puts the turn aside until it is looked up. Returns whether one is.
+create or replace function hybridflow.await_settlement(p_turn public.turns, p_check_after numeric)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not hybridflow.is_in_doubt(p_turn.id) then
+        return false;
+    end if;
+    perform hybridflow.put_aside(
+        p_turn.id, hybridflow.clock() + hybridflow.seconds(coalesce(p_check_after, 3)), 'in_doubt'
+    );
+    return true;
+end
+$$;
+
+-- Nobody works on the active turn until p_until, when it is claimed again (a reconnect may be earlier). The
+-- attempt, if one was under way, has ended with p_outcome.
+create or replace function hybridflow.put_aside(p_turn_id bigint, p_until timestamptz, p_outcome text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_turn public.turns;
+    v_failed boolean;
+begin
+    select * into v_turn from public.turns where id = p_turn_id;
+    v_failed := coalesce(v_turn.error_kind = p_outcome, false);  -- else the error is an earlier attempt's
+    update public.turns set lease_until = p_until, worker = null, updated_at = v_now
+    where id = p_turn_id;
+    perform hybridflow.note_attempt(
+        v_turn, p_outcome, v_now, null,
+        case when v_failed then v_turn.error_kind end, case when v_failed then v_turn.error end
+    );
+end
+$$;
+
+-- A turn may not say more. It is closed as sent (incomplete) if it has said something, else as cancelled;
+-- while a part of it is leaving, the fence refuses the next one, and it is closed when that part is
+-- settled.
+create or replace function hybridflow.stop_turn(p_turn_id bigint, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if hybridflow.is_in_doubt(p_turn_id) then
+        update public.turns set stop_reason = coalesce(stop_reason, p_reason), updated_at = hybridflow.clock()
+        where id = p_turn_id;
+    elsif exists (select from public.messages where turn_id = p_turn_id and send_state = 'sent') then
+        update public.turns set incomplete = true where id = p_turn_id;
+        perform hybridflow.close_turn(p_turn_id, 'sent', p_reason);
+    else
+        perform hybridflow.close_turn(p_turn_id, 'cancelled', p_reason);
+    end if;
+end
+$$;
+
+-- The active turn goes on at once, for the next claim; beside another one, if the session has one.
+create or replace function hybridflow.take_up(p_turn public.turns)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.turns
+    set state = 'sending', incomplete = false, reason = null, finished_at = null, worker = null,
+        token_hash = hybridflow.hash_token(gen_random_uuid()), lease_until = hybridflow.clock(),
+        attempt = greatest(attempt - 1, 0),
+        beside = exists (
+            select from hybridflow.held_turns(p_turn.session_id) as a where a.id <> p_turn.id
+        ),
+        updated_at = hybridflow.clock()
+    where id = p_turn.id;
+end
+$$;
+
+-- A send of turn p_turn_id is settled. The turn is closed when all of its reply is on the phone, or when it
+-- may say no more; where nothing of it was said, and the session goes on meanwhile, its messages are
+-- answered by another turn. A send may prove late to have left: then its turn, which waits to be made
+-- again, goes on with the rest, or is done. The session is locked.
+create or replace function hybridflow.after_settlement(p_turn_id bigint, p_policy jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_sent integer;
+begin
+    select * into v_turn from public.turns
+    where id = p_turn_id and state in ('pending', 'running', 'sending') for update;
+    if v_turn.id is null or hybridflow.is_in_doubt(p_turn_id) then
+        return;
+    end if;
+    select count(*) into v_sent from public.messages as m
+    where m.turn_id = p_turn_id and m.send_state = 'sent' and m.part is not null;
+    if jsonb_array_length(v_turn.reply) <= v_sent then
+        perform hybridflow.close_turn(p_turn_id, 'sent', null);
+    elsif v_turn.stop_reason is not null then
+        perform hybridflow.stop_turn(p_turn_id, v_turn.stop_reason);
+        if not (select s.is_paused from public.sessions as s where s.id = v_turn.session_id) then
+            perform hybridflow.answer_unanswered(v_turn.session_id, p_policy);
+        end if;
+    elsif v_turn.state = 'pending' and v_turn.reply is not null and v_sent > 0 then
+        perform hybridflow.take_up(v_turn);
+    elsif v_turn.state <> 'sending' and v_sent = 0 and exists (
+        -- An earlier reply to the same messages (see widen_turn): the one made again is not said.
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
+    ) then
+        perform hybridflow.stop_turn(p_turn_id, 'late');
+    end if;
+end
+$$;
+
+-- The sends of a turn, in order, for the handler that goes on with it.
+create or replace function hybridflow.turn_parts(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', m.id, 'part', m.part, 'kind', m.kind, 'body', hybridflow.cut(m.body), 'identity', m.identity,
+        'told_as', m.told_as, 'chosen_id', m.chosen_id, 'send_state', m.send_state, 'wa_id', m.wa_id,
+        'send_began_at', m.send_began_at, 'upload_seconds', m.upload_seconds
+    ) order by m.part), '[]')
+    from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null
+$$;
+
+-- How many characters of a message are read: of its text, its caption, and what it quotes.
+create or replace function hybridflow.characters_of(p_body text, p_quoted jsonb, p_media jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when octet_length(p_body) > 65536 then 65536 else length(p_body) end
+        + least(coalesce(length(p_quoted ->> 'text'), 0), 65536)
+        + least(coalesce(length(p_media ->> 'caption'), 0), 65536)
+$$;
+
+-- The conversation up to now, oldest first, and last of all the messages that turn p_turn answers, even
+-- where an earlier reply left after they were written. Left out are sends that certainly failed, what
+-- WhatsApp did not deliver, messages that wait for a later turn, and what is older than the newest 200,000
+-- characters, which begin with the turn's own.
+create or replace function hybridflow.turn_history(p_turn public.turns, p_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'message_id', h.id, 'wa_id', h.wa_id, 'from_me', h.from_me, 'sender', h.sender, 'kind', h.kind,
+        'body', case
+            when h.deleted_at is not null then '[deleted message]'
+            when octet_length(h.body) > 65536 then hybridflow.cut(h.body)
+            else h.body
+        end,
+        'quoted', hybridflow.cut_fields(h.quoted), 'author_name', hybridflow.cut(h.author_name, 256),
+        'sent_at', h.sent_at,
+        'media', case when h.deleted_at is null then hybridflow.cut_fields(h.media) end, 'in_turn', h.in_turn
+    ) order by h.in_turn, h.sent_at, h.id), '[]')
+    from (
+        select w.*, sum(w.characters) over (
+            order by w.in_turn desc, w.sent_at desc, w.id desc rows between unbounded preceding and 1 preceding
+        ) as characters_after
+        from (
+            select
+                m.*, hybridflow.characters_of(m.body, m.quoted, m.media) as characters,
+                (m.turn_id is not distinct from p_turn.id and not m.from_me) as in_turn
+            from public.messages as m
+            where m.session_id = p_turn.session_id
+                and m.send_state is distinct from 'failed'
+                and not (m.from_me and m.status is not distinct from 'error')
+                and not exists (
+                    select from public.turns as o
+                    where o.id = m.turn_id and o.state = 'pending' and o.id <> p_turn.id
+                )
+            order by m.sent_at desc, m.id desc
+            limit p_limit
+        ) as w
+    ) as h
+    where coalesce(h.characters_after, 0) < 200000
+$$;
+
+-- How a token is kept: as a hash, so that a reader of the table cannot act for a handler.
+create or replace function hybridflow.hash_token(p_token uuid)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_token::text, 'UTF8'))
+$$;
+
+-- The ids of messages of the conversation around the time of a send: p_ours, or the contact's; of the newest
+-- 2,000 messages.
+create or replace function hybridflow.recent_wa_ids(p_send public.messages, p_ours boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(r.wa_id), '[]') from (
+        select l.wa_id
+        from (
+            select m.wa_id, m.from_me, m.sent_at, m.id from public.messages as m
+            where m.session_id = p_send.session_id
+            order by m.sent_at desc, m.id desc limit 2000
+        ) as l
+        where l.from_me = p_ours and l.wa_id is not null
+        order by l.sent_at desc, l.id desc limit 100
+    ) as r
+$$;
+
+-- All that a handler needs for one attempt at a turn, its token included.
+create or replace function hybridflow.turn_context(p_turn public.turns, p_token uuid, p_history_limit integer)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'turn_id', p_turn.id, 'token', p_token, 'attempt', p_turn.attempt,
+        'lease_until', p_turn.lease_until, 'reply', p_turn.reply,
+        'last_handler', p_turn.handler, 'last_error', p_turn.error, 'waits', p_turn.waits,
+        'correlation_id', p_turn.correlation_id,
+        'tenant', jsonb_build_object(
+            'tenant_id', t.id, 'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url,
+            'evo_api_key', t.evo_api_key, 'system_prompt', t.system_prompt, 'llm_provider', t.llm_provider,
+            'llm_api_key', t.llm_api_key, 'llm_model', t.llm_model, 'llm_max_tokens', t.llm_max_tokens,
+            'reply_rules', hybridflow.reply_rules(t)
+        ),
+        'session', jsonb_build_object(
+            'session_id', s.id, 'chat', s.chat, 'jid', coalesce(s.phone_jid, s.lid),
+            'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+            'contact_name', hybridflow.cut(s.contact_name, 256)
+        ),
+        'parts', hybridflow.turn_parts(p_turn.id),
+        'ours', (  -- where a send is to be looked up: the history leaves out what was not delivered
+            select hybridflow.recent_wa_ids(m, true) from public.messages as m
+            where m.turn_id = p_turn.id and m.send_state in ('sending', 'unknown') limit 1
+        ),
+        'history', hybridflow.turn_history(p_turn, p_history_limit)
+    )
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_turn.session_id
+$$;
+
+-- Nobody can work on a turn that was claimed just now, for p_error: it waits for a minute, and when its
+-- attempts are used up it dies of that.
+create or replace function hybridflow.put_off_unreadable(p_turn public.turns, p_error text)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_error text := 'what a reply is made from could not be read: ' || p_error;
+begin
+    update public.turns set error_kind = 'unreadable', error = v_error where id = p_turn.id;
+    perform hybridflow.put_aside(p_turn.id, hybridflow.clock() + interval '1 minute', 'unreadable');
+    return jsonb_build_object('turn_id', p_turn.id, 'tenant_id', p_turn.tenant_id, 'error', v_error);
+end
+$$;
+
+-- The contexts of turns that were claimed just now: {turns, unreadable: [{turn_id, tenant_id, error}]}. All
+-- at once; where that fails, each by itself, so that one that fails is put off and no other.
+create or replace function hybridflow.turn_contexts(p_ids bigint[], p_tokens uuid[], p_history_limit integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+    v_unreadable jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.turn_context(t, c.token, p_history_limit) order by t.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id;
+        return jsonb_build_object('turns', coalesce(v_contexts, '[]'), 'unreadable', v_unreadable);
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select t as turn, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.turns as t on t.id = c.id
+        order by t.id
+    loop
+        begin
+            v_contexts := v_contexts
+                || hybridflow.turn_context(v_claim.turn, v_claim.token, p_history_limit);
+        exception
+            when others then
+                v_unreadable := v_unreadable
+                    || hybridflow.put_off_unreadable(v_claim.turn, 'SQLSTATE ' || sqlstate);
+        end;
+    end loop;
+    return jsonb_build_object('turns', v_contexts, 'unreadable', v_unreadable);
+end
+$$;
+
+-- Turns whose attempts are used up and whose lease has run out die here; one whose send is in doubt
+-- does not: its outcome must be found out first.
+create or replace function hybridflow.bury_exhausted(p_max_attempts integer)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
+            and t.attempt >= p_max_attempts
+            and not hybridflow.is_in_doubt(t.id)
+        for update skip locked
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'dead', lease_until = null, error_kind = coalesce(error_kind, 'crashed'),
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time'),
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+end
+$$;
+
+-- A flow that has said something and then let its lease run out is closed as sent, incomplete: nobody
+-- knows what else it wanted to say, and from the start it would repeat itself.
+create or replace function hybridflow.close_dead_flows()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select t.id from public.turns as t
+        where t.held and not t.waiting and t.lease_until <= (select hybridflow.clock())
+            and t.state = 'sending' and t.reply is null and hybridflow.has_spoken(t.id)
+            and not exists (
+                select from public.messages as m
+                where m.turn_id = t.id and (
+                    m.send_state in ('sending', 'unknown') or (m.send_state = 'failed' and m.part is not null)
+                )
+            )
+        for update skip locked
+    );
+begin
+    perform hybridflow.note_lapsed(v_ids);
+    update public.turns
+    set state = 'sent', incomplete = true, reason = 'flow_died', lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = any(v_ids);
+end
+$$;
+
+-- How many more turns may be given to n8n now, so that a burst waits here and not there.
+create or replace function hybridflow.free_flows(p_max_in_flight integer)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select greatest(p_max_in_flight - count(*)::integer, 0) from public.turns
+    where held and not waiting and handler = 'n8n' and lease_until > (select hybridflow.clock())
+$$;
+
+-- The due turns of a tenant that can be claimed: the p_most newest, and the oldest. One whose session has an
+-- active turn cannot: the customer has written again while that is being made. Of either end 100 are looked
+-- at, so that very many of those cost no more; what is between them comes when the others have ended.
+create or replace function hybridflow.due_turns(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, run_after timestamptz, is_oldest boolean)
+language sql
+stable
+rows 4
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    (
+        select d.id, d.run_after, false
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after desc limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit p_most
+    )
+    union all
+    (
+        select d.id, d.run_after, true
+        from (
+            select t.id, t.session_id, t.run_after from public.turns as t
+            where t.tenant_id = p_tenant_id and t.waiting and t.run_after <= p_now
+            order by t.run_after limit 100
+        ) as d
+        where not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and not a.beside
+            )
+            and not exists (
+                select from public.turns as a where a.session_id = d.session_id and a.held and a.beside
+            )
+        limit least(p_most, 1)
+    )
+$$;
+
+-- The next tenants that have a turn that can be claimed and room for it, after tenant p_after, in the order
+-- of their ids and from the first again: who was served last comes last. One look at the index for each
+-- that waits; at most p_most of them are looked at, 50 of those of whose due turns none can be claimed, and
+-- it ends when p_enough are found. `last` is where the next round begins; is_whole: every tenant that waits
+-- was looked at.
+create or replace function hybridflow.next_tenants(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 200;
+    v_next record;
+    v_from_start boolean := false;
+    v_in_vain integer := 0;
+begin
+    -- Mostly few turns are due at once.
+    select array_agg(d.tenant_id) filter (where not d.is_behind), count(*) < c_few into tenants, is_whole from (
+        select w.tenant_id, exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and not a.beside
+            ) or exists (
+                select from public.turns as a where a.session_id = w.session_id and a.held and a.beside
+            ) as is_behind
+        from (
+            select t.tenant_id, t.session_id from public.turns as t
+            where t.waiting and not t.held and t.run_after <= p_now
+            order by t.run_after limit c_few
+        ) as w
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        last := case when is_whole then p_after else coalesce(tenants[p_enough], p_after) end;
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select t.tenant_id, t.run_after into v_next from public.turns as t
+        where t.waiting and t.tenant_id > last
+        order by t.tenant_id, t.run_after limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select t.tenant_id, t.run_after into v_next from public.turns as t
+            where t.waiting
+            order by t.tenant_id, t.run_after limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.run_after <= p_now and v_next.tenant_id <> all(p_full) then
+            if exists (select from hybridflow.due_turns(v_next.tenant_id, p_now, 1)) then
+                tenants := tenants || v_next.tenant_id;
+                is_whole := cardinality(tenants) < p_enough;
+                exit when not is_whole;
+            else
+                v_in_vain := v_in_vain + 1;
+                is_whole := v_in_vain < 50;
+                exit when not is_whole;
+            end if;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+-- The tenants that have a turn that somebody worked on until the lease ran out: one look at the index for
+-- each tenant that has a turn under way.
+create or replace function hybridflow.lapsed_tenants(p_now timestamptz)
+returns setof bigint
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    with recursive leased as (
+        (
+            select t.tenant_id, t.lease_until from public.turns as t
+            where t.held
+            order by t.tenant_id, t.lease_until limit 1
+        )
+        union all
+        (
+            select n.tenant_id, n.lease_until
+            from leased as l
+            cross join lateral (
+                select t.tenant_id, t.lease_until from public.turns as t
+                where t.held and t.tenant_id > l.tenant_id
+                order by t.tenant_id, t.lease_until limit 1
+            ) as n
+        )
+    )
+
+    select l.tenant_id from leased as l where l.lease_until <= p_now
+$$;
+
+-- How many turns of each tenant are being worked on: by p_worker, or, null, by whomever. p_own is what the
+-- worker itself knows to work on, by tenant: it may do so although a lease has run out.
+create or replace function hybridflow.tenants_at_work(p_worker text, p_own jsonb)
+returns table (tenant_id bigint, turns integer)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select b.tenant_id, max(b.turns)::integer
+    from (
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where p_worker is not null and t.worker = p_worker and t.worker is not null
+            and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+        group by t.tenant_id
+        union all
+        select t.tenant_id, count(*) as turns from public.turns as t
+        where p_worker is null and t.held and not t.waiting and t.lease_until > (select hybridflow.clock())
+        group by t.tenant_id
+        union all
+        select o.key::bigint, o.value::integer from jsonb_each_text(p_own) as o
+    ) as b
+    group by b.tenant_id
+$$;
+
+-- How many of the worker's seats tenant p_tenant_id has: as many as p.sitting says, or else as it has turns.
+create or replace function hybridflow.seats_of(p_tenant_id bigint, p jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce((coalesce(nullif(p -> 'sitting', 'null'), p -> 'own') ->> p_tenant_id::text)::integer, 0)
+$$;
+
+-- How many more turns tenant p_tenant_id may have that has p_busy (null: none); null: any number. Of the
+-- worker's seats it gets another while it has less than own_times as many as are free, and own_max turns at
+-- most, those that wait for its own server (see `sitting`) among them.
+create or replace function hybridflow.room_for(p_tenant_id bigint, p_busy integer, p_limit integer, p jsonb)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'tenant_max' is null and p ->> 'own_times' is null then null
+        else greatest(0, least(
+            (p ->> 'tenant_max')::integer - coalesce(p_busy, 0),
+            ceil((p ->> 'own_times')::numeric * p_limit)::integer - hybridflow.seats_of(p_tenant_id, p),
+            (p ->> 'own_max')::integer - coalesce((p -> 'own' ->> p_tenant_id::text)::integer, 0)
+        ))
+    end
+$$;
+
+-- The tenants that may have no turn more now.
+create or replace function hybridflow.full_tenants(p_limit integer, p jsonb)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(array_agg(b.tenant_id), '{}')
+    from hybridflow.tenants_at_work(
+        case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end, nullif(p -> 'own', 'null')
+    ) as b
+    where hybridflow.room_for(b.tenant_id, b.turns, p_limit, p) = 0
+$$;
+
+-- The turns of a tenant that may be claimed, at most p_most: those whose lease has run out, then the due
+-- ones, the newest first, as a customer who has just written is there, and one who has long waited may not
+-- be. So that the old ones end, too, each fourth time the oldest comes first, once it is due for a minute.
+create or replace function hybridflow.turns_of_tenant(p_tenant_id bigint, p_now timestamptz, p_most integer)
+returns table (turn_id bigint, lapsed boolean, place bigint)
+language sql
+volatile
+rows 4
+set search_path = ''
+as $$
+    select f.id, bool_or(f.lapsed), row_number() over (order by min(f.rank))
+    from (
+        (
+            select t.id, true as lapsed, -1 - extract(epoch from p_now - t.lease_until) as rank
+            from public.turns as t
+            where t.tenant_id = p_tenant_id and t.held and t.lease_until <= p_now
+            order by t.lease_until limit p_most
+        )
+        union all
+        select d.turn_id, false, case
+            when d.is_oldest and d.run_after <= p_now - interval '1 minute' and (select random()) < 0.25 then 0
+            else 1 + extract(epoch from p_now - d.run_after)
+        end
+        from hybridflow.due_turns(p_tenant_id, p_now, p_most) as d
+    ) as f
+    group by f.id
+    order by min(f.rank) limit p_most
+$$;
+
+-- The turns that may be claimed, in their order, some more than p_limit: some may be locked. They are due, or
+-- their lease has run out. The tenants take turns, in the order of p_tenants (see next_tenants), and one that
+-- has many under way comes after one that has few, so that a flood of one makes no other wait; none gets more
+-- than its share at once (see room_for), and the last places are left to who has none. was_cut: its tenant
+-- may have more.
+create or replace function hybridflow.claimable_turns(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (turn_id bigint, place bigint, was_cut boolean)
+language sql
+volatile
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select r.turn_id, r.place, r.was_cut
+    from (
+        select
+            d.turn_id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.busy + d.place, d.lapsed desc, w.nth, d.turn_id) as place,
+            w.own + d.place - 1 as has
+        from (
+            select
+                a.tenant_id, a.nth, coalesce(b.turns, 0) as busy,
+                hybridflow.seats_of(a.tenant_id, p) as own,
+                -- As many of each as make twice the limit together, for some may be locked.
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, b.turns, p_limit, p)) as room
+            from (
+                select coalesce(n.tenant_id, l.tenant_id) as tenant_id, coalesce(n.nth, 2 * p_limit + 1) as nth
+                from unnest(p_tenants) with ordinality as n (tenant_id, nth)
+                full join hybridflow.lapsed_tenants(p_now) as l (tenant_id) on l.tenant_id = n.tenant_id
+            ) as a
+            left join hybridflow.tenants_at_work(
+                case when p ->> 'n8n_max_in_flight' is null then p ->> 'worker' end,
+                nullif(p -> 'own', 'null')
+            ) as b on b.tenant_id = a.tenant_id
+        ) as w
+        cross join lateral hybridflow.turns_of_tenant(w.tenant_id, p_now, least(w.enough, w.room)) as d
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
+$$;
+
+-- When the next turn falls due, or a lease runs out.
+create or replace function hybridflow.next_claimable(p_now timestamptz)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select least(
+        (
+            select t.run_after from public.turns as t
+            where t.waiting and not t.held and t.run_after > p_now
+            order by t.run_after limit 1
+        ),
+        (
+            select t.lease_until from public.turns as t
+            where t.held and not t.waiting and t.lease_until > p_now
+            order by t.lease_until limit 1
+        )
+    )
+$$;
+
+-- Whether what a turn answers is too old to be answered at all; one that a person retried is as old as that.
+create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(greatest(
+        (select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me),
+        p_turn.retried_at
+    ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
+        (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
+    )), false)
+$$;
+
+-- Ends those of the turns, which are locked and about to be claimed, that are too old to be answered: see
+-- is_too_old. One that has a part on the phone or in doubt is not, nor one that a person retried. Returns
+-- them.
+create or replace function hybridflow.end_too_old(p_ids bigint[], p_minutes numeric)
+returns bigint[]
+language sql
+volatile
+set search_path = ''
+as $$
+    with old as (
+        update public.turns as t
+        set state = 'dead', reason = 'too_old', lease_until = null, waits_for = null,
+            error_kind = coalesce(error_kind, 'too_old'),
+            error = coalesce(error, 'nobody could answer it before it was too old (ANSWER_WITHIN_MINUTES)'),
+            finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where t.id = any(p_ids) and t.retried_at is null and hybridflow.is_too_old(t, p_minutes)
+            and not hybridflow.has_spoken(t.id) and not hybridflow.is_in_doubt(t.id)
+        returning t.id
+    )
+
+    select coalesce(array_agg(o.id), '{}') from old as o
+$$;
+
+-- claim_turns({limit, lease_seconds, max_attempts, history_limit, worker, after_tenant?, tenant_max?,
+-- n8n_max_in_flight?, own?: {<tenant_id>: turns}, own_max?, sitting?: {<tenant_id>: turns}, own_times?,
+-- answer_within_minutes?})
+-- Takes due turns for one attempt each: pending ones whose session has no active turn, and active ones whose
+-- lease has run out. Each gets a new token (the old one is dead) and a lease; finding out about a send in
+-- doubt does not count as an attempt. What is older than answer_within_minutes ends as 'too_old'. The tenants
+-- take turns (see claimable_turns), those after after_tenant first; tenant_max is how many of one tenant this
+-- worker, or with n8n all of them, may have at once. `own` is how many turns of each tenant the worker is at,
+-- whatever became of their leases, and own_max how many it may be at; `sitting` is how many of them have one
+-- of the worker's seats, all where it is not given: a tenant gets another while it has less than own_times as
+-- many as are free. What would make the answer large, long prompts, is left to the next call. Never waits for
+-- a lock, nor for the disk: a claim that a crash of the database takes back was never made, its token opens
+-- nothing, and what is done with it next (reserve_budget, the fence) brings it to the disk before anything
+-- follows. Returns {turns: [context], unreadable: [{turn_id, tenant_id, error}], too_old: [{turn_id,
+-- tenant_id, session_id}], now, after_tenant, more, taken, next_due_at}: the context (see turn_context) has
+-- the reply saved and the parts begun by an earlier attempt; after_tenant is for the next claim; more: there
+-- may be others that can be claimed at once; taken: how many turns were there to be claimed, or ended;
+-- next_due_at is when the next one falls due, now where others hold what could be claimed.
+create or replace function public.claim_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_lapsed boolean := exists (
+        select from public.turns as t where t.held and not t.waiting and t.lease_until <= v_now
+    );
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
+    v_ids bigint[];
+    v_locked integer;
+    v_old bigint[];
+    v_claimed bigint[];
+    v_tokens uuid[];
+    v_last bigint;
+begin
+    if num_nulls(
+        p ->> 'limit', p ->> 'lease_seconds', p ->> 'max_attempts', p ->> 'history_limit', p ->> 'worker'
+    ) > 0 then
+        perform hybridflow.require_keys(
+            'claim_turns', p, '{limit,lease_seconds,max_attempts,history_limit,worker}'
+        );
+    end if;
+    perform set_config('synchronous_commit', 'off', true);
+    if v_lapsed then
+        perform hybridflow.close_dead_flows();
+        perform hybridflow.bury_exhausted((p ->> 'max_attempts')::integer);
+    end if;
+    if p ->> 'n8n_max_in_flight' is not null then
+        v_limit := least(v_limit, hybridflow.free_flows((p ->> 'n8n_max_in_flight')::integer));
+    end if;
+    v_round := hybridflow.next_tenants(
+        v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 500), hybridflow.full_tenants(v_limit, p)
+    );
+    if v_round.tenants = '{}' and not v_lapsed then  -- the end of each turn has somebody look: mostly for nothing
+        return jsonb_build_object(
+            'turns', '[]'::jsonb, 'unreadable', '[]'::jsonb, 'too_old', '[]'::jsonb, 'now', v_now,
+            'after_tenant', v_round.last, 'taken', 0,
+            'more', v_limit > 0 and not v_round.is_whole and v_round.last <> v_after,
+            'next_due_at', hybridflow.next_claimable(v_now)
+        );
+    end if;
+    select coalesce(array_agg(f.turn_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_turns(v_round.tenants, v_now, v_limit, p) as f;
+    select coalesce(array_agg(s.id order by s.place) filter (where s.fits), '{}'), count(*)
+    into v_ids, v_locked
+    from (
+        select d.id, d.place, coalesce(sum(d.size) over (
+            order by d.place rows between unbounded preceding and 1 preceding
+        ), 0) < 16000000 as fits
+        from (
+            select t.id, f.place, (
+                select octet_length(n.system_prompt) from public.tenants as n where n.id = t.tenant_id
+            ) as size
+            from unnest(v_offered) with ordinality as f (id, place)
+            inner join public.turns as t on t.id = f.id
+            where (t.state = 'pending' and t.run_after <= v_now)
+                or (t.state in ('running', 'sending') and t.lease_until <= v_now)
+            order by f.place limit v_limit
+            for update of t skip locked
+        ) as d
+    ) as s;
+    if v_lapsed then
+        perform hybridflow.note_lapsed(v_ids);
+    end if;
+    v_old := case
+        -- Who does not say it, a router of 0.1.0, may have been told a longer time than the one that holds else.
+        when p ->> 'answer_within_minutes' is not null
+            then hybridflow.end_too_old(v_ids, (p ->> 'answer_within_minutes')::numeric)
+        else '{}'
+    end;
+    -- Only where the next look is another one: something was taken, or it begins with another tenant.
+    v_more := cardinality(v_ids) - cardinality(v_old) < v_locked or (v_locked < v_limit and (
+        (v_more and v_locked > 0) or (not v_round.is_whole and (v_locked > 0 or v_round.last <> v_after))
+    ));
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id) where f.id <> all(v_old)
+    ),
+
+    claimed as (
+        update public.turns as t
+        set state = case when t.state = 'pending' then 'running' else t.state end,
+            attempt = t.attempt + case when hybridflow.is_in_doubt(t.id) then 0 else 1 end,
+            seen_at = case when t.reply is null then clock_timestamp() else t.seen_at end,
+            token_hash = hybridflow.hash_token(f.token),
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            worker = p ->> 'worker', waits_for = null, claimed_at = v_now, updated_at = v_now
+        from fresh as f
+        where t.id = f.id
+        returning t.id, f.token
+    )
+
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
+
+    -- Who was served comes last the next time; where nobody was, the next look goes on from here.
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select t.tenant_id from public.turns as t where t.id = any(v_ids))
+    order by n.nth desc limit 1;
+    return hybridflow.turn_contexts(v_claimed, v_tokens, (p ->> 'history_limit')::integer) || jsonb_build_object(
+        'too_old', (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'turn_id', t.id, 'tenant_id', t.tenant_id, 'session_id', t.session_id
+            )), '[]')
+            from public.turns as t where t.id = any(v_old)
+        ),
+        'now', v_now,
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', v_more,
+        'taken', v_locked,
+        'next_due_at', case
+            when v_locked < least(v_limit, cardinality(v_offered)) then v_now
+            else hybridflow.next_claimable(v_now)
+        end
+    );
+end
+$$;
+
+-- Why the holder of p.token may not act for the turn, as every function answers it: {refused: reason}, or
+-- null. 'stale': the turn is not theirs (any more): a newer attempt has it, the lease ran out, or there is
+-- none; to a token that is not the turn's own nothing more is said. A turn that was
+-- closed keeps its last one. 'paused', 'superseded' (closed or merged).
+create or replace function hybridflow.turn_refusal(p_turn public.turns, p jsonb)
+returns jsonb
+language plpgsql
+volatile
+set search_path = ''
+as $$
+begin
+    if p_turn.id is null or p_turn.state = 'pending' or p ->> 'token' is null
+        or p_turn.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_turn.state in ('cancelled', 'sent') and p_turn.reason in ('takeover', 'paused') then
+        return '{"refused": "paused"}';
+    elsif p_turn.state in ('cancelled', 'sent', 'dead') then
+        return '{"refused": "superseded"}';
+    elsif p_turn.lease_until <= hybridflow.clock() then
+        return '{"refused": "stale"}';
+    end if;
+    return null;
+end
+$$;
+
+-- Why a turn that is held may say no more: what a human or a pause stopped it for; null where it may.
+create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
+returns text
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return coalesce(p_turn.stop_reason, case when p_session.is_paused then 'paused' end);
+end
+$$;
+
+-- The turn p.turn_id, locked together with its session (session first); `refused` says why who shows p.token
+-- may not act for it, see turn_refusal. For who need not hold it: the router itself, which tells of a send
+-- that a former attempt began.
+create or replace function hybridflow.lock_turn(
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint := (p ->> 'turn_id')::bigint;
+begin
+    loop
+        select s.* into session from public.sessions as s
+        inner join public.turns as t on t.session_id = s.id
+        where t.id = v_id
+        for update of s;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (select from public.turns as t where t.id = v_id);
+    end loop;
+    select * into turn from public.turns where id = v_id for update;
+    refused := hybridflow.turn_refusal(turn, p);
+end
+$$;
+
+-- The turn that a handler holds with p.token, locked as by lock_turn, which says why it may not go on. Whose
+-- token is not the turn's own gets no lock and waits for none: it may be a flow that names another tenant's
+-- turn.
+create or replace function hybridflow.hold_turn(
+    p jsonb, out turn public.turns, out session public.sessions, out refused jsonb
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_locked record;
+begin
+    if exists (
+        select from public.turns as t
+        where t.id = (p ->> 'turn_id')::bigint
+            and t.token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    ) then
+        v_locked := hybridflow.lock_turn(p);
+        turn := v_locked.turn;
+        session := v_locked.session;
+        refused := v_locked.refused;
+    else
+        refused := hybridflow.turn_refusal(turn, p);
+    end if;
+end
+$$;
+
+-- The LLM that a tenant's replies come from, as turns.waits_for names it: the deployment's of a provider, or
+-- one with the tenant's own key, which may be the fault.
+create or replace function hybridflow.llm_of(p_tenant_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select concat('llm ', t.llm_provider, case when t.llm_api_key is not null then ' ' || t.id end)
+    from public.tenants as t
+    where t.id = p_tenant_id
+$$;
+
+-- A tenant's way to WhatsApp, as turns.waits_for names it: its line, and the Evolution before it.
+create or replace function hybridflow.line_of(p_tenant_id bigint)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select 'line ' || p_tenant_id
+$$;
+
+-- Of what waits for p_waits_for, of tenant p_tenant_id or (null) of all, the newest turns; few at a time, so
+-- that no call takes long. Two statements, for each has an index of its own.
+create or replace function hybridflow.newest_put_off(p_waits_for text, p_tenant_id bigint)
+returns bigint[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+begin
+    if p_tenant_id is null then
+        return array(
+            select t.id from public.turns as t
+            where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            order by t.id desc limit c_few for update skip locked
+        );
+    end if;
+    return array(
+        select t.id from public.turns as t
+        where t.waits_for is not null and (t.waiting or t.held) and t.waits_for = p_waits_for
+            and t.tenant_id = p_tenant_id
+        order by t.tenant_id desc, t.id desc limit c_few for update skip locked
+    );
+end
+$$;
+
+-- When a turn is due that need not wait any more: since its contact last wrote. So of all that are due the
+-- newest conversations are claimed first, whenever they were let go; see turns_of_tenant.
+create or replace function hybridflow.due_since(p_session_id bigint)
+returns timestamptz
+language sql
+volatile
+set search_path = ''
+as $$
+    select least(s.last_contact_at, hybridflow.clock()) from public.sessions as s where s.id = p_session_id
+$$;
+
+-- What turns wait for is back: they are due at once, the newest conversations first; some of them now, and
+-- others whenever it works again. Only those of tenant p_tenant_id, where one is given. All routers hear it.
+create or replace function hybridflow.is_back(p_waits_for text, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids bigint[] := hybridflow.newest_put_off(p_waits_for, p_tenant_id);
+begin
+    if v_ids = '{}' then
+        return;
+    end if;
+    update public.turns as t
+    set waits_for = null,
+        run_after = case
+            when t.waiting then least(t.run_after, hybridflow.due_since(t.session_id)) else t.run_after
+        end,
+        lease_until = case
+            when t.held and t.worker is null then least(t.lease_until, v_now) else t.lease_until
+        end
+    where t.id = any(v_ids);
+    perform public.call_routers('{}');
+end
+$$;
+
+-- save_reply({turn_id, token, parts: [text], handler, provider?, model?, tokens_in?, tokens_out?})
+-- Writes the reply down before any of it is sent, so that a later attempt goes on with it instead of
+-- asking the LLM again; the same reply again changes nothing. Returns {ok} or {refused: reason}.
+create or replace function public.save_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_llm text;
+begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', nullif(p -> 'parts', 'null'), p ->> 'handler') > 0 then
+        perform hybridflow.require_keys('save_reply', p, '{turn_id,token,parts,handler}');
+    end if;
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif (v_held.turn).reply = p -> 'parts' then
+        return jsonb_build_object('ok', true);
+    end if;
+    perform hybridflow.book_cost(v_held.turn, p);
+    update public.turns
+    set reply = p -> 'parts', handler = p ->> 'handler', handler_since = hybridflow.clock(),
+        updated_at = hybridflow.clock()
+    where id = (v_held.turn).id;
+    v_llm := hybridflow.llm_of((v_held.turn).tenant_id);
+    if starts_with(v_llm, 'llm ' || (p ->> 'provider')) then
+        perform hybridflow.is_back(v_llm, null);
+    end if;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- How many seconds pass until what failed p_times before is tried again: twice as many each time, up to
+-- p_most, with jitter, so that what failed together does not come again together.
+create or replace function hybridflow.back_off(p_base numeric, p_times integer, p_most numeric)
+returns numeric
+language sql
+volatile
+set search_path = ''
+as $$
+    select least(p_base * power(2::numeric, least(p_times, 9)), p_most) * (0.75 + random() / 2)::numeric
+$$;
+
+-- An attempt at a turn that is held did not work: what becomes of the turn (see fail_turn).
+create or replace function hybridflow.after_failure(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_away boolean := p ->> 'kind' = 'away';
+    v_spoken boolean := exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'sent'
+    );
+    v_base numeric := (p ->> 'base_seconds')::numeric;
+    v_due timestamptz := hybridflow.clock() + hybridflow.seconds(greatest(
+        -- Nobody may tell us when what is away is back: it is never asked late.
+        case when v_away then hybridflow.back_off(v_base, p_turn.waits, 30)
+            else hybridflow.back_off(v_base, p_turn.attempt - 1, 900)
+        end,
+        (p ->> 'retry_after')::numeric
+    ));
+    v_stopped text := hybridflow.stopped_for(p_turn, p_session);
+begin
+    perform hybridflow.settle_budget(p_turn, (p ->> 'tokens')::bigint);
+    update public.turns
+    set error_kind = p ->> 'kind', error = left(p ->> 'error', 2000),
+        reserved_tokens = case when p ->> 'tokens' is null then reserved_tokens end,
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        waits = case when v_away then waits + 1 else 0 end,
+        worker = null,  -- it has ended: see end_attempt, which notes it
+        waits_for = case
+            when not v_away then null
+            when p ->> 'away' is distinct from 'llm' then hybridflow.line_of(p_turn.tenant_id)
+            when p ->> 'retry_after' is null then hybridflow.llm_of(p_turn.tenant_id)
+        end
+    where id = p_turn.id;
+    if hybridflow.await_settlement(p_turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('state', 'in_doubt');
+    elsif p_turn.reply is null and v_spoken and not (v_away and exists (
+        select from public.messages where turn_id = p_turn.id and send_state = 'failed' and part is not null
+    )) then
+        -- A flow that has said something and then died is not begun again: it would repeat itself.
+        perform hybridflow.stop_turn(p_turn.id, 'flow_failed');
+        return jsonb_build_object('state', 'sent');
+    elsif v_stopped is not null then
+        perform hybridflow.stop_turn(p_turn.id, v_stopped);
+        return jsonb_build_object('state', 'cancelled');
+    elsif v_away and not v_spoken and hybridflow.is_too_old(p_turn, (p ->> 'answer_within_minutes')::numeric) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', 'too_old');
+        return jsonb_build_object('state', 'dead');
+    elsif p ->> 'kind' = 'permanent' or (not v_away and p_turn.attempt >= (p ->> 'max_attempts')::integer) then
+        perform hybridflow.close_turn(p_turn.id, 'dead', p_turn.reason);
+        return jsonb_build_object('state', 'dead');
+    elsif v_spoken then
+        perform hybridflow.put_aside(p_turn.id, v_due, null);
+        update public.turns set state = 'sending' where id = p_turn.id;
+    else
+        perform hybridflow.requeue_turn(p_turn, v_due, null);
+    end if;
+    return jsonb_build_object('state', 'pending', 'run_after', v_due);
+end
+$$;
+
+-- The same, and the attempt is noted.
+create or replace function hybridflow.end_attempt(p_turn public.turns, p_session public.sessions, p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_result jsonb := hybridflow.after_failure(p_turn, p_session, p);
+    v_turn public.turns;
+begin
+    select * into v_turn from public.turns where id = p_turn.id;
+    perform hybridflow.note_attempt(
+        p_turn,
+        case
+            when v_turn.finished_at is not null then v_turn.state
+            when v_result ->> 'state' <> 'pending' then v_result ->> 'state'
+            when p ->> 'kind' = 'away' then 'away'
+            else 'failed'
+        end,
+        coalesce(v_turn.finished_at, hybridflow.clock()), v_turn.reason, p ->> 'kind', left(p ->> 'error', 2000)
+    );
+    return v_result;
+end
+$$;
+
+-- fail_turn({turn_id, token, kind, error, away?, retry_after?, tokens?, message_id?, check_after?,
+-- max_attempts, base_seconds, answer_within_minutes?})
+-- Ends an attempt that did not work. kind 'transient': tried again after an exponential back-off with jitter
+-- (not before retry_after seconds), dead when the attempts are used up; 'permanent': dead at once; 'away':
+-- the reply certainly did not leave, for Evolution or the line is away, or there is none, for the LLM is
+-- (`away` is then 'llm'): tried again soon, and at once when the instance is connected again, or the LLM has
+-- made another reply, and no attempt is used up; dead with the reason 'too_old' when what it answers is older
+-- than answer_within_minutes. tokens is what it cost, if that is known; message_id a part of its reply that
+-- certainly did not leave (as routers of 0.1.0 say it); check_after as of doubt_send. A turn without a saved
+-- reply that has said something is closed as sent, incomplete. Returns {state, run_after?} or {refused:
+-- reason}.
+create or replace function public.fail_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    perform hybridflow.require_keys('fail_turn', p, '{turn_id,token,kind,error,max_attempts,base_seconds}');
+    update public.messages set send_state = 'failed'
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint and send_state = 'sending';
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    return hybridflow.end_attempt(v_held.turn, v_held.session, p);
+end
+$$;
+
+-- begin_anew({turn_id, token})
+-- Nothing of the turn is on the phone or in doubt, and its reply is lost or stale: it is pending again, due
+-- now, together with what came meanwhile, and its reply is made again. The attempt does not count.
+-- Returns {ok} or {refused: reason}; 'has_spoken': something is on the phone, or may be.
+create or replace function public.begin_anew(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    perform hybridflow.require_keys('begin_anew', p, '{turn_id,token}');
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif hybridflow.is_in_doubt((v_held.turn).id) or exists (
+        select from public.messages where turn_id = (v_held.turn).id and send_state = 'sent'
+    ) then
+        return '{"refused": "has_spoken"}';
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
+    perform hybridflow.discard_reply((v_held.turn).id);
+    perform hybridflow.requeue_turn(v_held.turn, hybridflow.clock(), 'begun_anew');
+    return '{"ok": true}';
+end
+$$;
+
+-- renew_turns({turns: [{turn_id, token}], worker, lease_seconds})
+-- The worker lives, and works on these: their leases last for lease_seconds from now. Returns {lost:
+-- [turn_id]}: those that are closed, or that another attempt has. Never waits for a lock.
+create or replace function public.renew_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_lost bigint[];
+begin
+    perform hybridflow.require_keys('renew_turns', p, '{turns,worker,lease_seconds}');
+    perform hybridflow.require_keys_of_each('renew_turns', p, 'turns', '{turn_id,token}');
+    update public.turns set lease_until = greatest(lease_until, v_until)
+    where id in (
+        select t.id from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+        inner join public.turns as t on t.id = h.turn_id
+        where t.state in ('running', 'sending') and t.worker = p ->> 'worker'
+            and t.token_hash = hybridflow.hash_token(h.token)
+        for update of t skip locked
+    );
+    select array_agg(h.turn_id) into v_lost
+    from jsonb_to_recordset(p -> 'turns') as h (turn_id bigint, token uuid)
+    left join public.turns as t on t.id = h.turn_id
+        and t.state in ('running', 'sending') and t.token_hash = hybridflow.hash_token(h.token)
+    where t.id is null;
+    return jsonb_build_object('lost', coalesce(to_jsonb(v_lost), '[]'));
+end
+$$;
+
+-- release_turn({turn_id, token})
+-- Gives a turn back unharmed (the router stops): what has said nothing is pending again and the attempt does
+-- not count; what is half said can be claimed at once. Returns {ok} or {refused: reason}.
+create or replace function public.release_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+begin
+    perform hybridflow.require_keys('release_turn', p, '{turn_id,token}');
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    if v_turn.state = 'running' then
+        perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), 'released');
+    else
+        perform hybridflow.put_aside(v_turn.id, hybridflow.clock(), 'released');
+    end if;
+    update public.turns set attempt = greatest(attempt - 1, 0) where id = v_turn.id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- finish_turn({turn_id, token, reason?, check_after?, provider?, model?, tokens_in?, tokens_out?})
+-- Closes a turn with nothing (more) to say, and notes what it cost; again by the same token: the same answer,
+-- with `already`. While a send is in doubt it stays open until that is settled (`in_doubt`), which is looked
+-- for in check_after seconds. Returns {ok, already?, in_doubt?} or {refused: reason}.
+create or replace function public.finish_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token') > 0 then
+        perform hybridflow.require_keys('finish_turn', p, '{turn_id,token}');
+    end if;
+    v_held := hybridflow.hold_turn(p);
+    if (v_held.turn).state = 'sent'
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'already', true);
+    elsif v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    perform hybridflow.book_cost(v_held.turn, p);
+    if hybridflow.await_settlement(v_held.turn, (p ->> 'check_after')::numeric) then
+        return jsonb_build_object('ok', true, 'in_doubt', true);
+    end if;
+    update public.turns set incomplete = true
+    where id = (v_held.turn).id and exists (
+        select from public.messages as m
+        where m.turn_id = turns.id and m.send_state = 'failed' and m.part is not null
+    );
+    perform hybridflow.close_turn((v_held.turn).id, 'sent', p ->> 'reason');
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- ==================== 0450_retries.sql
+
+-- HybridFlow: dead turns that a person wants to be tried again, one or many.
+
+-- Whether something of a turn is on the phone, or may be.
+create or replace function hybridflow.is_begun(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.send_state in ('sent', 'sending', 'unknown')
+    )
+$$;
+
+-- Why a turn cannot be retried now; null: it can. It and its session are locked.
+create or replace function hybridflow.retry_refusal(p_turn public.turns, p_session public.sessions)
+returns text
+language sql
+volatile
+set search_path = ''
+as $$
+    select case
+        when p_turn.state <> 'dead'
+            then format('turn %s is %s, only a dead turn can be retried', p_turn.id, p_turn.state)
+        when p_session.is_paused then format('session %s is paused: resume it first', p_session.id)
+        when not exists (select from public.messages as m where m.turn_id = p_turn.id and not m.from_me)
+            then format('another turn answers the messages of turn %s', p_turn.id)
+        when hybridflow.is_begun(p_turn.id)
+            and exists (select from public.turns as o where o.session_id = p_session.id and o.held)
+            then format(
+                'session %s is being answered by another turn: retry when it is done', p_session.id
+            )
+    end
+$$;
+
+-- Gives a turn that may be retried fresh attempts; it is due since p_due_at, or goes on with what it has
+-- begun.
+create or replace function hybridflow.revive_turn(p_turn public.turns, p_due_at timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    update public.turns
+    set attempt = 0, waits = 0, waits_for = null, retried_at = v_now, reason = null, finished_at = null,
+        updated_at = v_now
+    where id = p_turn.id;
+    if hybridflow.is_begun(p_turn.id) then
+        update public.turns
+        set state = 'sending', token_hash = hybridflow.hash_token(gen_random_uuid()), worker = null,
+            lease_until = v_now, stop_reason = null
+        where id = p_turn.id;
+        perform hybridflow.after_settlement(p_turn.id, null);
+    else
+        perform hybridflow.requeue_turn(p_turn, p_due_at, null);
+    end if;
+end
+$$;
+
+-- retry_turn({tenant_id, turn_id})
+-- Gives a dead turn a fresh set of attempts, due at once. Returns {turn}. PT404: not this tenant's.
+-- PT409: it is not dead, its session is paused, or its messages were given to another turn.
+create or replace function public.retry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+    v_refusal text;
+begin
+    perform hybridflow.require_keys('retry_turn', p, '{tenant_id,turn_id}');
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = (p ->> 'turn_id')::bigint and t.tenant_id = (p ->> 'tenant_id')::bigint
+    for update of s;
+    if not found then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint for update;
+    v_refusal := hybridflow.retry_refusal(v_turn, v_session);
+    if v_refusal is not null then
+        raise exception '%', v_refusal using errcode = 'PT409';
+    end if;
+    perform hybridflow.revive_turn(v_turn, hybridflow.clock());
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn.id));
+end
+$$;
+
+create index if not exists turns_dead on public.turns (tenant_id, finished_at desc, id desc)
+where state = 'dead';
+
+-- Whether a dead turn is one that the filters of retry_turns ask for, except the time.
+create or replace function hybridflow.is_to_be_retried(p_turn public.turns, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce((p ->> 'reason' = 'too_old') = (p_turn.reason is not distinct from 'too_old'), true)
+        and (p ->> 'error_kind' is null or p_turn.error_kind is not distinct from p ->> 'error_kind')
+$$;
+
+-- Whether something that the turn was to answer still waits for an answer: no later turn had it before its
+-- eyes, and no human has written since.
+create or replace function hybridflow.is_still_wanted(p_turn public.turns)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_since timestamptz;
+    v_human record;
+begin
+    select * into v_tenant from public.tenants where id = p_turn.tenant_id;
+    select min(m.sent_at) into v_since from public.messages as m where m.turn_id = p_turn.id and not m.from_me;
+    select m.sent_at, m.id into v_human from public.messages as m
+    where m.session_id = p_turn.session_id and m.sent_at >= v_since
+        and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
+    order by m.sent_at desc, m.id desc limit 1;
+    return exists (
+        select from hybridflow.left_unanswered(p_turn.session_id, v_since) as u
+        inner join public.messages as m on m.id = u.message_id
+        where m.turn_id = p_turn.id and u.answered_by is null
+            and (v_human.id is null or (u.sent_at, u.message_id) > (v_human.sent_at, v_human.id))
+    );
+end
+$$;
+
+-- Retries a turn of retry_turns. Returns whether it did: not where that cannot be, or where what it was to
+-- answer was answered since, or somebody else holds it or its session. Who retries many holds many sessions,
+-- and so waits for none.
+create or replace function hybridflow.retry_one_of_many(p_turn_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+set lock_timeout = '50ms'
+as $$
+declare
+    v_session public.sessions;
+    v_turn public.turns;
+begin
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.id = p_turn_id
+    for update of s skip locked;
+    if not found then
+        return false;
+    end if;
+    select * into v_turn from public.turns where id = p_turn_id for update;
+    if hybridflow.retry_refusal(v_turn, v_session) is not null
+        or not (hybridflow.is_begun(v_turn.id) or hybridflow.is_still_wanted(v_turn))
+    then
+        return false;
+    end if;
+    perform hybridflow.revive_turn(v_turn, hybridflow.due_since(v_session.id));
+    return true;
+exception
+    when lock_not_available then
+        return false;
+end
+$$;
+
+-- retry_turns({tenant_id, reason?, error_kind?, since?, until?, limit?, cursor?})
+-- Gives many dead turns fresh attempts, as retry_turn, so that the newest conversations are answered first.
+-- Of the tenant's dead turns, from the one that died last, those that died in [since, until), with this
+-- error_kind, and for `reason`: 'too_old', or 'failed', which is any other. Looked at are 1000, and at most
+-- limit (1 to 200; 50) of those that are wanted are retried; what comes behind them is for the call with
+-- next_cursor, which is null where nothing does. Returns {retried, left, next_cursor, audit}: left is how
+-- many are wanted and could not be retried (see retry_refusal; or somebody is at them). PT404: there is no
+-- such tenant.
+create or replace function public.retry_turns(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, true);
+    v_after jsonb := hybridflow.from_cursor('dead_turns', p);
+    v_at timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_until timestamptz := coalesce((p ->> 'until')::timestamptz, 'infinity');
+    v_turns jsonb[];
+    v_last jsonb;
+    v_retried integer;
+begin
+    perform hybridflow.require_keys('retry_turns', p, '{tenant_id}');
+    perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
+    select
+        array_agg(l.place order by l.finished_at desc, l.id desc) filter (where l.is_wanted),
+        case when count(*) = v_look then (array_agg(l.place order by l.finished_at, l.id))[1] end
+    into v_turns, v_last
+    from (
+        select
+            t.id, t.finished_at, jsonb_build_array(t.finished_at, t.id) as place,
+            hybridflow.is_to_be_retried(t, p) as is_wanted
+        from public.turns as t
+        where t.tenant_id = v_tenant_id and t.state = 'dead' and (t.finished_at, t.id) < (v_at, v_id)
+            and t.finished_at >= v_since and t.finished_at < v_until
+        order by t.finished_at desc, t.id desc limit v_look
+    ) as l;
+    if cardinality(v_turns) > v_limit then
+        v_turns := v_turns[:v_limit];
+        v_last := v_turns[v_limit];
+    end if;
+    select count(*) filter (where hybridflow.retry_one_of_many((w.place ->> 1)::bigint)) into v_retried
+    from unnest(v_turns) as w (place);
+    if v_retried > 0 then
+        perform public.call_routers('{}');
+    end if;
+    return jsonb_build_object(
+        'retried', v_retried,
+        'left', coalesce(cardinality(v_turns), 0) - v_retried,
+        'next_cursor', case when v_last is not null then hybridflow.to_cursor('dead_turns', v_last) end,
+        'audit', jsonb_build_object('retried', v_retried) || jsonb_build_object(
+            'reason', p -> 'reason', 'error_kind', p -> 'error_kind', 'since', p -> 'since', 'until', p -> 'until'
+        )
+    );
+end
+$$;
+
+-- ==================== 0500_sends.sql
+
+-- HybridFlow: the fence, and what became of each send.
+
+-- Text as it is compared when a send of ours comes back: white space folded.
+create or replace function hybridflow.folded(p_text text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select btrim(regexp_replace(p_text, '\s+', ' ', 'g'))
+$$;
+
+-- A send by its words, while its id is not known: the hash is made once, as it begins.
+create index if not exists messages_by_words
+on public.messages (tenant_id, md5(hybridflow.folded(body)))
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+
+-- The one spelling of a phone's JID by which its others are known; null for what is no phone. sendText
+-- rewrites the ninth digit of Brazil's mobiles, from area code 31 on and where a 7, 8 or 9 follows, and the
+-- prefixes of Mexico and Argentina, and nothing else: any other difference is another person's number, such
+-- as a landline's that has a mobile's digits but the ninth.
+create or replace function hybridflow.plain_number(p_jid text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_jid not like '%@s.whatsapp.net' then null
+        when p_jid ~ '^55(3[1-9]|[4-9][0-9])9[789][0-9]{7}@' then left(p_jid, 4) || substr(p_jid, 6)
+        when p_jid ~ '^(521|549)[0-9]{10}@' then left(p_jid, 2) || substr(p_jid, 4)
+        else p_jid
+    end
+$$;
+
+-- A send of ours was known by its words, which another one says as well, whose id that was. Its own id was
+-- recorded besides, or it is in doubt until that is told. The session is locked.
+create or replace function hybridflow.give_up_id(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_own text;
+begin
+    delete from public.messages where id = (
+        select m.id from public.messages as m
+        where m.session_id = p_message.session_id and m.turn_id is not distinct from p_message.turn_id
+            and m.from_me and m.send_state = 'sent' and m.send_began_at is null
+            and m.sender = p_message.sender and m.identity is not distinct from p_message.identity and m.body = p_message.body
+        limit 1
+    )
+    returning wa_id into v_own;
+    update public.messages
+    set wa_id = v_own, send_state = case when v_own is null then 'unknown' else 'sent' end
+    where id = p_message.id;
+end
+$$;
+
+-- A part that was begun again left with its first try after all, and the next one certainly did not: the
+-- first is the part again.
+create or replace function hybridflow.take_part_back(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_part integer;
+begin
+    if p_message.turn_id is null or p_message.part is not null or p_message.send_state <> 'failed' then
+        return;
+    end if;
+    select m.part into v_part from public.messages as m
+    where m.turn_id = p_message.turn_id and m.part is not null and m.send_state = 'failed'
+        and m.identity is not distinct from p_message.identity and m.body = p_message.body
+    order by m.part limit 1;
+    update public.messages set part = null where turn_id = p_message.turn_id and part = v_part;
+    update public.messages set part = v_part where id = p_message.id;
+end
+$$;
+
+-- What p_message says is on the phone a second time, as p_wa_id: by the send of it that was judged not to
+-- have left, if there is one, else nobody knows by which. The same words of another speaker are another's.
+create or replace function hybridflow.record_twin(p_message public.messages, p_wa_id text, p_status text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    update public.messages
+    set wa_id = p_wa_id, send_state = 'sent', status = hybridflow.later_status(status, p_status),
+        told_as = null, late_until = null, check_at = null
+    where id = (
+        select m.id from public.messages as m
+        where m.session_id = p_message.session_id and m.from_me and m.sender = p_message.sender
+            and m.wa_id is null and m.send_state = 'failed' and m.late_until is not null
+            and m.identity is not distinct from p_message.identity and m.body = p_message.body
+            and m.send_began_at >= hybridflow.clock() - interval '1 day'
+        order by m.turn_id is distinct from p_message.turn_id, m.send_began_at, m.id limit 1
+    )
+    returning id into v_id;
+    if v_id is null then
+        insert into public.messages (
+            tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, status, sent_at, send_state,
+            identity
+        )
+        values (
+            p_message.tenant_id, p_message.session_id, p_message.turn_id, p_wa_id, true, p_message.sender,
+            p_message.kind, p_message.body, p_status, p_message.sent_at, 'sent', p_message.identity
+        )
+        returning id into v_id;
+    end if;
+    perform hybridflow.apply_waiting(p_message.tenant_id, v_id, p_wa_id);
+end
+$$;
+
+-- What the ids of messages look like that were typed in WhatsApp's own apps on a phone or a computer; a send
+-- by Evolution's has never one like these.
+create or replace function hybridflow.typed_by_hand()
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select '^(AC[0-9A-F]{30}|3[AF][0-9A-F]{18})$'
+$$;
+
+-- Whether p_other can be the same as our send p_message, though it was recorded as another: of the same
+-- session, recorded after the send began, of that time, not typed by hand (see typed_by_hand); and, where it
+-- is a send of ours, with the same words.
+create or replace function hybridflow.can_be(p_other public.messages, p_message public.messages)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_other.session_id = p_message.session_id and p_other.from_me and p_other.id <> p_message.id
+        and case
+            when p_other.send_state is not null then
+                p_other.identity = p_message.identity or coalesce(p_other.told_as && p_message.told_as, false)
+                or hybridflow.folded(p_other.body) = hybridflow.folded(p_message.body)
+            else
+                p_other.id > p_message.id
+                and p_other.sent_at >= p_message.send_began_at - interval '5 minutes'
+                and p_other.wa_id !~ hybridflow.typed_by_hand()
+        end
+$$;
+
+-- Whether p_wa_id is another message's, which our send p_message cannot be. A server that a tenant named may
+-- answer anything, another conversation's ids included.
+create or replace function hybridflow.id_is_taken(p_message public.messages, p_wa_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_message.wa_id is distinct from p_wa_id and exists (
+        select from hybridflow.messages_called(p_wa_id) as m
+        where m.tenant_id = p_message.tenant_id and m.id <> p_message.id
+            and not coalesce(hybridflow.can_be(m, p_message), false)
+    )
+$$;
+
+-- Our send left, and the id that it was told to have is another's (see id_is_taken): it is recorded without
+-- one, until an echo of it brings its own. One that has an id already keeps that.
+create or replace function hybridflow.mark_sent_without_id(
+    p_message public.messages, p_status text, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.messages
+    set send_state = 'sent', status = hybridflow.later_status(status, p_status), check_at = null,
+        late_until = p_message.send_began_at + interval '15 minutes'
+    where id = p_message.id and wa_id is null;
+    update public.sessions set last_message_at = greatest(last_message_at, p_message.sent_at)
+    where id = p_message.session_id;
+    perform hybridflow.after_settlement(p_message.turn_id, p_policy);
+end
+$$;
+
+-- Records that message p_message_id left as p_wa_id. If that id had been taken for somebody else's
+-- message of the same conversation, that record goes, and the pause that it caused is taken back; no other
+-- conversation is touched. If the message had left already under another id, the second one is recorded as
+-- well: the phone has both. Then see after_settlement. The session is locked.
+create or replace function hybridflow.mark_sent(
+    p_message_id bigint, p_wa_id text, p_status text, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_twin public.messages;
+    v_goes_on boolean := false;
+begin
+    select * into v_message from public.messages where id = p_message_id for update;
+    if hybridflow.id_is_taken(v_message, p_wa_id) then
+        perform hybridflow.take_part_back(v_message);
+        perform hybridflow.mark_sent_without_id(v_message, p_status, p_policy);
+        return;
+    end if;
+    select m.* into v_twin from hybridflow.messages_called(p_wa_id) as m
+    where m.tenant_id = v_message.tenant_id and hybridflow.can_be(m, v_message)
+    limit 1;
+    if v_twin.send_state is not null then
+        perform hybridflow.give_up_id(v_twin);
+    elsif v_twin.id is not null then
+        v_goes_on := hybridflow.withdraw_pause(v_twin.session_id, v_twin.id);
+        delete from public.messages where id = v_twin.id;
+    end if;
+    perform hybridflow.take_part_back(v_message);
+
+    if v_message.wa_id is not null and v_message.wa_id <> p_wa_id then
+        perform hybridflow.record_twin(v_message, p_wa_id, p_status);
+    else
+        update public.messages
+        set wa_id = p_wa_id, send_state = 'sent',
+            status = hybridflow.later_status(hybridflow.later_status(status, v_twin.status), p_status),
+            told_as = null, late_until = null, check_at = null
+        where id = p_message_id;
+        if v_twin.status = 'error' then
+            perform hybridflow.note_failure(p_message_id, '{}');
+        end if;
+        perform hybridflow.apply_waiting(v_message.tenant_id, p_message_id, p_wa_id);
+    end if;
+
+    update public.sessions set last_message_at = greatest(last_message_at, v_message.sent_at)
+    where id = v_message.session_id;
+    if v_goes_on then
+        perform hybridflow.undo_takeover(v_twin.session_id, v_twin.created_at, p_policy);
+    end if;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
+end
+$$;
+
+-- Writes down a send that is about to begin: p has what it says {kind?, body, identity?, told_as?}, and
+-- upload_seconds?, how much longer than another it may take. A part
+-- that was begun before and certainly did not leave begins again in its own row; one that was judged not to
+-- have left, after a doubt, keeps its row for its late echo.
+create or replace function hybridflow.begin_message(
+    p_session public.sessions, p_turn_id bigint, p_part integer, p_sender text, p jsonb
+)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+begin
+    update public.messages set part = null
+    where turn_id = p_turn_id and part = p_part and late_until is not null;
+    insert into public.messages (
+        tenant_id, session_id, turn_id, part, from_me, sender, kind, body, identity, told_as, chosen_id,
+        sent_at, send_state, send_began_at, sends, upload_seconds
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_part, true, p_sender,
+        coalesce(p ->> 'kind', 'text'), hybridflow.cut(p ->> 'body'), p ->> 'identity',
+        case when p -> 'told_as' <> 'null' then array(select jsonb_array_elements_text(p -> 'told_as')) end,
+        '3EB0' || upper(left(replace(gen_random_uuid()::text, '-', ''), 18)),
+        date_trunc('second', v_now), 'sending', v_now, 1, (p ->> 'upload_seconds')::numeric
+    )
+    on conflict (turn_id, part) where part is not null do update
+        set body = excluded.body, kind = excluded.kind, identity = excluded.identity,
+            told_as = excluded.told_as, chosen_id = excluded.chosen_id, sent_at = excluded.sent_at,
+            send_state = 'sending', send_began_at = excluded.send_began_at, sends = messages.sends + 1,
+            upload_seconds = excluded.upload_seconds
+    returning * into v_message;
+    return v_message;
+end
+$$;
+
+-- begin_send({turn_id, token, part, body, kind?, identity?, told_as?: [hash], upload_seconds?, said_so_far?,
+-- lease_seconds, reply?: {parts: [text], handler, provider?, model?, tokens_in?, tokens_out?}})
+-- The fence, to be passed before every part of a reply, right before it is sent; where nobody renews the
+-- turn's lease meanwhile, lease_seconds outlast the send. Records the message as `sending`. Returns {ok,
+-- message_id, chosen_id, jid} or {refused: reason, message_id?, wa_id?}: 'stale', 'superseded' (see
+-- turn_refusal), 'paused' (the turn is closed), 'already_sent' (with message_id and wa_id), 'in_doubt' (with
+-- message_id: this part has begun and nobody knows how it ended). said_so_far: see turns. reply is the whole
+-- reply, as save_reply takes it, where it is not written down yet: that is done first, whatever the fence
+-- says then.
+create or replace function public.begin_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_saved jsonb;
+    v_held record;
+    v_turn public.turns;
+    v_stopped text;
+    v_message public.messages;
+begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'part', p ->> 'body', p ->> 'lease_seconds') > 0 then
+        perform hybridflow.require_keys('begin_send', p, '{turn_id,token,part,body,lease_seconds}');
+    end if;
+    if coalesce(p -> 'reply', 'null') <> 'null' then
+        v_saved := public.save_reply(
+            p -> 'reply' || jsonb_build_object('turn_id', p -> 'turn_id', 'token', p -> 'token')
+        );
+        if v_saved ? 'refused' then
+            return v_saved;
+        end if;
+    end if;
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    v_stopped := hybridflow.stopped_for(v_turn, v_held.session);
+    if v_stopped is not null then
+        perform hybridflow.stop_turn(v_turn.id, v_stopped);
+        return jsonb_build_object('refused', 'paused');
+    end if;
+
+    select * into v_message from public.messages
+    where turn_id = v_turn.id and part = (p ->> 'part')::integer;
+    if v_message.send_state = 'sent' then
+        return jsonb_build_object('refused', 'already_sent', 'message_id', v_message.id, 'wa_id', v_message.wa_id);
+    elsif v_message.send_state in ('sending', 'unknown') then
+        return jsonb_build_object('refused', 'in_doubt', 'message_id', v_message.id);
+    end if;
+
+    v_message := hybridflow.begin_message(v_held.session, v_turn.id, (p ->> 'part')::integer, 'ai', p);
+    update public.turns
+    set state = 'sending', updated_at = v_message.send_began_at,
+        said_so_far = coalesce(p ->> 'said_so_far', said_so_far),
+        lease_until = greatest(
+            lease_until, v_message.send_began_at + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        )
+    where id = v_turn.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+    );
+end
+$$;
+
+-- begin_human_send({tenant_id, session_id, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- seen_message_id?, knowingly?, author?, reason?})
+-- The fence for a human of the business who writes through HybridFlow: a pause is no obstacle, and the
+-- message takes the session over. Returns {ok, message_id, chosen_id, jid, tenant_id, instance_name,
+-- evo_server_url, evo_api_key} or {refused: 'human_wrote', message_id, by, at}. The former is for the router
+-- only; the latter: another human wrote after seen_message_id, the last that this one has seen; again with
+-- `knowingly`, it passes. PT404: the session was erased or merged, or is not this tenant's.
+create or replace function public.begin_human_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_tenant public.tenants;
+    v_human public.messages;
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys('begin_human_send', p, '{tenant_id,session_id,body}');
+    v_session := hybridflow.session_of(p);
+    select * into v_tenant from public.tenants where id = v_session.tenant_id;
+    if not coalesce((p ->> 'knowingly')::boolean, false) then
+        select m.* into v_human from public.messages as m
+        where m.session_id = v_session.id and m.id > (p ->> 'seen_message_id')::bigint
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, v_tenant)
+        order by m.id desc limit 1;
+    end if;
+    if v_human.id is not null then
+        return jsonb_build_object(
+            'refused', 'human_wrote', 'message_id', v_human.id, 'by', v_human.sender, 'at', v_human.sent_at
+        );
+    end if;
+    v_message := hybridflow.begin_message(v_session, null, null, 'operator', p);
+    update public.messages set author_name = p ->> 'author' where id = v_message.id;
+    update public.sessions as s
+    set is_paused = true, pause_source = 'operator', pause_message_id = null,
+        pause_reason = coalesce(p ->> 'reason', 'an operator wrote'),
+        paused_at = case when is_paused then paused_at else v_message.send_began_at end,
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.asked_at(s),
+        pause_written_at = v_message.send_began_at, last_human_at = v_message.send_began_at,
+        updated_at = v_message.send_began_at
+    where id = v_session.id;
+    perform hybridflow.cancel_turns(v_session.id, 'takeover');
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id,
+        'jid', coalesce(v_session.phone_jid, v_session.lid), 'tenant_id', v_tenant.id,
+        'instance_name', v_tenant.instance_name, 'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- Whether p names the message by its tenant; routers of 0.1.0 do so by its turn.
+create or replace function hybridflow.is_named(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p ->> 'tenant_id' is null then p_message.turn_id = (p ->> 'turn_id')::bigint
+        else p_message.tenant_id = (p ->> 'tenant_id')::bigint
+    end
+$$;
+
+-- The send that p names (see is_named), with its session locked; null where it was erased.
+create or replace function hybridflow.send_of(p jsonb)
+returns public.messages
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+begin
+    loop
+        perform from public.sessions as s
+        where s.id = (
+            select m.session_id from public.messages as m
+            where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
+        )
+        for update;
+        -- Not found although it exists: its session was merged away while we waited.
+        exit when found or not exists (
+            select from public.messages as m
+            where m.id = (p ->> 'message_id')::bigint and hybridflow.is_named(m, p)
+        );
+    end loop;
+    select * into v_message from public.messages as m
+    where m.id = (p ->> 'message_id')::bigint and m.from_me and m.send_state is not null and hybridflow.is_named(m, p);
+    return v_message;
+end
+$$;
+
+-- The session, if it is still there, is also known under p_jid. What was recorded under p_jid before is
+-- merged.
+create or replace function hybridflow.learn_identity(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_known text;
+begin
+    perform from public.sessions where id = p_session_id for update;
+    if not found then
+        return;
+    end if;
+    -- One of those that it has says which session it is.
+    select i.jid into v_known from public.session_identities as i
+    inner join public.sessions as s on s.id = i.session_id
+    where i.session_id = p_session_id and i.jid <> p_jid
+    order by i.jid = s.phone_jid desc nulls last, i.jid = s.lid desc nulls last, i.created_at, i.jid limit 1;
+    perform hybridflow.resolve_session(p_tenant_id, array_remove(array[v_known, p_jid], null), 'contact', null);
+end
+$$;
+
+-- The session, if it is still there, is also known under p_jid, if nobody is yet: this never merges.
+create or replace function hybridflow.learn_other(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    -- Who makes a session under this JID holds this lock, and may wait for the session that we hold.
+    if pg_try_advisory_xact_lock(hashtextextended(p_tenant_id || ':' || p_jid, 0)) and not exists (
+        select from public.session_identities as i where i.tenant_id = p_tenant_id and i.jid = p_jid
+    ) then
+        perform hybridflow.learn_identity(p_tenant_id, p_session_id, p_jid);
+    end if;
+end
+$$;
+
+-- Evolution's answer named p_jid for a send to a session. A server that a tenant names may answer anything,
+-- so that makes nobody another person: learnt are another spelling of the contact's own number, and, where
+-- the contact is known by its phone or by its LID alone, the other one if it is nobody's yet.
+create or replace function hybridflow.learn_answer(p_tenant_id bigint, p_session_id bigint, p_jid text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+begin
+    select * into v_session from public.sessions where id = p_session_id and chat = 'contact';
+    if v_session.id is null or p_jid is null then
+        return;
+    elsif hybridflow.plain_number(p_jid) = hybridflow.plain_number(v_session.phone_jid) then
+        if not exists (
+            select from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid = p_jid and i.session_id = p_session_id
+        ) then
+            perform hybridflow.learn_identity(p_tenant_id, p_session_id, p_jid);
+        end if;
+    elsif (p_jid ~ '^[1-9][0-9]{4,19}@lid$' and v_session.lid is null)
+        or (p_jid ~ '^[1-9][0-9]{4,19}@s[.]whatsapp[.]net$' and v_session.phone_jid is null)
+    then
+        perform hybridflow.learn_other(p_tenant_id, p_session_id, p_jid);
+    end if;
+end
+$$;
+
+-- What is told besides where an id was another's; nothing where it was not.
+create or replace function hybridflow.told_taken(p_is_taken boolean)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_is_taken then '{"id_taken": true}' else '{}' end::jsonb
+$$;
+
+-- finish_send({tenant_id | turn_id, message_id, wa_id, jid?, status?, policy?})
+-- Evolution has taken a message of ours, of any sender: records its id, whatever has become of its turn
+-- meanwhile (failing to record is not failing to send). The tenant's line works: see is_back. The JID that
+-- Evolution says it sent to is learnt as far as learn_answer allows. The send is named by its tenant, or, as
+-- routers of 0.1.0 do, by its turn. Returns {turn_state, id_taken?}: turn_state is null where it has no turn,
+-- or the contact was erased while it was sent: then nothing is recorded. id_taken: the id is another
+-- message's, so it was recorded without it.
+create or replace function public.finish_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_message public.messages;
+    v_taken boolean;
+begin
+    if num_nulls(coalesce(p ->> 'tenant_id', p ->> 'turn_id'), p ->> 'message_id', p ->> 'wa_id') > 0 then
+        perform hybridflow.require_keys('finish_send', p, '{tenant_id|turn_id,message_id,wa_id}');
+    end if;
+    v_message := hybridflow.send_of(p);
+    v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
+    if v_message.id is null then
+        perform hybridflow.bury_message(t.id, p ->> 'wa_id')
+        from public.tenants as t
+        where t.id = (p ->> 'tenant_id')::bigint and not exists (
+            select from hybridflow.messages_called(p ->> 'wa_id') as m where m.tenant_id = t.id
+        );
+        return '{"turn_state": null}';
+    end if;
+    perform hybridflow.mark_sent(
+        v_message.id, p ->> 'wa_id',
+        case when hybridflow.status_rank(p ->> 'status') > 0 then p ->> 'status' end, p -> 'policy'
+    );
+    if not v_taken then
+        perform hybridflow.learn_answer(v_message.tenant_id, v_message.session_id, p ->> 'jid');
+    end if;
+    perform hybridflow.is_back(hybridflow.line_of(v_message.tenant_id), v_message.tenant_id);
+    return jsonb_build_object(
+        'turn_state', (select t.state from public.turns as t where t.id = v_message.turn_id)
+    ) || hybridflow.told_taken(v_taken);
+end
+$$;
+
+-- A message that has no wa_id certainly did not leave; a notice that it was of may be told again.
+-- p_late_until: until when an echo of it would still be ours after all; null: Evolution refused it, there
+-- is none to come.
+create or replace function hybridflow.mark_not_sent(
+    p_message_id bigint, p_late_until timestamptz, p_policy jsonb
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_notice_id bigint;
+begin
+    update public.messages set send_state = 'failed', late_until = p_late_until, check_at = null
+    where id = p_message_id and wa_id is null and send_state in ('sending', 'unknown')
+    returning * into v_message;
+    if v_message.id is null then
+        return;
+    end if;
+    update public.notices
+    set number_told_at = null, message_id = null, updated_at = hybridflow.clock()
+    where message_id = p_message_id
+    returning id into v_notice_id;
+    if p_late_until is not null then
+        update public.notices as n set state = 'pending', finished_at = null, next_at = hybridflow.clock()
+        where n.id = v_notice_id and not exists (
+            select from public.notices as o  -- of its kind, and newer: that is told instead
+            where o.tenant_id = n.tenant_id and o.kind = n.kind and o.waiting and o.kind <> 'handoff'
+        );
+    end if;
+    perform hybridflow.after_settlement(v_message.turn_id, p_policy);
+end
+$$;
+
+-- fail_send({tenant_id | turn_id, message_id, chosen_id?, policy?})
+-- Evolution certainly did not take a message of ours: it may be begun again. Returns {ok}; again: the same,
+-- also where it has begun again meanwhile, with another chosen_id.
+create or replace function public.fail_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_message public.messages;
+begin
+    perform hybridflow.require_keys('fail_send', p, '{tenant_id|turn_id,message_id}');
+    v_message := hybridflow.send_of(p);
+    if coalesce(p ->> 'chosen_id' <> v_message.chosen_id, false) then
+        return '{"ok": true}';
+    end if;
+    perform hybridflow.mark_not_sent(v_message.id, null, p -> 'policy');
+    return '{"ok": true}';
+end
+$$;
+
+-- doubt_send({tenant_id | turn_id, message_id, token?, error, check_after})
+-- A send has begun and nobody knows how it ended (time-out, lost answer). The message is `unknown` until
+-- evidence settles it; that is looked for in check_after seconds, with its turn, if it has one: who works on
+-- that gives turn_id and token. Returns {ok} or {refused: reason}, see turn_refusal; the message is `unknown`
+-- all the same.
+create or replace function public.doubt_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_check_at timestamptz := v_now + hybridflow.seconds((p ->> 'check_after')::numeric);
+    v_held record;
+begin
+    perform hybridflow.require_keys('doubt_send', p, '{tenant_id|turn_id,message_id,error,check_after}');
+    v_held := hybridflow.lock_turn(p);
+    update public.messages as m
+    set send_state = 'unknown', check_at = case when m.turn_id is null then v_check_at end
+    where m.id = (p ->> 'message_id')::bigint and m.send_state = 'sending' and hybridflow.is_named(m, p);
+    if p ->> 'turn_id' is null then
+        return '{"ok": true}';
+    elsif v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+    where id = (v_held.turn).id;
+    perform hybridflow.put_aside((v_held.turn).id, v_check_at, 'in_doubt');
+    return '{"ok": true}';
+end
+$$;
+
+-- When a send in doubt may no longer come late: late_seconds after it began, and as much later as it may
+-- take longer than another.
+create or replace function hybridflow.late_until(p_message public.messages, p jsonb)
+returns timestamptz
+language sql
+immutable
+set search_path = ''
+as $$
+    select p_message.send_began_at + hybridflow.seconds(
+        coalesce((p ->> 'late_seconds')::numeric, 120) + coalesce(p_message.upload_seconds, 0)
+    )
+$$;
+
+-- settle_send({turn_id, token, message_id, outcome, wa_id?, error?, check_after, give_up_hours,
+-- late_seconds?, policy?})
+-- What was found out about a send in doubt. 'sent': it is on the phone as wa_id. 'not_sent': it never left,
+-- and may be begun again; late_seconds (120) after it began it can no longer come late. 'unknown': look again
+-- in check_after seconds; after give_up_hours the turn is dead, never sent again by itself. Returns
+-- {turn_state, id_taken?} or {refused: reason}.
+create or replace function public.settle_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+    v_message public.messages;
+    v_taken boolean := false;
+begin
+    perform hybridflow.require_keys(
+        'settle_send', p, '{turn_id,token,message_id,outcome,check_after,give_up_hours}'
+    );
+    v_held := hybridflow.lock_turn(p);
+    select * into v_message from public.messages
+    where id = (p ->> 'message_id')::bigint and turn_id = (p ->> 'turn_id')::bigint;
+    if p ->> 'outcome' = 'sent' then
+        perform hybridflow.require_keys('settle_send', p, '{wa_id}');
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
+    elsif v_held.refused is not null then
+        return v_held.refused;
+    elsif v_message.send_state = 'sent' then
+        null;  -- a webhook has settled it meanwhile
+    elsif p ->> 'outcome' = 'not_sent' then
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+    elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+        where id = (v_held.turn).id;
+        perform hybridflow.close_turn((v_held.turn).id, 'dead', 'in_doubt');
+    else
+        update public.messages set send_state = 'unknown' where id = v_message.id;
+        update public.turns set error_kind = 'in_doubt', error = left(p ->> 'error', 2000)
+        where id = (v_held.turn).id;
+        perform hybridflow.put_aside(
+            (v_held.turn).id, v_now + hybridflow.seconds((p ->> 'check_after')::numeric), 'in_doubt'
+        );
+    end if;
+    return jsonb_build_object(
+        'turn_state', (select t.state from public.turns as t where t.id = (p ->> 'turn_id')::bigint)
+    ) || hybridflow.told_taken(v_taken);
+end
+$$;
+
+-- A send in doubt, with what is needed to look it up.
+create or replace function hybridflow.doubt_context(p_send public.messages)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'message_id', p_send.id, 'tenant_id', t.id, 'instance_name', t.instance_name,
+        'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key, 'session_id', p_send.session_id,
+        'jids', (
+            select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = p_send.session_id
+        ),
+        'kind', p_send.kind, 'body', hybridflow.cut(p_send.body), 'told_as', p_send.told_as,
+        'chosen_id', p_send.chosen_id, 'identity', p_send.identity, 'send_began_at', p_send.send_began_at,
+        'upload_seconds', p_send.upload_seconds,
+        'ours', hybridflow.recent_wa_ids(p_send, true), 'theirs', hybridflow.recent_wa_ids(p_send, false)
+    )
+    from public.tenants as t
+    where t.id = p_send.tenant_id
+$$;
+
+-- The contexts of these sends. All at once; where that fails, each by itself: one that fails is left out.
+create or replace function hybridflow.doubt_contexts(p_ids bigint[])
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_send public.messages;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.doubt_context(m) order by m.id) into v_contexts
+        from public.messages as m where m.id = any(p_ids);
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_send in select m.* from public.messages as m where m.id = any(p_ids) order by m.id loop
+        begin
+            v_contexts := v_contexts || hybridflow.doubt_context(v_send);
+        exception
+            when others then
+                null;  -- it is looked for again when its lease is over, and settled by its echo
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
+-- claim_doubts({limit, lease_seconds, after_seconds})
+-- Sends in doubt that no turn looks up (of a notice, of a human), those included that began more than
+-- after_seconds ago and of which nobody said how they ended. Each is due again after lease_seconds. Never
+-- waits. Returns {sends: [{message_id, tenant_id, instance_name, evo_server_url, evo_api_key, session_id,
+-- jids, kind, body, told_as, chosen_id, identity, send_began_at, upload_seconds, ours, theirs}], now,
+-- next_due_at}, for the router only: `ours` are the ids of sends accounted for, `theirs` those of the
+-- contact's messages.
+create or replace function public.claim_doubts(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_before timestamptz := v_now - hybridflow.seconds((p ->> 'after_seconds')::numeric);
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('claim_doubts', p, '{limit,lease_seconds,after_seconds}');
+    with due as (
+        select m.id from public.messages as m
+        where m.turn_id is null and m.send_state in ('sending', 'unknown')
+            and coalesce(m.check_at, m.send_began_at) <= v_now
+            and (m.send_state = 'unknown' or m.send_began_at <= v_before)
+        order by coalesce(m.check_at, m.send_began_at) limit (p ->> 'limit')::integer
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.messages as m set check_at = v_until from due where m.id = due.id returning m.id
+    )
+
+    select array_agg(c.id) into v_ids from claimed as c;
+    return jsonb_build_object(
+        'sends', hybridflow.doubt_contexts(v_ids), 'now', v_now, 'next_due_at', (
+            select nullif(min(coalesce(m.check_at, m.send_began_at)), 'infinity') from public.messages as m
+            where m.turn_id is null and m.send_state in ('sending', 'unknown')
+        )
+    );
+end
+$$;
+
+-- settle_doubt({tenant_id, message_id, outcome, wa_id?, check_after, give_up_hours, late_seconds, policy?})
+-- What was found out about a send that belongs to no turn, as settle_send. 'not_sent': a notice is told
+-- again; a human's message stays failed, for its writer to see. After give_up_hours nobody looks any more.
+-- Returns {ok, id_taken?}.
+create or replace function public.settle_doubt(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_taken boolean := false;
+begin
+    perform hybridflow.require_keys(
+        'settle_doubt', p, '{tenant_id,message_id,outcome,check_after,give_up_hours,late_seconds}'
+    );
+    v_message := hybridflow.send_of(p - 'turn_id');
+    if v_message.id is null or v_message.send_state not in ('sending', 'unknown') then
+        return '{"ok": true}';  -- erased, or settled by a webhook meanwhile
+    elsif p ->> 'outcome' = 'sent' then
+        perform hybridflow.require_keys('settle_doubt', p, '{wa_id}');
+        v_taken := hybridflow.id_is_taken(v_message, p ->> 'wa_id');
+        perform hybridflow.mark_sent(v_message.id, p ->> 'wa_id', null, p -> 'policy');
+    elsif p ->> 'outcome' = 'not_sent' then
+        perform hybridflow.mark_not_sent(v_message.id, hybridflow.late_until(v_message, p), p -> 'policy');
+    elsif v_message.send_began_at < v_now - make_interval(hours => (p ->> 'give_up_hours')::integer) then
+        update public.messages set send_state = 'unknown', check_at = 'infinity' where id = v_message.id;
+    else
+        update public.messages
+        set send_state = 'unknown', check_at = v_now + hybridflow.seconds((p ->> 'check_after')::numeric)
+        where id = v_message.id;
+    end if;
+    return '{"ok": true}'::jsonb || hybridflow.told_taken(v_taken);
+end
+$$;
+
+-- ==================== 0550_loops.sql
+
+-- HybridFlow: two bots that talk to each other are noticed, by rate and likeness.
+
+-- The different words of a text, numbers all counting as one: a bot's clock or ticket number changes.
+create or replace function hybridflow.words_of(p_text text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(
+        select distinct w
+        from regexp_split_to_table(
+            regexp_replace(lower(left(p_text, 1000)), '[0-9]+', '0', 'g'), '[^[:alnum:]]+'
+        ) as w
+        where w <> ''
+    )
+$$;
+
+-- How alike two texts are, each given by its words (and itself, where it has none), from 0 to 1: the share of
+-- their words that both have.
+create or replace function hybridflow.likeness_of(p_one text[], p_other text[], p_is_same boolean)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    with common as (
+        select
+            cardinality(p_one) + cardinality(p_other) as words,
+            (
+                select count(*)
+                from (select unnest(p_one) intersect select unnest(p_other)) as w
+            ) as shared
+    )
+
+    select case when words = 0 then p_is_same::integer else shared::numeric / (words - shared) end
+    from common
+$$;
+
+-- Whether one more message of the contact shows that a machine answers our replies. Within loop_minutes
+-- (and since the last resume) there were loop_replies replies, and half of as many of the contact's last
+-- messages were nearly the same as this one; or five times as many replies, whatever was said. Short
+-- messages are never alike, nor is what is no text: people say "yes" and send pictures many times. Costs
+-- a look at loop_replies rows of an index where there were not that many replies, which is nearly always.
+-- More than a hundred count as a hundred, whatever a tenant says: each of its messages slows down others.
+create or replace function hybridflow.is_loop(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb
+)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_replies integer := least(
+        coalesce(p_tenant.loop_replies, (p_policy ->> 'loop_replies')::numeric, 6), 100
+    );
+    v_since timestamptz;
+    v_ends timestamptz[];
+    v_words text[];
+begin
+    if v_replies = 0 then
+        return false;
+    end if;
+    select array_agg(e.finished_at order by e.id desc) into v_ends from (
+        select t.id, t.finished_at
+        from (
+            select l.id, l.finished_at, l.undelivered from public.turns as l
+            where l.session_id = p_session.id and l.state = 'sent'
+            order by l.id desc limit v_replies * 5
+        ) as t
+        where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
+        order by t.id desc limit v_replies
+    ) as e;
+    if v_ends[v_replies] is null then
+        return false;
+    end if;
+    v_since := greatest(
+        hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.loop_minutes, p_policy, 'loop_minutes', 10)
+        ),
+        p_session.resumed_at
+    );
+    if v_ends[v_replies] <= v_since then
+        return false;
+    elsif p_event ->> 'kind' = 'text' and length(btrim(p_event ->> 'text')) >= 10 then
+        v_words := hybridflow.words_of(p_event ->> 'text');
+        if (
+            select count(*) filter (
+                where l.kind = 'text' and hybridflow.likeness_of(
+                    hybridflow.words_of(l.body), v_words, l.body = p_event ->> 'text'
+                ) >= 0.8
+            ) * 2 >= v_replies
+            from (
+                select m.body, m.kind from public.messages as m
+                where m.session_id = p_session.id and not m.from_me and m.sent_at > v_since
+                order by m.sent_at desc, m.id desc limit v_replies
+            ) as l
+        ) then
+            return true;
+        end if;
+    end if;
+    return coalesce((
+        select t.finished_at > v_since
+        from (
+            select l.id, l.finished_at, l.undelivered from public.turns as l
+            where l.session_id = p_session.id and l.state = 'sent'
+            order by l.id desc limit v_replies * 10
+        ) as t
+        where t.undelivered = 0 or hybridflow.may_have_arrived(t.id)
+        order by t.id desc offset v_replies * 5 - 1 limit 1
+    ), false);
+end
+$$;
+
+-- ==================== 0600_ingest.sql
+
+-- HybridFlow: the way in. One call takes many events and decides each.
+
+-- The order in which a delivery state may only advance. WhatsApp tells them in any order; one that says that
+-- the message arrived is stronger than 'error', which is stronger than that it was taken.
+create or replace function hybridflow.status_rank(p_status text)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(
+        array['pending', 'server_ack', 'error', 'delivery_ack', 'read', 'played'], lower(p_status)
+    ), 0)
+$$;
+
+-- The stronger one of two delivery states.
+create or replace function hybridflow.later_status(p_one text, p_other text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.status_rank(p_other) > hybridflow.status_rank(p_one) then p_other
+        else coalesce(p_one, p_other)
+    end
+$$;
+
+-- Whether the state says that the message is on the contact's phone.
+create or replace function hybridflow.was_delivered(p_status text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select hybridflow.status_rank(p_status) > hybridflow.status_rank('error')
+$$;
+
+-- Applies one change (edit, delete or delivery state) to a message.
+create or replace function hybridflow.change_message(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    case p_change ->> 'type'
+        when 'edit' then
+            update public.messages
+            set body = p_change ->> 'text',
+                edited_at = coalesce((p_change ->> 'edited_at')::timestamptz, hybridflow.clock())
+            where id = p_message_id and not from_me
+                and (edited_at is null or edited_at <= coalesce((p_change ->> 'edited_at')::timestamptz, edited_at));
+        when 'delete' then
+            update public.messages set deleted_at = hybridflow.clock()
+            where id = p_message_id and deleted_at is null;
+        else
+            perform hybridflow.change_status(p_message_id, p_change);
+    end case;
+end
+$$;
+
+-- Until the transaction ends, nobody else records message p_wa_id or notes a change that waits for it: of two
+-- that come at the same moment, the second one sees the first.
+create or replace function hybridflow.lock_message(p_tenant_id bigint, p_wa_id text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select pg_advisory_xact_lock(hashtextextended('message:' || p_tenant_id || ':' || p_wa_id, 0))
+$$;
+
+-- Applies the changes that arrived before the message itself. Returns whether there were any.
+create or replace function hybridflow.apply_waiting(p_tenant_id bigint, p_message_id bigint, p_wa_id text)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_event record;
+    v_any boolean := false;
+begin
+    perform hybridflow.lock_message(p_tenant_id, p_wa_id);
+    if not exists (
+        select from public.processed_events where tenant_id = p_tenant_id and waiting_for = p_wa_id
+    ) then
+        return false;  -- nearly always; an update that finds nothing costs more than a look
+    end if;
+    for v_event in
+        update public.processed_events set waiting_for = null
+        where tenant_id = p_tenant_id and waiting_for = p_wa_id
+        returning change
+    loop
+        perform hybridflow.change_message(p_message_id, v_event.change);
+        v_any := true;
+    end loop;
+    return v_any;
+end
+$$;
+
+-- A pending turn all of whose messages are deleted has nothing to answer: cancelled.
+create or replace function hybridflow.cancel_deleted_turn(p_turn_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.close_turn(t.id, 'cancelled', 'deleted') from public.turns as t
+    where t.id = p_turn_id and t.state = 'pending' and not exists (
+        select from public.messages as m
+        where m.turn_id = t.id and not m.from_me and m.deleted_at is null
+    )
+$$;
+
+-- The message that a change is about. Whose it is may be told wrongly: the other's counts, too.
+create or replace function hybridflow.message_meant(p_tenant public.tenants, p_event jsonb)
+returns public.messages
+language sql
+stable
+set search_path = ''
+as $$
+    select m.* from hybridflow.messages_called(p_event ->> 'wa_id') as m
+    where m.tenant_id = p_tenant.id
+    order by m.from_me = coalesce((p_event ->> 'from_me')::boolean, m.from_me) desc, m.id limit 1
+$$;
+
+-- What stays of a change that no longer counts: whose it is, so that it is found with all else of theirs.
+create or replace function hybridflow.whose_change(p_change jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object('jids', coalesce(p_change -> 'jids', '[]'))
+$$;
+
+-- What becomes of a change whose message is not recorded yet: the decision, with the `change` that is to be
+-- kept for the message. Of each kind only the one that counts then is kept, the newest edit, the first
+-- deletion, the strongest delivery state: however many come, no more is stored of them and applied. The
+-- message is locked.
+create or replace function hybridflow.await_message(p_tenant_id bigint, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_decision jsonb := '{"outcome": "recorded", "decision": "waiting_for_message"}';
+    v_kept public.processed_events;
+    v_counts boolean;
+begin
+    select * into v_kept from public.processed_events as e
+    where e.tenant_id = p_tenant_id and e.waiting_for = p_event ->> 'wa_id'
+        and e.change ->> 'type' = p_event ->> 'type'
+    order by e.id desc limit 1;
+    v_counts := v_kept.id is null or case p_event ->> 'type'
+        when 'edit' then coalesce(
+            (p_event ->> 'edited_at')::timestamptz >= (v_kept.change ->> 'edited_at')::timestamptz, true
+        )
+        when 'delete' then false
+        else hybridflow.status_rank(p_event ->> 'status') > hybridflow.status_rank(v_kept.change ->> 'status')
+    end;
+    if not v_counts then
+        return v_decision || jsonb_build_object('change', hybridflow.whose_change(p_event));
+    end if;
+    update public.processed_events set waiting_for = null, change = hybridflow.whose_change(v_kept.change)
+    where id = v_kept.id;
+    return v_decision || jsonb_build_object('change', p_event - 'hashes');
+end
+$$;
+
+-- An edit, deletion or delivery state: to the message if it is known, else kept until it is. The id
+-- alone names the message: Evolution mislabels a contact's edit as ours. For the same reason nobody
+-- may edit what our side said: the sender could be the contact, rewriting what the LLM will read.
+-- Returns the decision; what is to be kept, with the event, is its `change`.
+create or replace function hybridflow.ingest_change(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages := hybridflow.message_meant(p_tenant, p_event);
+begin
+    if v_message.id is null then
+        -- The session comes first, as in finish_send, which learns a send's id.
+        perform from public.sessions where id in (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant.id
+                and i.jid in (select jsonb_array_elements_text(coalesce(p_event -> 'jids', '[]')))
+        ) order by id for update;
+        perform hybridflow.lock_message(p_tenant.id, p_event ->> 'wa_id');
+        v_message := hybridflow.message_meant(p_tenant, p_event);
+    end if;
+    if v_message.id is null then
+        perform hybridflow.refuse_erased_change(p_tenant.id, p_event);
+        return hybridflow.await_message(p_tenant.id, p_event);
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    if not exists (select from public.messages where id = v_message.id) then
+        return hybridflow.ingest_change(p_tenant, p_event);  -- erased or merged while we waited
+    end if;
+    perform hybridflow.change_message(v_message.id, p_event);
+    if p_event ->> 'type' = 'delete' and not v_message.from_me then
+        perform hybridflow.cancel_deleted_turn(v_message.turn_id);
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', p_event ->> 'type' || '_applied',
+        'session_id', v_message.session_id, 'message_id', v_message.id
+    );
+end
+$$;
+
+-- The tenant's line is up: what waits for it is due at once, of turns the newest (see is_back; with each send
+-- that works there are more).
+create or replace function hybridflow.hasten(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    perform hybridflow.is_back(hybridflow.line_of(p_tenant_id), p_tenant_id);
+    update public.turns set lease_until = v_now
+    where id = any(array(
+        select t.id from public.turns as t
+        where t.tenant_id = p_tenant_id and t.held and t.lease_until > v_now
+            and t.state = 'sending' and t.worker is null
+        order by t.lease_until limit 100 for update skip locked
+    ));
+    update public.notices set next_at = v_now
+    where id = any(array(
+        select n.id from public.notices as n
+        where n.tenant_id = p_tenant_id and n.waiting and n.kind = 'handoff' and n.next_at > v_now
+            and (n.lease_until is null or n.lease_until <= v_now)
+        order by n.next_at limit 100 for update skip locked
+    ));
+end
+$$;
+
+-- The state of the instance's connection, for the operator, who is told when it is lost or waits for its
+-- QR code to be scanned; says when it has just come (back) up.
+create or replace function hybridflow.ingest_connection(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_state text := case p_event ->> 'type'
+        when 'logout' then 'logged_out' when 'removed' then 'removed' else p_event ->> 'state'
+    end;
+    -- Evolution says `close` after a logout, and both after a removal: the strongest word stays.
+    v_weaker boolean := (p_tenant.connection_state = 'removed' and v_state in ('logged_out', 'close'))
+        or (p_tenant.connection_state = 'logged_out' and v_state = 'close');
+    v_lost boolean := v_state in ('close', 'refused', 'logged_out', 'removed');
+begin
+    if p_event ->> 'type' = 'qrcode' then
+        perform hybridflow.notice_qr(p_tenant, p_event);
+        update public.tenants
+        set qr_code = p_event ->> 'code', pairing_code = p_event ->> 'pairing_code',
+            qr_updated_at = hybridflow.clock(), updated_at = hybridflow.clock()
+        where id = p_tenant.id;
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'qrcode_updated');
+    end if;
+    if v_weaker then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'connection_unchanged');
+    end if;
+    update public.tenants
+    set connection_state = v_state,
+        connection_reason = (p_event ->> 'reason')::integer,
+        connection_changed_at = case
+            when connection_state is distinct from v_state then hybridflow.clock() else connection_changed_at
+        end,
+        connection_lost_at = case
+            when v_lost then coalesce(connection_lost_at, hybridflow.clock()) when v_state <> 'open' then connection_lost_at
+        end,
+        owner_jid = coalesce(p_event ->> 'owner_jid', owner_jid),
+        qr_code = case when v_state = 'open' then null else qr_code end,
+        pairing_code = case when v_state = 'open' then null else pairing_code end,
+        updated_at = hybridflow.clock()
+    where id = p_tenant.id;
+    perform hybridflow.notice_connection(p_tenant, v_state, p_event ->> 'reason');
+    if v_state = 'open' then
+        perform hybridflow.hasten(p_tenant.id);
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'connection_changed', 'state', v_state,
+        'reconnected', v_state = 'open' and p_tenant.connection_state is distinct from 'open'
+    );
+end
+$$;
+
+-- The JIDs that plain_number takes for the same: the JID itself and, of a number that has one, its other
+-- spelling.
+create or replace function hybridflow.spellings(p_jid text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array_remove(array[p_jid, nullif(hybridflow.plain_number(p_jid), p_jid), case
+        when p_jid ~ '^55(3[1-9]|[4-9][0-9])[789][0-9]{7}@s[.]whatsapp[.]net$'
+            then left(p_jid, 4) || '9' || substr(p_jid, 5)
+        when p_jid ~ '^52[0-9]{10}@s[.]whatsapp[.]net$' then '521' || substr(p_jid, 3)
+        when p_jid ~ '^54[0-9]{10}@s[.]whatsapp[.]net$' then '549' || substr(p_jid, 3)
+    end], null)
+$$;
+
+create index if not exists messages_not_known_of_session
+on public.messages (session_id, send_began_at)
+where wa_id is null and (send_state in ('sending', 'unknown') or late_until is not null);
+
+-- The tenant's sends of about p_at whose id is not known and that say what the event says: as its telling has
+-- it, or, where either has none, in the same words. Words are compared by their hash, which an index has. By
+-- its telling a send is looked for in the sessions that the event names, and, where it names none that is
+-- known, for a LID may be anybody's, in all. However many there are, at most a thousand are read: the newest
+-- of a session and of all; of those that have the words any thousand, for their index has no order.
+create or replace function hybridflow.sends_that_say(p_tenant_id bigint, p_event jsonb, p_at timestamptz)
+returns setof public.messages
+language plpgsql
+stable
+rows 1
+set search_path = ''
+set enable_seqscan = off
+set enable_sort = off
+as $$
+declare
+    v_telling text := p_event ->> 'telling';
+    v_jids text[] := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    v_sessions bigint[];
+    v_words text;
+begin
+    if not exists (
+        select from public.messages as m
+        where m.tenant_id = p_tenant_id and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+            and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+    ) then
+        return;  -- nearly always
+    end if;
+    if v_telling is not null then
+        v_sessions := array(
+            select i.session_id
+            from unnest(v_jids) as j
+            cross join lateral unnest(hybridflow.spellings(j)) as k (jid)
+            inner join public.session_identities as i on i.tenant_id = p_tenant_id and i.jid = k.jid
+        );
+        return query select n.* from (select distinct unnest(v_sessions) as id) as s
+        cross join lateral (
+            select m.* from public.messages as m
+            where m.session_id = s.id and m.wa_id is null
+                and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+                and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+            order by m.send_began_at desc limit 1000
+        ) as n
+        where v_telling = any(n.told_as);
+        if v_sessions = '{}' and not exists (select from unnest(v_jids) as j where j not like '%@lid') then
+            return query select n.* from (
+                select m.* from public.messages as m
+                where m.tenant_id = p_tenant_id and m.wa_id is null
+                    and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+                    and m.send_began_at between p_at - interval '1 day' and p_at + interval '1 minute'
+                order by m.send_began_at desc limit 1000
+            ) as n
+            where v_telling = any(n.told_as);
+        end if;
+    end if;
+    v_words := md5(hybridflow.folded(p_event ->> 'text'));
+    return query select n.* from (
+        select m.* from public.messages as m
+        where m.tenant_id = p_tenant_id and md5(hybridflow.folded(m.body)) = v_words and m.wa_id is null
+            and (m.send_state in ('sending', 'unknown') or m.late_until is not null)
+        limit 1000
+    ) as n
+    where v_telling is null or n.told_as is null;
+end
+$$;
+
+-- The send of ours that the event shows: by its id; by the id that we asked for; or, while its id is not
+-- known, by what it says. A send that Evolution refused is none. One that was judged not to have left,
+-- after a doubt, is one if another API client's event shows it (who but us begins our own?), but if it
+-- looks like the owner's, only as long as it can still be late. What was typed in WhatsApp's own apps on a
+-- phone or a computer is none, whatever it says.
+create or replace function hybridflow.find_own(p_tenant public.tenants, p_event jsonb)
+returns public.messages
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_message public.messages;
+    v_at timestamptz := coalesce((p_event ->> 'sent_at')::timestamptz, hybridflow.clock());
+    v_is_send boolean := p_event ->> 'origin' = 'send';
+begin
+    select * into v_message from hybridflow.messages_called(p_event ->> 'wa_id')
+    where tenant_id = p_tenant.id and from_me limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select * into v_message from public.messages
+    where chosen_id = p_event ->> 'wa_id' and wa_id is null and tenant_id = p_tenant.id limit 1;
+    if v_message.id is not null then
+        return v_message;
+    end if;
+    select m.* into v_message
+    from hybridflow.sends_that_say(p_tenant.id, p_event, v_at) as m
+    inner join public.sessions as s on s.id = m.session_id
+    where m.send_began_at between v_at - interval '1 day' and v_at + interval '1 minute'
+        and (
+            (m.send_state in ('sending', 'unknown') and m.send_began_at >= v_at - interval '15 minutes')
+            or (m.late_until is not null and (v_is_send or v_at <= m.late_until))
+        )
+        and exists (
+            select from jsonb_array_elements_text(p_event -> 'jids') as j
+            where exists (
+                    select from public.session_identities as i
+                    where i.tenant_id = p_tenant.id and i.jid = j and i.session_id = s.id
+                )
+                or hybridflow.plain_number(j) = hybridflow.plain_number(s.phone_jid)
+                -- A LID that is nobody's yet may be this contact's; one that comes with a phone is that phone's.
+                or (
+                    j like '%@lid' and s.lid is null
+                    and not exists (
+                        select from jsonb_array_elements_text(p_event -> 'jids') as o where o not like '%@lid'
+                    )
+                    and not exists (
+                        select from public.session_identities as i where i.tenant_id = p_tenant.id and i.jid = j
+                    )
+                )
+        )
+        and p_event ->> 'wa_id' !~ hybridflow.typed_by_hand()
+    order by m.late_until is not null, m.send_began_at, m.id limit 1;
+    return v_message;
+end
+$$;
+
+-- A message that our side sent, already known (see find_own), which is recorded as such. Returns the
+-- decision, or null: it is somebody else's.
+create or replace function hybridflow.recognise_own(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_message public.messages := hybridflow.find_own(p_tenant, p_event);
+begin
+    if v_message.id is null then
+        return null;
+    end if;
+    perform from public.sessions where id = v_message.session_id for update;
+    if not found then
+        return hybridflow.recognise_own(p_tenant, p_event, p_policy);  -- erased or merged while we waited
+    end if;
+    v_message := hybridflow.find_own(p_tenant, p_event);  -- known meanwhile
+    if v_message.id is null then
+        return null;
+    elsif v_message.wa_id is not null then
+        return hybridflow.known_own(p_tenant, v_message, p_event, p_policy);
+    end if;
+    perform hybridflow.mark_sent(v_message.id, p_event ->> 'wa_id', lower(p_event ->> 'status'), p_policy);
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', v_message.session_id,
+        'message_id', v_message.id, 'turn_id', v_message.turn_id
+    );
+end
+$$;
+
+-- A message of our side that is recorded already. Whom gap repair took for the owner or a greeting, since it
+-- sees no more than the message, another API client's own event shows to be that client: a takeover is
+-- undone where that is none, and made up for where it is one.
+create or replace function hybridflow.known_own(
+    p_tenant public.tenants, p_message public.messages, p_event jsonb, p_policy jsonb
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := p_message.turn_id;
+begin
+    if p_event ->> 'origin' = 'send' and p_message.sender in ('owner', 'auto') then
+        update public.messages set sender = 'client' where id = p_message.id;
+        if p_message.sender = 'auto' and p_tenant.other_client_takeover
+            and p_message.kind not in ('reaction', 'poll_vote')
+        then
+            perform hybridflow.take_over(
+                s, p_tenant, p_policy, p_message.sent_at, p_message.id, 'another client of Evolution wrote'
+            )
+            from public.sessions as s where s.id = p_message.session_id;
+        elsif not p_tenant.other_client_takeover and hybridflow.withdraw_pause(p_message.session_id, p_message.id) then
+            v_turn_id := hybridflow.undo_takeover(p_message.session_id, p_message.created_at, p_policy);
+        end if;
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', 'own_message', 'session_id', p_message.session_id,
+        'message_id', p_message.id, 'turn_id', v_turn_id
+    );
+end
+$$;
+
+-- Records a message of the event in its (locked) session, as one that p_turn_id answers, if any.
+create or replace function hybridflow.insert_message(
+    p_session public.sessions, p_event jsonb, p_sender text, p_at timestamptz, p_turn_id bigint
+)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_id bigint;
+begin
+    insert into public.messages (
+        tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+        expects_reply, status, sent_at
+    )
+    values (
+        p_session.tenant_id, p_session.id, p_turn_id, p_event ->> 'wa_id', (p_event ->> 'from_me')::boolean,
+        p_sender, p_event ->> 'kind', coalesce(p_event ->> 'text', ''),
+        nullif(p_event -> 'media', 'null'), nullif(p_event -> 'quoted', 'null'),
+        coalesce(p_event ->> 'participant_name', p_event ->> 'author_name'),
+        coalesce((p_event ->> 'expects_reply')::boolean, false), lower(p_event ->> 'status'), p_at
+    )
+    returning id into v_id;
+    update public.sessions
+    set last_message_at = greatest(last_message_at, p_at),
+        last_contact_at = case when p_sender = 'contact' then greatest(last_contact_at, p_at) else last_contact_at end
+    where id = p_session.id;
+    if hybridflow.apply_waiting(p_session.tenant_id, v_id, p_event ->> 'wa_id') and p_turn_id is not null then
+        perform hybridflow.cancel_deleted_turn(p_turn_id);
+    end if;
+    return v_id;
+end
+$$;
+
+-- Who on the business's side wrote this, and whether it takes the conversation over. Returns the
+-- sender; p_takeover is true for a human.
+create or replace function hybridflow.judge_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_at timestamptz,
+    out sender text, out takeover boolean
+)
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    takeover := p_event ->> 'kind' not in ('reaction', 'poll_vote');
+    if p_event ->> 'origin' = 'send' then
+        sender := 'client';
+        takeover := takeover and p_tenant.other_client_takeover;
+    elsif p_event ->> 'status' = 'PENDING' then
+        sender := 'auto';  -- Evolution's own, such as its reply to a call
+        takeover := false;
+    elsif p_tenant.auto_reply_seconds > 0
+        and p_at between p_session.last_contact_at
+            and p_session.last_contact_at + hybridflow.seconds(p_tenant.auto_reply_seconds)
+    then
+        sender := 'auto';  -- a greeting or away message of WhatsApp Business
+        takeover := false;
+    else
+        sender := 'owner';
+    end if;
+end
+$$;
+
+-- A message from the business's side that is not a send of ours.
+create or replace function hybridflow.ingest_business_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_judged record;
+    v_message_id bigint;
+    v_decision text := 'recorded';
+begin
+    v_judged := hybridflow.judge_business_message(p_tenant, p_session, p_event, p_at);
+    v_message_id := hybridflow.insert_message(p_session, p_event, v_judged.sender, p_at, null);
+    if v_judged.takeover then
+        v_decision := hybridflow.take_over(
+            p_session, p_tenant, p_policy, p_at, v_message_id,
+            case v_judged.sender when 'client' then 'another client of Evolution wrote' else 'the owner wrote' end
+        );
+    elsif v_judged.sender = 'auto' then
+        v_decision := 'automatic_reply';
+    end if;
+    return jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'sender', v_judged.sender,
+        'session_id', p_session.id, 'message_id', v_message_id
+    );
+end
+$$;
+
+-- A message of the contact: recorded always; answered by a turn unless the contact is the tenant's own
+-- staff, the session is paused, the message is hours old, it is of a kind that needs no answer, the router
+-- calls it part of a flood, or it shows that two bots talk to each other: that pauses the session.
+create or replace function hybridflow.ingest_contact_message(
+    p_tenant public.tenants, p_session public.sessions, p_event jsonb, p_policy jsonb, p_at timestamptz
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_paused boolean := p_session.is_paused
+        and not hybridflow.end_expired_pause(p_session, p_tenant.resume_after_hours, p_policy);
+    v_decision text := case
+        when not p_tenant.is_active then 'tenant_inactive'
+        when p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, p_session.id) then 'staff'
+        when v_paused then 'paused'
+        when not coalesce((p_event ->> 'expects_reply')::boolean, false)
+            or p_event ->> 'kind' = any(p_tenant.unanswered_kinds) then 'no_reply_needed'
+        when p_at < v_now - make_interval(secs => 60 * coalesce(
+            p_tenant.answer_within_minutes, (p_policy ->> 'answer_within_minutes')::numeric, 60
+        )::double precision) then 'too_old'
+        when (p_event ->> 'flood')::boolean then 'flood'
+        when hybridflow.is_loop(p_tenant, p_session, p_event, p_policy) then 'loop'
+        else 'turn_pending'
+    end;
+    v_turn record;
+    v_turn_id bigint;
+    v_due_in numeric;
+    v_message_id bigint;
+begin
+    if v_decision = 'turn_pending' then
+        v_turn := hybridflow.join_turn(
+            p_tenant, p_session.id,
+            coalesce(p_tenant.debounce_seconds, (p_policy ->> 'debounce_seconds')::numeric, 2),
+            coalesce((p_policy ->> 'debounce_cap_seconds')::numeric, 10),
+            p_event ->> 'correlation_id', v_now
+        );
+        v_turn_id := v_turn.turn_id;
+        v_due_in := extract(epoch from v_turn.due - v_now);
+    end if;
+    if p_session.is_paused and not v_paused then
+        -- Nobody else looks any more at what was written in the pause.
+        perform hybridflow.answer_unanswered(p_session.id, p_policy);
+    end if;
+    if v_decision = 'staff' then
+        p_event := p_event || '{"expects_reply": false}';  -- nor is it answered after a pause
+    end if;
+    v_message_id := hybridflow.insert_message(p_session, p_event, 'contact', p_at, v_turn_id);
+    if v_decision = 'loop' then
+        perform hybridflow.pause_for_human(
+            p_session, 'two bots seem to talk to each other: the same again and again', null
+        );
+    end if;
+    return jsonb_strip_nulls(jsonb_build_object(
+        'outcome', 'recorded', 'decision', v_decision, 'session_id', p_session.id,
+        'message_id', v_message_id, 'turn_id', v_turn_id, 'due_in', v_due_in
+    ));
+end
+$$;
+
+-- A message, from either side.
+create or replace function hybridflow.ingest_message(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_session public.sessions;
+    v_jids text[];
+    v_now timestamptz := hybridflow.clock();
+    v_at timestamptz := least(coalesce((p_event ->> 'sent_at')::timestamptz, v_now), v_now);
+    v_own jsonb;
+begin
+    if p_event ->> 'chat' = 'group' and not p_tenant.answer_groups then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'group');
+    end if;
+    if (p_event ->> 'from_me')::boolean then
+        v_own := hybridflow.recognise_own(p_tenant, p_event, p_policy);
+        if v_own is not null then
+            return v_own;
+        end if;
+    end if;
+    if jsonb_array_length(p_event -> 'jids') = 1 then
+        v_jids := array[p_event -> 'jids' ->> 0];
+    else
+        v_jids := array(select jsonb_array_elements_text(p_event -> 'jids'));
+    end if;
+    v_session := hybridflow.resolve_session(
+        p_tenant.id, v_jids, p_event ->> 'chat',
+        case when p_event ->> 'chat' = 'contact' and not (p_event ->> 'from_me')::boolean
+            then p_event ->> 'author_name' end
+    );
+    if not v_session.erasure_checked or v_session.erased_before is not null then
+        perform hybridflow.refuse_erased(v_session, p_event, v_at);
+    end if;
+    -- As messages_called does: `offset 0` keeps a plan from reading the session's messages instead.
+    if exists (
+        select from (
+            select m.session_id, m.from_me from public.messages as m where m.wa_id = p_event ->> 'wa_id' offset 0
+        ) as m
+        where m.session_id = v_session.id and m.from_me = (p_event ->> 'from_me')::boolean
+    ) then
+        return jsonb_build_object('outcome', 'recorded', 'decision', 'known_message', 'session_id', v_session.id);
+    elsif v_at <= v_now - interval '1 day' and hybridflow.was_pruned(p_tenant.id, v_at) then
+        return jsonb_build_object('outcome', 'ignored', 'decision', 'too_old');  -- nothing that leads to whom
+    elsif (p_event ->> 'from_me')::boolean then
+        return hybridflow.ingest_business_message(p_tenant, v_session, p_event, p_policy, v_at);
+    end if;
+    return hybridflow.ingest_contact_message(p_tenant, v_session, p_event, p_policy, v_at);
+end
+$$;
+
+-- One event came again. If it is a message that came first under a LID and now under a phone number
+-- (or the other way round), these are one person, unless the other identity is known as somebody's already: a
+-- message's id is its sender's choice, and proves nothing of two people. The stored decision is the answer;
+-- null: the event was pruned or erased while we waited for who does that, and is known no more.
+create or replace function hybridflow.ingest_again(p_tenant public.tenants, p_event jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_decision jsonb;
+    v_session public.sessions;
+    v_jid text := p_event -> 'jids' ->> 0;
+begin
+    select decision into v_decision from public.processed_events
+    where tenant_id = p_tenant.id and event_key = p_event ->> 'key' for key share;
+    if not found then
+        return null;
+    end if;
+    select * into v_session from public.sessions where id = (v_decision ->> 'session_id')::bigint;
+    if p_event ->> 'type' = 'message' and v_session.id is not null
+        and (
+            (v_jid like '%@lid' and v_session.lid is null)
+            or (v_jid like '%@s.whatsapp.net' and v_session.phone_jid is null)
+        )
+    then
+        perform hybridflow.learn_other(p_tenant.id, v_session.id, v_jid);
+    end if;
+    return coalesce(v_decision, '{"outcome": "recorded"}') || '{"duplicate": true}';
+end
+$$;
+
+-- Whether an event is older than processed_events remembers (7 days) and cannot be told from one that
+-- is shown again. A message says itself when it was sent, and is judged by that.
+create or replace function hybridflow.is_forgotten(p_event jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_event ->> 'sent_at' is null
+        and coalesce((p_event ->> 'made_at')::timestamptz < hybridflow.clock() - interval '6 days', false)
+$$;
+
+-- Raises PT422 for what an event lacks: of what every one has, or of what those of its type have. Called
+-- only where something is missing.
+create or replace function hybridflow.refuse_event(p_event jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('an event', p_event, '{instance,event,type,key}');
+    perform hybridflow.require_keys(format('an event of the type %s', p_event ->> 'type'), p_event, case
+        p_event ->> 'type'
+        when 'message' then array['wa_id', 'from_me', 'chat', 'jids', 'kind']
+        when 'edit' then array['wa_id', 'text']
+        when 'delete' then array['wa_id']
+        when 'status' then array['wa_id', 'status']
+        when 'connection' then array['state']
+        else '{}'
+    end);
+    raise exception 'an event needs "jids": it must name somebody' using errcode = 'PT422';
+end
+$$;
+
+-- Takes one event: decides, and remembers it with the decision, in one write at the end. Of two calls that
+-- take the same event at the same moment the second waits there for the first, and raises PT412; then
+-- ingest_events undoes what it has done, and asks again.
+create or replace function hybridflow.ingest_event(p_event jsonb, p_policy jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_known record;
+    v_decision jsonb;
+    v_change jsonb;
+begin
+    if num_nulls(p_event ->> 'instance', p_event ->> 'event', p_event ->> 'type', p_event ->> 'key') > 0
+        or (case p_event ->> 'type'
+            when 'message' then num_nulls(
+                p_event ->> 'wa_id', p_event ->> 'from_me', p_event ->> 'chat', p_event -> 'jids' ->> 0,
+                p_event ->> 'kind'
+            )
+            when 'edit' then num_nulls(p_event ->> 'wa_id', p_event ->> 'text')
+            when 'delete' then num_nulls(p_event ->> 'wa_id')
+            when 'status' then num_nulls(p_event ->> 'wa_id', p_event ->> 'status')
+            when 'connection' then num_nulls(p_event ->> 'state')
+            else 0
+        end) > 0
+    then
+        perform hybridflow.refuse_event(p_event);
+    end if;
+    if pg_column_size(p_event) > 1000 then
+        p_event := hybridflow.cut_fields(p_event);
+    end if;
+    select
+        t as tenant,
+        exists (
+            select from public.processed_events as e where e.tenant_id = t.id and e.event_key = p_event ->> 'key'
+        ) as event
+    into v_known from public.tenants as t where t.instance_name = p_event ->> 'instance';
+    if not found then
+        return '{"outcome": "unknown_instance"}';
+    elsif p_event ->> 'sent_at' is null and hybridflow.is_forgotten(p_event) then
+        return '{"outcome": "ignored", "decision": "too_old"}';
+    elsif v_known.event then
+        v_decision := hybridflow.ingest_again(v_known.tenant, p_event);
+        if v_decision is not null then
+            return v_decision;
+        end if;
+    end if;
+
+    v_decision := case p_event ->> 'type'
+        when 'message' then hybridflow.ingest_message(v_known.tenant, p_event, p_policy)
+        when 'edit' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'delete' then hybridflow.ingest_change(v_known.tenant, p_event)
+        when 'status' then hybridflow.ingest_status(v_known.tenant, p_event, p_policy)
+        when 'probe' then '{"outcome": "ignored", "decision": "probe"}'
+        else hybridflow.ingest_connection(v_known.tenant, p_event)
+    end || jsonb_build_object('tenant_id', (v_known.tenant).id);
+    if v_decision ? 'change' then
+        v_change := v_decision -> 'change';
+        v_decision := v_decision - 'change';
+    end if;
+    insert into public.processed_events (tenant_id, event_key, event, decision, waiting_for, change)
+    values (
+        (v_known.tenant).id, p_event ->> 'key',
+        -- What gap repair fetched came by no webhook.
+        case when p_event ? 'fetched' then 'gap_repair' else p_event ->> 'event' end,
+        v_decision, case when v_change ? 'type' then p_event ->> 'wa_id' end, v_change
+    )
+    on conflict do nothing;
+    if not found then
+        raise exception 'the same event was taken at the same moment' using errcode = 'PT412';
+    end if;
+    return v_decision;
+end
+$$;
+
+-- ingest_events({events: [{instance, event, type, key, wa_id?, from_me?, chat?, jids?: [jid], kind?, text?,
+-- expects_reply?, media?, quoted?, origin?, status?, telling?, author_name?, participant_name?, sent_at?,
+-- edited_at?, made_at?, code?, pairing_code?, state?, reason?, owner_jid?, correlation_id?, hashes?: [hash],
+-- flood?, fetched?}], policy, patience_ms?, at_most_ms?})
+-- Takes webhook events, any number, of any tenants, in one transaction: dedupes, finds the session, records,
+-- judges takeover, and makes or moves the turn. Returns {decisions: [{outcome, decision?, tenant_id?,
+-- session_id?, message_id?, turn_id?, due_in?, sender?, state?, reconnected?, duplicate?, code?, constraint?,
+-- detail?, error?}]} in the order given. A bad event fails alone: {outcome: 'failed', code, constraint},
+-- without what the database says of it; one that lacks what its type needs (see refuse_event) has the code
+-- PT422 and an `error` that names the key. The decision is stored: the same event again gets the same answer
+-- with `duplicate`. An instance that no tenant has: {outcome: 'unknown_instance'}, and nothing is stored.
+-- `hashes` of an event stand for its contact; what an erased contact wrote before its erasure is {outcome:
+-- 'ignored', decision: 'erased'}, and leaves no trace.
+--
+-- A caller with many events gives patience_ms, too. Then nothing is waited for longer than that, and after
+-- the first wait without success only for a moment: {outcome: 'busy'}, nothing was done about the
+-- event nor about the contact's later ones, and the caller asks again. So a call that holds the locks of some
+-- contacts never stays waiting for another's: no two calls stop each other (PostgreSQL looks for a deadlock
+-- after a second), and a contact whose session is held keeps nobody else's messages back. Nor does it go on
+-- for longer than at_most_ms (3 seconds): what is not decided by then is busy, too, except the first event,
+-- so that each call brings something about, and what was decided stands, long before the call is given up.
+create or replace function public.ingest_events(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_events jsonb := p -> 'events';
+    v_places integer[] := '{1}';
+    v_place integer;
+    v_event jsonb;
+    v_busy text;
+    v_constraint text;
+    v_ends timestamptz;
+    v_decided integer := 0;
+    v_decisions jsonb[];
+begin
+    if jsonb_typeof(p -> 'events') is distinct from 'array'
+        or jsonb_typeof(p -> 'policy') is distinct from 'object'
+    then
+        perform hybridflow.require_keys('ingest_events', p, '{events,policy}');
+        raise exception 'ingest_events needs "events", a list, and "policy", an object'
+            using errcode = 'PT422';
+    end if;
+    v_decisions := array_fill(null::jsonb, array[jsonb_array_length(v_events)]);
+    if p ->> 'patience_ms' is not null then
+        perform set_config('lock_timeout', p ->> 'patience_ms', true);
+        v_ends := clock_timestamp() + coalesce((p ->> 'at_most_ms')::integer, 3000) * interval '1 ms';
+    end if;
+    if jsonb_array_length(v_events) <> 1 then
+        v_places := array(
+            select c.place
+            from (
+                select
+                    e.place, e.event ->> 'instance' as instance, e.event -> 'jids' ->> 0 as jid,
+                    -- Who waits for no lock needs no order of locks; and where there is no time for all, those
+                    -- whose names come late in the alphabet would be the ones that are left.
+                    case when v_ends is not null then min(e.place) over (
+                        partition by e.event ->> 'instance', e.event -> 'jids' ->> 0
+                    ) end as first_place
+                from jsonb_array_elements(v_events) with ordinality as e (event, place)
+            ) as c
+            order by c.first_place, c.instance, c.jid, c.place
+        );
+    end if;
+    foreach v_place in array v_places loop
+        v_event := v_events -> (v_place - 1);
+        if v_busy = concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0)
+            or (v_decided > 0 and clock_timestamp() >= v_ends)
+        then
+            v_decisions[v_place] := '{"outcome": "busy"}';
+            continue;
+        end if;
+        v_decided := v_decided + 1;
+        loop
+            begin
+                v_decisions[v_place] := hybridflow.ingest_event(v_event, p -> 'policy');
+                exit;
+            exception
+                when sqlstate 'PT412' then
+                    continue;
+                when deadlock_detected then
+                    raise;
+                when lock_not_available then
+                    v_decisions[v_place] := '{"outcome": "busy"}';
+                    v_busy := concat(v_event ->> 'instance', '/', v_event -> 'jids' ->> 0);
+                    perform set_config('lock_timeout', '1', true);
+                when sqlstate 'PT410' then
+                    v_decisions[v_place] := '{"outcome": "ignored", "decision": "erased"}';
+                when sqlstate 'PT422' then  -- in words of ours
+                    v_decisions[v_place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', '', 'detail', '',
+                        'error', sqlerrm
+                    );
+                when others then
+                    get stacked diagnostics v_constraint = constraint_name;
+                    v_decisions[v_place] := jsonb_build_object(
+                        'outcome', 'failed', 'code', sqlstate, 'constraint', v_constraint,
+                        'detail', ''  -- routers of 0.1.0 read it
+                    );
+            end;
+            exit;
+        end loop;
+    end loop;
+    return jsonb_build_object('decisions', to_jsonb(v_decisions));
+end
+$$;
+
+-- ==================== 0650_delivery.sql
+
+-- HybridFlow: what WhatsApp says of our replies afterwards: delivered, or (status `error`) never.
+--
+-- Evolution answers that a message was taken before WhatsApp has; a refusal (463 on Baileys, FAILED on the
+-- Cloud channel) comes later, as a delivery state, and states come in any order. A reply of which nothing
+-- arrived, and nothing can any more, counts as not said: its messages are answered again, a few times.
+
+alter table public.messages
+add column if not exists failed_at timestamptz,
+add column if not exists failed_since timestamptz,
+add column if not exists error_code text,
+add column if not exists undelivered_turns bigint[] not null default '{}';
+
+comment on column public.messages.failed_at is
+'When WhatsApp said that it did not deliver this part of a reply; null: it did, or has said nothing yet.';
+comment on column public.messages.failed_since is
+'The failed_at of the first of the replies that failed in a row with this one, of whichever contacts.';
+comment on column public.messages.error_code is 'WhatsApp''s code for that, where Evolution passes it on.';
+comment on column public.messages.undelivered_turns is
+'A contact''s message: the turns whose reply to it was not delivered, so that another turn answers it.';
+
+create index if not exists messages_failed
+on public.messages (tenant_id, failed_at desc, id desc) where failed_at is not null;
+
+alter table public.turns add column if not exists undelivered integer not null default 0;
+
+comment on column public.turns.undelivered is 'How many parts of its reply WhatsApp did not deliver.';
+
+alter table public.notices drop constraint if exists notices_kind_check;
+alter table public.notices add constraint notices_kind_check
+check (kind in ('handoff', 'connection_lost', 'qr_waiting', 'undelivered'));
+
+create index if not exists notices_undelivered
+on public.notices (tenant_id, id desc) where kind = 'undelivered';
+
+-- The replies of the tenant, to whichever contacts, that failed in a row up to now: how many, and to how many
+-- contacts (of the last 100), since when, and when the last one; none (0) where one that was sent after the
+-- last of them was delivered.
+create or replace function hybridflow.failed_in_a_row(
+    p_tenant_id bigint,
+    out replies integer, out contacts integer, out since timestamptz, out last_at timestamptz
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_last public.messages;
+begin
+    replies := 0;
+    contacts := 0;
+    select * into v_last from public.messages as m
+    where m.tenant_id = p_tenant_id and m.failed_at is not null
+    order by m.failed_at desc, m.id desc limit 1;
+    if v_last.id is null or exists (
+        select from public.messages as m
+        where m.tenant_id = p_tenant_id and m.created_at >= v_last.created_at and m.id > v_last.id
+            and m.from_me and m.turn_id is not null and hybridflow.was_delivered(m.status)
+    ) then
+        return;
+    end if;
+    since := v_last.failed_since;
+    last_at := v_last.failed_at;
+    select count(*), count(distinct f.session_id) into replies, contacts from (
+        select m.session_id from public.messages as m
+        where m.tenant_id = p_tenant_id and m.failed_at is not null and m.failed_at >= v_last.failed_since
+        order by m.failed_at desc, m.id desc limit 100
+    ) as f;
+end
+$$;
+
+-- From how many replies in a row on the line itself is in doubt, not the one contact: somebody is told, and
+-- nothing is answered again until a reply arrives. Three: one contact's reply and both of its repetitions.
+create or replace function hybridflow.many_in_a_row()
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select 3
+$$;
+
+-- Whether it may arrive when it is sent again. Of the Cloud API's codes (five digits and more) only those say
+-- so that name a passing trouble (its own, or a rate); 131026 and 131047, say, are final. WhatsApp's own
+-- (463) may be: it asks for a token that comes with the contact's next sign of life.
+create or replace function hybridflow.may_pass(p_error_code text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(
+        length(p_error_code) < 5
+        or p_error_code in ('80007', '130429', '131000', '131016', '131056', '131057'), true
+    )
+$$;
+
+-- Whether anything of the turn's reply is on the contact's phone, or may be on its way there: it left, and
+-- WhatsApp has not said that it failed; or nobody knows yet how its send ended.
+create or replace function hybridflow.may_have_arrived(p_turn_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and (
+            m.send_state in ('sending', 'unknown')
+            or (m.send_state = 'sent' and m.status is distinct from 'error')
+        )
+    )
+$$;
+
+-- The contact's messages of the turn that are worth answering again: sent since p_since, with nobody of the
+-- business having written after them, and answered in vain less than two times more. Twice: what a passing
+-- trouble refused gets through then; a restricted number is restricted for longer the more it tries.
+create or replace function hybridflow.messages_to_answer_again(p_turn public.turns, p_since timestamptz)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    with last_human as materialized (
+        select h.sent_at, h.id
+        from public.messages as h
+        inner join public.tenants as t on t.id = h.tenant_id
+        where h.session_id = p_turn.session_id and h.from_me and h.sender in ('owner', 'operator', 'client')
+            and (h.sender <> 'client' or t.other_client_takeover) and h.kind <> 'reaction'
+        order by h.sent_at desc, h.id desc limit 1
+    )
+
+    select array_agg(m.id)
+    from public.messages as m
+    where m.turn_id = p_turn.id and not m.from_me and m.expects_reply and m.deleted_at is null
+        and m.sent_at >= p_since and cardinality(m.undelivered_turns) < 2
+        and not exists (select from last_human as h where (h.sent_at, h.id) > (m.sent_at, m.id))
+$$;
+
+-- The turn is over and nothing of its reply arrived: its messages are given to another turn, due in five
+-- seconds, so that a state that comes late can still call it off. The session is locked. Does nothing where
+-- answering again cannot help, or is not ours to do.
+create or replace function hybridflow.answer_undelivered(p_turn_id bigint, p_since timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_wait constant numeric := 5;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_ids bigint[];
+    v_next_id bigint;
+begin
+    select * into v_turn from public.turns where id = p_turn_id;
+    if v_turn.state <> 'sent' or v_turn.undelivered = 0 or hybridflow.may_have_arrived(v_turn.id)
+        or exists (
+            select from public.messages as m
+            where m.turn_id = v_turn.id and m.from_me and not hybridflow.may_pass(m.error_code)
+        )
+        or (select s.is_paused from public.sessions as s where s.id = v_turn.session_id)
+        or (select f.replies from hybridflow.failed_in_a_row(v_turn.tenant_id) as f)
+            >= hybridflow.many_in_a_row()
+    then
+        return;
+    end if;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    v_ids := hybridflow.messages_to_answer_again(v_turn, p_since);
+    if v_ids is null or not v_tenant.is_active then
+        return;
+    end if;
+    v_next_id := (hybridflow.join_turn(
+        v_tenant, v_turn.session_id, v_wait, v_wait, v_turn.correlation_id, hybridflow.clock()
+    )).turn_id;
+    update public.messages
+    set turn_id = v_next_id, undelivered_turns = undelivered_turns || v_turn.id
+    where id = any(v_ids);
+end
+$$;
+
+-- Something of the turn's reply arrived after all: what was to answer its messages again does not, as long as
+-- it has said nothing. The session is locked.
+create or replace function hybridflow.call_off_answer(p_turn_id bigint, p_session_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_next public.turns;
+begin
+    for v_next in
+        select * from public.turns
+        where id in (
+            select w.id from public.turns as w where w.session_id = p_session_id and w.waiting
+            union all
+            select h.id from hybridflow.held_turns(p_session_id) as h where h.state = 'running'
+        ) and state in ('pending', 'running')
+        order by id for update
+    loop
+        update public.messages
+        set turn_id = p_turn_id, undelivered_turns = array_remove(undelivered_turns, p_turn_id)
+        where turn_id = v_next.id and not from_me and p_turn_id = any(undelivered_turns);
+        if found and not exists (
+            select from public.messages
+            where turn_id = v_next.id and not from_me and deleted_at is null
+        ) then
+            perform hybridflow.close_turn(v_next.id, 'cancelled', 'delivered');
+        end if;
+    end loop;
+end
+$$;
+
+-- Says in the turn itself how many parts of its reply were not delivered.
+create or replace function hybridflow.count_failed_parts(p_turn_id bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.turns as t
+    set undelivered = c.failed,
+        error_kind = case
+            when c.failed > 0 then 'undelivered' when t.error_kind <> 'undelivered' then t.error_kind
+        end,
+        error = case
+            when c.failed > 0 then
+                format('WhatsApp did not deliver %s of %s messages of the reply', c.failed, c.parts)
+                || coalesce(' (' || c.codes || ')', '')
+            when t.error_kind <> 'undelivered' then t.error
+        end,
+        updated_at = hybridflow.clock()
+    from (
+        select count(*) filter (where m.failed_at is not null) as failed, count(*) as parts,
+            string_agg(distinct m.error_code, ', ') filter (where m.failed_at is not null) as codes
+        from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me and m.send_state = 'sent'
+    ) as c
+    where t.id = p_turn_id
+$$;
+
+-- Tells the people of the business, once, when so many replies have failed in a row; after twenty seconds, in
+-- which it may turn out to be nothing.
+create or replace function hybridflow.notice_undelivered(p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_row record;
+begin
+    select * into v_row from hybridflow.failed_in_a_row(p_tenant_id);
+    if v_row.replies < hybridflow.many_in_a_row()
+        or v_row.since = (
+            select (n.facts ->> 'since')::timestamptz from public.notices as n
+            where n.tenant_id = p_tenant_id and n.kind = 'undelivered' and n.reason is distinct from 'recovered'
+            order by n.id desc limit 1
+        )
+        or not pg_try_advisory_xact_lock(hashtextextended('undelivered:' || p_tenant_id, 0))
+    then
+        return;  -- not so many, told already, or being told at this moment by somebody else
+    end if;
+    perform hybridflow.make_notice(
+        p_tenant_id, 'undelivered', null, jsonb_build_object(
+            'replies', v_row.replies, 'contacts', v_row.contacts, 'since', v_row.since
+        ),
+        hybridflow.clock() + interval '20 seconds'
+    );
+end
+$$;
+
+-- WhatsApp said that it did not deliver this part of a reply. The session is locked. `answer_since` in
+-- p_change: what the contact wrote before that is too old to be answered again.
+create or replace function hybridflow.note_failure(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_message public.messages;
+    v_since timestamptz;
+begin
+    select * into v_message from public.messages where id = p_message_id;
+    if not v_message.from_me or v_message.turn_id is null then
+        return;
+    end if;
+    select f.since into v_since from hybridflow.failed_in_a_row(v_message.tenant_id) as f;
+    update public.messages
+    set failed_at = v_now, failed_since = coalesce(v_since, v_now), error_code = left(p_change ->> 'code', 20)
+    where id = v_message.id;
+    perform hybridflow.count_failed_parts(v_message.turn_id);
+    perform hybridflow.notice_undelivered(v_message.tenant_id);
+    perform hybridflow.answer_undelivered(
+        v_message.turn_id, coalesce((p_change ->> 'answer_since')::timestamptz, '-infinity')
+    );
+end
+$$;
+
+-- A part of a reply arrived although WhatsApp had said that it did not. The session is locked.
+create or replace function hybridflow.take_back_failure(p_message public.messages)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.messages set failed_at = null, failed_since = null, error_code = null
+    where id = p_message.id;
+    perform hybridflow.count_failed_parts(p_message.turn_id);
+    perform hybridflow.call_off_answer(p_message.turn_id, p_message.session_id);
+    if (select f.replies from hybridflow.failed_in_a_row(p_message.tenant_id) as f)
+        < hybridflow.many_in_a_row()
+    then
+        perform hybridflow.drop_notices(p_message.tenant_id, array['undelivered'], 'recovered');
+    end if;
+end
+$$;
+
+-- Applies a delivery state to a message. The session is locked.
+create or replace function hybridflow.change_status(p_message_id bigint, p_change jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before public.messages;
+    v_status text := lower(p_change ->> 'status');
+begin
+    select * into v_before from public.messages where id = p_message_id for update;
+    if v_status is not distinct from v_before.status
+        or hybridflow.later_status(v_before.status, v_status) is distinct from v_status
+    then
+        return;
+    end if;
+    update public.messages set status = v_status where id = p_message_id;
+    if v_status = 'error' then
+        perform hybridflow.note_failure(p_message_id, p_change);
+    elsif v_before.failed_at is not null then
+        perform hybridflow.take_back_failure(v_before);
+    end if;
+end
+$$;
+
+-- The delivery state of an event. What would be too old for an answer now is not answered again either.
+create or replace function hybridflow.ingest_status(p_tenant public.tenants, p_event jsonb, p_policy jsonb)
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    select hybridflow.ingest_change(p_tenant, p_event || jsonb_build_object(
+        'answer_since', hybridflow.clock() - hybridflow.seconds(
+            60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+        )
+    ))
+$$;
+
+-- A turn has ended of whose reply something had failed before (a flow in n8n says later that it is done). One
+-- that ends without its session's lock (its flow died) is left alone if somebody else has that.
+create or replace function hybridflow.look_at_ended_turn()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.sessions where id = new.session_id for update skip locked;
+    if found then
+        perform hybridflow.answer_undelivered(new.id, '-infinity');
+    end if;
+    return null;
+end
+$$;
+
+create or replace trigger turns_undelivered
+after update of state on public.turns
+for each row
+when (
+    new.state = 'sent' and old.state <> 'sent' and new.undelivered > 0
+    and new.reason is distinct from 'handoff'
+)
+execute function hybridflow.look_at_ended_turn();
+
+-- What failed in a row, as the API and notices show it; null where nothing did.
+create or replace function hybridflow.failures_json(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(f) from hybridflow.failed_in_a_row(p_tenant_id) as f where f.replies > 0
+$$;
+
+-- count_undelivered({})
+-- For the health check: how many tenants have so many replies that failed in a row (many_in_a_row), the last
+-- one within a day. Returns {tenants}.
+create or replace function public.count_undelivered(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_after timestamptz := hybridflow.clock() - interval '1 day';
+    v_ids bigint[] := array(
+        select l.tenant_id from public.tenants as t
+        cross join lateral (
+            select m.tenant_id from public.messages as m
+            where m.tenant_id = t.id and m.failed_at is not null and m.failed_at > v_after
+            limit 1
+        ) as l
+    );
+begin
+    return jsonb_build_object('tenants', (
+        select count(*) from unnest(v_ids) as i
+        cross join lateral hybridflow.failed_in_a_row(i) as f
+        where f.replies >= hybridflow.many_in_a_row()
+    ));
+end
+$$;
+
+-- ==================== 0700_reading.sql
+
+-- HybridFlow: what operators read.
+--
+-- Every list answers {items, next_cursor}. `cursor` takes the next_cursor of the page before; it is null
+-- on the last page. A cursor names the last item given, not a count, so that what is recorded meanwhile
+-- neither repeats nor hides an item. `limit` is 1 to 200, 50 if not given. What a page looks at is bounded.
+
+-- A place in the list p_list: its name and the key of the last item given, opaque to callers.
+create or replace function hybridflow.to_cursor(p_list text, p_key jsonb)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select translate(
+        encode(convert_to(jsonb_build_array(p_list, p_key)::text, 'UTF8'), 'base64'), e'+/=\n', '-_'
+    )
+$$;
+
+-- The key in p's cursor; null where there is none. Raises PT422 for a cursor of another list.
+create or replace function hybridflow.from_cursor(p_list text, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_text text := translate(p ->> 'cursor', '-_', '+/');
+    v_place jsonb;
+begin
+    if v_text is null then
+        return null;
+    end if;
+    begin
+        v_place := convert_from(
+            decode(rpad(v_text, (length(v_text) + 3) / 4 * 4, '='), 'base64'), 'UTF8'
+        )::jsonb;
+    exception
+        when data_exception then
+            null;
+    end;
+    if v_place ->> 0 is distinct from p_list or jsonb_typeof(v_place -> 1) is distinct from 'array' then
+        raise exception 'cursor must be the next_cursor of a page of %, not %', p_list, p ->> 'cursor'
+            using errcode = 'PT422';
+    end if;
+    return v_place -> 1;
+end
+$$;
+
+-- How many items a page may have.
+create or replace function hybridflow.page_size(p jsonb)
+returns integer
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_limit integer := coalesce((p ->> 'limit')::integer, 50);
+begin
+    if v_limit not between 1 and 200 then
+        raise exception 'limit must be from 1 to 200, not %', v_limit using errcode = 'PT422';
+    end if;
+    return v_limit;
+end
+$$;
+
+-- The page made of p_rows ({key, item} each, in order, one more than p_limit where there are more). It ends
+-- earlier where it is large, at 500,000 bytes and what its last row has beyond that: the router holds whole
+-- pages.
+create or replace function hybridflow.page(p_list text, p_rows jsonb[], p_limit integer)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'items', coalesce(jsonb_agg(r.item order by r.place) filter (where r.fits), '[]'),
+        'next_cursor', case
+            when count(*) > count(*) filter (where r.fits)
+                then hybridflow.to_cursor(p_list, p_rows[count(*) filter (where r.fits)] -> 'key')
+        end
+    )
+    from (
+        select
+            e.entry -> 'item' as item, e.place,
+            e.place <= p_limit and coalesce(
+                sum(octet_length((e.entry -> 'item')::text)) over before, 0
+            ) < 500000 as fits
+        from unnest(p_rows) with ordinality as e (entry, place)
+        window before as (order by e.place rows between unbounded preceding and 1 preceding)
+    ) as r
+$$;
+
+-- How many rows a page looks at: one more than it has, or, where not all of them are wanted, so many that
+-- a search for what is nowhere takes as little as any other.
+create or replace function hybridflow.rows_to_look_at(p_limit integer, p_searches boolean)
+returns integer
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when p_searches then 1000 else p_limit + 1 end
+$$;
+
+-- The page made of p_rows (see page), which are those that are wanted of the rows looked at. Where these were
+-- not the last ones, p_last is the key of the last one, and the next page looks on behind it: a page may have
+-- few items, or none, and still a next_cursor.
+create or replace function hybridflow.page_of_search(
+    p_list text, p_rows jsonb[], p_limit integer, p_last jsonb
+)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select f.page || case
+        when f.page ->> 'next_cursor' is null and p_last is not null
+            then jsonb_build_object('next_cursor', hybridflow.to_cursor(p_list, p_last))
+        else '{}'
+    end
+    from (select hybridflow.page(p_list, p_rows, p_limit) as page) as f
+$$;
+
+-- Raises PT404 where there is no tenant p.tenant_id, or the session p.session_id is not the tenant's own.
+create or replace function hybridflow.require_own(p jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if not exists (select from public.tenants where id = (p ->> 'tenant_id')::bigint) then
+        raise exception 'there is no tenant %', p ->> 'tenant_id' using errcode = 'PT404';
+    end if;
+    if p ->> 'session_id' is not null and not exists (
+        select from public.sessions
+        where id = (p ->> 'session_id')::bigint and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no session %', p ->> 'tenant_id', p ->> 'session_id'
+            using errcode = 'PT404';
+    end if;
+end
+$$;
+
+-- A session as the API shows it; with pause_ends_at where the policy is given that decides it.
+create or replace function hybridflow.session_json(p_session_id bigint, p_policy jsonb default null)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(s) - array[
+        'pause_message_id', 'pause_asked_at', 'pause_written_at', 'merged_at', 'erased_before', 'erasure_checked'
+    ] || jsonb_build_object(
+        'contact_name', hybridflow.cut(s.contact_name, 256),
+        'identities', (
+            select coalesce(jsonb_agg(i.jid order by i.jid), '[]')
+            from public.session_identities as i where i.session_id = s.id
+        )
+    ) || case when p_policy is null then '{}' else jsonb_build_object(
+        'pause_ends_at', hybridflow.pause_ends_at(s, t.resume_after_hours, p_policy)
+    ) end
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = p_session_id
+$$;
+
+-- A turn as the API shows it: without its token.
+create or replace function hybridflow.turn_json(p_turn_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(t) - '{token_hash,beside,seen_at,said_so_far,waiting,held}'::text[]
+    from public.turns as t where t.id = p_turn_id
+$$;
+
+-- A message as the API shows it.
+create or replace function hybridflow.message_json(p_message public.messages)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(p_message)
+        - '{send_began_at,identity,told_as,chosen_id,late_until,check_at,upload_seconds}'::text[]
+$$;
+
+-- The same, cut where it was stored longer than a message may be now.
+create or replace function hybridflow.short_message_json(p_message public.messages)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    p_message.body := hybridflow.cut(p_message.body);
+    p_message.quoted := hybridflow.cut_fields(p_message.quoted);
+    p_message.media := hybridflow.cut_fields(p_message.media);
+    p_message.author_name := hybridflow.cut(p_message.author_name, 256);
+    return hybridflow.message_json(p_message);
+end
+$$;
+
+-- get_session({tenant_id, session_id, policy?})
+-- Returns {session}. PT404: not this tenant's.
+create or replace function public.get_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('get_session', p, '{tenant_id,session_id}');
+    perform hybridflow.require_own(p);
+    return jsonb_build_object(
+        'session', hybridflow.session_json((p ->> 'session_id')::bigint, p -> 'policy')
+    );
+end
+$$;
+
+-- The session that `contact` names exactly, as a JID or a whole phone number: 0 for a JID that nobody has;
+-- null: it is something to look for.
+create or replace function hybridflow.session_called(p_tenant_id bigint, p_contact text)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_contact text := lower(btrim(p_contact));
+    v_jid text := case
+        when v_contact like '%@%' then v_contact
+        else regexp_replace(v_contact, '[\s()+./-]', '', 'g') || '@s.whatsapp.net'
+    end;
+    v_id bigint;
+begin
+    select i.session_id into v_id from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = v_jid;
+    return coalesce(v_id, case when v_contact like '%@%' then 0 end);
+end
+$$;
+
+-- The digits of a part of a phone number in any spelling; null: it is none.
+create or replace function hybridflow.digits_of(p_contact text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select substring(regexp_replace(p_contact, '[\s()+./-]', '', 'g') from '^[0-9]+$')
+$$;
+
+-- The sessions of contacts whose number begins or ends with these digits, found by indexes; none, where there
+-- are more than 200 of them, or no digits.
+create or replace function hybridflow.sessions_numbered(p_tenant_id bigint, p_digits text)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_reversed text := reverse(p_digits);
+    v_ids bigint[];
+begin
+    if p_digits is null then
+        return '{}';
+    end if;
+    select array_agg(h.session_id) into v_ids
+    from (
+        (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id and i.jid ~>=~ p_digits and i.jid ~<~ (p_digits || '~')
+            limit 201
+        )
+        union
+        (
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = p_tenant_id
+                and reverse(split_part(i.jid, '@', 1)) ~>=~ v_reversed
+                and reverse(split_part(i.jid, '@', 1)) ~<~ (v_reversed || '~')
+            limit 201
+        )
+    ) as h;
+    return case when cardinality(v_ids) <= 200 then v_ids else '{}' end;
+end
+$$;
+
+-- list_sessions({tenant_id, paused?, contact?, active_since?, policy?, limit?, cursor?})
+-- Returns {items: [session], next_cursor}: the tenant's sessions, newest activity first; those without any
+-- message (a pause came first) last. `contact` is a JID or number (see session_called), the beginning or end
+-- of a number (see sessions_numbered), or else any part of a number, in any spelling, or of the name: these
+-- are looked for in the newest sessions first, 1000 of them for a page (see page_of_search).
+create or replace function public.list_sessions(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_since timestamptz := (p ->> 'active_since')::timestamptz;
+    v_contact text := lower(btrim(p ->> 'contact'));
+    v_digits text := hybridflow.digits_of(v_contact);
+    v_called bigint := hybridflow.session_called(v_tenant_id, p ->> 'contact');
+    v_known bigint[] := case
+        when v_called is null then nullif(hybridflow.sessions_numbered(v_tenant_id, v_digits), '{}')
+        else array[v_called]
+    end;
+    v_paused boolean := (p ->> 'paused')::boolean;
+    v_limit integer := hybridflow.page_size(p);
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, v_contact is not null or coalesce(not v_paused, false)
+    );
+    v_after jsonb := hybridflow.from_cursor('sessions', p);
+    -- Three starts: at the top, after a session with messages, after one without.
+    v_at timestamptz := case
+        when v_after is null then 'infinity' else coalesce((v_after ->> 0)::timestamptz, '-infinity')
+    end;
+    v_id bigint := coalesce((v_after ->> 1)::bigint, 9223372036854775807);
+    v_silent_id bigint := case when v_after ->> 0 is null then v_id else 9223372036854775807 end;
+    v_rows jsonb[];
+    v_keys jsonb[];
+begin
+    perform hybridflow.require_keys('list_sessions', p, '{tenant_id}');
+    perform hybridflow.require_own(jsonb_build_object('tenant_id', v_tenant_id));
+    with looked as materialized (
+        (
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_paused is not true
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity')
+            order by s.last_message_at desc nulls last, s.id desc limit v_look
+        )
+        union all
+        (
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_paused and s.is_paused
+                and s.tenant_id = v_tenant_id and (s.last_message_at, s.id) < (v_at, v_id)
+                and s.last_message_at >= coalesce(v_since, '-infinity')
+            order by s.last_message_at desc nulls last, s.id desc limit v_look
+        )
+        union all
+        (
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where v_known is null and v_since is null
+                and s.tenant_id = v_tenant_id and s.last_message_at is null and s.id < v_silent_id
+            order by s.id desc limit v_look
+        )
+        union all
+        (
+            select s.id, s.last_message_at, s.is_paused, s.contact_name from public.sessions as s
+            where s.id = any(v_known)
+                and coalesce((s.last_message_at, s.id) < (v_at, v_id), s.id < v_silent_id)
+                and coalesce(s.last_message_at >= v_since, v_since is null)
+        )
+        order by last_message_at desc nulls last, id desc limit v_look
+    ),
+
+    found as (
+        select l.id, l.last_message_at from looked as l
+        where l.is_paused = coalesce(v_paused, l.is_paused) and case
+            when v_contact is null or v_known is not null then true
+            when v_digits is null then coalesce(position(v_contact in lower(l.contact_name)) > 0, false)
+            else (  -- no exists: it would be looked up in all identities at once
+                select coalesce(bool_or(split_part(i.jid, '@', 1) like '%' || v_digits || '%'), false)
+                from public.session_identities as i where i.session_id = l.id
+            )
+        end
+        order by l.last_message_at desc nulls last, l.id desc limit v_limit + 1
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.last_message_at, f.id),
+                'item', hybridflow.session_json(f.id, p -> 'policy')
+            ) order by f.last_message_at desc nulls last, f.id desc)
+            from found as f
+        ),
+        (
+            select array_agg(
+                jsonb_build_array(l.last_message_at, l.id)
+                order by l.last_message_at desc nulls last, l.id desc
+            )
+            from looked as l
+        )
+    into v_rows, v_keys;
+    return hybridflow.page_of_search('sessions', v_rows, v_limit, v_keys[v_look]);
+end
+$$;
+
+-- Whether a message is one that the filters `sender` and `from_me` ask for. A function of its own, for the
+-- planner not to think that a filter that is not set leaves few rows.
+create or replace function hybridflow.message_matches(p_message public.messages, p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_message.sender = (p ->> 'sender'), true)
+        and coalesce(p_message.from_me = (p ->> 'from_me')::boolean, true)
+$$;
+
+-- Whether one of these filters is set.
+create or replace function hybridflow.picks_messages(p jsonb)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p ->> 'sender', p ->> 'from_me') is not null
+$$;
+
+-- A page of a session's messages, in the order of the conversation, newest first.
+create or replace function hybridflow.messages_of_session(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('session_messages', p);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
+    v_rows jsonb[];
+    v_fit integer;
+    v_keys jsonb[];
+begin
+    with looked as materialized (
+        select m.id, m.sent_at, hybridflow.message_matches(m, p) as is_asked_for from public.messages as m
+        where m.session_id = (p ->> 'session_id')::bigint
+            and (m.sent_at, m.id) < (
+                coalesce((v_after ->> 0)::timestamptz, 'infinity'),
+                coalesce((v_after ->> 1)::bigint, 9223372036854775807)
+            )
+            and m.sent_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+        order by m.sent_at desc, m.id desc limit v_look
+    ),
+
+    found as (
+        select l.id, l.sent_at from looked as l where l.is_asked_for
+        order by l.sent_at desc, l.id desc limit v_limit + 1
+    ),
+
+    measured as (
+        select f.id, f.sent_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+            order by f.sent_at desc, f.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from found as f
+        inner join public.messages as m on m.id = f.id
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.sent_at, f.id), 'item', case when f.fits then (
+                    select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+                ) end
+            ) order by f.sent_at desc, f.id desc)
+            from measured as f
+        ),
+        (select least(v_limit, count(*) filter (where f.fits)) from measured as f),
+        (
+            select array_agg(jsonb_build_array(l.sent_at, l.id) order by l.sent_at desc, l.id desc)
+            from looked as l
+        )
+    into v_rows, v_fit, v_keys;
+    if v_fit < v_limit and v_fit < cardinality(v_rows) then
+        return hybridflow.page('session_messages', v_rows, v_fit);
+    end if;
+    return hybridflow.page_of_search('session_messages', v_rows, v_limit, v_keys[v_look]);
+end
+$$;
+
+-- A page of a tenant's messages, in the order in which they were recorded, newest first: what a late
+-- webhook or gap repair brings is new here, however old the message is.
+create or replace function hybridflow.messages_of_tenant(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('tenant_messages', p);
+    v_before timestamptz := coalesce((v_after ->> 0)::timestamptz, 'infinity');
+    v_look integer := hybridflow.rows_to_look_at(v_limit, hybridflow.picks_messages(p));
+    v_rows jsonb[];
+    v_fit integer;
+    v_keys jsonb[];
+begin
+    with looked as materialized (
+        select m.id, m.created_at, hybridflow.message_matches(m, p) as is_asked_for from public.messages as m
+        where m.tenant_id = (p ->> 'tenant_id')::bigint
+            and m.created_at <= v_before
+            and (m.created_at, m.id) < (v_before, coalesce((v_after ->> 1)::bigint, 9223372036854775807))
+            and m.created_at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+        order by m.created_at desc, m.id desc limit v_look
+    ),
+
+    found as (
+        select l.id, l.created_at from looked as l where l.is_asked_for
+        order by l.created_at desc, l.id desc limit v_limit + 1
+    ),
+
+    measured as (
+        select f.id, f.created_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+            order by f.created_at desc, f.id desc rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from found as f
+        inner join public.messages as m on m.id = f.id
+    )
+
+    select
+        (
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.created_at, f.id), 'item', case when f.fits then (
+                    select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+                ) end
+            ) order by f.created_at desc, f.id desc)
+            from measured as f
+        ),
+        (select least(v_limit, count(*) filter (where f.fits)) from measured as f),
+        (
+            select array_agg(jsonb_build_array(l.created_at, l.id) order by l.created_at desc, l.id desc)
+            from looked as l
+        )
+    into v_rows, v_fit, v_keys;
+    if v_fit < v_limit and v_fit < cardinality(v_rows) then
+        return hybridflow.page('tenant_messages', v_rows, v_fit);
+    end if;
+    return hybridflow.page_of_search('tenant_messages', v_rows, v_limit, v_keys[v_look]);
+end
+$$;
+
+-- list_messages({tenant_id, session_id?, sender?, from_me?, since?, limit?, cursor?})
+-- Returns {items: [message], next_cursor}: the messages of a session by sent_at, or of all the tenant's
+-- sessions by created_at, newest first; `since` goes by the same time as the order. With a filter, 1000 of
+-- them are looked at for a page (see page_of_search). A page ends before its `limit` where it has 500,000
+-- characters. PT404: not this tenant's.
+create or replace function public.list_messages(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('list_messages', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    if p ->> 'session_id' is not null then
+        return hybridflow.messages_of_session(p);
+    end if;
+    return hybridflow.messages_of_tenant(p);
+end
+$$;
+
+-- list_turns({tenant_id, state?, session_id?, limit?, cursor?})
+-- Returns {items: [turn], next_cursor}: the tenant's turns, or a session's, newest first. Of a session with a
+-- state, 1000 are looked at for a page (see page_of_search). A page ends before its `limit` where its replies
+-- have 500,000 characters. PT404: not this tenant's.
+create or replace function public.list_turns(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_state text := p ->> 'state';
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('turns', p) ->> 0)::bigint, 9223372036854775807);
+    v_look integer := hybridflow.rows_to_look_at(v_limit, v_state is not null);
+    v_last jsonb;
+    v_ids bigint[];
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_turns', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    if v_session_id is not null then
+        select
+            array_agg(l.id order by l.id desc) filter (where l.state = coalesce(v_state, l.state)),
+            case when count(*) = v_look then jsonb_build_array(min(l.id)) end
+        into v_ids, v_last
+        from (
+            select t.id, t.state from public.turns as t
+            where t.session_id = v_session_id and t.id < v_before
+            order by t.id desc limit v_look
+        ) as l;
+        v_ids := v_ids[:v_limit + 1];
+    elsif v_state is not null then
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.state = v_state and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    else
+        v_ids := array(
+            select t.id from public.turns as t
+            where t.tenant_id = v_tenant_id and t.id < v_before
+            order by t.id desc limit v_limit + 1
+        );
+    end if;
+    select
+        array_agg(jsonb_build_object(
+            'key', jsonb_build_array(f.id), 'item', case when f.fits then hybridflow.turn_json(f.id) end
+        ) order by f.id desc),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from (
+        select i.id, coalesce(sum((
+            select length(t.reply::text) from public.turns as t where t.id = i.id
+        )) over (order by i.id desc rows between unbounded preceding and 1 preceding), 0) < 500000 as fits
+        from unnest(v_ids) as i (id)
+    ) as f;
+    return hybridflow.page_of_search('turns', v_rows, v_limit, v_last);
+end
+$$;
+
+-- get_turn({tenant_id, turn_id})
+-- Returns {turn} with its messages: those that it answers and the parts of its reply, of the newest as many
+-- as have 500,000 characters. PT404: not this tenant's.
+create or replace function public.get_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn_id bigint := (p ->> 'turn_id')::bigint;
+begin
+    perform hybridflow.require_keys('get_turn', p, '{tenant_id,turn_id}');
+    perform hybridflow.require_own(p - 'session_id');
+    if not exists (
+        select from public.turns where id = v_turn_id and tenant_id = (p ->> 'tenant_id')::bigint
+    ) then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    return jsonb_build_object('turn', hybridflow.turn_json(v_turn_id) || jsonb_build_object('messages', (
+        select coalesce(jsonb_agg((
+            select hybridflow.short_message_json(m) from public.messages as m where m.id = f.id
+        ) order by f.sent_at, f.id), '[]')
+        from (
+            select m.id, m.sent_at, coalesce(sum(hybridflow.characters_of(m.body, m.quoted, m.media)) over (
+                order by m.sent_at desc, m.id desc rows between unbounded preceding and 1 preceding
+            ), 0) as characters_after
+            from public.messages as m where m.turn_id = v_turn_id
+        ) as f
+        where f.characters_after < 500000
+    )));
+end
+$$;
+
+-- ==================== 0790_tenant_settings.sql
+
+-- HybridFlow: the settings of tenants. Made by `python -m scripts.build_schema` from
+-- router/configuration/tenant_settings.py; change that, not this.
+
+-- What may be set of a tenant.
+create or replace function hybridflow.tenant_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'evo_server_url', 'system_prompt', 'llm_provider', 'llm_model', 'llm_max_tokens',
+        'is_active', 'debounce_seconds', 'resume_after_hours', 'answer_within_minutes', 'auto_reply_seconds',
+        'other_client_takeover', 'answer_groups', 'unanswered_kinds', 'on_new_message', 'notify_number',
+        'notify_url', 'forbidden_patterns', 'max_reply_characters', 'leak_characters', 'moderation_url',
+        'on_refused_reply', 'fallback_message', 'loop_replies', 'loop_minutes', 'daily_turns', 'daily_tokens',
+        'contact_daily_turns', 'contact_daily_tokens', 'webhook_networks', 'shared_webhook_secret',
+        'retention_days', 'on_retention', 'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- Keys: never shown, only whether there is one.
+create or replace function hybridflow.tenant_keys()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- Shown to the tenant's admins; to others only whether there is one.
+create or replace function hybridflow.settings_for_admins()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'notify_url', 'moderation_url'
+    ]::text[]
+$$;
+
+-- What the deployment alone may change.
+create or replace function hybridflow.settings_of_deployment()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name'
+    ]::text[]
+$$;
+
+-- Of what the audit log tells only that it has changed.
+create or replace function hybridflow.untold_settings()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'evo_server_url', 'notify_url', 'moderation_url', 'evo_api_key', 'llm_api_key'
+    ]::text[]
+$$;
+
+-- What members read directly, as row security lets them.
+create or replace function hybridflow.settings_followed()
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array[
+        'instance_name', 'system_prompt', 'llm_provider', 'llm_model', 'is_active', 'debounce_seconds',
+        'resume_after_hours', 'answer_within_minutes'
+    ]::text[]
+$$;
+
+-- How many names a list may have, and how long each may be.
+create or replace function hybridflow.list_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'unanswered_kinds', array[50, 60], 'webhook_networks', array[50, 60]
+    )
+$$;
+
+-- How many characters a text may have.
+create or replace function hybridflow.text_bounds()
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'system_prompt', 100000
+    )
+$$;
+
+-- What a tenant's value must be, by the name of the constraint that it broke.
+create or replace function hybridflow.tenant_rule(p_constraint text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case p_constraint
+        when 'tenants_instance_name_check'
+            then 'instance_name must not be empty or have a slash in it'
+        when 'tenants_evo_server_url_check'
+            then 'evo_server_url must begin with http:// or https://'
+        when 'tenants_llm_provider_check'
+            then 'llm_provider must be anthropic or openai'
+        when 'tenants_llm_max_tokens_check'
+            then 'llm_max_tokens must be more than 0'
+        when 'tenants_debounce_seconds_check'
+            then 'debounce_seconds must be from 0 to 3600'
+        when 'tenants_resume_after_hours_check'
+            then 'resume_after_hours must be more than 0 and at most 87600'
+        when 'tenants_answer_within_minutes_check'
+            then 'answer_within_minutes must be more than 0 and at most 525600'
+        when 'tenants_auto_reply_seconds_check'
+            then 'auto_reply_seconds must be from 0 to 86400'
+        when 'tenants_on_new_message_check'
+            then 'on_new_message must be queue or restart'
+        when 'tenants_notify_number_check'
+            then 'notify_number must be a phone number with its country code, or the JID of a person or a group'
+        when 'tenants_notify_url_check'
+            then 'notify_url must begin with http:// or https://'
+        when 'tenants_forbidden_patterns_check'
+            then 'forbidden_patterns must be 50 at most, of 10000 characters together'
+        when 'tenants_max_reply_characters_check'
+            then 'max_reply_characters must be more than 0'
+        when 'tenants_leak_characters_check'
+            then 'leak_characters must not be negative'
+        when 'tenants_moderation_url_check'
+            then 'moderation_url must begin with http:// or https://'
+        when 'tenants_on_refused_reply_check'
+            then 'on_refused_reply must be handoff or fallback_message'
+        when 'tenants_fallback_message_check'
+            then 'fallback_message must have from 1 to 4096 characters'
+        when 'tenants_loop_replies_check'
+            then 'loop_replies must not be negative'
+        when 'tenants_loop_minutes_check'
+            then 'loop_minutes must be more than 0 and at most 1440'
+        when 'tenants_daily_turns_check'
+            then 'daily_turns must not be negative'
+        when 'tenants_daily_tokens_check'
+            then 'daily_tokens must not be negative'
+        when 'tenants_contact_daily_turns_check'
+            then 'contact_daily_turns must not be negative'
+        when 'tenants_contact_daily_tokens_check'
+            then 'contact_daily_tokens must not be negative'
+        when 'tenants_webhook_networks_check'
+            then 'webhook_networks must name a network, or be null: any'
+        when 'tenants_retention_days_check'
+            then 'retention_days must be from 1 to 36500'
+        when 'tenants_on_retention_check'
+            then 'on_retention must be archive or delete'
+        else 'a value breaks the rule ' || p_constraint
+    end
+$$;
+
+-- Stores all settings of a tenant that is there. Returns it as it is then.
+create or replace function hybridflow.store_settings(p_new public.tenants)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_stored public.tenants;
+begin
+    update public.tenants
+    set
+        instance_name = p_new.instance_name, evo_server_url = p_new.evo_server_url,
+        system_prompt = p_new.system_prompt, llm_provider = p_new.llm_provider, llm_model = p_new.llm_model,
+        llm_max_tokens = p_new.llm_max_tokens, is_active = p_new.is_active,
+        debounce_seconds = p_new.debounce_seconds, resume_after_hours = p_new.resume_after_hours,
+        answer_within_minutes = p_new.answer_within_minutes, auto_reply_seconds = p_new.auto_reply_seconds,
+        other_client_takeover = p_new.other_client_takeover, answer_groups = p_new.answer_groups,
+        unanswered_kinds = p_new.unanswered_kinds, on_new_message = p_new.on_new_message,
+        notify_number = p_new.notify_number, notify_url = p_new.notify_url,
+        forbidden_patterns = p_new.forbidden_patterns, max_reply_characters = p_new.max_reply_characters,
+        leak_characters = p_new.leak_characters, moderation_url = p_new.moderation_url,
+        on_refused_reply = p_new.on_refused_reply, fallback_message = p_new.fallback_message,
+        loop_replies = p_new.loop_replies, loop_minutes = p_new.loop_minutes, daily_turns = p_new.daily_turns,
+        daily_tokens = p_new.daily_tokens, contact_daily_turns = p_new.contact_daily_turns,
+        contact_daily_tokens = p_new.contact_daily_tokens, webhook_networks = p_new.webhook_networks,
+        shared_webhook_secret = p_new.shared_webhook_secret, retention_days = p_new.retention_days,
+        on_retention = p_new.on_retention, evo_api_key = p_new.evo_api_key, llm_api_key = p_new.llm_api_key,
+        updated_at = hybridflow.clock()
+    where id = p_new.id
+    returning * into v_stored;
+    return v_stored;
+end
+$$;
+
+comment on column public.tenants.instance_name is
+'Evolution''s name of the instance, exactly: whose webhooks the tenant gets';
+comment on column public.tenants.evo_server_url is
+'Where Evolution runs: scheme, host and port';
+comment on column public.tenants.system_prompt is
+'What the AI is told of its work, before the conversation';
+comment on column public.tenants.llm_provider is
+'Whose model makes the replies';
+comment on column public.tenants.llm_model is
+'Which model; without an llm_api_key of its own, one that the deployment allows';
+comment on column public.tenants.llm_max_tokens is
+'Tokens that a reply may have; with an llm_api_key of its own, also more than '
+'LLM_MAX_TOKENS';
+comment on column public.tenants.is_active is
+'false: record everything, answer nothing';
+comment on column public.tenants.debounce_seconds is
+'Seconds of quiet that end a customer''s burst of messages';
+comment on column public.tenants.resume_after_hours is
+'Hours after the business''s last own message until the AI answers again';
+comment on column public.tenants.answer_within_minutes is
+'Minutes after which an unanswered message is too old to be answered';
+comment on column public.tenants.auto_reply_seconds is
+'An owner''s message this soon after the customer''s is WhatsApp Business''s own greeting or '
+'away message, not a takeover; 0: none is';
+comment on column public.tenants.other_client_takeover is
+'A send by another client of Evolution''s API (Chatwoot, the Manager) is a takeover';
+comment on column public.tenants.answer_groups is
+'Groups are answered, too';
+comment on column public.tenants.unanswered_kinds is
+'Kinds of message that are recorded but start no turn';
+comment on column public.tenants.on_new_message is
+'A message during a running turn waits for the next turn (queue), or starts it again '
+'(restart)';
+comment on column public.tenants.notify_number is
+'Staff to be told by WhatsApp of a handoff, and of replies that are not delivered: a number '
+'or a group''s JID; the AI answers nothing that comes from there';
+comment on column public.tenants.notify_url is
+'A webhook that is told of handoffs and of a lost connection';
+comment on column public.tenants.forbidden_patterns is
+'Regular expressions (RE2; case does not count) that no reply may match; so many and so '
+'simple that all are looked for in a moment';
+comment on column public.tenants.max_reply_characters is
+'Characters of a whole reply; beyond MAX_REPLY_CHARACTERS, 100,000 at most count';
+comment on column public.tenants.leak_characters is
+'So many characters of the system prompt in one piece make a reply a leak; 0: it is not '
+'looked for';
+comment on column public.tenants.moderation_url is
+'A service that is asked whether a reply may be sent, besides MODERATION_URL';
+comment on column public.tenants.on_refused_reply is
+'What becomes of a reply that may not be sent: a human is asked for, or the '
+'fallback_message is sent instead';
+comment on column public.tenants.fallback_message is
+'In place of a refused reply; and once a day when a budget is used up';
+comment on column public.tenants.loop_replies is
+'So many replies within loop_minutes to messages that are alike are a loop of two bots; 0: '
+'no loop is looked for; more than 100 count as 100';
+comment on column public.tenants.loop_minutes is
+'The minutes in which loop_replies count';
+comment on column public.tenants.daily_turns is
+'Turns that may be made in a day (UTC)';
+comment on column public.tenants.daily_tokens is
+'Tokens that may be used in a day (UTC)';
+comment on column public.tenants.contact_daily_turns is
+'Turns that may be made in a day (UTC) for each of its contacts';
+comment on column public.tenants.contact_daily_tokens is
+'Tokens that may be used in a day (UTC) for each of its contacts';
+comment on column public.tenants.webhook_networks is
+'Where its webhooks may come from, within WEBHOOK_NETWORKS';
+comment on column public.tenants.shared_webhook_secret is
+'false: EVOLUTION_WEBHOOK_SHARED_SECRET is refused, only its own secrets hold';
+comment on column public.tenants.retention_days is
+'Days that messages and turns are kept';
+comment on column public.tenants.on_retention is
+'Messages that are older are moved to messages_archive (archive) or deleted (delete); turns '
+'are deleted';
+comment on column public.tenants.evo_api_key is
+'Its own key of Evolution, written and never read; without one EVOLUTION_API_KEY serves, at '
+'the servers that EVOLUTION_SERVERS names';
+comment on column public.tenants.llm_api_key is
+'Its own key of llm_provider, written and never read; its replies are then made without '
+'n8n. Without one the deployment''s serves';
+
+-- ==================== 0800_tenants.sql
+
+-- HybridFlow: tenants, their Evolution instances, and the gaps in what these have told us.
+
+-- A tenant as the API shows it: of keys that there is one, not which; of its own services' URLs besides;
+-- the QR code has its own function.
+create or replace function hybridflow.tenant_json(p_tenant public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    with stored as materialized (select to_jsonb(p_tenant) as tenant)
+
+    select s.tenant
+        - (hybridflow.tenant_keys() || array['qr_code', 'pairing_code', 'qr_updated_at', 'guard_changed_at'])
+        || (
+            select jsonb_object_agg(k || '_set', coalesce(s.tenant ->> k, '') <> '')
+            from unnest(hybridflow.tenant_keys() || hybridflow.settings_for_admins()) as k
+        )
+    from stored as s
+$$;
+
+-- A tenant as a caller may see it (every value, without one): the URLs of its own services, in which a
+-- secret may stand, are shown to those alone who may set them.
+create or replace function hybridflow.tenant_seen_by(p_caller jsonb, p_tenant public.tenants)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, p_tenant.id), 'admin') then
+        return hybridflow.tenant_json(p_tenant);
+    end if;
+    return hybridflow.tenant_json(p_tenant) || (
+        select jsonb_object_agg(k, 'null'::jsonb) from unnest(hybridflow.settings_for_admins()) as k
+    );
+end
+$$;
+
+-- The tenant that p names by tenant_id or instance_name. Raises PT404.
+create or replace function hybridflow.tenant_of(p jsonb)
+returns public.tenants
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    if p ->> 'instance_name' is not null then
+        select * into v_tenant from public.tenants where instance_name = p ->> 'instance_name';
+    else
+        select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    end if;
+    if not found then
+        raise exception 'there is no tenant %', coalesce(
+            'with the instance ' || (p ->> 'instance_name'), p ->> 'tenant_id'
+        ) using errcode = 'PT404';
+    end if;
+    return v_tenant;
+end
+$$;
+
+-- list_tenants({caller?, limit?, cursor?})
+-- Returns {items: [tenant], next_cursor}: the tenants that the caller may see (every one, without a caller),
+-- in the order of creation. A page ends before its `limit` where its prompts have 500,000 bytes.
+create or replace function public.list_tenants(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_after bigint := coalesce((hybridflow.from_cursor('tenants', p) ->> 0)::bigint, 0);
+    v_own bigint[] := case when p ? 'caller' then hybridflow.tenants_of(p -> 'caller', 'viewer') end;
+    v_rows jsonb[];
+begin
+    with found as (
+        select t.id, coalesce(sum(octet_length(t.system_prompt)) over (
+            order by t.id rows between unbounded preceding and 1 preceding
+        ), 0) < 500000 as fits
+        from public.tenants as t
+        where t.id > v_after and (v_own is null or t.id = any(v_own))
+        order by t.id limit v_limit + 1
+    )
+
+    select
+        array_agg(jsonb_build_object('key', jsonb_build_array(f.id), 'item', case when f.fits then (
+            select hybridflow.tenant_seen_by(p -> 'caller', t) from public.tenants as t where t.id = f.id
+        ) end) order by f.id),
+        least(v_limit, count(*) filter (where f.fits))
+    into v_rows, v_limit
+    from found as f;
+    return hybridflow.page('tenants', v_rows, v_limit);
+end
+$$;
+
+-- get_tenant({caller?, tenant_id | instance_name})
+-- Returns {tenant}. PT404: there is none.
+create or replace function public.get_tenant(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('get_tenant', p, '{tenant_id|instance_name}');
+    return jsonb_build_object('tenant', hybridflow.tenant_seen_by(p -> 'caller', hybridflow.tenant_of(p)));
+end
+$$;
+
+-- Raises PT422 for a name that would not read as what it is: with control characters, those that turn the
+-- direction of text round, such as nobody sees (router/safety/unseen.py says which), or spaces that look like
+-- the plain one; or of nothing that is seen. What joins and parts letters (U+200C, U+200D), or makes a sign
+-- coloured (U+FE0F), is taken where it does: within the words of scripts that need it, and after a sign.
+create or replace function hybridflow.check_name(p_what text, p_name text)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_name ~ '^ +$' then
+        raise exception '% must have something in it that can be seen', p_what using errcode = 'PT422';
+    elsif p_name ~ ('[\u0001-\u001F\u007F-\u00A0\u00AD\u034F\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2'
+        '\u115F\u1160\u1680\u17B4\u17B5\u180B-\u180F\u2000-\u200B\u200E\u200F\u2028-\u202F\u205F-\u206F\u2800'
+        '\u3000\u3164\uFE00-\uFE0E\uFEFF\uFFA0\uFFF0-\uFFFC\U000110BD\U000110CD\U00013430-\U0001343F'
+        '\U00016FE4\U0001BCA0-\U0001BCA3\U0001D159\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]'
+        '|(^|[\u0001-\u058F\u1E00-\u1FFF\u200C\u200D])[\u200C\u200D]|[\u200C\u200D]$'
+        '|(^|[^\u00A9\u00AE\u2010-\u2BFF\u3030\u303D\u3297\u3299\U0001F000-\U0001FAFF])\uFE0F')
+    then
+        raise exception '% must not have control characters, such as turn text round or nobody sees, or other'
+            ' spaces than the plain one in it', p_what using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Raises PT422 for a list of p_values that is longer than anybody needs: each is gone through for every
+-- webhook, or message, of the tenant; and for a text: each event is handed on with its tenant's whole row.
+create or replace function hybridflow.check_sizes(p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_name text;
+    v_bound jsonb;
+begin
+    for v_name, v_bound in
+        select b.key, b.value from jsonb_each(hybridflow.list_bounds()) as b
+        where jsonb_typeof(p_values -> b.key) = 'array'
+    loop
+        if jsonb_array_length(p_values -> v_name) > (v_bound ->> 0)::integer then
+            raise exception '% may name at most %, not %',
+                v_name, v_bound ->> 0, jsonb_array_length(p_values -> v_name) using errcode = 'PT422';
+        elsif exists (
+            select from jsonb_array_elements_text(p_values -> v_name) as t (v)
+            where length(t.v) > (v_bound ->> 1)::integer
+        ) then
+            raise exception '% may have no name of more than % characters', v_name, v_bound ->> 1
+                using errcode = 'PT422';
+        end if;
+    end loop;
+    for v_name, v_bound in select b.key, b.value from jsonb_each(hybridflow.text_bounds()) as b loop
+        if length(p_values ->> v_name) > v_bound::integer then
+            raise exception '% may have % characters, not %', v_name,
+                to_char(v_bound::integer, 'FM999,999,999'), length(p_values ->> v_name) using errcode = 'PT422';
+        end if;
+    end loop;
+end
+$$;
+
+-- Raises PT422 if a change to the tenant has its messages die before they are answered: while a customer's
+-- next ones are waited for, what is to be answered gets too old. p_policy is the deployment's; null: not
+-- known.
+create or replace function hybridflow.check_waiting(p_tenant public.tenants, p_values jsonb, p_policy jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+    v_debounce numeric := hybridflow.rule(v_new.debounce_seconds, p_policy, 'debounce_seconds', 2);
+    v_minutes numeric := hybridflow.rule(v_new.answer_within_minutes, p_policy, 'answer_within_minutes', 60);
+begin
+    if p_values ?| array['debounce_seconds', 'answer_within_minutes'] and v_minutes > 0
+        and v_debounce >= 60 * v_minutes
+    then
+        raise exception 'debounce_seconds (%) must be less than answer_within_minutes (% minutes): every message'
+            ' would be too old when its turn comes', trim_scale(v_debounce), trim_scale(v_minutes)
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Raises PT422 for the first of p_values that no tenant has or whose type is wrong.
+create or replace function hybridflow.check_tenant_values(p_values jsonb)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_unknown text;
+    v_name text;
+begin
+    select string_agg(k, ', ' order by k) into v_unknown from jsonb_object_keys(p_values) as k
+    where k <> all(hybridflow.tenant_settings());
+    if v_unknown is not null then
+        raise exception 'a tenant has no % that can be set; there are %',
+            v_unknown, array_to_string(hybridflow.tenant_settings(), ', ') using errcode = 'PT422';
+    end if;
+    perform hybridflow.check_name('instance_name', p_values ->> 'instance_name');
+    if p_values ->> 'instance_name' in ('.', '..') then
+        raise exception 'instance_name must not be % : it is part of the paths of Evolution''s URLs',
+            p_values ->> 'instance_name' using errcode = 'PT422';
+    end if;
+    for v_name in select k from jsonb_object_keys(p_values) as k loop
+        perform jsonb_populate_record(null::public.tenants, jsonb_build_object(v_name, p_values -> v_name));
+    end loop;
+    perform hybridflow.check_sizes(p_values);
+exception
+    when data_exception then
+        raise exception '% has a value that it cannot have (%)', v_name, sqlstate using errcode = 'PT422';
+end
+$$;
+
+-- Gives the tenant the values, which have been checked as far as their names and types go.
+create or replace function hybridflow.write_tenant(p_tenant public.tenants, p_values jsonb)
+returns public.tenants
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_new public.tenants := jsonb_populate_record(p_tenant, p_values);
+begin
+    v_new.notify_number := hybridflow.dialled(v_new.notify_number);
+    return hybridflow.store_settings(v_new);
+end
+$$;
+
+-- Raises PT422 if p_values would have a key of the tenant shown to another server or provider than it was
+-- given for: who may change a tenant may not learn its keys.
+create or replace function hybridflow.check_key_stays(p_tenant public.tenants, p_values jsonb)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_origin text := '^https?://[^/?#]*';
+begin
+    if coalesce(p_tenant.evo_api_key, '') <> '' and not p_values ? 'evo_api_key'
+        and lower(substring(p_values ->> 'evo_server_url' from v_origin))
+        <> lower(substring(p_tenant.evo_server_url from v_origin))
+    then
+        raise exception 'evo_server_url is another server: give its evo_api_key along (null: EVOLUTION_API_KEY)'
+            using errcode = 'PT422';
+    elsif coalesce(p_tenant.llm_api_key, '') <> '' and not p_values ? 'llm_api_key'
+        and p_values ->> 'llm_provider' <> p_tenant.llm_provider
+    then
+        raise exception 'llm_provider is another: give its llm_api_key along (null: the deployment''s)'
+            using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- Whether a caller acts for the whole deployment: one of its keys, a script, or (null) the router itself.
+create or replace function hybridflow.is_deployment(p_caller jsonb)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return p_caller is null or hybridflow.reaches(hybridflow.role_in(p_caller, null), 'admin');
+end
+$$;
+
+-- Raises PT403 if the caller is none of the deployment's and p_values would change what is the deployment's:
+-- such a setting (which instance the tenant is, for whose webhooks it gets); or whether EVOLUTION_API_KEY,
+-- which opens every instance of a server, serves it. Nothing of other tenants is looked at: the answer tells
+-- nothing of them.
+create or replace function hybridflow.check_deployments_own(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_key text := case
+        when p_values ? 'evo_api_key' then p_values ->> 'evo_api_key' else p_tenant.evo_api_key
+    end;
+    v_name text;
+begin
+    if hybridflow.is_deployment(p_caller) then
+        return;
+    end if;
+    select k into v_name from unnest(hybridflow.settings_of_deployment()) as k
+    where p_values ? k and p_values ->> k is distinct from to_jsonb(p_tenant) ->> k
+    order by k limit 1;
+    if v_name is not null then
+        raise exception '% is the deployment''s: to change it needs a key of the deployment', v_name
+            using errcode = 'PT403';
+    elsif coalesce(v_key, '') = '' and (
+        coalesce(p_tenant.evo_api_key, '') <> ''
+        or (
+            p_values ? 'evo_server_url'
+            and p_values ->> 'evo_server_url' is distinct from p_tenant.evo_server_url
+        )
+    ) then
+        raise exception '%', 'EVOLUTION_API_KEY is the deployment''s: give the tenant''s own evo_api_key along,'
+            ' or have this done with a key of the deployment' using errcode = 'PT403';
+    end if;
+end
+$$;
+
+-- Raises PT422 if one of p_values is above what the deployment allows every tenant, of which p_ceilings has
+-- the most; or if the caller is none of the deployment's and gives the tenant a model on the deployment's key
+-- that is not among its `llm_models`. Whoever has an LLM key of its own pays for itself.
+create or replace function hybridflow.check_ceilings(
+    p_caller jsonb, p_tenant public.tenants, p_values jsonb, p_ceilings jsonb
+)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_values jsonb := coalesce(to_jsonb(p_tenant), '{}') || p_values;
+    v_pays boolean := coalesce(v_values ->> 'llm_api_key', '') <> '';
+    v_name text;
+begin
+    select c.key into v_name from jsonb_each(nullif(p_ceilings, 'null')) as c
+    where jsonb_typeof(c.value) = 'number' and p_values ->> c.key is not null
+        and (p_values ->> c.key)::numeric > c.value::numeric
+        and not (c.key = 'llm_max_tokens' and v_pays)
+    order by c.key limit 1;
+    if v_name is not null then
+        raise exception '% must be at most %, the deployment''s %', v_name, p_ceilings -> v_name, upper(v_name)
+            using errcode = 'PT422';
+    elsif not v_pays and (p_values ? 'llm_model' or p_values ? 'llm_api_key')
+        and v_values ->> 'llm_model' is not null and not hybridflow.is_deployment(p_caller)
+        and not p_ceilings -> 'llm_models' ? (v_values ->> 'llm_model')
+    then
+        raise exception '%', 'llm_model must be null or one of '
+            || (select string_agg(m, ', ') from jsonb_array_elements_text(p_ceilings -> 'llm_models') as m)
+            || ' (LLM_MODELS names more), or the tenant needs an llm_api_key of its own' using errcode = 'PT422';
+    end if;
+end
+$$;
+
+-- A value as the audit log tells it: of a long one the beginning, how long it is, and a hash that tells it
+-- from any other. What is told so is not cut again.
+create or replace function hybridflow.told_shortly(p_value jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when coalesce(length(p_value #>> '{}') <= 1200, true) then p_value else to_jsonb(format(
+        '%s […] (%s characters, SHA-256 %s)', left(p_value #>> '{}', 1000), length(p_value #>> '{}'),
+        encode(sha256(convert_to(p_value #>> '{}', 'UTF8')), 'hex')
+    )) end
+$$;
+
+-- For the audit log: what has changed of a tenant, {column: {from, to}}; of its key of Evolution and its
+-- URLs, in which a secret may be, only that they have.
+create or replace function hybridflow.tenant_changes(p_old public.tenants, p_new public.tenants)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(jsonb_object_agg(n.key, case
+        when n.key = any(hybridflow.untold_settings()) then '{}'
+        else jsonb_strip_nulls(jsonb_build_object(
+            'from', hybridflow.told_shortly(to_jsonb(p_old) -> n.key), 'to', hybridflow.told_shortly(n.value)
+        ))
+    end), '{}')
+    from jsonb_each(to_jsonb(p_new)) as n
+    where n.key = any(hybridflow.tenant_settings()) and n.value is distinct from to_jsonb(p_old) -> n.key
+$$;
+
+-- Changes the tenant that p_tenant_id names, or, where it names none, makes one of p_values, with the
+-- id that reserve_tenant gave, if any. Raises PT404, PT409 (another tenant has the instance) and PT422.
+create or replace function hybridflow.save_tenant(p_tenant_id bigint, p_reserved_id bigint, p_values jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_new public.tenants;
+    v_subject text;
+begin
+    perform hybridflow.check_tenant_values(p_values);
+    if p_tenant_id is null then
+        insert into public.tenants (id, instance_name, evo_server_url)
+        overriding system value
+        values (
+            coalesce(p_reserved_id, nextval(pg_get_serial_sequence('public.tenants', 'id'))),
+            p_values ->> 'instance_name', p_values ->> 'evo_server_url'
+        )
+        returning * into v_tenant;
+    else
+        select * into v_tenant from public.tenants where id = p_tenant_id for update;
+        if not found then
+            raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
+        end if;
+        perform hybridflow.check_key_stays(v_tenant, p_values);
+    end if;
+    v_new := hybridflow.write_tenant(v_tenant, p_values);
+    return jsonb_build_object(
+        'tenant', hybridflow.tenant_json(v_new), 'audit', hybridflow.tenant_changes(v_tenant, v_new)
+    );
+exception
+    when unique_violation then
+        raise exception 'another tenant has the instance %', p_values ->> 'instance_name'
+            using errcode = 'PT409';
+    when check_violation then
+        get stacked diagnostics v_subject = constraint_name;
+        raise exception '%', hybridflow.tenant_rule(v_subject) using errcode = 'PT422';
+    when not_null_violation then
+        get stacked diagnostics v_subject = column_name;
+        raise exception '% must have a value', v_subject using errcode = 'PT422';
+end
+$$;
+
+-- reserve_tenant({})
+-- The id of a tenant that is yet to be created: what is encrypted for it is bound to it. Returns
+-- {tenant_id}.
+create or replace function public.reserve_tenant(p jsonb)
+returns jsonb
+language sql
+volatile
+set search_path = ''
+as $$
+    select jsonb_build_object('tenant_id', nextval(pg_get_serial_sequence('public.tenants', 'id')))
+    where p is not null
+$$;
+
+-- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
+-- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant, audit}.
+-- PT409: another tenant has the instance. PT422: which value is wrong, and how.
+create or replace function public.create_tenant(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_values jsonb := coalesce(p -> 'values', '{}');
+begin
+    perform hybridflow.require_keys('create_tenant', p, '{values}');
+    perform hybridflow.check_tenant_values(v_values);
+    perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
+    perform hybridflow.check_waiting(null, v_values, p -> 'policy');
+    return hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, v_values);
+end
+$$;
+
+-- change_tenant({caller?, tenant_id, values: {…}, ceilings?, policy?})
+-- Changes the values given, and only these; null takes a value away, so that the default holds. Returns
+-- {tenant, audit}. PT403: only the deployment may change this. PT404, PT409 and PT422 as above.
+create or replace function public.change_tenant(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_values jsonb := coalesce(p -> 'values', '{}');
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('change_tenant', p, '{tenant_id,values}');
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint for update;
+    if found then
+        perform hybridflow.check_tenant_values(v_values);
+        perform hybridflow.check_deployments_own(p -> 'caller', v_tenant, v_values);
+        perform hybridflow.check_ceilings(p -> 'caller', v_tenant, v_values, p -> 'ceilings');
+        perform hybridflow.check_waiting(v_tenant, v_values, p -> 'policy');
+    end if;
+    return hybridflow.save_tenant(coalesce((p ->> 'tenant_id')::bigint, 0), null, v_values);
+end
+$$;
+
+-- tenants_elsewhere({named: [url]})
+-- For the start and the health check: the tenants that EVOLUTION_API_KEY may not serve any more, for they
+-- have no key of their own and their server is none of `named`; and those whose URL is not plainly
+-- scheme, host and port, of which nothing may be asked. Returns {servers: [{evo_server_url, own_key, tenants,
+-- instances: [name]}]}, at most a hundred, with how many tenants each has and the first twenty of their
+-- instances. It compares texts only; whether two of them mean one server, and whether an odd one has a fault,
+-- is the router's to say.
+create or replace function public.tenants_elsewhere(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('tenants_elsewhere', p, '{named}');
+    return (
+        select jsonb_build_object('servers', coalesce(jsonb_agg(to_jsonb(s) order by s.instances), '[]'))
+        from (
+            select
+                t.evo_server_url, coalesce(t.evo_api_key, '') <> '' as own_key, count(*) as tenants,
+                (array_agg(t.instance_name order by t.id))[1:20] as instances
+            from public.tenants as t
+            where (
+                coalesce(t.evo_api_key, '') = ''
+                or t.evo_server_url
+                !~* '^https?://([a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,3}|:[1-5][0-9]{4})?/*$'
+            )
+                and rtrim(t.evo_server_url, '/') <> all(array(select jsonb_array_elements_text(p -> 'named')))
+            group by t.evo_server_url, coalesce(t.evo_api_key, '') <> ''
+            order by min(t.id) limit 100
+        ) as s
+    );
+end
+$$;
+
+-- get_instance({tenant_id | instance_name, probe?})
+-- How to reach the tenant's Evolution instance, with its key, which of its replies were not delivered of
+-- late, when its webhook last brought an event (null: not within the week that events are remembered), and
+-- whether the probe with this mark has arrived: for the router itself, never for the API. Returns {tenant_id,
+-- instance_name, evo_server_url, evo_api_key, is_active, llm_provider, llm_api_key_set, connection_state,
+-- shared_webhook_secret, webhook_hashes: [hash], undelivered, last_event_at, probe_arrived}. PT404: there is
+-- none.
+create or replace function public.get_instance(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('get_instance', p, '{tenant_id|instance_name}');
+    v_tenant := hybridflow.tenant_of(p);
+    return jsonb_build_object(
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url, 'evo_api_key', v_tenant.evo_api_key,
+        'is_active', v_tenant.is_active, 'llm_provider', v_tenant.llm_provider,
+        'llm_api_key_set', coalesce(v_tenant.llm_api_key, '') <> '',
+        'connection_state', v_tenant.connection_state,
+        'shared_webhook_secret', v_tenant.shared_webhook_secret,
+        'webhook_hashes', hybridflow.webhook_hashes(v_tenant.id, true),
+        'undelivered', hybridflow.failures_json(v_tenant.id),
+        'last_event_at', (
+            select e.processed_at from public.processed_events as e
+            where e.tenant_id = v_tenant.id and e.event not in ('hybridflow.test', 'gap_repair')
+            order by e.processed_at desc limit 1
+        ),
+        'probe_arrived', exists (
+            select from public.processed_events as e
+            where e.tenant_id = v_tenant.id and e.event_key = 'probe:' || (p ->> 'probe')
+        )
+    );
+end
+$$;
+
+-- get_qrcode({tenant_id | instance_name})
+-- The QR code that Evolution last sent, to connect the phone. Returns {instance_name, code, pairing_code,
+-- updated_at, age_seconds, connection_state}. WhatsApp takes a code for less than a minute. PT404: there is
+-- none.
+create or replace function public.get_qrcode(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('get_qrcode', p, '{tenant_id|instance_name}');
+    v_tenant := hybridflow.tenant_of(p);
+    if v_tenant.qr_code is null and v_tenant.pairing_code is null then
+        raise exception 'Evolution has sent no QR code for the instance % (its connection is %)',
+            v_tenant.instance_name, coalesce(v_tenant.connection_state, 'not known') using errcode = 'PT404';
+    end if;
+    return jsonb_build_object(
+        'instance_name', v_tenant.instance_name, 'code', v_tenant.qr_code,
+        'pairing_code', v_tenant.pairing_code, 'updated_at', v_tenant.qr_updated_at,
+        'age_seconds', floor(extract(epoch from hybridflow.clock() - v_tenant.qr_updated_at)),
+        'connection_state', v_tenant.connection_state
+    );
+end
+$$;
+
+-- p with the session_id of the contact whom it names by `jids` (spellings of one number). Where there is
+-- no session, p_make makes one; else PT404.
+create or replace function hybridflow.with_contact(p jsonb, p_make boolean)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants := hybridflow.tenant_of(p - 'instance_name');
+    -- What is known comes first: the session goes on being answered at the JID that it has.
+    v_jids text[] := array(
+        select j.jid from jsonb_array_elements_text(p -> 'jids') with ordinality as j (jid, place)
+        left join public.session_identities as i on i.tenant_id = v_tenant.id and i.jid = j.jid
+        order by i.jid is null, j.place
+    );
+    v_session public.sessions;
+begin
+    if not p_make and not exists (
+        select from public.session_identities where tenant_id = v_tenant.id and jid = any(v_jids)
+    ) then
+        raise exception 'tenant % has no session with %', v_tenant.id, v_jids[1] using errcode = 'PT404';
+    end if;
+    v_session := hybridflow.resolve_session(v_tenant.id, v_jids, 'contact', null);
+    return p || jsonb_build_object('session_id', v_session.id);
+end
+$$;
+
+-- pause_contact({tenant_id, jids: [jid], source, reason?, until?, indefinite?, policy?})
+-- pause_session for a contact, before there is a session or after. Returns {session, cancelled_turns} as that
+-- does. PT404: no such tenant.
+create or replace function public.pause_contact(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('pause_contact', p, '{tenant_id,jids,source}');
+    return public.pause_session(hybridflow.with_contact(p, true));
+end
+$$;
+
+-- resume_contact({tenant_id, jids: [jid], source, policy})
+-- resume_session for a contact. Returns {session, resumed, turn_id} as that does. PT404: no such tenant, or
+-- it has no session with any of `jids`.
+create or replace function public.resume_contact(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('resume_contact', p, '{tenant_id,jids,source,policy}');
+    return public.resume_session(hybridflow.with_contact(p, false));
+end
+$$;
+
+-- gaps_by_activity({})
+-- Whose gap is to be repaired after a start. Returns {instances: [[instance_name, evo_server_url]]}: the
+-- active tenants, those with the most recent conversation first. All at once, for an order by activity has no
+-- pages.
+create or replace function public.gaps_by_activity(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('instances', coalesce(jsonb_agg(
+        jsonb_build_array(t.instance_name, t.evo_server_url) order by l.last_message_at desc nulls last, t.id desc
+    ), '[]'))
+    from public.tenants as t
+    left join lateral (
+        select s.last_message_at from public.sessions as s
+        where s.tenant_id = t.id
+        order by s.last_message_at desc nulls last, s.id desc limit 1
+    ) as l on true
+    where p is not null and t.is_active
+$$;
+
+-- gap_start({tenant_id, margin_seconds, look_back_hours})
+-- From when on messages may be missing: since the newest message that is known, or, since newer ones
+-- may have come after a gap, since the last gap repair; the latter look_back_hours back at most. From a
+-- repair that brought everything it is never gone back for longer than that: of what it could not read, and
+-- left out, nothing will ever be known. margin_seconds is taken off for clocks that differ. Returns
+-- {since, now}. PT404: no such tenant.
+create or replace function public.gap_start(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_look_back interval := hybridflow.seconds(3600 * (p ->> 'look_back_hours')::numeric);
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('gap_start', p, '{tenant_id,margin_seconds,look_back_hours}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    return jsonb_build_object('now', v_now, 'since', greatest(
+        least(
+            (select max(s.last_message_at) from public.sessions as s where s.tenant_id = v_tenant.id),
+            greatest(coalesce(v_tenant.caught_up_at, v_tenant.created_at), v_now - v_look_back)
+        ),
+        v_tenant.caught_up_at - v_look_back
+    ) - hybridflow.seconds((p ->> 'margin_seconds')::numeric));
+end
+$$;
+
+-- caught_up({tenant_id, until})
+-- Gap repair has brought everything that was sent before `until`. Returns {caught_up_at}.
+create or replace function public.caught_up(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_until timestamptz;
+begin
+    perform hybridflow.require_keys('caught_up', p, '{tenant_id,until}');
+    update public.tenants set caught_up_at = greatest(caught_up_at, (p ->> 'until')::timestamptz)
+    where id = (p ->> 'tenant_id')::bigint
+    returning caught_up_at into v_until;
+    return jsonb_build_object('caught_up_at', v_until);
+end
+$$;
+
+-- ==================== 0810_demo.sql
+
+-- HybridFlow: the demo business, by which `make run` shows what it does where there is no tenant yet.
+
+alter table public.tenants add column if not exists is_demo boolean not null default false;
+comment on column public.tenants.is_demo is
+'Made by `make run` and played on loopback; it goes before the first real tenant is served.';
+
+-- look_at_demo({})
+-- Returns {has_tenants, tenant_id}: whether there is a real tenant, and which one is the demo's (null: none).
+create or replace function public.look_at_demo(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'has_tenants', exists (select from public.tenants where not is_demo),
+        'tenant_id', (select min(id) from public.tenants where is_demo)
+    )
+    where p is not null
+$$;
+
+-- begin_demo({tenant_id, values: {instance_name, evo_server_url, …}})
+-- Makes the demo's tenant, anew, with this id: those of real tenants go on being counted from 1. Returns
+-- {tenant}. PT409: there is a real tenant, beside which no demo is. PT422: which value is wrong, and how.
+create or replace function public.begin_demo(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('begin_demo', p, '{tenant_id,values}');
+    if exists (select from public.tenants where not is_demo) then
+        raise exception 'there is a tenant already: the demo business is for who has none yet'
+            using errcode = 'PT409';
+    end if;
+    delete from public.tenants where is_demo;
+    perform hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, p -> 'values');
+    update public.tenants set is_demo = true where id = (p ->> 'tenant_id')::bigint;
+    return jsonb_build_object('tenant', (
+        select hybridflow.tenant_json(t) from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- end_demo({})
+-- Deletes the demo's tenant with all that was said there. Returns {ended}: how many there were.
+create or replace function public.end_demo(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ended integer;
+begin
+    delete from public.tenants where p is not null and is_demo;
+    get diagnostics v_ended = row_count;
+    return jsonb_build_object('ended', v_ended);
+end
+$$;
+
+-- pass_demo_time({tenant_id, policy})
+-- Lets the time pass that the demo's pauses take: their beginnings and ends move back until they are over.
+-- What ends them is auto_resume, as ever. One without an end stays. Returns {session_ids}: of those pauses.
+create or replace function public.pass_demo_time(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('pass_demo_time', p, '{tenant_id,policy}');
+    with passed as (
+        update public.sessions as s
+        set paused_at = s.paused_at - d.rest, last_human_at = s.last_human_at - d.rest,
+            paused_until = s.paused_until - d.rest, pause_asked_at = s.pause_asked_at - d.rest,
+            pause_written_at = s.pause_written_at - d.rest
+        from (
+            select x.id, greatest(
+                interval '0',
+                hybridflow.pause_ends_at(x, t.resume_after_hours, p -> 'policy') - hybridflow.clock()
+            ) as rest
+            from public.sessions as x
+            inner join public.tenants as t on t.id = x.tenant_id
+            where t.id = (p ->> 'tenant_id')::bigint and t.is_demo and x.is_paused and not x.pause_indefinite
+        ) as d
+        where s.id = d.id
+        returning s.id
+    )
+    select array_agg(q.id) into v_ids from passed as q;
+    return jsonb_build_object('session_ids', coalesce(to_jsonb(v_ids), '[]'));
+end
+$$;
+
+-- ==================== 0820_secrets.sql
+
+-- HybridFlow: what tenants keep secret, and who may post webhooks for them.
+--
+-- A key of Evolution is encrypted by the router before it comes here; the database never sees what it is
+-- encrypted with. A webhook secret is kept as its SHA-256 only: it is random and long, so nothing more is
+-- needed, and nobody can read it again.
+
+create table if not exists public.webhook_secrets (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    secret_hash bytea not null unique check (length(secret_hash) = 32),
+    ends_with text not null check (length(ends_with) <= 4),
+    created_by text,
+    created_at timestamptz not null default now(),
+    retires_at timestamptz
+);
+
+comment on table public.webhook_secrets is
+'What a tenant''s Evolution shows with its webhooks, beside EVOLUTION_WEBHOOK_SHARED_SECRET.';
+comment on column public.webhook_secrets.ends_with is 'The last characters of the secret, to know it by.';
+comment on column public.webhook_secrets.retires_at is 'From when on it is refused; null: never.';
+
+create index if not exists webhook_secrets_by_tenant on public.webhook_secrets (tenant_id);
+
+alter table public.webhook_secrets enable row level security;
+
+-- A secret as the API shows it: everything but the secret.
+create or replace function hybridflow.webhook_secret_json(p_secret public.webhook_secrets)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_secret) - 'secret_hash'
+        || jsonb_build_object('is_active', coalesce(p_secret.retires_at > hybridflow.clock(), true))
+$$;
+
+-- The hashes of the tenant's secrets that are accepted now, in hex, the newest first; with p_lasting only
+-- those that have no end yet.
+create or replace function hybridflow.webhook_hashes(p_tenant_id bigint, p_lasting boolean)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(jsonb_agg(encode(w.secret_hash, 'hex') order by w.id desc), '[]')
+    from public.webhook_secrets as w
+    where w.tenant_id = p_tenant_id
+        and (w.retires_at is null or (not p_lasting and w.retires_at > hybridflow.clock()))
+$$;
+
+-- add_webhook_secret({tenant_id, secret_hash, ends_with, created_by?, retire_others_after_hours?})
+-- Accepts one more secret (its SHA-256, in hex) for the tenant's webhooks. Those that it has go on being
+-- accepted, or, with retire_others_after_hours, so long. Of those that are retired it keeps the newest 50.
+-- Returns {webhook_secret}. PT404: no such tenant;
+-- PT409: it has ten already; PT422: no hash.
+create or replace function public.add_webhook_secret(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_secret public.webhook_secrets;
+begin
+    perform hybridflow.require_keys('add_webhook_secret', p, '{tenant_id,secret_hash,ends_with}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    if coalesce(p ->> 'secret_hash', '') !~ '^[0-9a-f]{64}$' then
+        raise exception 'secret_hash must be a SHA-256 in hex' using errcode = 'PT422';
+    end if;
+    perform from public.tenants where id = v_tenant.id for update;
+    update public.webhook_secrets
+    set retires_at = least(
+        retires_at, hybridflow.clock() + hybridflow.seconds(3600 * (p ->> 'retire_others_after_hours')::numeric)
+    )
+    where tenant_id = v_tenant.id and p ->> 'retire_others_after_hours' is not null;
+    if jsonb_array_length(hybridflow.webhook_hashes(v_tenant.id, false)) >= 10 then
+        raise exception 'the tenant has ten webhook secrets already: retire one first' using errcode = 'PT409';
+    end if;
+    delete from public.webhook_secrets
+    where id in (  -- secrets that were made and retired again have an end as well
+        select w.id from public.webhook_secrets as w
+        where w.tenant_id = v_tenant.id and w.retires_at <= hybridflow.clock()
+        order by w.id desc offset 50
+    );
+    insert into public.webhook_secrets (tenant_id, secret_hash, ends_with, created_by, created_at)
+    values (
+        v_tenant.id, decode(p ->> 'secret_hash', 'hex'), p ->> 'ends_with', p ->> 'created_by',
+        hybridflow.clock()
+    )
+    returning * into v_secret;
+    return jsonb_build_object('webhook_secret', hybridflow.webhook_secret_json(v_secret));
+end
+$$;
+
+-- list_webhook_secrets({tenant_id})
+-- Returns {items: [webhook_secret]}, the newest first, retired ones included. PT404: no such tenant.
+create or replace function public.list_webhook_secrets(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('list_webhook_secrets', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(hybridflow.webhook_secret_json(w) order by w.id desc), '[]')
+        from public.webhook_secrets as w where w.tenant_id = v_tenant.id
+    ));
+end
+$$;
+
+-- retire_webhook_secret({tenant_id, webhook_secret_id, after_hours?})
+-- Refuses a secret from then on (at once, without after_hours); one that is retired stays so. Returns
+-- {webhook_secret}. PT404: the tenant has no such secret; PT409: every webhook would be refused.
+create or replace function public.retire_webhook_secret(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_secret public.webhook_secrets;
+begin
+    perform hybridflow.require_keys('retire_webhook_secret', p, '{tenant_id,webhook_secret_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    perform from public.tenants where id = v_tenant.id for update;
+    update public.webhook_secrets
+    set retires_at = least(
+        retires_at, hybridflow.clock() + hybridflow.seconds(3600 * coalesce((p ->> 'after_hours')::numeric, 0))
+    )
+    where id = (p ->> 'webhook_secret_id')::bigint and tenant_id = v_tenant.id
+    returning * into v_secret;
+    if not found then
+        raise exception 'tenant % has no webhook secret %', v_tenant.id, p ->> 'webhook_secret_id'
+            using errcode = 'PT404';
+    elsif not v_tenant.shared_webhook_secret and hybridflow.webhook_hashes(v_tenant.id, true) = '[]' then
+        raise exception '%', 'it is the last, and shared_webhook_secret is off: every webhook would be refused;'
+            ' make a new secret first' using errcode = 'PT409';
+    end if;
+    return jsonb_build_object('webhook_secret', hybridflow.webhook_secret_json(v_secret));
+end
+$$;
+
+-- list_sealed({after?, limit?})
+-- Returns {items: [{tenant_id, column, value}]}: the keys as they are stored, in the order of the tenants, of
+-- `limit` (200) tenants behind the one with the id `after`. For scripts.rotate_secrets only.
+create or replace function public.list_sealed(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object('items', coalesce(jsonb_agg(
+        jsonb_build_object('tenant_id', f.id, 'column', k.name, 'value', k.value) order by f.id, k.name
+    ), '[]'))
+    from (
+        select t.id, t.evo_api_key, t.llm_api_key from public.tenants as t
+        where t.id > coalesce((p ->> 'after')::bigint, 0) and (t.evo_api_key <> '' or t.llm_api_key <> '')
+        order by t.id limit coalesce((p ->> 'limit')::integer, 200)
+    ) as f
+    cross join lateral (values ('evo_api_key', f.evo_api_key), ('llm_api_key', f.llm_api_key)) as k (name, value)
+    where k.value <> ''
+$$;
+
+-- reseal({tenant_id, column, old, new})
+-- Puts the same key, encrypted again, in the place of the old value. Returns {changed}: false where that is
+-- no longer there, for somebody has given the tenant another key meanwhile.
+create or replace function public.reseal(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_is_evolutions boolean := p ->> 'column' = 'evo_api_key';
+begin
+    perform hybridflow.require_keys('reseal', p, '{tenant_id,column,old,new}');
+    update public.tenants
+    set evo_api_key = case when v_is_evolutions then p ->> 'new' else evo_api_key end,
+        llm_api_key = case when v_is_evolutions then llm_api_key else p ->> 'new' end
+    where id = (p ->> 'tenant_id')::bigint
+        and case when v_is_evolutions then evo_api_key else llm_api_key end = p ->> 'old';
+    return jsonb_build_object('changed', found);
+end
+$$;
+
+-- ==================== 0830_operators.sql
+
+-- HybridFlow: who may do what over the API, and who did.
+--
+-- A caller is {kind, …}: `deployment` (a key of API_KEYS) and `script` (a script with the configuration)
+-- have every right; `key` shows the SHA-256 of an API key of the table api_keys; `user` is a user of
+-- Supabase Auth, whose rights are the memberships. The router says who calls, having checked the key or
+-- the token; what the caller may do is decided here, in the transaction that does it.
+--
+-- Roles, each with the rights of those before it: viewer (reads), operator (pauses, resumes, retries),
+-- admin (settings, secrets, keys, members, people's data, the audit log).
+
+create table if not exists public.api_keys (
+    id bigint generated always as identity primary key,
+    name text not null check (length(btrim(name)) between 1 and 100),
+    key_hash bytea not null unique check (length(key_hash) = 32),
+    starts_with text not null check (length(starts_with) between 1 and 20),
+    role text not null check (role in ('viewer', 'operator', 'admin')),
+    every_tenant boolean not null default false,
+    created_by text,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    last_used_at timestamptz
+);
+
+comment on table public.api_keys is 'Keys of the REST API, each with a role, for some tenants or for all.';
+comment on column public.api_keys.key_hash is 'SHA-256: a key is random and long, so nothing more is needed.';
+comment on column public.api_keys.starts_with is 'The first characters of the key, to know it by.';
+comment on column public.api_keys.every_tenant is 'It holds for every tenant, also for those yet to come.';
+comment on column public.api_keys.last_used_at is 'To the minute.';
+
+create table if not exists public.api_key_tenants (
+    api_key_id bigint not null references public.api_keys (id) on delete cascade,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    primary key (api_key_id, tenant_id)
+);
+
+comment on table public.api_key_tenants is 'The tenants of a key that is not for every one.';
+
+create index if not exists api_key_tenants_by_tenant on public.api_key_tenants (tenant_id);
+
+create table if not exists public.memberships (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    user_id uuid not null,
+    role text not null check (role in ('viewer', 'operator', 'admin')),
+    created_by text,
+    created_at timestamptz not null default now(),
+    primary key (tenant_id, user_id)
+);
+
+comment on table public.memberships is 'What a user of Supabase Auth (auth.users.id) is in a tenant.';
+
+create index if not exists memberships_by_user on public.memberships (user_id);
+
+create table if not exists public.audit_log (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    tenant_id bigint,
+    caller_kind text not null
+    check (caller_kind in ('deployment', 'script', 'key', 'user', 'owner', 'contact', 'ai', 'cron')),
+    caller text not null,
+    action text not null,
+    session_id bigint,
+    turn_id bigint,
+    detail jsonb not null default '{}'
+);
+
+comment on table public.audit_log is
+'Who did what. Lines are only ever added, outlive what they are about, and hold no content.';
+comment on column public.audit_log.action is 'The function that was called.';
+
+-- Which key did it: names are no proof, for two keys may have one.
+alter table public.audit_log add column if not exists api_key_id bigint;
+comment on column public.audit_log.api_key_id is 'Of caller_kind ''key'': which one.';
+
+create index if not exists audit_log_by_tenant on public.audit_log (tenant_id, id desc);
+
+alter table public.api_keys enable row level security;
+alter table public.api_key_tenants enable row level security;
+alter table public.memberships enable row level security;
+alter table public.audit_log enable row level security;
+
+create or replace function hybridflow.refuse_change()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'audit_log is append-only' using errcode = '42501';
+end
+$$;
+
+create or replace trigger audit_log_is_append_only
+before update or delete or truncate on public.audit_log
+for each statement execute function hybridflow.refuse_change();
+
+-- Notes who paused or resumed a session where no caller of the API did: the owner, by writing, the AI, by
+-- a handoff, a contact, a scheduler.
+create or replace function hybridflow.audit_pause()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_source text := case when new.is_paused then new.pause_source else new.resume_source end;
+begin
+    insert into public.audit_log (at, tenant_id, caller_kind, caller, action, session_id)
+    values (
+        hybridflow.clock(), new.tenant_id, v_source, v_source,
+        case when new.is_paused then 'pause_session' else 'resume_session' end, new.id
+    );
+    return null;
+end
+$$;
+
+create or replace trigger sessions_audit_pause
+after update of is_paused on public.sessions
+for each row
+when (
+    old.is_paused is distinct from new.is_paused
+    and case when new.is_paused then new.pause_source else new.resume_source end
+    in ('owner', 'contact', 'ai', 'cron')
+)
+execute function hybridflow.audit_pause();
+
+-- What callers may ask for: the function, the role that it needs in the tenant that the argument names,
+-- whether it is audited, and what of its argument then stands in the line. A function that is not here
+-- cannot be called by as_operator at all.
+create or replace function hybridflow.operator_calls()
+returns table (name text, needs text, audited boolean, details text[])
+language sql
+immutable
+set search_path = ''
+as $$
+    values
+    ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('who_am_i', 'anybody', false, '{}'),
+    ('get_tenant', 'viewer', false, '{}'),
+    ('get_spending', 'viewer', false, '{}'),
+    ('get_tenant_stats', 'viewer', false, '{}'),
+    ('list_sessions', 'viewer', false, '{}'),
+    ('get_session', 'viewer', false, '{}'),
+    ('list_messages', 'viewer', false, '{}'),
+    ('list_turns', 'viewer', false, '{}'),
+    ('get_turn', 'viewer', false, '{}'),
+    ('tell_turn', 'viewer', false, '{}'),
+    ('find_turn', 'deployment', false, '{}'),
+    ('pause_session', 'operator', true, '{until,indefinite}'),
+    ('resume_session', 'operator', true, '{}'),
+    ('pause_contact', 'operator', true, '{until,indefinite}'),
+    ('resume_contact', 'operator', true, '{}'),
+    ('retry_turn', 'operator', true, '{}'),
+    ('retry_turns', 'operator', true, '{}'),
+    ('begin_human_send', 'operator', true, '{knowingly}'),
+    ('find_contact', 'admin', false, '{}'),
+    ('export_contact', 'admin', true, '{}'),
+    ('export_rows', 'admin', false, '{}'),
+    ('erase_history', 'admin', false, '{}'),
+    ('erase_contact', 'admin', true, '{}'),
+    ('get_instance', 'operator', false, '{}'),
+    ('get_qrcode', 'admin', true, '{}'),
+    ('reserve_tenant', 'deployment', false, '{}'),
+    ('create_tenant', 'deployment', true, '{}'),
+    ('change_tenant', 'admin', true, '{}'),
+    ('list_webhook_secrets', 'admin', false, '{}'),
+    ('add_webhook_secret', 'admin', true, '{ends_with,retire_others_after_hours}'),
+    ('retire_webhook_secret', 'admin', true, '{webhook_secret_id,after_hours}'),
+    ('list_members', 'admin', false, '{}'),
+    ('set_member', 'admin', true, '{user_id,role}'),
+    ('remove_member', 'admin', true, '{user_id}'),
+    ('list_api_keys', 'anybody', false, '{}'),
+    ('create_api_key', 'anybody', true, '{name,starts_with,role,tenant_ids,expires_at}'),
+    ('revoke_api_key', 'anybody', true, '{api_key_id}'),
+    ('list_audit', 'admin', false, '{}')
+$$;
+
+-- Whether the role has the rights of p_needs.
+create or replace function hybridflow.reaches(p_role text, p_needs text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_position(array['viewer', 'operator', 'admin'], p_role)
+        >= array_position(array['viewer', 'operator', 'admin'], p_needs), false)
+$$;
+
+-- The caller with what it is known by: {kind, name} and, of a key, {api_key_id, role, every_tenant, made_by}.
+-- Raises PT401 for a key that is not known, revoked or over.
+create or replace function hybridflow.known_caller(p_caller jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_key public.api_keys;
+begin
+    case p_caller ->> 'kind'
+        when 'deployment', 'script' then
+            return jsonb_build_object('kind', p_caller -> 'kind', 'name', p_caller -> 'name');
+        when 'user' then
+            return jsonb_build_object(
+                'kind', 'user', 'name', p_caller -> 'user_id', 'user_id', (p_caller ->> 'user_id')::uuid
+            );
+        when 'key' then
+            select * into v_key from public.api_keys
+            where key_hash = decode(p_caller ->> 'key_hash', 'hex');
+            if v_key.id is null then
+                raise exception 'this API key is not known' using errcode = 'PT401';
+            elsif v_key.revoked_at is not null then
+                raise exception 'the API key % was revoked', v_key.name using errcode = 'PT401';
+            elsif v_key.expires_at <= hybridflow.clock() then
+                raise exception 'the API key % has expired', v_key.name using errcode = 'PT401';
+            end if;
+            -- Where another call of the key has noted it, and goes on for long, that is not waited for.
+            update public.api_keys set last_used_at = hybridflow.clock()
+            where id = (
+                select k.id from public.api_keys as k
+                where k.id = v_key.id
+                    and (k.last_used_at is null or k.last_used_at < hybridflow.clock() - interval '1 minute')
+                for no key update skip locked
+            );
+            return jsonb_build_object(
+                'kind', 'key', 'made_by', v_key.made_by, 'name', v_key.name, 'api_key_id', v_key.id, 'role', v_key.role,
+                'every_tenant', v_key.every_tenant
+            );
+        else
+            raise exception 'nobody calls' using errcode = 'PT401';
+    end case;
+end
+$$;
+
+-- The role of a known caller in a tenant; in the whole deployment, where p_tenant_id is null. Null: none.
+create or replace function hybridflow.role_in(p_caller jsonb, p_tenant_id bigint)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select case p_caller ->> 'kind'
+        when 'deployment' then 'admin'
+        when 'script' then 'admin'
+        when 'key' then (
+            select k.role from public.api_keys as k
+            where k.id = (p_caller ->> 'api_key_id')::bigint and (k.every_tenant or exists (
+                select from public.api_key_tenants as t
+                where t.api_key_id = k.id and t.tenant_id = p_tenant_id
+            ))
+        )
+        when 'user' then (
+            select m.role from public.memberships as m
+            where m.user_id = (p_caller ->> 'user_id')::uuid and m.tenant_id = p_tenant_id
+        )
+    end
+$$;
+
+-- The tenants in which a known caller has at least the role p_needs; null: every tenant.
+create or replace function hybridflow.tenants_of(p_caller jsonb, p_needs text)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.reaches(hybridflow.role_in(p_caller, null), p_needs) then null
+        else array(
+            select k.tenant_id from public.api_key_tenants as k
+            where k.api_key_id = (p_caller ->> 'api_key_id')::bigint
+                and hybridflow.reaches(p_caller ->> 'role', p_needs)
+            union all
+            select m.tenant_id from public.memberships as m
+            where m.user_id = (p_caller ->> 'user_id')::uuid and hybridflow.reaches(m.role, p_needs)
+        )
+    end
+$$;
+
+-- Raises PT404 where the caller has no role in the tenant (which then looks as if there were none), PT403
+-- where the role is too low; p_tenant_id null: the deployment, of which everybody may know.
+create or replace function hybridflow.require_role(p_caller jsonb, p_tenant_id bigint, p_needs text)
+returns void
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_role text := hybridflow.role_in(p_caller, p_tenant_id);
+begin
+    if hybridflow.reaches(v_role, p_needs) then
+        return;
+    elsif p_tenant_id is null then
+        raise exception 'this needs the role % for every tenant', p_needs using errcode = 'PT403';
+    elsif v_role is null then
+        raise exception 'there is no tenant %', p_tenant_id using errcode = 'PT404';
+    end if;
+    raise exception 'this needs the role %, and % is %', p_needs, p_caller ->> 'name', v_role
+        using errcode = 'PT403';
+end
+$$;
+
+-- The tenant that an argument is about, if the known caller has the role p_needs in it; null: the whole
+-- deployment. Raises PT403 and PT404 as require_role does, and for another's instance as for none.
+create or replace function hybridflow.allowed_tenant(p_caller jsonb, p_needs text, p jsonb)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_name text := p ->> 'instance_name';
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+begin
+    if v_name is not null and v_tenant_id is not null then
+        raise exception 'tenant_id and instance_name exclude each other' using errcode = 'PT422';
+    elsif v_name is not null then
+        select t.id into v_tenant_id from public.tenants as t where t.instance_name = v_name;
+        if p_needs <> 'anybody' and hybridflow.role_in(p_caller, v_tenant_id) is null then
+            raise exception 'there is no tenant with the instance %', v_name using errcode = 'PT404';
+        end if;
+    end if;
+    if p_needs = 'deployment' then
+        perform hybridflow.require_role(p_caller, null, 'admin');
+    elsif p_needs <> 'anybody' then
+        perform hybridflow.require_role(p_caller, v_tenant_id, p_needs);
+    end if;
+    return v_tenant_id;
+end
+$$;
+
+-- Adds a line to the audit log: what a known caller did.
+create or replace function hybridflow.record_audit(
+    p_caller jsonb, p_action text, p_tenant_id bigint, p jsonb, p_detail jsonb
+)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.audit_log (
+        at, tenant_id, caller_kind, caller, api_key_id, action, session_id, turn_id, detail
+    )
+    values (
+        hybridflow.clock(), p_tenant_id, p_caller ->> 'kind', coalesce(p_caller ->> 'name', '?'),
+        (p_caller ->> 'api_key_id')::bigint, p_action,
+        (p ->> 'session_id')::bigint, (p ->> 'turn_id')::bigint, jsonb_strip_nulls(p_detail)
+    )
+$$;
+
+-- as_operator({caller, function, argument?})
+-- Calls the function for the caller, if it has the role that this needs, and audits it. The function is given
+-- the known caller as `caller`. Returns {caller: its name, result}: what the function returns, without
+-- `audit` and `audit_tenants`, which go into the audit log. PT401: no such key; PT403: the role is too low,
+-- or nobody may call this; PT404: another tenant's; and what the function raises.
+create or replace function public.as_operator(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_caller jsonb;
+    v_argument jsonb;
+    v_call record;
+    v_tenant_id bigint;
+    v_result jsonb;
+begin
+    perform hybridflow.require_keys('as_operator', p, '{caller,function}');
+    v_caller := hybridflow.known_caller(p -> 'caller');
+    v_argument := coalesce(nullif(p -> 'argument', 'null'), '{}') || jsonb_build_object('caller', v_caller);
+    select * into v_call from hybridflow.operator_calls() as c where c.name = p ->> 'function';
+    if not found then
+        raise exception 'nobody may call % over the API', p ->> 'function' using errcode = 'PT403';
+    end if;
+    v_tenant_id := hybridflow.allowed_tenant(v_caller, v_call.needs, v_argument);
+    execute format('select public.%I($1)', v_call.name) into v_result using v_argument;
+    if v_call.audited then
+        -- What is about several tenants has a line for the admins of each, which names no other.
+        perform hybridflow.record_audit(
+            v_caller, v_call.name, coalesce(v_tenant_id, (v_result #>> '{tenant,id}')::bigint, a.tenant_id),
+            jsonb_build_object(
+                'session_id', coalesce(v_argument -> 'session_id', v_result #> '{session,id}'),
+                'turn_id', coalesce(v_argument -> 'turn_id', v_result -> 'turn_id')
+            ),
+            coalesce(v_result -> 'audit', (
+                select jsonb_object_agg(d.key, v_argument -> d.key) from unnest(v_call.details) as d (key)
+            ), '{}')
+        )
+        from (
+            select t.id::bigint as tenant_id from jsonb_array_elements_text(v_result -> 'audit_tenants') as t (id)
+            union all
+            select null where coalesce(jsonb_array_length(v_result -> 'audit_tenants'), 0) = 0
+        ) as a;
+    end if;
+    return jsonb_build_object(
+        'caller', v_caller -> 'name', 'result', v_result - '{audit,audit_tenants}'::text[]
+    );
+end
+$$;
+
+-- ==================== 0840_keys_and_members.sql
+
+-- HybridFlow: API keys, members of tenants, and the audit log, as operators see and change them. All are
+-- called by as_operator, which puts the known caller into the argument.
+
+-- Ends what keys that the user made may do in the tenant, where the user has no longer the role that they
+-- have: a key of this tenant alone is revoked, one of several tenants loses this one. What was made with a
+-- key that a member made is the member's, too.
+create or replace function hybridflow.end_keys(p_user_id uuid, p_tenant_id bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text := (
+        select m.role from public.memberships as m where m.user_id = p_user_id and m.tenant_id = p_tenant_id
+    );
+    v_key public.api_keys;
+begin
+    for v_key in
+        select k.* from public.api_keys as k
+        where k.made_by = p_user_id and k.revoked_at is null and not hybridflow.reaches(v_role, k.role)
+            and exists (
+                select from public.api_key_tenants as t where t.api_key_id = k.id and t.tenant_id = p_tenant_id
+            )
+        order by k.id
+        for update
+    loop
+        delete from public.api_key_tenants as t
+        where t.api_key_id = v_key.id and t.tenant_id = p_tenant_id and exists (
+            select from public.api_key_tenants as o where o.api_key_id = v_key.id and o.tenant_id <> p_tenant_id
+        );
+        if not found then
+            update public.api_keys set revoked_at = hybridflow.clock() where id = v_key.id;
+        end if;
+    end loop;
+end
+$$;
+
+-- Who made a key is kept from 0.2.0 on; before, a user's id stood in created_by alone. Keys of members who
+-- have gone end here.
+do $$
+begin
+    if exists (
+        select from pg_catalog.pg_attribute
+        where attrelid = 'public.api_keys'::regclass and attname = 'made_by' and not attisdropped
+    ) then
+        return;
+    end if;
+    alter table public.api_keys add column made_by uuid;
+    update public.api_keys set made_by = created_by::uuid
+    where created_by ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
+    perform hybridflow.end_keys(k.made_by, t.tenant_id)
+    from public.api_keys as k inner join public.api_key_tenants as t on t.api_key_id = k.id
+    where k.made_by is not null;
+end
+$$;
+comment on column public.api_keys.made_by is
+'The user of Supabase Auth who made it, or made the key that made it: it ends with the membership.';
+create index if not exists api_keys_by_maker on public.api_keys (made_by) where made_by is not null;
+
+alter table public.api_keys
+add column if not exists made_with bigint references public.api_keys (id) on delete set null;
+comment on column public.api_keys.made_with is 'The key that made it: it ends with that one.';
+create index if not exists api_keys_by_making_key on public.api_keys (made_with) where made_with is not null;
+
+create or replace function hybridflow.end_keys_made_with()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.api_keys set revoked_at = new.revoked_at where made_with = new.id and revoked_at is null;
+    return null;
+end
+$$;
+
+create or replace trigger api_keys_end_those_made_with
+after update of revoked_at on public.api_keys
+for each row when (old.revoked_at is null and new.revoked_at is not null)
+execute function hybridflow.end_keys_made_with();
+
+create or replace function hybridflow.end_keys_of_member()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.end_keys(old.user_id, old.tenant_id);
+    return null;
+end
+$$;
+
+create or replace trigger memberships_end_keys
+after update or delete on public.memberships
+for each row execute function hybridflow.end_keys_of_member();
+
+-- The user of Supabase Auth that a known caller acts for, itself or with a key; null: nobody.
+create or replace function hybridflow.member_behind(p_caller jsonb)
+returns uuid
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_caller ->> 'user_id', p_caller ->> 'made_by')::uuid
+$$;
+
+-- A key as the API shows it: everything but its hash.
+create or replace function hybridflow.api_key_json(p_key public.api_keys)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select to_jsonb(p_key) - 'key_hash' || jsonb_build_object(
+        'tenant_ids', case when not p_key.every_tenant then (
+            select coalesce(jsonb_agg(t.tenant_id order by t.tenant_id), '[]')
+            from public.api_key_tenants as t where t.api_key_id = p_key.id
+        ) end,
+        'is_active', p_key.revoked_at is null and coalesce(p_key.expires_at > hybridflow.clock(), true)
+    )
+$$;
+
+-- What the audit log says of a key that is made or revoked: {audit, audit_tenants: those that it is for}.
+create or replace function hybridflow.audit_of_key(p_key public.api_keys)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'audit', jsonb_build_object(
+            'api_key_id', p_key.id, 'name', p_key.name, 'starts_with', p_key.starts_with, 'role', p_key.role,
+            'expires_at', p_key.expires_at
+        ),
+        'audit_tenants', (
+            select coalesce(jsonb_agg(t.tenant_id order by t.tenant_id), '[]')
+            from public.api_key_tenants as t where t.api_key_id = p_key.id
+        )
+    )
+$$;
+
+-- Makes room for one more key of each of these tenants: of keys that have ended, it keeps the newest 500.
+-- Raises PT409 where it has 500 that hold. Several at the same moment may be some more.
+create or replace function hybridflow.make_room_for_key(p_tenants bigint[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint;
+    v_now timestamptz := hybridflow.clock();
+begin
+    foreach v_tenant_id in array p_tenants loop
+        continue when (
+            select count(*) < 500 from (
+                select from public.api_key_tenants as t where t.tenant_id = v_tenant_id limit 500
+            ) as few
+        );
+        with ended as (
+            select k.id from public.api_keys as k
+            inner join public.api_key_tenants as t on t.api_key_id = k.id
+            where t.tenant_id = v_tenant_id and (k.revoked_at is not null or k.expires_at <= v_now)
+            order by k.id desc offset 500
+        ), shared as (  -- another tenant's list has it, too
+            delete from public.api_key_tenants as t using ended as e
+            where t.api_key_id = e.id and t.tenant_id = v_tenant_id and exists (
+                select from public.api_key_tenants as o where o.api_key_id = e.id and o.tenant_id <> v_tenant_id
+            )
+            returning t.api_key_id as id
+        )
+
+        delete from public.api_keys as k using ended as e
+        where k.id = e.id and k.id not in (select s.id from shared as s);
+        if (
+            select count(*) >= 500 from public.api_keys as k
+            inner join public.api_key_tenants as t on t.api_key_id = k.id
+            where t.tenant_id = v_tenant_id and k.revoked_at is null and coalesce(k.expires_at > v_now, true)
+        ) then
+            raise exception 'tenant % has 500 keys already: revoke one first', v_tenant_id
+                using errcode = 'PT409';
+        end if;
+    end loop;
+end
+$$;
+
+-- create_api_key({caller, name, key_hash, starts_with, role, tenant_ids: [id] | null, expires_at?})
+-- Makes a key for these tenants; tenant_ids null: for every one. Returns {api_key, audit, audit_tenants}. The
+-- caller must be admin in each of them: PT404 and PT403 else. One that a key makes is over when that is, at
+-- the latest. PT409: a tenant has 500 already; PT422: which value cannot be.
+create or replace function public.create_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_every boolean := jsonb_typeof(coalesce(p -> 'tenant_ids', 'null')) = 'null';
+    v_tenants bigint[];
+    v_maker public.api_keys;
+    v_key public.api_keys;
+begin
+    perform hybridflow.require_keys(
+        'create_api_key', p, '{caller,name,key_hash,starts_with,role,tenant_ids or null}'
+    );
+    -- Who revokes the key that asks waits, and then ends this one, too.
+    select * into v_maker from public.api_keys where id = (p #>> '{caller,api_key_id}')::bigint for share;
+    if v_maker.revoked_at is not null then
+        raise exception 'the API key % was revoked', v_maker.name using errcode = 'PT401';
+    end if;
+    if not v_every then
+        v_tenants := array(select distinct t.id::bigint from jsonb_array_elements_text(p -> 'tenant_ids') as t (id));
+        if v_tenants = '{}' then
+            raise exception 'tenant_ids must name a tenant, or be null: every tenant' using errcode = 'PT422';
+        end if;
+    end if;
+    -- Whose membership ends meanwhile waits, and then ends this key, too.
+    perform from public.memberships as m
+    where m.user_id = hybridflow.member_behind(p -> 'caller') and m.tenant_id = any(v_tenants)
+    order by m.tenant_id
+    for share;
+    perform hybridflow.require_role(p -> 'caller', t.id, 'admin')
+    from unnest(case when v_every then array[null::bigint] else v_tenants end) as t (id);
+    if (p ->> 'expires_at')::timestamptz <= hybridflow.clock() then
+        raise exception 'expires_at must be in the future, not %', p ->> 'expires_at' using errcode = 'PT422';
+    end if;
+    perform hybridflow.check_name('the name of a key', p ->> 'name');
+    perform hybridflow.make_room_for_key(coalesce(v_tenants, '{}'));
+    insert into public.api_keys (
+        name, key_hash, starts_with, role, every_tenant, created_by, made_by, made_with, created_at, expires_at
+    )
+    values (
+        btrim(p ->> 'name'), decode(p ->> 'key_hash', 'hex'), p ->> 'starts_with', p ->> 'role', v_every,
+        p #>> '{caller,name}', hybridflow.member_behind(p -> 'caller'), v_maker.id, hybridflow.clock(),
+        least((p ->> 'expires_at')::timestamptz, v_maker.expires_at)
+    )
+    returning * into v_key;
+    insert into public.api_key_tenants (api_key_id, tenant_id)
+    select v_key.id, t.id from unnest(v_tenants) as t (id);
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key)) || hybridflow.audit_of_key(v_key);
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a key needs a name of 1 to 100 characters, and a role: viewer, operator or admin'
+            using errcode = 'PT422';
+    when foreign_key_violation then
+        raise exception 'tenant_ids: there is no such tenant' using errcode = 'PT404';
+end
+$$;
+
+-- Whether the known caller may see and revoke a key: admin wherever the key holds.
+create or replace function hybridflow.may_manage(p_caller jsonb, p_key public.api_keys)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select case
+        when hybridflow.tenants_of(p_caller, 'admin') is null then true
+        when p_key.every_tenant then false
+        else exists (select from public.api_key_tenants as t where t.api_key_id = p_key.id) and not exists (
+            select from public.api_key_tenants as t
+            where t.api_key_id = p_key.id and t.tenant_id <> all(hybridflow.tenants_of(p_caller, 'admin'))
+        )
+    end
+$$;
+
+-- list_api_keys({caller, limit?, cursor?})
+-- Returns {items: [api_key], next_cursor}: the keys that the caller may manage, the newest first, revoked
+-- ones included. Of an admin of some tenants only theirs are looked at, however many others have.
+create or replace function public.list_api_keys(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('api_keys', p) ->> 0)::bigint, 9223372036854775807);
+    v_tenants bigint[] := hybridflow.tenants_of(p -> 'caller', 'admin');
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('list_api_keys', p, '{caller}');
+    select array_agg(jsonb_build_object(
+        'key', jsonb_build_array(f.id), 'item', hybridflow.api_key_json(f)
+    ) order by f.id desc)
+    into v_rows
+    from (
+        (
+            select k.* from public.api_keys as k
+            where v_tenants is null and k.id < v_before
+            order by k.id desc limit v_limit + 1
+        )
+        union all
+        (
+            select k.* from public.api_keys as k
+            where k.id < v_before and not k.every_tenant and k.id = any(array(
+                select t.api_key_id from public.api_key_tenants as t where t.tenant_id = any(v_tenants)
+            )) and not exists (
+                select from public.api_key_tenants as t
+                where t.api_key_id = k.id and t.tenant_id <> all(v_tenants)
+            )
+            order by k.id desc limit v_limit + 1
+        )
+    ) as f;
+    return hybridflow.page('api_keys', v_rows, v_limit);
+end
+$$;
+
+-- revoke_api_key({caller, api_key_id})
+-- Refuses a key from now on, and those that were made with it; one that is revoked stays so. Returns
+-- {api_key, audit, audit_tenants}. PT404: there is none that the caller may manage.
+create or replace function public.revoke_api_key(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_key public.api_keys;
+begin
+    perform hybridflow.require_keys('revoke_api_key', p, '{caller,api_key_id}');
+    select * into v_key from public.api_keys where id = (p ->> 'api_key_id')::bigint for update;
+    if not found or not hybridflow.may_manage(p -> 'caller', v_key) then
+        raise exception 'there is no API key %', p ->> 'api_key_id' using errcode = 'PT404';
+    end if;
+    update public.api_keys set revoked_at = coalesce(revoked_at, hybridflow.clock()) where id = v_key.id
+    returning * into v_key;
+    return jsonb_build_object('api_key', hybridflow.api_key_json(v_key)) || hybridflow.audit_of_key(v_key);
+end
+$$;
+
+-- The user that p names. Raises PT422 where it is no id.
+create or replace function hybridflow.user_of(p jsonb)
+returns uuid
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return (p ->> 'user_id')::uuid;
+exception
+    when data_exception then
+        raise exception 'user_id must be the id of a user of Supabase Auth (a UUID), not %', p ->> 'user_id'
+            using errcode = 'PT422';
+end
+$$;
+
+-- list_members({tenant_id})
+-- Returns {items: [member]}: the users of Supabase Auth that may see the tenant, 500 at most: more it cannot
+-- have. PT404: no such tenant.
+create or replace function public.list_members(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('list_members', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    return jsonb_build_object('items', (
+        select coalesce(jsonb_agg(to_jsonb(m) order by m.created_at, m.user_id), '[]')
+        from (
+            select f.* from public.memberships as f where f.tenant_id = v_tenant.id
+            order by f.created_at, f.user_id limit 500
+        ) as m
+    ));
+end
+$$;
+
+-- set_member({caller?, tenant_id, user_id, role})
+-- Gives a user of Supabase Auth a role in the tenant, or another than before. Returns {member}. PT404: no
+-- such tenant; PT409: it has 500 members already; PT422: no such role, or no id of a user.
+create or replace function public.set_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_user_id uuid;
+    v_member public.memberships;
+begin
+    perform hybridflow.require_keys('set_member', p, '{tenant_id,user_id,role}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    v_user_id := hybridflow.user_of(p);
+    perform from public.tenants where id = v_tenant.id for no key update;
+    if (select count(*) from public.memberships where tenant_id = v_tenant.id and user_id is distinct from v_user_id)
+        >= 500
+    then
+        raise exception 'the tenant has 500 members already: remove one first' using errcode = 'PT409';
+    end if;
+    insert into public.memberships as m (tenant_id, user_id, role, created_by, created_at)
+    values (
+        v_tenant.id, v_user_id, p ->> 'role', p #>> '{caller,name}', hybridflow.clock()
+    )
+    on conflict (tenant_id, user_id) do update set role = excluded.role
+    returning m.* into v_member;
+    return jsonb_build_object('member', to_jsonb(v_member));
+exception
+    when check_violation or not_null_violation then
+        raise exception 'a member needs a user_id, and a role: viewer, operator or admin' using errcode = 'PT422';
+end
+$$;
+
+-- remove_member({tenant_id, user_id})
+-- Takes a user's rights in the tenant, at once. Returns {removed}: whether there were any. PT404: no such
+-- tenant; PT422: no id of a user.
+create or replace function public.remove_member(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+begin
+    perform hybridflow.require_keys('remove_member', p, '{tenant_id,user_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    delete from public.memberships
+    where tenant_id = v_tenant.id and user_id = hybridflow.user_of(p);
+    return jsonb_build_object('removed', found);
+end
+$$;
+
+-- Whether a line is one that list_audit is asked for.
+create or replace function hybridflow.audit_wanted(p_line public.audit_log, p jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_line.session_id is not distinct from coalesce((p ->> 'session_id')::bigint, p_line.session_id)
+        and p_line.action = coalesce(p ->> 'action', p_line.action)
+        and p_line.caller = coalesce(p ->> 'caller_name', p_line.caller)
+        and p_line.at >= coalesce((p ->> 'since')::timestamptz, '-infinity')
+$$;
+
+-- The detail of a line of the audit log, cut where it was written longer than one is now.
+create or replace function hybridflow.short_detail(p_detail jsonb)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select case when pg_column_size(p_detail) <= 1000 then p_detail else (
+        select jsonb_object_agg(d.key, case jsonb_typeof(d.value)
+            when 'object' then (
+                select coalesce(jsonb_object_agg(e.key, hybridflow.told_shortly(e.value)), '{}')
+                from jsonb_each(d.value) as e
+            )
+            else hybridflow.told_shortly(d.value)
+        end)
+        from jsonb_each(p_detail) as d
+    ) end
+$$;
+
+-- list_audit({tenant_id?, session_id?, action?, caller_name?, since?, limit?, cursor?})
+-- Returns {items: [line], next_cursor}: lines of the audit log, the newest first: of a tenant, or, where the
+-- caller has every one, of all. With a filter, 1000 are looked at for a page (see page_of_search). A page
+-- ends before its `limit` where it has 500,000 characters.
+create or replace function public.list_audit(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_limit integer := hybridflow.page_size(p);
+    v_before bigint := coalesce((hybridflow.from_cursor('audit', p) ->> 0)::bigint, 9223372036854775807);
+    v_since timestamptz := coalesce((p ->> 'since')::timestamptz, '-infinity');
+    v_look integer := hybridflow.rows_to_look_at(
+        v_limit, coalesce(p ->> 'session_id', p ->> 'action', p ->> 'caller_name', p ->> 'since') is not null
+    );
+    v_rows jsonb[];
+    v_keys bigint[];
+    v_found bigint[];
+    v_last_at timestamptz;
+    v_id bigint;
+    v_line jsonb;
+    v_characters bigint := 0;
+begin
+    with looked as materialized (
+        (
+            select a as line, a.id from public.audit_log as a
+            where v_tenant_id is null and a.id < v_before
+            order by a.id desc limit v_look
+        )
+        union all
+        (
+            select a as line, a.id from public.audit_log as a
+            where a.tenant_id = v_tenant_id and a.id < v_before
+            order by a.id desc limit v_look
+        )
+    ),
+
+    found as (
+        select l.* from looked as l where hybridflow.audit_wanted(l.line, p) order by l.id desc limit v_limit + 1
+    )
+
+    select
+        (select array_agg(f.id order by f.id desc) from found as f),
+        (select array_agg(l.id order by l.id desc) from looked as l),
+        (select (l.line).at from looked as l order by l.id limit 1)
+    into v_found, v_keys, v_last_at;
+    foreach v_id in array coalesce(v_found, '{}') loop
+        if v_characters >= 500000 then
+            v_limit := least(v_limit, cardinality(v_rows));
+            v_line := null;  -- there are more: this one begins the next page
+        else
+            select to_jsonb(a) || jsonb_build_object('detail', hybridflow.short_detail(a.detail)) into v_line
+            from public.audit_log as a where a.id = v_id;
+            v_characters := v_characters + length(v_line::text);
+        end if;
+        v_rows := v_rows || jsonb_build_object('key', jsonb_build_array(v_id), 'item', v_line);
+        exit when v_line is null;
+    end loop;
+    return hybridflow.page_of_search('audit', v_rows, v_limit, case
+        when cardinality(v_keys) = v_look and v_last_at >= v_since then jsonb_build_array(v_keys[v_look])
+    end);
+end
+$$;
+
+-- ==================== 0842_prove_caller.sql
+
+-- HybridFlow: whether the caller is known, asked before the body of the call is read.
+
+-- prove_caller({caller})
+-- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for every
+-- tenant, and of a user, the first that it is for, by which its calls are counted together with those of
+-- others. PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do
+-- is judged as it is done.
+create or replace function public.prove_caller(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_caller jsonb;
+begin
+    perform hybridflow.require_keys('prove_caller', p, '{caller}');
+    v_caller := hybridflow.known_caller(p -> 'caller');
+    return jsonb_strip_nulls(jsonb_build_object('tenant_id', case v_caller ->> 'kind'
+        when 'key' then (
+            select min(k.tenant_id) from public.api_key_tenants as k
+            where k.api_key_id = (v_caller ->> 'api_key_id')::bigint
+                and not (v_caller ->> 'every_tenant')::boolean
+        )
+        when 'user' then (
+            select min(m.tenant_id) from public.memberships as m
+            where m.user_id = (v_caller ->> 'user_id')::uuid
+        )
+    end));
+end
+$$;
+
+-- prove_flow({turn_id | notice_id, token})
+-- Returns {tenant_id} or {refused: reason}: of the turn or notice whose token that is, or why it is nobody's,
+-- as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
+-- lock: anybody may ask.
+create or replace function public.prove_flow(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_hash bytea := hybridflow.hash_token((p ->> 'token')::uuid);
+    v_tenant_id bigint;
+    v_refusal text := 'stale';
+begin
+    perform hybridflow.require_keys('prove_flow', p, '{turn_id|notice_id,token}');
+    if p ->> 'turn_id' is not null then
+        select s.tenant_id into v_tenant_id
+        from public.turns as t
+        inner join public.sessions as s on s.id = t.session_id
+        where t.id = (p ->> 'turn_id')::bigint and t.token_hash = v_hash;
+    else
+        select n.tenant_id into v_tenant_id
+        from public.notices as n
+        where n.id = (p ->> 'notice_id')::bigint and n.token_hash = v_hash;
+        if not exists (select from public.notices as n where n.id = (p ->> 'notice_id')::bigint) then
+            v_refusal := 'unknown_notice';
+        end if;
+    end if;
+    if v_tenant_id is null then
+        return jsonb_build_object('refused', v_refusal);
+    end if;
+    return jsonb_build_object('tenant_id', v_tenant_id);
+end
+$$;
+
+-- ==================== 0843_who_am_i.sql
+
+-- HybridFlow: what a caller of the API is, as a console shows it.
+
+-- who_am_i({caller})
+-- Returns {kind, name, role, roles}: the caller as `as_operator` knows it. role: what it is in every tenant,
+-- or null; then roles says what it is in which: [{tenant_id, instance_name, role}], of a thousand at most in
+-- the order of their ids.
+create or replace function public.who_am_i(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_caller jsonb := p -> 'caller';
+    v_role text := hybridflow.role_in(v_caller, null);
+begin
+    perform hybridflow.require_keys('who_am_i', p, '{caller}');
+    return jsonb_build_object(
+        'kind', v_caller -> 'kind', 'name', v_caller -> 'name', 'role', v_role,
+        'roles', case when v_role is null then (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'tenant_id', f.id, 'instance_name', f.instance_name, 'role', f.role
+            ) order by f.id), '[]')
+            from (
+                select t.id, t.instance_name, hybridflow.role_in(v_caller, t.id) as role
+                from public.tenants as t
+                where t.id = any(hybridflow.tenants_of(v_caller, 'viewer'))
+                order by t.id limit 1000
+            ) as f
+        ) else '[]' end
+    );
+end
+$$;
+
+-- ==================== 0845_members_read.sql
+
+-- HybridFlow: how members read their tenants' rows directly; what they may read is in row_security.
+
+-- The user of this request; null: none. What Supabase calls auth.uid(), on any PostgreSQL.
+create or replace function hybridflow.my_user_id()
+returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+    select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+$$;
+
+-- The tenants in which the user of this request has at least the role p_needs. Runs as its owner, for
+-- the user may not read others' memberships; in a policy, as a subquery, it runs once a query.
+create or replace function hybridflow.my_tenants(p_needs text default 'viewer')
+returns setof bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select m.tenant_id from public.memberships as m
+    where m.user_id = hybridflow.my_user_id() and hybridflow.reaches(m.role, p_needs)
+$$;
+
+-- let_members_read(table, condition, columns): has members read these columns of the rows for which the
+-- condition holds; columns null: all. Does nothing on a plain PostgreSQL, which has no `authenticated`.
+create or replace function hybridflow.let_members_read(
+    p_table text, p_condition text, p_columns text default ''
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        return;
+    end if;
+    if exists (
+        select from pg_catalog.pg_policy
+        where polrelid = ('public.' || p_table)::regclass and polname = 'members_read'
+    ) then
+        execute format('drop policy members_read on public.%I', p_table);
+    end if;
+    execute format(
+        'create policy members_read on public.%I for select to authenticated using (%s)', p_table, p_condition
+    );
+    execute format('grant select %s on public.%I to authenticated', p_columns, p_table);
+end
+$$;
+
+-- ==================== 0850_gateway.sql
+
+-- HybridFlow: what a flow in n8n may do with its turn, by the turn's token.
+
+-- forward_turn({turn_id, token, lease_seconds})
+-- The turn is given to n8n; the lease is the time that its flow has. Returns {ok} or {refused: reason}.
+create or replace function public.forward_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    perform hybridflow.require_keys('forward_turn', p, '{turn_id,token,lease_seconds}');
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns
+    set handler = 'n8n', handler_since = hybridflow.clock(), execution_id = null, execution_told_at = null, error = null, error_kind = null,
+        updated_at = hybridflow.clock(),
+        lease_until = hybridflow.clock() + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- The tenant that an execution of n8n belongs to, if any: of the turns that name it, the one of which n8n
+-- itself has said so last, else the first whose flow claims it. Looked at are turns that are under way, or
+-- ended within the days for which n8n keeps executions. Before that it proves nothing: an n8n that lost its
+-- database counts from one again. What another tenant's turn claims is left to stand there, and worth
+-- nothing: a call that holds a session's lock does not wait for another tenant's rows, or write them.
+create or replace function hybridflow.execution_owner(p_execution_id text)
+returns bigint
+language sql
+volatile
+set search_path = ''
+as $$
+    select t.tenant_id from public.turns as t
+    where t.execution_id = p_execution_id
+        and (t.finished_at is null or t.finished_at > hybridflow.clock() - interval '7 days')
+    order by t.execution_told_at desc nulls last, t.id limit 1
+$$;
+
+-- Whether this is an execution's id as n8n gives it: a number in one spelling, exact in JavaScript.
+create or replace function hybridflow.is_execution_id(p_execution_id text)
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(p_execution_id ~ '^[1-9][0-9]{0,14}$', false)
+$$;
+
+-- Raises PT422 unless it is an execution's id as n8n gives it.
+create or replace function hybridflow.check_execution_id(p_execution_id text)
+returns void
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if not hybridflow.is_execution_id(p_execution_id) then
+        raise exception 'execution_id must be n8n''s `$execution.id`: a number' using errcode = 'PT422';
+    end if;
+end
+$$;
+
+create or replace function hybridflow.is_anothers_execution(p_execution_id text, p_tenant_id bigint)
+returns boolean
+language sql
+volatile
+set search_path = ''
+as $$
+    select coalesce(hybridflow.execution_owner(p_execution_id) <> p_tenant_id, false)
+$$;
+
+-- Whether a flow of p_tenant_id may say that it is this execution. Of two tenants that claim one at the same
+-- moment one is refused: nobody waits for the other.
+create or replace function hybridflow.may_claim_execution(p_execution_id text, p_tenant_id bigint)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+    return pg_try_advisory_xact_lock(hashtextextended('execution:' || p_execution_id, 0))
+        and not hybridflow.is_anothers_execution(p_execution_id, p_tenant_id);
+end
+$$;
+
+-- begin_flow({turn_id, token, execution_id, by_n8n?})
+-- The flow has begun, as the execution that n8n gave it: what is heard of that execution is heard of the
+-- turn. `by_n8n`: n8n said so in its answer to the router. That wins over what a flow has claimed (n8n
+-- counts, so the next id can be guessed), and counts for a turn that its flow has closed meanwhile, too.
+-- Returns {ok} or {refused: reason}: 'execution_taken' where a flow claims what is another tenant's.
+-- PT422: the id is none that n8n gives.
+create or replace function public.begin_flow(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_is_told boolean;
+begin
+    perform hybridflow.require_keys('begin_flow', p, '{turn_id,token,execution_id}');
+    perform hybridflow.check_execution_id(p ->> 'execution_id');
+    v_held := hybridflow.hold_turn(p);
+    v_is_told := (p ->> 'by_n8n')::boolean
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid);
+    if v_held.refused is not null and v_is_told is not true then
+        return v_held.refused;
+    elsif v_is_told is not true
+        and not hybridflow.may_claim_execution(p ->> 'execution_id', (v_held.session).tenant_id)
+    then
+        return jsonb_build_object('refused', 'execution_taken');
+    end if;
+    update public.turns
+    set execution_id = p ->> 'execution_id', updated_at = hybridflow.clock(),
+        execution_told_at = case
+            when v_is_told then hybridflow.clock()
+            when execution_id = p ->> 'execution_id' then execution_told_at
+        end
+    where id = (v_held.turn).id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- fail_execution({execution_id, kind, error, away?, retry_after?, tokens?, check_after?, max_attempts,
+-- base_seconds, answer_within_minutes?})
+-- n8n says that an execution crashed: the attempt that it worked on failed, as by fail_turn. Returns
+-- {turn_id, state, run_after?} or {refused: 'superseded' | 'stale'}. PT404: no turn was worked on by it.
+create or replace function public.fail_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_owner bigint := hybridflow.execution_owner(p ->> 'execution_id');
+    v_turn public.turns;
+    v_session public.sessions;
+begin
+    perform hybridflow.require_keys(
+        'fail_execution', p, '{execution_id,kind,error,max_attempts,base_seconds}'
+    );
+    select s.* into v_session from public.sessions as s
+    inner join public.turns as t on t.session_id = s.id
+    where t.execution_id = p ->> 'execution_id' and t.tenant_id = coalesce(v_owner, t.tenant_id)
+    order by t.state in ('running', 'sending') desc, t.id desc limit 1
+    for update of s;
+    select * into v_turn from public.turns
+    where execution_id = p ->> 'execution_id' and session_id = v_session.id
+    order by state in ('running', 'sending') desc, id desc limit 1
+    for update;
+    if v_turn.id is null then
+        raise exception 'no turn was worked on by the execution %', p ->> 'execution_id' using errcode = 'PT404';
+    elsif v_turn.state not in ('running', 'sending') then
+        return jsonb_build_object('refused', 'superseded');
+    elsif v_turn.lease_until <= hybridflow.clock() then
+        return jsonb_build_object('refused', 'stale');
+    end if;
+    return hybridflow.end_attempt(v_turn, v_session, p) || jsonb_build_object('turn_id', v_turn.id);
+end
+$$;
+
+-- Every text that the turn's flow has said so far. What began before that was written down counts by its
+-- bodies.
+create or replace function hybridflow.said_so_far(p_turn public.turns)
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(p_turn.said_so_far, (
+        select string_agg(m.body, E'\n\n' order by m.part) from public.messages as m
+        where m.turn_id = p_turn.id and m.part is not null
+    ), '')
+$$;
+
+-- The part that the next new send of the turn is. It grows with each, so it tells whether there was one.
+create or replace function hybridflow.next_part(p_turn_id bigint)
+returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(max(m.part) + 1, 0) from public.messages as m
+    where m.turn_id = p_turn_id and m.part is not null
+$$;
+
+-- look_at_turn({turn_id, token})
+-- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
+-- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, reply_rules, said:
+-- [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused: reason}: `sends` is
+-- what the flow has sent so far, `said` the bodies alone, said_so_far every text of it, and next_part what
+-- the fence is asked with after a judgement by that; for reasons see turn_refusal. For the router only: it
+-- has the key.
+create or replace function public.look_at_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+    v_refused jsonb;
+    v_result jsonb;
+begin
+    perform hybridflow.require_keys('look_at_turn', p, '{turn_id,token}');
+    select * into v_turn from public.turns where id = (p ->> 'turn_id')::bigint;
+    v_refused := hybridflow.turn_refusal(v_turn, p);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    select jsonb_build_object(
+        'instance_name', t.instance_name, 'evo_server_url', t.evo_server_url, 'evo_api_key', t.evo_api_key,
+        'tenant_id', t.id, 'session_id', s.id, 'jid', coalesce(s.phone_jid, s.lid),
+        'jids', (select jsonb_agg(i.jid) from public.session_identities as i where i.session_id = s.id),
+        'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
+        'correlation_id', v_turn.correlation_id,
+        'system_prompt', t.system_prompt, 'reply_rules', hybridflow.reply_rules(t),
+        'said', (
+            select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        ),
+        'sends', (
+            select coalesce(jsonb_agg(
+                jsonb_build_object('identity', m.identity, 'body', m.body, 'send_state', m.send_state)
+                order by m.part
+            ), '[]')
+            from public.messages as m
+            where m.turn_id = v_turn.id and m.part is not null
+        ),
+        'said_so_far', hybridflow.said_so_far(v_turn), 'next_part', hybridflow.next_part(v_turn.id)
+    )
+    into v_result
+    from public.sessions as s
+    inner join public.tenants as t on t.id = s.tenant_id
+    where s.id = v_turn.session_id;
+    return v_result;
+end
+$$;
+
+-- begin_flow_send({turn_id, token, kind, body, identity?, told_as?: [hash], refers_to?, upload_seconds?,
+-- text?, next_part?, lease_seconds})
+-- The fence for a flow, which knows no parts: what it sends is a new part, unless it has sent the same
+-- (`identity`; without one, as routers of 0.1.0 ask, the same kind and body) before: then it is the same
+-- request again, and refused as 'already_sent', with the first message's wa_id, jid, kind, body and sent_at,
+-- or 'in_doubt'. A send that certainly failed may be begun again. 'elsewhere': it quotes or reacts to a
+-- message (`refers_to`, its id) that is not of this session: Evolution would look it up in all its chats.
+-- 'judge_again': `text`, all that will be read of it, was judged when next_part was next, and more was said
+-- since. 'too_many_sends': it has sent 500 already, and each more would make all that is asked of the turn
+-- dearer. Else as begin_send, with the `part`. Returns {ok, message_id, chosen_id, jid, part} or {refused:
+-- reason, part?, message_id?, wa_id?, jid?, kind?, body?, sent_at?}.
+create or replace function public.begin_flow_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_part integer;
+    v_new jsonb := '{}';
+    v_answer jsonb;
+    v_message public.messages;
+begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'kind', p ->> 'body', p ->> 'lease_seconds') > 0 then
+        perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
+    end if;
+    -- The lock of the session keeps two requests of one flow from taking the same part.
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif p ->> 'refers_to' is not null and not exists (
+        select from hybridflow.messages_called(p ->> 'refers_to') as m
+        where m.session_id = (v_held.session).id
+    ) then
+        return '{"refused": "elsewhere"}';
+    end if;
+    select m.part into v_part from public.messages as m
+    where m.turn_id = (p ->> 'turn_id')::bigint and m.part is not null and case
+        when p ->> 'identity' is not null then m.identity = p ->> 'identity'
+        else m.body = p ->> 'body' and m.kind = p ->> 'kind'  -- as routers of 0.1.0 ask
+    end
+    order by m.part limit 1;
+    if v_part is null then
+        v_part := hybridflow.next_part((p ->> 'turn_id')::bigint);
+        if v_part >= 500 then
+            return '{"refused": "too_many_sends"}';
+        end if;
+        if (p ->> 'next_part')::integer <> v_part
+            and hybridflow.stopped_for(v_held.turn, v_held.session) is null
+        then
+            return '{"refused": "judge_again"}';
+        end if;
+        v_new := jsonb_build_object('said_so_far', concat_ws(
+            E'\n\n', nullif(hybridflow.said_so_far(v_held.turn), ''),
+            nullif(coalesce(p ->> 'text', p ->> 'body'), '')
+        ));
+    end if;
+    v_answer := public.begin_send(
+        p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
+    );
+    if v_part = 0 and v_answer ? 'message_id' then
+        -- What a flow says need not come from the LLM: others are not told.
+        perform hybridflow.is_back(hybridflow.llm_of((v_held.turn).tenant_id), (v_held.turn).tenant_id);
+    end if;
+    if v_answer ->> 'refused' = 'already_sent' then
+        select * into v_message from public.messages where id = (v_answer ->> 'message_id')::bigint;
+        v_answer := v_answer || jsonb_build_object(
+            'kind', v_message.kind, 'body', v_message.body, 'sent_at', v_message.sent_at,
+            'jid', coalesce((v_held.session).phone_jid, (v_held.session).lid)
+        );
+    end if;
+    return v_answer || jsonb_build_object('part', v_part);
+end
+$$;
+
+-- extend_turn({turn_id, token, seconds})
+-- A slow flow asks for more time. Returns {ok, lease_until} or {refused: reason}.
+create or replace function public.extend_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+    v_until timestamptz := hybridflow.clock() + hybridflow.seconds((p ->> 'seconds')::numeric);
+begin
+    perform hybridflow.require_keys('extend_turn', p, '{turn_id,token,seconds}');
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.turns set lease_until = greatest(lease_until, v_until), updated_at = hybridflow.clock()
+    where id = (v_held.turn).id
+    returning lease_until into v_until;
+    return jsonb_build_object('ok', true, 'lease_until', v_until);
+end
+$$;
+
+-- hand_off({turn_id, token, reason, summary?})
+-- The AI itself asks for a human: the session is paused with source 'ai', the turn is closed, and the people
+-- of the business are told by a notice. Returns {ok, session_id, already?} or {refused: reason}. Again by the
+-- same token: the same answer, with `already`.
+create or replace function public.hand_off(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_held record;
+begin
+    perform hybridflow.require_keys('hand_off', p, '{turn_id,token,reason}');
+    v_held := hybridflow.hold_turn(p);
+    if 'handoff' in ((v_held.turn).reason, (v_held.turn).stop_reason)
+        and (v_held.turn).token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return jsonb_build_object('ok', true, 'session_id', (v_held.session).id, 'already', true);
+    elsif v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    if hybridflow.await_settlement(v_held.turn, null) then
+        update public.turns set stop_reason = 'handoff' where id = (v_held.turn).id;
+    else
+        perform hybridflow.close_turn((v_held.turn).id, 'sent', 'handoff');
+    end if;
+    perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
+    return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+end
+$$;
+
+-- ==================== 0860_executions.sql
+
+-- HybridFlow: n8n's saved executions of people who were erased. They lie in n8n's own database, so they
+-- are deleted over its API, which may be away: what is to be deleted is kept here until it is.
+
+create table if not exists public.executions_to_erase (
+    execution_id text primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    asked_at timestamptz not null default now(),
+    next_at timestamptz not null default now(),
+    error text
+);
+
+comment on table public.executions_to_erase is
+'Executions of n8n in which an erased person''s messages may be; a number, nothing of the person.';
+
+create index if not exists executions_to_erase_due on public.executions_to_erase (next_at);
+create index if not exists executions_to_erase_by_tenant on public.executions_to_erase (tenant_id);
+
+alter table public.executions_to_erase enable row level security;
+
+-- An id stands in the path of what n8n is asked to delete. In earlier releases a flow could have any text
+-- stored as one, and with it any path.
+update public.turns set execution_id = null
+where execution_id is not null and not hybridflow.is_execution_id(execution_id);
+do $hybridflow$
+begin
+    if pg_catalog.to_regtype('hybridflow.execution_id') is null then
+        create domain hybridflow.execution_id as text;
+        alter table public.turns
+        drop constraint if exists turns_execution_id_check, alter column execution_id type hybridflow.execution_id;
+        alter domain hybridflow.execution_id add constraint execution_id_check check (value ~ '^[1-9][0-9]{0,14}$');
+    end if;
+end
+$hybridflow$;
+
+delete from public.executions_to_erase
+where not hybridflow.is_execution_id(execution_id);
+alter table public.executions_to_erase drop constraint if exists executions_to_erase_execution_id_check;
+alter table public.executions_to_erase add constraint executions_to_erase_execution_id_check
+check (execution_id ~ '^[1-9][0-9]{0,14}$');
+
+-- Has the executions that worked on the turns of these sessions deleted. Returns their ids. One that is to be
+-- deleted already, even for another tenant, is left at that: nobody else's row is waited for, or written.
+create or replace function hybridflow.erase_executions(p_tenant_id bigint, p_session_ids bigint[])
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids text[] := array(
+        select distinct t.execution_id from public.turns as t
+        where t.session_id = any(p_session_ids) and t.execution_id is not null
+            and not hybridflow.is_anothers_execution(t.execution_id, p_tenant_id)
+        order by t.execution_id
+    );
+begin
+    insert into public.executions_to_erase (execution_id, tenant_id, asked_at, next_at)
+    select i, p_tenant_id, hybridflow.clock(), hybridflow.clock() from unnest(v_ids) as i order by i
+    on conflict do nothing;
+    return to_jsonb(v_ids);
+end
+$$;
+
+-- claim_executions_to_erase({limit?, retry_seconds?})
+-- Takes executions that are to be deleted now; each is due again after retry_seconds (600), unless it is
+-- reported as erased meanwhile. Those that could not be deleted for 30 days are given up: n8n has pruned them
+-- long since. Returns {execution_ids: [id], waiting}: these, and how many there are in all.
+create or replace function public.claim_executions_to_erase(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_ids jsonb;
+begin
+    delete from public.executions_to_erase
+    where asked_at < v_now - interval '30 days' or not hybridflow.is_execution_id(execution_id);
+    with due as (
+        select e.execution_id from public.executions_to_erase as e
+        where e.next_at <= v_now and hybridflow.is_execution_id(e.execution_id)
+        order by e.next_at limit coalesce((p ->> 'limit')::integer, 50)
+        for update skip locked
+    ),
+
+    claimed as (
+        update public.executions_to_erase as e
+        set next_at = v_now + hybridflow.seconds(coalesce((p ->> 'retry_seconds')::numeric, 600))
+        from due where e.execution_id = due.execution_id
+        returning e.execution_id
+    )
+
+    select coalesce(jsonb_agg(execution_id), '[]') into v_ids from claimed;
+    return jsonb_build_object(
+        'execution_ids', v_ids, 'waiting', (select count(*) from public.executions_to_erase)
+    );
+end
+$$;
+
+-- settle_execution({execution_id, error?})
+-- n8n has deleted it (no error), or why it has not. Returns {known}.
+create or replace function public.settle_execution(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('settle_execution', p, '{execution_id}');
+    if p ->> 'error' is null then
+        delete from public.executions_to_erase where execution_id = p ->> 'execution_id';
+    else
+        update public.executions_to_erase set error = left(p ->> 'error', 500)
+        where execution_id = p ->> 'execution_id';
+    end if;
+    return jsonb_build_object('known', found);
+end
+$$;
+
+-- ==================== 0870_notices.sql
+
+-- HybridFlow: notices: the people of a business are told that the AI has handed a conversation over, that
+-- the connection to WhatsApp is lost or waits for its QR code to be scanned, or that WhatsApp does not
+-- deliver their replies.
+--
+-- A notice is made in the transaction of what it tells of. It is told at least once at the tenant's
+-- webhook (or to n8n), and at most once by WhatsApp: a send whose answer was lost counts as told.
+
+-- A phone number as it is dialled, without what people write between the digits; a JID as it is.
+create or replace function hybridflow.dialled(p_number text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_number like '%@%' then p_number
+        else regexp_replace(p_number, '[\s()+./-]', '', 'g')
+    end
+$$;
+
+-- The JID of the tenant's staff; null where nobody is to be told by WhatsApp.
+create or replace function hybridflow.staff_jid(p_tenant public.tenants)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when p_tenant.notify_number like '%@%' then p_tenant.notify_number
+        else p_tenant.notify_number || '@s.whatsapp.net'
+    end
+$$;
+
+-- Whether the session is the one with the staff.
+create or replace function hybridflow.is_staff(p_tenant public.tenants, p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.session_identities as i
+        where i.tenant_id = p_tenant.id and i.jid = hybridflow.staff_jid(p_tenant) and i.session_id = p_session_id
+    )
+$$;
+
+-- Makes a notice, to be told at p_at. One about the connection takes the place of an earlier one that
+-- was not told yet.
+create or replace function hybridflow.make_notice(
+    p_tenant_id bigint, p_kind text, p_session_id bigint, p_facts jsonb, p_at timestamptz
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_kind <> 'handoff' then
+        perform hybridflow.drop_notices(p_tenant_id, array[p_kind], 'replaced');
+    end if;
+    insert into public.notices (tenant_id, session_id, kind, facts, next_at)
+    values (p_tenant_id, p_session_id, p_kind, jsonb_strip_nulls(p_facts), p_at)
+    on conflict do nothing;  -- two routers have heard of the same at the same time
+end
+$$;
+
+-- Closes the tenant's notices of p_kinds that need not be told any more.
+create or replace function hybridflow.drop_notices(p_tenant_id bigint, p_kinds text[], p_reason text)
+returns void
+language sql
+set search_path = ''
+as $$
+    update public.notices
+    set state = 'delivered', reason = p_reason, lease_until = null,
+        finished_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where tenant_id = p_tenant_id and kind = any(p_kinds) and waiting and kind <> 'handoff'
+$$;
+
+-- The AI asked for a human in this session.
+create or replace function hybridflow.notice_handoff(p_session public.sessions, p_reason text, p_summary text)
+returns void
+language sql
+set search_path = ''
+as $$
+    select hybridflow.make_notice(
+        p_session.tenant_id, 'handoff', p_session.id, jsonb_build_object(
+            'reason', left(p_reason, 500), 'summary', left(p_summary, 2000),
+            'jid', coalesce(p_session.phone_jid, p_session.lid), 'contact_name', p_session.contact_name
+        ),
+        hybridflow.clock()
+    )
+$$;
+
+-- The connection has become p_state; p_tenant is as it was before. Lost is told once until it is open
+-- again, and once more if it got worse than that; after 20 seconds, since Baileys drops its connection and
+-- takes it up again as a matter of course. What is over before it was told is not told.
+create or replace function hybridflow.notice_connection(p_tenant public.tenants, p_state text, p_reason text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_state = 'open' then
+        perform hybridflow.drop_notices(p_tenant.id, array['connection_lost', 'qr_waiting'], 'recovered');
+    elsif p_tenant.is_active and (
+        (p_state in ('close', 'refused') and p_tenant.connection_lost_at is null)
+        or (p_state in ('logged_out', 'removed') and p_tenant.connection_state is distinct from p_state)
+    ) then
+        perform hybridflow.make_notice(
+            p_tenant.id, 'connection_lost', null, jsonb_build_object('state', p_state, 'code', p_reason),
+            hybridflow.clock() + interval '20 seconds'
+        );
+    end if;
+end
+$$;
+
+-- A QR code is there to be scanned; p_tenant is as it was before. Told once a wait: WhatsApp changes the
+-- code every 20 to 40 seconds, so a wait is over when none has come for five minutes. Nobody is told
+-- of a code that is asked for and scanned at once.
+create or replace function hybridflow.notice_qr(p_tenant public.tenants, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if not p_tenant.is_active or coalesce(p_event ->> 'code', p_event ->> 'pairing_code') is null then
+        return;
+    elsif coalesce(p_tenant.qr_code, p_tenant.pairing_code) is null
+        or p_tenant.qr_updated_at < hybridflow.clock() - interval '5 minutes'
+    then
+        perform hybridflow.make_notice(
+            p_tenant.id, 'qr_waiting', null, '{"state": "connecting"}', hybridflow.clock() + interval '20 seconds'
+        );
+    end if;
+end
+$$;
+
+-- A notice with all that is needed to tell it, its token included. `number` and `url` are what is still to be
+-- told; there is no number while it is the tenant's own line that is down. A line that does not deliver
+-- replies may still reach the staff.
+create or replace function hybridflow.notice_context(p_notice public.notices, p_token uuid)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'notice_id', p_notice.id, 'token', p_token, 'attempt', p_notice.attempt, 'kind', p_notice.kind,
+        'tenant_id', t.id, 'instance_name', t.instance_name,
+        'session_id', coalesce(p_notice.session_id, (  -- merged into another meanwhile
+            select i.session_id from public.session_identities as i
+            where i.tenant_id = t.id and i.jid = p_notice.facts ->> 'jid'
+        )),
+        'facts', p_notice.facts, 'created_at', p_notice.created_at,
+        'number', case
+            when p_notice.kind in ('handoff', 'undelivered') and p_notice.number_told_at is null
+                then t.notify_number
+        end,
+        'url', case when p_notice.url_told_at is null then t.notify_url end,
+        'told', p_notice.number_told_at is not null or p_notice.url_told_at is not null
+    )
+    from public.tenants as t
+    where t.id = p_notice.tenant_id
+$$;
+
+-- The contexts of notices that were given out just now. All at once; where that fails, each by itself: one
+-- that fails is not given out, and when its attempts are used up it dies of that.
+create or replace function hybridflow.notice_contexts(p_ids bigint[], p_tokens uuid[])
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_claim record;
+    v_contexts jsonb := '[]';
+begin
+    begin
+        select jsonb_agg(hybridflow.notice_context(n, c.token) order by n.id) into v_contexts
+        from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.notices as n on n.id = c.id;
+        return coalesce(v_contexts, '[]');
+    exception
+        when others then
+            v_contexts := '[]';
+    end;
+    for v_claim in
+        select n as notice, c.token from unnest(p_ids, p_tokens) as c (id, token)
+        inner join public.notices as n on n.id = c.id
+        order by n.id
+    loop
+        begin
+            v_contexts := v_contexts || hybridflow.notice_context(v_claim.notice, v_claim.token);
+        exception
+            when others then
+                update public.notices set error = 'what is to be told could not be read: SQLSTATE ' || sqlstate
+                where id = (v_claim.notice).id;
+        end;
+    end loop;
+    return v_contexts;
+end
+$$;
+
+-- The next tenants that have a notice to be told and room for it, in rounds: as next_tenants, which see.
+create or replace function hybridflow.next_to_tell(
+    p_after bigint, p_now timestamptz, p_enough integer, p_most integer, p_full bigint[],
+    out tenants bigint[], out last bigint, out is_whole boolean
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    c_few constant integer := 100;
+    v_next record;
+    v_from_start boolean := false;
+begin
+    select array_agg(d.tenant_id), count(*) < c_few into tenants, is_whole from (
+        select n.tenant_id from public.notices as n
+        where n.waiting and n.next_at is not null and n.next_at <= p_now
+        order by n.next_at limit c_few
+    ) as d;
+    if is_whole then
+        select coalesce(array_agg(d.tenant_id order by d.tenant_id <= p_after, d.tenant_id), '{}') into tenants
+        from (select distinct u.tenant_id from unnest(tenants) as u (tenant_id)) as d
+        where d.tenant_id <> all(p_full);
+        last := p_after;
+        is_whole := cardinality(tenants) <= p_enough;
+        tenants := tenants[1:p_enough];
+        return;
+    end if;
+
+    tenants := '{}';
+    last := p_after;
+    is_whole := true;
+    for v_looks in 1..p_most loop
+        select n.tenant_id, n.next_at into v_next from public.notices as n
+        where n.waiting and n.tenant_id > last
+        order by n.tenant_id, n.next_at limit 1;
+        if v_next.tenant_id is null and not v_from_start then
+            v_from_start := true;
+            select n.tenant_id, n.next_at into v_next from public.notices as n
+            where n.waiting
+            order by n.tenant_id, n.next_at limit 1;
+        end if;
+        exit when v_next.tenant_id is null or (v_from_start and v_next.tenant_id > p_after);
+        last := v_next.tenant_id;
+        if v_next.next_at <= p_now and v_next.tenant_id <> all(p_full) then
+            tenants := tenants || v_next.tenant_id;
+            is_whole := cardinality(tenants) < p_enough;
+            exit when not is_whole;
+        end if;
+        is_whole := v_looks < p_most;
+    end loop;
+end
+$$;
+
+-- The notices that are due, in the order in which they are to be told, some more than p_limit: some may be
+-- locked; as claimable_turns. was_cut: its tenant may have more.
+create or replace function hybridflow.claimable_notices(
+    p_tenants bigint[], p_now timestamptz, p_limit integer, p jsonb
+)
+returns table (notice_id bigint, place bigint, was_cut boolean)
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+    select r.id, r.place, r.was_cut
+    from (
+        select
+            d.id, d.place = w.enough and w.enough < w.room as was_cut,
+            row_number() over (order by w.own + d.place, w.nth, d.id) as place,
+            w.own + d.place - 1 as has
+        from (
+            select
+                a.tenant_id, a.nth, coalesce((p -> 'own' ->> a.tenant_id::text)::integer, 0) as own,
+                greatest(2 * p_limit / count(*) over (), 4)::integer as enough,
+                least(2 * p_limit, hybridflow.room_for(a.tenant_id, null, p_limit, p)) as room
+            from unnest(p_tenants) with ordinality as a (tenant_id, nth)
+        ) as w
+        cross join lateral (
+            select f.id, row_number() over (order by f.next_at, f.id) as place
+            from (
+                select n.id, n.next_at from public.notices as n
+                where n.tenant_id = w.tenant_id and n.waiting and n.next_at <= p_now
+                order by n.next_at limit least(w.enough, w.room)
+            ) as f
+        ) as d
+    ) as r
+    where p ->> 'own_times' is null or r.has < (p ->> 'own_times')::numeric * (p_limit - r.place + 1)
+    order by r.place limit 2 * p_limit
+$$;
+
+-- claim_notices({limit, lease_seconds, max_attempts, after_tenant?, tenant_max?, own?: {<tenant_id>:
+-- notices}, own_max?, sitting?: {<tenant_id>: notices}, own_times?})
+-- Gives out notices that are due, each with a token that is good for lease_seconds; then it is due again, or
+-- dead, when it was given out max_attempts times. The tenants take turns, those after after_tenant first;
+-- what one tenant may have (tenant_max, own, own_max, sitting, own_times) is as of claim_turns. Never waits.
+-- Returns {notices: [{notice_id, token, attempt, kind, tenant_id, instance_name, session_id, facts,
+-- created_at, number, url, told}], now, after_tenant, more, next_due_at}, as claim_turns; see notice_context.
+create or replace function public.claim_notices(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_limit integer := (p ->> 'limit')::integer;
+    v_after bigint := coalesce((p ->> 'after_tenant')::bigint, 0);
+    v_round record;
+    v_offered bigint[];
+    v_more boolean;
+    v_ids bigint[];
+    v_claimed bigint[];
+    v_tokens uuid[];
+    v_last bigint;
+begin
+    perform hybridflow.require_keys('claim_notices', p, '{limit,lease_seconds,max_attempts}');
+    v_round := hybridflow.next_to_tell(v_after, v_now, 2 * v_limit, greatest(10 * v_limit, 100), array(
+        select o.key::bigint from jsonb_each_text(nullif(p -> 'own', 'null')) as o
+        where hybridflow.room_for(o.key::bigint, null, v_limit, p) = 0
+    ));
+    select coalesce(array_agg(f.notice_id order by f.place), '{}'), coalesce(bool_or(f.was_cut), false)
+    into v_offered, v_more
+    from hybridflow.claimable_notices(v_round.tenants, v_now, v_limit, p) as f;
+    v_ids := array(
+        select n.id
+        from unnest(v_offered) with ordinality as f (id, place)
+        inner join public.notices as n on n.id = f.id
+        where n.state = 'pending' and n.next_at <= v_now
+        order by f.place limit v_limit for update of n skip locked
+    );
+    update public.notices
+    set state = 'dead', lease_until = null, finished_at = v_now, updated_at = v_now,
+        error = coalesce(error, 'every attempt ended without a word: the lease ran out each time')
+    where id = any(v_ids) and attempt >= (p ->> 'max_attempts')::integer;
+
+    with fresh as materialized (
+        select f.id, gen_random_uuid() as token from unnest(v_ids) as f (id)
+    ),
+
+    claimed as (
+        update public.notices as n
+        set attempt = n.attempt + 1, token_hash = hybridflow.hash_token(f.token), updated_at = v_now,
+            lease_until = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric),
+            next_at = v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric)
+        from fresh as f
+        where n.id = f.id and n.state = 'pending'
+        returning n.id, f.token
+    )
+
+    select array_agg(c.id), array_agg(c.token) into v_claimed, v_tokens from claimed as c;
+    select n.tenant_id into v_last
+    from unnest(v_round.tenants) with ordinality as n (tenant_id, nth)
+    where n.tenant_id in (select o.tenant_id from public.notices as o where o.id = any(v_ids))
+    order by n.nth desc limit 1;
+    return jsonb_build_object(
+        'notices', hybridflow.notice_contexts(v_claimed, v_tokens),
+        'now', v_now,
+        'after_tenant', coalesce(v_last, v_round.last, v_after),
+        'more', coalesce(cardinality(v_claimed), 0) < cardinality(v_ids)
+        or (cardinality(v_ids) < v_limit and (v_more or not v_round.is_whole)),
+        'next_due_at', case
+            when cardinality(v_ids) < least(v_limit, cardinality(v_offered)) then v_now
+            else (
+                select n.next_at from public.notices as n
+                where n.waiting and n.next_at is not null and n.next_at > v_now
+                order by n.next_at limit 1
+            )
+        end
+    );
+end
+$$;
+
+-- Why nobody may act on the notice by p.token, as every function answers it: {refused: 'unknown_notice'},
+-- 'stale' (it was given out again), 'superseded' (it is closed); null where one may.
+create or replace function hybridflow.notice_refusal(p_notice public.notices, p jsonb)
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if p_notice.id is null then
+        return '{"refused": "unknown_notice"}';
+    elsif p ->> 'token' is null
+        or p_notice.token_hash is distinct from hybridflow.hash_token((p ->> 'token')::uuid)
+    then
+        return '{"refused": "stale"}';
+    elsif p_notice.state <> 'pending' then
+        return '{"refused": "superseded"}';
+    end if;
+    return null;
+end
+$$;
+
+-- The notice that p names, locked; `refused` says why who shows p.token may not act on it, see
+-- notice_refusal.
+create or replace function hybridflow.hold_notice(p jsonb, out notice public.notices, out refused jsonb)
+language plpgsql
+set search_path = ''
+as $$
+begin
+    select * into notice from public.notices where id = (p ->> 'notice_id')::bigint for update;
+    refused := hybridflow.notice_refusal(notice, p);
+end
+$$;
+
+-- begin_notice_send({notice_id, token, body, kind?, identity?, told_as?: [hash], upload_seconds?,
+-- lease_seconds, instance_name?, number?})
+-- The fence before the one WhatsApp message of a notice. Records it, and counts the number as told. Returns
+-- {ok, message_id, chosen_id, number, tenant_id, instance_name, evo_server_url, evo_api_key} or {refused:
+-- reason, wa_id?, jid?, body?}. The former is for the router only; the latter: 'unknown_notice', 'stale',
+-- 'superseded', 'no_number' (the tenant has none), 'instance', 'number' (it is for another than was named),
+-- 'already_sent' (with wa_id, jid and body of the first; wa_id is null as long as it is in doubt).
+create or replace function public.begin_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_until timestamptz := v_now + hybridflow.seconds((p ->> 'lease_seconds')::numeric);
+    v_notice public.notices;
+    v_tenant public.tenants;
+    v_session public.sessions;
+    v_message public.messages;
+    v_held record;
+    v_refused jsonb;
+begin
+    perform hybridflow.require_keys('begin_notice_send', p, '{notice_id,token,body,lease_seconds}');
+    select * into v_notice from public.notices where id = (p ->> 'notice_id')::bigint;
+    select * into v_tenant from public.tenants where id = v_notice.tenant_id;
+    v_refused := coalesce(hybridflow.notice_refusal(v_notice, p), case
+        when v_tenant.instance_name <> p ->> 'instance_name' then '{"refused": "instance"}'
+        when v_tenant.notify_number is null then '{"refused": "no_number"}'
+        when p ->> 'number' <> hybridflow.staff_jid(v_tenant) then '{"refused": "number"}'
+    end::jsonb);
+    if v_refused is not null then
+        return v_refused;
+    end if;
+    -- The session first, as everywhere: an event that closes the notice may have the session.
+    v_session := hybridflow.resolve_session(
+        v_tenant.id, array[hybridflow.staff_jid(v_tenant)],
+        case when v_tenant.notify_number like '%@g.us' then 'group' else 'contact' end, null
+    );
+    v_held := hybridflow.hold_notice(p);
+    v_notice := v_held.notice;
+    if v_held.refused is not null then
+        return v_held.refused;
+    elsif v_notice.number_told_at is not null then
+        select * into v_message from public.messages where id = v_notice.message_id;
+        return jsonb_build_object(
+            'refused', 'already_sent', 'wa_id', v_message.wa_id, 'jid', hybridflow.staff_jid(v_tenant),
+            'body', v_message.body
+        );
+    elsif v_notice.lease_until <= v_now then
+        return '{"refused": "stale"}';
+    end if;
+
+    v_message := hybridflow.begin_message(v_session, null, null, 'ai', p);
+    update public.notices
+    set message_id = v_message.id, number_told_at = v_now, updated_at = v_now,
+        lease_until = greatest(lease_until, v_until), next_at = greatest(next_at, v_until)
+    where id = v_notice.id;
+    return jsonb_build_object(
+        'ok', true, 'message_id', v_message.id, 'chosen_id', v_message.chosen_id, 'number', v_tenant.notify_number,
+        'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name,
+        'evo_server_url', v_tenant.evo_server_url,
+        'evo_api_key', v_tenant.evo_api_key
+    );
+end
+$$;
+
+-- finish_notice({notice_id, token, handler, reason?, url_told?})
+-- It was told, as far as it can be; also by a token whose lease has run out, as long as the notice was not
+-- given out again. Again by the same token: the same answer, with `already`. Returns {ok, already?} or
+-- {refused: reason}.
+create or replace function public.finish_notice(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_held record;
+begin
+    perform hybridflow.require_keys('finish_notice', p, '{notice_id,token,handler}');
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused ->> 'refused' = 'superseded' and (v_held.notice).state = 'delivered' then
+        return '{"ok": true, "already": true}';
+    elsif v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    update public.notices
+    set state = 'delivered', reason = p ->> 'reason', handler = p ->> 'handler', error = null, lease_until = null,
+        url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
+        finished_at = v_now, updated_at = v_now
+    where id = (v_held.notice).id;
+    return '{"ok": true}';
+end
+$$;
+
+-- fail_notice({notice_id, token, error, away?, url_told?, max_attempts, base_seconds})
+-- Somebody could not be told: tried again after an exponential back-off with jitter, dead when the attempts
+-- are used up; none is where Evolution or the line is `away`, for a day. Returns {state} or {refused:
+-- reason}.
+create or replace function public.fail_notice(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_notice public.notices;
+    v_held record;
+    v_away boolean;
+    v_dead boolean;
+begin
+    perform hybridflow.require_keys('fail_notice', p, '{notice_id,token,error,max_attempts,base_seconds}');
+    v_held := hybridflow.hold_notice(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_notice := v_held.notice;
+    v_away := coalesce((p ->> 'away')::boolean, false) and v_notice.created_at > v_now - interval '1 day';
+    v_dead := not v_away and v_notice.attempt >= (p ->> 'max_attempts')::integer;
+    update public.notices
+    set state = case when v_dead then 'dead' else 'pending' end,
+        attempt = case when v_away then greatest(attempt - 1, 0) else attempt end,
+        error = left(p ->> 'error', 2000), lease_until = null,
+        url_told_at = case when (p ->> 'url_told')::boolean then v_now else url_told_at end,
+        next_at = v_now + hybridflow.seconds(hybridflow.back_off(
+            (p ->> 'base_seconds')::numeric, v_notice.attempt - 1, case when v_away then 60 else 900 end
+        )),
+        finished_at = case when v_dead then v_now end, updated_at = v_now
+    where id = v_notice.id;
+    return jsonb_build_object('state', case when v_dead then 'dead' else 'pending' end);
+end
+$$;
+
+-- finish_notice_send({message_id, wa_id, jid?, status?, policy?})
+-- As finish_send, for routers of 0.1.0. Returns {ok}.
+create or replace function public.finish_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('finish_notice_send', p, '{message_id,wa_id}');
+    perform public.finish_send(p - 'turn_id' || jsonb_build_object('tenant_id', m.tenant_id))
+    from public.messages as m where m.id = (p ->> 'message_id')::bigint and m.turn_id is null;
+    return '{"ok": true}';
+end
+$$;
+
+-- fail_notice_send({message_id, in_doubt, chosen_id?, policy?})
+-- As doubt_send or fail_send, for routers of 0.1.0. Returns {ok}.
+create or replace function public.fail_notice_send(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_named jsonb := p - '{turn_id,token}'::text[] || jsonb_build_object('tenant_id', (
+        select m.tenant_id from public.messages as m
+        where m.id = (p ->> 'message_id')::bigint and m.turn_id is null
+    ));
+begin
+    perform hybridflow.require_keys('fail_notice_send', p, '{message_id,in_doubt}');
+    if v_named ->> 'tenant_id' is null then
+        null;  -- erased meanwhile
+    elsif (p ->> 'in_doubt')::boolean then
+        perform public.doubt_send(v_named || '{"check_after": 3, "error": "nobody knows how it ended"}');
+    else
+        perform public.fail_send(v_named);
+    end if;
+    return '{"ok": true}';
+end
+$$;
+
+-- ==================== 0880_safety.sql
+
+-- HybridFlow: replies that may not be sent, and budgets.
+--
+-- A budget is a number of turns and of tokens a day (UTC), of a tenant and of each of its contacts. What
+-- a turn may cost at most is reserved before the LLM is asked, and counts as spent until its cost is known:
+-- turns that are made at the same time cannot overshoot it together. What is never known (a process died)
+-- stays counted as it was reserved.
+
+-- A human is wanted in the locked session: it is paused with source 'ai', no shorter than it was, and the
+-- people of the business are told by a notice. What it was about to say is cancelled.
+create or replace function hybridflow.pause_for_human(
+    p_session public.sessions, p_reason text, p_summary text
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    update public.sessions
+    set is_paused = true, pause_source = 'ai', pause_reason = left(concat_ws(': ', p_reason, p_summary), 2000),
+        pause_message_id = null, paused_at = hybridflow.clock(),
+        paused_until = case when is_paused then paused_until end,
+        pause_indefinite = is_paused and pause_indefinite,
+        pause_asked_at = hybridflow.clock(), pause_written_at = case when is_paused then pause_written_at end,
+        last_human_at = hybridflow.clock(), updated_at = hybridflow.clock()
+    where id = p_session.id;
+    perform hybridflow.cancel_turns(p_session.id, 'paused');
+    perform hybridflow.notice_handoff(p_session, p_reason, p_summary);
+end
+$$;
+
+-- The turn, which has said nothing, is answered with the tenant's fallback message: that is its reply now,
+-- due at once, whichever attempt had it. The session is locked. p_outcome is how the attempt has ended.
+create or replace function hybridflow.answer_instead(p_turn_id bigint, p_message text, p_outcome text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.turns;
+begin
+    perform hybridflow.discard_reply(p_turn_id);
+    select * into v_turn from public.turns where id = p_turn_id;
+    perform hybridflow.requeue_turn(v_turn, hybridflow.clock(), p_outcome);
+    update public.turns
+    set reply = jsonb_build_array(p_message), handler = 'fallback', debounce_until = hybridflow.clock()
+    where id = p_turn_id;
+end
+$$;
+
+-- The day's row of the tenant (p_session_id null) or of a session, made if need be, and locked.
+create or replace function hybridflow.spending_of(p_tenant_id bigint, p_session_id bigint, p_day date)
+returns public.spending
+language sql
+set search_path = ''
+as $$
+    insert into public.spending (tenant_id, session_id, day) values (p_tenant_id, p_session_id, p_day)
+    on conflict (tenant_id, day, session_id) do update set turns = spending.turns
+    returning *
+$$;
+
+-- p_tokens take the place of what was reserved for the attempt, if they are known; the caller clears the
+-- turn's reservation.
+create or replace function hybridflow.settle_budget(p_turn public.turns, p_tokens bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if p_turn.reserved_tokens is not null and p_tokens is not null then
+        update public.spending
+        set tokens = greatest(tokens + p_tokens - p_turn.reserved_tokens, 0)
+        where tenant_id = p_turn.tenant_id and day = p_turn.reserved_on
+            and (session_id is null or session_id = p_turn.session_id);
+    end if;
+end
+$$;
+
+-- What the attempt cost, as far as p tells: {provider?, model?, tokens_in?, tokens_out?}. It takes the place
+-- of what was reserved, and is added to what the turn has cost so far.
+create or replace function hybridflow.book_cost(p_turn public.turns, p jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_in integer := (p ->> 'tokens_in')::integer;
+    v_out integer := (p ->> 'tokens_out')::integer;
+    v_spent bigint := coalesce(v_in::bigint + v_out, v_in, v_out);
+begin
+    if v_spent is null and p ->> 'provider' is null and p ->> 'model' is null then
+        return;
+    end if;
+    perform hybridflow.settle_budget(p_turn, v_spent);
+    update public.turns
+    set reserved_tokens = case when v_spent is null then reserved_tokens end,
+        provider = coalesce(p ->> 'provider', provider), model = coalesce(p ->> 'model', model),
+        tokens_in = coalesce(tokens_in + v_in, tokens_in, v_in),
+        tokens_out = coalesce(tokens_out + v_out, tokens_out, v_out)
+    where id = p_turn.id;
+end
+$$;
+
+-- A tenant's own limit, as far as the deployment's of the same name lets it go; null: none.
+create or replace function hybridflow.ceiled(p_own numeric, p_policy jsonb, p_name text)
+returns numeric
+language sql
+immutable
+set search_path = ''
+as $$
+    select least(p_own, (p_policy ->> p_name)::numeric)
+$$;
+
+-- The first budget that one more turn, or so many more tokens, would overshoot; null where none would.
+create or replace function hybridflow.used_up(
+    p_tenant public.tenants, p_all public.spending, p_own public.spending, p_policy jsonb,
+    p_turns integer, p_tokens bigint
+)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when coalesce(p_all.turns, 0) + p_turns > hybridflow.ceiled(p_tenant.daily_turns, p_policy, 'daily_turns')
+            then 'daily_turns'
+        when coalesce(p_all.tokens, 0) + p_tokens > hybridflow.ceiled(p_tenant.daily_tokens, p_policy, 'daily_tokens')
+            then 'daily_tokens'
+        when coalesce(p_own.turns, 0) + p_turns
+            > hybridflow.ceiled(p_tenant.contact_daily_turns, p_policy, 'contact_daily_turns')
+            then 'contact_daily_turns'
+        when coalesce(p_own.tokens, 0) + p_tokens
+            > hybridflow.ceiled(p_tenant.contact_daily_tokens, p_policy, 'contact_daily_tokens')
+            then 'contact_daily_tokens'
+    end
+$$;
+
+-- reserve_budget({turn_id, token, tokens, policy})
+-- Sets aside what the attempt may cost at most, before the LLM is asked; for a turn that was put off, since
+-- something was away, once, however often it is tried. Returns {ok} or {refused: reason, budget?}. 'budget'
+-- (with `budget`, which one): it would be overshot. The turn is then cancelled with the reason 'budget'; or,
+-- once a day for each contact, answered with the tenant's fallback_message.
+create or replace function public.reserve_budget(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_tokens bigint := (p ->> 'tokens')::bigint;
+    v_more bigint := v_tokens;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_new integer;
+    v_all public.spending;
+    v_own public.spending;
+    v_budget text;
+begin
+    if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'tokens', p ->> 'policy') > 0 then
+        perform hybridflow.require_keys('reserve_budget', p, '{turn_id,token,tokens,policy}');
+    end if;
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    v_new := (v_turn.reserved_on is null)::integer;
+    if v_turn.waits > 0 and v_turn.reserved_on = v_day then
+        v_more := v_tokens - coalesce(v_turn.reserved_tokens, 0);
+    end if;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    v_all := hybridflow.spending_of(v_turn.tenant_id, null, v_day);
+    v_own := hybridflow.spending_of(v_turn.tenant_id, v_turn.session_id, v_day);
+    v_budget := hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', v_new, v_more);
+    if v_budget is null then
+        update public.spending set turns = turns + v_new, tokens = tokens + v_more
+        where id in (v_all.id, v_own.id);
+        update public.turns set reserved_tokens = v_tokens, reserved_on = v_day where id = v_turn.id;
+        return jsonb_build_object('ok', true);
+    end if;
+
+    update public.turns set error_kind = 'budget', error = 'the budget is used up: ' || v_budget
+    where id = v_turn.id;
+    if v_tenant.fallback_message is null or v_own.told_at is not null then
+        perform hybridflow.close_turn(v_turn.id, 'cancelled', 'budget');
+    else
+        update public.spending set told_at = hybridflow.clock() where id = v_own.id;
+        perform hybridflow.answer_instead(v_turn.id, v_tenant.fallback_message, 'budget');
+    end if;
+    return jsonb_build_object('refused', 'budget', 'budget', v_budget);
+end
+$$;
+
+-- get_spending({tenant_id, session_id?, policy?})
+-- What was spent today, by the tenant or by one of its sessions, what may be, and which budget is used up
+-- (null: none). Returns {day, turns, tokens, daily_turns, daily_tokens, used_up}. PT404: not this tenant's.
+create or replace function public.get_spending(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_day date := (hybridflow.clock() at time zone 'UTC')::date;
+    v_all public.spending;
+    v_own public.spending;
+    v_one text := case when p ->> 'session_id' is null then '' else 'contact_' end;
+    v_limits jsonb;
+begin
+    perform hybridflow.require_keys('get_spending', p, '{tenant_id}');
+    perform hybridflow.require_own(p);
+    select * into v_tenant from public.tenants where id = (p ->> 'tenant_id')::bigint;
+    select * into v_all from public.spending where tenant_id = v_tenant.id and day = v_day and session_id is null;
+    select * into v_own from public.spending
+    where tenant_id = v_tenant.id and day = v_day and session_id = (p ->> 'session_id')::bigint;
+    v_limits := jsonb_build_object(
+        'daily_turns', hybridflow.ceiled(v_tenant.daily_turns, p -> 'policy', 'daily_turns'),
+        'daily_tokens', hybridflow.ceiled(v_tenant.daily_tokens, p -> 'policy', 'daily_tokens'),
+        'contact_daily_turns', hybridflow.ceiled(v_tenant.contact_daily_turns, p -> 'policy', 'contact_daily_turns'),
+        'contact_daily_tokens', hybridflow.ceiled(v_tenant.contact_daily_tokens, p -> 'policy', 'contact_daily_tokens')
+    );
+    return jsonb_build_object(
+        'day', v_day,
+        'turns', coalesce(case v_one when '' then v_all.turns else v_own.turns end, 0),
+        'tokens', coalesce(case v_one when '' then v_all.tokens else v_own.tokens end, 0),
+        'daily_turns', v_limits -> (v_one || 'daily_turns'),
+        'daily_tokens', v_limits -> (v_one || 'daily_tokens'),
+        'used_up', hybridflow.used_up(v_tenant, v_all, v_own, p -> 'policy', 1, 1)
+    );
+end
+$$;
+
+-- refuse_reply({turn_id, token, rule, detail?, provider?, model?, tokens_in?, tokens_out?})
+-- What the handler made may not be sent; `rule` says by which rule. It becomes a handoff; or, where the
+-- tenant prefers it and nothing has been said yet, the tenant's fallback message. Returns {ok, outcome:
+-- 'handoff' | 'fallback_message', session_id} or {refused: reason}.
+create or replace function public.refuse_reply(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_held record;
+    v_turn public.turns;
+    v_tenant public.tenants;
+    v_said boolean;
+begin
+    perform hybridflow.require_keys('refuse_reply', p, '{turn_id,token,rule}');
+    v_held := hybridflow.hold_turn(p);
+    if v_held.refused is not null then
+        return v_held.refused;
+    end if;
+    v_turn := v_held.turn;
+    select * into v_tenant from public.tenants where id = v_turn.tenant_id;
+    perform hybridflow.book_cost(v_turn, p);
+    update public.turns
+    set error_kind = 'reply_refused', error = left(concat_ws(': ', p ->> 'rule', p ->> 'detail'), 2000)
+    where id = v_turn.id;
+    v_said := exists (
+        select from public.messages where turn_id = v_turn.id and send_state in ('sent', 'sending', 'unknown')
+    );
+    if v_tenant.on_refused_reply = 'fallback_message' and v_tenant.fallback_message is not null and not v_said then
+        perform hybridflow.answer_instead(v_turn.id, v_tenant.fallback_message, 'refused');
+        return jsonb_build_object(
+            'ok', true, 'outcome', 'fallback_message', 'session_id', v_turn.session_id
+        );
+    end if;
+    perform hybridflow.stop_turn(v_turn.id, 'reply_refused');
+    perform hybridflow.pause_for_human(
+        v_held.session, concat_ws(': ', 'the AI''s reply was not sent', p ->> 'rule', p ->> 'detail'), null
+    );
+    return jsonb_build_object('ok', true, 'outcome', 'handoff', 'session_id', v_turn.session_id);
+end
+$$;
+
+-- ==================== 0890_lifecycle.sql
+
+-- HybridFlow: how long data is kept, and how much of it there is.
+
+create table if not exists public.messages_archive (
+    id bigint primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    session_id bigint not null references public.sessions (id) on delete cascade,
+    turn_id bigint,
+    wa_id text,
+    from_me boolean not null,
+    sender hybridflow.sender not null,
+    kind text not null,
+    body text not null,
+    media jsonb,
+    quoted jsonb,
+    author_name text,
+    expects_reply boolean not null,
+    status text,
+    sent_at timestamptz not null,
+    edited_at timestamptz,
+    deleted_at timestamptz,
+    part integer,
+    send_state hybridflow.send_state,
+    send_began_at timestamptz,
+    sends integer not null,
+    created_at timestamptz not null,
+    archived_at timestamptz not null default now()
+);
+
+alter table public.messages_archive
+add column if not exists failed_at timestamptz,
+add column if not exists failed_since timestamptz,
+add column if not exists error_code text,
+add column if not exists undelivered_turns bigint[] not null default '{}';
+
+comment on table public.messages_archive is
+'Messages older than their tenant''s retention: kept, and read only by exports.';
+
+alter table public.messages_archive
+add column if not exists identity text,
+add column if not exists told_as text[],
+add column if not exists chosen_id text,
+add column if not exists late_until timestamptz,
+add column if not exists check_at timestamptz,
+add column if not exists upload_seconds numeric;
+
+create index if not exists messages_archive_by_session on public.messages_archive (session_id, sent_at, id);
+create index if not exists messages_archive_by_tenant on public.messages_archive (tenant_id);
+create index if not exists turns_finished
+on public.turns (tenant_id, finished_at) where finished_at is not null;
+create index if not exists notices_finished
+on public.notices (tenant_id, finished_at) where finished_at is not null;
+
+alter table public.messages_archive enable row level security;
+
+-- Whether a message that is not known may be one that was pruned. Nothing younger than a day ever was.
+create or replace function hybridflow.was_pruned(p_tenant_id bigint, p_sent_at timestamptz)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if p_sent_at > hybridflow.clock() - interval '1 day' then
+        return false;
+    end if;
+    return exists (
+        select from public.tenants as t where t.id = p_tenant_id and t.pruned_before > p_sent_at
+    );
+end
+$$;
+
+-- The tenants whose data ends, and what of it is older than that.
+create or replace function hybridflow.retentions(p_default_days integer)
+returns table (tenant_id bigint, cutoff timestamptz)
+language sql
+stable
+set search_path = ''
+as $$
+    select t.id, hybridflow.clock() - make_interval(days => coalesce(t.retention_days, p_default_days))
+    from public.tenants as t
+    where coalesce(t.retention_days, p_default_days) is not null
+$$;
+
+-- Whether work on the session is under way or waits: then all of it is kept.
+create or replace function hybridflow.has_unfinished_turn(p_session_id bigint)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.turns as t
+        where t.session_id = p_session_id and t.state in ('pending', 'running', 'sending')
+    )
+$$;
+
+-- Archives or deletes (with the events about them) up to p_batch messages, with their sessions locked:
+-- a call that brings one of them again waits, and finds that it was pruned. Returns {deleted, archived, full:
+-- there may be more}.
+create or replace function hybridflow.prune_messages(p_batch integer, p_default_days integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    -- Found once: a session that is never without a turn may have any number of old messages.
+    v_busy bigint[] := array(
+        select t.session_id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select w.session_id from public.turns as w where w.tenant_id = r.tenant_id and w.waiting
+            union
+            select h.session_id from public.turns as h where h.tenant_id = r.tenant_id and h.held
+            offset 0  -- by index for each tenant, whatever the statistics say
+        ) as t
+    );
+    v_ids bigint[];
+    v_deleted bigint;
+    v_archived bigint;
+begin
+    select array_agg(due.id) into v_ids
+    from (
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select m.id from public.messages as m
+            join public.sessions as s on s.id = m.session_id
+            where m.tenant_id = r.tenant_id and m.created_at < r.cutoff and m.sent_at < r.cutoff
+                and not exists (select from unnest(v_busy) as b where b = m.session_id)
+            order by m.created_at limit p_batch
+            for update of s skip locked
+        ) as old
+        limit p_batch
+    ) as due;
+    update public.tenants as t set pruned_before = greatest(t.pruned_before, r.cutoff)
+    from hybridflow.retentions(p_default_days) as r
+    where t.id = r.tenant_id and t.id = any(array(
+        select m.tenant_id from public.messages as m where m.id = any(v_ids)
+    ));
+    with gone as (
+        delete from public.messages as m
+        where m.id = any(v_ids) and not hybridflow.has_unfinished_turn(m.session_id)
+        returning m.*
+    ),
+
+    kept as (
+        insert into public.messages_archive (
+            id, tenant_id, session_id, turn_id, wa_id, from_me, sender, kind, body, media, quoted, author_name,
+            expects_reply, status, sent_at, edited_at, deleted_at, part, send_state, send_began_at, sends,
+            created_at, identity, told_as, chosen_id, late_until, check_at, failed_at, failed_since, error_code,
+            undelivered_turns, upload_seconds, archived_at
+        )
+        select g.id, g.tenant_id, g.session_id, g.turn_id, g.wa_id, g.from_me, g.sender, g.kind, g.body,
+            g.media, g.quoted, g.author_name, g.expects_reply, g.status, g.sent_at, g.edited_at, g.deleted_at,
+            g.part, g.send_state, g.send_began_at, g.sends, g.created_at, g.identity, g.told_as,
+            g.chosen_id, g.late_until, g.check_at, g.failed_at, g.failed_since, g.error_code,
+            g.undelivered_turns, g.upload_seconds, hybridflow.clock()
+        from gone as g join public.tenants as t on t.id = g.tenant_id
+        where t.on_retention = 'archive'
+        returning id
+    ),
+
+    unheard as (
+        delete from public.processed_events
+        where id = any(array(
+            select e.id from gone as g
+            inner join public.tenants as t on t.id = g.tenant_id
+            cross join lateral hybridflow.events_about_message(g.tenant_id, g.wa_id) as e
+            where t.on_retention = 'delete'
+        ))
+    )
+
+    select (select count(*) from gone), (select count(*) from kept) into v_deleted, v_archived;
+    return jsonb_build_object(
+        'deleted', v_deleted - v_archived, 'archived', v_archived,
+        'full', coalesce(cardinality(v_ids), 0) = p_batch and v_deleted > 0
+    );
+end
+$$;
+
+-- Deletes up to p_batch turns that ended and of which no message is left. Returns how many.
+create or replace function hybridflow.prune_turns(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select t.id from public.turns as t
+            where t.tenant_id = r.tenant_id and t.finished_at < r.cutoff
+                and t.state in ('sent', 'cancelled', 'dead')
+                and not exists (select from public.messages as m where m.turn_id = t.id)
+            order by t.finished_at limit p_batch
+            for update of t skip locked
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.turns where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch notices that were delivered or given up. Returns how many.
+create or replace function hybridflow.prune_notices(p_batch integer, p_default_days integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[] := array(
+        select old.id from hybridflow.retentions(p_default_days) as r
+        cross join lateral (
+            select n.id from public.notices as n
+            where n.tenant_id = r.tenant_id and n.finished_at < r.cutoff and n.state <> 'pending'
+            order by n.finished_at limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.notices where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch days of spending that nobody asks for any more: older than 400 days. How many.
+create or replace function hybridflow.prune_spending(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_first date := (hybridflow.clock() at time zone 'UTC')::date - 400;
+    v_ids bigint[] := array(
+        select old.id from public.tenants as t
+        cross join lateral (
+            select s.id from public.spending as s
+            where s.tenant_id = t.id and s.day < v_first
+            order by s.day limit p_batch
+        ) as old
+        limit p_batch
+    );
+begin
+    delete from public.spending where id = any(v_ids);
+    return cardinality(v_ids);
+end
+$$;
+
+-- Deletes up to p_batch ids of erased messages that are older than 30 days. Returns how many.
+create or replace function hybridflow.prune_erased(p_batch integer)
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.clock() - interval '30 days';
+    v_count bigint;
+begin
+    delete from public.erased_messages where ctid = any(array(
+        select e.ctid from public.erased_messages as e
+        where e.erased_at < v_before order by e.erased_at limit p_batch
+        for update skip locked
+    ));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- prune({batch?, events_days?, retention_days?})
+-- One batch (5000 rows of each kind) of what is past its time: processed events after events_days (7, and
+-- never fewer: is_forgotten counts on them), messages, turns and notices after their tenant's retention
+-- (retention_days, where it has none; null: for ever), spending after 400 days, the ids of erased messages
+-- after 30. Nothing of a session with an unfinished turn, no turn that may still go on, no notice that is
+-- yet to be told. Returns {events, messages_deleted, messages_archived, turns, notices, spending,
+-- erased_messages, more}; with `more`, call it again. PT422: a number is out of range.
+create or replace function public.prune(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_batch integer := coalesce((p ->> 'batch')::integer, 5000);
+    v_events_days integer := coalesce((p ->> 'events_days')::integer, 7);
+    v_retention_days integer := (p ->> 'retention_days')::integer;
+    v_now timestamptz := hybridflow.clock();
+    v_messages jsonb;
+    v_counts jsonb;
+    v_ids bigint[];
+begin
+    if v_batch not between 1 and 100000 then
+        raise exception 'batch must be from 1 to 100000' using errcode = 'PT422';
+    elsif v_events_days < 7 then
+        raise exception 'events_days must be at least 7: for so long a delivery may come again'
+            using errcode = 'PT422';
+    elsif v_retention_days < 1 then
+        raise exception 'retention_days must be at least 1, or null: for ever' using errcode = 'PT422';
+    end if;
+    v_ids := array(
+        select e.id from public.processed_events as e
+        where e.processed_at < v_now - make_interval(days => v_events_days)
+        order by e.processed_at limit v_batch
+        for update skip locked
+    );
+    delete from public.processed_events where id = any(v_ids);
+    v_messages := hybridflow.prune_messages(v_batch, v_retention_days);
+    v_counts := jsonb_build_object(
+        'events', cardinality(v_ids),
+        'turns', hybridflow.prune_turns(v_batch, v_retention_days),
+        'notices', hybridflow.prune_notices(v_batch, v_retention_days),
+        'spending', hybridflow.prune_spending(v_batch),
+        'erased_messages', hybridflow.prune_erased(v_batch)
+    );
+    return v_counts || jsonb_build_object(
+        'messages_deleted', v_messages -> 'deleted', 'messages_archived', v_messages -> 'archived',
+        'more', (v_messages ->> 'full')::boolean
+        or (select max(c.value::bigint) from jsonb_each_text(v_counts) as c) >= v_batch
+    );
+end
+$$;
+
+-- How many rows of a table a tenant has, and how many bytes they take: as many each as its first 1000.
+create or replace function hybridflow.amount_of(p_table text, p_tenant_id bigint)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_rows bigint;
+    v_width numeric;
+begin
+    execute format('select count(*) from public.%I where tenant_id = $1', p_table)
+    into v_rows using p_tenant_id;
+    execute format(
+        'select avg(pg_column_size(s.t)) from (select t from public.%I as t where t.tenant_id = $1 limit 1000) as s',
+        p_table
+    )
+    into v_width using p_tenant_id;
+    return jsonb_build_object('rows', v_rows, 'bytes', round(v_rows * coalesce(v_width, 0))::bigint);
+end
+$$;
+
+-- get_tenant_stats({tenant_id})
+-- How much is stored of a tenant, for its operators; reads every row of its indexes, so not for a hot path.
+-- Returns {stats: {tables: {<table>: {rows, bytes}}, bytes, oldest_message_at, pruned_before}}; bytes are
+-- estimated. PT404: there is none.
+create or replace function public.get_tenant_stats(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant public.tenants;
+    v_tables jsonb;
+begin
+    perform hybridflow.require_keys('get_tenant_stats', p, '{tenant_id}');
+    v_tenant := hybridflow.tenant_of(p - 'instance_name');
+    select jsonb_object_agg(t, hybridflow.amount_of(t, v_tenant.id)) into v_tables
+    from unnest(array[
+        'sessions', 'messages', 'messages_archive', 'turns', 'notices', 'processed_events'
+    ]) as t;
+    return jsonb_build_object('stats', jsonb_build_object(
+        'tables', v_tables,
+        'bytes', (select sum((t.value ->> 'bytes')::bigint) from jsonb_each(v_tables) as t),
+        'oldest_message_at', (
+            select m.sent_at from public.messages as m
+            where m.tenant_id = v_tenant.id order by m.created_at limit 1
+        ),
+        'pruned_before', v_tenant.pruned_before
+    ));
+end
+$$;
+
+-- ==================== 0893_guards.sql
+
+-- HybridFlow: what each tenant's webhooks must show (access; in public names: guard), for routers' caches.
+
+create index if not exists tenants_by_guard_change on public.tenants (guard_changed_at);
+
+-- Every change of a tenant's access notes when it was, however it is made.
+create or replace function hybridflow.note_guard()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if tg_table_name = 'tenants' then
+        new.guard_changed_at := hybridflow.clock();
+        return new;
+    end if;
+    update public.tenants set guard_changed_at = hybridflow.clock()
+    where id in (case when tg_op <> 'INSERT' then old.tenant_id end, case when tg_op <> 'DELETE' then new.tenant_id end);
+    return null;
+end
+$$;
+
+create or replace trigger tenants_guard
+before insert or update of instance_name, webhook_networks, shared_webhook_secret on public.tenants
+for each row execute function hybridflow.note_guard();
+
+create or replace trigger webhook_secrets_guard
+after insert or update or delete on public.webhook_secrets
+for each row execute function hybridflow.note_guard();
+
+-- One tenant's access, as routers know it. Each webhook is compared with all of it: of networks at most as
+-- many as may be set (see check_sizes), even if more were written directly.
+create or replace function hybridflow.guard_json(p_tenant public.tenants, p_now timestamptz)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'tenant_id', p_tenant.id, 'instance_name', p_tenant.instance_name,
+        'networks', p_tenant.webhook_networks[1:50], 'shared', p_tenant.shared_webhook_secret,
+        'hashes', hybridflow.webhook_hashes(p_tenant.id, false),
+        'retiring', (
+            select coalesce(jsonb_object_agg(
+                encode(w.secret_hash, 'hex'), extract(epoch from w.retires_at - p_now)
+            ), '{}')
+            from public.webhook_secrets as w where w.tenant_id = p_tenant.id and w.retires_at > p_now
+        )
+    )
+$$;
+
+-- The tenants to tell a router of: p_limit of those after p_after in the order of their ids; without p_since,
+-- of those that have an access of their own.
+create or replace function hybridflow.guarded_after(p_after bigint, p_limit bigint, p_since timestamptz)
+returns bigint[]
+language sql
+stable
+set search_path = ''
+as $$
+    select array(
+        select t.id from public.tenants as t
+        where t.id > p_after and (
+            p_since is not null or t.webhook_networks is not null or not t.shared_webhook_secret
+            or hybridflow.webhook_hashes(t.id, false) <> '[]'
+        )
+        order by t.id limit p_limit
+    )
+$$;
+
+-- webhook_guards({after?, limit?, changed_since?})
+-- The access of the tenants that have one of their own. Returns {guards: [{tenant_id, instance_name,
+-- networks, shared, hashes: [hash], retiring: {<hash>: seconds}}], next, now}: networks null:
+-- any; shared: EVOLUTION_WEBHOOK_SHARED_SECRET is accepted, too; next is the `after` to go on with, null:
+-- that was the last. Routers read all once, and then every few seconds, so that a flood of webhooks costs no
+-- query, what changed since the last `now`: all that changed (no access where there is none any more),
+-- and `limit` others by turns, for a change that took long to commit.
+create or replace function public.webhook_guards(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_since timestamptz := (p ->> 'changed_since')::timestamptz - interval '1 minute';
+    v_limit bigint := (p ->> 'limit')::bigint;
+    v_ids bigint[] := hybridflow.guarded_after(coalesce((p ->> 'after')::bigint, 0), v_limit, v_since);
+begin
+    return jsonb_build_object(
+        'now', v_now,
+        'next', case when cardinality(v_ids) = v_limit then v_ids[cardinality(v_ids)] end,
+        'guards', (
+            select coalesce(jsonb_agg(hybridflow.guard_json(t, v_now) order by t.id), '[]')
+            from public.tenants as t
+            where t.id in (
+                select unnest(v_ids)
+                union
+                select c.id from public.tenants as c where c.guard_changed_at >= v_since
+            )
+        )
+    );
+end
+$$;
+
+-- ==================== 0895_people.sql
+
+-- HybridFlow: people's data: all of one contact's, given out or erased, and what keeps an erased contact
+-- from coming back with a late webhook or gap repair.
+
+create table if not exists public.erased_contacts (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    contact_hash text not null check (contact_hash ~ '^[0-9a-f]{64}$'),
+    erased_at timestamptz not null,
+    primary key (tenant_id, contact_hash)
+);
+
+comment on table public.erased_contacts is
+'Who was erased, as keyed hashes made by the router: what was written before that is not recorded again.';
+
+create table if not exists public.erased_messages (
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    wa_id_hash bytea not null,
+    erased_at timestamptz not null,
+    primary key (tenant_id, wa_id_hash)
+);
+
+comment on table public.erased_messages is
+'SHA-256 of the (random) ids of erased messages, for 30 days: what still comes about them is not kept.';
+
+create index if not exists erased_messages_by_age on public.erased_messages (erased_at);
+
+alter table public.sessions
+add column if not exists erased_before timestamptz,
+add column if not exists erasure_checked boolean not null default false;
+
+comment on column public.sessions.erased_before is
+'The contact was erased and has written again: messages from until then are not recorded.';
+comment on column public.sessions.erasure_checked is
+'Whether erased_before is known for the identities that it has.';
+
+alter table public.erased_contacts enable row level security;
+alter table public.erased_messages enable row level security;
+
+-- How the id of an erased message is kept.
+create or replace function hybridflow.wa_id_hash(p_wa_id text)
+returns bytea
+language sql
+immutable
+set search_path = ''
+as $$
+    select sha256(convert_to(p_wa_id, 'UTF8'))
+$$;
+
+-- Until when what the event's contact wrote counts as erased; null: it never was. WhatsApp's clock, whole
+-- seconds, and a reply that was just leaving are allowed ten seconds.
+create or replace function hybridflow.erased_before(p_tenant_id bigint, p_event jsonb)
+returns timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select max(e.erased_at) + interval '10 seconds' from public.erased_contacts as e
+    where e.tenant_id = p_tenant_id
+        and e.contact_hash in (select h from jsonb_array_elements_text(p_event -> 'hashes') as h)
+$$;
+
+-- Whether the message was there and was erased.
+create or replace function hybridflow.was_erased(p_tenant_id bigint, p_wa_id text)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.erased_messages as e
+        where e.tenant_id = p_tenant_id and e.wa_id_hash = hybridflow.wa_id_hash(p_wa_id)
+    )
+$$;
+
+-- Notes that a message was erased (or left while its contact was), so that nothing more is kept of it.
+create or replace function hybridflow.bury_message(p_tenant_id bigint, p_wa_id text)
+returns void
+language sql
+set search_path = ''
+as $$
+    insert into public.erased_messages (tenant_id, wa_id_hash, erased_at)
+    values (p_tenant_id, hybridflow.wa_id_hash(p_wa_id), hybridflow.clock())
+    on conflict (tenant_id, wa_id_hash) do update set erased_at = excluded.erased_at
+$$;
+
+-- Ends the work on an event of which nothing may be kept: ingest_events rolls back what it has done.
+create or replace function hybridflow.forget_event()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    raise exception 'it is about a contact that was erased' using errcode = 'PT410';
+end
+$$;
+
+-- Lets nothing into the (locked) session that was erased before. A session whose identities were looked up
+-- and never erased costs nothing; the others are looked up once, and again when they get an identity.
+create or replace function hybridflow.refuse_erased(
+    p_session public.sessions, p_event jsonb, p_at timestamptz
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := p_session.erased_before;
+begin
+    if p_session.erasure_checked and v_before is null then
+        return;
+    elsif not p_session.erasure_checked then
+        v_before := greatest(v_before, hybridflow.erased_before(p_session.tenant_id, p_event));
+        update public.sessions set erased_before = v_before, erasure_checked = true where id = p_session.id;
+    end if;
+    if p_at <= v_before or hybridflow.was_erased(p_session.tenant_id, p_event ->> 'wa_id') then
+        perform hybridflow.forget_event();
+    end if;
+end
+$$;
+
+-- Keeps nothing of an edit, deletion or delivery state of a message that was erased, or that nobody knows
+-- and somebody sends whose data was erased and who has not written since.
+create or replace function hybridflow.refuse_erased_change(p_tenant_id bigint, p_event jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_before timestamptz := hybridflow.erased_before(p_tenant_id, p_event);
+begin
+    if hybridflow.was_erased(p_tenant_id, p_event ->> 'wa_id')
+        or (p_event ->> 'edited_at')::timestamptz <= v_before
+        or (v_before is not null and not exists (
+            select from public.session_identities as i
+            where i.tenant_id = p_tenant_id
+                and i.jid in (select j from jsonb_array_elements_text(p_event -> 'jids') as j)
+        ))
+    then
+        perform hybridflow.forget_event();
+    end if;
+end
+$$;
+
+-- The id of the message that an event was about, by its key; null for the connection's.
+create or replace function hybridflow.wa_id_of_event(p_key text)
+returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select (regexp_match(p_key, case split_part(p_key, ':', 1)
+        when 'edit' then '^edit:(.*):[0-9]*:[0-9a-f]+$'
+        when 'delete' then '^delete:(.*)$'
+        when 'messages.update' then '^messages\.update:(.*):[a-z_]+$'
+        else '^(?:messages\.upsert|send\.message):[01]:(.*)$'
+    end))[1]
+$$;
+
+-- The sessions of whom p_jids name. Raises PT404 where there is none.
+create or replace function hybridflow.sessions_of_contact(p_tenant_id bigint, p_jids text[])
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    select array_agg(distinct i.session_id order by i.session_id) into v_ids
+    from public.session_identities as i
+    where i.tenant_id = p_tenant_id and i.jid = any(p_jids);
+    if v_ids is null then
+        raise exception 'tenant % has no session with %', p_tenant_id, p_jids[1] using errcode = 'PT404';
+    end if;
+    return v_ids;
+end
+$$;
+
+-- The same, locked, the lower id first.
+create or replace function hybridflow.lock_contact(p_tenant_id bigint, p_jids text[])
+returns bigint[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+    v_locked integer;
+begin
+    loop
+        v_ids := hybridflow.sessions_of_contact(p_tenant_id, p_jids);
+        perform from public.sessions where id = any(v_ids) order by id for update;
+        get diagnostics v_locked = row_count;
+        exit when v_locked = cardinality(v_ids);  -- else one was merged away while we waited
+    end loop;
+    return v_ids;
+end
+$$;
+
+-- The JIDs under which the sessions are known.
+create or replace function hybridflow.identities_of(p_session_ids bigint[])
+returns text[]
+language sql
+stable
+set search_path = ''
+as $$
+    select array(
+        select i.jid from public.session_identities as i where i.session_id = any(p_session_ids) order by i.jid
+    )
+$$;
+
+-- The notices about a contact: a contact's own, and those of sessions that are gone.
+create or replace function hybridflow.notices_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns setof public.notices
+language sql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+    select n.* from (  -- by the index of that alone: the tenant's is as good while there are no statistics
+        select s.* from public.notices as s where s.session_id = any(p_session_ids) offset 0
+    ) as n
+    where n.tenant_id = p_tenant_id
+    union all
+    select n.* from public.notices as n
+    where n.tenant_id = p_tenant_id and n.facts ->> 'jid' = any(p_jids)
+        and coalesce(n.session_id <> all(p_session_ids), true)
+$$;
+
+-- The ids of all that was said in the sessions, archived messages included.
+create or replace function hybridflow.wa_ids_of(p_session_ids bigint[])
+returns setof text
+language sql
+stable
+set search_path = ''
+as $$
+    select m.wa_id from public.messages as m where m.session_id = any(p_session_ids) and m.wa_id is not null
+    union
+    select a.wa_id from public.messages_archive as a
+    where a.session_id = any(p_session_ids) and a.wa_id is not null
+$$;
+
+-- The events that were about a message.
+create or replace function hybridflow.events_about_message(p_tenant_id bigint, p_wa_id text)
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id and e.event_key = any(array[
+        'messages.upsert:0:' || p_wa_id, 'messages.upsert:1:' || p_wa_id,
+        'send.message:0:' || p_wa_id, 'send.message:1:' || p_wa_id, 'delete:' || p_wa_id
+    ])
+    union all
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id
+        and e.event_key ~>=~ ('edit:' || p_wa_id || ':') and e.event_key ~<~ ('edit:' || p_wa_id || ';')
+        and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
+    union all
+    select e.* from public.processed_events as e
+    where e.tenant_id = p_tenant_id
+        and e.event_key ~>=~ ('messages.update:' || p_wa_id || ':')
+        and e.event_key ~<~ ('messages.update:' || p_wa_id || ';')
+        and hybridflow.wa_id_of_event(e.event_key) = p_wa_id
+$$;
+
+-- The edits, deletions and delivery states that waited for a contact's message, or wait still.
+create or replace function hybridflow.changes_about(p_tenant_id bigint, p_jids text[])
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    with told as materialized (
+        select e.* from public.processed_events as e
+        where e.change is not null and (e.change -> 'jids') ?| p_jids
+    )
+
+    select * from told as t where t.tenant_id = p_tenant_id
+$$;
+
+-- The events that were about a contact's messages, or wait for one. An event that is about no message is
+-- about no contact either, and pruning a message prunes its events.
+create or replace function hybridflow.events_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns setof public.processed_events
+language sql
+stable
+set search_path = ''
+as $$
+    select e.* from hybridflow.wa_ids_of(p_session_ids) as w (wa_id)
+    cross join lateral hybridflow.events_about_message(p_tenant_id, w.wa_id) as e
+    union
+    select c.* from hybridflow.changes_about(p_tenant_id, p_jids) as c
+$$;
+
+-- find_contact({tenant_id, jids: [jid]})
+-- Under which JIDs a contact is known. Returns {session_ids: [id], identities: [jid]}. PT404: no session has
+-- any of `jids`.
+create or replace function public.find_contact(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('find_contact', p, '{tenant_id,jids}');
+    v_ids := hybridflow.sessions_of_contact(
+        (p ->> 'tenant_id')::bigint, array(select jsonb_array_elements_text(p -> 'jids'))
+    );
+    return jsonb_build_object(
+        'session_ids', to_jsonb(v_ids), 'identities', to_jsonb(hybridflow.identities_of(v_ids))
+    );
+end
+$$;
+
+-- A turn as an export has it; the attempts at it are a list of their own.
+create or replace function hybridflow.exported_turn(p_turn public.turns)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select hybridflow.turn_json(p_turn.id) || jsonb_build_object('said_so_far', p_turn.said_so_far)
+$$;
+
+-- How many rows there are about a contact, except events and attempts at turns.
+create or replace function hybridflow.rows_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'sessions', cardinality(p_session_ids),
+        'messages', (select count(*) from public.messages as m where m.session_id = any(p_session_ids)),
+        'archived_messages', (
+            select count(*) from public.messages_archive as a where a.session_id = any(p_session_ids)
+        ),
+        'turns', (select count(*) from public.turns as t where t.session_id = any(p_session_ids)),
+        'notices', (select count(*) from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids)),
+        'spending', (select count(*) from public.spending as s where s.session_id = any(p_session_ids))
+    )
+$$;
+
+-- All rows about a contact at once: {messages, archived_messages, turns, turn_attempts, notices, spending,
+-- events}.
+create or replace function hybridflow.all_about(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'messages', (
+            select coalesce(jsonb_agg(hybridflow.message_json(m) order by m.sent_at, m.id), '[]')
+            from public.messages as m where m.session_id = any(p_session_ids)
+        ),
+        'archived_messages', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.sent_at, a.id), '[]')
+            from public.messages_archive as a where a.session_id = any(p_session_ids)
+        ),
+        'turns', (
+            select coalesce(jsonb_agg(hybridflow.exported_turn(t) order by t.id), '[]')
+            from public.turns as t where t.session_id = any(p_session_ids)
+        ),
+        'turn_attempts', (
+            select coalesce(jsonb_agg(to_jsonb(a) order by a.turn_id, a.id), '[]')
+            from public.turns as t
+            inner join public.turn_attempts as a on a.turn_id = t.id
+            where t.session_id = any(p_session_ids)
+        ),
+        'notices', (
+            select coalesce(jsonb_agg(to_jsonb(n) - '{token_hash,waiting}'::text[] order by n.id), '[]')
+            from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
+        ),
+        'spending', (
+            select coalesce(jsonb_agg(to_jsonb(s) - 'id' order by s.day), '[]')
+            from public.spending as s where s.session_id = any(p_session_ids)
+        ),
+        'events', (
+            select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+            from hybridflow.events_about(p_tenant_id, p_session_ids, p_jids) as e
+        )
+    )
+$$;
+
+-- export_contact({tenant_id, jids: [jid], rows_follow?})
+-- All that is stored of a contact under any of its identities. Returns {contact: {tenant_id, exported_at,
+-- identities, sessions, messages?, archived_messages?, turns?, turn_attempts?, notices?, spending?, events?},
+-- audit}. With rows_follow only as far as `sessions`: the caller asks export_rows for the rest, which may be
+-- a lot. Locks nothing. PT404: see find_contact.
+create or replace function public.export_contact(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_ids bigint[];
+    v_jids text[];
+    v_audit jsonb;
+    v_contact jsonb;
+begin
+    perform hybridflow.require_keys('export_contact', p, '{tenant_id,jids}');
+    v_ids := hybridflow.sessions_of_contact(
+        v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids'))
+    );
+    v_jids := hybridflow.identities_of(v_ids);
+    v_audit := hybridflow.rows_about(v_tenant_id, v_ids, v_jids);
+    v_contact := jsonb_build_object(
+        'tenant_id', v_tenant_id, 'exported_at', hybridflow.clock(), 'identities', to_jsonb(v_jids),
+        'sessions', (select jsonb_agg(hybridflow.session_json(i) order by i) from unnest(v_ids) as i)
+    );
+    if not coalesce((p ->> 'rows_follow')::boolean, false) then
+        v_contact := v_contact || hybridflow.all_about(v_tenant_id, v_ids, v_jids);
+        v_audit := v_audit || jsonb_build_object('events', jsonb_array_length(v_contact -> 'events'));
+    end if;
+    return jsonb_build_object('audit', v_audit, 'contact', v_contact);
+end
+$$;
+
+-- A page of a session's messages, archived or not, the oldest first, for export_rows: their ids and times.
+create or replace function hybridflow.said_in_session(
+    p_session_id bigint, p_archived boolean, p_sent_at timestamptz, p_id bigint, p_limit integer
+)
+returns table (id bigint, sent_at timestamptz, wa_id text)
+language sql
+stable
+set search_path = ''
+as $$
+    (
+        select m.id, m.sent_at, m.wa_id from public.messages as m
+        where not p_archived and m.session_id = p_session_id and (m.sent_at, m.id) > (p_sent_at, p_id)
+        order by m.sent_at, m.id limit p_limit
+    )
+    union all
+    (
+        select a.id, a.sent_at, a.wa_id from public.messages_archive as a
+        where p_archived and a.session_id = p_session_id and (a.sent_at, a.id) > (p_sent_at, p_id)
+        order by a.sent_at, a.id limit p_limit
+    )
+$$;
+
+-- A page of a session's messages for export_rows. They are read one by one, until the page is full: 500,000
+-- bytes, and what its last message has beyond that.
+create or replace function hybridflow.page_of_said(
+    p_list text, p_session_id bigint, p_after jsonb, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_archived boolean := p_list like 'archived%';
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_last jsonb;
+    m record;
+begin
+    for m in
+        select s.* from hybridflow.said_in_session(
+            p_session_id, v_archived, coalesce((p_after ->> 0)::timestamptz, '-infinity'),
+            coalesce((p_after ->> 1)::bigint, 0), p_limit + 1
+        ) as s
+        order by s.sent_at, s.id
+    loop
+        if cardinality(v_items) = p_limit or v_size >= 500000 then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+            );
+        elsif v_archived then
+            select to_jsonb(a) into v_item from public.messages_archive as a where a.id = m.id;
+        else
+            select hybridflow.message_json(w) into v_item from public.messages as w where w.id = m.id;
+        end if;
+        v_items := v_items || v_item;
+        v_size := v_size + octet_length(v_item::text);
+        v_last := jsonb_build_array(m.sent_at, m.id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- A page of the events of a session's messages for export_rows, likewise. It goes through p_limit messages,
+-- and may end within the events of one: its key is then the message's with the id of the last event.
+create or replace function hybridflow.page_of_events(
+    p_list text, p_tenant_id bigint, p_session_id bigint, p_after jsonb, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_seen integer := 0;
+    v_last jsonb;
+    v_event_id bigint := (p_after ->> 2)::bigint;
+    m record;
+    e record;
+begin
+    for m in
+        select s.* from hybridflow.said_in_session(
+            p_session_id, p_list like 'archived%', coalesce((p_after ->> 0)::timestamptz, '-infinity'),
+            -- the message that is not done, once more
+            coalesce((p_after ->> 1)::bigint, 0) - case when v_event_id is null then 0 else 1 end, p_limit + 1
+        ) as s
+        order by s.sent_at, s.id
+    loop
+        if v_seen = p_limit then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+            );
+        end if;
+        for e in
+            select f.id from hybridflow.events_about_message(p_tenant_id, m.wa_id) as f
+            where f.id > coalesce(v_event_id, 0) and not exists (
+                -- a message may be there as ours and as the contact's
+                select from hybridflow.messages_called(m.wa_id) as o
+                where o.session_id = p_session_id and o.id < m.id
+            )
+            order by f.id
+        loop
+            if v_size >= 500000 then
+                return jsonb_build_object(
+                    'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export ' || p_list, v_last)
+                );
+            end if;
+            select to_jsonb(f) into v_item from public.processed_events as f where f.id = e.id;
+            v_items := v_items || v_item;
+            v_size := v_size + octet_length(v_item::text);
+            v_last := jsonb_build_array(m.sent_at, m.id, e.id);
+        end loop;
+        v_event_id := null;
+        v_seen := v_seen + 1;
+        v_last := jsonb_build_array(m.sent_at, m.id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- A page of the attempts at a session's turns for export_rows, likewise. It goes through p_limit turns, and
+-- may end within the attempts at one.
+create or replace function hybridflow.page_of_attempts(p_session_id bigint, p_after jsonb, p_limit integer)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_seen integer := 0;
+    v_last jsonb;
+    v_attempt_id bigint := (p_after ->> 1)::bigint;
+    v_turn_id bigint;
+    a record;
+begin
+    for v_turn_id in
+        select t.id from public.turns as t
+        where t.session_id = p_session_id
+            -- the turn that is not done, once more
+            and t.id > coalesce((p_after ->> 0)::bigint, 0) - case when v_attempt_id is null then 0 else 1 end
+        order by t.id limit p_limit + 1
+    loop
+        if v_seen = p_limit then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items), 'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+            );
+        end if;
+        for a in
+            select f.id from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id > coalesce(v_attempt_id, 0)
+            order by f.id
+        loop
+            if v_size >= 500000 then
+                return jsonb_build_object(
+                    'items', to_jsonb(v_items),
+                    'next_cursor', hybridflow.to_cursor('export turn_attempts', v_last)
+                );
+            end if;
+            select to_jsonb(f) into v_item from public.turn_attempts as f
+            where f.turn_id = v_turn_id and f.id = a.id;
+            v_items := v_items || v_item;
+            v_size := v_size + octet_length(v_item::text);
+            v_last := jsonb_build_array(v_turn_id, a.id);
+        end loop;
+        v_attempt_id := null;
+        v_seen := v_seen + 1;
+        v_last := jsonb_build_array(v_turn_id);
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- A page of what waits for a contact's messages, for export_rows, likewise.
+create or replace function hybridflow.page_of_changes(
+    p_tenant_id bigint, p_session_id bigint, p_jids text[], p_after_id bigint, p_limit integer
+)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_items jsonb[] := '{}';
+    v_item jsonb;
+    v_size bigint := 0;
+    v_last bigint;
+    c record;
+begin
+    for c in
+        select f.id from hybridflow.changes_about(p_tenant_id, p_jids) as f
+        where f.id > p_after_id and not exists (  -- not those that a page of events has
+            select from hybridflow.messages_called(hybridflow.wa_id_of_event(f.event_key)) as m
+            where m.session_id = p_session_id
+        )
+        order by f.id limit p_limit + 1
+    loop
+        if cardinality(v_items) = p_limit or v_size >= 500000 then
+            return jsonb_build_object(
+                'items', to_jsonb(v_items),
+                'next_cursor', hybridflow.to_cursor('export changes', jsonb_build_array(v_last))
+            );
+        end if;
+        select to_jsonb(f) into v_item from public.processed_events as f where f.id = c.id;
+        v_items := v_items || v_item;
+        v_size := v_size + octet_length(v_item::text);
+        v_last := c.id;
+    end loop;
+    return jsonb_build_object('items', to_jsonb(v_items), 'next_cursor', null);
+end
+$$;
+
+-- export_rows({tenant_id, session_id, list, limit?, cursor?})
+-- Returns {items, next_cursor}: a page of what an export has of one session: its messages, archived_messages,
+-- turns, notices or spending; the attempts at its turns (turn_attempts: a page goes through `limit` turns);
+-- its events by the messages that they were about (events: a page goes through `limit` messages;
+-- archived_events), or that they wait for (changes). A page ends earlier where it is large. PT404: not this
+-- tenant's. PT422: there is no such list.
+create or replace function public.export_rows(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_list text := p ->> 'list';
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_session_id bigint := (p ->> 'session_id')::bigint;
+    v_jids text[] := hybridflow.identities_of(array[v_session_id]);
+    v_limit integer := hybridflow.page_size(p);
+    v_after jsonb := hybridflow.from_cursor('export ' || v_list, p);
+    v_after_id bigint := coalesce((v_after ->> -1)::bigint, 0);  -- every key ends with it
+    v_rows jsonb[];
+begin
+    perform hybridflow.require_keys('export_rows', p, '{tenant_id,session_id,list}');
+    perform hybridflow.require_own(p);
+    case v_list
+        when 'messages', 'archived_messages' then
+            return hybridflow.page_of_said(v_list, v_session_id, v_after, v_limit);
+        when 'events', 'archived_events' then
+            return hybridflow.page_of_events(v_list, v_tenant_id, v_session_id, v_after, v_limit);
+        when 'turn_attempts' then
+            return hybridflow.page_of_attempts(v_session_id, v_after, v_limit);
+        when 'turns' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array((f.turn).id), 'item', hybridflow.exported_turn(f.turn)
+            ) order by (f.turn).id)
+            into v_rows
+            from (
+                select t as turn from public.turns as t
+                where t.session_id = v_session_id and t.id > v_after_id order by t.id limit v_limit + 1
+            ) as f;
+        when 'notices' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - '{token_hash,waiting}'::text[]
+            ) order by f.id)
+            into v_rows
+            from (
+                select n.* from hybridflow.notices_about(v_tenant_id, array[v_session_id], v_jids) as n
+                where n.id > v_after_id order by n.id limit v_limit + 1
+            ) as f;
+        when 'spending' then
+            select array_agg(jsonb_build_object(
+                'key', jsonb_build_array(f.id), 'item', to_jsonb(f) - 'id'
+            ) order by f.id)
+            into v_rows
+            from (
+                select s.* from public.spending as s
+                where s.session_id = v_session_id and s.id > v_after_id order by s.id limit v_limit + 1
+            ) as f;
+        when 'changes' then
+            return hybridflow.page_of_changes(v_tenant_id, v_session_id, v_jids, v_after_id, v_limit);
+        else
+            raise exception 'there is no list % to export', v_list using errcode = 'PT422';
+    end case;
+    return hybridflow.page('export ' || v_list, v_rows, v_limit);
+end
+$$;
+
+-- Deletes the sessions' rows of a table with tenant_id and session_id; how many.
+create or replace function hybridflow.erase_rows(p_table text, p_tenant_id bigint, p_session_ids bigint[])
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_count bigint;
+begin
+    execute format('delete from public.%I where tenant_id = $1 and session_id = any($2)', p_table)
+    using p_tenant_id, p_session_ids;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- Notes who was erased, and which messages: the tombstone.
+create or replace function hybridflow.bury_contact(p_tenant_id bigint, p_session_ids bigint[], p_hashes jsonb)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    delete from public.erased_messages where erased_at < v_now - interval '30 days';
+    perform hybridflow.bury_message(p_tenant_id, i) from hybridflow.wa_ids_of(p_session_ids) as i;
+    insert into public.erased_contacts (tenant_id, contact_hash, erased_at)
+    select distinct p_tenant_id, h.contact_hash, v_now
+    from jsonb_each(p_hashes) as j (jid, hashes)
+    cross join jsonb_array_elements_text(j.hashes) as h (contact_hash)
+    on conflict (tenant_id, contact_hash) do update set erased_at = excluded.erased_at;
+end
+$$;
+
+-- Deletes the notices about a contact. What the staff was told of it by WhatsApp keeps its place, so that
+-- its echo is known as our own, without its text.
+create or replace function hybridflow.erase_notices(p_tenant_id bigint, p_session_ids bigint[], p_jids text[])
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_count bigint;
+begin
+    update public.messages as m set body = ''
+    from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n
+    where m.id = n.message_id;
+    delete from public.notices
+    where id = any(array(select n.id from hybridflow.notices_about(p_tenant_id, p_session_ids, p_jids) as n));
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$$;
+
+-- erase_history({tenant_id, jids: [jid], batch?})
+-- Deletes up to `batch` (500) of the oldest messages of a contact of whom there are more than twice as many,
+-- and the events about them, so that erase_contact need not delete all of them at once: other calls wait
+-- for the session as long as that takes. Returns {erased: {<table>: rows}, more}. PT404: see find_contact.
+create or replace function public.erase_history(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_batch integer := coalesce((p ->> 'batch')::integer, 500);
+    v_ids bigint[];
+    v_id bigint;
+    v_archived boolean;
+    v_old bigint[];
+    v_wa_ids text[];
+    v_counts jsonb := '{}';
+    v_events bigint;
+    v_more boolean := false;
+begin
+    perform hybridflow.require_keys('erase_history', p, '{tenant_id,jids}');
+    v_ids := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    foreach v_id in array v_ids loop
+        foreach v_archived in array array[true, false] loop
+            select array_agg(s.id order by s.sent_at, s.id), array_agg(s.wa_id order by s.sent_at, s.id)
+            into v_old, v_wa_ids
+            from hybridflow.said_in_session(v_id, v_archived, '-infinity', 0, 2 * v_batch + 1) as s;
+            continue when coalesce(cardinality(v_old), 0) <= 2 * v_batch;
+            v_more := true;
+            v_wa_ids := array_remove(v_wa_ids[:v_batch], null);
+            perform hybridflow.bury_message(v_tenant_id, w) from unnest(v_wa_ids) as w;
+            delete from public.processed_events where id = any(array(
+                select e.id from unnest(v_wa_ids) as w
+                cross join lateral hybridflow.events_about_message(v_tenant_id, w) as e
+            ));
+            get diagnostics v_events = row_count;
+            if v_archived then
+                delete from public.messages_archive where id = any(v_old[:v_batch]);
+            else
+                delete from public.messages where id = any(v_old[:v_batch]);
+            end if;
+            v_counts := jsonb_build_object(
+                'events', v_events, case when v_archived then 'messages_archive' else 'messages' end, v_batch
+            );
+            exit;
+        end loop;
+        exit when v_more;
+    end loop;
+    return jsonb_build_object('erased', v_counts, 'more', v_more);
+end
+$$;
+
+-- erase_contact({tenant_id, jids: [jid], hashes: {<jid>: [hash]}, erased?: {<table>: rows}})
+-- Deletes all that is stored of a contact under any of its identities, running turns included, and leaves
+-- `hashes` (the router's, keyed) behind: what it wrote before is not recorded again, however it comes.
+-- `erased` is what erase_history deleted before, which is counted, too. Returns {erased: {<table>: rows},
+-- session_ids: [id], execution_ids: [id], audit}; the executions are n8n's, which worked on it. PT404: see
+-- find_contact. PT409: it is known under a JID that has no hash: find it again.
+create or replace function public.erase_contact(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_ids bigint[];
+    v_jids text[];
+    v_executions jsonb;
+    v_events bigint;
+    v_counts jsonb;
+begin
+    perform hybridflow.require_keys('erase_contact', p, '{tenant_id,jids,hashes}');
+    v_ids := hybridflow.lock_contact(v_tenant_id, array(select jsonb_array_elements_text(p -> 'jids')));
+    v_jids := hybridflow.identities_of(v_ids);
+    if not coalesce(p -> 'hashes' ?& v_jids, false) then
+        raise exception 'the contact has become known under another identity: try again' using errcode = 'PT409';
+    end if;
+    v_executions := hybridflow.erase_executions(v_tenant_id, v_ids);
+    perform hybridflow.bury_contact(v_tenant_id, v_ids, p -> 'hashes');
+    delete from public.processed_events
+    where id = any(array(select e.id from hybridflow.events_about(v_tenant_id, v_ids, v_jids) as e));
+    get diagnostics v_events = row_count;
+    v_counts := jsonb_build_object('events', v_events, 'notices', hybridflow.erase_notices(v_tenant_id, v_ids, v_jids));
+    select v_counts || jsonb_object_agg(t, hybridflow.erase_rows(t, v_tenant_id, v_ids)) into v_counts
+    from unnest(array['messages', 'messages_archive', 'turns', 'spending', 'session_identities']) as t;
+    select v_counts || coalesce(
+        jsonb_object_agg(b.key, b.value::bigint + (v_counts ->> b.key)::bigint), '{}'
+    )
+    into v_counts from jsonb_each_text(nullif(p -> 'erased', 'null')) as b where v_counts ? b.key;
+    delete from public.sessions where id = any(v_ids);
+    return jsonb_build_object(
+        'erased', v_counts || jsonb_build_object('sessions', cardinality(v_ids)),
+        'session_ids', to_jsonb(v_ids), 'execution_ids', v_executions,
+        'audit', v_counts || jsonb_build_object(
+            'sessions', cardinality(v_ids), 'contact', p -> 'hashes' -> (p -> 'jids' ->> 0) -> 0
+        )
+    );
+end
+$$;
+
+-- ==================== 0897_story.sql
+
+-- HybridFlow: a turn's life, or what became of a message, as an ordered list of happenings.
+--
+-- A happening is {at, kind, …}: facts, of which the reader makes words (router/api/story_words.py). No text
+-- of a message is in it. What is told is what is stored: events are kept for a week, and of a turn of
+-- before there were attempts the attempts are not known. Each kind of happening is bounded.
+
+-- The turn as its story needs it: no reply, no token.
+create or replace function hybridflow.turn_of_story(p_turn public.turns)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(t) from (
+        select
+            p_turn.id, p_turn.tenant_id, p_turn.session_id, p_turn.state, p_turn.reason, p_turn.stop_reason,
+            p_turn.attempt, p_turn.handler, p_turn.incomplete, p_turn.undelivered, p_turn.error_kind,
+            p_turn.error, p_turn.waits, p_turn.waits_for, p_turn.run_after, p_turn.lease_until, p_turn.worker,
+            p_turn.correlation_id, p_turn.execution_id, p_turn.created_at, p_turn.claimed_at, p_turn.finished_at
+    ) as t
+$$;
+
+-- The message as its story needs it: no text.
+create or replace function hybridflow.message_of_story(p_message public.messages)
+returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select to_jsonb(m) from (
+        select
+            p_message.id, p_message.session_id, p_message.turn_id, p_message.wa_id, p_message.from_me,
+            p_message.sender, p_message.kind as message_kind, p_message.expects_reply, p_message.part,
+            p_message.send_state, p_message.sends, p_message.status, p_message.error_code, p_message.undelivered_turns,
+            p_message.sent_at, p_message.created_at, p_message.deleted_at
+    ) as m
+$$;
+
+-- What came by webhooks about messages that WhatsApp calls p_wa_ids: how it was judged (judged), or that it
+-- was a send of ours (echo), was edited, deleted, or has come further (tick).
+create or replace function hybridflow.events_of_story(p_tenant_id bigint, p_wa_ids text[])
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 20
+set search_path = ''
+as $$
+    select
+        e.processed_at, 3,
+        case
+            when e.event_key like 'messages.update:%' then 'tick'
+            when e.event_key like 'edit:%' then 'edited'
+            when e.event_key like 'delete:%' then 'deleted'
+            when e.decision ->> 'decision' = 'own_message' then 'echo'
+            else 'judged'
+        end,
+        jsonb_build_object(
+            'wa_id', w.wa_id, 'event', e.event, 'outcome', e.decision -> 'outcome',
+            'decision', e.decision -> 'decision', 'due_in', e.decision -> 'due_in',
+            'sender', e.decision -> 'sender', 'turn_id', e.decision -> 'turn_id',
+            'status', case when e.event_key like 'messages.update:%' then substring(e.event_key from '[a-z_]+$') end,
+            'waits', e.waiting_for is not null
+        )
+    from unnest(p_wa_ids) as w (wa_id)
+    cross join lateral (
+        select f.* from hybridflow.events_about_message(p_tenant_id, w.wa_id) as f order by f.id limit 20
+    ) as e
+$$;
+
+-- The attempts at a turn: those that have ended (the newest 100), and the one under way.
+create or replace function hybridflow.attempts_of_story(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 5
+set search_path = ''
+as $$
+    with attempts as materialized (
+        (
+            select to_jsonb(a) as facts, a.began, a.handler_since, a.ended from public.turn_attempts as a
+            where a.turn_id = p_turn.id
+            order by a.id desc limit 100
+        )
+        union all
+        select
+            jsonb_build_object(
+                'attempt', p_turn.attempt, 'worker', p_turn.worker,
+                'handler', case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler end
+            ),
+            p_turn.claimed_at,
+            case when p_turn.handler_since >= p_turn.claimed_at then p_turn.handler_since end,
+            null
+        where p_turn.held and p_turn.worker is not null
+    )
+
+    select a.began, 4, 'claimed',
+        jsonb_build_object('attempt', a.facts -> 'attempt', 'worker', a.facts -> 'worker')
+    from attempts as a
+    union all
+    select a.handler_since, 5, 'handled',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since,outcome,reason,error_kind,error}'::text[]
+    from attempts as a where a.handler_since is not null
+    union all
+    select a.ended, 8, 'attempt_ended',
+        a.facts - '{id,turn_id,tenant_id,worker,began,ended,handler_since}'::text[]
+    from attempts as a where a.ended is not null
+$$;
+
+-- The sends of a turn, parts of its reply or begun for an earlier one.
+create or replace function hybridflow.sends_of_story(p_turn_id bigint)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 5
+set search_path = ''
+as $$
+    with sends as materialized (
+        select m as send from public.messages as m
+        where m.turn_id = p_turn_id and m.from_me
+        order by m.created_at desc, m.id desc limit 100
+    )
+
+    select
+        coalesce((s.send).send_began_at, (s.send).sent_at), 6, 'send',
+        hybridflow.message_of_story(s.send)
+        || jsonb_build_object('was_doubted', (s.send).late_until is not null)
+    from sends as s
+    union all
+    select (s.send).failed_at, 9, 'undelivered', hybridflow.message_of_story(s.send)
+    from sends as s where (s.send).failed_at is not null
+$$;
+
+-- What people and the session did while the turn was not over.
+create or replace function hybridflow.session_of_story(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 5
+set search_path = ''
+as $$
+    with life as materialized (
+        select p_turn.created_at as began, coalesce(p_turn.finished_at, 'infinity') + interval '1 second' as ended
+    )
+
+    (
+        select m.created_at, 7, 'human_wrote', hybridflow.message_of_story(m)
+        from public.messages as m
+        inner join public.tenants as t on t.id = m.tenant_id
+        cross join life as l
+        where m.session_id = p_turn.session_id and m.sent_at >= l.began - interval '1 minute'
+            and m.created_at between l.began and l.ended
+            and m.from_me and m.sender in ('owner', 'operator', 'client') and hybridflow.is_by_human(m, t)
+        order by m.sent_at desc, m.id desc limit 20
+    )
+    union all
+    select s.paused_at, 7, 'paused', jsonb_build_object('source', s.pause_source, 'reason', s.pause_reason)
+    from public.sessions as s
+    cross join life as l
+    where s.id = p_turn.session_id and s.paused_at between l.began and l.ended
+    union all
+    select s.resumed_at, 7, 'resumed', jsonb_build_object('source', s.resume_source)
+    from public.sessions as s
+    cross join life as l
+    where s.id = p_turn.session_id and s.resumed_at between l.began and l.ended
+$$;
+
+-- The turns that answered what this one's reply, which was not delivered, was to answer.
+create or replace function hybridflow.answered_again(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 1
+set search_path = ''
+as $$
+    select t.created_at, 9, 'answered_again', jsonb_build_object('turn_id', t.id)
+    from public.turns as t
+    where p_turn.undelivered > 0 and t.id in (
+        select m.turn_id
+        from (
+            select l.turn_id, l.undelivered_turns from public.messages as l
+            where l.session_id = p_turn.session_id and l.sent_at <= p_turn.created_at
+            order by l.sent_at desc, l.id desc limit 500
+        ) as m
+        where p_turn.id = any(m.undelivered_turns)
+    )
+$$;
+
+-- All that is known of a turn.
+create or replace function hybridflow.happenings_of_turn(p_turn public.turns)
+returns table (at timestamptz, rank integer, kind text, facts jsonb)
+language sql
+stable
+rows 50
+set search_path = ''
+as $$
+    with asked as materialized (
+        select m as message from public.messages as m
+        where m.turn_id = p_turn.id and not m.from_me
+        order by m.created_at desc, m.id desc limit 100
+    )
+
+    select (a.message).created_at, 1, 'message', hybridflow.message_of_story(a.message) from asked as a
+    union all
+    select e.* from hybridflow.events_of_story(p_turn.tenant_id, array(
+        select (a.message).wa_id from asked as a where (a.message).wa_id is not null
+        union
+        select s.wa_id from (
+            select m.wa_id from public.messages as m
+            where m.turn_id = p_turn.id and m.from_me and m.wa_id is not null
+            order by m.created_at desc, m.id desc limit 100
+        ) as s
+    )) as e
+    union all
+    select p_turn.created_at, 2, 'turn_made', jsonb_build_object('turn_id', p_turn.id)
+    union all
+    select h.* from hybridflow.attempts_of_story(p_turn) as h
+    union all
+    select h.* from hybridflow.sends_of_story(p_turn.id) as h
+    union all
+    select h.* from hybridflow.session_of_story(p_turn) as h
+    union all
+    select h.* from hybridflow.answered_again(p_turn) as h
+    union all
+    select p_turn.retried_at, 3, 'retried', '{}' where p_turn.retried_at is not null
+    union all
+    select p_turn.finished_at, 10, 'closed', hybridflow.turn_of_story(p_turn)
+    where p_turn.finished_at is not null
+$$;
+
+-- What a message's story begins with: the one that is called so, the contact's before ours.
+create or replace function hybridflow.message_told(p_tenant_id bigint, p_wa_id text)
+returns public.messages
+language sql
+stable
+set search_path = ''
+as $$
+    select m.* from hybridflow.messages_called(p_wa_id) as m
+    where m.tenant_id = p_tenant_id
+    order by m.from_me, m.id limit 1
+$$;
+
+-- What of a tenant tells whether its messages arrive, and are answered.
+create or replace function hybridflow.tenant_of_story(p_tenant_id bigint)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'instance_name', t.instance_name, 'is_active', t.is_active, 'connection_state', t.connection_state,
+        'connection_changed_at', t.connection_changed_at, 'connection_lost_at', t.connection_lost_at,
+        'caught_up_at', t.caught_up_at, 'pruned_before', t.pruned_before, 'last_event_at', (
+            select e.processed_at from public.processed_events as e
+            where e.tenant_id = t.id and e.event not in ('hybridflow.test', 'gap_repair')
+            order by e.processed_at desc limit 1
+        )
+    )
+    from public.tenants as t
+    where t.id = p_tenant_id
+$$;
+
+-- tell_turn({tenant_id, turn_id | wa_id})
+-- A turn's life, or what became of the message that WhatsApp calls wa_id: with the life of its turn, if it
+-- has one. Returns {now, is_known, was_erased, turn, message, session, tenant, happenings: [{at, kind, …}]}:
+-- what there is none of is null, and what happened is in its order. is_known false: the tenant knows nothing
+-- of such a message. PT404: not this tenant's turn. PT422: neither or both are named.
+create or replace function public.tell_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_tenant_id bigint := (p ->> 'tenant_id')::bigint;
+    v_wa_id text := p ->> 'wa_id';
+    v_turn public.turns;
+    v_message public.messages;
+    v_happenings jsonb;
+begin
+    perform hybridflow.require_keys('tell_turn', p, '{tenant_id,turn_id|wa_id}');
+    perform hybridflow.require_own(p - 'session_id');
+    if (p ->> 'turn_id' is null) = (v_wa_id is null) then
+        raise exception 'name a turn (turn_id) or a message (wa_id)' using errcode = 'PT422';
+    end if;
+    if v_wa_id is not null then
+        v_message := hybridflow.message_told(v_tenant_id, v_wa_id);
+    end if;
+    select * into v_turn from public.turns
+    where id = coalesce((p ->> 'turn_id')::bigint, v_message.turn_id) and tenant_id = v_tenant_id;
+    if v_wa_id is null and v_turn.id is null then
+        raise exception 'tenant % has no turn %', p ->> 'tenant_id', p ->> 'turn_id' using errcode = 'PT404';
+    end if;
+    select coalesce(jsonb_agg(
+        jsonb_strip_nulls(h.facts) || jsonb_build_object('at', h.at, 'kind', h.kind)
+        order by h.at, h.rank, h.facts
+    ), '[]')
+    into v_happenings
+    from (
+        select t.* from hybridflow.happenings_of_turn(v_turn) as t where v_turn.id is not null
+        union
+        select v_message.created_at, 1, 'message', hybridflow.message_of_story(v_message)
+        where v_message.id is not null and (v_turn.id is null or not v_message.from_me)
+        union
+        select e.* from hybridflow.events_of_story(v_tenant_id, array_remove(array[v_wa_id], null)) as e
+    ) as h;
+    return jsonb_build_object(
+        'now', hybridflow.clock(),
+        'is_known', v_turn.id is not null or v_message.id is not null or v_happenings <> '[]',
+        'was_erased', v_wa_id is not null and hybridflow.was_erased(v_tenant_id, v_wa_id),
+        'turn', case when v_turn.id is not null then hybridflow.turn_of_story(v_turn) end,
+        'message', case when v_message.id is not null then hybridflow.message_of_story(v_message) end,
+        'session', (
+            select jsonb_build_object(
+                'id', s.id, 'is_paused', s.is_paused, 'pause_source', s.pause_source,
+                'pause_reason', s.pause_reason, 'paused_at', s.paused_at
+            )
+            from public.sessions as s where s.id = coalesce(v_turn.session_id, v_message.session_id)
+        ),
+        'tenant', hybridflow.tenant_of_story(v_tenant_id),
+        'happenings', v_happenings
+    );
+end
+$$;
+
+-- find_turn({turn_id | wa_id, instance_name?})
+-- Whose turn this is, or which tenants know of such a message; where instance_name is given that tenant
+-- alone, even if it knows none. For callers who may see every tenant. Returns {found: [{tenant_id,
+-- instance_name}]}.
+create or replace function public.find_turn(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('find_turn', p, '{turn_id|wa_id}');
+    if p ->> 'instance_name' is not null then
+        v_ids := array(select t.id from public.tenants as t where t.instance_name = p ->> 'instance_name');
+    elsif p ->> 'turn_id' is not null then
+        v_ids := array(select t.tenant_id from public.turns as t where t.id = (p ->> 'turn_id')::bigint);
+    else
+        v_ids := array(
+            select m.tenant_id from hybridflow.messages_called(p ->> 'wa_id') as m
+            union
+            select e.tenant_id from public.tenants as t
+            cross join lateral (
+                select f.tenant_id from hybridflow.events_about_message(t.id, p ->> 'wa_id') as f limit 1
+            ) as e
+        );
+    end if;
+    return jsonb_build_object('found', (
+        select coalesce(jsonb_agg(
+            jsonb_build_object('tenant_id', t.id, 'instance_name', t.instance_name) order by t.id
+        ), '[]')
+        from public.tenants as t where t.id = any(v_ids)
+    ));
+end
+$$;
+
+-- ==================== 0899_version.sql
+
+-- HybridFlow: which schema this is, and how routers call one another.
+
+-- call_routers({})
+-- All places of this router are taken: a router that hears it and has one free may claim what is due. Returns
+-- {ok}.
+create or replace function public.call_routers(p jsonb)
+returns jsonb
+language sql
+set search_path = ''
+as $$
+    select jsonb_build_object('ok', pg_notify('hybridflow_turns', '') is not null)
+$$;
+
+-- check_database({})
+-- For the start and the health check: which schema is in place, and what waits. Returns {schema_version,
+-- serves_from, now, tenants, turns_due}: turns_due is how many turns are due, 200 standing for any more.
+-- `schema_version` is raised, together with SCHEMA_VERSION in router/state/schema_version.py, whenever
+-- routers begin to need what an older schema lacks. `serves_from` is the oldest SCHEMA_VERSION of routers
+-- that this schema still serves: raised when something goes that they need; older ones refuse to start.
+create or replace function public.check_database(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+begin
+    return jsonb_build_object(
+        'schema_version', 2,
+        'serves_from', 1,
+        'now', v_now,
+        'tenants', (select count(*) from public.tenants),
+        'turns_due', (
+            select count(*) from (
+                select from public.turns as t
+                where t.waiting and not t.held and t.run_after <= v_now
+                order by t.run_after limit 200
+            ) as d
+        )
+    );
+end
+$$;
+
+-- ==================== 0900_grants.sql
+
+-- HybridFlow: who may call what: service_role, and nobody else.
+
+-- apply_grants(tables, functions): takes every right on HybridFlow's own tables (with the sequences of
+-- their ids) and functions from public, anon and authenticated, and gives them to service_role. Other
+-- things that live in the schema public are left alone. Roles that do not exist (a plain PostgreSQL) are
+-- passed over.
+create or replace function hybridflow.apply_grants(p_tables text[], p_functions text[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_role text;
+    v_objects text[] := array(select 'table public.' || t from unnest(p_tables) as t)
+        || array(select 'function public.' || f || '(jsonb)' from unnest(p_functions) as f)
+        || array(
+            select 'sequence ' || d.objid::pg_catalog.regclass
+            from unnest(p_tables) as t
+            join pg_catalog.pg_depend as d
+                on d.refobjid = pg_catalog.to_regclass('public.' || t) and d.deptype in ('a', 'i')
+            join pg_catalog.pg_class as c on c.oid = d.objid and c.relkind = 'S'
+            where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        )
+        || array['all functions in schema hybridflow'];
+    v_object text;
+begin
+    foreach v_role in array array['public', 'anon', 'authenticated', 'service_role'] loop
+        continue when v_role <> 'public' and not exists (select from pg_catalog.pg_roles where rolname = v_role);
+        foreach v_object in array v_objects loop
+            if v_role = 'service_role' then
+                execute format('grant all on %s to service_role', v_object);
+            else
+                execute format('revoke all on %s from %s', v_object, v_role);
+            end if;
+        end loop;
+    end loop;
+    revoke all on schema hybridflow from public;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        grant usage on schema hybridflow to service_role;
+    end if;
+end
+$$;
+
+select hybridflow.apply_grants(
+    array[
+        'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
+        'notices',
+        'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
+        'executions_to_erase',
+        'erased_contacts', 'erased_messages', 'messages_archive'
+    ],
+    array[
+        'ingest_events', 'pause_session', 'resume_session', 'auto_resume', 'pauses_over', 'claim_turns',
+        'save_reply',
+        'begin_send', 'finish_send', 'doubt_send', 'settle_send', 'fail_turn', 'release_turn',
+        'begin_anew', 'renew_turns', 'begin_human_send', 'claim_doubts', 'settle_doubt',
+        'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
+        'look_at_turn', 'begin_flow_send', 'fail_send',
+        'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
+        'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
+        'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
+        'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
+        'gaps_by_activity',
+        'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
+        'finish_notice_send', 'fail_notice_send',
+        'reserve_budget', 'get_spending', 'refuse_reply',
+        'reserve_tenant', 'tenants_elsewhere', 'add_webhook_secret', 'list_webhook_secrets',
+        'retire_webhook_secret', 'webhook_guards', 'prove_caller', 'prove_flow', 'list_sealed', 'reseal',
+        'claim_executions_to_erase', 'settle_execution', 'as_operator', 'create_api_key', 'list_api_keys',
+        'revoke_api_key', 'list_members', 'set_member',
+        'remove_member', 'list_audit', 'find_contact', 'export_contact', 'export_rows',
+        'erase_history', 'erase_contact',
+        'find_turn', 'tell_turn',
+        'prune', 'get_tenant_stats', 'count_undelivered', 'call_routers'
+    ]
+);
+notify pgrst, 'reload schema';
+
+-- ==================== 0910_row_security.sql
+
+-- HybridFlow: what members of a tenant may read of it directly, by PostgREST or Realtime, as the role
+-- `authenticated` with their token of Supabase Auth. They write nothing there: who pauses or answers
+-- does it over the router's API, which is audited.
+
+select hybridflow.let_members_read(t.name, 'tenant_id in (select hybridflow.my_tenants())', t.columns)
+from (
+    values
+    ('sessions', ''),
+    ('session_identities', ''),
+    ('messages', ''),
+    ('messages_archive', ''),
+    (
+        'turns',
+        '(id, tenant_id, session_id, state, reason, run_after, attempt, handler, reply, incomplete,'
+        ' undelivered, error_kind, error, provider, model, tokens_in, tokens_out, created_at, claimed_at,'
+        ' finished_at, updated_at)'
+    ),
+    (
+        'turn_attempts',
+        '(id, turn_id, tenant_id, attempt, handler, handler_since, began, ended, outcome, reason, error_kind,'
+        ' error, provider, model, tokens_in, tokens_out)'
+    ),
+    (
+        'notices',
+        '(id, tenant_id, session_id, message_id, kind, facts, state, reason, attempt, number_told_at,'
+        ' url_told_at, handler, error, created_at, finished_at, updated_at)'
+    ),
+    ('spending', '')
+) as t (name, columns);
+select hybridflow.let_members_read(
+    'tenants', 'id in (select hybridflow.my_tenants())',
+    '(id, ' || array_to_string(hybridflow.settings_followed(), ', ')
+    || ', connection_state, connection_changed_at, connection_lost_at, created_at, updated_at)'
+);
+select hybridflow.let_members_read(
+    'audit_log', 'tenant_id in (select hybridflow.my_tenants(''admin''))'
+);
+select hybridflow.let_members_read(
+    'memberships',
+    'tenant_id in (select hybridflow.my_tenants(''admin'')) or user_id = (select hybridflow.my_user_id())'
+);
+
+do $$
+begin
+    if exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
+        grant usage on schema hybridflow to authenticated;
+        grant execute on function hybridflow.my_tenants(text), hybridflow.my_user_id() to authenticated;
+    end if;
+    if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then
+        revoke update, delete, truncate on public.audit_log from service_role;
+    end if;
+end
+$$;
+notify pgrst, 'reload schema';
+
+-- For who applies it by the supabase CLI, which knows its own history alone.
+insert into hybridflow.migrations (version, name) values ('20261126145950', 'v0_3_0')
+on conflict (version) do nothing;
