@@ -13,10 +13,13 @@ LOCKING := --universal --generate-hashes --no-annotate --no-emit-index-url --cus
 TESTS ?= tests/unit tests/state tests/scenarios
 # audit: STRICT=1 does not pass where the libraries could not be looked up.
 STRICT ?=
+# test: BROWSER=0 leaves out what drives a real Chromium.
+BROWSER ?=
+
 # Some containers set it: each of the hundreds of processes that tests start would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo test test-decisions test-conversations test-faults test-flows test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
+.PHONY: help run demo picture test test-decisions test-conversations test-faults test-flows test-last-release check check-unit check-state audit lint types unit coverage fix schema lock bench clean
 
 help:
 	@echo "make run     start HybridFlow with an embedded PostgreSQL on port 8000 (N8N=1: and n8n)"
@@ -24,7 +27,8 @@ help:
 	@echo "             LLM=anthropic|openai: with a real one)"
 	@echo "make test    everything: lint, types, SQL, unit, state, scenario, fault, property and n8n"
 	@echo "             tests, every benchmark on a small scale, every command of the guides (N8N=0: without"
-	@echo "             those that need n8n; those over the real PostgREST run where it is there)"
+	@echo "             those that need n8n; BROWSER=0: without those in a real Chromium; those over"
+	@echo "             the real PostgREST run where it is there)"
 	@echo "make test-last-release"
 	@echo "             the state tests of the last release on the current schema, for its routers go on"
 	@echo "             with it (a part of make test; RELEASE=v0.2.0: of another release)"
@@ -34,6 +38,7 @@ help:
 	@echo "             nothing could be looked up)"
 	@echo "make fix     format and repair what a tool can repair"
 	@echo "make schema  write database/schema.sql and the schemas of n8n_workflows/"
+	@echo "make picture write README's picture: the demo's page in a real Chromium"
 	@echo "make lock    write requirements.txt and requirements-dev.txt from pyproject.toml (needs uv;"
 	@echo "             UPGRADE=1: with the newest versions of what is not named there)"
 	@echo "make bench   measure ingest beside a bare endpoint and pgbench (others: benchmarks/README.md)"
@@ -55,7 +60,9 @@ run: .venv/run.done
 demo: .venv/run.done
 	@exec $(BIN)/python -m scripts.demo --llm $(LLM) $(if $(filter 1,$(N8N)),--n8n)
 
-test: lint types audit
+test: .venv/dev.done
+	$(if $(filter 0,$(BROWSER)),,$(BIN)/python -m tests.console.chromium)
+	$(MAKE) --no-print-directory lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
 	$(MAKE) --no-print-directory --jobs=4 test-decisions test-conversations test-faults $(if $(filter 0,$(N8N)),,test-flows)
 
@@ -64,13 +71,13 @@ test-decisions: .venv/dev.done
 	$(BIN)/python -m tests.last_release
 
 test-conversations: .venv/dev.done
-	$(BIN)/python -m pytest -m "not n8n" tests/scenarios
+	$(BIN)/python -m pytest -m "not n8n" tests/scenarios $(if $(filter 0,$(BROWSER)),,tests/console)
 
 test-faults: .venv/dev.done
 	$(BIN)/python -m pytest -m "not n8n" tests/faults tests/guides tests/benchmarks tests/n8n
 
 test-flows: .venv/dev.done
-	$(BIN)/python -m pytest -m n8n tests/n8n tests/scenarios tests/faults tests/guides tests/benchmarks
+	$(BIN)/python -m pytest -m n8n tests/n8n tests/scenarios tests/faults tests/guides tests/benchmarks $(if $(filter 0,$(BROWSER)),,tests/console)
 
 test-last-release: .venv/dev.done
 	$(BIN)/python -m tests.last_release $(if $(RELEASE),--release $(RELEASE))
@@ -114,6 +121,10 @@ fix: .venv/dev.done
 schema: .venv/run.done
 	$(BIN)/python -m scripts.build_schema
 	$(BIN)/python -m scripts.n8n schema
+
+# The picture of README.md: the demo in a real Chromium, light and dark.
+picture: .venv/dev.done
+	$(BIN)/python -m tests.console.picture
 
 lock:
 	$(UV) pip compile pyproject.toml $(LOCKING) $(if $(filter 1,$(UPGRADE)),--upgrade) --output-file requirements.txt

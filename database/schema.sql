@@ -8907,6 +8907,102 @@ begin
 end
 $$;
 
+-- ==================== 0810_demo.sql
+
+-- HybridFlow: the demo business, by which `make run` shows what it does where there is no tenant yet.
+
+alter table public.tenants add column if not exists is_demo boolean not null default false;
+comment on column public.tenants.is_demo is
+'Made by `make run` and played on loopback; it goes before the first real tenant is served.';
+
+-- look_at_demo({})
+-- Returns {has_tenants, tenant_id}: whether there is a real tenant, and which one is the demo's (null: none).
+create or replace function public.look_at_demo(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'has_tenants', exists (select from public.tenants where not is_demo),
+        'tenant_id', (select min(id) from public.tenants where is_demo)
+    )
+    where p is not null
+$$;
+
+-- begin_demo({tenant_id, values: {instance_name, evo_server_url, …}})
+-- Makes the demo's tenant, anew, with this id: those of real tenants go on being counted from 1. Returns
+-- {tenant}. PT409: there is a real tenant, beside which no demo is. PT422: which value is wrong, and how.
+create or replace function public.begin_demo(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('begin_demo', p, '{tenant_id,values}');
+    if exists (select from public.tenants where not is_demo) then
+        raise exception 'there is a tenant already: the demo business is for who has none yet'
+            using errcode = 'PT409';
+    end if;
+    delete from public.tenants where is_demo;
+    perform hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, p -> 'values');
+    update public.tenants set is_demo = true where id = (p ->> 'tenant_id')::bigint;
+    return jsonb_build_object('tenant', (
+        select hybridflow.tenant_json(t) from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- end_demo({})
+-- Deletes the demo's tenant with all that was said there. Returns {ended}: how many there were.
+create or replace function public.end_demo(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ended integer;
+begin
+    delete from public.tenants where p is not null and is_demo;
+    get diagnostics v_ended = row_count;
+    return jsonb_build_object('ended', v_ended);
+end
+$$;
+
+-- pass_demo_time({tenant_id, policy})
+-- Lets the time pass that the demo's pauses take: their beginnings and ends move back until they are over.
+-- What ends them is auto_resume, as ever. One without an end stays. Returns {session_ids}: of those pauses.
+create or replace function public.pass_demo_time(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('pass_demo_time', p, '{tenant_id,policy}');
+    with passed as (
+        update public.sessions as s
+        set paused_at = s.paused_at - d.rest, last_human_at = s.last_human_at - d.rest,
+            paused_until = s.paused_until - d.rest, pause_asked_at = s.pause_asked_at - d.rest,
+            pause_written_at = s.pause_written_at - d.rest
+        from (
+            select x.id, greatest(
+                interval '0',
+                hybridflow.pause_ends_at(x, t.resume_after_hours, p -> 'policy') - hybridflow.clock()
+            ) as rest
+            from public.sessions as x
+            inner join public.tenants as t on t.id = x.tenant_id
+            where t.id = (p ->> 'tenant_id')::bigint and t.is_demo and x.is_paused and not x.pause_indefinite
+        ) as d
+        where s.id = d.id
+        returning s.id
+    )
+    select array_agg(q.id) into v_ids from passed as q;
+    return jsonb_build_object('session_ids', coalesce(to_jsonb(v_ids), '[]'));
+end
+$$;
+
 -- ==================== 0820_secrets.sql
 
 -- HybridFlow: what tenants keep secret, and who may post webhooks for them.
@@ -9234,6 +9330,7 @@ set search_path = ''
 as $$
     values
     ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('who_am_i', 'anybody', false, '{}'),
     ('get_tenant', 'viewer', false, '{}'),
     ('get_spending', 'viewer', false, '{}'),
     ('get_tenant_stats', 'viewer', false, '{}'),
@@ -10088,6 +10185,42 @@ begin
         return jsonb_build_object('refused', v_refusal);
     end if;
     return jsonb_build_object('tenant_id', v_tenant_id);
+end
+$$;
+
+-- ==================== 0843_who_am_i.sql
+
+-- HybridFlow: what a caller of the API is, as a console shows it.
+
+-- who_am_i({caller})
+-- Returns {kind, name, role, roles}: the caller as `as_operator` knows it. role: what it is in every tenant,
+-- or null; then roles says what it is in which: [{tenant_id, instance_name, role}], of a thousand at most in
+-- the order of their ids.
+create or replace function public.who_am_i(p jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    v_caller jsonb := p -> 'caller';
+    v_role text := hybridflow.role_in(v_caller, null);
+begin
+    perform hybridflow.require_keys('who_am_i', p, '{caller}');
+    return jsonb_build_object(
+        'kind', v_caller -> 'kind', 'name', v_caller -> 'name', 'role', v_role,
+        'roles', case when v_role is null then (
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'tenant_id', f.id, 'instance_name', f.instance_name, 'role', f.role
+            ) order by f.id), '[]')
+            from (
+                select t.id, t.instance_name, hybridflow.role_in(v_caller, t.id) as role
+                from public.tenants as t
+                where t.id = any(hybridflow.tenants_of(v_caller, 'viewer'))
+                order by t.id limit 1000
+            ) as f
+        ) else '[]' end
+    );
 end
 $$;
 
@@ -13406,6 +13539,7 @@ select hybridflow.apply_grants(
         'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
+        'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'gaps_by_activity',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',
@@ -13484,7 +13618,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '6fa74396bab670edafe0f21f20c8bb90400a72ed7384b8526f42bc7d560fbd7d')
+    ('20261126145950', 'v0_3_0', '636e69e4d1e25fc16ccd0142a773f779b2e95676d8e3d892a96016945e90b5f2')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

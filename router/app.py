@@ -8,9 +8,11 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from router import __version__
+from router.configuration.demo import Demo
 from router.configuration.settings import Settings
+from router.gate.cookies import CookieKeys
 from router.gate.gate import CallGate
-from router.gate.opening import call_limits, memory_of_calls
+from router.gate.opening import call_limits, cookie, memory_of_calls, sign_ins
 from router.gate.proofs import Proofs
 from router.http.callers import Callers
 from router.http.errors import UnexpectedErrors, install_error_handlers
@@ -26,14 +28,17 @@ from router.wiring import start
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the router, ready to be served; it connects to nothing before it starts."""
+def create_app(settings: Settings, demo: Demo | None = None) -> FastAPI:
+    """Return the router, ready to be served; it connects to nothing before it starts.
+
+    `demo` is the business that is played beside it; None, as everywhere but in `make run`: none is.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack = AsyncExitStack()
         try:
-            services = await start(settings, stack)
+            services = await start(settings, stack, demo)
             provide(app, *services.parts)
             yield
             log_event(_log, Action.STOPPED, "stopping: finishing what is being sent")
@@ -72,6 +77,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         proofs=Proofs(settings.api_keys, settings.cron_secret),
         has_flows=settings.n8n_enabled,
     )
+    app.add_middleware(CookieKeys, sign_ins=sign_ins(settings), cookie=cookie(settings))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),

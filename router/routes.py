@@ -1,6 +1,8 @@
 """The routes of the API, put together once for a process: each app has these very ones."""
 
 from router.api.routes import ROUTES as OPERATORS_ROUTES
+from router.console.pages import router as console
+from router.console.trying import router as trying
 from router.http import health
 from router.intake.routes import router as webhook
 from router.n8n.callbacks import router as callbacks
@@ -8,5 +10,11 @@ from router.n8n.gateway import router as gateway
 from router.n8n.notice_routes import router as notices
 
 # Webhooks come first: each costs what looking for its route costs.
-ROUTES = (*webhook.routes, *OPERATORS_ROUTES, *health.router.routes)
+ROUTES = (
+    *webhook.routes,
+    *OPERATORS_ROUTES,
+    *health.router.routes,
+    *console.routes,
+    *trying.routes,
+)
 FLOWS_ROUTES = (*gateway.routes, *callbacks.routes, *notices.routes)

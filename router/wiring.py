@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from router import __version__
 from router.api.dependencies import ApiServices
+from router.configuration.demo import Demo
 from router.configuration.settings import Settings
-from router.gate.opening import media_limits, webhook_limits
+from router.console.dependencies import ConsoleServices
+from router.gate.opening import cookie, media_limits, sign_ins, webhook_limits
 from router.gate.services import GateServices
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.bodies import Bodies
@@ -30,6 +32,7 @@ from router.sharing.bench import Bench
 from router.sharing.rates import Rates
 from router.sharing.shares import Shares
 from router.tenants.instance import InstanceKeys
+from router.tenants.policy import policy
 from router.workers import Outside, Workers, begin, connect, put_together, stop
 
 _log = logging.getLogger(__name__)
@@ -48,25 +51,26 @@ class Services:
     health: HealthChecks
     intake: IntakeServices
     api: ApiServices
+    console: ConsoleServices
     flows: FlowServices | None
 
     @property
     def parts(self) -> tuple[object, ...]:
         """All of them, for `router.http.services.provide`."""
-        parts = (self.gate, self.health, self.intake, self.api, self.flows)
+        parts = (self.gate, self.health, self.intake, self.api, self.console, self.flows)
         return tuple(part for part in parts if part is not None)
 
 
-async def start(settings: Settings, stack: AsyncExitStack) -> Services:
+async def start(settings: Settings, stack: AsyncExitStack, demo: Demo | None = None) -> Services:
     """Put everything together and let it run; `stack` ends it, in the reverse order."""
     outside = await connect(settings, stack)
-    workers = put_together(settings, outside)
-    services = _services(settings, outside, workers)
+    workers = put_together(settings, outside, demo)
+    services = _services(settings, outside, workers, demo)
     stack.callback(services.intake.rejections.tell)
     stack.push_async_callback(end_tasks, begin(settings, outside, workers), _LOOPS_GRACE)
     stack.push_async_callback(stop, workers)
     workers.intake.repairs.begin_all()
-    for line in settings.warnings():
+    for line in (*settings.warnings(), *([] if demo is None else [demo.told])):
         log_event(_log, Action.STARTED, line, level=logging.WARNING)
     log_event(
         _log, Action.STARTED, f"HybridFlow {__version__} is ready", configuration=settings.summary()
@@ -74,11 +78,13 @@ async def start(settings: Settings, stack: AsyncExitStack) -> Services:
     return services
 
 
-def _services(settings: Settings, outside: Outside, workers: Workers) -> Services:
+def _services(
+    settings: Settings, outside: Outside, workers: Workers, demo: Demo | None
+) -> Services:
     entrances = outside.entrances
     tokens = UserTokens(outside.http, token_rules(settings))
     callers = Callers(settings.trusted_proxies)
-    looked_at = LookedAt(settings, entrances.upkeep, outside.pools, workers.lost, workers.n8n)
+    looked_at = LookedAt(settings, entrances.upkeep, outside.pools, workers.lost, workers.n8n, demo)
     return Services(
         gate=GateServices(tokens, entrances.look_ups, entrances.turns),
         health=HealthChecks(looked_at),
@@ -102,6 +108,16 @@ def _services(settings: Settings, outside: Outside, workers: Workers) -> Service
             wake=workers.dispatcher.wake,
             abandon=workers.dispatcher.abandon,
             wake_eraser=workers.eraser.wake,
+            sign_ins=sign_ins(settings),
+            cookie=cookie(settings),
+        ),
+        console=ConsoleServices(
+            demo=demo,
+            callers=callers,
+            http=outside.http,
+            database=entrances.deployment,
+            policy=policy(settings),
+            wake=workers.dispatcher.wake,
         ),
         flows=_for_flows(settings, outside, workers, callers),
     )

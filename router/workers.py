@@ -9,6 +9,7 @@ from functools import partial
 
 import httpx
 
+from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.evolution.sends import EvolutionSends
@@ -27,6 +28,7 @@ from router.outbound.own import open_flows_http, open_own_http
 from router.outbound.pools import TenantPools
 from router.people.hashing import ContactHashes
 from router.replies.making import ReplyMaker
+from router.replies.only_for import OnlyFor
 from router.replies.opening import make_fallback, open_providers
 from router.replies.prompt import NOTES
 from router.running.loops import safely
@@ -100,7 +102,7 @@ async def connect(settings: Settings, stack: AsyncExitStack) -> Outside:
     return Outside(entrances, http, flows, pools, places, evolution, providers)
 
 
-def put_together(settings: Settings, outside: Outside) -> Workers:
+def put_together(settings: Settings, outside: Outside, demo: Demo | None = None) -> Workers:
     """Return what works; none of it is running."""
     entrances, http, pools = outside.entrances, outside.http, outside.pools
     database, evolution = entrances.turns, outside.evolution
@@ -109,6 +111,8 @@ def put_together(settings: Settings, outside: Outside) -> Workers:
     n8n: N8nHandler | None = None
     if settings.n8n_enabled:
         maker = n8n = make_handler(settings, outside.flows, database, maker)
+    if demo is not None and demo.llm_url is not None:
+        maker = OnlyFor(maker, demo.tenant_id)
     sends, unhurried = EvolutionSends(pools.sends), EvolutionSends(pools.courtesy)
     sending = open_sending(settings, database, evolution, sends, outside.places)
     flows = None if n8n is None else make_notice_flows(settings, http, n8n)

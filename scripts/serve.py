@@ -1,25 +1,29 @@
 """Start HybridFlow on this machine: `make run`, or `python -m scripts.serve`.
 
-Applies the schema, makes the secrets that the configuration leaves out (and keeps them), says what
-runs where and what to do next, and serves until Ctrl-C. With --n8n (`make run N8N=1`) an n8n runs
-beside it and handles the turns.
+Applies the schema, makes the secrets that the configuration leaves out (and keeps them), says where
+it is and what to do next, and serves until Ctrl-C. Where the embedded database has no tenant yet, a
+demo business is played beside it (DEMO=0: none). With --n8n (`make run N8N=1`) an n8n runs beside
+it and handles the turns.
 """
 
 import argparse
 import asyncio
 import os
-import secrets
+import socket
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
-from router import __version__
 from router.app import create_app
 from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.errors import EmbeddedPostgresError
+from router.embedded.postgres import EmbeddedPostgres
 from router.errors import DatabaseAway
 from router.serving.server import CannotListen, listen, serve
 from router.state.migrations import MigrationError, migrate
+from scripts.banner import banner
+from scripts.demo_business.playing import OVER, Playing, is_wanted, play
+from scripts.demo_business.wanted import reason_against
+from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
@@ -43,20 +47,67 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped. Returns the exit code."""
     parser = argparse.ArgumentParser(prog=called("scripts.serve"), description=__doc__)
     parser.add_argument("--n8n", action="store_true", help="with an n8n beside it")
+    parser.add_argument(
+        "--show-secrets", action="store_true", help="say which secrets were made, and end"
+    )
     given = parser.parse_args(arguments)
     try:
-        wanted = _n8n_variables() if given.n8n else {}
-        made = keep_secrets(load_settings({**os.environ, **wanted}), with_n8n=given.n8n)
-        settings = load_settings({**os.environ, **_turned_on(wanted), **made})
-        if settings.database_url is not None:  # the embedded one is brought up to date as it opens
-            asyncio.run(migrate(settings.database_url.get_secret_value()))
-        n8n = _beside(settings) if given.n8n else nullcontext()
-        with listen(_EVERYWHERE, settings.api_port) as listener, n8n:
-            print(banner(settings, made, with_n8n=given.n8n), flush=True)
-            return serve(create_app(settings), settings, listener)
+        if given.show_secrets:
+            print(shown_secrets(load_settings()))
+            return 0
+        return _serve(with_n8n=given.n8n)
     except _TOLD as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _serve(*, with_n8n: bool) -> int:
+    wanted = _n8n_variables() if with_n8n else {}
+    kept = keep_secrets(load_settings({**os.environ, **wanted}), with_n8n=with_n8n)
+    settings = load_settings({**os.environ, **_turned_on(wanted), **kept.values})
+    if settings.database_url is not None:
+        asyncio.run(migrate(settings.database_url.get_secret_value()))
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(_EVERYWHERE, settings.api_port))
+        dsn = _place_of_demo(settings, stack, with_n8n=with_n8n)
+        stack.enter_context(_beside(settings) if with_n8n else nullcontext())
+        if dsn is not None:
+            variables = {**_turned_on(wanted), **kept.values}
+            code = _play(settings, kept, dsn, listener, variables)
+            if code is not None:
+                return code
+            print(OVER, flush=True)
+            kept = Kept(kept.values, new=())
+        print(banner(settings, kept, with_n8n=with_n8n), flush=True)
+        return serve(create_app(settings), settings, listener)
+
+
+def _place_of_demo(settings: Settings, stack: ExitStack, *, with_n8n: bool) -> str | None:
+    """Return the address of the embedded database, held by `stack`; None where no demo is wanted.
+
+    It is brought up to date, and what was played there before is gone from it.
+    """
+    if settings.database_url is not None or settings.supabase_url is not None:
+        return None
+    postgres = stack.enter_context(EmbeddedPostgres(settings.hybridflow_data / "postgres"))
+    asyncio.run(migrate(postgres.dsn))
+    has_none = asyncio.run(is_wanted(postgres.dsn))
+    is_free = reason_against(settings, with_n8n=with_n8n) is None
+    return postgres.dsn if has_none and is_free else None
+
+
+def _play(
+    settings: Settings,
+    kept: Kept,
+    dsn: str,
+    listener: socket.socket,
+    variables: dict[str, str],
+) -> int | None:
+    def tell() -> None:
+        said = banner(settings, kept, with_n8n=settings.n8n_enabled, with_demo=True)
+        print(said, flush=True)
+
+    return asyncio.run(play(Playing(dsn, listener, settings, variables, tell)))
 
 
 def _n8n_variables() -> dict[str, str]:
@@ -70,94 +121,6 @@ def _turned_on(wanted: dict[str, str]) -> dict[str, str]:
 
 def _beside(settings: Settings) -> AbstractContextManager[N8nServer]:
     return running_n8n(settings, lambda text: print(text, file=sys.stderr, flush=True))
-
-
-def keep_secrets(settings: Settings, *, with_n8n: bool) -> dict[str, str]:
-    """Return a secret for each that is not configured; the same ones at every start.
-
-    They are kept in `secrets.env` in the data folder, readable by the owner only.
-    """
-    configured = {
-        "EVOLUTION_WEBHOOK_SHARED_SECRET": bool(settings.webhook_secrets),
-        "SECRETS_KEY": bool(settings.secrets_key),
-        "CRON_SECRET": settings.cron_secret is not None,
-        "API_KEYS": bool(settings.api_keys),
-        "N8N_API_KEY": settings.n8n_api_key is not None or not with_n8n,
-    }
-    missing = [name for name, given in configured.items() if not given]
-    if not missing:
-        return {}
-    kept = settings.hybridflow_data / "secrets.env"
-    known = _read_secrets(kept)
-    for name in missing:
-        known.setdefault(name, _new_secret(name))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.touch(mode=0o600)
-    kept.write_text("".join(f"{name}={value}\n" for name, value in sorted(known.items())))
-    return {name: known[name] for name in missing}
-
-
-def banner(settings: Settings, made: dict[str, str], *, with_n8n: bool) -> str:
-    """Say what was started, where, with which generated secrets, and the next thing to do."""
-    here = f"http://localhost:{settings.api_port}"
-    docs = f"docs: {here}/docs, " if settings.shows_docs else ""
-    lines = [
-        "",
-        f"HybridFlow {__version__}",
-        f"  router      {here}   ({docs}health: {here}/health)",
-        f"  database    {_database(settings)}",
-        f"  handler     {'n8n' if settings.n8n_enabled else 'Python fallback handlers'}",
-        f"  LLM         {settings.llm_provider}",
-    ]
-    if with_n8n:
-        lines.append(f"  n8n         http://localhost:{settings.n8n_port}   (the editor)")
-    shown = {name: value for name, value in made.items() if name != "SECRETS_KEY"}
-    if shown:
-        lines += ["", "Secrets made for you (they stay the same; set your own in .env):"]
-        lines += [f"  {name}={value}" for name, value in shown.items()]
-    if "SECRETS_KEY" in made:
-        kept = settings.hybridflow_data / "secrets.env"
-        lines += ["", f"Back up {kept}: its SECRETS_KEY opens what the database has encrypted."]
-    lines += ["", "Next:", *(f"  {step}" for step in _next_steps(settings, made, here)), ""]
-    return "\n".join(lines)
-
-
-def _next_steps(settings: Settings, made: dict[str, str], here: str) -> list[str]:
-    key = made.get("API_KEYS", "name:<key>").split(":", 1)[1]
-    steps = []
-    if settings.llm_provider == "anthropic" and settings.anthropic_api_key is None:
-        steps.append("set ANTHROPIC_API_KEY in .env (or LLM_PROVIDER=openai and OPENAI_API_KEY)")
-    if settings.llm_provider == "openai" and settings.openai_api_key is None:
-        steps.append("set OPENAI_API_KEY in .env")
-    tenant = ".venv/bin/python -m scripts.tenant"
-    add = f"{tenant} add my-instance --server https://evolution.example --key KEY --prompt TEXT"
-    steps += [
-        f"add your business:  {add}",
-        f"connect WhatsApp:   {tenant} connect my-instance --url {here}",
-        f"look around:        curl -H 'X-API-Key: {key}' {here}/api/tenants",
-        "no account yet?     make demo",
-    ]
-    return steps
-
-
-def _database(settings: Settings) -> str:
-    if settings.database_url:
-        return "PostgreSQL at DATABASE_URL"
-    if settings.supabase_url:
-        return f"Supabase at {settings.supabase_url}"
-    return f"embedded PostgreSQL, data in {settings.hybridflow_data / 'postgres'}"
-
-
-def _new_secret(name: str) -> str:
-    secret = secrets.token_urlsafe(32)
-    return f"local:{secret}" if name == "API_KEYS" else secret
-
-
-def _read_secrets(kept: Path) -> dict[str, str]:
-    if not kept.exists():
-        return {}
-    lines = kept.read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,16 @@
 """What a router answers requests with, for tests that serve some of its routes alone."""
 
 from collections.abc import Callable
+from typing import Any
+
+import httpx
 
 from router.api.dependencies import ApiServices, Wake
+from router.configuration.demo import Demo
 from router.configuration.settings import Settings
+from router.console.dependencies import ConsoleServices
 from router.evolution.client import EvolutionClient
+from router.gate.opening import cookie, sign_ins
 from router.gate.user_tokens import UserTokens
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
@@ -43,6 +49,21 @@ def intake_services(
     )
 
 
+def console_services(
+    demo: Demo | None, database: Database | None = None, http: httpx.AsyncClient | None = None
+) -> ConsoleServices:
+    """Show the console, on this machine; what is not given is not asked."""
+    unasked: Any = None
+    return ConsoleServices(
+        demo=demo,
+        callers=Callers(()),
+        http=unasked if http is None else http,
+        database=unasked if database is None else database,
+        policy={},
+        wake=nothing,
+    )
+
+
 def api_services(
     settings: Settings,
     database: Connected,
@@ -63,4 +84,6 @@ def api_services(
         wake=wake,
         abandon=nothing,
         wake_eraser=wake_eraser,
+        sign_ins=sign_ins(settings),
+        cookie=cookie(settings),
     )

@@ -133,6 +133,7 @@ set search_path = ''
 as $$
     values
     ('list_tenants', 'anybody', false, '{}'::text[]),
+    ('who_am_i', 'anybody', false, '{}'),
     ('get_tenant', 'viewer', false, '{}'),
     ('get_spending', 'viewer', false, '{}'),
     ('get_tenant_stats', 'viewer', false, '{}'),

@@ -58,6 +58,7 @@ select hybridflow.apply_grants(
         'look_at_turn', 'begin_flow_send', 'fail_send',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
+        'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
         'get_instance', 'get_qrcode', 'pause_contact', 'resume_contact', 'gap_start', 'caught_up',
         'gaps_by_activity',
         'claim_notices', 'begin_notice_send', 'finish_notice', 'fail_notice',

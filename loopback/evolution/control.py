@@ -1,7 +1,7 @@
 """The control of a loopback Evolution in a process of its own: JSON over HTTP, under /_control.
 
     POST   /_control/instances/{instance}                    {channel?, token?, number?, profile?}
-    POST   /_control/instances/{instance}/customers/{number} {does, text?, name?, lid?, identity?}
+    POST   /_control/instances/{instance}/customers/{number} {does, text?, name?, lid?, wa_id?}
     POST   /_control/instances/{instance}/owner/{number}     {does, text?, device?}
     GET    /_control/instances/{instance}/customers/{number} the transcript
     GET    /_control/instances/{instance}/calls/{endpoint}   the calls so far
@@ -9,7 +9,8 @@
     POST   /_control/instances/{instance}/socket             {seconds, times?}: sends take so long
     DELETE /_control/instances/{instance}/faults             no faults and no slow sends any more
 
-`does` is writes, calls or types (customer), writes (owner). What is written is answered when its
+`does` is writes, repeats (with the `wa_id` of what is told of again), calls or types (customer),
+writes (owner). What is written is answered when its
 webhook is settled: {wa_id, state, attempts}. Only this machine can call, so no key is asked for.
 """
 
@@ -71,10 +72,13 @@ class _Control:
     async def customer(self, request: Request) -> Response:
         given = await _given(request)
         does, said = given.pop("does", "writes"), given.pop("text", "")
+        wa_id = given.pop("wa_id", None)
         person = self._customer(request, **given)
         match does:
             case "writes":
                 return await _settled(person.writes(said))
+            case "repeats" if wa_id is not None and person.has(wa_id):
+                return await _settled(person.writes(said, wa_id=wa_id))
             case "calls":
                 return await _settled(person.calls(auto_reply=said or None))
             case "types":

@@ -12,6 +12,7 @@ from router.api.queries import LARGEST_ID
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.gate.identity import CallerIdentity, identify
+from router.gate.sign_ins import Cookie, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.services import given
 from router.people.hashing import ContactHashes
@@ -19,10 +20,10 @@ from router.sharing.at_once import AtOnce
 from router.state.database import Database
 from router.state.entrances import Entrance, Entrances
 
-_key_header = APIKeyHeader(
+key_shown = APIKeyHeader(
     name="X-API-Key", scheme_name="ApiKey", auto_error=False, description="A key of the API"
 )
-_bearer = HTTPBearer(
+bearer_shown = HTTPBearer(
     scheme_name="Bearer",
     auto_error=False,
     description="A key of the API, or a token of Supabase Auth",
@@ -56,6 +57,8 @@ class ApiServices:
     wake: Wake
     abandon: Abandon
     wake_eraser: Callable[[], None]
+    sign_ins: SignIns
+    cookie: Cookie
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -109,8 +112,8 @@ TheHashes = Annotated[ContactHashes, Depends(_hashes)]
 
 async def authenticate(
     services: _Services,
-    header: Annotated[str | None, Security(_key_header)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    header: Annotated[str | None, Security(key_shown)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_shown)],
 ) -> CallerIdentity:
     """Return who calls. Raises Unauthorised and SignInAway."""
     shown = header or (bearer.credentials if bearer else None)

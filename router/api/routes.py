@@ -22,6 +22,7 @@ from router.api import (
     pauses,
     people,
     sessions,
+    sign_in,
     stories,
     tenants,
     turns,
@@ -32,7 +33,7 @@ ROUTES = tuple(
     route
     for module in (
         tenants, webhook_secrets, members, sessions, keeping, pauses, people, turns, stories,
-        instances, api_keys, audit, cron,
+        instances, api_keys, audit, sign_in, cron,
     )
     for route in module.router.routes
 )  # fmt: skip

@@ -74,6 +74,7 @@ class Variables(BaseSettings):
     supabase_service_role_key: _Secret | None = Field(None, validate_default=True)
     database_url: _DatabaseUrl | None = None
     hybridflow_data: Annotated[Path, BeforeValidator(values.read_folder)] = Path(".hybridflow")
+    demo: bool = True
 
     secrets_key: _SealingKeys = ()
 

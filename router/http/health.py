@@ -9,6 +9,7 @@ from fastapi import Depends, Response
 from pydantic import BaseModel
 
 from router import __version__
+from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.errors import StateError
 from router.http.part import part
@@ -50,13 +51,14 @@ class Health(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LookedAt:
-    """What is looked at; `n8n` is None where it is not used."""
+    """What is looked at; `n8n` is None where it is not used, `demo` where none is played."""
 
     settings: Settings
     database: Database
     pools: TenantPools
     lost_servers: LostServers
     n8n: Workflows | None
+    demo: Demo | None = None
 
 
 class HealthChecks:
@@ -90,13 +92,15 @@ async def get_liveness() -> dict[str, bool]:
 async def _look(at: LookedAt) -> dict[str, Check]:
     checks = {
         "database": await _check_database(at.database, at.settings),
-        "llm": _check_llm(at.settings),
+        "llm": _check_llm(at.settings, at.demo),
         "connections": _check_connections(at.pools),
     }
     if checks["database"].status == "ok":
         checks["delivery"] = await _check_delivery(at.database)
         if lost := await _lost_servers(at.lost_servers):
             checks["evolution_servers"] = lost
+    if at.demo is not None:
+        checks["demo"] = Check(status="ok", message=at.demo.told)
     if at.n8n is not None:
         checks["n8n"] = await _check_n8n(at.n8n, at.settings)
     return checks
@@ -144,7 +148,9 @@ async def _lost_servers(servers: LostServers) -> Check | None:
     return Check(status="ok", message=f"warning: {told}") if told else None
 
 
-def _check_llm(settings: Settings) -> Check:
+def _check_llm(settings: Settings, demo: Demo | None) -> Check:
+    if demo is not None and demo.llm_url is not None:
+        return Check(status="ok", message="demo: the LLM is played, and answers for no real tenant")
     keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
     if keys[settings.llm_provider] is None:
         variable = f"{settings.llm_provider.upper()}_API_KEY"

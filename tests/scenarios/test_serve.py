@@ -46,32 +46,98 @@ def until(program: "subprocess.Popen[str]", sign: str) -> str:
     raise AssertionError(f"it ended without saying {sign!r}:\n{seen}")
 
 
-def stop(program: "subprocess.Popen[str]") -> None:
+def stop(program: "subprocess.Popen[str]") -> str:
     program.send_signal(signal.SIGINT)
-    program.communicate(timeout=30)
+    said, _ = program.communicate(timeout=30)
+    return said
 
 
-def test_make_run_says_what_runs_where_with_which_secrets_and_what_to_do_next(folder: Path):
+def key_of(folder: Path) -> str:
+    """The key of the API, out of the file where `make run` keeps what it has made."""
+    found = re.search(r"^API_KEYS=local:(\S+)$", (folder / "secrets.env").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def asks(port: int, path: str, folder: Path) -> httpx.Response:
+    headers = {"X-API-Key": key_of(folder)}
+    return httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers)
+
+
+def test_make_run_shows_a_demo_at_one_address_and_no_secret_in_its_log(folder: Path):
     port = free_port()
     program = start(folder, port)
     try:
         said = until(program, "is ready")
-        key = re.search(r"API_KEYS=local:(\S+)", said)
-        assert key is not None, said
-        assert f"http://localhost:{port}" in said
-        assert "EVOLUTION_WEBHOOK_SHARED_SECRET=" in said
+        assert f"http://localhost:{port}/" in said
+        assert "Demo:" in said
         assert "scripts.tenant add" in said
-        answer = httpx.get(f"http://127.0.0.1:{port}/api/tenants", headers={"X-API-Key": key[1]})
-        assert answer.status_code == 200
+        health = httpx.get(f"http://127.0.0.1:{port}/health")
+        assert (health.status_code, health.json()["ok"]) == (200, True)
+        assert health.json()["checks"]["demo"]["message"].startswith("demo:")
+        tenants = asks(port, "/api/tenants", folder).json()["items"]
+        assert [(each["instance_name"], each["is_demo"]) for each in tenants] == [
+            ("demo-padaria-aurora", True)
+        ]
+        kept = (folder / "secrets.env").read_text()
+    finally:
+        said += stop(program)
+    assert program.returncode == 0
+    assert (folder / "secrets.env").stat().st_mode & 0o077 == 0
+    for line in kept.splitlines():
+        assert line.split("=", 1)[1] not in said
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "scripts.serve", "--show-secrets"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HYBRIDFLOW_DATA": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"API_KEYS=local:{key_of(folder)}" in shown.stdout.splitlines()
+
+    without = start(folder, port, DEMO="0")
+    try:
+        said = until(without, "is ready")
+        assert "Demo:" not in said
+        health = httpx.get(f"http://127.0.0.1:{port}/health")
+        assert health.status_code == 503  # there is no LLM
+        assert asks(port, "/api/tenants", folder).json()["items"] == []
+        assert (folder / "secrets.env").read_text() == kept
+    finally:
+        stop(without)
+
+
+def test_a_killed_router_comes_back_and_the_demo_ends_with_the_first_tenant(folder: Path):
+    port = free_port()
+    program = start(folder, port)
+    try:
+        until(program, "is ready")
+        children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        routers = [pid for pid in map(int, children) if b"demo_business" in command_of(pid)]
+        assert len(routers) == 1
+        os.kill(routers[0], signal.SIGKILL)
+        until(program, "is ready")
+        assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+
+        url = f"http://127.0.0.1:{port}/api/tenants"
+        shop = {"instance_name": "shop", "evo_server_url": "https://evolution.example.com"}
+        made = httpx.post(url, headers={"X-API-Key": key_of(folder)}, json=shop)
+        assert (made.status_code, made.json()["id"]) == (201, 1)
+        said = until(program, "is ready")
+        assert "the demo business is gone" in said
+        tenants = asks(port, "/api/tenants", folder).json()["items"]
+        assert [each["instance_name"] for each in tenants] == ["shop"]
+        health = httpx.get(f"http://127.0.0.1:{port}/health")
+        assert health.status_code == 503  # nobody plays an LLM for a real tenant
+        assert "demo" not in health.json()["checks"]
     finally:
         stop(program)
-    assert (folder / "secrets.env").stat().st_mode & 0o077 == 0
 
-    again = start(folder, port)
-    try:
-        assert f"API_KEYS=local:{key[1]}" in until(again, "is ready")
-    finally:
-        stop(again)
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_started(folder: Path):

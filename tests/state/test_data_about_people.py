@@ -23,7 +23,7 @@ OF_THE_BUSINESS = {
     "tenants": " ".join(each.name for each in SETTINGS)
     + " id connection_state connection_reason connection_changed_at connection_lost_at owner_jid"
     " qr_code pairing_code qr_updated_at created_at updated_at caught_up_at pruned_before"
-    " guard_changed_at",
+    " guard_changed_at is_demo",
     "webhook_secrets": "id tenant_id secret_hash ends_with created_by created_at retires_at",
     "api_keys": "id name key_hash starts_with role every_tenant created_by created_at expires_at"
     " revoked_at last_used_at made_by made_with",

@@ -35,6 +35,7 @@ _NOT_PASSED_ON = {
     "PORT",
     "API_PORT",
     "N8N_PORT",
+    "DEMO",
 }
 
 

@@ -21,6 +21,8 @@ WITHOUT_TENANT_ID = {
     "/api/tenants": "all tenants, or one that has no id yet",
     "/api/api-keys": "a key is for several tenants: tenant_ids in the body",
     "/api/api-keys/{api_key_id}/revoke": "a key is for several tenants",
+    "/api/me": "a caller may be known in several tenants",
+    "/api/session": "a sign-in holds a key, which is for several tenants",
     "/api/instances/{name}/test-webhook": "an instance's name names its tenant",
     "/api/instances/{name}/qrcode": "an instance's name names its tenant",
 }

@@ -34,6 +34,7 @@ ORDER = (
     "notices",
     "n8n",
     "api",
+    "console",
     "routes",
     "workers",
     "wiring",

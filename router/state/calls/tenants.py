@@ -12,6 +12,7 @@ class StoredTenant(Answer):
     """What is known of a tenant beside its settings."""
 
     id: int
+    is_demo: bool
     pruned_before: Time | None
     connection_state: str | None
     connection_reason: int | None

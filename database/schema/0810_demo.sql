@@ -1,0 +1,93 @@
+-- HybridFlow: the demo business, by which `make run` shows what it does where there is no tenant yet.
+
+alter table public.tenants add column if not exists is_demo boolean not null default false;
+comment on column public.tenants.is_demo is
+'Made by `make run` and played on loopback; it goes before the first real tenant is served.';
+
+-- look_at_demo({})
+-- Returns {has_tenants, tenant_id}: whether there is a real tenant, and which one is the demo's (null: none).
+create or replace function public.look_at_demo(p jsonb)
+returns jsonb
+language sql
+stable
+set search_path = ''
+as $$
+    select jsonb_build_object(
+        'has_tenants', exists (select from public.tenants where not is_demo),
+        'tenant_id', (select min(id) from public.tenants where is_demo)
+    )
+    where p is not null
+$$;
+
+-- begin_demo({tenant_id, values: {instance_name, evo_server_url, …}})
+-- Makes the demo's tenant, anew, with this id: those of real tenants go on being counted from 1. Returns
+-- {tenant}. PT409: there is a real tenant, beside which no demo is. PT422: which value is wrong, and how.
+create or replace function public.begin_demo(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform hybridflow.require_keys('begin_demo', p, '{tenant_id,values}');
+    if exists (select from public.tenants where not is_demo) then
+        raise exception 'there is a tenant already: the demo business is for who has none yet'
+            using errcode = 'PT409';
+    end if;
+    delete from public.tenants where is_demo;
+    perform hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, p -> 'values');
+    update public.tenants set is_demo = true where id = (p ->> 'tenant_id')::bigint;
+    return jsonb_build_object('tenant', (
+        select hybridflow.tenant_json(t) from public.tenants as t where t.id = (p ->> 'tenant_id')::bigint
+    ));
+end
+$$;
+
+-- end_demo({})
+-- Deletes the demo's tenant with all that was said there. Returns {ended}: how many there were.
+create or replace function public.end_demo(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ended integer;
+begin
+    delete from public.tenants where p is not null and is_demo;
+    get diagnostics v_ended = row_count;
+    return jsonb_build_object('ended', v_ended);
+end
+$$;
+
+-- pass_demo_time({tenant_id, policy})
+-- Lets the time pass that the demo's pauses take: their beginnings and ends move back until they are over.
+-- What ends them is auto_resume, as ever. One without an end stays. Returns {session_ids}: of those pauses.
+create or replace function public.pass_demo_time(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_ids bigint[];
+begin
+    perform hybridflow.require_keys('pass_demo_time', p, '{tenant_id,policy}');
+    with passed as (
+        update public.sessions as s
+        set paused_at = s.paused_at - d.rest, last_human_at = s.last_human_at - d.rest,
+            paused_until = s.paused_until - d.rest, pause_asked_at = s.pause_asked_at - d.rest,
+            pause_written_at = s.pause_written_at - d.rest
+        from (
+            select x.id, greatest(
+                interval '0',
+                hybridflow.pause_ends_at(x, t.resume_after_hours, p -> 'policy') - hybridflow.clock()
+            ) as rest
+            from public.sessions as x
+            inner join public.tenants as t on t.id = x.tenant_id
+            where t.id = (p ->> 'tenant_id')::bigint and t.is_demo and x.is_paused and not x.pause_indefinite
+        ) as d
+        where s.id = d.id
+        returning s.id
+    )
+    select array_agg(q.id) into v_ids from passed as q;
+    return jsonb_build_object('session_ids', coalesce(to_jsonb(v_ids), '[]'));
+end
+$$;

@@ -1,0 +1,83 @@
+"""A message's story as a few steps that a person follows: pure, from the facts of `tell_turn`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+Name = Literal["received", "judged", "waited", "writes", "human", "fence", "sent"]
+Mark = Literal["done", "now", "todo", "human", "shut"]
+_ORDER: tuple[Name, ...] = ("received", "judged", "waited", "writes", "fence", "sent")
+_ANSWERED = "turn_pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: `seconds` after the message came in; `reason` why it ended there."""
+
+    name: Name
+    mark: Mark
+    seconds: float | None = None
+    reason: str | None = None
+
+
+def steps_of(turn: Mapping[str, Any] | None, happenings: Sequence[Mapping[str, Any]]) -> list[Step]:
+    """Return the steps of a message's story, those to come among them."""
+    began = _first(happenings, "message")
+    if began is None:
+        return []
+    done = {"received": 0.0}
+    judged = _first(happenings, "judged")
+    if judged is not None:
+        done["judged"] = _since(began, judged)
+    if turn is None:
+        return _unanswered(done, judged)
+    for name, kind in (("waited", "claimed"), ("writes", "send"), ("fence", "send")):
+        if (found := _first(happenings, kind)) is not None:
+            done[name] = _since(began, found)
+    if turn["state"] == "sent":
+        done["sent"] = _since(began, _first(happenings, "closed") or began)
+    if turn["state"] in ("cancelled", "dead"):
+        return _ended(done, began, turn, happenings)
+    return _under_way(done)
+
+
+def _unanswered(done: Mapping[str, float], judged: Mapping[str, Any] | None) -> list[Step]:
+    """Return the steps of what gets no answer of its own."""
+    if judged is None or judged.get("decision") == _ANSWERED:
+        return _under_way(done)
+    reason = str(judged.get("decision"))
+    return [Step("received", "done", 0.0), Step("judged", "shut", done["judged"], reason)]
+
+
+def _under_way(done: Mapping[str, float]) -> list[Step]:
+    to_come = [name for name in _ORDER if name not in done]
+    now = to_come[0] if to_come else None
+    return [
+        Step(name, "done" if name in done else "now" if name == now else "todo", done.get(name))
+        for name in _ORDER
+    ]
+
+
+def _ended(
+    done: Mapping[str, float],
+    began: Mapping[str, Any],
+    turn: Mapping[str, Any],
+    happenings: Sequence[Mapping[str, Any]],
+) -> list[Step]:
+    """Return the steps up to where it ended, and why nothing more was sent."""
+    steps = [Step(name, "done", done[name]) for name in _ORDER if name in done and name != "fence"]
+    if (human := _first(happenings, "human_wrote")) is not None:
+        steps.append(Step("human", "human", _since(began, human)))
+    closed = _first(happenings, "closed")
+    at = None if closed is None else _since(began, closed)
+    return [*steps, Step("fence", "shut", at, turn.get("stop_reason") or turn.get("reason"))]
+
+
+def _first(happenings: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+    return next((each for each in happenings if each["kind"] == kind), None)
+
+
+def _since(began: Mapping[str, Any], later: Mapping[str, Any]) -> float:
+    passed = datetime.fromisoformat(later["at"]) - datetime.fromisoformat(began["at"])
+    return max(0.0, round(passed.total_seconds(), 2))

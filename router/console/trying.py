@@ -1,0 +1,153 @@
+"""What the page /try does: both phones, the story of the last message, and what breaks.
+
+Everything is about the demo alone, on the machine that it is played on, and needs no sign-in. Texts
+come in the query: of a call without a credential no body is read.
+"""
+
+import asyncio
+import os
+import signal
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel
+
+from router.configuration.demo import Demo
+from router.console.dependencies import ConsoleServices, TheConsole, require_this_machine
+from router.console.phones import Fault, Phones
+from router.console.steps import Step, steps_of
+from router.errors import NotAllowed, NotFound
+from router.gate.cookies import is_of_own_page
+from router.state.calls.demo import PassDemoTime, pass_demo_time
+from router.state.calls.pauses import AutoResume, ResumeSession, auto_resume, resume_session
+from router.state.calls.reading import ListSessions, Session, list_sessions
+from router.state.calls.story import TellTurn, tell_turn
+
+_DYING = 0.2  # seconds, in which the answer leaves
+
+
+async def _require_own_page(request: Request) -> None:
+    if request.method != "GET" and not is_of_own_page(request.headers):
+        raise NotAllowed("the demo is moved by its own page alone")
+
+
+router = APIRouter(
+    prefix="/try",
+    include_in_schema=False,
+    dependencies=[Depends(require_this_machine), Depends(_require_own_page)],
+)
+_Text = Annotated[str, Query(min_length=1, max_length=1000)]
+
+
+async def _phones(services: TheConsole) -> Phones:
+    return Phones(_demo(services), services.http)
+
+
+ThePhones = Annotated[Phones, Depends(_phones)]
+
+
+class Shown(BaseModel):
+    """The demo as it is now. `turn`: which one the steps are of; `handler`: who makes replies."""
+
+    instance: str
+    llm_is_played: bool
+    transcript: list[dict[str, Any]]
+    turn: int | None
+    attempt: int | None
+    handler: str | None
+    steps: list[Step]
+    is_paused: bool
+    pause_ends_at: Any
+
+
+@router.get("/state")
+async def state(services: TheConsole, phones: ThePhones) -> Shown:
+    """Return all that the page shows."""
+    demo = phones.demo
+    transcript = await phones.transcript()
+    asked = [each["wa_id"] for each in transcript if each["author"] == "customer"]
+    told = None
+    if asked:
+        told = await tell_turn(
+            services.database, TellTurn(tenant_id=demo.tenant_id, wa_id=asked[-1])
+        )
+    turn = None if told is None else told.turn
+    session = await _session(services, demo)
+    return Shown(
+        instance=demo.instance_name,
+        llm_is_played=demo.llm_url is not None,
+        transcript=transcript,
+        turn=None if turn is None else turn["id"],
+        attempt=None if turn is None else turn["attempt"],
+        handler=None if turn is None else turn["handler"],
+        steps=[] if told is None else steps_of(turn, told.happenings),
+        is_paused=session is not None and session.is_paused,
+        pause_ends_at=None if session is None else session.pause_ends_at,
+    )
+
+
+@router.post("/customer", status_code=204)
+async def customer_writes(text: _Text, phones: ThePhones) -> None:
+    """Have the customer write."""
+    await phones.customer_writes(text)
+
+
+@router.post("/owner", status_code=204)
+async def owner_writes(text: _Text, phones: ThePhones) -> None:
+    """Have the owner write by hand."""
+    await phones.owner_writes(text)
+
+
+@router.post("/resume", status_code=204)
+async def resume(services: TheConsole) -> None:
+    """Return the conversation to the AI."""
+    demo = _demo(services)
+    session = await _session(services, demo)
+    if session is not None:
+        asked = ResumeSession(
+            tenant_id=demo.tenant_id,
+            session_id=session.id,
+            source="operator",
+            policy=services.policy,
+        )
+        await resume_session(services.database, asked)
+        services.wake()
+
+
+@router.post("/pass-time", status_code=204)
+async def pass_time(services: TheConsole) -> None:
+    """Let the time pass that the pause takes; it ends as the cron job would end it."""
+    asked = PassDemoTime(tenant_id=_demo(services).tenant_id, policy=services.policy)
+    over = await pass_demo_time(services.database, asked)
+    if over.session_ids:
+        ended = AutoResume(policy=services.policy, session_ids=tuple(over.session_ids))
+        await auto_resume(services.database, ended)
+        services.wake()
+
+
+@router.post("/break/{fault}", status_code=204)
+async def break_it(fault: Fault, phones: ThePhones) -> None:
+    """Have something go wrong outside the router."""
+    await phones.break_it(fault)
+
+
+@router.post("/kill", status_code=204)
+async def kill(services: TheConsole) -> None:
+    """Kill this router, as `kill -9` does; whoever plays the demo starts another."""
+    _demo(services)
+    asyncio.get_running_loop().call_later(_DYING, _kill_self)
+
+
+def _kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _session(services: ConsoleServices, demo: Demo) -> Session | None:
+    asked = ListSessions(tenant_id=demo.tenant_id, limit=1, policy=services.policy)
+    return next(iter((await list_sessions(services.database, asked)).items), None)
+
+
+def _demo(services: ConsoleServices) -> Demo:
+    if services.demo is None:
+        raise NotFound("no demo is played here")
+    return services.demo

@@ -1,0 +1,98 @@
+// @ts-check
+/** Sign in with a key of the API, see who one is, sign out. */
+import { useEffect, useState } from "../vendor/hooks.mjs";
+import { call, CallFailed } from "../lib/calls.js";
+import { show } from "../lib/frame.js";
+import { html } from "../lib/render.js";
+import { t } from "../lib/words.js";
+
+/** @typedef {{ kind: string, name: string, role: string | null,
+ *   roles: { tenant_id: number, instance_name: string, role: string }[] }} Me */
+
+// Whether to ask who one is: the cookie itself is out of reach, and to ask in vain is an error.
+const MAY_BE = "hybridflow.signed_in";
+
+/** @param {unknown} error */
+function told(error) {
+  if (error instanceof CallFailed && error.status === 401) return t("signin.unknown");
+  if (error instanceof CallFailed && error.status !== 0) return error.message;
+  return t("error.no_answer");
+}
+
+/** @param {{ onSignedIn: (me: Me) => void }} props */
+function Form({ onSignedIn }) {
+  const [fault, setFault] = useState("");
+  const [isBusy, setBusy] = useState(false);
+  /** @param {any} event */
+  const submit = async (event) => {
+    event.preventDefault();
+    const field = event.currentTarget.elements.key;
+    setBusy(true);
+    setFault("");
+    try {
+      const me = await call("POST", "/api/session", { headers: { "X-API-Key": field.value.trim() } });
+      field.value = "";
+      localStorage.setItem(MAY_BE, "1");
+      onSignedIn(me);
+    } catch (error) {
+      setFault(told(error));
+    }
+    setBusy(false);
+  };
+  return html`<form class="sign" onSubmit=${submit}>
+    <input type="text" autocomplete="username" value="HybridFlow" hidden readonly />
+    <label for="key">${t("signin.key")}</label>
+    <input
+      id="key"
+      name="key"
+      type="password"
+      autocomplete="current-password"
+      placeholder="hfk_"
+      required
+      aria-describedby="key-about key-fault"
+    />
+    <button class="btn pri" disabled=${isBusy}>${t("signin.button")}</button>
+    <p id="key-about">${t("signin.about")}</p>
+    <p id="key-fault" class="fault" role="alert">${fault}</p>
+  </form>`;
+}
+
+/** @param {{ me: Me, onSignedOut: () => void }} props */
+function Who({ me, onSignedOut }) {
+  const signOut = async () => {
+    await call("DELETE", "/api/session").catch(() => null);
+    localStorage.removeItem(MAY_BE);
+    onSignedOut();
+  };
+  return html`<div class="sign">
+    <p><b>${me.name}</b></p>
+    ${me.role
+      ? html`<p>${t("me.everywhere", { role: t(`role.${me.role}`) })}</p>`
+      : html`<ul class="roles">
+          ${me.roles.map(
+            (each) =>
+              html`<li key=${each.tenant_id}>${each.instance_name}: ${t(`role.${each.role}`)}</li>`,
+          )}
+        </ul>`}
+    <button class="btn" type="button" onClick=${signOut}>${t("me.sign_out")}</button>
+  </div>`;
+}
+
+function Page() {
+  /** @type {[Me | null | undefined, (me: Me | null) => void]} */
+  const [me, setMe] = useState(/** @type {any} */ (undefined));
+  useEffect(() => {
+    if (!localStorage.getItem(MAY_BE)) return setMe(null);
+    call("GET", "/api/me").then(setMe, () => {
+      localStorage.removeItem(MAY_BE);
+      setMe(null);
+    });
+  }, []);
+  return html`<main class="narrow" id="main">
+    <h1>${me ? t("me.title") : t("signin.title")}</h1>
+    ${me === null && html`<${Form} onSignedIn=${setMe} />`}
+    ${me && html`<${Who} me=${me} onSignedOut=${() => setMe(null)} />`}
+  </main>`;
+}
+
+show(Page, { title: "signin.title" });

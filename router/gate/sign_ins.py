@@ -1,0 +1,73 @@
+"""Sign-ins of browsers: a key of the API, sealed in a cookie that no script can read.
+
+Nothing is kept here. The cookie holds the key and an end, sealed, so that every router of a
+deployment knows it; a key that is revoked ends all that was signed in with it, for it is looked up
+at each call like any other.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from router.tenants.sealing import CannotOpen, Vault
+
+LIFE = 12 * 3600
+"""Seconds from a sign-in to its end."""
+_PLACE = "sign-in of a browser"
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """How browsers keep it; `__Host-` has them refuse it of any other host and without TLS."""
+
+    is_https: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "__Host-hybridflow" if self.is_https else "hybridflow"
+
+    def kept(self, sealed: str) -> str:
+        """Return the header that has a browser keep it."""
+        return f"{self.name}={sealed}; Max-Age={LIFE}; {self._terms}"
+
+    @property
+    def dropped(self) -> str:
+        """The header that has a browser forget it."""
+        return f"{self.name}=; Max-Age=0; {self._terms}"
+
+    @property
+    def _terms(self) -> str:
+        return "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if self.is_https else "")
+
+
+class SignIns:
+    """Makes and reads what a cookie holds."""
+
+    def __init__(self, secrets: Sequence[SecretStr]) -> None:
+        """Take SECRETS_KEY, or, where there is none, another secret that all routers have."""
+        self._vault = Vault(secrets)
+
+    @property
+    def are_possible(self) -> bool:
+        """Whether there is a secret to seal with."""
+        return self._vault.has_key
+
+    def make(self, key: str, *, now: float | None = None) -> str:
+        """Return the key with its end, sealed."""
+        if not self.are_possible:
+            raise ValueError("no secret to seal with: set SECRETS_KEY")
+        ends = int((time.time() if now is None else now) + LIFE)
+        return self._vault.seal(f"{ends}:{key}", _PLACE)
+
+    def key_of(self, sealed: str, *, now: float | None = None) -> str | None:
+        """Return the key, or None where the sign-in is over, or none of ours."""
+        if not self.are_possible or not sealed.startswith("sealed:"):
+            return None
+        try:
+            ends, _, key = self._vault.open(sealed, _PLACE).get_secret_value().partition(":")
+        except CannotOpen:
+            return None
+        return key if int(ends) > (time.time() if now is None else now) else None

@@ -1,0 +1,36 @@
+"""What a caller of the API is: database/schema/0843_who_am_i.sql."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from router.state.calls.model import Answer, Asked, Items, call
+from router.state.database import Database
+
+Role = Literal["viewer", "operator", "admin"]
+
+
+class AskWhoIAm(Asked):
+    """Nothing: who asks is told by whom the database is asked through."""
+
+
+class RoleInTenant(Answer):
+    """What the caller is in one tenant."""
+
+    tenant_id: int
+    instance_name: str
+    role: Role
+
+
+class KnownCaller(Answer):
+    """Who calls, and what it is where."""
+
+    kind: Literal["deployment", "script", "key", "user"]
+    name: str
+    role: Role | None = Field(description="In every tenant; null: see `roles`")
+    roles: Items[RoleInTenant]
+
+
+async def who_am_i(database: Database, asked: AskWhoIAm) -> KnownCaller:
+    """Return what the caller is, of the database as it sees it. Raises UnknownCaller."""
+    return await call(database, "who_am_i", asked, KnownCaller)

@@ -1,0 +1,72 @@
+"""What `make run` says first: one address, and two lines."""
+
+import sys
+
+from router import __version__
+from router.configuration.settings import Settings
+from scripts.kept_secrets import Kept, place_of_secrets, told
+
+_TENANT = ".venv/bin/python -m scripts.tenant"
+_ADD = f"{_TENANT} add my-instance --server https://evolution.example --key KEY --prompt TEXT"
+
+
+def banner(
+    settings: Settings,
+    kept: Kept,
+    *,
+    with_n8n: bool,
+    with_demo: bool = False,
+    on_terminal: bool | None = None,
+) -> str:
+    """Say where it is, what runs there, and the next thing to do; and, once, the new secrets.
+
+    `on_terminal`: whether a person reads it; None: as standard output is.
+    """
+    lines = ["", f"HybridFlow {__version__}   http://localhost:{settings.api_port}/"]
+    lines += _of_demo() if with_demo else _of_real(settings)
+    if with_n8n:
+        lines.append(f"  n8n: http://localhost:{settings.n8n_port}   (the editor)")
+    reads = sys.stdout.isatty() if on_terminal is None else on_terminal
+    return "\n".join([*lines, *_new_secrets(settings, kept, reads=reads), ""])
+
+
+def _of_demo() -> list[str]:
+    return [
+        "  Demo: a bakery and its customers' phones are played here. No account is needed.",
+        f"  Your own business: {_ADD}",
+    ]
+
+
+def _of_real(settings: Settings) -> list[str]:
+    handler = "n8n" if settings.n8n_enabled else "Python fallback handlers"
+    where = f"{_database(settings)}; replies by {handler} and {settings.llm_provider}"
+    return [f"  {where}", f"  {_next_step(settings)}"]
+
+
+def _next_step(settings: Settings) -> str:
+    if settings.llm_provider == "anthropic" and settings.anthropic_api_key is None:
+        return "Next: set ANTHROPIC_API_KEY in .env (or LLM_PROVIDER=openai and OPENAI_API_KEY)"
+    if settings.llm_provider == "openai" and settings.openai_api_key is None:
+        return "Next: set OPENAI_API_KEY in .env"
+    return f"Your business: {_ADD}"
+
+
+def _new_secrets(settings: Settings, kept: Kept, *, reads: bool) -> list[str]:
+    if not kept.new:
+        return []
+    place = place_of_secrets(settings)
+    if not reads:  # what a service prints becomes its log
+        return [f"  Secrets were made and are kept in {place}"]
+    lines = [f"  Secrets made for you, kept in {place} (--show-secrets says them again):"]
+    lines += [f"    {line}" for line in told(kept.values, kept.new).splitlines()]
+    if "SECRETS_KEY" in kept.new:
+        lines.append("  Back that file up: its SECRETS_KEY opens what the database has encrypted.")
+    return lines
+
+
+def _database(settings: Settings) -> str:
+    if settings.database_url:
+        return "PostgreSQL at DATABASE_URL"
+    if settings.supabase_url:
+        return f"Supabase at {settings.supabase_url}"
+    return f"Embedded PostgreSQL in {settings.hybridflow_data / 'postgres'}"

@@ -1,0 +1,69 @@
+"""Plays the demo business for as long as there is no real tenant."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from router.configuration.settings import Settings
+from router.errors import Conflict, StateError
+from router.state.calls.demo import end_demo, look_at_demo
+from router.state.database import Database
+from router.state.direct import DirectDatabase
+from scripts.demo_business.stage import stage
+from scripts.demo_business.watching import keep_running, starts_router
+
+_BETWEEN_LOOKS = 2.0  # seconds, whether a real tenant is there
+OVER = "A tenant is there: the demo business is gone, and HybridFlow serves for real from now on."
+
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """With what: the embedded database, the socket to serve on, the secrets that were made."""
+
+    dsn: str
+    listener: socket.socket
+    settings: Settings
+    made: Mapping[str, str]
+    tell: Callable[[], None]
+
+
+async def is_wanted(dsn: str) -> bool:
+    """Whether there is no real tenant yet. What was played before is gone from the database."""
+    database = await DirectDatabase.connect(dsn, size=1)
+    try:
+        await end_demo(database)
+        return not (await look_at_demo(database)).has_tenants
+    finally:
+        await database.close()
+
+
+async def play(playing: Playing) -> int | None:
+    """Play until stopped, which gives the exit code; None: there is a real tenant."""
+    database = await DirectDatabase.connect(playing.dsn, size=1)
+    try:
+        with stage(playing.settings) as played:
+            try:
+                await played.open_shop(database, playing.settings)
+            except Conflict:
+                return None  # somebody was quicker
+            playing.tell()
+            env = {**playing.made, **played.variables}
+            start = starts_router(playing.listener, played.demo, env)
+            return await keep_running(start, _until_real(database))
+    finally:
+        with suppress(StateError):  # then the next start ends it
+            await end_demo(database)
+        await database.close()
+
+
+async def _until_real(database: Database) -> None:
+    """Return once there is a real tenant."""
+    while True:
+        try:
+            if (await look_at_demo(database)).has_tenants:
+                return
+        except StateError:
+            pass  # it is away for a moment: then nobody can make a tenant either
+        await asyncio.sleep(_BETWEEN_LOOKS)

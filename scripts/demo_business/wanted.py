@@ -1,0 +1,41 @@
+"""Whether a demo business may be played here, and how the router is set for it."""
+
+import sys
+
+from router.configuration.addresses import Allowed, fault_of
+from router.configuration.settings import Settings
+
+_LOOPBACK = "http://127.0.0.1:1"
+_ANY_KEY = "sk-ant-demo-needs-none"
+
+
+def reason_against(settings: Settings, *, with_n8n: bool) -> str | None:
+    """Say why none is played, whatever tenants there are; None: nothing is against it."""
+    if not settings.demo:
+        return "DEMO=0"
+    if settings.database_url is not None or settings.supabase_url is not None:
+        return "the database is not the embedded one"
+    if fault_of(_LOOPBACK, Allowed.of(settings.own_networks)) is not None:
+        return "ALLOWED_NETWORKS does not have 127.0.0.0/8"
+    if settings.webhook_networks:
+        return "WEBHOOK_NETWORKS is set"
+    if with_n8n and not has_llm_key(settings):
+        return "n8n would keep the address of the played LLM: set an LLM key"
+    if sys.platform == "win32":
+        return "this system hands no socket on"
+    return None
+
+
+def has_llm_key(settings: Settings) -> bool:
+    """Whether a real model answers."""
+    keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
+    return keys[settings.llm_provider] is not None
+
+
+def played_llm(url: str) -> dict[str, str]:
+    """Return the variables by which the router asks the LLM that is played."""
+    return {
+        "LLM_PROVIDER": "anthropic",
+        "ANTHROPIC_API_KEY": _ANY_KEY,
+        "ANTHROPIC_BASE_URL": url,
+    }

@@ -1,0 +1,123 @@
+"""The page of the demo in each state that it can have, told to it by the test."""
+
+import json
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from tests.console.conftest import NARROW, WIDE, Opens, Seen
+from tests.console.npm import axe_findings
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+HOSTILE = (
+    "<img src=x onerror=alert(1)><script>alert(2)</script>" + "w" * 200 + "\u202e\u0000&lt;b&gt;"
+)
+
+
+def _steps(*marks: tuple[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "mark": mark, "seconds": None if mark in ("now", "todo") else 1.5,
+         "reason": "takeover" if mark == "shut" else None}
+        for name, mark in marks
+    ]  # fmt: skip
+
+
+def _shown(turn: int, steps: list[dict[str, Any]], **more: object) -> dict[str, Any]:
+    return {
+        "instance": "demo",
+        "llm_is_played": True,
+        "transcript": [
+            {"wa_id": "1", "author": "customer", "text": "Hi! Are you open on Sunday?"},
+            {"wa_id": "2", "author": "api", "text": "Yes, on Sundays from 7 am to 1 pm."},
+            {"wa_id": "3", "author": "customer", "text": HOSTILE},
+            {"wa_id": "4", "author": "owner", "text": HOSTILE},
+        ],
+        "turn": turn,
+        "attempt": 2,
+        "handler": "fallback",
+        "steps": steps,
+        "is_paused": False,
+        "pause_ends_at": None,
+        **more,
+    }
+
+
+_DONE = [(name, "done") for name in ("received", "judged", "waited")]
+STATES: Mapping[str, dict[str, Any]] = {
+    "under way": _shown(71, _steps(*_DONE, ("writes", "now"), ("fence", "todo"), ("sent", "todo"))),
+    "sent": _shown(72, _steps(*_DONE, ("writes", "done"), ("fence", "done"), ("sent", "done"))),
+    "stopped by the owner": _shown(
+        73,
+        _steps(*_DONE, ("human", "human"), ("fence", "shut")),
+        is_paused=True,
+        pause_ends_at="2026-11-26T16:20:00Z",
+    ),
+    "not answered, with a real model": _shown(
+        74, _steps(("received", "done"), ("judged", "shut")), is_paused=True, llm_is_played=False
+    ),
+}
+
+
+async def _told(seen: Seen, state: Mapping[str, Any]) -> Page:
+    """Have the page shown this state from now on."""
+
+    async def answer(route: Any) -> None:
+        await route.fulfill(body=json.dumps(state), content_type="application/json")
+
+    await seen.page.route("**/try/state", answer)
+    about = seen.page.locator(".story header span", has_text=str(state["turn"]))
+    await about.wait_for()
+    await seen.page.locator(".phone.shop .bub.own").wait_for(state="attached")
+    return seen.page
+
+
+@pytest.mark.parametrize("language", ["en-US", "pt-BR", "es-MX"])
+async def test_no_state_is_wider_than_a_small_phone_and_hostile_texts_stay_text(
+    opens: Opens, language: str
+):
+    async with opens("/try", width=NARROW, language=language) as seen:
+        for name, state in STATES.items():
+            page = await _told(seen, state)
+            for phone in ("w1", "w2"):
+                await page.locator(f"label[for={phone}]").click()
+                across = await page.evaluate("document.documentElement.scrollWidth")
+                assert (name, phone, across) == (name, phone, NARROW)
+            assert await page.locator("main img, main script").count() == 0
+            assert HOSTILE[:40] in await page.inner_text(".phone.shop .bub.own")
+        assert await seen.faults() == []
+
+
+@pytest.mark.n8n
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_in_any_state(opens: Opens, scheme: Any):
+    for width, (name, state) in product((NARROW, WIDE), STATES.items()):
+        async with opens("/try", width=width, scheme=scheme) as seen:
+            assert (name, await axe_findings(await _told(seen, state))) == (name, [])
+
+
+async def test_all_that_can_be_done_is_reached_with_the_keyboard_alone(opens: Opens):
+    async with opens("/try") as seen:
+        page = await _told(seen, STATES["stopped by the owner"])
+        reached = []
+        for _ in range(40):
+            await page.keyboard.press("Tab")
+            reached.append(
+                await page.evaluate(
+                    "() => { const e = document.activeElement;"
+                    " return e.getAttribute('aria-label') || e.innerText || e.tagName; }"
+                )
+            )
+            if reached[-1] == "BODY":
+                break
+        wanted = [
+            *("Skip to the content", "HybridFlow", "Language", "Light or dark"),
+            *("Connect a real number", "Messages on the customer\u2019s phone"),
+            *("Write as the customer", "Send as the customer", "Return to AI"),
+            "Let the pause run out",
+            *("Messages on the owner\u2019s phone", "Write as Ana, the owner", "Send as the owner"),
+            *("Kill the router", "Lose an answer of WhatsApp\u2019s", "Deliver it twice"),
+        ]
+        assert [each for each in reached if each in wanted][: len(wanted)] == wanted

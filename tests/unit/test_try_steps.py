@@ -1,0 +1,72 @@
+"""The story of a message as steps: what happened, what happens now, and why it ended."""
+
+from typing import Any
+
+import pytest
+
+from router.console.steps import Step, steps_of
+
+
+def at(seconds: float, kind: str, **facts: Any) -> dict[str, Any]:
+    return {"at": f"2026-11-26T12:00:{seconds:06.3f}+00:00", "kind": kind, **facts}
+
+
+CAME = [at(1, "message"), at(1.01, "judged", decision="turn_pending"), at(1.01, "turn_made")]
+CLAIMED = [*CAME, at(3.01, "claimed", attempt=1)]
+SENT = [*CLAIMED, at(6, "handled"), at(6.1, "send"), at(6.2, "attempt_ended"), at(6.2, "closed")]
+ENDED = [*CLAIMED, at(5, "human_wrote"), at(5, "paused"), at(6.1, "closed")]
+
+
+def marks(steps: list[Step]) -> str:
+    return " ".join(f"{step.name}:{step.mark}" for step in steps)
+
+
+def turn(state: str, **more: Any) -> dict[str, Any]:
+    return {"state": state, "reason": None, "stop_reason": None, **more}
+
+
+@pytest.mark.parametrize(
+    ("told", "happenings", "shown"),
+    [
+        (None, [], ""),
+        (None, CAME[:1], "received:done judged:now waited:todo writes:todo fence:todo sent:todo"),
+        (
+            turn("pending"),
+            CAME,
+            "received:done judged:done waited:now writes:todo fence:todo sent:todo",
+        ),
+        (
+            turn("running"),
+            CLAIMED,
+            "received:done judged:done waited:done writes:now fence:todo sent:todo",
+        ),
+        (
+            turn("sent"),
+            SENT,
+            "received:done judged:done waited:done writes:done fence:done sent:done",
+        ),
+        (
+            turn("cancelled", reason="paused"),
+            ENDED,
+            "received:done judged:done waited:done human:human fence:shut",
+        ),
+        (turn("dead", reason="too_old"), [*CAME, at(9, "closed")],
+         "received:done judged:done fence:shut"),
+        (None, [at(1, "message"), at(1.01, "judged", decision="paused")],
+         "received:done judged:shut"),
+    ],
+)  # fmt: skip
+def test_a_story_is_told_in_steps(told: Any, happenings: list[dict[str, Any]], shown: str):
+    assert marks(steps_of(told, happenings)) == shown
+
+
+def test_each_step_says_when_it_was_and_the_last_one_why_it_ended():
+    steps = {step.name: step for step in steps_of(turn("cancelled", reason="paused"), ENDED)}
+    assert steps["waited"].seconds == 2.01
+    assert (steps["human"].seconds, steps["fence"].seconds) == (4.0, 5.1)
+    assert steps["fence"].reason == "paused"
+
+
+def test_clocks_that_differ_make_no_time_before_the_beginning():
+    early = [at(1, "message"), at(0.5, "judged", decision="turn_pending")]
+    assert steps_of(turn("pending"), early)[1].seconds == 0.0
