@@ -8940,6 +8940,7 @@ set search_path = ''
 as $$
 begin
     perform hybridflow.require_keys('begin_demo', p, '{tenant_id,values}');
+    perform hybridflow.require_keys('begin_demo', p -> 'values', '{instance_name,evo_server_url}');
     if exists (select from public.tenants where not is_demo) then
         raise exception 'there is a tenant already: the demo business is for who has none yet'
             using errcode = 'PT409';
@@ -10586,6 +10587,9 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'kind', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
     end if;
+    if p ->> 'rest' is not null then
+        perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
+    end if;
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
@@ -10623,7 +10627,6 @@ begin
         p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
-        perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
     end if;
     if v_part = 0 and v_answer ? 'message_id' then
@@ -13618,7 +13621,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '636e69e4d1e25fc16ccd0142a773f779b2e95676d8e3d892a96016945e90b5f2')
+    ('20261126145950', 'v0_3_0', 'a0bfcfd2f9871340ed42e0b4905f6694361e0ffff6560adf9fefb5aef745cd2f')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

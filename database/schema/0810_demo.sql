@@ -29,6 +29,7 @@ set search_path = ''
 as $$
 begin
     perform hybridflow.require_keys('begin_demo', p, '{tenant_id,values}');
+    perform hybridflow.require_keys('begin_demo', p -> 'values', '{instance_name,evo_server_url}');
     if exists (select from public.tenants where not is_demo) then
         raise exception 'there is a tenant already: the demo business is for who has none yet'
             using errcode = 'PT409';

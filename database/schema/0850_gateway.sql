@@ -305,6 +305,9 @@ begin
     if num_nulls(p ->> 'turn_id', p ->> 'token', p ->> 'kind', p ->> 'body', p ->> 'lease_seconds') > 0 then
         perform hybridflow.require_keys('begin_flow_send', p, '{turn_id,token,kind,body,lease_seconds}');
     end if;
+    if p ->> 'rest' is not null then
+        perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
+    end if;
     -- The lock of the session keeps two requests of one flow from taking the same part.
     v_held := hybridflow.hold_turn(p);
     if v_held.refused is not null then
@@ -342,7 +345,6 @@ begin
         p - '{reply,said_so_far}'::text[] || v_new || jsonb_build_object('part', v_part)
     );
     if v_answer ? 'message_id' and jsonb_typeof(p -> 'rest') = 'array' then
-        perform hybridflow.require_keys_of_each('begin_flow_send', p, 'rest', '{body,kind,identity}');
         perform hybridflow.keep_rest(v_held.turn, v_held.session, p -> 'rest');
     end if;
     if v_part = 0 and v_answer ? 'message_id' then

@@ -39,6 +39,7 @@ VALUES: Mapping[str, object] = {
     "turns": [{"turn_id": 1, "token": NOBODY}],
     "named": [],
     "events": [],
+    "rest": [{"body": "Olá!", "kind": "text", "identity": "text:1"}],
     "values": {"instance_name": "other", "evo_server_url": "https://evolution.example"},
     "tenant_ids": [1],
     "in_doubt": True,
