@@ -56,6 +56,42 @@ def settings_of(**env: str):
         ({"ALLOWED_NETWORKS": "none"}, "ALLOWED_NETWORKS"),
         ({"ALLOWED_NETWORKS": "10.0.0.0/8"}, "ALLOWED_NETWORKS"),
         ({"WEBHOOK_NETWORKS": "203.0.113.0/24"}, "WEBHOOK_NETWORKS"),
+        ({"PUBLIC_URL": "https://shop.example"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://10.0.0.7:8000"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://127.0.0.1.shop.example"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://localhost:8000"}, None),
+        ({"PUBLIC_URL": "http://127.0.0.1:8000"}, None),
+        ({"PUBLIC_URL": "http://[::1]:8000"}, None),
+        ({"LLM_FALLBACK_PROVIDER": "openai", "OPENAI_API_KEY": "k"}, "LLM_FALLBACK_PROVIDER"),
+        (
+            {
+                "LLM_PROVIDER": "openai",
+                "LLM_FALLBACK_PROVIDER": "anthropic",
+                "ANTHROPIC_API_KEY": "k",
+            },
+            "LLM_FALLBACK_PROVIDER",
+        ),
+        (
+            {"LLM_FALLBACK_PROVIDER": "openai", "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"},
+            None,
+        ),
+        (
+            {
+                "N8N_ENABLED": "true",
+                "N8N_WEBHOOK_URL": "http://localhost:5678/webhook",
+                "N8N_API_KEY": "k" * 32,
+            },
+            "n8n",
+        ),
+        (
+            {
+                "N8N_ENABLED": "true",
+                "N8N_WEBHOOK_URL": "http://localhost:5678/webhook",
+                "N8N_API_KEY": "k" * 32,
+                "ANTHROPIC_API_KEY": "k",
+            },
+            None,
+        ),
     ],
 )
 def test_it_is_played_on_the_embedded_database_alone_where_nothing_is_against_it(
