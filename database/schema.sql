@@ -8639,7 +8639,8 @@ $$;
 
 -- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
 -- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes, also
--- one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another tenant has the instance. PT422: which value is wrong, and how.
+-- one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another tenant
+-- has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -13622,7 +13623,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'bc8b0af3c6836741aa4b0114a261e70848319d89bfab53df3446b4700b536db5')
+    ('20261126145950', 'v0_3_0', 'be4885bcf3b3c087e2c1978397e99e3c69078c1d090ea16dd332c48a2830be0d')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
