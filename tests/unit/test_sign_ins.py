@@ -119,13 +119,13 @@ async def asked(
     *,
     key: str = KEY,
     cookie: str | None = None,
-    are_https: bool = False,
+    public: str = "http",
     **headers: str,
 ) -> httpx.Response:
     kept = f"a=b; hybridflow={OURS.make(key)}; c=d" if cookie is None else cookie
     given = {"Cookie": kept}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    transport = httpx.ASGITransport(guarded(are_https=are_https))
+    transport = httpx.ASGITransport(guarded(are_https=public == "https"))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as http:
         return await http.request(method, path, headers=given)
 
@@ -210,10 +210,10 @@ async def test_a_sign_in_neither_renews_itself_nor_needs_its_key_to_end(method: 
 async def test_the_cookie_for_tls_comes_first_and_alone_where_the_address_is_https():
     plain, tls = OURS.make("hfk_plain"), OURS.make("hfk_tls")
     both = f"hybridflow={plain}; __Host-hybridflow={tls}"
-    for are_https in (False, True):
-        assert (await asked(cookie=both, are_https=are_https)).json() == {"key": "hfk_tls"}
+    for public in ("http", "https"):
+        assert (await asked(cookie=both, public=public)).json() == {"key": "hfk_tls"}
     only = f"hybridflow={plain}"
     assert (await asked(cookie=only)).json() == {"key": "hfk_plain"}
-    assert (await asked(cookie=only, are_https=True)).json() == {"key": None}
+    assert (await asked(cookie=only, public="https")).json() == {"key": None}
     dropped = await asked(path="/api/x?gone", cookie="__Host-hybridflow=x")
     assert dropped.headers["Set-Cookie"].startswith("__Host-hybridflow=; Max-Age=0;")
