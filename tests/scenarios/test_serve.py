@@ -153,7 +153,7 @@ def test_a_second_one_on_the_same_folder_leaves_the_first_ones_demo_alone(folder
         stop(first)
 
 
-def test_what_was_played_is_gone_with_the_first_tenant_whoever_was_killed(folder: Path):
+def test_one_that_was_killed_keeps_nobody_from_playing(folder: Path):
     port = free_port()
     program = start(folder, port)
     until(program, "is ready")
