@@ -57,11 +57,10 @@ demo: .venv/run.done
 
 test: lint types audit
 	$(if $(filter 0,$(N8N)),,$(BIN)/python -m scripts.n8n install && $(BIN)/python -m scripts.n8n check && $(BIN)/python -m tests.supabase_cli && $(BIN)/python -m tests.real_postgrest)
-	$(MAKE) --no-print-directory --jobs=4 test-decisions test-conversations test-faults $(if $(filter 0,$(N8N)),,test-flows)
+	$(MAKE) --no-print-directory --jobs=4 test-decisions test-conversations test-faults $(if $(filter 0,$(N8N)),,test-flows) test-last-release
 
 test-decisions: .venv/dev.done
 	$(BIN)/python -m pytest tests/unit tests/doubles tests/state tests/properties
-	$(BIN)/python -m tests.last_release
 
 test-conversations: .venv/dev.done
 	$(BIN)/python -m pytest -m "not n8n" tests/scenarios
