@@ -1,26 +1,15 @@
 """An export's attempts come a little at a time, however many a turn has had."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from router.state.database import Json
-from router.state.direct import DirectDatabase
 from tests.state.conversation import Conversation
+from tests.state.test_large_pages import LARGEST, talk
 
-LARGEST = 500_000
-
-
-@pytest.fixture
-async def talk(database_url: str) -> AsyncIterator[Conversation]:
-    database = await DirectDatabase.connect(database_url, size=1)
-    talk = Conversation(database)
-    await talk.open_shop()
-    await talk.ingest(talk.message("oi", wa_id="ACX"))
-    yield talk
-    await database.close()
+__all__ = ["talk"]
 
 
 async def turns_with_attempts(talk: Conversation, turns: int, attempts: int, letters: int) -> None:
