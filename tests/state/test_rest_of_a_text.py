@@ -1,4 +1,4 @@
-"""A flow that is done leaves the rest of a text to the router: it is sent, whatever attempt it was."""
+"""A flow that is done leaves the rest of a text to the router: it is sent, in any attempt."""
 
 from tests.state.conversation import Conversation, held
 from tests.state.test_said_so_far import flow_of, says
