@@ -3905,6 +3905,11 @@ begin
     end if;
     if hybridflow.is_cut_off((v_held.turn).id) then
         perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
+        -- The flow did all that was its own: to send the rest is no further attempt, and the last one's rest
+        -- would be buried with it. Told twice, it counts once.
+        if (v_held.turn).lease_until > hybridflow.clock() then
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
+        end if;
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
     v_has_spoken := hybridflow.has_spoken((v_held.turn).id);
@@ -13623,7 +13628,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'be4885bcf3b3c087e2c1978397e99e3c69078c1d090ea16dd332c48a2830be0d')
+    ('20261126145950', 'v0_3_0', 'c041b2603b736ea6e92bd5fcbac5a350efeadf7d41152e1b84602973b80ca987')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -176,6 +176,7 @@ _ENDINGS = {
     "begun_anew": "nothing of the reply had left: it is made again, and {number} does not count",
     "restarted": "the contact wrote again, or changed what they wrote: the reply is made again",
     "merged": "the contact became known under two identities: the reply is made again",
+    "cut_off": "{number} had no more to say: the rest of a text is still sent; it does not count",
     "lapsed": "{number} fell silent: its time was over, and nobody said how it ended",
 }
 
@@ -195,7 +196,10 @@ def _attempt_ended(facts: Facts) -> str:
 
 
 def _send(facts: Facts) -> str:
-    times = facts.get("sends") or 1
+    times = facts.get("sends")
+    if times == 0:
+        return f"{part_of(facts)} was not begun: what came before it was in doubt"
+    times = times or 1
     again = f" (begun {times} times)" if times > 1 else ""
     return f"the fence let {part_of(facts)} through to Evolution{again}; now {send_state(facts)}"
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from router.llm.reasoning import without_reasoning
 from router.n8n.technical import why_technical
 from router.n8n.wrappings import BadAnswer
 from router.outbound.media import is_address, name_in
@@ -245,7 +246,7 @@ def _for_people(value: object, where: str, longest: int) -> str:
         raise BadAnswer(f"{where}: it must be a text")
     if len(value) > longest:
         raise BadAnswer(f"{where}: it has {len(value)} characters, {longest} are allowed")
-    text = clean(value).strip()
+    text = without_reasoning(clean(value)).strip()
     if not text:
         raise BadAnswer(f"{where}: there is no text in it")
     if (why := why_technical(text)) is not None:

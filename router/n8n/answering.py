@@ -5,6 +5,7 @@ up again at once; the router's own death is told by the turn's lease, as for eve
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -12,8 +13,8 @@ import httpx
 
 from router.llm.provider import LlmAway, LlmFailed
 from router.n8n.answered_messages import Conversation
-from router.n8n.reply import Reading, read_answer, read_failure
-from router.outbound.answers import beginning
+from router.n8n.reply import Reading, is_reply, read_answer, read_failure
+from router.outbound.answers import beginning, read_json
 from router.outbound.bounds import AnswerTooLong
 from router.outbound.healing import POOL_WAIT
 from router.state.calls.claimed_turn import ClaimedTurn
@@ -24,6 +25,14 @@ _GAVE_UP = (408, 504, 524)  # a proxy in front of n8n: the flow may run on
 _AWAY = (502, 503)
 _NOT_THERE = (401, 403, 404)
 _TOO_LARGE = 413
+_TURNED_AWAY = frozenset(
+    {
+        *("authorization data is wrong", "authorization is required", "unauthorized"),
+        *("ip is not whitelisted to access the webhook", "forbidden"),
+        *("ip is not allowed to access the webhook", "404 page not found", "404 not found"),
+    }
+)
+_NO_WEBHOOK = re.compile(r"the requested webhook .{0,600} (?:is )?not registered", re.DOTALL)
 
 
 class NotTaken(Exception):
@@ -74,7 +83,7 @@ async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) 
         return await _read(answer.content, conversation_of(turn))
     if status == _TOO_LARGE:
         raise NotTaken(said, "turn")
-    if status in _NOT_THERE or status < 400:
+    if status < 400 or (status in _NOT_THERE and is_not_begun(answer)):
         raise NotTaken(said, "flow")
     if status in _AWAY:
         raise N8nDied(said)
@@ -83,6 +92,36 @@ async def understand(answer: httpx.Response, turn: ClaimedTurn, seconds: float) 
             f"{_too_long(seconds)} (n8n, or what stands before it, answered {status})"
         )
     raise read_failure(status, answer.content)
+
+
+def is_not_begun(answer: httpx.Response) -> bool:
+    """Whether n8n, or a proxy before it, turned the turn away, as its body tells: no flow ran.
+
+    A flow's own Respond node may answer 401, 403 and 404 as well, after it has done who knows what.
+    """
+    if answer.status_code not in _NOT_THERE:
+        return True
+    body = answer.content.strip()
+    if body[:1] == b"<":
+        return True  # a proxy's page
+    try:
+        said = read_json(body)
+    except ValueError:
+        said = body[:200].decode(errors="replace")
+    if isinstance(said, dict):
+        said = said.get("message")
+    if not isinstance(said, str):
+        return False
+    told = said[:1000].strip().lower().rstrip(".!")
+    return told in _TURNED_AWAY or _NO_WEBHOOK.match(told) is not None
+
+
+async def says_something(answer: httpx.Response, turn: ClaimedTurn) -> bool:
+    """Whether a flow of the gateway contract has answered as those of the answer contract do."""
+    about = conversation_of(turn)
+    if len(answer.content) <= _LONG:
+        return is_reply(answer.content, about)
+    return await asyncio.to_thread(is_reply, answer.content, about)
 
 
 def conversation_of(turn: ClaimedTurn) -> Conversation:

@@ -60,11 +60,24 @@ class SilentFlows:
     """Opened where several tenants' flows are silent."""
     _of_tenants: dict[int, Breaker] = field(default_factory=dict)
     _silent: set[int] = field(default_factory=set)
+    _by_themselves: set[int] = field(default_factory=set)
     _given: OrderedDict[int, int] = field(default_factory=OrderedDict)  # turns, with their tenants
 
     def of(self, tenant_id: int) -> Breaker | None:
         """Return the tenant's breaker, or None: nothing is known against its flows."""
         return self._of_tenants.get(tenant_id)
+
+    def began_itself(self, tenant_id: int) -> None:
+        """The tenant's flow only said that it has begun: its turns' leases are its own."""
+        self._by_themselves.add(tenant_id)
+
+    def answered(self, tenant_id: int) -> None:
+        """The tenant's flow has answered: a lease that runs out is a router's."""
+        self._by_themselves.discard(tenant_id)
+
+    def begins_itself(self, tenant_id: int) -> bool:
+        """Whether the tenant's flow was last seen to begin, and to send by itself."""
+        return tenant_id in self._by_themselves
 
     def gave(self, turn_id: int, tenant_id: int) -> None:
         """A flow of the tenant has the turn."""

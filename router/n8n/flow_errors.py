@@ -38,6 +38,13 @@ _RETRY = re.compile(
 _SAID: tuple[tuple[Kind, str], ...] = (
     ("llm_down", r"overloaded|insufficient.capacity"),
     (
+        "llm_rate_limited",
+        (
+            r"(?:quota|limit)[^.\n]{0,80}(?:per|/) ?(?:minute|min|second|sec|hour)\b"
+            r"|\b(?:requests|tokens|rpm|tpm)[ _-]?per[ _-]?(?:minute|second|hour)|per_?minute"
+        ),
+    ),
+    (
         "llm_key",
         r"insufficient_quota|exceeded your current quota|credit balance|billing|quota exceeded",
     ),
@@ -62,6 +69,13 @@ _SAID: tuple[tuple[Kind, str], ...] = (
             r"|fetch failed|api_error|internal server error|cannot be (?:reached|connected)"
         ),
     ),
+)
+_PLAIN = 5  # of these go before the status
+_OF_A_KEY = frozenset({401, 402, 403, 404})
+_OF_AN_LLM = re.compile(
+    r"\bllm\b|\bmodels?\b|anthropic|claude|openai|\bgpt|gemini|mistral|groq|x-?api-?key|api.?key"
+    r"|\b(?:invalid|not_found|authentication|permission)_?(?:request_)?error\b",
+    re.IGNORECASE,
 )
 _WORDS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _SAID)
 _BY_STATUS: Mapping[int, Kind] = {
@@ -107,12 +121,14 @@ def as_error(kind: Kind, words: str, retry_after: float | None = None) -> LlmErr
 
 def kind_of(status: int | None, said: str) -> Kind:
     """Return what kind of failure it is: words that are plain go before the status."""
-    for kind, pattern in _WORDS[:4]:
+    for kind, pattern in _WORDS[:_PLAIN]:
         if pattern.search(said):
             return kind
-    if status is not None:
+    if status is not None and not (status in _OF_A_KEY and not _OF_AN_LLM.search(said)):
         return _BY_STATUS.get(status, "llm_down" if status >= 500 else "flow_error")
-    for kind, pattern in _WORDS[4:]:
+    if status in _OF_A_KEY:
+        return "flow_error"  # a tool's, or another server's: to try again may help
+    for kind, pattern in _WORDS[_PLAIN:]:
         if pattern.search(said):
             return kind
     return "flow_error"

@@ -14,7 +14,14 @@ from pydantic import SecretStr
 
 from router.llm.provider import LlmAway, LlmEmpty, LlmError, LlmFailed, LlmRefused, Prompt
 from router.logs.events import Action, log_event
-from router.n8n.answering import N8nDied, NotTaken, ask_flow, understand
+from router.n8n.answering import (
+    N8nDied,
+    NotTaken,
+    ask_flow,
+    is_not_begun,
+    says_something,
+    understand,
+)
 from router.n8n.breakers import Breaker, SilentFlows
 from router.n8n.execution_ids import is_execution_id
 from router.n8n.payload import Contract, FlowTerms, build_payload
@@ -32,6 +39,10 @@ KEY_HEADER = "X-N8N-API-Key"
 TURN_WEBHOOK = "hybridflow-turn"
 _OF_THE_REQUEST = (400, 413, 422)  # n8n is there; what it does not take is this turn
 _FLOW_DIED = 500  # before it answered: n8n is there, unlike with 502, 503, 504
+_ANSWERS_AND_SENDS = (
+    "the flow has answered with what is to be said, and its contract is gateway, by which it sends"
+    " by itself: set n8n_contract of its tenant, or N8N_CONTRACT, to answer"
+)
 _LAPSES = 2  # leases that n8n may let run out until the fallback takes the turn
 
 
@@ -91,10 +102,11 @@ class N8nHandler:
         if turn.tenant.llm_api_key is not None:
             return await self._fallback.make(turn, prompt)
         # Of a flow that answers, the lease is this router's own, or another's.
-        sends = self._contract(turn) == "gateway"
+        tenant_id = turn.tenant.tenant_id
+        sends = self._contract(turn) == "gateway" or self.silent.begins_itself(tenant_id)
         lapsed = sends and turn.last_handler == "n8n" and turn.last_error is None
         if lapsed:
-            self.silent.lapsed(turn.turn_id, turn.tenant.tenant_id, monotonic())
+            self.silent.lapsed(turn.turn_id, tenant_id, monotonic())
         if self._rules.wait_for_n8n:
             return await self._queue(turn, prompt)
         given_up = lapsed and turn.attempt > _LAPSES
@@ -118,13 +130,13 @@ class N8nHandler:
     def _contract(self, turn: ClaimedTurn) -> Contract:
         return turn.tenant.n8n_contract or self._rules.contract
 
-    async def is_alive(self) -> bool:
+    async def is_alive(self, flow: str | None = None) -> bool:
         """Whether n8n would take a turn: its webhook is there, and closed without the key.
 
-        Its own readiness is told before its webhooks are registered.
+        Its own readiness is told before its webhooks are registered. `flow` is a tenant's own.
         """
         try:
-            answer = await self._http.post(self._rules.webhook_url, timeout=3)
+            answer = await self._http.post(self._rules.url_of(flow), timeout=3)
         except httpx.HTTPError:
             return False
         return answer.status_code in (401, 403)
@@ -133,21 +145,25 @@ class N8nHandler:
         """Whether it would take no turn now, or has failed so often that it is given none."""
         return self.breaker.is_open or not await self.is_alive()
 
-    async def is_available(self) -> bool:
-        """Whether n8n is there. While the breaker is open, it is probed now and then."""
-        return await self._is_closed(self.breaker, "n8n is back: it handles the turns again")
+    async def is_available(self, flow: str | None = None) -> bool:
+        """Whether n8n is there. While the breaker is open, it is probed now and then.
+
+        It is asked for the flow that is wanted: not every deployment has the one of this project.
+        """
+        return await self._is_closed(self.breaker, flow, "n8n is back: it handles the turns again")
 
     async def _takes(self, turn: ClaimedTurn) -> bool:
         """Whether the turn goes to n8n now; one tenant's silent flows keep no other's from it."""
-        if not await self.is_available():
+        flow = turn.tenant.n8n_flow
+        if not await self.is_available(flow):
             return False
         own = self.silent.of(turn.tenant.tenant_id)
         said = f"n8n is tried again for tenant {turn.tenant.tenant_id}, whose flows were silent"
-        return own is None or await self._is_closed(own, said)
+        return own is None or await self._is_closed(own, flow, said)
 
-    async def _is_closed(self, breaker: Breaker, said: str) -> bool:
+    async def _is_closed(self, breaker: Breaker, flow: str | None, said: str) -> bool:
         if breaker.wants_probe(monotonic()):
-            if await self.is_alive():
+            if await self.is_alive(flow):
                 breaker.seen()
                 log_event(_log, Action.STARTED, said)
             else:
@@ -182,6 +198,7 @@ class N8nHandler:
         if not isinstance(said, Answered):
             return await self._begun(turn, said.execution_id)
         self.silent.heard_of(turn.turn_id)
+        self.silent.answered(turn.tenant.tenant_id)
         await self._note_execution(turn, said.execution_id)
         if said.silence is not None:
             return Silence(said.silence, said.cost)
@@ -210,6 +227,7 @@ class N8nHandler:
 
     async def _begun(self, turn: ClaimedTurn, execution: object) -> HandedOver:
         """Leave the turn to a flow that answers as those do that send by themselves."""
+        self.silent.began_itself(turn.tenant.tenant_id)
         if not self._has_warned:
             self._has_warned = True
             log_event(
@@ -255,6 +273,8 @@ class N8nHandler:
             return True
         if answer.is_success:
             self.breaker.worked()
+            if await says_something(answer, turn):
+                raise LlmFailed(_ANSWERS_AND_SENDS)
             await self._note_execution(turn, _execution_in(answer))
             return True
         said = f"n8n answered {answer.status_code}: {beginning(answer.content, 200)}"
@@ -265,6 +285,8 @@ class N8nHandler:
         if answer.status_code in _OF_THE_REQUEST:
             log_event(_log, Action.AI_FAILED, said, level=logging.WARNING, turn_id=turn.turn_id)
             return False
+        if not is_not_begun(answer):
+            raise LlmFailed(said)  # the flow's own word: it may have sent before
         self._not_taken(turn, NotTaken(said, "flow"))
         return False
 

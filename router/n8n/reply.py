@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from router.llm.provider import LlmEmpty, LlmError, LlmFailed
+from router.llm.reasoning import without_reasoning
 from router.logs.scrubber import scrubbed
 from router.n8n.answered_messages import Conversation, messages_of, text_parts
 from router.n8n.flow_errors import failure_of
@@ -26,6 +27,7 @@ _MOST_TOKENS = 100_000_000
 _REASON = "the AI asked for a human"
 _STARTED = "workflow was started"
 _BESIDE = frozenset({"usage", "execution_id", "model", "provider", "turn_id", "intermediateSteps"})
+_OF_A_REPLY = ("text", "messages", "handoff", "silence", "output", "choices", "content")
 _SAID = frozenset({"text", "messages", "handoff", "silence"})
 
 
@@ -55,6 +57,26 @@ def read_answer(body: bytes, about: Conversation) -> Reading:
         return _read(body, about)
     except BadAnswer as bad:
         raise LlmFailed(scrubbed(clean(f"the flow's answer: {bad}"))) from bad
+
+
+def is_reply(body: bytes, about: Conversation) -> bool:
+    """Whether a flow that has the turn answers with a reply, and not that it has begun.
+
+    Any other word of its own ({"result": "ok"}) was never read, and is none.
+    """
+    try:
+        said = read_json(body)
+        while isinstance(said, list) and len(said) == 1:
+            said = said[0]
+        if isinstance(said, dict) and isinstance(said.get("json"), dict):
+            said = said["json"]
+        if not isinstance(said, dict) or said.get("execution_id"):
+            return False
+        if all(said.get(name) is None for name in _OF_A_REPLY):
+            return False
+        return isinstance(_read(body, about), Answered)
+    except (ValueError, BadAnswer, LlmError):
+        return False
 
 
 def read_failure(status: int, body: bytes) -> LlmError:
@@ -124,7 +146,7 @@ def _parts(said: Mapping[str, Any], about: Conversation) -> tuple[Part, ...]:
     parts: tuple[Part, ...] = ()
     if "text" in said:
         text = said["text"]
-        if isinstance(text, str) and not text.strip():
+        if isinstance(text, str) and not without_reasoning(clean(text)).strip():
             raise LlmEmpty("the flow's answer: text: there is no text in it")
         parts = text_parts(text, "text")
     elif "messages" in said:
@@ -149,9 +171,10 @@ def _silence(said: Mapping[str, Any]) -> str | None:
     if "silence" not in said:
         return None
     why = said["silence"]
-    if not isinstance(why, str) or not why.strip():
+    told = without_reasoning(clean(why)).strip() if isinstance(why, str) else ""
+    if not told:
         raise BadAnswer("silence: it must say why, in words")
-    return clean(why).strip()[:_LONGEST_SILENCE]
+    return told[:_LONGEST_SILENCE]
 
 
 def _cut(value: object, where: str, longest: int) -> str | None:
@@ -160,7 +183,7 @@ def _cut(value: object, where: str, longest: int) -> str | None:
         return None
     if not isinstance(value, str):
         raise BadAnswer(f"{where}: it must be a text")
-    return clean(value).strip()[:longest] or None
+    return without_reasoning(clean(value)).strip()[:longest] or None
 
 
 def _cost(said: Mapping[str, Any]) -> Cost:

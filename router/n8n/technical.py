@@ -2,7 +2,8 @@
 
 A flow that goes wrong may still answer 200: an agent at its iteration limit leaves by its success
 output, an expression that failed stands as it was written, a proxy answers with a page. What is
-known here is refused; what a model writes about such things in a sentence of its own is not.
+known here is refused; what a model writes about such things in a sentence of its own is not, nor
+what only looks like it: a film (Terror: …), a room (101 - "…"), the name of a tag of HTML.
 """
 
 import re
@@ -10,10 +11,23 @@ import re
 _LONGEST_LOOKED_AT = 20_000  # characters; what goes wrong says so at once
 
 _WHOLE = re.compile(
-    r"(?:undefined|null|nan|true|false|none|\[object \w+\]|\[null\]|\[undefined\]"
+    r"(?:(?-i:undefined|null|NULL|NaN)|\[object \w+\]|\[null\]|\[undefined\]"
     r"|error in workflow\.?|internal server error|bad gateway|service unavailable|gateway time-?out"
-    r"|no prompt specified|error code: \d{3,4}|request timed out\.?|<no value>)",
+    r"|no prompt specified|error code: \d{3,4}|request timed out\.?|<no value>"
+    r"|(?:error:?|status code) [45]\d\d\.?)",
     re.IGNORECASE,
+)
+# What stands in a machine's error, and in no sentence for a customer.
+_WORD_OF_MACHINES = (
+    r"(?:\{\s*\"|\bE(?:CONN|TIMEDOUT|NOTFOUND|AI_AGAIN|PIPE|HOST|NET|PROTO)[A-Z_]*\b"
+    r"|\bstatus ?code\b|\brequest (?:failed|timed out)\b|\btime(?:d )?-?out\b"
+    r"|\btoo many requests\b"
+    r"|\brate.?limit|\bbad (?:gateway|request)\b|\bgateway time-?out\b|\bservice unavailable\b"
+    r"|\binternal server error\b|\bunauthori[sz]ed\b|\bforbidden\b|\bnot found\b|\boverloaded\b"
+    r"|\bjson\b|\bapi\b|\bhttps?\b|\bundefined\b|\bnull\b|\bsocket\b|\bfetch\b|\bgetaddrinfo\b"
+    r"|\bconnect(?:ion)? (?:refused|reset|error|closed|aborted)\b|\bcredentials?\b|\bquota\b"
+    r"|\bworkflow\b|\bnode\b|\bunexpected (?:token|end)\b|\bcannot read\b|\bexception\b"
+    r"|\bis not (?:a function|defined|iterable)\b|\binvalid (?:input|syntax|response|request)\b)"
 )
 _BEGINS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern, re.IGNORECASE))
@@ -36,17 +50,28 @@ _BEGINS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("an expression that was not worked out", r"=\s*\{\{"),
         ("a proxy's report", r"upstream (?:connect error|request timeout)|no healthy upstream"),
         ("a page of HTML", r"<(?:!doctype\b|\?xml\b|html\b|head\b|body\b|!--)"),
+        ("an expression that was not worked out", r"\{\{\s*\$(?:json|node|input|\()"),
         (
             "an error",
-            r"(?:uncaught |unhandled )?(?:[a-z_][\w.]*)?(?:error|exception)(?: \[\w+\])?: ?\S",
+            (
+                r"(?-i:(?:[A-Za-z_]\w{0,60}\.){0,6}[A-Z]\w{0,80}(?:Error|Exception))"
+                r"(?: \[\w+\])?: ?\S"
+            ),
         ),
-        ("an error", r"(?:error|request failed with status code|status code) \d{3}\b"),
-        ("an error", r"\d{3} - [\"'{]"),
+        (
+            "an error",
+            r"(?:uncaught|unhandled) (?:\(in promise\)|\w{0,80}(?:error|exception|rejection)\b)",
+        ),
+        ("an error", rf"(?:error|exception)(?: \[\w+\])?: [^\n]{{0,200}}?{_WORD_OF_MACHINES}"),
+        ("an error", rf"error \d{{3}}\b[ :,.(-]{{1,4}}{_WORD_OF_MACHINES}"),
+        ("an error", r"request failed with status code \d{3}\b"),
+        ("an error", r"[45]\d\d status code\b"),
+        ("an error", rf"[45]\d\d - [\"']?{_WORD_OF_MACHINES}"),
+        ("an error", r"[45]\d\d - [\"']?\{"),
         ("an error", r"\d{3} \{\"(?:type|error)\""),
     )
 )
 _WITHIN: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("a page of HTML", re.compile(r"</(?:html|head|body|script|style)\s*>", re.IGNORECASE)),
     ("a stack trace", re.compile(r"^[ \t]{1,40}at .{1,300}:\d+:\d+\)?[ \t\r]*$", re.MULTILINE)),
     (
         "a stack trace",
@@ -68,10 +93,19 @@ _WITHIN: tuple[tuple[str, re.Pattern[str]], ...] = (
         "an agent's own report",
         re.compile(r"Agent stopped due to (?:max iterations|iteration limit)"),
     ),
-    ("an expression that was not worked out", re.compile(r"\{\{\s*\$(?:json|node|input|\()")),
     (
         "a value that was not worked out",
         re.compile(r"\[object Object\]|\[(?:invalid|undefined) \("),
+    ),
+)
+
+
+# Half of a text, or more.
+_MOSTLY: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("a page of HTML", re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>")),
+    (
+        "an expression that was not worked out",
+        re.compile(r"\{\{\s*\$(?:json|node|input|\()[^{}]{0,200}\}\}"),
     ),
 )
 
@@ -86,5 +120,9 @@ def why_technical(text: str) -> str | None:
             return name
     for name, pattern in _WITHIN:
         if pattern.search(text, 0, _LONGEST_LOOKED_AT):
+            return name
+    for name, pattern in _MOSTLY:
+        found = sum(len(each[0]) for each in pattern.finditer(seen))
+        if found and found * 2 >= len(seen):
             return name
     return None

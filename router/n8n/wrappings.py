@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from router.llm.provider import LlmFailed, LlmRefused
+from router.llm.reasoning import without_reasoning
+from router.whatsapp.clean import clean
 from router.whatsapp.splitting import finish_truncated
 
 Said = Mapping[str, Any]
@@ -19,6 +21,8 @@ _FENCED = re.compile(
     r"\A\s*(?:```|~~~)[a-zA-Z]{0,12}[ \t]*\r?\n(.*?)\r?\n?(?:```|~~~)\s*\Z", re.DOTALL
 )
 _LIKE_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*[{\"])")
+_FENCE_BEGINS = re.compile(r"\A\s*(?:```|~~~)[a-zA-Z]{0,12}[ \t]*(?:\r?\n|\Z)")
+_LIKE_JSON_CUT_OFF = re.compile(r"\s*(?:\{\s*(?:[\"}]|\Z)|\[\s*(?:[{\"]|\Z)|\Z)")
 OF_THE_CONTRACT = frozenset({"text", "messages", "handoff", "silence", "error"})
 _OF_A_MESSAGE = frozenset({"text", "media", "audio", "sticker", "reaction", "location", "contact"})
 _BESIDE = frozenset(
@@ -30,6 +34,8 @@ _BESIDE = frozenset(
     }
 )
 _INNER = ("json", "output", "response", "result", "answer", "data", "body", "reply")
+_WHAT_IS_SAID = OF_THE_CONTRACT | {*_INNER, "content", "choices", "message"}
+"""With null in them all nothing is said, and a flow that names its execution has not begun."""
 
 
 class BadAnswer(Exception):
@@ -59,6 +65,7 @@ def _unwrapped(value: object, depth: int) -> Said:
 
 def _of_text(text: str, depth: int) -> Said:
     """A model's text: an object of the contract written down, or what is to be said."""
+    text = without_reasoning(clean(text))
     inside = fenced[1] if (fenced := _FENCED.match(text)) else text
     if inside.lstrip()[:1] in ("{", "["):
         try:
@@ -66,10 +73,17 @@ def _of_text(text: str, depth: int) -> Said:
         except (ValueError, RecursionError):
             written = None
         if isinstance(written, dict | list) and written:
-            return _unwrapped(written, depth + 1)
+            return _that_says(_unwrapped(written, depth + 1))
         if _LIKE_JSON.match(inside) or isinstance(written, dict):
             raise BadAnswer("the text begins as JSON does, and is none of the contract")
     return {"text": text}
+
+
+def _that_says(said: Said) -> Said:
+    """A text is no word of the flow's own that it has begun. Raises BadAnswer."""
+    if not said.keys() & OF_THE_CONTRACT:
+        raise BadAnswer("the text is JSON, and has none of the contract's fields")
+    return said
 
 
 def _of_list(items: list[Any], depth: int) -> Said:
@@ -88,7 +102,7 @@ def _of_list(items: list[Any], depth: int) -> Said:
 
 def _of_object(found: dict[str, Any], depth: int) -> Said:
     said = {name: value for name, value in found.items() if value is not None}
-    if not said.keys() - _BESIDE and not _execution(said):
+    if not said.keys() - _BESIDE and (not _execution(said) or found.keys() & _WHAT_IS_SAID):
         raise BadAnswer("the answer is empty: nothing, null or {} is no silence")
     if (of_llm := _of_llm(said, depth)) is not None:
         return of_llm
@@ -117,7 +131,7 @@ def _of_contract(said: dict[str, Any], depth: int) -> Said:
     text = said.get("text")
     alone = not said.keys() - _BESIDE - {"text"}
     if alone and isinstance(text, dict | list):
-        within = _unwrapped(text, depth + 1)
+        within = _that_says(_unwrapped(text, depth + 1))
     elif alone and isinstance(text, str):
         within = _of_text(text, depth + 1)
     else:
@@ -178,9 +192,24 @@ def _ended(text: str, stop: object, depth: int) -> Said:
         raise LlmRefused("the model declines to answer this conversation")
     if stop in ("tool_use", "tool_calls", "pause_turn"):
         raise LlmFailed("the model asks for a tool, and the flow has answered with that")
-    if stop in ("max_tokens", "length", "max_output_tokens") and text.strip():
-        return {"text": finish_truncated(text)}
+    if stop in ("max_tokens", "length", "max_output_tokens"):
+        return _of_cut_off(text, depth)
     return _of_text(text, depth + 1)
+
+
+def _of_cut_off(text: str, depth: int) -> Said:
+    """What a model wrote until its limit came: of JSON the rest is missing, and it is no reply."""
+    text = without_reasoning(clean(text))
+    if not text.strip():
+        return {"text": ""}
+    inside = text[fence.end() :] if (fence := _FENCE_BEGINS.match(text)) else text
+    if not _LIKE_JSON_CUT_OFF.match(inside):
+        return {"text": finish_truncated(text)}
+    try:
+        json.loads(fenced[1] if (fenced := _FENCED.match(text)) else inside)
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer("the model wrote JSON, and its limit of tokens cut it off") from error
+    return _of_text(text if fenced else inside, depth + 1)
 
 
 def _text_of_blocks(blocks: list[Any]) -> str:

@@ -89,6 +89,14 @@ def says(answer: object, status: int = 200) -> httpx.Response:
     return httpx.Response(status, json=answer)
 
 
+def turned_away(status: int) -> httpx.Response:
+    """What n8n itself answers."""
+    if status == 404:
+        why = 'The requested webhook "POST typo" is not registered.'
+        return says({"code": 404, "message": why, "hint": "Activate it."}, 404)
+    return httpx.Response(status, text="Authorization data is wrong!")
+
+
 def raising(error: type[Exception]) -> Callable[[httpx.Request], httpx.Response]:
     def answer(request: httpx.Request) -> httpx.Response:
         raise error("it is so")
@@ -165,7 +173,7 @@ async def test_so_it_is_however_the_answer_is_wrapped_and_what_is_none_is_told(
 @pytest.mark.parametrize("contract", ["answer", "gateway"])
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_a_tenants_own_flow_that_is_closed_says_nothing_of_n8n(contract: str, status: int):
-    office = Office(httpx.Response(status))
+    office = Office(turned_away(status))
     for _ in range(4):
         reply = await office.make(turn(n8n_flow="typo", n8n_contract=contract))
         assert isinstance(reply, Reply)
@@ -255,7 +263,7 @@ async def test_or_it_waits_for_n8n(error: type[Exception]):
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404, 413])
 async def test_what_n8n_does_not_take_the_fallback_answers(status: int):
-    office = Office(httpx.Response(status))
+    office = Office(turned_away(status))
     reply = await office.make()
     assert isinstance(reply, Reply)
     assert reply.handler == "fallback"
@@ -273,7 +281,7 @@ async def test_an_n8n_that_dies_again_and_again_is_left_alone():
 
 
 async def test_one_tenants_flow_that_is_not_there_takes_n8n_from_nobody_else():
-    office = Office(httpx.Response(404))
+    office = Office(turned_away(404))
     for _ in range(4):
         await office.make(turn(n8n_flow="typo"))
     assert len(office.requests) == 3  # then its own breaker is open

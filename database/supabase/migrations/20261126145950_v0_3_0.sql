@@ -3873,6 +3873,11 @@ begin
     end if;
     if hybridflow.is_cut_off((v_held.turn).id) then
         perform hybridflow.put_aside((v_held.turn).id, hybridflow.clock(), 'cut_off');
+        -- The flow did all that was its own: to send the rest is no further attempt, and the last one's rest
+        -- would be buried with it. Told twice, it counts once.
+        if (v_held.turn).lease_until > hybridflow.clock() then
+            update public.turns set attempt = greatest(attempt - 1, 0) where id = (v_held.turn).id;
+        end if;
         return jsonb_build_object('ok', true, 'in_doubt', true);
     end if;
     v_has_spoken := hybridflow.has_spoken((v_held.turn).id);
