@@ -53,10 +53,10 @@ async def test_a_human_who_steps_in_late_is_waited_for_all_the_same(
     await owner_writes_to_the_lid(talk)
     await talk.save(turn, "Temos")
     assert (await talk.begin(turn, "Temos"))["refused"] == "stale"
-    await talk.travel(seconds=170)
+    await talk.travel(seconds=160)
     assert await talk.claim() == []
     await owner_writes_to_the_lid(talk)  # it has waited: once is enough
-    await talk.travel(seconds=15)
+    await talk.travel(seconds=25)
     (again,) = await talk.claim()
     assert again["reply"] == ["Temos"]
     assert "refused" not in await talk.begin(again, "Temos")
