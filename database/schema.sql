@@ -228,7 +228,9 @@ begin
                 ('answers_evenly', 'iiii', array['p_session_id', 'p_text', 'p_since', 'p_replies']::text[], array['bigint', 'text', 'timestamptz', 'integer']::text[], 0, false, 'boolean'),
                 ('pause_for_loop', 'i', array['p_session']::text[], array['public.sessions']::text[], 0, false, 'void'),
                 ('is_loop', 'iiii', array['p_tenant', 'p_session', 'p_event', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'jsonb', 'jsonb']::text[], 0, false, 'boolean'),
-                ('stranger_waits_until', 'iii', array['p_tenant', 'p_session', 'p_since']::text[], array['public.tenants', 'public.sessions', 'timestamptz']::text[], 0, false, 'timestamptz'),
+                ('stranger_wrote_at', 'ii', array['p_tenant', 'p_session']::text[], array['public.tenants', 'public.sessions']::text[], 0, false, 'timestamptz'),
+                ('stranger_waits_until', 'iiiii', array['p_tenant', 'p_wrote_at', 'p_since', 'p_newest', 'p_policy']::text[], array['public.tenants', 'timestamptz', 'timestamptz', 'timestamptz', 'jsonb']::text[], 0, false, 'timestamptz'),
+                ('stranger_wait', 'iiii', array['p_tenant', 'p_session', 'p_at', 'p_policy']::text[], array['public.tenants', 'public.sessions', 'timestamptz', 'jsonb']::text[], 0, false, 'numeric'),
                 ('waits_for_stranger', 'ii', array['p_turn', 'p_session']::text[], array['public.turns', 'public.sessions']::text[], 0, false, 'boolean'),
                 ('await_album', 'iiii', array['p_session', 'p_pictures', 'p_at', 'p_cap']::text[], array['public.sessions', 'integer', 'timestamptz', 'numeric']::text[], 0, false, 'timestamptz'),
                 ('await_next_picture', 'iiii', array['p_session', 'p_kind', 'p_debounce', 'p_cap']::text[], array['public.sessions', 'text', 'numeric', 'numeric']::text[], 0, false, 'numeric'),
@@ -239,6 +241,7 @@ begin
                 ('lock_message', 'ii', array['p_tenant_id', 'p_wa_id']::text[], array['bigint', 'text']::text[], 0, false, 'void'),
                 ('apply_waiting', 'iii', array['p_tenant_id', 'p_message_id', 'p_wa_id']::text[], array['bigint', 'bigint', 'text']::text[], 0, false, 'boolean'),
                 ('cancel_deleted_turn', 'i', array['p_turn_id']::text[], array['bigint']::text[], 0, false, 'void'),
+                ('began_anew_enough', 'i', array['p_turn']::text[], array['public.turns']::text[], 0, false, 'boolean'),
                 ('reread_turn', 'iii', array['p_turn_id', 'p_tenant', 'p_policy']::text[], array['bigint', 'public.tenants', 'jsonb']::text[], 0, false, 'numeric'),
                 ('answer_edit', 'iiii', array['p_tenant', 'p_message_id', 'p_event', 'p_policy']::text[], array['public.tenants', 'bigint', 'jsonb', 'jsonb']::text[], 0, false, 'jsonb'),
                 ('message_meant', 'ii', array['p_tenant', 'p_event']::text[], array['public.tenants', 'jsonb']::text[], 0, false, 'public.messages'),
@@ -3215,7 +3218,8 @@ as $$
     )
 $$;
 
--- Whether what a turn answers is too old to be answered at all; one that a person retried is as old as that.
+-- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
+-- one that a person retried is as old as that. A time to come says nothing of a change.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -3223,7 +3227,10 @@ stable
 set search_path = ''
 as $$
     select coalesce(greatest(
-        (select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me),
+        (
+            select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
+            from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ),
         p_turn.retried_at
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
@@ -3425,7 +3432,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human or a pause stopped it for; null where it may.
+-- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
+-- where it may.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -3433,7 +3441,10 @@ immutable
 set search_path = ''
 as $$
 begin
-    return coalesce(p_turn.stop_reason, case when p_session.is_paused then 'paused' end);
+    return coalesce(p_turn.stop_reason, case
+        when p_session.is_paused then 'paused'
+        when 'no-ai' = any(p_session.labels) then 'no_ai'
+    end);
 end
 $$;
 
@@ -5056,6 +5067,8 @@ begin
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return jsonb_build_object('refused', 'stale');
     end if;
     v_told := hybridflow.told_away_until(v_held.session);
     if v_told = v_opens_at or v_told > hybridflow.clock() then
@@ -5286,62 +5299,130 @@ create index if not exists sessions_known_by_lid_alone
 on public.sessions (tenant_id, last_human_at)
 where phone_jid is null and lid is not null and last_human_at is not null;
 
--- Until when an answer to the session waits, p_since being when it was asked for; null: it need not. A human
--- of the business wrote to a chat of which nobody knows more than a LID, and nobody ever wrote there: it may
--- be this contact's, whose LID is not known and who was written with in the half hour before. Counted from
--- whichever came first, the answer's being asked for or that message, but not from before the message: so it
--- waits for unknown_lid_minutes at most, however much the human goes on writing.
-create or replace function hybridflow.stranger_waits_until(
-    p_tenant public.tenants, p_session public.sessions, p_since timestamptz
-)
+-- When a human of the business last wrote to somebody who may be the session's contact; null: to nobody. A
+-- chat of which nobody knows more than a LID, and where nobody ever wrote, may be that of a contact whose LID
+-- is not known, and who was written with in the half hour before. Of several the last that it may be counts.
+create or replace function hybridflow.stranger_wrote_at(p_tenant public.tenants, p_session public.sessions)
 returns timestamptz
 language plpgsql
 stable
 set search_path = ''
 set enable_seqscan = off
 as $$
-declare
-    v_wait interval := hybridflow.seconds(60 * p_tenant.unknown_lid_minutes);
-    v_at timestamptz;
 begin
     if p_session.lid is not null or p_session.chat <> 'contact' or p_tenant.unknown_lid_minutes = 0 then
         return null;
     end if;
-    select s.last_human_at into v_at
-    from (
-        select l.last_human_at, l.last_contact_at from public.sessions as l
-        where l.tenant_id = p_tenant.id and l.phone_jid is null and l.lid is not null
-            and l.last_human_at > hybridflow.clock() - v_wait
-        order by l.last_human_at desc limit 100
-    ) as s
-    where s.last_contact_at is null
-    order by s.last_human_at desc limit 1;
-    if v_at is null or not exists (
-        select from public.messages as m
-        where m.session_id = p_session.id and m.sent_at between v_at - interval '30 minutes' and v_at
-    ) then
+    return (
+        select s.last_human_at
+        from (
+            select l.last_human_at, l.last_contact_at from public.sessions as l
+            where l.tenant_id = p_tenant.id and l.phone_jid is null and l.lid is not null
+                and l.last_human_at > hybridflow.clock() - hybridflow.seconds(60 * p_tenant.unknown_lid_minutes)
+            order by l.last_human_at desc limit 100
+        ) as s
+        where s.last_contact_at is null and exists (
+            select from public.messages as m
+            where m.session_id = p_session.id
+                and m.sent_at between s.last_human_at - interval '30 minutes' and s.last_human_at
+        )
+        order by s.last_human_at desc limit 1
+    );
+end
+$$;
+
+-- Until when an answer waits where a human wrote, at p_wrote_at, to somebody who may be its contact: counted
+-- from that or from p_since, whichever came first. Where the newest message to be answered is of p_newest the
+-- wait ends before that is too old to be answered.
+create or replace function hybridflow.stranger_waits_until(
+    p_tenant public.tenants, p_wrote_at timestamptz, p_since timestamptz, p_newest timestamptz, p_policy jsonb
+)
+returns timestamptz
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_within interval := hybridflow.seconds(
+        60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+    );
+begin
+    return least(
+        least(p_wrote_at, p_since) + hybridflow.seconds(60 * p_tenant.unknown_lid_minutes),
+        p_newest + v_within - least(v_within / 2, interval '1 minute')
+    );
+end
+$$;
+
+-- How many seconds the answer to one more message, of p_at, waits; null: it need not. A turn that waits, or
+-- begins anew with the message, has waited since it was made: however many messages join it, it waits for
+-- unknown_lid_minutes at most, and however much the human goes on writing. The session is locked.
+create or replace function hybridflow.stranger_wait(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
+)
+returns numeric
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_wrote_at timestamptz := hybridflow.stranger_wrote_at(p_tenant, p_session);
+    v_since timestamptz := v_now;
+begin
+    if v_wrote_at is null then
         return null;
     end if;
-    return least(v_at, p_since) + v_wait;
+    select least(v_now, min(t.created_at)) into v_since
+    from (
+        select w.created_at from public.turns as w where w.session_id = p_session.id and w.waiting
+        union all
+        select h.created_at from public.turns as h
+        where h.session_id = p_session.id and h.held and not h.beside and h.state = 'running'
+            and p_tenant.on_new_message = 'restart'
+    ) as t;
+    return extract(
+        epoch from hybridflow.stranger_waits_until(p_tenant, v_wrote_at, v_since, p_at, p_policy) - v_now
+    );
 end
 $$;
 
 -- The fence's part in that: a turn that has said nothing, and whose contact may be whom a human wrote to,
 -- goes back to be due when the wait is over; a reply that is made is kept, and the attempt does not count.
+-- Since the human may step in long after the message, the wait is counted from the claim, but once: a turn
+-- that has waited, here or (what debounce_until shows) from its beginning, has waited since it was made.
 -- Returns whether it waits. Turn and session are locked.
 create or replace function hybridflow.waits_for_stranger(p_turn public.turns, p_session public.sessions)
 returns boolean
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
+    v_tenant public.tenants;
+    v_wrote_at timestamptz;
     v_until timestamptz;
+    v_has_waited boolean;
 begin
     if p_turn.state <> 'running' or p_session.lid is not null then
         return false;
     end if;
+    select * into v_tenant from public.tenants where id = p_session.tenant_id;
+    v_wrote_at := hybridflow.stranger_wrote_at(v_tenant, p_session);
+    if v_wrote_at is null then
+        return false;
+    end if;
+    v_has_waited := p_turn.debounce_until >= p_turn.created_at + hybridflow.seconds(30 * v_tenant.unknown_lid_minutes)
+    or exists (
+        select from public.turn_attempts as a where a.turn_id = p_turn.id and a.outcome = 'begun_anew'
+    );
     v_until := hybridflow.stranger_waits_until(
-        (select t from public.tenants as t where t.id = p_session.tenant_id), p_session, p_turn.created_at
+        v_tenant, v_wrote_at, case when v_has_waited then p_turn.created_at else p_turn.claimed_at end,
+        (
+            select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
+            from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ), null
     );
     if v_until is null or v_until <= hybridflow.clock() then
         return false;
@@ -5531,6 +5612,21 @@ as $$
     )
 $$;
 
+-- Whether the reply under way began anew ten times since what it answers was changed: it is made as it is.
+create or replace function hybridflow.began_anew_enough(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.state = 'running' and 10 <= (
+        select count(*) from (
+            select a.id from public.turn_attempts as a
+            where a.turn_id = p_turn.id and a.outcome = 'restarted' limit 10
+        ) as r
+    )
+$$;
+
 -- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
 -- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
 -- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
@@ -5556,12 +5652,7 @@ begin
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'deleted');
         return null;
     end if;
-    if v_turn.state = 'running' and 10 <= (
-        select count(*) from (
-            select a.id from public.turn_attempts as a
-            where a.turn_id = v_turn.id and a.outcome = 'restarted' limit 10
-        ) as r
-    ) then
+    if hybridflow.began_anew_enough(v_turn) then
         return null;
     end if;
     if v_turn.claimed_at is not null then
@@ -5579,7 +5670,8 @@ $$;
 
 -- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
 -- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
--- new text anyway. Returns {turn_id?, due_in?, decision?}. The session is locked.
+-- new text anyway, but not where it began anew often enough: it goes on, and the message has a turn after it.
+-- Returns {turn_id?, due_in?, decision?}. The session is locked.
 create or replace function hybridflow.answer_edit(
     p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -5595,14 +5687,17 @@ declare
 begin
     select * into v_message from public.messages where id = p_message_id;
     select * into v_session from public.sessions where id = v_message.session_id;
-    if not p_tenant.is_active or v_session.is_paused or not v_message.expects_reply
+    if not p_tenant.is_active or v_session.is_paused or 'no-ai' = any(v_session.labels)
+        or v_message.deleted_at is not null or not v_message.expects_reply
         or v_message.kind = any(p_tenant.unanswered_kinds)
         or v_message.edited_at < v_now - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
         or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
         or not exists (
-            select from public.turns as t where t.id = v_message.turn_id and t.state not in ('pending', 'running')
+            select from public.turns as t
+            where t.id = v_message.turn_id
+                and (t.state not in ('pending', 'running') or hybridflow.began_anew_enough(t))
         )
     then
         return '{}';
@@ -5611,6 +5706,9 @@ begin
     ) then
         perform hybridflow.pause_for_loop(v_session);
         return '{"decision": "loop"}';
+    end if;
+    if exists (select from public.turns as t where t.id = v_message.turn_id and t.state = 'running') then
+        p_tenant.on_new_message := 'queue';  -- it began anew often enough
     end if;
     v_turn := hybridflow.join_turn(
         p_tenant, v_session.id,
@@ -5710,7 +5808,9 @@ begin
         return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    if not exists (select from public.messages where id = v_message.id) then
+    -- As it is now: whoever had the lock may have changed it, or moved it to a session that is not locked.
+    select * into v_message from public.messages where id = v_message.id and session_id = v_message.session_id;
+    if not found then
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
@@ -5718,6 +5818,7 @@ begin
         select from public.messages as m
         where m.id = v_message.id
             and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+            and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
     ) then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
@@ -6125,6 +6226,9 @@ begin
         order by m.sent_at desc, m.id desc limit 100
     ) as w
     where w.sender <> 'contact' or w.sent_at between v_from and p_at;
+    if p_tenant.pruned_before > v_ours - interval '14 days' and p_session.created_at < p_tenant.pruned_before then
+        v_ours := null;  -- what was said before may have been pruned: nobody knows whether it was the first
+    end if;
     return coalesce(v_any, false) or (v_ours is not null and not exists (
         select from (
             select m.from_me from public.messages as m
@@ -6282,9 +6386,7 @@ begin
             v_wait := hybridflow.await_next_picture(p_session, p_event ->> 'kind', v_debounce, v_cap);
         end if;
         if p_session.lid is null then
-            v_wait := greatest(v_wait, extract(
-                epoch from hybridflow.stranger_waits_until(p_tenant, p_session, v_now) - v_now
-            ));
+            v_wait := greatest(v_wait, hybridflow.stranger_wait(p_tenant, p_session, p_at, p_policy));
         end if;
         v_turn := hybridflow.join_turn(
             p_tenant, p_session.id, greatest(v_debounce, v_wait), v_cap, p_event ->> 'correlation_id', v_now
@@ -13628,7 +13730,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'c041b2603b736ea6e92bd5fcbac5a350efeadf7d41152e1b84602973b80ca987')
+    ('20261126145950', 'v0_3_0', '7b527eafd8b37587dc2a6a5ea4ffe4a0cdb12e62aa662f2ec3ddf1f623bdcdb5')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -833,7 +833,8 @@ as $$
     )
 $$;
 
--- Whether what a turn answers is too old to be answered at all; one that a person retried is as old as that.
+-- Whether what a turn answers is too old to be answered at all: it is as old as it was sent, or last changed;
+-- one that a person retried is as old as that. A time to come says nothing of a change.
 create or replace function hybridflow.is_too_old(p_turn public.turns, p_minutes numeric)
 returns boolean
 language sql
@@ -841,7 +842,10 @@ stable
 set search_path = ''
 as $$
     select coalesce(greatest(
-        (select max(m.sent_at) from public.messages as m where m.turn_id = p_turn.id and not m.from_me),
+        (
+            select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
+            from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ),
         p_turn.retried_at
     ) < hybridflow.clock() - hybridflow.seconds(60 * coalesce(
         (select t.answer_within_minutes from public.tenants as t where t.id = p_turn.tenant_id), p_minutes, 60
@@ -1043,7 +1047,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human or a pause stopped it for; null where it may.
+-- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null
+-- where it may.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -1051,7 +1056,10 @@ immutable
 set search_path = ''
 as $$
 begin
-    return coalesce(p_turn.stop_reason, case when p_session.is_paused then 'paused' end);
+    return coalesce(p_turn.stop_reason, case
+        when p_session.is_paused then 'paused'
+        when 'no-ai' = any(p_session.labels) then 'no_ai'
+    end);
 end
 $$;
 

@@ -31,6 +31,8 @@ begin
     if v_stopped is not null then
         perform hybridflow.stop_turn(v_turn.id, v_stopped);
         return jsonb_build_object('refused', 'paused');
+    elsif hybridflow.waits_for_stranger(v_turn, v_held.session) then
+        return jsonb_build_object('refused', 'stale');
     end if;
     v_told := hybridflow.told_away_until(v_held.session);
     if v_told = v_opens_at or v_told > hybridflow.clock() then

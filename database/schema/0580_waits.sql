@@ -5,62 +5,130 @@ create index if not exists sessions_known_by_lid_alone
 on public.sessions (tenant_id, last_human_at)
 where phone_jid is null and lid is not null and last_human_at is not null;
 
--- Until when an answer to the session waits, p_since being when it was asked for; null: it need not. A human
--- of the business wrote to a chat of which nobody knows more than a LID, and nobody ever wrote there: it may
--- be this contact's, whose LID is not known and who was written with in the half hour before. Counted from
--- whichever came first, the answer's being asked for or that message, but not from before the message: so it
--- waits for unknown_lid_minutes at most, however much the human goes on writing.
-create or replace function hybridflow.stranger_waits_until(
-    p_tenant public.tenants, p_session public.sessions, p_since timestamptz
-)
+-- When a human of the business last wrote to somebody who may be the session's contact; null: to nobody. A
+-- chat of which nobody knows more than a LID, and where nobody ever wrote, may be that of a contact whose LID
+-- is not known, and who was written with in the half hour before. Of several the last that it may be counts.
+create or replace function hybridflow.stranger_wrote_at(p_tenant public.tenants, p_session public.sessions)
 returns timestamptz
 language plpgsql
 stable
 set search_path = ''
 set enable_seqscan = off
 as $$
-declare
-    v_wait interval := hybridflow.seconds(60 * p_tenant.unknown_lid_minutes);
-    v_at timestamptz;
 begin
     if p_session.lid is not null or p_session.chat <> 'contact' or p_tenant.unknown_lid_minutes = 0 then
         return null;
     end if;
-    select s.last_human_at into v_at
-    from (
-        select l.last_human_at, l.last_contact_at from public.sessions as l
-        where l.tenant_id = p_tenant.id and l.phone_jid is null and l.lid is not null
-            and l.last_human_at > hybridflow.clock() - v_wait
-        order by l.last_human_at desc limit 100
-    ) as s
-    where s.last_contact_at is null
-    order by s.last_human_at desc limit 1;
-    if v_at is null or not exists (
-        select from public.messages as m
-        where m.session_id = p_session.id and m.sent_at between v_at - interval '30 minutes' and v_at
-    ) then
+    return (
+        select s.last_human_at
+        from (
+            select l.last_human_at, l.last_contact_at from public.sessions as l
+            where l.tenant_id = p_tenant.id and l.phone_jid is null and l.lid is not null
+                and l.last_human_at > hybridflow.clock() - hybridflow.seconds(60 * p_tenant.unknown_lid_minutes)
+            order by l.last_human_at desc limit 100
+        ) as s
+        where s.last_contact_at is null and exists (
+            select from public.messages as m
+            where m.session_id = p_session.id
+                and m.sent_at between s.last_human_at - interval '30 minutes' and s.last_human_at
+        )
+        order by s.last_human_at desc limit 1
+    );
+end
+$$;
+
+-- Until when an answer waits where a human wrote, at p_wrote_at, to somebody who may be its contact: counted
+-- from that or from p_since, whichever came first. Where the newest message to be answered is of p_newest the
+-- wait ends before that is too old to be answered.
+create or replace function hybridflow.stranger_waits_until(
+    p_tenant public.tenants, p_wrote_at timestamptz, p_since timestamptz, p_newest timestamptz, p_policy jsonb
+)
+returns timestamptz
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    v_within interval := hybridflow.seconds(
+        60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
+    );
+begin
+    return least(
+        least(p_wrote_at, p_since) + hybridflow.seconds(60 * p_tenant.unknown_lid_minutes),
+        p_newest + v_within - least(v_within / 2, interval '1 minute')
+    );
+end
+$$;
+
+-- How many seconds the answer to one more message, of p_at, waits; null: it need not. A turn that waits, or
+-- begins anew with the message, has waited since it was made: however many messages join it, it waits for
+-- unknown_lid_minutes at most, and however much the human goes on writing. The session is locked.
+create or replace function hybridflow.stranger_wait(
+    p_tenant public.tenants, p_session public.sessions, p_at timestamptz, p_policy jsonb
+)
+returns numeric
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_wrote_at timestamptz := hybridflow.stranger_wrote_at(p_tenant, p_session);
+    v_since timestamptz := v_now;
+begin
+    if v_wrote_at is null then
         return null;
     end if;
-    return least(v_at, p_since) + v_wait;
+    select least(v_now, min(t.created_at)) into v_since
+    from (
+        select w.created_at from public.turns as w where w.session_id = p_session.id and w.waiting
+        union all
+        select h.created_at from public.turns as h
+        where h.session_id = p_session.id and h.held and not h.beside and h.state = 'running'
+            and p_tenant.on_new_message = 'restart'
+    ) as t;
+    return extract(
+        epoch from hybridflow.stranger_waits_until(p_tenant, v_wrote_at, v_since, p_at, p_policy) - v_now
+    );
 end
 $$;
 
 -- The fence's part in that: a turn that has said nothing, and whose contact may be whom a human wrote to,
 -- goes back to be due when the wait is over; a reply that is made is kept, and the attempt does not count.
+-- Since the human may step in long after the message, the wait is counted from the claim, but once: a turn
+-- that has waited, here or (what debounce_until shows) from its beginning, has waited since it was made.
 -- Returns whether it waits. Turn and session are locked.
 create or replace function hybridflow.waits_for_stranger(p_turn public.turns, p_session public.sessions)
 returns boolean
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
+    v_tenant public.tenants;
+    v_wrote_at timestamptz;
     v_until timestamptz;
+    v_has_waited boolean;
 begin
     if p_turn.state <> 'running' or p_session.lid is not null then
         return false;
     end if;
+    select * into v_tenant from public.tenants where id = p_session.tenant_id;
+    v_wrote_at := hybridflow.stranger_wrote_at(v_tenant, p_session);
+    if v_wrote_at is null then
+        return false;
+    end if;
+    v_has_waited := p_turn.debounce_until >= p_turn.created_at + hybridflow.seconds(30 * v_tenant.unknown_lid_minutes)
+    or exists (
+        select from public.turn_attempts as a where a.turn_id = p_turn.id and a.outcome = 'begun_anew'
+    );
     v_until := hybridflow.stranger_waits_until(
-        (select t from public.tenants as t where t.id = p_session.tenant_id), p_session, p_turn.created_at
+        v_tenant, v_wrote_at, case when v_has_waited then p_turn.created_at else p_turn.claimed_at end,
+        (
+            select max(greatest(m.sent_at, case when m.edited_at <= hybridflow.clock() then m.edited_at end))
+            from public.messages as m where m.turn_id = p_turn.id and not m.from_me
+        ), null
     );
     if v_until is null or v_until <= hybridflow.clock() then
         return false;

@@ -110,6 +110,21 @@ as $$
     )
 $$;
 
+-- Whether the reply under way began anew ten times since what it answers was changed: it is made as it is.
+create or replace function hybridflow.began_anew_enough(p_turn public.turns)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select p_turn.state = 'running' and 10 <= (
+        select count(*) from (
+            select a.id from public.turn_attempts as a
+            where a.turn_id = p_turn.id and a.outcome = 'restarted' limit 10
+        ) as r
+    )
+$$;
+
 -- A message that p_turn_id answers reads otherwise now. While its reply is made, and as long as nothing of it
 -- has been sent, the attempt begins anew, after the debounce, or ends where nothing is left to be answered;
 -- the attempt did not fail, and does not count. A reply that waits to be tried again is thrown away. After
@@ -135,12 +150,7 @@ begin
         perform hybridflow.close_turn(v_turn.id, 'cancelled', 'deleted');
         return null;
     end if;
-    if v_turn.state = 'running' and 10 <= (
-        select count(*) from (
-            select a.id from public.turn_attempts as a
-            where a.turn_id = v_turn.id and a.outcome = 'restarted' limit 10
-        ) as r
-    ) then
+    if hybridflow.began_anew_enough(v_turn) then
         return null;
     end if;
     if v_turn.claimed_at is not null then
@@ -158,7 +168,8 @@ $$;
 
 -- The contact changed a message that was answered, or whose turn ended without a word, and the tenant answers
 -- that (answer_edits): a turn for it, as for a new message. While its turn is still to speak that reads the
--- new text anyway. Returns {turn_id?, due_in?, decision?}. The session is locked.
+-- new text anyway, but not where it began anew often enough: it goes on, and the message has a turn after it.
+-- Returns {turn_id?, due_in?, decision?}. The session is locked.
 create or replace function hybridflow.answer_edit(
     p_tenant public.tenants, p_message_id bigint, p_event jsonb, p_policy jsonb
 )
@@ -174,14 +185,17 @@ declare
 begin
     select * into v_message from public.messages where id = p_message_id;
     select * into v_session from public.sessions where id = v_message.session_id;
-    if not p_tenant.is_active or v_session.is_paused or not v_message.expects_reply
+    if not p_tenant.is_active or v_session.is_paused or 'no-ai' = any(v_session.labels)
+        or v_message.deleted_at is not null or not v_message.expects_reply
         or v_message.kind = any(p_tenant.unanswered_kinds)
         or v_message.edited_at < v_now - hybridflow.seconds(
             60 * hybridflow.rule(p_tenant.answer_within_minutes, p_policy, 'answer_within_minutes', 60)
         )
         or (p_tenant.notify_number is not null and hybridflow.is_staff(p_tenant, v_session.id))
         or not exists (
-            select from public.turns as t where t.id = v_message.turn_id and t.state not in ('pending', 'running')
+            select from public.turns as t
+            where t.id = v_message.turn_id
+                and (t.state not in ('pending', 'running') or hybridflow.began_anew_enough(t))
         )
     then
         return '{}';
@@ -190,6 +204,9 @@ begin
     ) then
         perform hybridflow.pause_for_loop(v_session);
         return '{"decision": "loop"}';
+    end if;
+    if exists (select from public.turns as t where t.id = v_message.turn_id and t.state = 'running') then
+        p_tenant.on_new_message := 'queue';  -- it began anew often enough
     end if;
     v_turn := hybridflow.join_turn(
         p_tenant, v_session.id,
@@ -289,7 +306,9 @@ begin
         return hybridflow.await_message(p_tenant.id, p_event);
     end if;
     perform from public.sessions where id = v_message.session_id for update;
-    if not exists (select from public.messages where id = v_message.id) then
+    -- As it is now: whoever had the lock may have changed it, or moved it to a session that is not locked.
+    select * into v_message from public.messages where id = v_message.id and session_id = v_message.session_id;
+    if not found then
         return hybridflow.ingest_change(p_tenant, p_event, p_policy);  -- erased or merged while we waited
     end if;
     perform hybridflow.change_message(v_message.id, p_event);
@@ -297,6 +316,7 @@ begin
         select from public.messages as m
         where m.id = v_message.id
             and (m.body, m.deleted_at) is distinct from (v_message.body, v_message.deleted_at)
+            and v_message.deleted_at is null  -- what is gone is read by nobody, whatever it says now
     ) then
         select m.turn_id into v_turn_id from public.messages as m where m.id = v_message.id;
         v_due_in := hybridflow.reread_turn(v_turn_id, p_tenant, p_policy);
@@ -704,6 +724,9 @@ begin
         order by m.sent_at desc, m.id desc limit 100
     ) as w
     where w.sender <> 'contact' or w.sent_at between v_from and p_at;
+    if p_tenant.pruned_before > v_ours - interval '14 days' and p_session.created_at < p_tenant.pruned_before then
+        v_ours := null;  -- what was said before may have been pruned: nobody knows whether it was the first
+    end if;
     return coalesce(v_any, false) or (v_ours is not null and not exists (
         select from (
             select m.from_me from public.messages as m
@@ -861,9 +884,7 @@ begin
             v_wait := hybridflow.await_next_picture(p_session, p_event ->> 'kind', v_debounce, v_cap);
         end if;
         if p_session.lid is null then
-            v_wait := greatest(v_wait, extract(
-                epoch from hybridflow.stranger_waits_until(p_tenant, p_session, v_now) - v_now
-            ));
+            v_wait := greatest(v_wait, hybridflow.stranger_wait(p_tenant, p_session, p_at, p_policy));
         end if;
         v_turn := hybridflow.join_turn(
             p_tenant, p_session.id, greatest(v_debounce, v_wait), v_cap, p_event ->> 'correlation_id', v_now

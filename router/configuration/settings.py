@@ -62,9 +62,13 @@ class Settings(Variables):
 
     @property
     def making_seconds(self) -> float:
-        """How long an attempt may take to make a reply: every try of every provider, and waits."""
+        """How long an attempt may take to make a reply: every try of every provider, and waits.
+
+        One of the tries may be two questions, the second with more room.
+        """
         providers = 1 if self.llm_fallback_provider is None else 2
-        tries = self.llm_attempts * self.llm_timeout + (self.llm_attempts - 1) * LONGEST_RETRY_AFTER
+        asked = (self.llm_attempts + 1) * self.llm_timeout
+        tries = asked + (self.llm_attempts - 1) * LONGEST_RETRY_AFTER
         seconds = providers * tries
         if self.n8n_enabled and self.n8n_answer_seconds > seconds:
             seconds = self.n8n_answer_seconds

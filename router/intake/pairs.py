@@ -33,7 +33,7 @@ _SECONDS = 10.0  # for both questions
 
 
 class Pairs:
-    """Asks, a few at a time; of each LID once an hour."""
+    """Asks, a few at a time; of each LID once an hour, but again where nobody could be asked."""
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Pairs:
                 if event is not None:
                     await self._ingester.ingest([event], "whose-lid")
             except (StateError, EvolutionError, TimeoutError) as error:
+                self._asked.pop((instance, lid), None)
                 log_event(
                     _log, Action.GAP_REPAIR_FAILED,
                     f"Evolution could not be asked whose LID it is: {error}",

@@ -189,6 +189,10 @@ async def _asked_with_more_room(
         reply = await _said(provider, prompt, model, room)
     except LlmMisconfigured as error:  # so many tokens are more than the model gives
         raise _out_of_room(provider, max_tokens) from error
+    except LlmAway as error:
+        if error.is_free:
+            raise
+        raise _out_of_room(provider, max_tokens) from error  # or than it makes in the time it has
     if reply.truncated and not reply.text:
         raise _out_of_room(provider, room)
     return replace(

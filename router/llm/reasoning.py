@@ -3,7 +3,9 @@
 Some servers leave the model's reasoning in its text, between tags that each family of models spells
 its own way. A closing tag without an opening one ends a thought that began with the text (the
 opening one stood in the prompt); an opening tag that is never closed begins one that was cut off.
-So nothing between two such tags is ever shown, however they are nested.
+So nothing between two such tags is ever shown, however they are nested. A tag that closes itself
+holds no thought, and goes by itself. Words after the tag's name make it a text: a card may read
+<Thinking of you>.
 """
 
 import re
@@ -15,7 +17,7 @@ _NAME = (
 # Also full-width, with HTML's entities, or with Markdown's backslash: WhatsApp shows each as a tag.
 _LESS = r"(?:[<\uff1c\u25c1]|&lt;|\\<)\s{0,3}"
 _MORE = r"\s{0,3}(?:[>\uff1e\u25b7]|&gt;|\\>)"
-_ATTRIBUTES = r"(?:[\s/][^<>]{0,200}?)?"
+_ATTRIBUTES = r"(?:\s[^<>=]{0,100}=[^<>]{0,200}?)?"
 _THOUGHT = r"(?:think|thinking|thoughts?|reasoning)"
 _OPENING = "|".join((
     rf"{_LESS}{_NAME}{_ATTRIBUTES}{_MORE}",
@@ -32,7 +34,11 @@ _CLOSING = "|".join((
     r"<channel\|>",
     r"\Aanalysis(?=[\sA-Z]).{0,60000}?assistantfinal",  # gpt-oss, its control words left out
 ))  # fmt: skip
-_TAG = re.compile(rf"(?P<closing>{_CLOSING})|(?P<opening>{_OPENING})", re.IGNORECASE | re.DOTALL)
+_EMPTY = rf"{_LESS}{_NAME}{_ATTRIBUTES}\s{{0,3}}[/\uff0f]{_MORE}"
+_TAG = re.compile(
+    rf"(?P<empty>{_EMPTY})|(?P<closing>{_CLOSING})|(?P<opening>{_OPENING})",
+    re.IGNORECASE | re.DOTALL,
+)
 # What stands around the answer itself, and is no part of it.
 _AROUND = re.compile(
     r"<\|(?:return|end|im_end|eot_id|eom_id|(?:begin|end)_of_solution|(?:START|END)_RESPONSE)\|>",
@@ -65,7 +71,9 @@ def _said(text: str) -> str:
     for tag in _TAG.finditer(text):
         if not thinks:
             pieces.append(text[at : tag.start()])
-        if tag["opening"] is not None:
+        if tag["empty"] is not None:
+            pass
+        elif tag["opening"] is not None:
             if thinks:
                 deeper += 1
             else:

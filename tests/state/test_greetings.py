@@ -92,3 +92,15 @@ async def test_without_the_setting_nothing_is_a_greeting(talk: Conversation):
     assert (await talk.owner_writes(GREETING, ago=1))["decision"] == "takeover"
     assert (await talk.maria_writes("oi", ago=1))["decision"] == "paused"
     assert (await talk.session(MARIA))["is_paused"]
+
+
+@pytest.mark.parametrize("older", [True, False])
+async def test_what_was_pruned_makes_no_first_send_of_a_later_one(talk: Conversation, older: bool):
+    """Nobody knows any more what was said before; a chat that began since then is known whole."""
+    await talk.maria_writes("oi", ago=60)
+    await talk.answer()
+    moved = "- interval '9 days'" if older else "+ interval '0 days'"
+    await talk.sql(f"update sessions set created_at = created_at {moved}")
+    await talk.sql("update tenants set pruned_before = hybridflow.clock() - interval '7 days'")
+    expected = "takeover" if older else "automatic_reply"
+    assert (await talk.owner_writes("deixa comigo"))["decision"] == expected

@@ -117,6 +117,36 @@ async def test_a_model_that_gives_no_more_room_is_not_called_wrong(
     assert len(server.requests) == 2
 
 
+class _Slow(OpenAiProvider):
+    """Answers without a word, and then as it is told."""
+
+    def __init__(self, second: LlmError) -> None:
+        super().__init__(KEY, base_url="http://127.0.0.1:9", model="prod-chat", timeout=1)
+        self.asked: list[int] = []
+        self._second = second
+
+    async def complete(self, prompt: Prompt, *, model: str | None, max_tokens: int) -> LlmReply:
+        self.asked.append(max_tokens)
+        if max_tokens > 100:
+            raise self._second
+        return LlmReply("", "openai", "m", 1, 100, truncated=True)
+
+
+async def test_a_model_that_takes_too_long_with_more_room_is_not_called_away() -> None:
+    slow = _Slow(LlmAway("openai did not answer in time"))
+    with pytest.raises(LlmOutOfRoom, match="LLM_MAX_TOKENS"):
+        await ask(slow, attempts=10)
+    assert slow.asked == [100, 400]
+    await slow.close()
+
+
+async def test_what_is_certainly_not_billed_is_asked_again() -> None:
+    slow = _Slow(LlmAway("openai answered 429", is_free=True))
+    with pytest.raises(LlmAway):
+        await ask(slow, attempts=1)
+    await slow.close()
+
+
 async def test_it_is_so_with_claude_too(claude: Anthropic) -> None:
     provider = AnthropicProvider(KEY, base_url=claude.base_url, model="claude-x", timeout=20)
     claude.answers(truncated(""), "<thinking>hm</thinking>Sim")

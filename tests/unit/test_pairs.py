@@ -125,6 +125,17 @@ async def test_each_is_asked_about_once_an_hour() -> None:
     assert len(asking.evolution.asked) == 4
 
 
+@pytest.mark.parametrize("failed", [EvolutionAway("it is away"), TimeoutError()])
+async def test_a_question_that_failed_is_asked_again(failed: Exception) -> None:
+    asking = _Asking(failed)
+    await asking.about(LID)
+    assert len(asking.evolution.asked) == 1
+    await asking.about(LID)
+    assert len(asking.evolution.asked) == 3
+    await asking.about(LID)
+    assert len(asking.evolution.asked) == 3
+
+
 async def test_few_are_asked_about_at_once_and_many_not_at_all() -> None:
     asking = _Asking()
     await asking.about(*(f"{number}@lid" for number in range(1000, 1500)))

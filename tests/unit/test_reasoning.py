@@ -63,7 +63,14 @@ def test_what_was_thought_is_left_out(opening: str, closing: str, shape: str) ->
         ("Olá! <think>a<think>b</think>c</think> Sim.", "Olá! Sim."),
         ("<thinking>a<reflection>b</reflection>c</thinking>Sim.", "Sim."),
         ("<think>hm</think><answer>Sim.</answer>", "Sim."),
-        ("<think/>Sim.", ""),  # opened and never closed, as far as anybody can tell
+        ("<think/>Sim.", "Sim."),  # thought nothing
+        ("<think />\n\nSim.", "Sim."),
+        ('<think type="deep"/>Sim.', "Sim."),
+        ("&lt;think/&gt;Sim.", "Sim."),
+        ("<think>hm<think/>hm</think>Sim.", "Sim."),
+        ("Escrevo no cartão: <Thinking of you>. Entrega às 15h", None),
+        ("Escrevo no cartão: <thoughts and prayers>. Entrega às 15h", None),
+        ("Escrevo no cartão: &lt;Thinking of you&gt;. Entrega às 15h", None),
         ("<think>tudo por dizer", ""),
         ("tudo dito</think>", ""),
         (
@@ -75,8 +82,8 @@ def test_what_was_thought_is_left_out(opening: str, closing: str, shape: str) ->
         ('<details type="reasoning" done="true">\nhm\n</details>\nSim.', "Sim."),
     ],
 )
-def test_the_rest_stays(text: str, shown: str) -> None:
-    assert without_reasoning(text) == shown
+def test_the_rest_stays(text: str, shown: str | None) -> None:
+    assert without_reasoning(text) == (text if shown is None else shown)
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,13 @@ def test_a_reply_may_be_made_for_as_long_as_a_flow_may_take():
     assert slow.making_seconds > 95
 
 
+@pytest.mark.parametrize("second", [{}, {"LLM_FALLBACK_PROVIDER": "openai"}])
+def test_a_reply_may_be_made_for_as_long_as_asking_with_more_room_takes(second: dict[str, str]):
+    keys = {"ANTHROPIC_API_KEY": STRONG, "OPENAI_API_KEY": STRONG}
+    settings = load(LLM_TIMEOUT="50", LLM_ATTEMPTS="1", **keys, **second)
+    assert settings.making_seconds >= (1 + len(second)) * 2 * 50
+
+
 def test_n8n_needs_its_address_and_its_key_when_enabled():
     assert set(faults_of(N8N_ENABLED="true")) == {"N8N_WEBHOOK_URL", "N8N_API_KEY"}
     env = {"N8N_WEBHOOK_URL": "http://localhost:5678/webhook", "N8N_API_KEY": STRONG}
