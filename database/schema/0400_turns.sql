@@ -1043,7 +1043,8 @@ begin
 end
 $$;
 
--- Why a turn that is held may say no more: what a human or a pause stopped it for; null where it may.
+-- Why a turn that is held may say no more: what a human, a pause or the label no-ai stopped it for; null where
+-- it may.
 create or replace function hybridflow.stopped_for(p_turn public.turns, p_session public.sessions)
 returns text
 language plpgsql
@@ -1051,7 +1052,10 @@ immutable
 set search_path = ''
 as $$
 begin
-    return coalesce(p_turn.stop_reason, case when p_session.is_paused then 'paused' end);
+    return coalesce(p_turn.stop_reason, case
+        when p_session.is_paused then 'paused'
+        when 'no-ai' = any(p_session.labels) then 'no_ai'
+    end);
 end
 $$;
 
