@@ -16,7 +16,7 @@ ADDRESS = "Rua das Flores, 1200, sala 31, Centro, São Paulo, 01310-100"
 DEFAULTS = ReplyDefaults(
     max_characters=20_000, leak_characters=500, system_prompt="Be kind.", notes=""
 )
-NOTE = "Combinado com ela: retirar o pedido na Rua das Flores, 1200, sala 31, Centro, São Paulo, 01310-100."
+NOTE = f"Combinado com ela: retirar o pedido na {ADDRESS}."
 
 
 def words(count: int, seed: int = 7) -> str:
