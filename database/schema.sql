@@ -8664,8 +8664,9 @@ as $$
 $$;
 
 -- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
--- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. Returns {tenant, audit}.
--- PT409: another tenant has the instance. PT422: which value is wrong, and how.
+-- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes, also
+-- one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another tenant
+-- has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -8678,6 +8679,7 @@ begin
     perform hybridflow.check_tenant_values(v_values);
     perform hybridflow.check_ceilings(p -> 'caller', null, v_values, p -> 'ceilings');
     perform hybridflow.check_waiting(null, v_values, p -> 'policy');
+    delete from public.tenants where is_demo;
     return hybridflow.save_tenant(null, (p ->> 'tenant_id')::bigint, v_values);
 end
 $$;
@@ -13652,7 +13654,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '5c4c497bc499dcc47f09e887f840e31c7a3d699f8c7441701c7b40dbce51ebc4')
+    ('20261126145950', 'v0_3_0', '7a7733a05c3866027c949398d8cb08b4f12b055b767af22b3fc06ab431ebbaf2')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -12,12 +12,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 HOST = "127.0.0.1"
 _NEVER = 86_400  # an idle connection stays open: closing it would race with its next request
+
+_FOREIGN = PlainTextResponse("/_control is for programs on this machine, not for pages\n", 403)
 
 Scope = MutableMapping[str, Any]
 Asgi = Callable[
@@ -160,6 +164,9 @@ class LoopbackServer:
         receive: Callable[[], Awaitable[Scope]],
         send: Callable[[Scope], Awaitable[None]],
     ) -> None:
+        if scope["path"].startswith("/_control") and not _is_for_programs(scope):
+            await _FOREIGN(scope, receive, send)
+            return
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -167,6 +174,14 @@ class LoopbackServer:
                 raise
         except ClientDisconnect:
             pass  # who asked was stopped, or had waited long enough, before its body was here
+
+
+def _is_for_programs(scope: Scope) -> bool:
+    """Whether no browser asks: any site's page may call 127.0.0.1, and have its name lead there."""
+    headers = Headers(scope=scope)
+    host = headers.get("host", "").partition(":")[0]
+    is_browsers = "origin" in headers or "sec-fetch-site" in headers
+    return host in (HOST, "localhost") and not is_browsers
 
 
 async def _end(tasks: set[asyncio.Task[None]]) -> None:

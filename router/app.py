@@ -12,7 +12,7 @@ from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.gate.cookies import CookieKeys
 from router.gate.gate import CallGate
-from router.gate.opening import call_limits, cookie, memory_of_calls, sign_ins
+from router.gate.opening import call_limits, cookies, memory_of_calls, sign_ins
 from router.gate.proofs import Proofs
 from router.http.callers import Callers
 from router.http.errors import UnexpectedErrors, install_error_handlers
@@ -77,7 +77,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         proofs=Proofs(settings.api_keys, settings.cron_secret),
         has_flows=settings.n8n_enabled,
     )
-    app.add_middleware(CookieKeys, sign_ins=sign_ins(settings), cookie=cookie(settings))
+    app.add_middleware(CookieKeys, sign_ins=sign_ins(settings), cookies=cookies(settings))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),

@@ -13,7 +13,7 @@ from router.api.dependencies import ApiServices
 from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
-from router.gate.opening import cookie, media_limits, sign_ins, webhook_limits
+from router.gate.opening import cookies, media_limits, sign_ins, webhook_limits
 from router.gate.services import GateServices
 from router.gate.user_tokens import UserTokens, token_rules
 from router.http.bodies import Bodies
@@ -109,7 +109,7 @@ def _services(
             abandon=workers.dispatcher.abandon,
             wake_eraser=workers.eraser.wake,
             sign_ins=sign_ins(settings),
-            cookie=cookie(settings),
+            cookies=cookies(settings),
         ),
         console=ConsoleServices(
             demo=demo,

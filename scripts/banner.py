@@ -1,4 +1,4 @@
-"""What `make run` says first: one address, and two lines."""
+"""What `make run` says first: one address, and three lines."""
 
 import sys
 
@@ -7,6 +7,7 @@ from router.configuration.settings import Settings
 from scripts.kept_secrets import Kept, place_of_secrets, told
 
 _TENANT = ".venv/bin/python -m scripts.tenant"
+_SHOW = ".venv/bin/python -m scripts.serve --show-secrets"
 _ADD = f"{_TENANT} add my-instance --server https://evolution.example --key KEY --prompt TEXT"
 
 
@@ -18,7 +19,7 @@ def banner(
     with_demo: bool = False,
     on_terminal: bool | None = None,
 ) -> str:
-    """Say where it is, what runs there, and the next thing to do; and, once, the new secrets.
+    """Say where it is, what runs there, what to do next, where the secrets are; once, the new.
 
     `on_terminal`: whether a person reads it; None: as standard output is.
     """
@@ -27,7 +28,7 @@ def banner(
     if with_n8n:
         lines.append(f"  n8n: http://localhost:{settings.n8n_port}   (the editor)")
     reads = sys.stdout.isatty() if on_terminal is None else on_terminal
-    return "\n".join([*lines, *_new_secrets(settings, kept, reads=reads), ""])
+    return "\n".join([*lines, *_secrets(settings, kept, reads=reads), ""])
 
 
 def _of_demo() -> list[str]:
@@ -51,16 +52,15 @@ def _next_step(settings: Settings) -> str:
     return f"Your business: {_ADD}"
 
 
-def _new_secrets(settings: Settings, kept: Kept, *, reads: bool) -> list[str]:
-    if not kept.new:
+def _secrets(settings: Settings, kept: Kept, *, reads: bool) -> list[str]:
+    """Say where they are, each time: a first start that failed has shown the new ones to nobody."""
+    if not kept.values:
         return []
-    place = place_of_secrets(settings)
-    if not reads:  # what a service prints becomes its log
-        return [f"  Secrets were made and are kept in {place}"]
-    lines = [f"  Secrets made for you, kept in {place} (--show-secrets says them again):"]
-    lines += [f"    {line}" for line in told(kept.values, kept.new).splitlines()]
-    if "SECRETS_KEY" in kept.new:
-        lines.append("  Back that file up: its SECRETS_KEY opens what the database has encrypted.")
+    lines = [f"  Secrets: {place_of_secrets(settings)}   ({_SHOW})"]
+    if kept.new and reads:  # what a service prints becomes its log
+        lines += [f"    {line}" for line in told(kept.values, kept.new).splitlines()]
+        if "SECRETS_KEY" in kept.new:
+            lines.append("  Back that file up: its SECRETS_KEY opens what the database encrypts.")
     return lines
 
 

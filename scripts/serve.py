@@ -21,6 +21,7 @@ from router.errors import DatabaseAway
 from router.serving.server import CannotListen, listen, serve
 from router.state.migrations import MigrationError, migrate
 from scripts.banner import banner
+from scripts.demo_business.alone import alone
 from scripts.demo_business.playing import OVER, Playing, is_wanted, play
 from scripts.demo_business.wanted import reason_against
 from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
@@ -85,12 +86,15 @@ def _serve(*, with_n8n: bool) -> int:
 def _place_of_demo(settings: Settings, stack: ExitStack, *, with_n8n: bool) -> str | None:
     """Return the address of the embedded database, held by `stack`; None where no demo is wanted.
 
-    It is brought up to date, and what was played there before is gone from it.
+    It is brought up to date, and what was played there before is gone from it; but not what another
+    `make run` plays there now.
     """
     if settings.database_url is not None or settings.supabase_url is not None:
         return None
     postgres = stack.enter_context(EmbeddedPostgres(settings.hybridflow_data / "postgres"))
     asyncio.run(migrate(postgres.dsn))
+    if not stack.enter_context(alone(settings.hybridflow_data)):
+        return None
     has_none = asyncio.run(is_wanted(postgres.dsn))
     is_free = reason_against(settings, with_n8n=with_n8n) is None
     return postgres.dsn if has_none and is_free else None

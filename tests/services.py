@@ -10,7 +10,7 @@ from router.configuration.demo import Demo
 from router.configuration.settings import Settings
 from router.console.dependencies import ConsoleServices
 from router.evolution.client import EvolutionClient
-from router.gate.opening import cookie, sign_ins
+from router.gate.opening import cookies, sign_ins
 from router.gate.user_tokens import UserTokens
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
@@ -85,5 +85,5 @@ def api_services(
         abandon=nothing,
         wake_eraser=wake_eraser,
         sign_ins=sign_ins(settings),
-        cookie=cookie(settings),
+        cookies=cookies(settings),
     )

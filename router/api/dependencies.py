@@ -12,7 +12,7 @@ from router.api.queries import LARGEST_ID
 from router.configuration.settings import Settings
 from router.evolution.client import EvolutionClient
 from router.gate.identity import CallerIdentity, identify
-from router.gate.sign_ins import Cookie, SignIns
+from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.services import given
 from router.people.hashing import ContactHashes
@@ -58,7 +58,7 @@ class ApiServices:
     abandon: Abandon
     wake_eraser: Callable[[], None]
     sign_ins: SignIns
-    cookie: Cookie
+    cookies: Cookies
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]

@@ -1,5 +1,7 @@
 """The operators' API, put together: every `/api` call needs a key, cron has a secret of its own.
 
+Signing out alone needs none: it only has a browser forget.
+
 A tenant's id has one place, by one rule:
 
 - `/api/tenants/{tenant_id}/…` is about the tenant itself: settings, members, secrets, spending.
@@ -31,9 +33,10 @@ from router.api import (
 
 ROUTES = tuple(
     route
-    for module in (
-        tenants, webhook_secrets, members, sessions, keeping, pauses, people, turns, stories,
-        instances, api_keys, audit, sign_in, cron,
+    for router in (
+        tenants.router, webhook_secrets.router, members.router, sessions.router, keeping.router,
+        pauses.router, people.router, turns.router, stories.router, instances.router,
+        api_keys.router, audit.router, sign_in.router, sign_in.out, cron.router,
     )
-    for route in module.router.routes
+    for route in router.routes
 )  # fmt: skip

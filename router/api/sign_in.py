@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Response, Security
+from fastapi import Depends, Header, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from router.api.dependencies import (
@@ -13,10 +13,14 @@ from router.api.dependencies import (
 )
 from router.api.keyed import keyed
 from router.errors import Conflict
+from router.http.part import part
 from router.http.services import given
 from router.state.calls.who_am_i import AskWhoIAm, KnownCaller, who_am_i
 
 router = keyed("access")
+out = part("access", prefix="/api")
+"""Signing out needs no key and no database: the cookie is gone whatever else is."""
+
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
 _CANNOT_SEAL = "there is nothing to seal a sign-in with: set SECRETS_KEY (openssl rand -hex 32)"
 
@@ -34,6 +38,7 @@ async def create_sign_in(
     response: Response,
     header: Annotated[str | None, Security(key_shown)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_shown)],
+    origin: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> KnownCaller:
     """For browsers. The cookie lasts twelve hours, and ends with the key; scripts cannot read it.
 
@@ -43,11 +48,13 @@ async def create_sign_in(
         raise Conflict(_CANNOT_SEAL)
     who = await who_am_i(database, AskWhoIAm())
     key = header or (bearer.credentials if bearer else "")
-    response.headers["Set-Cookie"] = services.cookie.kept(services.sign_ins.make(key))
+    cookie = services.cookies.of_page(origin)
+    response.headers["Set-Cookie"] = cookie.kept(services.sign_ins.make(key))
     return who
 
 
-@router.delete("/session", status_code=204, summary="Sign out: have the cookie forgotten")
+@out.delete("/session", status_code=204, summary="Sign out: have the cookie forgotten")
 async def end_sign_in(services: _Services, response: Response) -> None:
     """Nothing else ends: not the key, and no other browser's sign-in."""
-    response.headers["Set-Cookie"] = services.cookie.dropped
+    for cookie in services.cookies.read:
+        response.headers.append("Set-Cookie", cookie.dropped)

@@ -17,7 +17,7 @@ from router.state.calls.model import Values
 from router.state.database import Database
 
 _NAMES = ("localhost", "127.0.0.1", "[::1]")
-_PROXIED = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
+_PROXIED = ("forwarded", "x-real-ip", "via", "cf-connecting-ip", "true-client-ip")
 _ELSEWHERE = "the demo is shown on the machine that it is played on: http://localhost"
 
 
@@ -53,7 +53,8 @@ def is_on_this_machine(scope: Scope, callers: Callers) -> bool:
         address is not None
         and address.is_loopback
         and name in _NAMES
-        and not any(each in headers for each in _PROXIED)
+        and not any(each in _PROXIED or each.startswith("x-forwarded-") for each in headers)
+        and scope.get("http_version") != "1.0"  # what older proxies speak, and no browser
     )
 
 

@@ -11,11 +11,12 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.gate.sign_ins import Cookie, SignIns
+from router.gate.sign_ins import Cookie, Cookies, SignIns
 from router.http.errors import error_response
 
 _KEYS = (b"x-api-key", b"authorization")
 _READS = ("GET", "HEAD")
+_SESSION = "/api/session"
 _FOREIGN = "what changes anything with a sign-in must come from a page of HybridFlow's own"
 
 
@@ -31,49 +32,66 @@ def is_of_own_page(headers: Mapping[str, str]) -> bool:
 class CookieKeys:
     """ASGI middleware: puts the key of a sign-in where callers of the API show theirs."""
 
-    def __init__(self, app: ASGIApp, sign_ins: SignIns, cookie: Cookie) -> None:
+    def __init__(self, app: ASGIApp, sign_ins: SignIns, cookies: Cookies) -> None:
         self._app = app
         self._sign_ins = sign_ins
-        self._cookie = cookie
+        self._cookies = cookies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, with the key if it has a sign-in."""
-        sealed = self._shown(scope)
-        if sealed is None:
+        shown = self._shown(scope)
+        if shown is None:
             await self._app(scope, receive, send)
             return
+        cookie, sealed = shown
         headers = Headers(scope=scope)
         is_own = is_of_own_page(headers)
         if scope["method"] not in _READS and not is_own:
             await error_response(403, "foreign_page", _FOREIGN)(scope, receive, send)
             return
         key = self._sign_ins.key_of(sealed)
-        if key is not None and (is_own or headers.get("sec-fetch-site", "none") == "none"):
-            shown = [*scope["headers"], (b"x-api-key", key.encode("latin-1"))]
-            scope = {**scope, "headers": shown}
-        await self._app(scope, receive, self._forgetting(send))
+        if key is None:
+            await self._app(scope, receive, _forgetting(send, cookie))
+        elif _is_of_session(scope) or not (
+            is_own or headers.get("sec-fetch-site", "none") == "none"
+        ):
+            await self._app(scope, receive, send)
+        else:
+            with_key = [*scope["headers"], (b"x-api-key", key.encode("latin-1"))]
+            scope = {**scope, "headers": with_key}
+            await self._app(scope, receive, _forgetting(send, cookie))
 
-    def _shown(self, scope: Scope) -> str | None:
-        """Return what the cookie holds, where nothing else says who calls."""
+    def _shown(self, scope: Scope) -> tuple[Cookie, str] | None:
+        """Return the cookie and what it holds, where nothing else says who calls."""
         if scope["type"] != "http" or not scope["path"].startswith("/api/"):
             return None
-        cookies = b""
+        lines = []
         for name, value in scope["headers"]:
             if name in _KEYS:
                 return None
             if name == b"cookie":
-                cookies = value
-        if self._cookie.name.encode() not in cookies:
+                lines.append(value)
+        if not any(b"hybridflow" in line for line in lines):
             return None
-        return cookie_parser(cookies.decode("latin-1")).get(self._cookie.name)
+        kept = cookie_parser(b"; ".join(lines).decode("latin-1"))  # HTTP/2 sends a line for each
+        return next(
+            ((each, kept[each.name]) for each in self._cookies.read if each.name in kept), None
+        )
 
-    def _forgetting(self, send: Send) -> Send:
-        """Have the browser forget a sign-in that serves nobody any more."""
 
-        async def forgetting(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 401:
-                dropped = (b"set-cookie", self._cookie.dropped.encode())
-                message["headers"] = [*message.get("headers", ()), dropped]
-            await send(message)
+def _is_of_session(scope: Scope) -> bool:
+    """Whether it signs in or out. A sign-in does not renew itself: that takes the key once more."""
+    path: str = scope["path"]
+    return path == _SESSION
 
-        return forgetting
+
+def _forgetting(send: Send, cookie: Cookie) -> Send:
+    """Have the browser forget a sign-in that serves nobody any more."""
+
+    async def forgetting(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 401:
+            dropped = (b"set-cookie", cookie.dropped.encode())
+            message["headers"] = [*message.get("headers", ()), dropped]
+        await send(message)
+
+    return forgetting

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from router.configuration.settings import Settings
 from router.gate.admission import SHORT_FLOW, CallLimits, Memory
-from router.gate.sign_ins import Cookie, SignIns
+from router.gate.sign_ins import Cookies, SignIns
 from router.http.bodies import Bodies, BodyLimits
 from router.http.callers import Callers
 
@@ -17,12 +17,12 @@ _LEAST_HELD = 50_000_000  # bytes, of webhooks: half is for what may be made of 
 
 def sign_ins(settings: Settings) -> SignIns:
     """Return what knows the sign-ins of browsers; every router of the deployment makes the same."""
-    return SignIns(settings.secrets_key or settings.webhook_secrets)
+    return SignIns(settings.secrets_key)
 
 
-def cookie(settings: Settings) -> Cookie:
+def cookies(settings: Settings) -> Cookies:
     """Return how browsers keep a sign-in."""
-    return Cookie(is_https=(settings.public_url or "").startswith("https://"))
+    return Cookies(are_https=(settings.public_url or "").startswith("https://"))
 
 
 def call_limits(settings: Settings) -> CallLimits:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from router.tenants.sealing import CannotOpen, Vault
+from router.tenants.sealing import CannotOpen, Vault, is_sealed
 
 LIFE = 12 * 3600
 """Seconds from a sign-in to its end."""
@@ -43,28 +43,53 @@ class Cookie:
         return "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if self.is_https else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """Which of the two a browser is given and may show.
+
+    Where PUBLIC_URL is https, none but the one for TLS. Elsewhere a server that ends TLS may stand
+    before us, which only the page of a sign-in tells.
+    """
+
+    are_https: bool
+
+    @property
+    def read(self) -> tuple[Cookie, ...]:
+        """Those that count, what nobody on the way can set first."""
+        return (FOR_TLS,) if self.are_https else (FOR_TLS, WITHOUT_TLS)
+
+    def of_page(self, origin: str | None) -> Cookie:
+        """Return the one for who signs in on a page of this origin."""
+        is_https = self.are_https or (origin or "").lower().startswith("https://")
+        return FOR_TLS if is_https else WITHOUT_TLS
+
+
+FOR_TLS = Cookie(is_https=True)
+WITHOUT_TLS = Cookie(is_https=False)
+
+
 class SignIns:
     """Makes and reads what a cookie holds."""
 
     def __init__(self, secrets: Sequence[SecretStr]) -> None:
-        """Take SECRETS_KEY, or, where there is none, another secret that all routers have."""
+        """Take SECRETS_KEY: what else routers share, others know, too, and could seal with it."""
         self._vault = Vault(secrets)
 
     @property
     def are_possible(self) -> bool:
-        """Whether there is a secret to seal with."""
+        """Whether there is a key to seal with."""
         return self._vault.has_key
 
     def make(self, key: str, *, now: float | None = None) -> str:
         """Return the key with its end, sealed."""
         if not self.are_possible:
-            raise ValueError("no secret to seal with: set SECRETS_KEY")
+            raise ValueError("no key to seal with: set SECRETS_KEY")
         ends = int((time.time() if now is None else now) + LIFE)
         return self._vault.seal(f"{ends}:{key}", _PLACE)
 
     def key_of(self, sealed: str, *, now: float | None = None) -> str | None:
         """Return the key, or None where the sign-in is over, or none of ours."""
-        if not self.are_possible or not sealed.startswith("sealed:"):
+        if not self.are_possible or not is_sealed(sealed):
             return None
         try:
             ends, _, key = self._vault.open(sealed, _PLACE).get_secret_value().partition(":")

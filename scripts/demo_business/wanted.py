@@ -1,6 +1,11 @@
 """Whether a demo business may be played here, and how the router is set for it."""
 
 import sys
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from router.configuration.addresses import Allowed, fault_of
 from router.configuration.settings import Settings
@@ -17,10 +22,14 @@ def reason_against(settings: Settings, *, with_n8n: bool) -> str | None:
         return "the database is not the embedded one"
     if fault_of(_LOOPBACK, Allowed.of(settings.own_networks)) is not None:
         return "ALLOWED_NETWORKS does not have 127.0.0.0/8"
+    if settings.public_url is not None and not _is_of_this_machine(settings.public_url):
+        return "PUBLIC_URL leads here from elsewhere: who comes that way is not to play with it"
     if settings.webhook_networks:
         return "WEBHOOK_NETWORKS is set"
-    if with_n8n and not has_llm_key(settings):
+    if (with_n8n or settings.n8n_enabled) and not has_llm_key(settings):
         return "n8n would keep the address of the played LLM: set an LLM key"
+    if not has_llm_key(settings) and _has_fallback_key(settings):
+        return "LLM_FALLBACK_PROVIDER has a key and would be asked: give LLM_PROVIDER one, too"
     if sys.platform == "win32":
         return "this system hands no socket on"
     return None
@@ -28,8 +37,24 @@ def reason_against(settings: Settings, *, with_n8n: bool) -> str | None:
 
 def has_llm_key(settings: Settings) -> bool:
     """Whether a real model answers."""
-    keys = {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
-    return keys[settings.llm_provider] is not None
+    return _keys(settings)[settings.llm_provider] is not None
+
+
+def _is_of_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _has_fallback_key(settings: Settings) -> bool:
+    provider = settings.llm_fallback_provider
+    return provider is not None and _keys(settings)[provider] is not None
+
+
+def _keys(settings: Settings) -> Mapping[str, SecretStr | None]:
+    return {"anthropic": settings.anthropic_api_key, "openai": settings.openai_api_key}
 
 
 def played_llm(url: str) -> dict[str, str]:

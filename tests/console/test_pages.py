@@ -4,7 +4,7 @@ from itertools import product
 from typing import Literal
 
 import pytest
-from playwright.async_api import Error, Page
+from playwright.async_api import Error, Page, Route
 
 from tests.console.conftest import NARROW, WIDE, Opens
 from tests.console.npm import axe_findings
@@ -82,6 +82,68 @@ async def test_signing_in_and_out_needs_no_mouse_and_leaves_no_key(opens: Opens)
         await page.keyboard.press("Enter")
         await page.get_by_label("Your key").wait_for()
         assert await seen.faults() == []
+
+
+async def sign_in(page: Page) -> None:
+    await page.get_by_label("Your key").fill(API_KEY)
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("text=You are signed in")
+
+
+FAULTS = (None, 403, 429, 503)
+
+
+@pytest.mark.parametrize("status", FAULTS)
+async def test_who_could_not_be_signed_out_is_not_told_so(opens: Opens, status: int | None):
+    async with opens("/console") as seen:
+        page = seen.page
+        await sign_in(page)
+        await fails(page, "/api/session", status)
+        await page.get_by_role("button", name="Sign out").click()
+        await page.wait_for_selector("[role=alert]:not(:empty)")
+        assert await page.get_by_text("You are signed in").is_visible()
+        await page.unroute("**/api/session")
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_label("Your key").wait_for()
+
+
+@pytest.mark.parametrize("status", FAULTS)
+async def test_a_fault_signs_nobody_out(opens: Opens, status: int | None):
+    async with opens("/console") as seen:
+        page = seen.page
+        await sign_in(page)
+        await fails(page, "/api/me", status)
+        await page.reload()
+        await page.wait_for_selector("[role=alert]:not(:empty)")
+        await page.unroute("**/api/me")
+        await page.reload()
+        await page.wait_for_selector("text=You are signed in")
+
+
+async def test_a_sign_in_that_has_ended_is_over_whatever_is_done(opens: Opens):
+    for path, does in (("/api/session", "signs out"), ("/api/me", "comes again")):
+        async with opens("/console") as seen:
+            page = seen.page
+            await sign_in(page)
+            await fails(page, path, 401)
+            if does == "signs out":
+                await page.get_by_role("button", name="Sign out").click()
+            else:
+                await page.reload()
+            await page.get_by_label("Your key").wait_for()
+
+
+async def fails(page: Page, path: str, status: int | None) -> None:
+    """Have calls of this path fail; None: no answer comes."""
+
+    async def answer(route: Route) -> None:
+        if status is None:
+            await route.abort()
+        else:
+            said = {"error": {"code": "a_fault", "message": "it did not work"}}
+            await route.fulfill(status=status, json=said)
+
+    await page.route(f"**{path}", answer)
 
 
 async def test_a_wrong_key_is_said_where_it_was_typed(opens: Opens):

@@ -1,5 +1,6 @@
 """The loopback programs as processes of their own, scripted over HTTP."""
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,14 @@ import httpx
 import openai
 import pytest
 
-from loopback.evolution import GLOBAL_KEY
+from loopback.anthropic import Anthropic
+from loopback.evolution import GLOBAL_KEY, Evolution
+from loopback.moderation import ModerationService
+from loopback.openai import OpenAI
 from loopback.receiver import WebhookReceiver
+from loopback.server import LoopbackServer
+from loopback.supabase.project import Supabase
+from loopback.supabase_auth import SupabaseAuth
 
 MARIA = "5511988880001"
 Start = Callable[..., str]
@@ -104,3 +111,46 @@ async def test_openai_as_a_process(start: Start) -> None:
     async with openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1") as client:
         answer = await client.chat.completions.create(model="gpt-5.4-mini", messages=messages)
     assert answer.choices[0].message.content == "Olá! Sobre «oi»: já vou ajudar você."
+
+
+PROGRAMS: tuple[Callable[[], LoopbackServer], ...] = (
+    *(Evolution, Anthropic, OpenAI, ModerationService, WebhookReceiver, SupabaseAuth),
+)
+PAGES = (
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://localhost:8000"},  # our own page asks the router, never these
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "none"},
+    {"Host": "evil.example"},  # a name of its own that leads to 127.0.0.1
+    {"Host": "localhost.evil.example"},
+    {"Host": ""},
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+async def test_no_page_in_a_browser_reaches_the_control_of_any_program(
+    program: Callable[[], LoopbackServer],
+) -> None:
+    with program() as running:
+        async with httpx.AsyncClient(base_url=running.url) as http:
+            for path in ("/_control/faults", "/_control/requests", "/_control"):
+                for method in ("GET", "POST", "DELETE"):
+                    for headers in PAGES:
+                        refused = await http.request(method, path, headers=headers, json={})
+                        assert refused.status_code == 403, (method, path, headers)
+                        assert "for programs" in refused.text
+            for path in ("/_control/requests", "/_control/instances/nobody/calls/sendText"):
+                assert (await http.get(path)).status_code != 403, path
+
+
+def test_that_is_every_program() -> None:
+    """One more is to stand in the list above."""
+    with_a_database = {Supabase}  # it answers by the same way, and has no control of its own
+    assert {*PROGRAMS, *with_a_database} == {
+        each
+        for kind in LoopbackServer.__subclasses__()
+        for each in (kind, *kind.__subclasses__())
+        if not inspect.isabstract(each) and each.__module__.startswith("loopback.")
+    }

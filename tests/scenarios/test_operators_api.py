@@ -411,6 +411,9 @@ async def test_every_operation_is_documented(office: Office):
     for operation in operations:
         assert operation["summary"]
         assert operation["tags"]
+        if operation["operationId"] == "end_sign_in":
+            assert list(operation["responses"]) == ["204"]  # it needs no key, and says nothing
+            continue
         assert operation["security"]
         (success,) = [code for code in operation["responses"] if code.startswith("2")]
         content = operation["responses"][success]["content"]["application/json"]

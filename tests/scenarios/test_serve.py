@@ -136,6 +136,36 @@ def test_a_killed_router_comes_back_and_the_demo_ends_with_the_first_tenant(fold
         stop(program)
 
 
+def test_a_second_one_on_the_same_folder_leaves_the_first_ones_demo_alone(folder: Path):
+    port, other = free_port(), free_port()
+    first = start(folder, port)
+    try:
+        until(first, "is ready")
+        for options in ({}, {"DEMO": "0"}):
+            second = start(folder, other, **options)
+            try:
+                assert "Demo:" not in until(second, "is ready")
+            finally:
+                stop(second)
+            tenants = asks(port, "/api/tenants", folder).json()["items"]
+            assert [each["is_demo"] for each in tenants] == [True]
+    finally:
+        stop(first)
+
+
+def test_one_that_was_killed_keeps_nobody_from_playing(folder: Path):
+    port = free_port()
+    program = start(folder, port)
+    until(program, "is ready")
+    program.kill()
+    program.communicate(timeout=30)
+    again = start(folder, free_port())
+    try:
+        assert "Demo:" in until(again, "is ready")
+    finally:
+        stop(again)
+
+
 def command_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 

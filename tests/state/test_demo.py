@@ -30,6 +30,24 @@ async def test_nobody_can_say_of_a_tenant_that_it_is_the_demo(database: DirectDa
         await database.call("change_tenant", {"tenant_id": 1, "values": {"is_demo": True}})
 
 
+async def test_the_first_real_tenant_ends_it_whoever_played_it(database: DirectDatabase):
+    """Whoever played it may have been killed: then nobody else would take it away."""
+    await begin_demo(database, ASKED)
+    await talked(Conversation(database, "demo"))
+    real = await database.call("create_tenant", {"values": DEMO})  # its name is free, too
+    assert (real["tenant"]["id"], real["tenant"]["is_demo"]) == (1, False)
+    found = await look_at_demo(database)
+    assert (found.has_tenants, found.tenant_id) == (True, None)
+    assert (await end_demo(database)).ended == 0
+
+
+async def test_a_tenant_that_is_refused_leaves_it_as_it_is(database: DirectDatabase):
+    await begin_demo(database, ASKED)
+    with pytest.raises(Invalid):
+        await database.call("create_tenant", {"values": DEMO | {"llm_provider": "parrot"}})
+    assert (await look_at_demo(database)).tenant_id == 1_000_000
+
+
 async def test_beside_a_real_tenant_there_is_none(talk: Conversation):
     with pytest.raises(Conflict):
         await begin_demo(talk.database, ASKED)

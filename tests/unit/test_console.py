@@ -209,6 +209,12 @@ async def test_the_address_leads_to_the_demo_while_there_is_one(pages: FastAPI):
         ("127.0.0.1", {"host": "localhost", "x-forwarded-for": "127.0.0.1"}, False),
         ("127.0.0.1", {"host": "localhost", "forwarded": "for=8.8.8.8"}, False),
         ("127.0.0.1", {"host": "localhost", "via": "1.1 proxy"}, False),
+        ("127.0.0.1", {"host": "localhost", "x-forwarded-host": "shop.example"}, False),
+        ("127.0.0.1", {"host": "localhost", "x-forwarded-proto": "https"}, False),
+        ("127.0.0.1", {"host": "localhost", "x-forwarded-anything": "x"}, False),
+        ("127.0.0.1", {"host": "localhost", "x-real-ip": "8.8.8.8"}, False),
+        ("127.0.0.1", {"host": "localhost", "cf-connecting-ip": "8.8.8.8"}, False),
+        ("127.0.0.1", {"host": "localhost", "true-client-ip": "8.8.8.8"}, False),
     ],
 )
 def test_the_demo_is_shown_on_its_own_machine_alone(
@@ -222,6 +228,8 @@ def test_the_demo_is_shown_on_its_own_machine_alone(
     assert is_on_this_machine(scope, Callers(())) is is_here
     trusting = Callers(("127.0.0.0/8",))
     assert is_on_this_machine(scope, trusting) in ({is_here, False})
+    assert is_on_this_machine({**scope, "http_version": "1.1"}, Callers(())) is is_here
+    assert not is_on_this_machine({**scope, "http_version": "1.0"}, Callers(()))  # a proxy's
 
 
 async def test_who_asks_from_elsewhere_is_told_where_it_is(pages: FastAPI):

@@ -5,6 +5,7 @@ import asyncio
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from router.replies.only_for import OnlyFor
 from router.state.schema_version import SCHEMA_VERSION
 from scripts.banner import banner
 from scripts.demo_business import baker
+from scripts.demo_business.alone import alone
 from scripts.demo_business.wanted import has_llm_key, played_llm, reason_against
 from scripts.demo_business.watching import Start, keep_running
 from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
@@ -56,6 +58,42 @@ def settings_of(**env: str):
         ({"ALLOWED_NETWORKS": "none"}, "ALLOWED_NETWORKS"),
         ({"ALLOWED_NETWORKS": "10.0.0.0/8"}, "ALLOWED_NETWORKS"),
         ({"WEBHOOK_NETWORKS": "203.0.113.0/24"}, "WEBHOOK_NETWORKS"),
+        ({"PUBLIC_URL": "https://shop.example"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://10.0.0.7:8000"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://127.0.0.1.shop.example"}, "PUBLIC_URL"),
+        ({"PUBLIC_URL": "http://localhost:8000"}, None),
+        ({"PUBLIC_URL": "http://127.0.0.1:8000"}, None),
+        ({"PUBLIC_URL": "http://[::1]:8000"}, None),
+        ({"LLM_FALLBACK_PROVIDER": "openai", "OPENAI_API_KEY": "k"}, "LLM_FALLBACK_PROVIDER"),
+        (
+            {
+                "LLM_PROVIDER": "openai",
+                "LLM_FALLBACK_PROVIDER": "anthropic",
+                "ANTHROPIC_API_KEY": "k",
+            },
+            "LLM_FALLBACK_PROVIDER",
+        ),
+        (
+            {"LLM_FALLBACK_PROVIDER": "openai", "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"},
+            None,
+        ),
+        (
+            {
+                "N8N_ENABLED": "true",
+                "N8N_WEBHOOK_URL": "http://localhost:5678/webhook",
+                "N8N_API_KEY": "k" * 32,
+            },
+            "n8n",
+        ),
+        (
+            {
+                "N8N_ENABLED": "true",
+                "N8N_WEBHOOK_URL": "http://localhost:5678/webhook",
+                "N8N_API_KEY": "k" * 32,
+                "ANTHROPIC_API_KEY": "k",
+            },
+            None,
+        ),
     ],
 )
 def test_it_is_played_on_the_embedded_database_alone_where_nothing_is_against_it(
@@ -97,6 +135,35 @@ def test_no_other_way_to_serve_plays_one(file: str):
         if "settings.demo" in path.read_text()
     ]
     assert readers == ["scripts/demo_business/wanted.py"]
+
+
+def test_one_alone_plays_on_a_data_folder(tmp_path: Path):
+    with alone(tmp_path / "data") as first, alone(tmp_path / "other") as elsewhere:
+        assert first
+        assert elsewhere
+        for _ in range(2):  # one that has to do without lets nobody else in
+            with alone(tmp_path / "data") as second:
+                assert not second
+    with alone(tmp_path / "data") as again:
+        assert again
+
+
+def test_whoever_is_killed_leaves_the_place_to_others(tmp_path: Path):
+    program = (
+        "import sys; from pathlib import Path; from scripts.demo_business.alone import alone\n"
+        "with alone(Path(sys.argv[1])) as is_alone: print(is_alone, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as playing:  # fmt: skip
+        assert playing.stdout is not None
+        assert playing.stdout.readline().strip() == "True"
+        with alone(tmp_path) as second:
+            assert not second
+        playing.kill()
+    with alone(tmp_path) as third:
+        assert third
 
 
 # --- whom it serves
@@ -160,10 +227,10 @@ def said(tmp_path: Path, *, with_demo: bool, on_terminal: bool, **env: str) -> s
 
 
 @pytest.mark.parametrize("with_demo", [True, False])
-def test_the_terminal_gets_one_address_and_two_lines(tmp_path: Path, with_demo: bool):
+def test_the_terminal_gets_one_address_and_three_lines(tmp_path: Path, with_demo: bool):
     said(tmp_path, with_demo=with_demo, on_terminal=True)  # the first time, with new secrets
     again = said(tmp_path, with_demo=with_demo, on_terminal=True)
-    assert len(again.strip().splitlines()) == 3
+    assert len(again.strip().splitlines()) == 4
     assert again.count("http://localhost:8000/") == 1
     assert ("Demo:" in again) == with_demo
 
@@ -182,6 +249,28 @@ def test_secrets_are_said_once_on_a_terminal_and_never_in_a_services_log(tmp_pat
             name, value = line.split("=", 1)
             assert (value in text) == (shows and name != "SECRETS_KEY"), (place, name)
     assert (tmp_path / "person" / "secrets.env").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("with_demo", [True, False])
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_where_the_secrets_are_is_said_at_every_start(
+    tmp_path: Path, *, with_demo: bool, on_terminal: bool
+):
+    """The first start makes them, and may fail before it has said anything."""
+    keep_secrets(settings_of(HYBRIDFLOW_DATA=str(tmp_path)), with_n8n=False)
+    (line,) = [
+        line
+        for line in said(tmp_path, with_demo=with_demo, on_terminal=on_terminal).splitlines()
+        if "Secrets:" in line
+    ]
+    assert str(tmp_path / "secrets.env") in line
+    assert "scripts.serve --show-secrets" in line
+
+
+def test_who_has_configured_every_secret_is_told_of_no_file(tmp_path: Path):
+    made = keep_secrets(settings_of(HYBRIDFLOW_DATA=str(tmp_path)), with_n8n=False)
+    empty = tmp_path / "empty"
+    assert "Secrets" not in said(empty, with_demo=False, on_terminal=True, **made.values)
 
 
 def test_who_asks_is_shown_the_secrets_but_the_one_that_nobody_types(tmp_path: Path):

@@ -13,8 +13,13 @@ import { t } from "../lib/words.js";
 const MAY_BE = "hybridflow.signed_in";
 
 /** @param {unknown} error */
+function isUnknown(error) {
+  return error instanceof CallFailed && error.status === 401;
+}
+
+/** @param {unknown} error */
 function told(error) {
-  if (error instanceof CallFailed && error.status === 401) return t("signin.unknown");
+  if (isUnknown(error)) return t("signin.unknown");
   if (error instanceof CallFailed && error.status !== 0) return error.message;
   return t("error.no_answer");
 }
@@ -59,8 +64,14 @@ function Form({ onSignedIn }) {
 
 /** @param {{ me: Me, onSignedOut: () => void }} props */
 function Who({ me, onSignedOut }) {
+  const [fault, setFault] = useState("");
   const signOut = async () => {
-    await call("DELETE", "/api/session").catch(() => null);
+    setFault("");
+    try {
+      await call("DELETE", "/api/session");
+    } catch (error) {
+      if (!isUnknown(error)) return setFault(told(error)); // the cookie is still there
+    }
     localStorage.removeItem(MAY_BE);
     onSignedOut();
   };
@@ -75,21 +86,25 @@ function Who({ me, onSignedOut }) {
           )}
         </ul>`}
     <button class="btn" type="button" onClick=${signOut}>${t("me.sign_out")}</button>
+    <p class="fault" role="alert">${fault}</p>
   </div>`;
 }
 
 function Page() {
   /** @type {[Me | null | undefined, (me: Me | null) => void]} */
   const [me, setMe] = useState(/** @type {any} */ (undefined));
+  const [fault, setFault] = useState("");
   useEffect(() => {
     if (!localStorage.getItem(MAY_BE)) return setMe(null);
-    call("GET", "/api/me").then(setMe, () => {
+    call("GET", "/api/me").then(setMe, (error) => {
+      if (!isUnknown(error)) return setFault(told(error)); // one may be signed in all the same
       localStorage.removeItem(MAY_BE);
       setMe(null);
     });
   }, []);
   return html`<main class="narrow" id="main">
     <h1>${me ? t("me.title") : t("signin.title")}</h1>
+    ${fault && html`<p class="fault" role="alert">${fault}</p>`}
     ${me === null && html`<${Form} onSignedIn=${setMe} />`}
     ${me && html`<${Who} me=${me} onSignedOut=${() => setMe(null)} />`}
   </main>`;
