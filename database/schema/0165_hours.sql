@@ -10,7 +10,8 @@ add column if not exists away_message_id bigint;
 comment on column public.sessions.away_until is
 'When the closed stretch ends of which the contact was told, with away_message_id.';
 
--- Until when the session's contact was told that the business is closed; null: never, or it did not leave.
+-- Until when the session's contact was told that the business is closed; null: never, or it did not leave, or
+-- WhatsApp did not deliver it.
 create or replace function hybridflow.told_away_until(p_session public.sessions)
 returns timestamptz
 language sql
@@ -18,6 +19,7 @@ stable
 set search_path = ''
 as $$
     select p_session.away_until where not exists (
-        select from public.messages as m where m.id = p_session.away_message_id and m.send_state = 'failed'
+        select from public.messages as m
+        where m.id = p_session.away_message_id and (m.send_state = 'failed' or m.status = 'error')
     )
 $$;

@@ -157,9 +157,14 @@ declare
     v_is_reason boolean;
     v_is_resume boolean;
     v_pending bigint;
+    v_from_told timestamptz;
+    v_into_told timestamptz;
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
+    -- What did not arrive told nothing: of the two, only one that did counts.
+    v_from_told := hybridflow.told_away_until(v_from);
+    v_into_told := hybridflow.told_away_until(v_into);
     -- Whose words say why it is paused, and whose resume was the last one.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
@@ -192,6 +197,13 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    -- A session has one owner: the other one is not forgotten.
+    insert into public.session_notes (tenant_id, session_id, body, author, created_at)
+    select
+        v_from.tenant_id, p_into,
+        left(v_from.owner, 100) || ' looked after one of the two conversations that became this one.',
+        'HybridFlow', hybridflow.clock()
+    where v_from.owner <> v_into.owner;
     update public.sessions as s
     set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
         lid = coalesce(s.lid, v_from.lid),
@@ -231,9 +243,9 @@ begin
         erased_before = greatest(s.erased_before, v_from.erased_before),
         labels = array(select distinct l from unnest(s.labels || v_from.labels) as l order by l),
         owner = coalesce(s.owner, v_from.owner),
-        away_until = greatest(s.away_until, v_from.away_until),
+        away_until = greatest(v_into_told, v_from_told),
         away_message_id = case
-            when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
+            when v_from_told > coalesce(v_into_told, '-infinity') then v_from.away_message_id
             else s.away_message_id
         end,
         created_at = least(s.created_at, v_from.created_at),

@@ -291,16 +291,23 @@ $$;
 
 -- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
 -- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
--- customer wrote and nobody answered gets a turn (its id). The session is locked.
+-- customer wrote and nobody answered gets a turn (its id). In a session without AI all of it stays stopped.
+-- The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_without_ai constant boolean := hybridflow.is_without_ai(p_session_id);
 begin
-    update public.turns as t set stop_reason = null, updated_at = hybridflow.clock()
+    update public.turns as t
+    set stop_reason = case when v_without_ai then 'no_ai' end, updated_at = hybridflow.clock()
     where t.id in (select h.id from hybridflow.held_turns(p_session_id) as h)
         and t.state = 'sending' and t.stop_reason = 'takeover' and not hybridflow.human_wrote_since(t);
+    if v_without_ai then
+        return null;
+    end if;
     perform hybridflow.take_up(t)
     from public.turns as t
     where t.id = (

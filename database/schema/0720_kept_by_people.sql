@@ -14,12 +14,13 @@ declare
     v_add text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'add', 'null'), '[]')));
     v_remove text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'remove', 'null'), '[]')));
     v_labels text[];
-    v_wrong text;
     v_cancelled integer := 0;
 begin
     perform hybridflow.require_keys('set_labels', p, '{tenant_id,session_id}');
-    select l into v_wrong from unnest(v_add) as l where l !~ '^[a-z0-9][a-z0-9-]{0,39}$' limit 1;
-    if v_wrong is not null then
+    -- A null that is taken away would take all labels with it: nothing is unlike null.
+    if exists (select from unnest(v_add) as l where l is null or l !~ '^[a-z0-9][a-z0-9-]{0,39}$')
+        or exists (select from unnest(v_remove) as l where l is null)
+    then
         raise exception 'a label has 1 to 40 small letters, digits and hyphens, such as no-ai'
             using errcode = 'PT422';
     end if;

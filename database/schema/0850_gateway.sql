@@ -191,10 +191,11 @@ $$;
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
--- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused:
--- reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every text of it,
--- and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm; for reasons
--- see turn_refusal. For the router only: it has the key.
+-- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part}
+-- or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every
+-- text of it, and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm,
+-- and contact_wrote what the turn answers, where the AI is told notes; for reasons see turn_refusal. For the
+-- router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -219,6 +220,10 @@ begin
         'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'facts', t.facts, 'notes', hybridflow.notes_for_llm(t, s.id),
+        'contact_wrote', case when t.notes_to_llm then (
+            select hybridflow.cut(string_agg(m.body, E'\n' order by m.id)) from public.messages as m
+            where m.turn_id = v_turn.id and not m.from_me
+        ) end,
         'reply_rules', hybridflow.reply_rules(t),
         'said', (
             select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m

@@ -241,6 +241,7 @@ class _FlowRequest:
             rules=self.turn.reply_rules,
             facts=self.turn.facts,
             people_noted=self.turn.notes,
+            contact_wrote=self.turn.contact_wrote or "",
         )
         try:
             await check(speaker, "\n\n".join(texts), said=self.turn.said_so_far)

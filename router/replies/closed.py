@@ -6,6 +6,7 @@ from datetime import datetime
 from router.replies.context import context_of
 from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage
 from router.tenants.away import away_text
+from router.tenants.hours import read_hours, was_open
 
 ALREADY_TOLD = "told"  # the fence's word for it
 
@@ -14,23 +15,38 @@ ALREADY_TOLD = "told"  # the fence's word for it
 class ClosedStretch:
     """A time in which it is closed: until when, and what the contact is yet to be told of it.
 
-    `opens_at` is None where no opening is known, and then there is nothing to tell; nor where the
-    contact was told already, as far as is known: the fence knows better.
+    `opens_at` is None where no opening is known, and then there is nothing to tell; nor in a group;
+    nor where the contact was told already, as far as is known: the fence knows better.
+    `was_written_open`: some of what is to be answered was written before it closed.
     """
 
     opens_at: datetime | None
     message: str | None
+    was_written_open: bool = False
 
 
 def closed_stretch(turn: ClaimedTurn, default_zone: str) -> ClosedStretch | None:
-    """Return the closed stretch in which the turn is answered; None: it is open, or not known."""
-    opening = context_of(turn, default_zone).opening
-    if opening is None or opening.is_open:
+    """Return the closed stretch in which the turn was written and is answered.
+
+    None: it is open, or was when all of it was written, or nothing is known of it.
+    """
+    context, hours = context_of(turn, default_zone), read_hours(turn.tenant.opening_hours)
+    opening = context.opening
+    if hours is None or opening is None or opening.is_open:
+        return None
+    asked = [message.sent_at for message in turn.history if message.in_turn]
+    in_time = [at for at in asked if was_open(hours, context.zone, at)]
+    if asked and len(in_time) == len(asked):
         return None
     opens_at, told, message = opening.changes_at, turn.session.away_until, turn.tenant.away_message
-    if message is None or opens_at is None or (told is not None and told > turn.now):
-        return ClosedStretch(opens_at, None)
-    return ClosedStretch(opens_at, away_text(message, opens_at))
+    if (
+        message is None
+        or opens_at is None
+        or turn.session.chat == "group"  # it would tell all of them, whoever wrote
+        or (told is not None and told > turn.now)
+    ):
+        return ClosedStretch(opens_at, None, bool(in_time))
+    return ClosedStretch(opens_at, away_text(message, opens_at), bool(in_time))
 
 
 def with_said(turn: ClaimedTurn, body: str, message_id: int | None) -> ClaimedTurn:

@@ -6,7 +6,7 @@ What may not be sent becomes a handoff, or the tenant's fallback message: the st
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.logs.events import Action, log_event
 from router.safety.judgement import Objection, judge_reply
@@ -48,6 +48,8 @@ class Speaker:
     rules: ReplyRules
     facts: str | None = None
     people_noted: tuple[str, ...] = ()
+    contact_wrote: str = field(default="", repr=False)
+    """What the turn answers, where people noted something."""
 
 
 class ReplyGuard:
@@ -100,11 +102,11 @@ class ReplyGuard:
         whole = "\n\n".join(each for each in (said, text) if each)
         question = (
             whole, speaker.system_prompt, speaker.rules, self._defaults, speaker.facts,
-            speaker.people_noted,
+            speaker.people_noted, speaker.contact_wrote,
         )  # fmt: skip
         prompt = speaker.system_prompt or self._defaults.system_prompt
-        more = "".join((speaker.facts or "", *speaker.people_noted))
-        size = len(whole) + len(prompt) + len(more)
+        more = (speaker.facts or "", speaker.contact_wrote, *speaker.people_noted)
+        size = len(whole) + len(prompt) + sum(map(len, more))
         if not speaker.rules.forbidden_patterns and size < _LONG:
             return judge_reply(*question)
         try:

@@ -29,11 +29,13 @@ def judge_reply(
     defaults: ReplyDefaults,
     facts: str | None = None,
     people_noted: Sequence[str] = (),
+    contact_wrote: str = "",
 ) -> Objection | None:
     """Return what stands against the whole of a reply, or None.
 
     A pattern that cannot be used counts as matched: a rule that is there is never passed over.
-    `facts` may be quoted, also where the prompt has the same.
+    `facts` may be quoted, also where the prompt or a note has the same; so may what the contact
+    wrote, where a note has it.
     """
     longest = longest_reply(rules.max_characters, defaults)
     if len(text) > longest:
@@ -52,6 +54,9 @@ def judge_reply(
         least and leaks(defaults.notes, text, _LEAKED_NOTES)
     ):
         return Objection("prompt_leak", "a long piece of the system prompt, word for word")
-    if any(leaks(note, text, _LEAKED_OF_PEOPLE) for note in people_noted):
+    known = f"{facts or ''}\n{contact_wrote}"
+    # What is known is read for the few notes of which something is said at all.
+    said = (note for note in people_noted if leaks(note, text, _LEAKED_OF_PEOPLE))
+    if any(leaks(note, text, _LEAKED_OF_PEOPLE, known) for note in said):
         return Objection("prompt_leak", "a long piece of an internal note, word for word")
     return None

@@ -6,7 +6,7 @@ encoded or cut smaller is not.
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from router.safety.normal import normal
 from router.safety.unseen import without_unseen
@@ -23,27 +23,45 @@ def leaks(secret: str, text: str, least: int, free: str = "") -> bool:
 
     They may be cut in pieces in the text, with anything between them. Case, punctuation, marks,
     spaces and what nobody sees do not count, nor as characters. `least` of 0: never. What stands
-    in `free` as well may be said. Takes as long as the three are, whatever they say.
+    in `free` as well may be said: it does not count either, but ends no piece of the secret that
+    goes on after it. Takes as long as the three are, whatever they say.
     """
     if not least:
         return False
     secret, text = _folded(secret[:_LONGEST])[:_LONGEST], _folded(text)
     least = min(least, len(secret))
-    if len(secret) < _SHORTEST or len(text) < least:
+    if len(secret) < _SHORTEST or len(text) < min(least, _SHORTEST):
         return False
     size = min(least, _PIECE)
-    said = {number: at for at, number in enumerate(_numbers(text, size))}
+    pieces = list(_numbers(secret, size))
     free = _folded(free[:_LONGEST])[:_LONGEST]
-    told = set(_numbers(free, size)) if len(free) >= size else set()
+    untold = _untold(pieces, frozenset(_numbers(free, size)), size)
+    least = min(least, untold[-1])
+    if untold[-1] < _SHORTEST or len(text) < least:
+        return False
+    said = {number: at for at, number in enumerate(_numbers(text, size))}
     begin = end = 0  # of the secret's characters that were said, without a gap
-    for at, number in enumerate(_numbers(secret, size)):
+    for at, number in enumerate(pieces):
         found = said.get(number)
-        if found is None or number in told or text[found : found + size] != secret[at : at + size]:
+        if found is None or text[found : found + size] != secret[at : at + size]:
             continue
         begin, end = (begin if at <= end else at), at + size
-        if end - begin >= least:
+        if untold[end] - untold[begin] >= least:
             return True
     return False
+
+
+def _untold(pieces: Sequence[int], told: frozenset[int], size: int) -> Sequence[int]:
+    """Return how many of a secret's first characters are not told, for each number of them."""
+    length = len(pieces) + size - 1
+    if not told:
+        return range(length + 1)
+    untold, told_to = [0], 0
+    for at in range(length):
+        if at < len(pieces) and pieces[at] in told:
+            told_to = at + size
+        untold.append(untold[-1] + (at >= told_to))
+    return untold
 
 
 def _numbers(text: str, size: int) -> Iterator[int]:

@@ -58,16 +58,25 @@ def opening_at(hours: Hours, zone: ZoneInfo, now: datetime) -> Opening:
     return Opening(is_open=True, changes_at=until.astimezone(zone))
 
 
-def _open_times(hours: Hours, zone: ZoneInfo, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+def was_open(hours: Hours, zone: ZoneInfo, at: datetime) -> bool:
+    """Return whether it is, or was, open at that time."""
+    # A window ends on the day after that of its beginning at the latest.
+    return any(begins <= at < ends for begins, ends in _open_times(hours, zone, at, days=2))
+
+
+def _open_times(
+    hours: Hours, zone: ZoneInfo, now: datetime, days: int = _LOOKED_AHEAD
+) -> Iterator[tuple[datetime, datetime]]:
     """Yield from when to when it is open, in the order of their beginnings, from yesterday on."""
     yesterday = now.astimezone(zone).date() - _DAY
-    for number in range(_LOOKED_AHEAD):
+    for number in range(days):
         day = yesterday + number * _DAY
-        for opens, closes, later in hours.windows_on(day):
-            begins = _moment(day, opens, zone)
-            ends = _moment(day + later * _DAY, closes, zone)
-            if begins < ends:  # a clock that leaps over all of it leaves nothing
-                yield begins, ends
+        times = (
+            (_moment(day, opens, zone), _moment(day + later * _DAY, closes, zone))
+            for opens, closes, later in hours.windows_on(day)
+        )
+        # A clock that leaps changes their order, and leaves nothing of what it leaps over whole.
+        yield from sorted((begins, ends) for begins, ends in times if begins < ends)
 
 
 def _moment(day: date, at: time, zone: ZoneInfo) -> datetime:

@@ -208,7 +208,7 @@ class TurnAttempt:
             if self._stopped:
                 await self._release()
                 return False
-        if self._turn.tenant.answer_when_closed:
+        if self._turn.tenant.answer_when_closed or stretch.was_written_open:
             return True
         asked = FinishTurn(**self._turn.held, reason="closed", unanswered=True)
         await finish_turn(self._shop.database, asked)
@@ -301,6 +301,7 @@ class TurnAttempt:
             rules=tenant.reply_rules,
             facts=tenant.facts,
             people_noted=self._turn.session.notes,
+            contact_wrote="\n".join(each.body for each in self._turn.history if each.in_turn),
         )
         await self._shop.guard.check(speaker, reply.said, cost=reply.cost)
 

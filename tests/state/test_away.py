@@ -144,3 +144,38 @@ async def test_two_sessions_that_become_one_keep_what_was_told(talk: Conversatio
     await talk.maria_writes("sou eu", jids=[MARIA, lid])
     turn = await talk.claim_one(lease=600)
     assert await say(talk, turn, opens_at) == {"refused": "told"}
+
+
+async def test_what_whatsapp_did_not_deliver_is_said_again(talk: Conversation):
+    turn = await asked(talk)
+    begun = await say(talk, turn, tomorrow(talk))
+    await talk.finish(turn, begun, "3EB0AA")
+    await talk.sql("update messages set status = 'error' where id = $1", begun["message_id"])
+    done = {**held(turn), "reason": "closed", "unanswered": True}
+    await talk.database.call("finish_turn", done)
+    turn = await asked(talk, "alguém aí?")
+    assert turn["session"]["away_until"] is None
+    assert (await say(talk, turn, tomorrow(talk)))["ok"]
+
+
+@pytest.mark.parametrize("how", ["failed", "error"])
+@pytest.mark.parametrize("failed", [0, 1], ids=["the phone's failed", "the LID's failed"])
+async def test_of_two_that_become_one_what_did_not_arrive_hides_nothing(
+    talk: Conversation, failed: int, how: str
+):
+    lid, said = "201955550001001@lid", []
+    # The one that did not arrive names the later opening.
+    for number, jid in enumerate((MARIA, lid)):
+        await talk.maria_writes("oi", jids=[jid])
+        turn = await talk.claim_one(lease=600)
+        begun = await say(talk, turn, tomorrow(talk, 24 if number == failed else 12))
+        await talk.finish(turn, begun, f"3EB0A{number}", jid=jid)
+        await talk.database.call("finish_turn", held(turn))
+        said.append(begun["message_id"])
+    column = {"failed": "send_state", "error": "status"}[how]
+    await talk.sql(f"update messages set {column} = '{how}' where id = $1", said[failed])
+    await talk.maria_writes("sou eu", jids=[MARIA, lid])
+    session = await talk.session()
+    assert session["away_message_id"] == said[1 - failed]
+    turn = await talk.claim_one(lease=600)
+    assert await say(talk, turn, tomorrow(talk)) == {"refused": "told"}

@@ -205,3 +205,35 @@ async def test_two_sessions_that_become_one_keep_all_of_it(talk: Conversation):
     assert [row["body"] for row in notes] == ["da primeira", "da segunda"]
     assert {row["session_id"] for row in notes} == {session["id"]}
     assert set(await talk.turn_states()) == {"cancelled"}
+
+
+async def test_a_null_in_a_list_of_labels_is_refused_and_changes_nothing(talk: Conversation):
+    await talk.maria_writes("oi")
+    await label(talk, "bolos", "vip")
+    asked = {"tenant_id": 1, "session_id": 1, "policy": POLICY}
+    for wrong in ({"add": [None]}, {"add": ["a", None]}, {"remove": [None]}):
+        with pytest.raises(Invalid, match="small letters"):
+            await talk.database.call("set_labels", {**asked, **wrong})
+    assert (await talk.session())["labels"] == ["bolos", "vip"]
+
+
+@pytest.mark.parametrize("owners", [("Ana", "Bia"), ("Ana", "Ana"), ("Ana", None)])
+async def test_the_owner_that_a_merge_leaves_no_room_for_is_noted(
+    talk: Conversation, owners: tuple[str, str | None]
+):
+    await talk.maria_writes("oi", jids=[MARIA_LID])
+    await talk.maria_writes("oi de novo", jids=[MARIA])
+    for session, owner in enumerate(owners, start=1):
+        named = {"tenant_id": 1, "session_id": session, "owner": owner}
+        await talk.database.call("set_owner", named)
+    await talk.maria_writes("sou eu", jids=[MARIA, MARIA_LID])
+    session = await talk.session()
+    notes = await talk.sql("select tenant_id, session_id, body, author from session_notes")
+    if len({*owners} - {None}) == 1:
+        assert (session["owner"], notes) == ("Ana", [])
+        return
+    (other,) = {*owners} - {session["owner"]}
+    (noted,) = notes
+    assert (noted["tenant_id"], noted["session_id"]) == (1, session["id"])
+    assert noted["body"].startswith(f"{other} looked after")
+    assert noted["author"] == "HybridFlow"

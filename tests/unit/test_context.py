@@ -212,7 +212,8 @@ def test_what_the_facts_say_is_never_a_leak_even_where_the_prompt_says_it_too() 
 
 
 def test_the_away_message_is_for_a_closed_business_that_will_open() -> None:
-    asked = now(NIGHT, opening_hours=HOURS, away_message="Abrimos {weekday:pt} às {time}.")
+    oi = said("oi", NIGHT)
+    asked = now(NIGHT, oi, opening_hours=HOURS, away_message="Abrimos {weekday:pt} às {time}.")
     stretch = closed_stretch(asked, "UTC")
     assert stretch is not None
     assert stretch.message == "Abrimos sexta-feira às 09:00."
@@ -223,7 +224,7 @@ def test_the_away_message_is_for_a_closed_business_that_will_open() -> None:
     assert again is not None
     assert again.message is None
     years = {f"{year}-01-01/{year}-12-31": [] for year in range(2026, 2030)}
-    for_ever = now(NIGHT, opening_hours=HOURS | {"exceptions": years}, away_message="{time}")
+    for_ever = now(NIGHT, oi, opening_hours=HOURS | {"exceptions": years}, away_message="{time}")
     never = closed_stretch(for_ever, "UTC")
     assert never is not None
     assert (never.opens_at, never.message) == (None, None)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from router.configuration.opening_hours import WEEKDAYS, Hours, OpeningHours, compiled
 from router.configuration.zones import zone_of
 from router.tenants.away import away_text, check_away_message
-from router.tenants.hours import Opening, opening_at, read_hours
+from router.tenants.hours import Opening, opening_at, read_hours, was_open
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -134,6 +134,24 @@ def test_clocks_that_are_put_forward_and_back(
     assert told(hours(weekly), now, NEW_YORK) == expected
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-03-08 01:59", (False, "Sun 2026-03-08 03:00-0400")),
+        ("2026-03-08 03:05", (True, "Sun 2026-03-08 03:20-0400")),
+        ("2026-03-08 03:25", (False, "Sun 2026-03-08 03:30-0400")),
+        ("2026-03-08 03:35", (True, "Sun 2026-03-08 03:45-0400")),
+        ("2026-03-08 03:50", (False, "Sun 2026-03-15 02:30-0400")),
+    ],
+)
+def test_a_window_that_clocks_leap_over_may_come_after_the_next(
+    order: int, now: str, expected: tuple[bool, str]
+) -> None:
+    windows = ["02:30-02:45", "03:00-03:20"][::order]
+    assert told(hours({"sun": windows}), now, NEW_YORK) == expected
+
+
 def test_the_same_moment_is_open_here_and_closed_there() -> None:
     now = at("2026-11-26T12:30+00:00")
     assert opening_at(hours(SHOP), SAO_PAULO, now).is_open
@@ -167,6 +185,7 @@ def test_nothing_changes_before_the_change_that_is_told(
 ) -> None:
     rule = hours(weekly)
     opening = opening_at(rule, zone, now)
+    assert was_open(rule, zone, now) is opening.is_open
     if opening.changes_at is None:
         return
     change = opening.changes_at.astimezone(UTC)

@@ -1086,7 +1086,8 @@ add column if not exists away_message_id bigint;
 comment on column public.sessions.away_until is
 'When the closed stretch ends of which the contact was told, with away_message_id.';
 
--- Until when the session's contact was told that the business is closed; null: never, or it did not leave.
+-- Until when the session's contact was told that the business is closed; null: never, or it did not leave, or
+-- WhatsApp did not deliver it.
 create or replace function hybridflow.told_away_until(p_session public.sessions)
 returns timestamptz
 language sql
@@ -1094,7 +1095,8 @@ stable
 set search_path = ''
 as $$
     select p_session.away_until where not exists (
-        select from public.messages as m where m.id = p_session.away_message_id and m.send_state = 'failed'
+        select from public.messages as m
+        where m.id = p_session.away_message_id and (m.send_state = 'failed' or m.status = 'error')
     )
 $$;
 
@@ -1451,9 +1453,14 @@ declare
     v_is_reason boolean;
     v_is_resume boolean;
     v_pending bigint;
+    v_from_told timestamptz;
+    v_into_told timestamptz;
 begin
     select * into v_from from public.sessions where id = p_from;
     select * into v_into from public.sessions where id = p_into;
+    -- What did not arrive told nothing: of the two, only one that did counts.
+    v_from_told := hybridflow.told_away_until(v_from);
+    v_into_told := hybridflow.told_away_until(v_into);
     -- Whose words say why it is paused, and whose resume was the last one.
     v_is_reason := v_from.is_paused
     and (not v_into.is_paused or (v_from.pause_indefinite and not v_into.pause_indefinite));
@@ -1486,6 +1493,13 @@ begin
     update public.session_identities set session_id = p_into where session_id = p_from;
     update public.notices set session_id = p_into where session_id = p_from;
     update public.session_notes set session_id = p_into where session_id = p_from;
+    -- A session has one owner: the other one is not forgotten.
+    insert into public.session_notes (tenant_id, session_id, body, author, created_at)
+    select
+        v_from.tenant_id, p_into,
+        left(v_from.owner, 100) || ' looked after one of the two conversations that became this one.',
+        'HybridFlow', hybridflow.clock()
+    where v_from.owner <> v_into.owner;
     update public.sessions as s
     set phone_jid = coalesce(s.phone_jid, v_from.phone_jid),
         lid = coalesce(s.lid, v_from.lid),
@@ -1525,9 +1539,9 @@ begin
         erased_before = greatest(s.erased_before, v_from.erased_before),
         labels = array(select distinct l from unnest(s.labels || v_from.labels) as l order by l),
         owner = coalesce(s.owner, v_from.owner),
-        away_until = greatest(s.away_until, v_from.away_until),
+        away_until = greatest(v_into_told, v_from_told),
         away_message_id = case
-            when v_from.away_until > coalesce(s.away_until, '-infinity') then v_from.away_message_id
+            when v_from_told > coalesce(v_into_told, '-infinity') then v_from.away_message_id
             else s.away_message_id
         end,
         created_at = least(s.created_at, v_from.created_at),
@@ -2014,16 +2028,23 @@ $$;
 
 -- What a human's message stopped goes on, for the message was none: turns that had begun to speak and were
 -- stopped since p_since say the rest, unless a human wrote besides since they were made; and what the
--- customer wrote and nobody answered gets a turn (its id). The session is locked.
+-- customer wrote and nobody answered gets a turn (its id). In a session without AI all of it stays stopped.
+-- The session is locked.
 create or replace function hybridflow.undo_takeover(p_session_id bigint, p_since timestamptz, p_policy jsonb)
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
+declare
+    v_without_ai constant boolean := hybridflow.is_without_ai(p_session_id);
 begin
-    update public.turns as t set stop_reason = null, updated_at = hybridflow.clock()
+    update public.turns as t
+    set stop_reason = case when v_without_ai then 'no_ai' end, updated_at = hybridflow.clock()
     where t.id in (select h.id from hybridflow.held_turns(p_session_id) as h)
         and t.state = 'sending' and t.stop_reason = 'takeover' and not hybridflow.human_wrote_since(t);
+    if v_without_ai then
+        return null;
+    end if;
     perform hybridflow.take_up(t)
     from public.turns as t
     where t.id = (
@@ -7793,12 +7814,13 @@ declare
     v_add text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'add', 'null'), '[]')));
     v_remove text[] := array(select jsonb_array_elements_text(coalesce(nullif(p -> 'remove', 'null'), '[]')));
     v_labels text[];
-    v_wrong text;
     v_cancelled integer := 0;
 begin
     perform hybridflow.require_keys('set_labels', p, '{tenant_id,session_id}');
-    select l into v_wrong from unnest(v_add) as l where l !~ '^[a-z0-9][a-z0-9-]{0,39}$' limit 1;
-    if v_wrong is not null then
+    -- A null that is taken away would take all labels with it: nothing is unlike null.
+    if exists (select from unnest(v_add) as l where l is null or l !~ '^[a-z0-9][a-z0-9-]{0,39}$')
+        or exists (select from unnest(v_remove) as l where l is null)
+    then
         raise exception 'a label has 1 to 40 small letters, digits and hyphens, such as no-ai'
             using errcode = 'PT422';
     end if;
@@ -10550,10 +10572,11 @@ $$;
 -- look_at_turn({turn_id, token})
 -- Whose turn this is and where its replies go. Returns {instance_name, evo_server_url, evo_api_key,
 -- session_id, tenant_id, jid, jids: [jid], is_paused, correlation_id, system_prompt, facts, notes: [text],
--- reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part} or {refused:
--- reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every text of it,
--- and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm; for reasons
--- see turn_refusal. For the router only: it has the key.
+-- contact_wrote, reply_rules, said: [text], sends: [{identity, body, send_state}], said_so_far, next_part}
+-- or {refused: reason}: `sends` is what the flow has sent so far, `said` the bodies alone, said_so_far every
+-- text of it, and next_part what the fence is asked with after a judgement by that; `notes` as notes_for_llm,
+-- and contact_wrote what the turn answers, where the AI is told notes; for reasons see turn_refusal. For the
+-- router only: it has the key.
 create or replace function public.look_at_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -10578,6 +10601,10 @@ begin
         'is_paused', hybridflow.stopped_for(v_turn, s) is not null,
         'correlation_id', v_turn.correlation_id,
         'system_prompt', t.system_prompt, 'facts', t.facts, 'notes', hybridflow.notes_for_llm(t, s.id),
+        'contact_wrote', case when t.notes_to_llm then (
+            select hybridflow.cut(string_agg(m.body, E'\n' order by m.id)) from public.messages as m
+            where m.turn_id = v_turn.id and not m.from_me
+        ) end,
         'reply_rules', hybridflow.reply_rules(t),
         'said', (
             select coalesce(jsonb_agg(m.body order by m.part), '[]') from public.messages as m

@@ -98,6 +98,7 @@ class TurnOfFlow(StoredInstance):
     system_prompt: str | None
     facts: str | None = None
     notes: Items[str] = ()
+    contact_wrote: str | None = None
     reply_rules: ReplyRules
     said: Items[str]
     sends: Items[FlowsSend]
