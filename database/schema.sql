@@ -749,14 +749,19 @@ begin
             ('send_state', array['sending', 'sent', 'unknown', 'failed']),
             ('attempt_end', array[
                 'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
-                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed', 'cut_off'
             ])
         ) as d (name, allowed)
         where not exists (
             select from pg_catalog.pg_constraint as c
             where c.contypid = ('hybridflow.' || d.name)::pg_catalog.regtype and c.contype = 'c'
+                and strpos(pg_catalog.pg_get_constraintdef(c.oid), quote_literal(d.allowed::text)) > 0
         )
     loop
+        -- A release may know more words than the one before it.
+        execute format(
+            'alter domain hybridflow.%I drop constraint if exists %I', v_domain.name, v_domain.name || '_check'
+        );
         execute format(
             'alter domain hybridflow.%I add constraint %I check (value = any(%L::text[]))',
             v_domain.name, v_domain.name || '_check', v_domain.allowed
@@ -8767,9 +8772,9 @@ as $$
 $$;
 
 -- create_tenant({caller?, tenant_id?, values: {instance_name, evo_server_url, …}, ceilings?, policy?})
--- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes, also
--- one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another tenant
--- has the instance. PT422: which value is wrong, and how.
+-- tenant_id is one that reserve_tenant gave; ceilings as check_ceilings takes them. A demo's tenant goes,
+-- also one that was left behind where whoever played it was killed. Returns {tenant, audit}. PT409: another
+-- tenant has the instance. PT422: which value is wrong, and how.
 create or replace function public.create_tenant(p jsonb)
 returns jsonb
 language plpgsql
@@ -13757,7 +13762,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '42ac8e15a56131b79446811b0e8985f48177a9439a58f8d742ebdc4ca67d9250')
+    ('20261126145950', 'v0_3_0', 'bae24d70165832f202a959fe9e671b2d2abce21c96efd95b15c402f82636c506')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

@@ -249,14 +249,19 @@ begin
             ('send_state', array['sending', 'sent', 'unknown', 'failed']),
             ('attempt_end', array[
                 'sent', 'cancelled', 'dead', 'failed', 'away', 'in_doubt', 'refused', 'budget', 'unreadable',
-                'released', 'begun_anew', 'restarted', 'merged', 'lapsed'
+                'released', 'begun_anew', 'restarted', 'merged', 'lapsed', 'cut_off'
             ])
         ) as d (name, allowed)
         where not exists (
             select from pg_catalog.pg_constraint as c
             where c.contypid = ('hybridflow.' || d.name)::pg_catalog.regtype and c.contype = 'c'
+                and strpos(pg_catalog.pg_get_constraintdef(c.oid), quote_literal(d.allowed::text)) > 0
         )
     loop
+        -- A release may know more words than the one before it.
+        execute format(
+            'alter domain hybridflow.%I drop constraint if exists %I', v_domain.name, v_domain.name || '_check'
+        );
         execute format(
             'alter domain hybridflow.%I add constraint %I check (value = any(%L::text[]))',
             v_domain.name, v_domain.name || '_check', v_domain.allowed

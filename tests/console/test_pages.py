@@ -22,9 +22,8 @@ async def test_a_page_breaks_no_rule_in_any_size_look_and_language(opens: Opens,
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     for language, width, scheme in product(LANGUAGES, (NARROW, WIDE), schemes):
         async with opens(path, width=width, scheme=scheme, language=language) as seen:
-            found = [*await _faults_of_look(seen.page, language, width, scheme)]
-            found += await seen.faults()
-            if found:
+            looks = await _faults_of_look(seen.page, language, width, scheme)
+            if found := [*looks, *await seen.faults()]:
                 faults[language, width, scheme] = found
     assert faults == {}
 

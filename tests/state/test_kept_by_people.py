@@ -223,8 +223,8 @@ async def test_the_owner_that_a_merge_leaves_no_room_for_is_noted(
 ):
     await talk.maria_writes("oi", jids=[MARIA_LID])
     await talk.maria_writes("oi de novo", jids=[MARIA])
-    for session, owner in enumerate(owners, start=1):
-        named = {"tenant_id": 1, "session_id": session, "owner": owner}
+    for number, owner in enumerate(owners, start=1):
+        named = {"tenant_id": 1, "session_id": number, "owner": owner}
         await talk.database.call("set_owner", named)
     await talk.maria_writes("sou eu", jids=[MARIA, MARIA_LID])
     session = await talk.session()

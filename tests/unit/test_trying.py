@@ -26,7 +26,7 @@ SESSION = {
     "contact_name": "Marina", "is_paused": True, "pause_source": "owner", "pause_reason": None,
     "paused_at": NOW, "paused_until": None, "pause_indefinite": False, "pause_ends_at": NOW,
     "resumed_at": None, "resume_source": None, "last_human_at": NOW, "last_message_at": NOW,
-    "last_contact_at": NOW, "created_at": NOW, "updated_at": NOW,
+    "last_contact_at": NOW, "labels": [], "owner": None, "created_at": NOW, "updated_at": NOW,
 }  # fmt: skip
 
 

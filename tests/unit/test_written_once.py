@@ -10,7 +10,7 @@ SCHEMA = Path(__file__).parents[2] / "database" / "schema"
 ONCE = {
     "hybridflow.turn_refusal": r'"refused": "superseded"|p_turn\.token_hash is distinct from',
     "hybridflow.notice_refusal": r'"refused": "superseded"|p_notice\.token_hash is distinct from',
-    "hybridflow.stopped_for": r"stop_reason, case when p_session\.is_paused",
+    "hybridflow.stopped_for": r"stop_reason, case\s+when p_session\.is_paused",
     "hybridflow.back_off": r"\bpower\(",
     "hybridflow.book_cost": r"\btokens_(?:in|out) \+",
     "hybridflow.settle_budget": r"tokens \+ [^,]* - p_turn\.reserved_tokens",

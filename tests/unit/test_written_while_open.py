@@ -1,5 +1,7 @@
 """What is written before a business closes is answered after it, and nobody is told of it then."""
 
+from typing import Any
+
 import pytest
 
 from router.replies.closed import closed_stretch
@@ -8,10 +10,10 @@ from tests.unit.test_context import HOURS, NIGHT, now, said
 
 OPEN_AT = "2026-11-26T20:59:55Z"  # five seconds before 18:00 in São Paulo
 CLOSED_AT = "2026-11-26T21:00:00Z"
-AWAY = {"opening_hours": HOURS, "away_message": "Abrimos às {time}."}
+AWAY: dict[str, Any] = {"opening_hours": HOURS, "away_message": "Abrimos às {time}."}
 
 
-def asked(at: str, *written: str, **tenant: object) -> ClaimedTurn:
+def asked(at: str, *written: str, **tenant: Any) -> ClaimedTurn:
     return now(at, *(said("oi", each) for each in written), **{**AWAY, **tenant})
 
 
