@@ -1,12 +1,17 @@
 """What `make run` says first: one address, and three lines."""
 
 import sys
+from urllib.parse import urlsplit
 
 from router import __version__
 from router.configuration.settings import Settings
+from scripts.demo_business.wanted import is_of_this_machine
 from scripts.kept_secrets import Kept, place_of_secrets, told
 
 _TENANT = ".venv/bin/python -m scripts.tenant"
+ASKS_FOR_AN_OWNER = (
+    "\n    The editor asks for an owner account first: make one up (it stays in this n8n)."
+)
 _SHOW = ".venv/bin/python -m scripts.serve --show-secrets"
 _ADD = f"{_TENANT} add my-instance --server https://evolution.example --key KEY --prompt TEXT"
 
@@ -26,7 +31,7 @@ def banner(
     lines = ["", f"HybridFlow {__version__}   http://localhost:{settings.api_port}/"]
     lines += _of_demo() if with_demo else _of_real(settings)
     if with_n8n:
-        lines.append(f"  n8n: http://localhost:{settings.n8n_port}   (the editor)")
+        lines += _of_n8n(settings)
     reads = sys.stdout.isatty() if on_terminal is None else on_terminal
     return "\n".join([*lines, *_secrets(settings, kept, reads=reads), ""])
 
@@ -42,6 +47,14 @@ def _of_real(settings: Settings) -> list[str]:
     handler = "n8n" if settings.n8n_enabled else "Python fallback handlers"
     where = f"{_database(settings)}; replies by {handler} and {settings.llm_provider}"
     return [f"  {where}", f"  {_next_step(settings)}"]
+
+
+def _of_n8n(settings: Settings) -> list[str]:
+    lines = [f"  n8n: http://localhost:{settings.n8n_port}   (the editor){ASKS_FOR_AN_OWNER}"]
+    url = settings.n8n_webhook_url
+    if url and not (is_of_this_machine(url) and urlsplit(url).port == settings.n8n_port):
+        lines.append(f"  Turns go to N8N_WEBHOOK_URL, {url}, and not to this n8n")
+    return lines
 
 
 def _next_step(settings: Settings) -> str:

@@ -28,6 +28,7 @@ from scripts.kept_secrets import Kept, keep_secrets, shown_secrets
 from scripts.n8n.installation import InstallationFailed
 from scripts.n8n.launch import running_n8n
 from scripts.n8n.library import CommandFailed
+from scripts.n8n.only_one import N8nRunsAlready
 from scripts.n8n.server import N8nDidNotStart, N8nServer
 from scripts.running import called
 
@@ -41,6 +42,7 @@ _TOLD = (
     InstallationFailed,
     MigrationError,
     N8nDidNotStart,
+    N8nRunsAlready,
 )
 
 
@@ -63,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(*, with_n8n: bool) -> int:
-    wanted = _n8n_variables() if with_n8n else {}
-    kept = keep_secrets(load_settings({**os.environ, **wanted}), with_n8n=with_n8n)
+    wanted = n8n_variables() if with_n8n else {}
+    kept = keep_secrets(load_settings({**os.environ, **_off(wanted)}), with_n8n=with_n8n)
     settings = load_settings({**os.environ, **_turned_on(wanted), **kept.values})
     if settings.database_url is not None:
         asyncio.run(migrate(settings.database_url.get_secret_value()))
@@ -114,9 +116,19 @@ def _play(
     return asyncio.run(play(Playing(dsn, listener, settings, variables, tell)))
 
 
-def _n8n_variables() -> dict[str, str]:
-    port = os.environ.get("N8N_PORT") or str(load_settings().n8n_port)
-    return {"N8N_WEBHOOK_URL": f"http://127.0.0.1:{port}/webhook"}
+def n8n_variables() -> dict[str, str]:
+    """Return where turns go: N8N_WEBHOOK_URL as it is configured, else the n8n that is started.
+
+    Nothing of n8n needs to be configured, N8N_ENABLED or not.
+    """
+    settings = load_settings({**os.environ, "N8N_ENABLED": "false"})
+    own = f"http://127.0.0.1:{settings.n8n_port}/webhook"
+    return {"N8N_WEBHOOK_URL": settings.n8n_webhook_url or own}
+
+
+def _off(wanted: dict[str, str]) -> dict[str, str]:
+    """Return them for the look at what is configured, before what is missing was made."""
+    return {**wanted, "N8N_ENABLED": "false"} if wanted else {}
 
 
 def _turned_on(wanted: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One `make run` alone plays on a data folder: a second would take away what the first plays."""
+"""One program alone does a thing on a data folder: `make run` plays there, n8n works there."""
 
 import sys
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[bool]:
-    """Give whether nobody else plays there, and keep others from it until the end.
+def alone(folder: Path, what: str = "demo") -> Iterator[bool]:
+    """Give whether nobody else does `what` there, and keep others from it until the end.
 
     The system lets go of the lock where a process is killed; the file stays, and means nothing.
     """
     if sys.platform == "win32":
-        yield True  # none is played there, see `wanted.py`
+        yield True  # no demo is played there, see `wanted.py`
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "demo.lock").open("w") as file:
+    with (folder / f"{what}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -22,7 +22,7 @@ def reason_against(settings: Settings, *, with_n8n: bool) -> str | None:
         return "the database is not the embedded one"
     if fault_of(_LOOPBACK, Allowed.of(settings.own_networks)) is not None:
         return "ALLOWED_NETWORKS does not have 127.0.0.0/8"
-    if settings.public_url is not None and not _is_of_this_machine(settings.public_url):
+    if settings.public_url is not None and not is_of_this_machine(settings.public_url):
         return "PUBLIC_URL leads here from elsewhere: who comes that way is not to play with it"
     if settings.webhook_networks:
         return "WEBHOOK_NETWORKS is set"
@@ -40,7 +40,8 @@ def has_llm_key(settings: Settings) -> bool:
     return _keys(settings)[settings.llm_provider] is not None
 
 
-def _is_of_this_machine(url: str) -> bool:
+def is_of_this_machine(url: str) -> bool:
+    """Whether a URL leads to loopback."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback

@@ -10,8 +10,11 @@ from pathlib import Path
 from router.configuration.settings import ConfigurationError, Settings
 from router.embedded.postgres import EmbeddedPostgres
 from scripts.n8n.credentials import variables_of
+from scripts.n8n.extra import extra_settings
 from scripts.n8n.installation import Installation, cache_folder, install
+from scripts.n8n.keeping import kept_alive, next_pause
 from scripts.n8n.library import WORKFLOWS, export_all, fingerprint, ids_of, import_all, unpublish
+from scripts.n8n.only_one import only_one
 from scripts.n8n.server import N8nHome, N8nServer, open_home
 
 _CHANGED = (
@@ -28,13 +31,15 @@ def n8n_home(
 
     Raises ConfigurationError, EmbeddedPostgresError and InstallationFailed.
     """
+    extra = extra_settings()
     with ExitStack() as stack:
         installation = install(cache_folder(), tell)
         home = asyncio.run(
             open_home(
                 _server_address(settings, stack),
-                settings.hybridflow_data / "n8n",
+                _folder(settings),
                 settings.n8n_port,
+                extra,
             )
         )
         yield installation, home
@@ -42,26 +47,29 @@ def n8n_home(
 
 @contextmanager
 def running_n8n(settings: Settings, tell: Callable[[str], None]) -> Iterator[N8nServer]:
-    """Give n8n as it takes webhooks; it ends with the block.
+    """Give n8n as it takes webhooks; it ends with the block, and not before: it is started again.
 
     Workflows are imported into an empty n8n only: what builders changed there stays. Raises
-    ConfigurationError where something listens on its port already.
+    N8nRunsAlready, and ConfigurationError where something else listens on its port.
     """
-    require_free_port(settings.n8n_port)
-    with n8n_home(settings, tell) as (installation, home):
-        if not _imported(home).exists():
-            tell("Importing the workflows into n8n …")
-            fill(installation, home, settings, WORKFLOWS)
-        elif _imported(home).read_text() != fingerprint(WORKFLOWS):
-            tell(_CHANGED)
-        server = N8nServer(installation, home)
-        tell("Starting n8n …")
-        server.start()
-        try:
-            asyncio.run(server.ready())
-            yield server
-        finally:
-            server.stop()
+    folder = _folder(settings)
+    with only_one(folder, f"http://localhost:{settings.n8n_port}"):
+        require_free_port(settings.n8n_port)
+        with n8n_home(settings, tell) as (installation, home):
+            if not _imported(home).exists():
+                tell("Importing the workflows into n8n …")
+                fill(installation, home, settings, WORKFLOWS)
+            elif _imported(home).read_text() != fingerprint(WORKFLOWS):
+                tell(_CHANGED)
+            tell("Starting n8n …")
+            server = N8nServer(installation, home)
+            server.start()
+            try:
+                asyncio.run(server.ready())
+                with kept_alive(server, tell, next_pause):
+                    yield server
+            finally:
+                server.stop()
 
 
 def require_free_port(port: int) -> None:
@@ -99,6 +107,10 @@ def router_url(settings: Settings) -> str:
     """Return where n8n reaches the router."""
     own = f"http://localhost:{settings.api_port}"
     return settings.n8n_router_url or settings.public_url or own
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.hybridflow_data / "n8n"
 
 
 def _imported(home: N8nHome) -> Path:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -54,7 +55,8 @@ class N8nDidNotStart(Exception):
 class N8nHome:
     """What belongs to one n8n: its database, its folder, its key, its port, its own settings.
 
-    A credential can be read only with the key that it was imported with.
+    A credential can be read only with the key that it was imported with. `extra` is what the
+    configuration says of n8n's settings, and goes before what is chosen here.
     """
 
     database_url: str
@@ -62,6 +64,7 @@ class N8nHome:
     encryption_key: str
     port: int = 5678
     settings: Mapping[str, str] = field(default_factory=lambda: MEASURED)
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def url(self) -> str:
@@ -83,18 +86,21 @@ class N8nHome:
             **_QUIET,
             **self.settings,
             **_EXECUTIONS,
-            **_database_variables(self.database_url),
             "GENERIC_TIMEZONE": os.environ.get("TZ") or "UTC",  # its own default is New York
-            "N8N_USER_FOLDER": str(self.folder.absolute()),
-            "N8N_ENCRYPTION_KEY": self.encryption_key,
-            "N8N_PORT": str(self.port),
             "N8N_LISTEN_ADDRESS": "127.0.0.1",
             "N8N_SECURE_COOKIE": "false",  # the editor is reached over http, on this machine only
             "WEBHOOK_URL": f"{self.url}/",
+            **self.extra,
+            **_database_variables(self.database_url),
+            "N8N_USER_FOLDER": str(self.folder.absolute()),
+            "N8N_ENCRYPTION_KEY": self.encryption_key,
+            "N8N_PORT": str(self.port),
         }
 
 
-async def open_home(database_url: str, folder: Path, port: int) -> N8nHome:
+async def open_home(
+    database_url: str, folder: Path, port: int, extra: Mapping[str, str] | None = None
+) -> N8nHome:
     """Return n8n's home on the server of `database_url`; database, folder and key are made once.
 
     Raises asyncpg.PostgresError where the user may not create a database.
@@ -102,7 +108,7 @@ async def open_home(database_url: str, folder: Path, port: int) -> N8nHome:
     key = _keep_key(folder)
     await _make_database(database_url)
     own = urlunsplit(urlsplit(database_url)._replace(path=f"/{DATABASE}"))
-    return N8nHome(own, folder, key, port)
+    return N8nHome(own, folder, key, port, extra=extra or {})
 
 
 class N8nServer:
@@ -160,6 +166,9 @@ class N8nServer:
         assert supervisor.stdout is not None  # noqa: S101
         supervisor.stdin.close()
         supervisor.wait(_STOP_SECONDS)
+        if supervisor.returncode < 0:  # it was killed itself, and left n8n behind
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         supervisor.stdout.close()
         if self._log is not None:
             self._log.close()

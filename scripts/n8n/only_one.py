@@ -1,0 +1,35 @@
+"""One n8n works on a data folder and its database: a second start says where the first one is."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.demo_business.alone import alone
+
+
+class N8nRunsAlready(Exception):
+    """This n8n was started before and runs; the text says where, and what to do."""
+
+
+@contextmanager
+def only_one(folder: Path, url: str) -> Iterator[None]:
+    """Keep other starts from n8n's folder for the block. Raises N8nRunsAlready.
+
+    The system lets go of the lock where a process is killed; what stands in the files then means
+    nothing.
+    """
+    note = folder / "running"
+    with alone(folder, "running") as is_alone:
+        if not is_alone:
+            where = note.read_text().strip() if note.exists() else "it is just being started"
+            raise N8nRunsAlready(
+                f"The n8n of {folder} runs already: {where}. Use that one, or end it with Ctrl-C"
+                " where it was started. A second one beside it needs an HYBRIDFLOW_DATA of its own,"
+                " and another N8N_PORT."
+            )
+        note.write_text(f"{url} (its starter is process {os.getpid()})\n")
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)
