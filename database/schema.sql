@@ -71,6 +71,7 @@ begin
         ('memberships', array['tenant_id', 'user_id', 'role', 'created_by']),
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
+        ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])
@@ -461,7 +462,7 @@ begin
                 and t.tgrelid in (
                     select c.oid from pg_catalog.pg_class as c
                     where c.relnamespace = 'public'::pg_catalog.regnamespace
-                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
+                        and c.relname = any(array['tenants', 'sessions', 'session_identities', 'turns', 'messages', 'processed_events', 'notices', 'spending', 'session_notes', 'turn_attempts', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log', 'dry_turns', 'executions_to_erase', 'messages_archive', 'erased_contacts', 'erased_messages']::text[])
                 )
             union all
             select format('drop policy %I on %s', p.polname, p.polrelid::pg_catalog.regclass)
@@ -9497,6 +9498,8 @@ as $$
     ('erase_contact', 'admin', true, '{}'),
     ('get_instance', 'operator', false, '{}'),
     ('get_qrcode', 'admin', true, '{}'),
+    ('begin_dry_turn', 'admin', true, '{flow}'),
+    ('look_at_dry_turn', 'admin', false, '{}'),
     ('reserve_tenant', 'deployment', false, '{}'),
     ('create_tenant', 'deployment', true, '{}'),
     ('change_tenant', 'admin', true, '{}'),
@@ -10289,9 +10292,9 @@ begin
 end
 $$;
 
--- prove_flow({turn_id | notice_id, token})
--- Returns {tenant_id} or {refused: reason}: of the turn or notice whose token that is, or why it is nobody's,
--- as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
+-- prove_flow({turn_id | notice_id | dry_turn_id, token})
+-- Returns {tenant_id} or {refused: reason}: of the turn, notice or test turn whose token that is, or why it is
+-- nobody's, as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
 -- lock: anybody may ask.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
@@ -10304,12 +10307,17 @@ declare
     v_tenant_id bigint;
     v_refusal text := 'stale';
 begin
-    perform hybridflow.require_keys('prove_flow', p, '{turn_id|notice_id,token}');
+    perform hybridflow.require_keys('prove_flow', p, '{turn_id|notice_id|dry_turn_id,token}');
     if p ->> 'turn_id' is not null then
         select s.tenant_id into v_tenant_id
         from public.turns as t
         inner join public.sessions as s on s.id = t.session_id
         where t.id = (p ->> 'turn_id')::bigint and t.token_hash = v_hash;
+    elsif p ->> 'dry_turn_id' is not null then
+        select d.tenant_id into v_tenant_id
+        from public.dry_turns as d
+        where d.id = (p ->> 'dry_turn_id')::bigint and d.token_hash = v_hash
+            and d.ends_at > hybridflow.clock();
     else
         select n.tenant_id into v_tenant_id
         from public.notices as n
@@ -10838,6 +10846,158 @@ begin
     end if;
     perform hybridflow.pause_for_human(v_held.session, p ->> 'reason', p ->> 'summary');
     return jsonb_build_object('ok', true, 'session_id', (v_held.session).id);
+end
+$$;
+
+-- ==================== 0857_dry_turns.sql
+
+-- HybridFlow: dry turns: a flow is tried as it is, and what it sends is written down instead of sent. They are
+-- apart from turns: no session, message, budget or figure knows of them, and nothing leads from one to
+-- Evolution. What is in a row is what a flow said to a made-up contact; it goes as soon as it was told, and an
+-- hour after it began at the latest with the next one that begins.
+
+create table if not exists public.dry_turns (
+    id bigint generated always as identity primary key,
+    tenant_id bigint not null references public.tenants (id) on delete cascade,
+    token_hash bytea not null,
+    began_at timestamptz not null,
+    ends_at timestamptz not null,
+    said jsonb not null default '[]',
+    ended jsonb
+);
+
+comment on table public.dry_turns is
+'Test turns of flows: what they would have said, until it was told. Nothing of a contact.';
+
+create index if not exists dry_turns_by_tenant on public.dry_turns (tenant_id, began_at);
+create index if not exists dry_turns_by_age on public.dry_turns (began_at);
+
+alter table public.dry_turns enable row level security;
+
+-- begin_dry_turn({instance_name, seconds, flow?, caller?})
+-- A test turn of that tenant, which lasts so many seconds. `flow`: another than the tenant's own is tried, which
+-- only the deployment may name, for it is a path in its n8n. Returns {dry_turn_id, token, now, tenant}: the
+-- tenant as a turn's context has it, without its keys. PT404: no such instance; PT403: a flow that the caller may
+-- not name; PT409: the tenant has an LLM key of its own, so that no flow gets its turns, or it has had 60 test
+-- turns within an hour.
+create or replace function public.begin_dry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_now timestamptz := hybridflow.clock();
+    v_tenant public.tenants;
+    v_token uuid := gen_random_uuid();
+    v_id bigint;
+begin
+    perform hybridflow.require_keys('begin_dry_turn', p, '{instance_name,seconds}');
+    select * into v_tenant from public.tenants where instance_name = p ->> 'instance_name';
+    if not found then
+        raise exception 'there is no tenant with the instance %', p ->> 'instance_name' using errcode = 'PT404';
+    elsif p ->> 'flow' is not null then
+        perform hybridflow.require_role(p -> 'caller', null, 'admin');
+    end if;
+    if v_tenant.llm_api_key is not null then
+        raise exception 'the tenant has an LLM key of its own: its turns go to no flow' using errcode = 'PT409';
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('dry turns:' || v_tenant.id, 0));
+    delete from public.dry_turns where id in (
+        select d.id from public.dry_turns as d
+        where d.began_at < v_now - interval '1 hour' order by d.began_at limit 100
+        for update skip locked
+    );
+    if (
+        select count(*) from public.dry_turns as d
+        where d.tenant_id = v_tenant.id and d.began_at > v_now - interval '1 hour'
+    ) >= 60 then
+        raise exception 'the tenant has had 60 test turns within an hour: wait a while' using errcode = 'PT409';
+    end if;
+    insert into public.dry_turns (tenant_id, token_hash, began_at, ends_at)
+    values (
+        v_tenant.id, hybridflow.hash_token(v_token), v_now,
+        v_now + hybridflow.seconds((p ->> 'seconds')::numeric)
+    )
+    returning id into v_id;
+    return jsonb_build_object(
+        'dry_turn_id', v_id, 'token', v_token, 'now', v_now,
+        'tenant', jsonb_build_object(
+            'tenant_id', v_tenant.id, 'instance_name', v_tenant.instance_name, 'evo_server_url', '',
+            'evo_api_key', null, 'system_prompt', v_tenant.system_prompt,
+            'llm_provider', v_tenant.llm_provider, 'llm_api_key', null,
+            'llm_model', v_tenant.llm_model, 'llm_max_tokens', v_tenant.llm_max_tokens,
+            'n8n_flow', v_tenant.n8n_flow, 'n8n_contract', v_tenant.n8n_contract,
+            'reply_rules', hybridflow.reply_rules(v_tenant), 'facts', v_tenant.facts,
+            'timezone', v_tenant.timezone, 'opening_hours', v_tenant.opening_hours,
+            'away_message', v_tenant.away_message, 'answer_when_closed', v_tenant.answer_when_closed
+        )
+    );
+end
+$$;
+
+-- note_dry_turn({dry_turn_id, token, instance_name?, said?, ended?})
+-- What a flow says of its test turn: `said`, messages that it has sent through the gateway to that instance;
+-- `ended`, how it has closed the turn. Returns {ok} or {refused: reason}: 'stale', the turn is over, or the token
+-- is nobody's; 'elsewhere', the instance is not its tenant's; 'too_many_sends', 500 messages, or a million
+-- characters. The same end again is no fault.
+create or replace function public.note_dry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.dry_turns;
+begin
+    perform hybridflow.require_keys('note_dry_turn', p, '{dry_turn_id,token}');
+    select * into v_turn from public.dry_turns
+    where id = (p ->> 'dry_turn_id')::bigint and token_hash = hybridflow.hash_token((p ->> 'token')::uuid)
+    for update;
+    if not found or v_turn.ends_at <= hybridflow.clock() then
+        return jsonb_build_object('refused', 'stale');
+    elsif v_turn.ended is not null then
+        if v_turn.ended -> 'how' = p #> '{ended,how}' then
+            return jsonb_build_object('ok', true);
+        end if;
+        return jsonb_build_object('refused', 'stale');
+    elsif p ->> 'instance_name' <> (select t.instance_name from public.tenants as t where t.id = v_turn.tenant_id) then
+        return jsonb_build_object('refused', 'elsewhere');
+    elsif jsonb_array_length(v_turn.said) >= 500 or length(v_turn.said::text) > 1000000 then
+        return jsonb_build_object('refused', 'too_many_sends');
+    end if;
+    update public.dry_turns
+    set said = said || coalesce(nullif(p -> 'said', 'null'), '[]'), ended = nullif(p -> 'ended', 'null')
+    where id = v_turn.id;
+    return jsonb_build_object('ok', true);
+end
+$$;
+
+-- look_at_dry_turn({instance_name, dry_turn_id, close?, caller?})
+-- What a flow has said so far of a test turn of that tenant. `close`: it is over now, its token is worth
+-- nothing, and what was said is forgotten. Returns {said: [message], ended, is_over}: is_over, its
+-- flow has ended it, or its time is up. PT404: there is no such test turn.
+create or replace function public.look_at_dry_turn(p jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+    v_turn public.dry_turns;
+begin
+    perform hybridflow.require_keys('look_at_dry_turn', p, '{instance_name,dry_turn_id}');
+    select d.* into v_turn from public.dry_turns as d
+    inner join public.tenants as t on t.id = d.tenant_id
+    where d.id = (p ->> 'dry_turn_id')::bigint and t.instance_name = p ->> 'instance_name'
+    for update of d;
+    if not found then
+        raise exception 'there is no test turn %', p ->> 'dry_turn_id' using errcode = 'PT404';
+    elsif (p ->> 'close')::boolean then
+        update public.dry_turns set said = '[]', ends_at = least(ends_at, hybridflow.clock())
+        where id = v_turn.id;
+    end if;
+    return jsonb_build_object(
+        'said', v_turn.said, 'ended', v_turn.ended,
+        'is_over', v_turn.ended is not null or v_turn.ends_at <= hybridflow.clock()
+    );
 end
 $$;
 
@@ -13671,7 +13831,7 @@ select hybridflow.apply_grants(
         'tenants', 'sessions', 'session_identities', 'turns', 'turn_attempts', 'messages', 'processed_events',
         'notices',
         'spending', 'webhook_secrets', 'api_keys', 'api_key_tenants', 'memberships', 'audit_log',
-        'executions_to_erase',
+        'executions_to_erase', 'dry_turns',
         'erased_contacts', 'erased_messages', 'messages_archive', 'session_notes'
     ],
     array[
@@ -13681,6 +13841,7 @@ select hybridflow.apply_grants(
         'begin_anew', 'renew_turns', 'begin_human_send', 'begin_away_send', 'claim_doubts', 'settle_doubt',
         'finish_turn', 'retry_turn', 'retry_turns', 'forward_turn', 'begin_flow', 'fail_execution',
         'look_at_turn', 'begin_flow_send', 'fail_send',
+        'begin_dry_turn', 'note_dry_turn', 'look_at_dry_turn',
         'extend_turn', 'hand_off', 'check_database', 'get_session', 'list_sessions', 'list_messages',
         'list_turns', 'get_turn', 'list_tenants', 'get_tenant', 'create_tenant', 'change_tenant',
         'look_at_demo', 'begin_demo', 'end_demo', 'pass_demo_time', 'who_am_i',
@@ -13762,7 +13923,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'bae24d70165832f202a959fe9e671b2d2abce21c96efd95b15c402f82636c506')
+    ('20261126145950', 'v0_3_0', '085452e4a8aaa19fb7687b4239d7cc34abdd1028e33d71a54066e8fbc5a67dbc')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

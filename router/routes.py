@@ -6,6 +6,7 @@ from router.console.trying import router as trying
 from router.http import health
 from router.intake.routes import router as webhook
 from router.n8n.callbacks import router as callbacks
+from router.n8n.dry_turns import router as dry_turns
 from router.n8n.gateway import router as gateway
 from router.n8n.notice_routes import router as notices
 
@@ -17,4 +18,4 @@ ROUTES = (
     *console.routes,
     *trying.routes,
 )
-FLOWS_ROUTES = (*gateway.routes, *callbacks.routes, *notices.routes)
+FLOWS_ROUTES = (*gateway.routes, *callbacks.routes, *notices.routes, *dry_turns.routes)

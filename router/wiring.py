@@ -25,6 +25,7 @@ from router.intake.webhook_access import AccessCache
 from router.logs.events import Action, log_event
 from router.n8n.dependencies import FlowServices
 from router.n8n.gateway import AT_ONCE as FLOW_AT_ONCE
+from router.n8n.opening import make_trial
 from router.outbound.media import MediaSource
 from router.running.stopping import end_tasks
 from router.sharing.at_once import AtOnce
@@ -110,6 +111,7 @@ def _services(
             wake_eraser=workers.eraser.wake,
             sign_ins=sign_ins(settings),
             cookies=cookies(settings),
+            trial=None if workers.n8n is None else make_trial(settings, outside.flows),
         ),
         console=ConsoleServices(
             demo=demo,

@@ -23,6 +23,7 @@ begin
         ('memberships', array['tenant_id', 'user_id', 'role', 'created_by']),
         ('audit_log', array['at', 'tenant_id', 'caller_kind', 'caller', 'action']),
         ('executions_to_erase', array['execution_id', 'tenant_id', 'asked_at', 'next_at']),
+        ('dry_turns', array['tenant_id', 'token_hash', 'ends_at', 'said', 'ended']),
         ('session_notes', array['tenant_id', 'session_id', 'body', 'author']),
         ('erased_contacts', array['tenant_id', 'contact_hash', 'erased_at']),
         ('erased_messages', array['tenant_id', 'wa_id_hash', 'erased_at'])

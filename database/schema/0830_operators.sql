@@ -163,6 +163,8 @@ as $$
     ('erase_contact', 'admin', true, '{}'),
     ('get_instance', 'operator', false, '{}'),
     ('get_qrcode', 'admin', true, '{}'),
+    ('begin_dry_turn', 'admin', true, '{flow}'),
+    ('look_at_dry_turn', 'admin', false, '{}'),
     ('reserve_tenant', 'deployment', false, '{}'),
     ('create_tenant', 'deployment', true, '{}'),
     ('change_tenant', 'admin', true, '{}'),

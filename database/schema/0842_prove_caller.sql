@@ -29,9 +29,9 @@ begin
 end
 $$;
 
--- prove_flow({turn_id | notice_id, token})
--- Returns {tenant_id} or {refused: reason}: of the turn or notice whose token that is, or why it is nobody's,
--- as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
+-- prove_flow({turn_id | notice_id | dry_turn_id, token})
+-- Returns {tenant_id} or {refused: reason}: of the turn, notice or test turn whose token that is, or why it is
+-- nobody's, as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
 -- lock: anybody may ask.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
@@ -44,12 +44,17 @@ declare
     v_tenant_id bigint;
     v_refusal text := 'stale';
 begin
-    perform hybridflow.require_keys('prove_flow', p, '{turn_id|notice_id,token}');
+    perform hybridflow.require_keys('prove_flow', p, '{turn_id|notice_id|dry_turn_id,token}');
     if p ->> 'turn_id' is not null then
         select s.tenant_id into v_tenant_id
         from public.turns as t
         inner join public.sessions as s on s.id = t.session_id
         where t.id = (p ->> 'turn_id')::bigint and t.token_hash = v_hash;
+    elsif p ->> 'dry_turn_id' is not null then
+        select d.tenant_id into v_tenant_id
+        from public.dry_turns as d
+        where d.id = (p ->> 'dry_turn_id')::bigint and d.token_hash = v_hash
+            and d.ends_at > hybridflow.clock();
     else
         select n.tenant_id into v_tenant_id
         from public.notices as n

@@ -15,6 +15,7 @@ from router.gate.identity import CallerIdentity, identify
 from router.gate.sign_ins import Cookies, SignIns
 from router.gate.user_tokens import UserTokens
 from router.http.services import given
+from router.n8n.trial import FlowTrial
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.state.database import Database
@@ -59,6 +60,7 @@ class ApiServices:
     wake_eraser: Callable[[], None]
     sign_ins: SignIns
     cookies: Cookies
+    trial: FlowTrial | None = None  # None: n8n is not used
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -74,6 +76,10 @@ async def _settings(services: _Services) -> Settings:
 
 async def _tests(services: _Services) -> AtOnce:
     return services.tests
+
+
+async def _trial(services: _Services) -> FlowTrial | None:
+    return services.trial
 
 
 async def _evolution(services: _Services) -> EvolutionClient:
@@ -100,6 +106,9 @@ TheUpkeep = Annotated[Database, Depends(_upkeep)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheTests = Annotated[AtOnce, Depends(_tests)]
 """Counts the tests of each instance that are under way."""
+
+TheTrial = Annotated[FlowTrial | None, Depends(_trial)]
+"""Tries flows; None where n8n is not used."""
 
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]

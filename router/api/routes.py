@@ -27,6 +27,7 @@ from router.api import (
     sign_in,
     stories,
     tenants,
+    trying_flows,
     turns,
     webhook_secrets,
 )
@@ -36,7 +37,8 @@ ROUTES = tuple(
     for router in (
         tenants.router, webhook_secrets.router, members.router, sessions.router, keeping.router,
         pauses.router, people.router, turns.router, stories.router, instances.router,
-        api_keys.router, audit.router, sign_in.router, sign_in.out, cron.router,
+        trying_flows.router, api_keys.router, audit.router, sign_in.router, sign_in.out,
+        cron.router,
     )
     for route in router.routes
 )  # fmt: skip

@@ -22,7 +22,7 @@ from router.sharing.lanes import Lanes
 from router.state.calls.gate import ProveCaller, ProveFlow, prove_caller, prove_flow
 from router.state.calls.model import Refusal
 from router.state.database import Database
-from router.state.flow_tokens import NoticeToken, TurnToken
+from router.state.flow_tokens import DryToken, NoticeToken, TurnToken
 
 CRON = "cron"
 """The name of a caller with CRON_SECRET."""
@@ -81,9 +81,9 @@ class Proofs:
         return ProvenCaller(name, name if claim["kind"] == "key" else "users of no tenant")
 
     async def of_flow(
-        self, token: TurnToken | NoticeToken, block: str, database: Database
+        self, token: TurnToken | NoticeToken | DryToken, block: str, database: Database
     ) -> int | None:
-        """Return the tenant of the turn or notice whose token this is.
+        """Return the tenant of the turn, notice or test turn whose token this is.
 
         Raises Refused with the reason, TooMuch and DatabaseAway.
         """
@@ -103,7 +103,7 @@ async def _look_up_key(identity: CallerIdentity, database: Database) -> Proven:
     return Proven(proven.tenant_id)
 
 
-async def _look_up(token: TurnToken | NoticeToken, database: Database) -> Proven:
+async def _look_up(token: TurnToken | NoticeToken | DryToken, database: Database) -> Proven:
     proven = await prove_flow(database, ProveFlow(**token.held))
     if isinstance(proven, Refusal):
         raise Refused(proven.refused)

@@ -11,11 +11,20 @@ from router.http.errors import error_response
 from router.state.calls.flows import LookAtTurn, look_at_turn
 from router.state.calls.model import Refusal
 from router.state.database import Database
-from router.state.flow_tokens import NoticeToken, TurnToken, read_notice_token, read_token
+from router.state.flow_tokens import (
+    DryToken,
+    NoticeToken,
+    TurnToken,
+    read_dry_token,
+    read_notice_token,
+    read_token,
+)
 
 _GATEWAY = "/n8n/evolution/"
+_DRY = "/n8n/dry/"
+_DRY_GATEWAY = f"{_DRY}evolution/"
 _CRASHES = "/n8n/executions/"  # with the key that n8n and the router share, and small
-_PATHS = (_GATEWAY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
+_PATHS = (_GATEWAY, _DRY, _CRASHES, "/n8n/turns/", "/n8n/notices/")
 
 
 class Unwanted(Exception):
@@ -34,7 +43,7 @@ def is_of_flow(scope: Scope) -> bool:
 
 def may_be_large(scope: Scope) -> bool:
     """Whether a request may carry media."""
-    return bool(scope["path"].startswith(_GATEWAY))
+    return bool(scope["path"].startswith((_GATEWAY, _DRY_GATEWAY)))
 
 
 def refusal_of_form(scope: Scope) -> Response | None:
@@ -46,7 +55,7 @@ def refusal_of_form(scope: Scope) -> Response | None:
     shown = Headers(scope=scope).get("apikey")
     if path.startswith(_CRASHES) or token_of(scope) is not None:
         return None
-    if path.startswith(_GATEWAY):
+    if may_be_large(scope):
         message = "the header apikey must be the turn's token"
         return Refused(401, message, "token").answer()
     if shown is None:
@@ -54,12 +63,17 @@ def refusal_of_form(scope: Scope) -> Response | None:
     return error_response(409, "unknown_token", "nothing was done: unknown_token")
 
 
-def token_of(scope: Scope) -> TurnToken | NoticeToken | None:
-    """Return the token that a request shows, or None where it shows none and needs none."""
+def token_of(scope: Scope) -> TurnToken | NoticeToken | DryToken | None:
+    """Return the token that a request shows, or None where it shows none and needs none.
+
+    That of a test turn opens nothing but what is there for those, and no other opens that.
+    """
     path: str = scope["path"]
     shown = Headers(scope=scope).get("apikey")
     if shown is None or path.startswith(_CRASHES):
         return None
+    if path.startswith(_DRY):
+        return read_dry_token(shown)
     return read_token(shown) or read_notice_token(shown)
 
 
@@ -81,6 +95,8 @@ def database_away(scope: Scope, error: DatabaseAway) -> Response:
 
 async def require_held(scope: Scope, token: object, database: Database) -> None:
     """Raise Unwanted unless a token, which is right, may send something large now."""
+    if isinstance(token, DryToken):
+        return  # it is right until its turn is over, which is soon
     if not isinstance(token, TurnToken):
         answer = error_response(413, "too_large", "this token is good for short requests alone")
         raise Unwanted(answer)

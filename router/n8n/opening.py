@@ -8,8 +8,10 @@ from router.n8n.executions import ExecutionEraser, ExecutionsApi
 from router.n8n.handler import FlowRules, N8nHandler
 from router.n8n.notice_flows import NoticeFlows, NoticeTerms
 from router.n8n.payload import FlowTerms
+from router.n8n.trial import FlowTrial
 from router.notices.opening import LEASE
 from router.replies.making import ReplyMaker
+from router.replies.prompt import PromptRules
 from router.state.database import Database
 
 
@@ -20,8 +22,20 @@ def make_handler(
     fallback: ReplyMaker,
 ) -> N8nHandler:
     """Return what gives turns to n8n; `fallback` makes them while n8n is away."""
+    return N8nHandler(http, database, _rules(settings), fallback)
+
+
+def make_trial(settings: Settings, http: httpx.AsyncClient) -> FlowTrial:
+    """Return what tries flows with test turns."""
+    prompt = PromptRules(
+        settings.default_system_prompt, settings.prompt_token_budget, settings.default_timezone
+    )
+    return FlowTrial(http, _rules(settings), prompt)
+
+
+def _rules(settings: Settings) -> FlowRules:
     own_url = f"http://localhost:{settings.api_port}"
-    rules = FlowRules(
+    return FlowRules(
         webhooks_url=settings.n8n_webhook_url or "",
         api_key=settings.n8n_api_key or SecretStr(""),
         terms=FlowTerms(
@@ -45,7 +59,6 @@ def make_handler(
         contract=settings.n8n_contract,
         attempt_lease=settings.turn_lease_seconds,
     )
-    return N8nHandler(http, database, rules, fallback)
 
 
 def make_notice_flows(settings: Settings, http: httpx.AsyncClient, n8n: N8nHandler) -> NoticeFlows:

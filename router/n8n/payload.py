@@ -156,6 +156,11 @@ class TurnPayload(_Part):
     history: tuple[FlowMessage, ...] = Field(description="What was said before, oldest first")
     prompt: FlowPrompt
     urls: FlowUrls
+    dry: bool = Field(
+        default=False,
+        description="A test turn: what is sent is written down, and nobody gets it. What books,"
+        " charges or writes elsewhere should not do so then",
+    )
 
 
 @dataclass(frozen=True, slots=True)

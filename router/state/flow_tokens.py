@@ -7,11 +7,11 @@ forms, too, and not in the same ones: no reading of theirs decides what is a tok
 import re
 from dataclasses import dataclass
 
-from router.state.calls.model import Held, HeldNotice
+from router.state.calls.model import Held, HeldDryTurn, HeldNotice
 
-_TURN, _NOTICE = "hft", "hfn"
+_TURN, _NOTICE, _DRY = "hft", "hfn", "hfd"
 _FORM = re.compile(
-    f"({_TURN}|{_NOTICE})_([1-9][0-9]{{0,17}})"
+    f"({_TURN}|{_NOTICE}|{_DRY})_([1-9][0-9]{{0,17}})"
     "_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 )
 
@@ -48,6 +48,22 @@ class NoticeToken:
         return {"notice_id": self.notice_id, "token": self.secret}
 
 
+@dataclass(frozen=True, slots=True)
+class DryToken:
+    """A test turn's token: good for that alone, until it is over."""
+
+    dry_turn_id: int
+    secret: str
+
+    def __str__(self) -> str:
+        return f"{_DRY}_{self.dry_turn_id}_{self.secret}"
+
+    @property
+    def held(self) -> HeldDryTurn:
+        """What every SQL call about this test turn must show."""
+        return {"dry_turn_id": self.dry_turn_id, "token": self.secret}
+
+
 def read_token(text: str) -> TurnToken | None:
     """Return the turn's token that a flow has shown, or None if it is none. Never raises."""
     parts = _parts(text, _TURN)
@@ -58,6 +74,12 @@ def read_notice_token(text: str) -> NoticeToken | None:
     """Return the notice's token that a flow has shown, or None if it is none. Never raises."""
     parts = _parts(text, _NOTICE)
     return None if parts is None else NoticeToken(*parts)
+
+
+def read_dry_token(text: str) -> DryToken | None:
+    """Return the test turn's token that a flow has shown, or None if it is none. Never raises."""
+    parts = _parts(text, _DRY)
+    return None if parts is None else DryToken(*parts)
 
 
 def _parts(text: str, wanted: str) -> tuple[int, str] | None:

@@ -5,6 +5,7 @@ python -m scripts.n8n start         n8n on the router's PostgreSQL, until Ctrl-C
 python -m scripts.n8n import        n8n_workflows/ into n8n, published
 python -m scripts.n8n export        n8n's workflows into n8n_workflows/, fit for git
 python -m scripts.n8n check         n8n_workflows/ looked through, without starting n8n
+python -m scripts.n8n try           a test turn to a flow: what it would say; nothing is sent
 python -m scripts.n8n schema        n8n_workflows/*.schema.json, from the router's models
 python -m scripts.n8n credentials   what `n8n import:credentials` takes, from the configuration
 """
@@ -16,22 +17,28 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 
-from router.configuration.settings import ConfigurationError, Settings
+from router.configuration.settings import ConfigurationError, Settings, load_settings
 from router.embedded.errors import EmbeddedPostgresError
+from router.n8n.trial import TEXT, Trial
+from router.state.database import Database
+from scripts.banner import ASKS_FOR_AN_OWNER
 from scripts.n8n.canonical import SecretInWorkflow
-from scripts.n8n.catalogue import catalogue_of
+from scripts.n8n.catalogue import catalogue_of, installed_community
 from scripts.n8n.checking import check_folder
 from scripts.n8n.credentials import fill_in, read_example, variables_of
 from scripts.n8n.installation import InstallationFailed, cache_folder, install
 from scripts.n8n.launch import fill, n8n_home, running_n8n
 from scripts.n8n.library import WORKFLOWS, CommandFailed, export_all
+from scripts.n8n.only_one import N8nRunsAlready
 from scripts.n8n.schema import write_schemas
 from scripts.n8n.server import N8nDidNotStart
-from scripts.running import CannotGoOn, called, configuration
+from scripts.n8n.trying import try_flow
+from scripts.running import CannotGoOn, called, configuration, run
 
 _TOLD = (
     asyncpg.PostgresError,
@@ -41,6 +48,7 @@ _TOLD = (
     EmbeddedPostgresError,
     InstallationFailed,
     N8nDidNotStart,
+    N8nRunsAlready,
     OSError,
     SecretInWorkflow,
 )
@@ -58,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name)
         if name in ("import", "export", "check"):
             command.add_argument("--folder", type=Path, default=WORKFLOWS)
+    _add_try(commands.add_parser("try"))
     commands.add_parser("schema")
     commands.add_parser("credentials").add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
@@ -70,6 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def _add_try(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tenant", metavar="INSTANCE", default="", help="where there are several")
+    command.add_argument("--text", default=TEXT, help="what the customer writes")
+    command.add_argument("--flow", metavar="PATH", help="its webhook's path, if not the tenant's")
+    command.add_argument("--contract", choices=("answer", "gateway"), help="if not the tenant's")
+    command.add_argument(
+        "--editor",
+        action="store_true",
+        help="to n8n's editor, which waits for it: unpin the webhook, press Execute workflow",
+    )
+
+
 def _install(_: argparse.Namespace) -> int:
     installation = install(cache_folder(), _tell)
     print(f"n8n is in {installation.folder}")
@@ -78,7 +99,7 @@ def _install(_: argparse.Namespace) -> int:
 
 def _start(_: argparse.Namespace) -> int:
     with running_n8n(_settings(), _tell) as server:
-        print(f"n8n's editor: {server.home.url}   (Ctrl-C ends it)", flush=True)
+        print(f"n8n's editor: {server.home.url}   (Ctrl-C ends it){ASKS_FOR_AN_OWNER}", flush=True)
         signal.pause()
     return 0
 
@@ -100,12 +121,24 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    faults = check_folder(given.folder, catalogue_of(install(cache_folder(), _tell)))
+    own = load_settings({**os.environ, "N8N_ENABLED": "false"}).hybridflow_data / "n8n"
+    catalogue = catalogue_of(install(cache_folder(), _tell))
+    faults = check_folder(given.folder, replace(catalogue, community=installed_community(own)))
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
         print(f"{given.folder}: nothing to complain about")
     return 1 if faults else 0
+
+
+def _try(given: argparse.Namespace) -> int:
+    _settings()  # says which key is missing
+    wanted = Trial(given.tenant, given.text, given.flow, given.contract, given.editor)
+
+    async def work(settings: Settings, database: Database) -> int:
+        return await try_flow(settings, database, wanted)
+
+    return run(work)
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -142,6 +175,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "import": _import,
     "export": _export,
     "check": _check,
+    "try": _try,
     "schema": _schema,
     "credentials": _credentials,
 }

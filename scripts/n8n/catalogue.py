@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from scripts.n8n.installation import Installation
 
+COMMUNITY = "community_nodes.txt"
 _PACKAGES = ("n8n-nodes-base", "@n8n/n8n-nodes-langchain")
 # It leaves these out itself: what reaches into its own machine, and what tests it.
 _NOT_LOADED = frozenset({"executeCommand", "localFileTrigger", "e2eTest", "dynamicCredentialCheck"})
@@ -15,9 +17,13 @@ _KNOWN_TO_THE_EDITOR = {"n8n-nodes-base.stickyNote": frozenset({1.0})}
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The versions of every node type."""
+    """The versions of every node type; of community packages, the nodes, or None: not looked at.
+
+    Those are installed in n8n here, or named by the folder of the workflows as needed.
+    """
 
     types: Mapping[str, frozenset[float]]
+    community: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
 
     def knows(self, kind: str) -> bool:
         """Whether there is such a node."""
@@ -26,6 +32,59 @@ class Catalogue:
     def has(self, kind: str, version: float) -> bool:
         """Whether there is such a node in this version."""
         return version in self.types.get(kind, frozenset())
+
+    def is_community(self, kind: str) -> bool:
+        """Whether a node would be of a community package."""
+        return package_of(kind) not in _PACKAGES
+
+    def has_community(self, kind: str) -> bool:
+        """Whether its package is installed, or named, and has it as far as can be told."""
+        package = package_of(kind)
+        if package not in self.community:
+            return False
+        nodes = self.community[package]
+        name = kind.rpartition(".")[2].lower()
+        return nodes is None or name in nodes or name.removesuffix("tool") in nodes
+
+
+def package_of(kind: str) -> str:
+    """Return the npm package that a node's type names."""
+    return kind.rpartition(".")[0]
+
+
+def installed_community(user_folder: Path) -> dict[str, frozenset[str] | None]:
+    """Return the community packages that the n8n of this folder has, and their nodes."""
+    modules = user_folder / ".n8n" / "nodes" / "node_modules"
+    files = [*modules.glob("*/package.json"), *modules.glob("@*/*/package.json")]
+    found = {str(said["name"]): said for said in map(_package, files) if "n8n" in said}
+    return {
+        name: frozenset(Path(node).name.partition(".")[0].lower() for node in _nodes(said))
+        for name, said in found.items()
+    }
+
+
+def named_community(folder: Path) -> dict[str, frozenset[str] | None]:
+    """Return the community packages that the workflows of a folder say they need."""
+    try:
+        text = (folder / COMMUNITY).read_text()
+    except FileNotFoundError:
+        return {}
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return {line.rpartition("@")[0] or line: None for line in lines if line}
+
+
+def _package(file: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) and "name" in said else {}
+
+
+def _nodes(package: Mapping[str, Any]) -> list[str]:
+    own = package["n8n"]
+    nodes = own.get("nodes") if isinstance(own, dict) else None
+    return [str(node) for node in nodes or ()]
 
 
 def catalogue_of(installation: Installation) -> Catalogue:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scripts.n8n.canonical import (
     find_secrets,
     is_router_address,
 )
-from scripts.n8n.catalogue import Catalogue
+from scripts.n8n.catalogue import COMMUNITY, Catalogue, named_community, package_of
 from scripts.n8n.credentials import EXAMPLE
 from scripts.n8n.faults import CheckedWorkflow, Fault, Rule
 from scripts.n8n.flow_rules import FLOW_RULES
@@ -25,6 +26,8 @@ _ERROR_WORKFLOW = "hybridflowError"
 
 def check_folder(folder: Path, catalogue: Catalogue) -> tuple[Fault, ...]:
     """Return the faults of every workflow in a folder."""
+    community = {**named_community(folder), **catalogue.community}
+    catalogue = replace(catalogue, community=community)
     credentials = frozenset(c["id"] for c in json.loads((folder / EXAMPLE).read_text()))
     faults: list[Fault] = []
     for file in sorted(folder.glob("*.json")):
@@ -52,8 +55,18 @@ def check_workflow(
 
 def _nodes_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
     for node in workflow.content["nodes"]:
-        kind, version = node["type"], float(node["typeVersion"])
-        if not workflow.catalogue.knows(kind):
+        kind, version = str(node["type"]), float(node["typeVersion"])
+        if workflow.catalogue.has_community(kind):
+            continue
+        if package_of(kind) in workflow.catalogue.community:
+            yield workflow.fault(node["name"], f"{package_of(kind)} has no such node: {kind}.")
+        elif workflow.catalogue.is_community(kind) and package_of(kind):
+            yield workflow.fault(
+                node["name"],
+                f"it is of the community package {package_of(kind)}, which n8n does not have by"
+                f" itself. Install it (Settings, Community nodes), or name it in {COMMUNITY}.",
+            )
+        elif not workflow.catalogue.knows(kind):
             yield workflow.fault(node["name"], f"n8n has no node {kind}. Is its name right?")
         elif not workflow.catalogue.has(kind, version):
             yield workflow.fault(

@@ -17,7 +17,16 @@ from router.n8n.payload import TurnPayload
 from router.notices.payload import NoticePayload
 from scripts.n8n.canonical import is_trigger
 from scripts.n8n.faults import CheckedWorkflow, Fault, Rule
-from scripts.n8n.graph import Node, begins_with, can_fail, kind_of, posts_to
+from scripts.n8n.graph import (
+    Node,
+    begins_with,
+    can_fail,
+    is_call,
+    is_made_up,
+    kind_of,
+    never_fails,
+    posts_to,
+)
 
 _OWN_PATH = re.compile(r"(?:^|/)(hybridflow-[^/]*)$")
 _PAYLOADS: Mapping[str, type[BaseModel]] = {
@@ -32,6 +41,8 @@ _SENDS = re.compile(
 _CODE = ("jsCode", "functionCode", "pythonCode", "code")
 _GATEWAY_IN_CODE = re.compile(r"\burls\W{1,4}gateway\b")
 _ENDS = ("done", "fail", "handoff")
+_GOOD_ENDS = ("done",)
+_RESPOND = "respondToWebhook"
 _CURES = {"done": "closes the turn", "fail": "reports a failure"}
 
 
@@ -87,6 +98,37 @@ def _nothing_is_sent_past_the_router(workflow: CheckedWorkflow) -> Iterator[Faul
             yield workflow.fault(
                 node["name"],
                 "it sends past the fence. Begin its URL with the payload's urls.gateway.",
+            )
+
+
+def _addresses_are_known(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    """What writes somewhere says where: no check can tell where a made-up address leads."""
+    for node in workflow.content["nodes"]:
+        given = node["parameters"]
+        url = str(given.get("url", ""))
+        reads = str(given.get("method", "GET")) in ("GET", "HEAD", "OPTIONS")
+        if is_call(node) and not reads and is_made_up(url) and not _SENDS.search(url):
+            yield workflow.fault(
+                node["name"],
+                "its whole URL is made while it runs, so that nobody can tell where it posts."
+                " Begin it with an address, or with one of the payload's URLs.",
+            )
+
+
+def _errors_are_no_answers(workflow: CheckedWorkflow) -> Iterator[Fault]:
+    """A call that takes an error for an answer is looked at before the flow ends with it."""
+    if not list(_webhooks(workflow)):
+        return
+    for node in workflow.graph.steps():
+        if node.get("disabled") or not never_fails(node) or posts_to(node, *_ENDS):
+            continue
+        behind = [workflow.graph.nodes[n] for n in workflow.graph.next_to(node["name"])]
+        ends = [one for one in behind if kind_of(one) == _RESPOND or posts_to(one, *_GOOD_ENDS)]
+        if ends or (not behind and _answers_with_the_last(workflow)):
+            yield workflow.fault(
+                node["name"],
+                "it never fails (Never Error), and the flow ends with what it gets, an error as"
+                " well as an answer. Switch that option off, or look at the status first.",
             )
 
 
@@ -205,6 +247,8 @@ FLOW_RULES: tuple[Rule, ...] = (
     _webhook_is_locked,
     _example_is_valid,
     _nothing_is_sent_past_the_router,
+    _addresses_are_known,
+    _errors_are_no_answers,
     _flow_reports,
     _failures_are_handled,
     _flow_ends_on_purpose,

@@ -43,6 +43,10 @@ class Graph:
         """Return the names of the nodes that a node leads to, near and far."""
         return self._reached(n for group in self.outputs.get(name, []) for n in group)
 
+    def next_to(self, name: str) -> list[str]:
+        """Return the names of the nodes that come right behind a node."""
+        return [n for group in self.outputs.get(name, []) for n in group]
+
     def after_failure(self, name: str) -> set[str]:
         """Return what the error output of a node leads to: it is the last, behind the others."""
         groups = self.outputs.get(name, [])
@@ -80,6 +84,27 @@ def posts_to(node: Node, *callbacks: str) -> bool:
 def begins_with(url: str, name: str) -> bool:
     """Whether a URL begins with the payload's `urls.<name>`, and not with a URL of its own."""
     return re.match(rf"=\s*\{{\{{[^}}]*\burls\W{{1,4}}{name}\b", url) is not None
+
+
+_OUR_ADDRESSES = re.compile(r"\burls\W|\bllm_url\b|\brouter_url\b|\bnotify\W{1,4}url\b")
+
+
+def is_call(node: Node) -> bool:
+    """Whether a node makes an HTTP request, by itself or as a tool."""
+    return not node.get("disabled") and kind_of(node) in ("httpRequest", "httpRequestTool")
+
+
+def is_made_up(url: str) -> bool:
+    """Whether a URL begins with an expression that is none of the payload's or the router's."""
+    begins = re.match(r"=\s*(\{\{.*?\}\})", url, re.DOTALL)
+    return begins is not None and not _OUR_ADDRESSES.search(begins[1])
+
+
+def never_fails(node: Node) -> bool:
+    """Whether a node takes an error of HTTP for an answer."""
+    options = node["parameters"].get("options") or {}
+    response = (options.get("response") or {}).get("response") or {}
+    return is_call(node) and response.get("neverError") is True
 
 
 def can_fail(node: Node) -> bool:

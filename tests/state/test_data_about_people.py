@@ -34,6 +34,8 @@ OF_THE_BUSINESS = {
     # What an erasure leaves, without a word of the contact.
     "erased_contacts": "tenant_id contact_hash erased_at",
     "erased_messages": "tenant_id wa_id_hash erased_at",
+    # What a flow would have said to a made-up contact, until it was told.
+    "dry_turns": "id tenant_id token_hash began_at ends_at said ended",
     "executions_to_erase": "execution_id tenant_id asked_at next_at error",
 }
 """What is in no contact's export: it is about the business, its people, or who was erased."""

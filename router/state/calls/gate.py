@@ -22,15 +22,16 @@ async def prove_caller(database: Database, asked: ProveCaller) -> CallerProven:
 
 
 class ProveFlow(Asked):
-    """The token of a turn, or of a notice."""
+    """The token of a turn, a notice or a test turn."""
 
     turn_id: int | None = None
     notice_id: int | None = None
+    dry_turn_id: int | None = None
     token: str
 
 
 class FlowProven(Answer):
-    """Whose turn or notice it is."""
+    """Whose turn, notice or test turn it is."""
 
     tenant_id: int
 

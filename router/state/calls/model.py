@@ -120,6 +120,13 @@ class HeldNotice(TypedDict):
     token: str
 
 
+class HeldDryTurn(TypedDict):
+    """A test turn's id and token; see Held."""
+
+    dry_turn_id: int
+    token: str
+
+
 async def call(
     database: Database, function: str, asked: Asked | None, answer: type[_Answer]
 ) -> _Answer:

@@ -1,0 +1,272 @@
+"""Tries a flow: a real turn, marked `dry`, of which nothing reaches anybody.
+
+The turn is posted as every turn is; what the flow answers is read as every answer is, and what it
+sends is written down (`dry_turns.py`). Told is what would have been said, or what is wrong.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from pydantic import BaseModel, Field
+
+from router.llm.provider import LlmError
+from router.n8n.answering import NotTaken, ask_flow, understand
+from router.n8n.dry_turns import DRY_JID, shown_values
+from router.n8n.handler import KEY_HEADER, FlowRules
+from router.n8n.payload import Contract, FlowUrls, TurnPayload, build_payload
+from router.n8n.reply import Answered
+from router.replies.making import Part
+from router.replies.prompt import PromptRules, prompt_of_turn
+from router.sending.outgoing import TEXT_PATH
+from router.state.calls.claimed_turn import ClaimedTurn, TurnMessage, TurnSession
+from router.state.calls.dry_turns import (
+    BeginDryTurn,
+    BegunDryTurn,
+    DryTurnSoFar,
+    LookAtDryTurn,
+    begin_dry_turn,
+    look_at_dry_turn,
+)
+from router.state.database import Database
+from router.state.flow_tokens import DryToken
+
+_LOOK_SECONDS = 0.5
+_MARGIN = 10.0  # seconds that a test turn lasts longer than its flow may take
+_ACCEPTED = 10.0  # seconds in which a flow that sends by itself says that it has begun
+TEXT = "Hello! Are you open today?"
+
+
+class SaidMessage(BaseModel):
+    """A message that would have been sent: a text, or what else Evolution would be asked."""
+
+    text: str | None = None
+    path: str | None = Field(default=None, description="Evolution's, of what is no text")
+    body: dict[str, Any] | None = None
+
+
+class TriedFlow(BaseModel):
+    """What a flow made of a test turn. With an `error` a real turn would have been tried again."""
+
+    ok: bool
+    flow: str = Field(description="Where the turn was posted")
+    contract: Contract
+    said: list[SaidMessage] = Field(description="What the customer would have got, in its order")
+    handoff: dict[str, Any] | None = None
+    silence: str | None = None
+    usage: dict[str, Any] | None = None
+    execution_id: str | None = None
+    error: str | None = None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Which flow is tried, with which words of a customer.
+
+    `flow` and `in_editor` (n8n's test webhook, which listens once, while its editor waits) are for
+    the deployment to choose.
+    """
+
+    instance_name: str
+    text: str = TEXT
+    flow: str | None = None
+    contract: Contract | None = None
+    in_editor: bool = False
+
+
+class FlowTrial:
+    """Posts test turns to n8n."""
+
+    def __init__(self, http: httpx.AsyncClient, rules: FlowRules, prompt: PromptRules) -> None:
+        self._http = http
+        self._rules = rules
+        self._prompt = prompt
+
+    async def run(self, database: Database, wanted: Trial) -> TriedFlow:
+        """Try a flow, and wait until it has ended. `database` is the caller's.
+
+        Raises NotFound, NotAllowed and Conflict; what is wrong with the flow is told.
+        """
+        terms, began = self._rules.terms, monotonic()
+        named = wanted.flow or ("(its own)" if wanted.in_editor or wanted.contract else None)
+        asked = BeginDryTurn(
+            instance_name=wanted.instance_name, seconds=terms.answer + _MARGIN, flow=named
+        )
+        dry = await begin_dry_turn(database, asked)
+        turn = _turn(dry, wanted.text)
+        contract = wanted.contract or dry.tenant.n8n_contract or self._rules.contract
+        url = self._url(wanted.flow or dry.tenant.n8n_flow, in_editor=wanted.in_editor)
+        tried = TriedFlow(ok=False, flow=url, contract=contract, said=[], seconds=0)
+        try:
+            payload = self._payload(turn, dry, contract)
+            is_answered = await self._post(turn, url, payload, tried)
+            until = began + terms.answer
+            await self._ended(database, wanted.instance_name, dry, tried, until, now=is_answered)
+        except NotTaken as error:
+            tried.error = f"{error}{_EDITOR if wanted.in_editor else _PUBLISH}"
+        except LlmError as error:
+            tried.error = str(error)
+        finally:
+            await self._close(database, wanted.instance_name, dry, tried)
+        tried.ok = tried.error is None
+        tried.seconds = round(monotonic() - began, 3)
+        return tried
+
+    def _url(self, flow: str | None, *, in_editor: bool) -> str:
+        url = self._rules.url_of(flow)
+        return url.replace("/webhook", "/webhook-test", 1) if in_editor else url
+
+    def _payload(self, turn: ClaimedTurn, dry: BegunDryTurn, contract: Contract) -> TurnPayload:
+        terms = self._rules.terms
+        payload = build_payload(turn, prompt_of_turn(turn, self._prompt), terms, contract)
+        base = f"{terms.base_url.rstrip('/')}/n8n/dry"
+        callbacks = f"{base}/turns/{dry.dry_turn_id}"
+        return payload.model_copy(
+            update={
+                "dry": True,
+                "token": str(DryToken(dry.dry_turn_id, dry.token)),
+                "lease_seconds": terms.answer,
+                "urls": FlowUrls(
+                    gateway=f"{base}/evolution",
+                    began=f"{callbacks}/began",
+                    done=f"{callbacks}/done",
+                    fail=f"{callbacks}/fail",
+                    handoff=f"{callbacks}/handoff",
+                    extend=f"{callbacks}/extend",
+                ),
+            }
+        )
+
+    async def _post(
+        self, turn: ClaimedTurn, url: str, payload: TurnPayload, tried: TriedFlow
+    ) -> bool:
+        """Post the turn; return whether the flow has answered it. Raises NotTaken and LlmError."""
+        answers = payload.contract == "answer"
+        headers = {
+            "Content-Type": "application/json",
+            KEY_HEADER: self._rules.api_key.get_secret_value(),
+        }
+        seconds = self._rules.terms.answer if answers else _ACCEPTED
+        answer = await ask_flow(self._http, url, payload.model_dump_json(), headers, seconds)
+        if not answers and answer.is_success:
+            return False
+        said = await understand(answer, turn, seconds)
+        tried.execution_id = None if said.execution_id is None else str(said.execution_id)
+        if not isinstance(said, Answered):
+            return False
+        _tell(said, tried)
+        return True
+
+    async def _ended(
+        self,
+        database: Database,
+        name: str,
+        dry: BegunDryTurn,
+        tried: TriedFlow,
+        until: float,
+        *,
+        now: bool,
+    ) -> None:
+        """Wait until a flow that sends by itself has ended its turn; `now`: it has answered."""
+        while not now:
+            so_far = await _look(database, name, dry, close=False)
+            if so_far.is_over:
+                return
+            if monotonic() >= until:
+                seconds = self._rules.terms.answer
+                tried.error = (
+                    f"the flow called neither done, fail nor handoff within {seconds:g} seconds:"
+                    " see its execution in n8n"
+                )
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _close(
+        self, database: Database, name: str, dry: BegunDryTurn, tried: TriedFlow
+    ) -> None:
+        """End the test turn, and tell what the flow has sent in it."""
+        last = await _look(database, name, dry, close=True)
+        sent = [_message(each["path"], each["body"]) for each in last.said]
+        tried.said = [*sent, *tried.said]
+        ended = dict(last.ended or {})
+        match ended.pop("how", None):
+            case "fail":
+                tried.error = f"the flow reports {ended.get('kind')}: {ended.get('error')}"
+            case "handoff":
+                tried.handoff = ended
+            case "done":
+                if reason := ended.pop("reason", None):
+                    tried.silence = reason
+                tried.usage = ended or None
+
+
+_PUBLISH = ". Is the workflow published, and N8N_WEBHOOK_URL right?"
+_EDITOR = (
+    ". Unpin the example of its webhook and press Execute workflow first: n8n's test webhook"
+    " listens once, for two minutes"
+)
+
+
+async def _look(database: Database, name: str, dry: BegunDryTurn, *, close: bool) -> DryTurnSoFar:
+    asked = LookAtDryTurn(instance_name=name, dry_turn_id=dry.dry_turn_id, close=close or None)
+    return await look_at_dry_turn(database, asked)
+
+
+def _turn(dry: BegunDryTurn, text: str) -> ClaimedTurn:
+    """Return the test turn as a claimed one, with a contact that there is not."""
+    message = TurnMessage(
+        message_id=dry.dry_turn_id,
+        wa_id=f"DRY{uuid4().hex[:17].upper()}",
+        from_me=False,
+        sender="contact",
+        kind="text",
+        body=text,
+        quoted=None,
+        author_name=None,
+        sent_at=dry.now,
+        in_turn=True,
+    )
+    return ClaimedTurn(
+        turn_id=dry.dry_turn_id,
+        token=dry.token,
+        attempt=1,
+        now=dry.now,
+        reply=None,
+        correlation_id=f"dry-{dry.dry_turn_id}",
+        tenant=dry.tenant,
+        session=TurnSession(
+            session_id=0,
+            chat="contact",
+            jid=DRY_JID,
+            jids=(DRY_JID,),
+            contact_name="Test",
+        ),
+        parts=(),
+        history=(message,),
+    )
+
+
+def _tell(said: Answered, tried: TriedFlow) -> None:
+    for each in said.parts:
+        if not isinstance(each, str) and "handoff" in each:
+            tried.handoff = dict(each["handoff"])
+        else:
+            tried.said.append(_part(each))
+    tried.silence = said.silence
+    tried.usage = {name: value for name, value in said.cost.items() if value is not None} or None
+
+
+def _part(part: Part) -> SaidMessage:
+    if isinstance(part, str):
+        return SaidMessage(text=part)
+    return _message(part["path"], shown_values(part["body"]))
+
+
+def _message(path: str, body: dict[str, Any]) -> SaidMessage:
+    if path == TEXT_PATH and set(body) == {"text"}:
+        return SaidMessage(text=body["text"])
+    return SaidMessage(path=path, body=body)
