@@ -111,7 +111,7 @@ def _services(
             wake_eraser=workers.eraser.wake,
             sign_ins=sign_ins(settings),
             cookies=cookies(settings),
-            trial=None if workers.n8n is None else make_trial(settings, outside.flows),
+            trial=make_trial(settings, outside.flows),
         ),
         console=ConsoleServices(
             demo=demo,

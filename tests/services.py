@@ -19,6 +19,7 @@ from router.intake.ingester import Ingester
 from router.intake.marks import Marks
 from router.intake.rejections import Rejections
 from router.intake.webhook_access import AccessCache
+from router.n8n.opening import make_trial
 from router.people.hashing import ContactHashes
 from router.sharing.at_once import AtOnce
 from router.sharing.rates import Rates
@@ -73,7 +74,8 @@ def api_services(
     wake: Wake = nothing,
     wake_eraser: Callable[[], None] = nothing,
 ) -> ApiServices:
-    """Answer operators out of `database`; `wake` is told of turns."""
+    """Answer operators out of `database`; `wake` is told of turns. There is no n8n."""
+    unasked: Any = None
     return ApiServices(
         settings=settings,
         entrances=Entrances(database),
@@ -86,4 +88,5 @@ def api_services(
         wake_eraser=wake_eraser,
         sign_ins=sign_ins(settings),
         cookies=cookies(settings),
+        trial=make_trial(settings, unasked),
     )

@@ -60,7 +60,7 @@ class ApiServices:
     wake_eraser: Callable[[], None]
     sign_ins: SignIns
     cookies: Cookies
-    trial: FlowTrial | None = None  # None: n8n is not used
+    trial: FlowTrial
 
 
 _Services = Annotated[ApiServices, Depends(given(ApiServices))]
@@ -78,7 +78,7 @@ async def _tests(services: _Services) -> AtOnce:
     return services.tests
 
 
-async def _trial(services: _Services) -> FlowTrial | None:
+async def _trial(services: _Services) -> FlowTrial:
     return services.trial
 
 
@@ -107,8 +107,7 @@ TheSettings = Annotated[Settings, Depends(_settings)]
 TheTests = Annotated[AtOnce, Depends(_tests)]
 """Counts the tests of each instance that are under way."""
 
-TheTrial = Annotated[FlowTrial | None, Depends(_trial)]
-"""Tries flows; None where n8n is not used."""
+TheTrial = Annotated[FlowTrial, Depends(_trial)]
 
 TheEvolution = Annotated[EvolutionClient, Depends(_evolution)]
 TheAbandon = Annotated[Abandon, Depends(_abandon)]

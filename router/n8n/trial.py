@@ -145,6 +145,8 @@ class FlowTrial:
         self, turn: ClaimedTurn, url: str, payload: TurnPayload, tried: TriedFlow
     ) -> bool:
         """Post the turn; return whether the flow has answered it. Raises NotTaken and LlmError."""
+        if not self._rules.webhooks_url:
+            raise NotTaken(_NOT_USED, "n8n")
         answers = payload.contract == "answer"
         headers = {
             "Content-Type": "application/json",
@@ -204,6 +206,7 @@ class FlowTrial:
                 tried.usage = ended or None
 
 
+_NOT_USED = "n8n is not used here: set N8N_ENABLED, N8N_WEBHOOK_URL and N8N_API_KEY"
 _PUBLISH = ". Is the workflow published, and N8N_WEBHOOK_URL right?"
 _EDITOR = (
     ". Unpin the example of its webhook and press Execute workflow first: n8n's test webhook"

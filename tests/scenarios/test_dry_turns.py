@@ -121,7 +121,7 @@ async def test_every_kind_of_answer_is_told(stage: Stage, n8n: AnsweringN8n, ans
     ("answer", "why"),
     [
         (Response(b"", 200), "it is empty"),
-        ({"text": "Agent stopped due to max iterations."}, "max iterations"),
+        ({"text": "Agent stopped due to max iterations."}, "an agent's own report"),
         (JSONResponse({"message": "Error in workflow"}, 500), "Error in workflow"),
         (
             JSONResponse(

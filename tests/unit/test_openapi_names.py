@@ -15,6 +15,7 @@ DOCUMENT: dict[str, Any] = create_app(load_settings({}, env_file=None)).openapi(
 VERBS = (
     *("list", "get", "create", "change", "set", "remove", "retire", "revoke", "pause", "resume"),
     *("export", "erase", "retry", "check", "probe", "end", "prune", "receive"),
+    "try",
 )
 # What is of no single tenant, or is found by a name of its own.
 WITHOUT_TENANT_ID = {
@@ -24,6 +25,7 @@ WITHOUT_TENANT_ID = {
     "/api/me": "a caller may be known in several tenants",
     "/api/session": "a sign-in holds a key, which is for several tenants",
     "/api/instances/{name}/test-webhook": "an instance's name names its tenant",
+    "/api/instances/{name}/try-flow": "an instance's name names its tenant",
     "/api/instances/{name}/qrcode": "an instance's name names its tenant",
 }
 

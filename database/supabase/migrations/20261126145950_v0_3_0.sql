@@ -10232,10 +10232,10 @@ $$;
 -- HybridFlow: whether the caller is known, asked before the body of the call is read.
 
 -- prove_caller({caller})
--- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for every
--- tenant, and of a user, the first that it is for, by which its calls are counted together with those of
--- others. PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may do
--- is judged as it is done.
+-- Whether the caller (see 0830) is known at this moment. Returns {tenant_id?}: of a key that is not for
+-- every tenant, and of a user, the first that it is for, by which its calls are counted together with those
+-- of others. PT401: an API key that nobody has, or that was revoked or has expired. What a known caller may
+-- do is judged as it is done.
 create or replace function public.prove_caller(p jsonb)
 returns jsonb
 language plpgsql
@@ -10261,9 +10261,9 @@ end
 $$;
 
 -- prove_flow({turn_id | notice_id | dry_turn_id, token})
--- Returns {tenant_id} or {refused: reason}: of the turn, notice or test turn whose token that is, or why it is
--- nobody's, as the function that acts on it would say. Whether the token may still act is judged as it acts. Takes no
--- lock: anybody may ask.
+-- Returns {tenant_id} or {refused: reason}: of the turn, notice or test turn whose token that is, or why it
+-- is nobody's, as the function that acts on it would say. Whether the token may still act is judged as it
+-- acts. Takes no lock: anybody may ask.
 create or replace function public.prove_flow(p jsonb)
 returns jsonb
 language plpgsql
@@ -10819,10 +10819,10 @@ $$;
 
 -- ==================== 0857_dry_turns.sql
 
--- HybridFlow: dry turns: a flow is tried as it is, and what it sends is written down instead of sent. They are
--- apart from turns: no session, message, budget or figure knows of them, and nothing leads from one to
--- Evolution. What is in a row is what a flow said to a made-up contact; it goes as soon as it was told, and an
--- hour after it began at the latest with the next one that begins.
+-- HybridFlow: dry turns: a flow is tried as it is, and what it sends is written down instead of sent. They
+-- are apart from turns: no session, message, budget or figure knows of them, and nothing leads from one to
+-- Evolution. What is in a row is what a flow said to a made-up contact; it goes as soon as it was told, and
+-- an hour after it began at the latest with the next one that begins.
 
 create table if not exists public.dry_turns (
     id bigint generated always as identity primary key,
@@ -10843,11 +10843,11 @@ create index if not exists dry_turns_by_age on public.dry_turns (began_at);
 alter table public.dry_turns enable row level security;
 
 -- begin_dry_turn({instance_name, seconds, flow?, caller?})
--- A test turn of that tenant, which lasts so many seconds. `flow`: another than the tenant's own is tried, which
--- only the deployment may name, for it is a path in its n8n. Returns {dry_turn_id, token, now, tenant}: the
--- tenant as a turn's context has it, without its keys. PT404: no such instance; PT403: a flow that the caller may
--- not name; PT409: the tenant has an LLM key of its own, so that no flow gets its turns, or it has had 60 test
--- turns within an hour.
+-- A test turn of that tenant, which lasts so many seconds. `flow`: another than the tenant's own is tried,
+-- which only the deployment may name, for it is a path in its n8n. Returns {dry_turn_id, token, now,
+-- tenant}: the tenant as a turn's context has it, without its keys. PT404: no such instance; PT403: a flow
+-- that the caller may not name; PT409: the tenant has an LLM key of its own, so that no flow gets its
+-- turns, or it has had 60 test turns within an hour.
 create or replace function public.begin_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -10904,10 +10904,10 @@ end
 $$;
 
 -- note_dry_turn({dry_turn_id, token, instance_name?, said?, ended?})
--- What a flow says of its test turn: `said`, messages that it has sent through the gateway to that instance;
--- `ended`, how it has closed the turn. Returns {ok} or {refused: reason}: 'stale', the turn is over, or the token
--- is nobody's; 'elsewhere', the instance is not its tenant's; 'too_many_sends', 500 messages, or a million
--- characters. The same end again is no fault.
+-- What a flow says of its test turn: `said`, messages that it has sent through the gateway to that
+-- instance; `ended`, how it has closed the turn. Returns {ok} or {refused: reason}: 'stale', the turn is
+-- over, or the token is nobody's; 'elsewhere', the instance is not its tenant's; 'too_many_sends', 500
+-- messages, or a million characters. The same end again is no fault.
 create or replace function public.note_dry_turn(p jsonb)
 returns jsonb
 language plpgsql
@@ -10927,7 +10927,9 @@ begin
             return jsonb_build_object('ok', true);
         end if;
         return jsonb_build_object('refused', 'stale');
-    elsif p ->> 'instance_name' <> (select t.instance_name from public.tenants as t where t.id = v_turn.tenant_id) then
+    elsif p ->> 'instance_name' <> (
+        select t.instance_name from public.tenants as t where t.id = v_turn.tenant_id
+    ) then
         return jsonb_build_object('refused', 'elsewhere');
     elsif jsonb_array_length(v_turn.said) >= 500 or length(v_turn.said::text) > 1000000 then
         return jsonb_build_object('refused', 'too_many_sends');
@@ -10939,7 +10941,7 @@ begin
 end
 $$;
 
--- look_at_dry_turn({instance_name, dry_turn_id, close?, caller?})
+-- look_at_dry_turn({instance_name, dry_turn_id, close?})
 -- What a flow has said so far of a test turn of that tenant. `close`: it is over now, its token is worth
 -- nothing, and what was said is forgotten. Returns {said: [message], ended, is_over}: is_over, its
 -- flow has ended it, or its time is up. PT404: there is no such test turn.
