@@ -59,17 +59,9 @@ def _checked_out(commit: str) -> Path:
 
 def _run(folder: Path) -> int:
     ignored = [f"--ignore=tests/state/test_{name}.py" for name in _OF_FILES]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        _PLUGIN.stem,
-        "tests/state",
-        "-m",
-        "not twice",
-        *ignored,
-    ]
+    plugin = ["-p", _PLUGIN.stem]
+    chosen = ["tests/state", "-m", "not twice", *ignored]
+    command = [sys.executable, "-m", "pytest", *plugin, *chosen]
     environment = os.environ | {
         "SCHEMA_UNDER_TEST": str(MIGRATIONS),
         "PYTHONPATH": os.pathsep.join([str(folder), str(_PLUGIN.parent)]),
