@@ -34,6 +34,12 @@ _GOING_BACK = "played, one after the other: tests/state/test_going_back.py"
 _RELEASE = "is done once for a release: tests/state/test_history.py"
 _MAKE_TEST = "is what runs this"
 _SERVE = "tests/scenarios/test_serve.py"
+_TRY = "wants a flow that ends: tests/scenarios/test_dry_turns.py"
+_TRY_BY_CURL = (
+    'curl -X POST "http://localhost:8000/api/instances/my-instance/try-flow"'
+    """ -H "X-API-Key: $API_KEY" -H 'Content-Type: application/json'"""
+    """ -d '{"text": "Have you got cake?"}'"""
+)
 _DEMO = "tests/scenarios/test_demo.py"
 _TOGETHER = "test_workflows_go_into_n8n_and_come_back_as_the_guide_says, for they need each other"
 _GIT = "is git's own, and wants a repository with a remote"
@@ -82,6 +88,9 @@ ELSEWHERE = {
     "python -m benchmarks.faults": _HARNESS,
     "python -m benchmarks.faults --seed 1 --conversations 10000": _HARNESS,
     "python -m scripts.n8n start": _SERVE,
+    "python -m scripts.n8n try": _TRY,
+    'python -m scripts.n8n try --tenant my-instance --text "Have you got cake?"': _TRY,
+    _TRY_BY_CURL: _TRY,
     "python -m scripts.n8n import": _TOGETHER,
     "python -m scripts.n8n export": _TOGETHER,
     "docker compose ps": _COMPOSE,
