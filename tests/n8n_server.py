@@ -5,7 +5,7 @@ import json
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,12 +154,17 @@ class TestN8n:
 
 
 @contextmanager
-def running_n8n(database_url: str, folder: Path) -> Iterator[TestN8n]:
-    """Install n8n if need be, import the workflows, start it; it ends with the block."""
+def running_n8n(
+    database_url: str, folder: Path, extra: Mapping[str, str] | None = None
+) -> Iterator[TestN8n]:
+    """Install n8n if need be, import the workflows, start it; it ends with the block.
+
+    `extra` are its own settings, as N8N_EXTRA_* gives them; such a one has the whole database.
+    """
     installation = install(cache_folder(), print)
     with Relay() as anthropic, Relay() as openai, Relay() as router:
         relays = Relays(anthropic, openai, router)
-        home = asyncio.run(open_home(database_url, folder / "home", free_port()))
+        home = _home(database_url, folder / "home", extra)
         asyncio.run(_fill(installation, home, folder / "workflows", relays))
         server = N8nServer(installation, home)
         server.start()
@@ -168,6 +173,13 @@ def running_n8n(database_url: str, folder: Path) -> Iterator[TestN8n]:
             yield TestN8n(installation, server, relays)
         finally:
             server.stop()
+
+
+def _home(database_url: str, folder: Path, extra: Mapping[str, str] | None) -> N8nHome:
+    if extra is None:
+        return asyncio.run(open_home(database_url, folder, free_port()))
+    folder.mkdir(parents=True)
+    return N8nHome(database_url, folder, "a-key-of-one-test", free_port(), extra=extra)
 
 
 async def _fill(installation: Installation, home: N8nHome, folder: Path, relays: Relays) -> None:

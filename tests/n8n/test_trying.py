@@ -50,4 +50,4 @@ async def test_a_flow_that_crashes_is_told_as_that(staged: Staged):
     async with staged("answer-crash") as stage:
         tried = await tries(stage)
         assert not tried["ok"]
-        assert "Error in workflow" in tried["error"]
+        assert "n8n answered 500: an error of the flow" in tried["error"]
