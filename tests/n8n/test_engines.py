@@ -30,10 +30,8 @@ async def test_what_is_shipped_answers_on_both_engines(
     engine: TestN8n, flow: str, contract: str, database_url: str, evolution, llm: Anthropic
 ):
     engine.anthropic.leads_to(llm.url)
-    more = {"ANTHROPIC_BASE_URL": engine.anthropic.url} if not flow else {}
-    async with performance(
-        database_url, evolution, llm, **engine.configuration(flow, **more)
-    ) as stage:
+    configuration = engine.configuration(flow)
+    async with performance(database_url, evolution, llm, **configuration) as stage:
         llm.answers("Temos bolo de cenoura")
         tried = await tries(stage, text="tem bolo?")
         await engine.falls_silent()
