@@ -12,6 +12,8 @@ DEFAULT_ROUTER_URL = "http://localhost:8000"
 
 Workflow = Mapping[str, Any]
 
+_OF_THE_ROUTER = "/n8n/"  # every path that a payload's `urls` name begins with it
+
 _FILES = {
     "hybridflowInbound": "inbound.json",
     "hybridflowError": "error.json",
@@ -63,11 +65,16 @@ def file_name(workflow: Workflow) -> str:
 
 
 def with_router_url(workflow: Workflow, url: str) -> dict[str, Any]:
-    """Return the workflow with the router's URL in its nodes "Router address".
+    """Return the workflow with the router's URL in its nodes "Router address" and its examples.
 
     For workflows that no payload brings it; in the files it is the default.
     """
-    return {**workflow, "nodes": [_addressed(node, url) for node in workflow["nodes"]]}
+    nodes = [_addressed(node, url) for node in workflow["nodes"]]
+    pinned = workflow.get("pinData")
+    if not pinned:
+        return {**workflow, "nodes": nodes}
+    examples = {name: [_example_at(item, url) for item in items] for name, items in pinned.items()}
+    return {**workflow, "nodes": nodes, "pinData": examples}
 
 
 def is_router_address(node: Mapping[str, Any]) -> bool:
@@ -143,6 +150,21 @@ def _without_the_call(item: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     kept = {name: value for name, value in content.items() if name not in _OF_THE_CALL}
     return {"json": {**kept, "headers": {}} if "headers" in kept else kept}
+
+
+def _example_at(item: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Return a pinned example whose `urls` lead to a router at this URL."""
+    match item:
+        case {"json": {"body": {"urls": dict() as urls} as body} as content}:
+            led = {name: _led_to(url, value) for name, value in urls.items()}
+            return {**item, "json": {**content, "body": {**body, "urls": led}}}
+        case _:
+            return dict(item)
+
+
+def _led_to(url: str, value: Any) -> Any:
+    before, found, path = str(value).partition(_OF_THE_ROUTER)
+    return f"{url.rstrip('/')}{found}{path}" if found and "://" in before else value
 
 
 def _assignments(node: Mapping[str, Any]) -> list[dict[str, Any]]:
