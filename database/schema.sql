@@ -5159,7 +5159,8 @@ as $$
     from common
 $$;
 
--- The whole sentences of a text, of three words or more, as words_of tells words.
+-- The whole sentences of a text, of three words or more, as words_of tells words. A line of its own in bold is
+-- none: programs of business's people, such as Chatwoot, put the name of who writes above each message.
 create or replace function hybridflow.sentences_of(p_text text)
 returns text[]
 language sql
@@ -5172,7 +5173,10 @@ as $$
             select btrim(regexp_replace(
                 regexp_replace(p, '[0-9]+', '0', 'g'), '[^[:alnum:]]+', ' ', 'g'
             )) as words
-            from regexp_split_to_table(lower(left(p_text, 1000)), '[.!?…\n]+') as p
+            from regexp_split_to_table(
+                regexp_replace(lower(left(p_text, 1000)), '^\s*\*[^*\n]{1,80}\*:?\s*$', '', 'gn'),
+                '[.!?…\n]+'
+            ) as p
         ) as s
         where s.words like '% % %'
     )
@@ -13802,7 +13806,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', '3940d6c687575d70cd94669d0d6b91af4c24eff056061b0d71abf5a136f719f9')
+    ('20261126145950', 'v0_3_0', '2c84c1a5aa2b8d4d586f5d46db6de54d8c3fc94c8edb5144d1444df66b35483f')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

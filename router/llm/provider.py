@@ -273,7 +273,6 @@ _STATUS_OF = {
     "insufficient_quota": 402,
     "invalid_api_key": 401,
     "invalid_argument": 400,
-    "invalid_request_error": 400,
     "model_not_found": 404,
     "not_found_error": 404,
     "overloaded_error": 529,

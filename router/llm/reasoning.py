@@ -9,7 +9,7 @@ holds no thought, and goes by itself. Words after the tag's name make it a text:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _NAME = (
     r"(?:(?:[a-z_]{1,20}:|[a-z]{1,20}_|ant)?"  # <seed:think>, <longcat_think>, <antThinking>
@@ -72,6 +72,22 @@ def without_reasoning(text: str) -> str:
     if wrapped := _WRAPPED.fullmatch(shown):
         shown = wrapped[2]
     return shown.strip()
+
+
+def begins_in_thought(text: str) -> bool:
+    """Whether a text begins with a thought that no tag opens: the first one closes it."""
+    first = next(_tags(text), None)
+    return first is not None and first["closing"] is not None
+
+
+def has_tags(text: str) -> bool:
+    """Whether there is any tag of a thought in it."""
+    return next(_tags(text), None) is not None
+
+
+def _tags(text: str) -> Iterator[re.Match[str]]:
+    found = _TAG.finditer(text)
+    return (tag for tag in found if tag["spoken"] is None and tag["empty"] is None)
 
 
 def without_reasoning_in(texts: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A number that somebody searches for is found under every spelling that WhatsApp may have for it."""
+"""A number that somebody searches for is found under every spelling that it may have."""
 
 import pytest
 

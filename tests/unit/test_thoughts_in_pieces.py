@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 
-from router.llm.provider import LlmError
-from router.llm.reasoning import without_reasoning, without_reasoning_in
+from router.llm.provider import LlmError, LlmReply
+from router.llm.reasoning import begins_in_thought, without_reasoning, without_reasoning_in
+from router.llm.thinkers import Thinkers
 from router.n8n.answered_messages import Conversation
 from router.n8n.reply import Answered, read_answer
 from router.replies.parts import parts_of
@@ -116,3 +117,32 @@ def test_one_that_is_spoken_of_in_a_thought_ends_and_begins_none(text: str) -> N
 @pytest.mark.parametrize("text", ["curso <design-thinking>", "<thinker>", "<rethink it>", "<plan>"])
 def test_what_is_no_tag_stays(text: str) -> None:
     assert without_reasoning(text) == text
+
+
+def reply(text: str, *, truncated: bool = False) -> LlmReply:
+    return LlmReply(text, "openai", "r1", 1, 1, truncated=truncated)
+
+
+def test_a_model_that_begins_in_thought_is_known_where_it_is_cut_off_before_the_end_of_it() -> None:
+    thinkers = Thinkers()
+    cut = reply("The customer asks the price. Our margin", truncated=True)
+    assert thinkers.heard("r1", cut).text == cut.text  # nothing tells what it is
+    assert thinkers.heard("r1", reply("our margin</think>Sim")).text == "our margin</think>Sim"
+    assert thinkers.heard("r1", cut).text == ""
+    assert thinkers.heard("another", cut).text == cut.text
+    whole = reply("Custa R$ 32.")
+    assert thinkers.heard("r1", whole).text == whole.text  # it was told not to think
+    opened = reply("Sim. <think>our margin", truncated=True)
+    assert thinkers.heard("r1", opened).text == opened.text
+
+
+@pytest.mark.parametrize("text", ["<think>a</think>b", "<think/>a</think>", "Use `</think>`", "oi"])
+def test_who_opens_a_thought_does_not_begin_in_one(text: str) -> None:
+    assert begins_in_thought(text) is (text == "<think/>a</think>")
+
+
+def test_no_more_models_are_kept_than_may_be() -> None:
+    thinkers = Thinkers()
+    for number in range(2_000):
+        thinkers.heard(f"m{number}", reply("a</think>b"))
+    assert len(thinkers._models) == 1_000
