@@ -31,21 +31,21 @@ OPEN_IN_SQL = """
     ),
 
     windows as (
-        select d.day, w.window
+        select d.day, w.hours
         from days as d
         cross join lateral jsonb_array_elements_text(coalesce(
             $2::jsonb -> 'exceptions' -> to_char(d.day, 'YYYY-MM-DD'),
             $2::jsonb -> 'weekly' -> to_char(d.day, 'dy'),
             '[]'
-        )) as w (window)
+        )) as w (hours)
     ),
 
     times as (
         select
-            (w.day + split_part(w.window, '-', 1)::time) at time zone $1::text as opens,
+            (w.day + split_part(w.hours, '-', 1)::time) at time zone $1::text as opens,
             (
-                w.day + (split_part(w.window, '-', 2) <= split_part(w.window, '-', 1))::integer
-                + split_part(w.window, '-', 2)::interval
+                w.day + (split_part(w.hours, '-', 2) <= split_part(w.hours, '-', 1))::integer
+                + split_part(w.hours, '-', 2)::interval
             ) at time zone $1::text as closes
         from windows as w
     )
