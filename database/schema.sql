@@ -5306,7 +5306,7 @@ begin
                 return '{"refused": "too_many_sends"}';
             end if;
             if p ->> 'part' is null then
-                -- It was judged, and asked for again it may be had: then it is said without another look.
+                -- It was judged, and asked for again it may be there: then it is said without another look.
                 update public.turns
                 set said_so_far = concat_ws(
                     E'\n\n', nullif(hybridflow.said_so_far(v_turn), ''),
@@ -13977,7 +13977,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'aba39829d0e3785314c7fdc330aa15629e7332ad8ebc8c83c13d6956d27575e2')
+    ('20261126145950', 'v0_3_0', 'b48f71770ea598edaf5cc536e53b7a5a61275e327a7de6b8e606039b212a6595')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 

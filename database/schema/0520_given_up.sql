@@ -131,7 +131,7 @@ begin
                 return '{"refused": "too_many_sends"}';
             end if;
             if p ->> 'part' is null then
-                -- It was judged, and asked for again it may be had: then it is said without another look.
+                -- It was judged, and asked for again it may be there: then it is said without another look.
                 update public.turns
                 set said_so_far = concat_ws(
                     E'\n\n', nullif(hybridflow.said_so_far(v_turn), ''),
