@@ -5262,9 +5262,9 @@ $$;
 -- give_up_part({turn_id, token, part?, kind, body, identity?, text?, error})
 -- A part of the turn's reply can never be had: its media cannot be fetched, or Evolution refuses it for good.
 -- It is given up, with `error` as the reason, and what follows it is next; its caption is said in its place.
--- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence is passed as by
--- begin_send. When all the rest is said the turn is closed as sent, incomplete; where nothing else is, or all
--- else is given up as well, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
+-- Without `part` it is what a flow asked the gateway for, by its `identity`, with all its `text`. The fence is
+-- passed as by begin_send. When all the rest is said the turn is closed as sent, incomplete; where all is
+-- given up, it is dead. Returns {ok, turn_state, reply} or {refused: reason}: as begin_send,
 -- and 'too_many_sends' as begin_flow_send. Again by the same token: the same answer.
 create or replace function public.give_up_part(p jsonb)
 returns jsonb
@@ -13977,7 +13977,7 @@ notify pgrst, 'reload schema';
 
 insert into hybridflow.migrations (version, name, checksum) values
     ('20261125194500', 'v0_2_0', '2f45505e3403f0459ab606b9d9321b38421228e4d870a06f6f4a48bc5c9571e8'),
-    ('20261126145950', 'v0_3_0', 'b48f71770ea598edaf5cc536e53b7a5a61275e327a7de6b8e606039b212a6595')
+    ('20261126145950', 'v0_3_0', '653755665c4f1dbe03e0b0ddc02dfb5317c391d6df7b72629b172601f7b01063')
 on conflict (version) do update set checksum = excluded.checksum
 where migrations.checksum is null or excluded.version = '20261126145950';
 
